@@ -57,3 +57,28 @@ PREDICTIONS = pa.schema(
         ("logits", pa.list_(pa.float32())),
     ]
 )
+
+RESULTS = pa.schema(
+    [
+        ("model", pa.string()),
+        ("attack", pa.string()),
+        ("defense", pa.string()),
+        ("column", pa.string()),
+        ("backbone", pa.string()),
+        ("method", pa.string()),
+        ("tiles", pa.int64()),
+        ("accuracy", pa.float64()),
+        ("labels", pa.list_(pa.string())),
+        ("precision", pa.list_(pa.float64())),
+        ("recall", pa.list_(pa.float64())),
+        ("f1", pa.list_(pa.float64())),
+        ("support", pa.list_(pa.int64())),
+        ("confusion", pa.list_(pa.list_(pa.int64()))),
+        ("model_key", pa.string()),
+        ("tiles_key", pa.string()),
+        ("predictions_key", pa.string()),
+        ("stamps", pa.list_(pa.string())),
+    ]
+)
+"""One row for each cell of the grid and each of its columns. `model`, `attack` and `defense` are the experiment's ids,
+`backbone` and `method` the registry names behind the first two."""

@@ -1,9 +1,48 @@
 """The base of every record that an experiment file fills in."""
 
-from pydantic import BaseModel, ConfigDict
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
 
 
 class Settings(BaseModel):
     """Immutable, validated settings; a field that does not exist is an error, not a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'resnet18'?"`` for an unknown name that resembles a known one, else nothing."""
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def chosen_by(field: str, known: Mapping[str, type[Settings]]) -> BeforeValidator:
+    """A validator that reads a mapping as the record that the mapping's own `field` names.
+
+    A tagged union would do the same, but puts its tags into the location of every error.
+    """
+
+    def choose(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        name = value.get(field)
+        if name not in known:
+            raise misnamed(field, name, known)
+        return known[name].model_validate(value)
+
+    return BeforeValidator(choose)
+
+
+def misnamed(field: str, value: Any, known: Iterable[str]) -> ValidationError:
+    """The error of a name that is not in a registry, located at its field."""
+    known = list(known)
+    error = PydanticCustomError(
+        "unknown_name",
+        "expected one of {known}{hint}",
+        {"known": ", ".join(known), "hint": near_matches(str(value), known)},
+    )
+    return ValidationError.from_exception_data("Settings", [{"type": error, "loc": (field,), "input": value}])

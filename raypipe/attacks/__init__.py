@@ -1,0 +1,90 @@
+"""Attacks by name. A new one is a file beside this one, a line in `ATTACKS`, and its settings in `AttackSettings`.
+
+`raypipe.attacks.generate` runs any of them on 8-bit tiles.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
+from torch import Tensor
+
+from raypipe.attacks.art import ArtAttack, art_attack
+from raypipe.attacks.carlini_wagner import CarliniWagnerL2, carlini_wagner_l2
+from raypipe.attacks.deepfool import DeepFool, deepfool
+from raypipe.attacks.saliency_map import SaliencyMap, saliency_map
+from raypipe.attacks.victim import Victim
+from raypipe.settings import Settings
+
+__all__ = [
+    "ATTACKS",
+    "ArtAttack",
+    "Attack",
+    "AttackSettings",
+    "CarliniWagnerL2",
+    "DeepFool",
+    "SaliencyMap",
+    "attack_for",
+]
+
+
+class Attack(NamedTuple):
+    """An attack: its settings, and ``generate(victim, images, labels, settings)``, float images in and out."""
+
+    settings: type[Settings]
+    generate: Callable[[Victim, Tensor, Tensor, Any], Tensor]
+
+
+ATTACKS: dict[str, Attack] = {
+    "deepfool": Attack(DeepFool, deepfool),
+    "carlini_wagner_l2": Attack(CarliniWagnerL2, carlini_wagner_l2),
+    "saliency_map": Attack(SaliencyMap, saliency_map),
+}
+"""The attacks of ``backend: raypipe``, by the ``name`` of their settings."""
+
+ART = Attack(ArtAttack, art_attack)
+"""The one attack of ``backend: art``; its settings name which of the toolbox's it is."""
+
+
+def _choose(value: Any, otherwise: ValidatorFunctionWrapHandler) -> Any:
+    """Validate a mapping as the one record that its backend and name say.
+
+    A tagged union would do the same, but puts its tags into the location of every error.
+    """
+    if not isinstance(value, Mapping):
+        return otherwise(value)
+    backend, name = value.get("backend", "raypipe"), value.get("name")
+    if backend == "art":
+        return ArtAttack.model_validate(value)
+    if backend != "raypipe":
+        raise _misnamed("backend", backend, ["raypipe", "art"])
+    if name is None:
+        raise ValidationError.from_exception_data(
+            "AttackSettings", [{"type": "missing", "loc": ("name",), "input": value}]
+        )
+    if name not in ATTACKS:
+        raise _misnamed("name", name, list(ATTACKS), "; for the toolbox's own attacks say `backend: art`")
+    return ATTACKS[name].settings.model_validate(value)
+
+
+def _misnamed(field: str, value: Any, known: list[str], otherwise: str = "") -> ValidationError:
+    """An error at the field, not at the whole record."""
+    near = difflib.get_close_matches(str(value), known, n=1)
+    said = {
+        "value": repr(value),
+        "known": ", ".join(known),
+        "hint": f"; did you mean {near[0]!r}?" if near else otherwise,
+    }
+    error = PydanticCustomError("unknown_attack", "{value}: expected one of {known}{hint}", said)
+    return ValidationError.from_exception_data("AttackSettings", [{"type": error, "loc": (field,), "input": value}])
+
+
+AttackSettings = Annotated[DeepFool | CarliniWagnerL2 | SaliencyMap | ArtAttack, WrapValidator(_choose)]
+"""A field of this type takes ``{"name": "deepfool", ...}`` or ``{"backend": "art", "name": "deepfool", ...}``."""
+
+
+def attack_for(settings: DeepFool | CarliniWagnerL2 | SaliencyMap | ArtAttack) -> Attack:
+    """The attack that settings belong to."""
+    return ART if settings.backend == "art" else ATTACKS[settings.name]

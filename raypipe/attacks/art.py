@@ -1,0 +1,206 @@
+"""The attacks of the Adversarial Robustness Toolbox (Nicolae et al., 2018, arXiv:1807.01069), run as they are.
+
+The toolbox is imported when an attack is named, not before: importing it takes seconds, and makes a directory in the
+home directory.
+"""
+
+import difflib
+import inspect
+import math
+import random
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, ValidationInfo, field_validator
+from torch import Tensor, nn
+
+from raypipe.attacks.targets import random_targets
+from raypipe.attacks.victim import Victim
+from raypipe.settings import Settings
+
+CLASSES = {
+    "deepfool": "DeepFool",
+    "carlini_wagner_l2": "CarliniL2Method",
+    "saliency_map": "SaliencyMapMethod",
+}
+"""Our names for attacks that the toolbox has too."""
+OURS = frozenset({"self", "classifier", "estimator", "batch_size", "verbose", "summary_writer"})
+"""Constructor arguments that are not an experiment's to set; `batch_size` is a field of its own."""
+
+
+class ArtAttack(Settings):
+    """Settings of `art_attack`.
+
+    Parameters
+    ----------
+    name
+        ``deepfool``, ``carlini_wagner_l2``, ``saliency_map``, or the name of a class in ``art.attacks.evasion``.
+    parameters
+        What its constructor takes, beside the classifier and the batch size; otherwise the toolbox's defaults hold.
+    batch_size
+        Tiles handed to the attack at once. The toolbox's own default, 1, wastes most of the time.
+    seed
+        Of random targets, and of attacks that draw random numbers.
+    """
+
+    backend: Literal["art"]
+    name: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    batch_size: int = Field(32, ge=1)
+    seed: int = Field(0, ge=0)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        attack_class(name)
+        return name
+
+    @field_validator("parameters")
+    @classmethod
+    def _accepted(cls, parameters: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "name" not in info.data:
+            return parameters  # The name is wrong already, and says so.
+        name = info.data["name"]
+        allowed = sorted(inspect.signature(attack_class(name).__init__).parameters.keys() - OURS)
+        unknown = sorted(parameters.keys() - allowed)
+        if unknown:
+            raise ValueError(f"{name} takes no {', '.join(unknown)}: expected some of {', '.join(allowed) or '(none)'}")
+        return parameters
+
+
+def attack_class(name: str) -> Any:
+    """The toolbox's class of an attack.
+
+    Parameters
+    ----------
+    name
+        As in `ArtAttack`.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message lists the near names.
+    """
+    from art.attacks import evasion  # noqa: PLC0415  see the module's docstring
+    from art.attacks.attack import EvasionAttack  # noqa: PLC0415
+
+    found = getattr(evasion, CLASSES.get(name, name), None)
+    if inspect.isclass(found) and issubclass(found, EvasionAttack):
+        return found
+    known = [*CLASSES, *(key for key, value in vars(evasion).items() if inspect.isclass(value))]
+    near = difflib.get_close_matches(name, known) or list(CLASSES)
+    raise ValueError(f"the Adversarial Robustness Toolbox has no attack {name!r}: did you mean {' or '.join(near)}?")
+
+
+def art_attack(victim: Victim, images: Tensor, labels: Tensor, settings: ArtAttack) -> Tensor:
+    """Run one of the toolbox's attacks on the tiles that are classified right.
+
+    Untargeted attacks take the model's own predictions as labels, which here are the true ones. ``saliency_map`` and
+    attacks with ``targeted: true`` get a random wrong class as their target, drawn from each tile's pixels: left to
+    itself, the toolbox draws it from a global generator.
+
+    Parameters
+    ----------
+    victim
+        The frozen model. The toolbox's passes are counted for a batch as a whole and shared evenly among its tiles,
+        rounded up.
+    images
+        (n, channels, h, w), float32 in [0, 1].
+    labels
+        (n,) true classes.
+    settings
+        The attack, its parameters, and the batch size. Attacks that draw random numbers are seeded by each batch's
+        pixels: the same batch gives the same result, another composition of batches need not.
+
+    Returns
+    -------
+    torch.Tensor
+        Like `images`, in [0, 1]; misclassified tiles unchanged. What the toolbox returns for a failure differs with the
+        attack; Carlini and Wagner's gives the clean image.
+
+    Raises
+    ------
+    ValueError
+        If the attack makes something other than perturbed images, such as a patch.
+    """
+    result = images.clone()
+    for rows in torch.split(victim.rows(), settings.batch_size):
+        with torch.no_grad():
+            logits = victim.logits(images[rows], rows)
+        right = rows[logits.argmax(1) == labels[rows]]
+        if not len(right):
+            continue
+        model, classes = _Counting(victim.model), logits.shape[1]
+        result[right] = _generate(model, images[right], labels[right], classes, settings)
+        victim.forwards[right] += math.ceil(model.forwards / len(right))
+        victim.backwards[right] += math.ceil(model.backwards / len(right))
+    return result
+
+
+class _Counting(nn.Module):
+    """The model as the toolbox sees it. A class of its own, since the toolbox unrolls an `nn.Sequential`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.forwards = 0
+        self.backwards = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.forwards += len(images)
+        logits: Tensor = self.model(images)
+        if logits.requires_grad:
+            logits.register_hook(self._count_backward)  # type: ignore[no-untyped-call]
+        elif torch.is_grad_enabled():
+            # The toolbox calls backward without asking whether the logits depend on the images.
+            logits = logits + 0 * images.flatten(1).sum(1, keepdim=True)
+        return logits
+
+    def _count_backward(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+def _generate(model: _Counting, images: Tensor, labels: Tensor, classes: int, settings: ArtAttack) -> Tensor:
+    from art.estimators.classification import PyTorchClassifier  # noqa: PLC0415
+
+    attack = attack_class(settings.name)
+    classifier = PyTorchClassifier(
+        model=model.eval(),
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(images.shape[1:]),
+        nb_classes=classes,
+        clip_values=(0.0, 1.0),
+        device_type="cpu" if images.device.type == "cpu" else "gpu",
+    )
+    accepted = inspect.signature(attack.__init__).parameters
+    options = {"batch_size": len(images), "verbose": False}
+    options = {name: value for name, value in options.items() if name in accepted} | settings.parameters
+    targeted = accepted["targeted"].default if "targeted" in accepted else False
+    aimed = attack.__name__ == "SaliencyMapMethod" or settings.parameters.get("targeted", targeted)
+    targets = random_targets(images, labels, classes, settings.seed).cpu().numpy() if aimed else None
+    pixels = images.detach().cpu().numpy()
+    with _seeded(zlib.crc32(pixels.tobytes(), settings.seed)):
+        made = attack(classifier, **options).generate(x=pixels, y=targets)
+    if not isinstance(made, np.ndarray) or made.shape != pixels.shape:
+        what = getattr(made, "shape", type(made).__name__)
+        raise ValueError(f"{settings.name} gives {what} for images {pixels.shape}: only attacks on whole images fit")
+    return torch.from_numpy(np.clip(made, 0, 1).astype(np.float32)).to(images.device)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators that the toolbox draws from, and put them back."""
+    plain, state = random.getstate(), np.random.get_state()  # noqa: NPY002  it is the global state that is saved
+    try:
+        with torch.random.fork_rng():
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(plain)
+        np.random.set_state(state)  # noqa: NPY002

@@ -1,0 +1,148 @@
+"""DeepFool (Moosavi-Dezfooli et al., 2016, arXiv:1511.04599): step to the nearest boundary of the linearised model.
+
+Finished tiles leave the batch after every iteration, and one forward pass serves the success test and the gradient.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raypipe.attacks.tensors import TINY, keep, lengths, per_tile
+from raypipe.attacks.victim import Victim
+from raypipe.settings import Settings
+
+BEYOND = 1e-4
+"""Added to the length of each step, as the authors' own code does: steps would shrink to nothing at the boundary."""
+
+
+class DeepFool(Settings):
+    """Settings of `deepfool`.
+
+    Parameters
+    ----------
+    max_iterations
+        Steps at most.
+    overshoot
+        The perturbation is stretched by this share in every iteration, so that it ends beyond the boundary.
+    lazy
+        Compute all classes' gradients in the first step only; afterwards estimate the other distances with the last
+        known gradient lengths, and compute the gradient of the nearest class alone. Off: all classes in every step, as
+        published.
+    """
+
+    name: Literal["deepfool"] = "deepfool"
+    backend: Literal["raypipe"] = "raypipe"
+    max_iterations: int = Field(50, ge=1)
+    overshoot: float = Field(0.02, ge=0)
+    lazy: bool = True
+
+
+@dataclass(frozen=True)
+class _State:
+    """Tiles that are still classified right."""
+
+    rows: Tensor
+    clean: Tensor
+    labels: Tensor
+    points: Tensor
+    travelled: Tensor
+    slopes: Tensor
+    """(n, classes - 1) lengths of the boundaries' gradients when last computed; no columns before the first step."""
+
+
+def deepfool(victim: Victim, images: Tensor, labels: Tensor, settings: DeepFool) -> Tensor:
+    """Perturb images to the nearest class boundary in L2.
+
+    Parameters
+    ----------
+    victim
+        The frozen model.
+    images
+        (n, channels, h, w), float32 in [0, 1].
+    labels
+        (n,) true classes.
+    settings
+        Iterations and overshoot.
+
+    Returns
+    -------
+    torch.Tensor
+        Like `images`, in [0, 1]. A tile that is misclassified from the start comes back unchanged; one that could not
+        be fooled comes back where it got to.
+
+    References
+    ----------
+    Moosavi-Dezfooli, Fawzi and Frossard, 2016, arXiv:1511.04599, algorithm 2.
+    """
+    result = images.clone()
+    state = _State(
+        rows=victim.rows(),
+        clean=images,
+        labels=labels,
+        points=images,
+        travelled=torch.zeros_like(images),
+        slopes=images.new_empty(len(images), 0),
+    )
+    for iteration in range(settings.max_iterations + 1):
+        points = state.points.detach().requires_grad_()
+        logits = victim.logits(points, state.rows)
+        result[state.rows] = points.detach()
+        standing = logits.detach().argmax(1) == state.labels
+        if iteration == settings.max_iterations or not bool(standing.any()):
+            break
+        leads = _leads(logits, state.labels)
+        every_class = not settings.lazy or state.slopes.shape[1] == 0
+        look = _every_boundary if every_class else _nearest_boundary
+        steps, slopes = look(victim, state, leads, points, standing)
+        # Where no gradient is left there is no direction to go: the tile has failed, and stays where it is.
+        going = standing & steps.flatten(1).any(1)
+        state = keep(replace(state, travelled=state.travelled + steps, slopes=slopes), going)
+        state = replace(state, points=(state.clean + (1 + settings.overshoot) * state.travelled).clamp(0, 1))
+    return result
+
+
+def _leads(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logit of the true class less each other one, (n, classes - 1)."""
+    classes = torch.arange(logits.shape[1] - 1, device=logits.device)
+    others = classes + (classes >= labels[:, None]).long()
+    return logits.gather(1, labels[:, None]) - logits.gather(1, others)
+
+
+def _step(lead: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The distance to a linear boundary, the step across it, and the length of its gradient."""
+    slope = lengths(gradient)
+    # No perturbation inside the box is longer than its diagonal; a longer step only comes from a vanishing gradient.
+    distance = (lead.abs() / slope.clamp_min(TINY) + BEYOND).clamp_max(gradient[0].numel() ** 0.5)
+    return distance, per_tile(-distance / slope.clamp_min(TINY), gradient) * gradient, slope
+
+
+def _every_boundary(
+    victim: Victim, state: _State, leads: Tensor, points: Tensor, standing: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The step to the nearest boundary, and all the gradients' lengths; one backward pass for each other class."""
+    nearest = torch.full_like(leads[:, 0], torch.inf).detach()
+    steps, slopes = torch.zeros_like(points), []
+    for column, lead in enumerate(leads.unbind(1)):
+        more = column + 1 < leads.shape[1]
+        gradient = victim.gradient(lead[standing].sum(), points, state.rows[standing], retain_graph=more)
+        distance, step, slope = _step(lead.detach(), gradient)
+        # A boundary without a gradient cannot be stepped to, however small the lead.
+        nearer = (distance < nearest) & (slope > 0)
+        nearest = torch.where(nearer, distance, nearest)
+        steps = torch.where(per_tile(nearer, steps), step, steps)
+        slopes.append(slope)
+    return steps.detach(), torch.stack(slopes, 1)
+
+
+def _nearest_boundary(
+    victim: Victim, state: _State, leads: Tensor, points: Tensor, standing: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same with one backward pass, for the boundary that the last known lengths say is nearest."""
+    column = (leads.detach().abs() / state.slopes.clamp_min(TINY)).argmin(1, keepdim=True)
+    lead = leads.gather(1, column)[:, 0]
+    gradient = victim.gradient(lead[standing].sum(), points, state.rows[standing])
+    _, steps, slope = _step(lead.detach(), gradient)
+    return steps, state.slopes.scatter(1, column, slope[:, None])

@@ -1,0 +1,27 @@
+"""Wrong classes to aim at, drawn from the tile itself so that they do not depend on its place in a batch."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def random_targets(images: Tensor, labels: Tensor, classes: int, seed: int) -> Tensor:
+    """A wrong class for each image, uniform over classes, the same whenever image and seed are.
+
+    Parameters
+    ----------
+    images
+        (n, channels, h, w), float32 in [0, 1]; their 8-bit pixels decide.
+    labels
+        (n,) true classes, never drawn.
+    classes
+        How many there are.
+    seed
+        Another seed, another draw.
+    """
+    pixels = images.detach().mul(255).round().to(torch.uint8).cpu().numpy()
+    key = str(seed).encode()
+    draws = [int.from_bytes(hashlib.blake2b(tile.tobytes(), digest_size=6, key=key).digest()) for tile in pixels]
+    offsets = torch.tensor([draw % (classes - 1) + 1 for draw in draws], dtype=labels.dtype, device=labels.device)
+    return (labels + offsets) % classes

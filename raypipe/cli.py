@@ -1,0 +1,110 @@
+"""The command line: validate, plan, run and read results."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from raypipe import __version__
+from raypipe.config import ConfigError, Experiment, load_experiment
+from raypipe.listing import list_files
+from raypipe.models.weights import WeightsError
+from raypipe.report.tables import cells_table, plan_table, result_tables
+from raypipe.stages.errors import StageError
+from raypipe.stages.pipeline import load_result, prepare, run_experiment
+from raypipe.store import Store, StoreError
+
+LOG_WIDTH = 160
+"""Columns of the tables where the output is not a terminal."""
+
+app = typer.Typer(
+    help="How easily is a medical image classifier fooled, and what does hardening it buy?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+ExperimentFile = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML file.")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Replace a setting: train.epochs=3.")
+]
+Storage = Annotated[str | None, typer.Option(help="Where results go: a directory, or a URI such as s3://bucket/path.")]
+
+
+@app.command()
+def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: B006  typer's way
+    """List every error of an experiment file."""
+    experiment = load_experiment(file, overrides)
+    listing = list_files(experiment)
+    grid = len(experiment.models) * len(experiment.attacks) * max(1, len(experiment.defenses))
+    aside = sum(item.split is None for item in listing.items)
+    text = f"{file}: valid. {grid} grid cells over {len(listing.items)} files"
+    _console().print(f"{text}, {aside} of them set aside" if aside else text, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def plan(file: ExperimentFile, overrides: Overrides = [], storage: Storage = None) -> None:  # noqa: B006
+    """List the cells of an experiment: what is done and what is to do."""
+    prepared = prepare(_load(file, overrides, storage))
+    console = _console()
+    console.print(cells_table(prepared.plan, prepared.store))
+    console.print(plan_table(prepared.experiment, prepared.plan, prepared.store))
+
+
+@app.command()
+def run(
+    file: ExperimentFile,
+    overrides: Overrides = [],  # noqa: B006
+    storage: Storage = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster; default: RAY_ADDRESS, or a local Ray.")
+    ] = None,
+) -> None:
+    """Do what an experiment still lacks, and print its tables."""
+    run_experiment(_load(file, overrides, storage), address=address, console=_console())
+
+
+@app.command()
+def results(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
+    storage: Annotated[str, typer.Option(help="Where its results are.")] = "results",
+) -> None:
+    """Print the tables of a run again."""
+    console = _console()
+    result = load_result(Store.open(storage), name)
+    for table in result_tables(result.records):
+        console.print(table)
+    console.print(f"Results: {result.location}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    _console().print(__version__, highlight=False)
+
+
+def main() -> None:
+    """Entry point of the console script: errors that the user can mend are told without a traceback."""
+    try:
+        app()
+    except (ConfigError, StageError, WeightsError, StoreError, FileNotFoundError) as error:
+        _fail(error)
+
+
+def _load(file: Path, overrides: list[str], storage: str | None) -> Experiment:
+    return load_experiment(file, [*overrides, *([f"storage={storage}"] if storage else [])])
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+
+
+def _fail(error: Exception) -> NoReturn:
+    Console(stderr=True).print(Text(str(error), "red"), soft_wrap=True)
+    raise SystemExit(2 if isinstance(error, ConfigError) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""Experiment files: YAML in, one immutable validated record out, or every error at once with its field's path."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator
+
+from raypipe.attacks import ATTACKS, AttackSettings
+from raypipe.data import SOURCES
+from raypipe.defenses import DEFENSES, DefenseSettings
+from raypipe.defenses.adversarial_training import Search
+from raypipe.models.classifier import Model
+from raypipe.settings import Settings, chosen_by, near_matches
+from raypipe.training.recipe import Recipe
+
+_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+
+
+class ConfigError(ValueError):
+    """An experiment file that cannot be run.
+
+    Parameters
+    ----------
+    source
+        The file.
+    problems
+        One message for each error, each beginning with the field's path.
+    """
+
+    def __init__(self, source: str, problems: Iterable[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"{source}: {count} error{'s' if count != 1 else ''}\n{lines}")
+
+
+class Tiles(Settings):
+    """How source images become tiles.
+
+    Parameters
+    ----------
+    size
+        Height and width in pixels; the paper's 255.
+    split
+        ``group``: stratified, and no group (source tile, patient) on both sides. ``paper``: at random, which leaks
+        wherever images have siblings; every output is stamped LEAKY.
+    train_fraction
+        Share of training tiles (of groups, for a group split).
+    splits
+        A CSV with the columns ``filename,split`` (``train`` or ``test``) to use instead of drawing a split.
+    shard_size
+        Tiles a Parquet file, which is also the unit of parallel work.
+    """
+
+    size: int = Field(255, ge=32, le=4096)
+    split: Literal["group", "paper"] = "group"
+    train_fraction: float = Field(0.7, gt=0, lt=1)
+    splits: str | None = None
+    shard_size: int = Field(256, ge=1)
+
+
+class Resources(Settings):
+    """What the experiment may use. Nothing here changes what is computed, so nothing here enters an artifact's key.
+
+    Parameters
+    ----------
+    train_workers
+        DDP workers of a backbone's training.
+    harden_workers
+        DDP workers of each hardening; 0 trains in the Tune trial's own process, which spares small machines the
+        start of a worker group a cell.
+    attack_actors
+        Processes that attack and predict; default: one a CPU, or one a GPU.
+    cpus_per_worker
+        CPUs of each worker and actor.
+    gpu
+        Give each worker and actor a GPU.
+    loader_workers
+        Processes that decode tiles for each training worker; 0 decodes between the steps.
+    attack_batch
+        Tiles a batch in attacks and predictions.
+    max_failures
+        How often a training may lose a worker and go on from its last epoch.
+    """
+
+    train_workers: int = Field(1, ge=1)
+    harden_workers: int = Field(1, ge=0)
+    attack_actors: int | None = Field(None, ge=1)
+    cpus_per_worker: float = Field(1, gt=0)
+    gpu: bool = False
+    loader_workers: int = Field(0, ge=0)
+    attack_batch: int = Field(64, ge=1)
+    max_failures: int = Field(3, ge=0)
+
+
+def _entries(value: Any) -> Any:
+    """``[a, b]`` or ``{a: null}`` -> ``{a: {name: a}}``: an entry's id is its name unless it says otherwise."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        value = dict.fromkeys(value)
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: {"name": key, **(entry or {})} if entry is None or isinstance(entry, Mapping) else entry
+        for key, entry in value.items()
+    }
+
+
+AnySource = Annotated[
+    SerializeAsAny[Settings], chosen_by("source", {name: entry.settings for name, entry in SOURCES.items()})
+]
+AnyDefense = Annotated[DefenseSettings, chosen_by("name", DEFENSES)]
+
+
+class Experiment(Settings):
+    """A whole experiment: the grid of models, attacks and defenses over one set of tiles.
+
+    ``models``, ``attacks`` and ``defenses`` map an id to settings; the id is the registry's name unless ``name`` says
+    otherwise, so that one attack can stand in the grid twice. A plain list of names takes the defaults.
+    """
+
+    name: str
+    seed: int = Field(0, ge=0)
+    storage: str = "results"
+    data: AnySource
+    tiles: Tiles = Tiles()
+    models: Annotated[dict[str, Model], BeforeValidator(_entries), Field(min_length=1)]
+    train: Recipe = Recipe()
+    attacks: Annotated[dict[str, AttackSettings], BeforeValidator(_entries), Field(min_length=1)]
+    defenses: Annotated[dict[str, AnyDefense], BeforeValidator(_entries)] = Field(default_factory=dict)
+    resources: Resources = Resources()
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder(cls, name: str) -> str:
+        if not _ID.match(name):
+            raise ValueError("expected letters, digits, '_', '.', '-', beginning with a letter or digit")
+        return name
+
+    @field_validator("models", "attacks", "defenses")
+    @classmethod
+    def _ids_are_plain(cls, entries: dict[str, Any]) -> dict[str, Any]:
+        if wrong := [key for key in entries if not _ID.match(key)]:
+            raise ValueError(f"ids {', '.join(map(repr, wrong))}: expected letters, digits, '_', '.' and '-'")
+        return entries
+
+
+def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+    """Read and validate an experiment file.
+
+    Parameters
+    ----------
+    path
+        A YAML file.
+    overrides
+        ``section.field=value``, applied before validation; the value is read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        With every error of the file.
+    """
+    source = str(path)
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(source, [f"cannot be read: {error.strerror}; give the path of an experiment file"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(source, [f"is not YAML: {error}"]) from error
+    if not isinstance(raw, dict):
+        raise ConfigError(source, [f"expected a mapping of settings, got {type(raw).__name__}"])
+    if problems := [p for override in overrides if (p := _override(raw, override))]:
+        raise ConfigError(source, problems)
+    return validate_experiment(raw, source)
+
+
+def validate_experiment(raw: dict[str, Any], source: str = "experiment") -> Experiment:
+    """Turn a mapping into an experiment.
+
+    Raises
+    ------
+    ConfigError
+        With every error.
+    """
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(source, [_describe(problem, raw) for problem in error.errors()]) from error
+
+
+def _override(raw: dict[str, Any], override: str) -> str | None:
+    """Apply ``a.b.c=value`` in place; returns what is wrong with it, if anything."""
+    path, separator, text = override.partition("=")
+    parts = path.strip().split(".")
+    if not separator or not all(parts):
+        return f"--set {override}: expected field.path=value, as in train.epochs=3"
+    node = raw
+    for depth, part in enumerate(parts[:-1]):
+        child = node.get(part)
+        if isinstance(child, list) and all(isinstance(item, str) for item in child):
+            child = dict.fromkeys(child)
+        if not isinstance(child, dict | None):
+            return f"--set {override}: {'.'.join(parts[: depth + 1])} is a value, not a section"
+        node[part] = child if child is not None else {}
+        node = node[part]
+    try:
+        node[parts[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return f"--set {override}: {text!r} is not a YAML value"
+    return None
+
+
+def _describe(problem: Any, raw: Any) -> str:
+    """One error of pydantic's as ``field.path = value: expected ...``."""
+    path, value, found = _locate(problem["loc"], raw)
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    match problem["type"]:
+        case "missing":
+            return f"{path}: required, but not given"
+        case "extra_forbidden":
+            return f"{path}: no such setting{near_matches(str(problem['loc'][-1]), _field_names())}"
+    shown = f" = {value!r}" if found and not isinstance(value, dict | list) else ""
+    return f"{path}{shown}: {message[:1].lower() + message[1:]}"
+
+
+def _locate(loc: tuple[int | str, ...], raw: Any) -> tuple[str, Any, bool]:
+    """The path as the file's author wrote it: pydantic's location also names the alternatives it tried."""
+    parts: list[str] = []
+    node, found = raw, True
+    for position, part in enumerate(loc):
+        if (isinstance(node, dict) and part in node) or (
+            isinstance(node, list) and isinstance(part, int) and part < len(node)
+        ):
+            node = node[part]
+        elif position == len(loc) - 1:
+            found = False
+        else:
+            continue
+        parts.append(f"[{part}]" if isinstance(part, int) else f".{part}")
+    return "".join(parts).lstrip(".") or "experiment", node, found
+
+
+def _field_names() -> set[str]:
+    records = [
+        *(Experiment, Tiles, Resources, Recipe, Model, Search),
+        *(entry.settings for entry in SOURCES.values()),
+        *(entry.settings for entry in ATTACKS.values()),
+        *DEFENSES.values(),
+    ]
+    return {name for record in records for name in record.model_fields}

@@ -1,0 +1,89 @@
+"""Any data set that is laid out as one folder a class."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from raypipe.data.listed import ListedSource, is_hidden
+from raypipe.data.sources import Source
+from raypipe.data.tree import open_tree
+from raypipe.settings import Settings
+
+
+class Folder(Settings):
+    """Where the class folders are and how their tiles are grouped.
+
+    Attributes
+    ----------
+    path
+        Directory or zip archive, local or a URI, whose top-level folders are the classes.
+    groups
+        CSV with the columns filename, group and, where base names repeat, label.
+    group_pattern
+        Regular expression searched in each file's name; its first capture group is the tile's group, such as
+        ^GT(\\d+). Instead of `groups`.
+    per_class
+        Keep this many tiles of each class, in whole groups as far as possible; all by default.
+    """
+
+    source: Literal["folder"] = "folder"
+    path: str
+    groups: str | None = None
+    group_pattern: str | None = None
+    per_class: int | None = Field(default=None, ge=1)
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _captures_a_group(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return None
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r}: expected a regular expression ({error})") from error
+        if compiled.groups < 1:
+            raise ValueError(f"{pattern!r}: expected a capture group that gives the tile's group, such as ^case(\\d+)")
+        return pattern
+
+    @model_validator(mode="after")
+    def _groups_come_from_one_place(self) -> Self:
+        if self.groups is not None and self.group_pattern is not None:
+            raise ValueError("groups and group_pattern: expected one of them, found both; leave one out")
+        return self
+
+
+def open_folder(settings: Folder, seed: int) -> Source:
+    """Open class folders, with their names in sorted order as labels.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing at `settings.path`.
+    ValueError
+        Fewer than two class folders hold a file.
+    """
+    tree = open_tree(settings.path)
+    labels = {top_folder(entry.path) for entry in tree.files() if not is_hidden(entry.path)} - {""}
+    if len(labels) < 2:
+        raise ValueError(
+            f"path = {settings.path!r}: expected at least two class folders with files directly below it, found "
+            f"{', '.join(labels) or 'none'}; point to the folder that holds the class folders (an archive must not "
+            "wrap them in another folder)"
+        )
+    return ListedSource(
+        tree=tree,
+        labels=tuple(sorted(labels)),
+        class_of=top_folder,
+        groups=settings.groups,
+        group_pattern=settings.group_pattern,
+        per_class=settings.per_class,
+        seed=seed,
+    )
+
+
+def top_folder(path: str) -> str:
+    """Return the first folder of a relative path, "" for a file at the root."""
+    parts = PurePosixPath(path).parts
+    return parts[0] if len(parts) > 1 else ""

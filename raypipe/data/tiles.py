@@ -1,0 +1,92 @@
+"""From files to the table of tiles that everything downstream reads, and back to pixels."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raypipe.data.images import UnreadableImage, decode, decode_png, encode_png
+from raypipe.data.sources import Source, TileRef
+from raypipe.schemas import REJECTED, TILES
+
+
+class TileItem(NamedTuple):
+    """A file and its side of the split; None for a file that its listing already sets aside."""
+
+    ref: TileRef
+    split: str | None
+
+
+def make_tiles(source: Source, items: Iterable[TileItem], size: int) -> tuple[pa.Table, pa.Table]:
+    """Read, decode and resize files.
+
+    Parameters
+    ----------
+    source
+        Where the files are.
+    items
+        Files of `source`, each with its split.
+    size
+        Height and width of the stored tiles in pixels.
+
+    Returns
+    -------
+    tiles, rejected
+        Tables with the schemas `TILES` and `REJECTED`; every item is in exactly one of them.
+    """
+    label_of = {name: label for label, name in enumerate(source.labels)}
+    tiles, rejected = [], []
+    for ref, split in items:
+        try:
+            image = _read_image(source, ref, size)
+        except (UnreadableImage, OSError) as error:
+            reason = str(error) or type(error).__name__
+            rejected.append({"source_path": ref.path, "label_name": ref.label_name, "reason": reason})
+            continue
+        name = sample_id(ref.path)
+        tiles.append(
+            {
+                "sample_id": name,
+                "image": {"bytes": image, "path": f"{name}.png"},
+                "label": label_of[str(ref.label_name)],
+                "label_name": ref.label_name,
+                "group_id": ref.group,
+                "split": split,
+                "source_path": ref.path,
+            }
+        )
+    return pa.Table.from_pylist(tiles, schema=TILES), pa.Table.from_pylist(rejected, schema=REJECTED)
+
+
+def sample_id(path: str) -> str:
+    """Name a tile by its path in the source: 16 hexadecimal digits, too many for two of a data set to coincide."""
+    return hashlib.sha256(path.encode()).hexdigest()[:16]
+
+
+def images_of(table: pa.Table) -> npt.NDArray[np.uint8]:
+    """Decode the column `image` of a table of tiles or adversarial tiles.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, height, width, 3)
+        (0, 0, 0, 3) for a table without rows.
+
+    Raises
+    ------
+    ValueError
+        The images differ in size.
+    """
+    encoded = pc.struct_field(table["image"], "bytes").to_pylist()
+    if not encoded:
+        return np.zeros((0, 0, 0, 3), np.uint8)
+    return np.stack([decode_png(data) for data in encoded])
+
+
+def _read_image(source: Source, ref: TileRef, size: int) -> bytes:
+    if ref.problem is not None:
+        raise UnreadableImage(ref.problem)
+    return encode_png(decode(source.read(ref.path), size))

@@ -1,0 +1,5 @@
+"""Made-up H&E tiles in the five LC25000 classes, for trials and tests that need no download."""
+
+from raypipe.data.tissue.tiles import LABELS, render_tile
+
+__all__ = ["LABELS", "render_tile"]

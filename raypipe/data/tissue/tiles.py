@@ -1,0 +1,73 @@
+"""Tiles of made-up tissue in the five classes of LC25000 (Borkowski et al. 2019, arXiv:1912.12142)."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from raypipe.data.tissue.canvas import Canvas, blank_canvas
+from raypipe.data.tissue.colon import colon_aca, colon_n
+from raypipe.data.tissue.lung import lung_aca, lung_n, lung_scc
+from raypipe.data.tissue.stain import Section, photograph
+
+Pixels = NDArray[np.uint8]
+
+_TISSUES: MappingProxyType[str, Callable[[np.random.Generator, Canvas], Section]] = MappingProxyType(
+    {"colon_aca": colon_aca, "colon_n": colon_n, "lung_aca": lung_aca, "lung_n": lung_n, "lung_scc": lung_scc}
+)
+LABELS = tuple(_TISSUES)
+
+_FINEST = 224
+_TURN = 25.0
+
+
+@lru_cache(maxsize=4)
+def _source_field(label: str, source: int, pixels: int, seed: int) -> Image.Image:
+    rng = np.random.default_rng([seed, LABELS.index(label), source])
+    canvas = blank_canvas(pixels)
+    return Image.fromarray(photograph(rng, canvas, _TISSUES[label](rng, canvas)))
+
+
+def render_tile(label: str, source: int, sibling: int, *, size: int, seed: int) -> Pixels:
+    """Draw one tile.
+
+    Parameters
+    ----------
+    label
+        One of `LABELS`.
+    source
+        Which piece of tissue, from 0; its stain, focus and degree of atypia are its own.
+    sibling
+        Which turned (up to 25 degrees) and flipped copy of that piece, from 0, as in LC25000.
+    size
+        Pixels a side, at least 32; the field of view is the same at every size.
+    seed
+        Which made-up collection, from 0.
+
+    Returns
+    -------
+    (size, size, 3) 8-bit RGB, the same for the same arguments.
+
+    Raises
+    ------
+    ValueError
+        For an unknown label or a size below 32.
+    """
+    if label not in _TISSUES:
+        raise ValueError(f"label = {label!r}: expected one of {', '.join(LABELS)}")
+    if size < 32:
+        raise ValueError(f"size = {size}: expected at least 32 pixels")
+    field = _source_field(label, source, max(size, _FINEST), seed)
+    rng = np.random.default_rng([seed, LABELS.index(label), source, sibling])
+    turned = field.rotate(float(rng.uniform(-_TURN, _TURN)), Image.Resampling.BICUBIC)
+    for flip in (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM):
+        if rng.random() < 0.5:
+            turned = turned.transpose(flip)
+    margin = (field.width - max(size, _FINEST)) / 2
+    box = (margin, margin, field.width - margin, field.height - margin)
+    return np.asarray(
+        turned.resize((size, size), Image.Resampling.BOX if size < _FINEST else Image.Resampling.BICUBIC, box)
+    )

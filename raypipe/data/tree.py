@@ -1,0 +1,208 @@
+"""Read-only trees of files: a directory on any pyarrow filesystem, or a zip archive on one."""
+
+import hashlib
+import json
+import lzma
+import zipfile
+import zlib
+from collections.abc import Collection, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from pyarrow import fs
+
+READERS = 16  # threads that hash files; more than cores, since most of the time is spent waiting for storage
+UNREADABLE = "unreadable"  # digest of a file that cannot be read: it takes part, and changes once it can be
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file as its listing describes it.
+
+    Attributes
+    ----------
+    path
+        Relative to the tree's root, with forward slashes.
+    size
+        Bytes.
+    stamp
+        What changes when the file does: the modification time in a directory ("" where the filesystem keeps
+        none), the CRC-32 in a zip archive.
+    """
+
+    path: str
+    size: int
+    stamp: str
+
+
+class Tree(Protocol):
+    """Files below one root. Picklable."""
+
+    @property
+    def location(self) -> str:
+        """Where the root is: an absolute local path or a URI."""
+
+    def files(self) -> Sequence[FileEntry]:
+        """List every file, hidden ones too, sorted by path."""
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of one file, or raise OSError."""
+
+    def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:
+        """Return a digest of the content of each of `paths`, with `cache` remembering what was read before."""
+
+
+@dataclass(frozen=True)
+class DirectoryTree:
+    """A directory on a pyarrow filesystem."""
+
+    location: str
+    filesystem: fs.FileSystem
+    root: str
+
+    def files(self) -> list[FileEntry]:
+        """List every file, hidden ones too, sorted by path."""
+        found = self.filesystem.get_file_info(fs.FileSelector(self.root, recursive=True))
+        try:
+            entries = [self._entry(info) for info in found if info.type != fs.FileType.Directory]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.location}: a file name is not UTF-8 ({error}); rename the file") from error
+        return sorted(entries, key=lambda entry: entry.path)
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of one file, or raise OSError."""
+        _require_inside(path, self.location)
+        return _read(self.filesystem, f"{self.root}/{path}")
+
+    def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:
+        """Return the SHA-256 of each of `paths`; files that `cache` knows, by size and time, are not read."""
+        cache = {} if cache is None else cache
+        entries = {entry.path: entry for entry in self.files()}
+        keys = {path: _cache_key(self.location, entries[path]) for path in paths if path in entries}
+        unknown = [path for path in paths if keys.get(path) not in cache]
+        with ThreadPoolExecutor(READERS) as pool:
+            read = dict(zip(unknown, pool.map(self._digest, unknown), strict=True))
+        for path, digest in read.items():
+            if digest != UNREADABLE and path in keys and entries[path].stamp:
+                cache[keys[path]] = digest
+        return {path: read[path] if path in read else cache[keys[path]] for path in paths}
+
+    def _entry(self, info: fs.FileInfo) -> FileEntry:
+        stamp = "" if info.mtime_ns is None else str(info.mtime_ns)
+        return FileEntry(info.path.removeprefix(self.root).lstrip("/"), info.size or 0, stamp)
+
+    def _digest(self, path: str) -> str:
+        try:
+            return hashlib.sha256(self.read(path)).hexdigest()
+        except OSError:
+            return UNREADABLE
+
+
+class ZipTree:
+    """A zip archive on a pyarrow filesystem, read in place."""
+
+    def __init__(self, location: str, filesystem: fs.FileSystem, root: str) -> None:
+        self.location = location
+        self._place = (location, filesystem, root)
+        try:
+            self._archive = zipfile.ZipFile(filesystem.open_input_file(root))
+        except (zipfile.BadZipFile, ValueError) as error:  # ValueError: pyarrow's, for a seek beyond the file
+            raise OSError(f"{location}: not a readable zip archive ({error}); copy or download it again") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An open archive cannot travel to a worker, so each process opens its own.
+        return ZipTree, self._place
+
+    def files(self) -> list[FileEntry]:
+        """List every file, hidden ones too, sorted by path; of several with one name, the last counts."""
+        members = self._archive.NameToInfo.values()
+        entries = [FileEntry(info.filename, info.file_size, f"{info.CRC:08x}") for info in members if not info.is_dir()]
+        return sorted(entries, key=lambda entry: entry.path)
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of one file, or raise OSError."""
+        _require_inside(path, self.location)
+        try:
+            return self._archive.read(path)
+        except KeyError:
+            raise FileNotFoundError(f"{path}: not in {self.location}") from None
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
+            # RuntimeError is what zipfile raises for an encrypted member, and (a subclass) for unknown compression;
+            # ValueError what pyarrow raises for a seek beyond the file.
+            raise OSError(f"{path}: {error}") from error
+
+    def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:  # noqa: ARG002
+        """Return CRC-32 and size of each of `paths` from the archive's directory, so `cache` is not needed."""
+        entries = {entry.path: entry for entry in self.files()}
+        return {
+            path: f"crc32:{entries[path].stamp}:{entries[path].size}" if path in entries else UNREADABLE
+            for path in paths
+        }
+
+
+def open_tree(location: str) -> Tree:
+    """Open a directory or a zip archive.
+
+    Parameters
+    ----------
+    location
+        Local path (`~` is expanded, a relative one starts at the working directory), or a URI that
+        `pyarrow.fs.FileSystem.from_uri` understands, such as s3://bucket/tiles or gs://bucket/tiles.zip.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing is there.
+    ValueError
+        The URI's scheme is unknown, or the location is a file but not a zip archive.
+    """
+    location, filesystem, root = _resolve(location)
+    kind = filesystem.get_file_info(root).type
+    if kind == fs.FileType.Directory:
+        return DirectoryTree(location, filesystem, root)
+    if kind == fs.FileType.NotFound:
+        raise FileNotFoundError(
+            f"{location}: not found; expected a directory or a .zip file, as a local path or as a URI such as "
+            "s3://bucket/tiles"
+        )
+    if not root.lower().endswith(".zip"):
+        raise ValueError(f"{location}: expected a directory or a .zip file, found another kind of file; unpack it")
+    return ZipTree(location, filesystem, root)
+
+
+def read_location(location: str) -> bytes:
+    """Return the bytes of the file at a local path or URI, as for `open_tree`; OSError where it cannot be read."""
+    location, filesystem, root = _resolve(location)
+    if filesystem.get_file_info(root).type != fs.FileType.File:
+        raise FileNotFoundError(f"{location}: no such file; expected a local path or a URI such as s3://bucket/file")
+    return _read(filesystem, root)
+
+
+def _resolve(location: str) -> tuple[str, fs.FileSystem, str]:
+    if "://" not in location:
+        # Absolute, because workers have another working directory.
+        root = Path(location).expanduser().absolute().as_posix()
+        return root, fs.LocalFileSystem(), root
+    try:
+        filesystem, root = fs.FileSystem.from_uri(location)
+    except ValueError as error:
+        raise ValueError(f"{location}: {error}; expected a local path or a URI such as s3://bucket/tiles") from error
+    return location, filesystem, root.rstrip("/")
+
+
+def _read(filesystem: fs.FileSystem, path: str) -> bytes:
+    with filesystem.open_input_file(path) as file:
+        data: bytes = file.read()
+    return data
+
+
+def _require_inside(path: str, location: str) -> None:
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise PermissionError(f"{path}: expected a path below {location}, without '..'")
+
+
+def _cache_key(location: str, entry: FileEntry) -> str:
+    return hashlib.sha256(json.dumps([location, entry.path, entry.size, entry.stamp]).encode()).hexdigest()

@@ -1,0 +1,91 @@
+"""Static adversarial training: fine-tune on clean tiles plus tiles perturbed beforehand, with their right labels.
+
+Szegedy et al., 2013 (arXiv:1312.6199) and, in the form reproduced here, Nisa, Suciati and Yuniarti, IPTEK 2024. The
+perturbed tiles are made once, against the clean model: in training the hardened model never meets an attack on itself.
+"""
+
+import itertools
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from raypipe.settings import Settings
+from raypipe.training.recipe import Recipe
+
+Mix = Annotated[float, Field(gt=0, le=1)]
+Epochs = Annotated[int, Field(ge=1)]
+LearningRate = Annotated[float, Field(gt=0)]
+
+
+class Search(Settings):
+    """Values to try: every combination of those given is one candidate.
+
+    Parameters
+    ----------
+    mix, epochs, learning_rate
+        Alternatives to the defense's own setting of that name.
+    """
+
+    mix: tuple[Mix, ...] = ()
+    epochs: tuple[Epochs, ...] = ()
+    learning_rate: tuple[LearningRate, ...] = ()
+
+
+class AdversarialTraining(Settings):
+    """Settings of static adversarial training.
+
+    Parameters
+    ----------
+    mix
+        Share of perturbed tiles among the training tiles, in (0, 1]. At 0.5 every tile is used clean and perturbed.
+    epochs, learning_rate
+        Of the fine-tuning, which starts from the clean model; everything else is as in ``train``.
+    search
+        Candidates to compare. The best on held-out training tiles is kept; test tiles are never looked at.
+    validation
+        Share of the training groups held out to compare candidates; without a search nothing is held out.
+    """
+
+    name: Literal["adversarial_training"] = "adversarial_training"
+    mix: Mix = 0.5
+    epochs: Epochs = 3
+    learning_rate: LearningRate = 5e-4
+    search: Search = Search()
+    validation: float = Field(0.2, gt=0, lt=1)
+
+    def candidates(self) -> "list[AdversarialTraining]":
+        """The settings of every combination in `search`; these settings alone if there is none."""
+        grid = {name: values for name, values in self.search if values}
+        return [
+            self.model_copy(update={"search": Search(), **dict(zip(grid, values, strict=True))})
+            for values in itertools.product(*grid.values())
+        ]
+
+    def recipe(self, base: Recipe) -> Recipe:
+        """How the fine-tuning is done, given how the clean model was trained."""
+        return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate})
+
+
+def choose_tiles(tiles: int, mix: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which clean and which perturbed tiles to train on, so that `mix` of them are perturbed and as many as can be used.
+
+    Parameters
+    ----------
+    tiles
+        Training tiles; each exists clean and perturbed.
+    mix
+        Share of perturbed tiles, in (0, 1].
+    seed
+        Of the choice of those left out.
+
+    Returns
+    -------
+    tuple of arrays
+        Sorted indices of the clean tiles, and of the perturbed ones.
+    """
+    order = np.random.default_rng(seed).permutation(tiles)
+    clean = tiles if mix <= 0.5 else round(tiles * (1 - mix) / mix)
+    perturbed = tiles if mix >= 0.5 else max(1, round(tiles * mix / (1 - mix)))
+    return np.sort(order[:clean]), np.sort(order[:perturbed])

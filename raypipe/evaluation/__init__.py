@@ -1,0 +1,1 @@
+"""What predictions say: every figure is computed from stored predictions, never inside a loop."""

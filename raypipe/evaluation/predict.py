@@ -1,0 +1,32 @@
+"""Logits of tiles: the one way in which any figure's predictions are made."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: NDArray[np.uint8], batch_size: int, device: torch.device) -> NDArray[np.float32]:
+    """Logits in float32, in evaluation mode.
+
+    Parameters
+    ----------
+    model
+        Images (n, 3, h, w) in [0, 1] in, logits out; on `device`.
+    images
+        (n, h, w, 3).
+    batch_size
+        Tiles a forward pass.
+
+    Returns
+    -------
+    ndarray
+        (n, classes).
+    """
+    model.eval()
+    logits = [
+        model(torch.from_numpy(np.ascontiguousarray(chunk.transpose(0, 3, 1, 2))).to(device).float().div_(255)).cpu()
+        for chunk in np.split(images, range(batch_size, len(images), batch_size))
+    ]
+    return torch.cat(logits).numpy()

@@ -1,0 +1,72 @@
+"""What an experiment's data set holds: every file, its side of the split, and what determines the tiles made of it."""
+
+import hashlib
+import json
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+
+from raypipe.config import ConfigError, Experiment
+from raypipe.data import open_source
+from raypipe.data.leakage import LeakageError, require_disjoint
+from raypipe.data.sources import Source
+from raypipe.data.splits import assign_splits, read_split_file
+from raypipe.data.tiles import TileItem
+from raypipe.plan import IngestSpec
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a source, and how an experiment uses them.
+
+    Parameters
+    ----------
+    source
+        Where they are.
+    items
+        Every file, once, with its side of the split; no side for a file that the listing already sets aside.
+    """
+
+    source: Source
+    items: tuple[TileItem, ...]
+
+
+def list_files(experiment: Experiment) -> Listing:
+    """List an experiment's data set and split it.
+
+    Raises
+    ------
+    ConfigError
+        If the data set is not there, cannot be split as the experiment says, or has a group on both sides of a group
+        split.
+    """
+    try:
+        source = open_source(experiment.data, experiment.seed)
+        refs = source.list()
+        tiles = experiment.tiles
+        if tiles.splits:
+            sides = read_split_file(tiles.splits, refs)
+        else:
+            sides = assign_splits(refs, tiles.split, tiles.train_fraction, experiment.seed)
+        if tiles.split == "group":
+            require_disjoint([(ref.group, sides[ref.path]) for ref in refs if ref.path in sides])
+    except LeakageError as error:
+        raise ConfigError(experiment.name, [f"tiles.split = 'group': {error}"]) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(experiment.name, [f"data: {error}"]) from error
+    return Listing(source, tuple(TileItem(ref, sides.get(ref.path)) for ref in refs))
+
+
+def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str, str]) -> IngestSpec:
+    """What determines the tiles that ingest will make of a listing. Reads the content of files that `cache` lacks."""
+    refs = [item.ref for item in listing.items]
+    assignment = json.dumps(sorted((ref.path, side) for ref, side in listing.items if side is not None))
+    return IngestSpec(
+        source=experiment.data.source,
+        fingerprint=listing.source.fingerprint(refs, cache),
+        labels=listing.source.labels,
+        size=experiment.tiles.size,
+        split=experiment.tiles.split,
+        assignment=hashlib.sha256(assignment.encode()).hexdigest(),
+        shard_size=experiment.tiles.shard_size,
+        seed=experiment.seed,
+    )

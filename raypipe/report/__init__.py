@@ -1,0 +1,1 @@
+"""What people look at, drawn from a run's records alone."""

@@ -1,0 +1,37 @@
+"""The figures that the paper reports, as far as they can be read from it.
+
+Nisa, Suciati and Yuniarti, "Adversarial training for robust defense in CNN models for lung and colon histopathological
+images", IPTEK The Journal of Engineering, 2024: LC25000, random 70/30 split, static evaluation. Its charts give some
+figures only as ranges; what cannot be read is left out rather than guessed.
+"""
+
+_NORMAL = {"googlenet": "99", "shufflenet_v2_x1_0": "99", "resnet18": "99"}
+_ATTACKED = {"saliency_map": "0", "carlini_wagner_l2": "1", "deepfool": "0-30"}
+_ROBUST_ON_NORMAL = {"shufflenet_v2_x1_0": "up to 99", "resnet18": "up to 99"}
+_BEST_ON_PERTURBED = ("googlenet", "carlini_wagner_l2", "81")
+
+
+def reported(column: str, backbone: str, method: str, defense: str | None) -> str | None:
+    """The paper's accuracy in percent for a cell of its Table 2; None where it reports none or it cannot be read.
+
+    Parameters
+    ----------
+    column
+        One of `raypipe.evaluation.records.COLUMNS`.
+    backbone, method
+        Registry names.
+    defense
+        The experiment's id; the paper has adversarial training only.
+    """
+    if backbone not in _NORMAL or method not in _ATTACKED:
+        return None
+    if column == "normal":
+        return _NORMAL[backbone]
+    if column == "attacked":
+        return _ATTACKED[method]
+    if defense is None:
+        return None
+    if column == "robust_on_normal":
+        return _ROBUST_ON_NORMAL.get(backbone)
+    best_backbone, best_method, best = _BEST_ON_PERTURBED
+    return best if (backbone, method) == (best_backbone, best_method) else f"at most {best}"

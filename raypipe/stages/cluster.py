@@ -1,0 +1,120 @@
+"""Connecting to Ray, quietly, and asking what it has before asking it for something."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+from raypipe.config import Resources
+from raypipe.stages.errors import StageError
+
+# Ray reads these when it is imported by a worker or when it starts; a user's own value wins.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+_LOGGERS = ("ray", "ray.data", "ray.train", "ray.tune", "ray.air", "ray._private")
+
+
+@contextmanager
+def connected(address: str | None, log_file: Path) -> Iterator[None]:
+    """Be connected to a Ray cluster for the time of the block.
+
+    Parameters
+    ----------
+    address
+        Of a running cluster (``auto``, ``127.0.0.1:6379``, ``ray://...``). None: the one that ``RAY_ADDRESS`` names, as
+        inside a submitted job, or else a local one on loopback, which ends with the block.
+    log_file
+        Takes what Ray has to say.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    address = address or os.environ.get("RAY_ADDRESS")
+    with _chatter_to(log_file):
+        try:
+            if address:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+            else:
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                    _node_ip_address="127.0.0.1",
+                )
+        except ConnectionError as error:
+            raise StageError(
+                f"no Ray cluster at {address!r}: {error}; start one with `ray start --head`, or run locally"
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _chatter_to(log_file: Path) -> Iterator[None]:
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(log_file, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    before = {}
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        before[name] = (list(logger.handlers), logger.propagate)
+        logger.handlers, logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        for name, (handlers, propagate) in before.items():
+            logging.getLogger(name).handlers, logging.getLogger(name).propagate = handlers, propagate
+        handler.close()
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the cluster has in total.
+
+    Parameters
+    ----------
+    cpus, gpus
+        Over all nodes.
+    """
+
+    cpus: float
+    gpus: float
+
+    def workers(self, resources: Resources, wanted: int | None = None) -> int:
+        """How many workers of the wanted size can run at once, at most `wanted`.
+
+        Raises
+        ------
+        StageError
+            If not a single one can.
+        """
+        fit = int(self.cpus // resources.cpus_per_worker)
+        if resources.gpu:
+            fit = min(fit, int(self.gpus))
+        if fit < 1:
+            needs = f"{resources.cpus_per_worker:g} CPUs" + (" and 1 GPU" if resources.gpu else "")
+            raise StageError(
+                f"a worker needs {needs}, but the cluster has {self.cpus:g} CPUs and {self.gpus:g} GPUs; add nodes, or "
+                "lower resources.cpus_per_worker or set resources.gpu: false"
+            )
+        return min(fit, wanted) if wanted else fit
+
+
+def capacity() -> Capacity:
+    """What the connected cluster has."""
+    total = ray.cluster_resources()
+    return Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0))

@@ -1,0 +1,199 @@
+"""One fit, wherever it runs: in a Ray Train worker group, or alone in the process of a Tune trial."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray.train
+import ray.train.torch
+import torch
+from ray.train import Checkpoint
+from torch import nn
+
+from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
+from raypipe.models.classifier import Classifier
+from raypipe.plan import Cell
+from raypipe.store import Store
+from raypipe.training.examples import Examples
+from raypipe.training.fit import EpochRecord, Fit, TileDataset
+from raypipe.training.recipe import Recipe
+
+FIT_STATE = "fit.pt"
+CELL_KEY = "cell.json"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where an interrupted fit can go on: the weights, and the rest of its state."""
+
+    weights: bytes
+    state: bytes
+
+
+class Worker(Protocol):
+    """What a fit needs to know of the process it runs in."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """The model on the device, synchronised with the other workers' copies."""
+
+    def mean(self, record: EpochRecord) -> EpochRecord:
+        """The epoch's figures over all workers' tiles."""
+
+    def saved(self, cell: Cell) -> Saved | None:
+        """What an earlier, interrupted try at this cell left."""
+
+    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
+        """Tell Ray of a finished epoch, and keep what is needed to go on from it."""
+
+
+class GroupWorker:
+    """One of the workers of a Ray Train group, fitting with DDP."""
+
+    def __init__(self) -> None:
+        context = ray.train.get_context()
+        self.rank: int = context.get_world_rank()
+        self.world_size: int = context.get_world_size()
+        self.device: torch.device = ray.train.torch.get_device()
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Move to this worker's device; wrap for DDP if there are several workers."""
+        prepared: nn.Module = ray.train.torch.prepare_model(model)
+        return prepared
+
+    def mean(self, record: EpochRecord) -> EpochRecord:
+        """Loss and accuracy weighted by each worker's tiles."""
+        if self.world_size == 1:
+            return record
+        weighted = [record.loss * record.tiles, record.accuracy * record.tiles, float(record.tiles)]
+        sums = torch.tensor(weighted, device=self.device)
+        torch.distributed.all_reduce(sums)
+        loss, accuracy, tiles = sums.tolist()
+        return replace(record, loss=loss / tiles, accuracy=accuracy / tiles, tiles=int(tiles))
+
+    def saved(self, cell: Cell) -> Saved | None:
+        """From Ray Train's last committed checkpoint, if it is of this cell."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return None
+        with checkpoint.as_directory() as directory:
+            folder = Path(directory)
+            if json.loads((folder / CELL_KEY).read_text())["key"] != cell.key:
+                return None
+            return Saved((folder / FILE_NAME).read_bytes(), (folder / FIT_STATE).read_bytes())
+
+    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
+        """A checkpoint from rank 0; every rank reports, as Ray Train demands."""
+        metrics = {"cell": cell.name, **asdict(record)}
+        name = f"{cell.name.replace('/', '-')}-epoch_{record.epoch:04d}"
+        if self.rank != 0:
+            ray.train.report(metrics, checkpoint_dir_name=name)
+            return
+        with tempfile.TemporaryDirectory() as directory:
+            folder, saved = Path(directory), save()
+            (folder / CELL_KEY).write_text(json.dumps({"key": cell.key}))
+            (folder / FILE_NAME).write_bytes(saved.weights)
+            (folder / FIT_STATE).write_bytes(saved.state)
+            ray.train.report(metrics, checkpoint=Checkpoint.from_directory(directory), checkpoint_dir_name=name)
+
+
+class SoleWorker:
+    """The only worker, in the process that calls it: Ray Train's local mode, whose context Tune hides within a trial.
+
+    It keeps no checkpoints: a fit that is lost starts anew.
+    """
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Move to the device."""
+        return model.to(self.device)
+
+    def mean(self, record: EpochRecord) -> EpochRecord:
+        """There is nobody to average with."""
+        return record
+
+    def saved(self, cell: Cell) -> Saved | None:  # noqa: ARG002  the protocol's
+        """Nothing was kept."""
+        return None
+
+    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
+        """Progress is read from the store, and nothing is kept."""
+
+
+def fit_cell(
+    cell: Cell,
+    classifier: Classifier,
+    card: ModelCard,
+    examples: Examples,
+    store: Store,
+    worker: Worker,
+    *,
+    recipe: Recipe,
+    loader_workers: int,
+    judge: Callable[[Classifier], dict[str, float]] | None = None,
+) -> None:
+    """Fit a classifier and publish it as the artifact of `cell`. Every worker of a group calls this.
+
+    Parameters
+    ----------
+    cell
+        Its spec has the seed.
+    classifier
+        What the fit starts from.
+    card
+        Saved with the weights.
+    examples
+        All training tiles; the worker takes its share.
+    recipe
+        How to fit.
+    loader_workers
+        Processes that decode tiles for this worker.
+    judge
+        Figures of the fitted classifier to publish with it, for whoever chooses between candidates.
+    """
+    seed = cell.spec.seed
+    share = examples.share(worker.rank, worker.world_size, seed)
+    batch = max(2, recipe.batch_size // worker.world_size)
+    if saved := worker.saved(cell):
+        classifier = load_classifier(saved.weights)[0]
+    model = worker.prepare(classifier)
+    steps = -(-len(share) // batch) - (len(share) % batch == 1)
+    fit = Fit(model, recipe, steps, device=worker.device, seed=seed, rank=worker.rank)
+    if saved:
+        fit.restore(saved.state)
+    for epoch in fit.epochs(TileDataset(share.images, share.labels), batch, loader_workers):
+        fit.history[-1] = record = worker.mean(epoch)
+        if worker.rank == 0:
+            store.write_json(_progress_path(cell), {"name": cell.name, "epochs": recipe.epochs, **asdict(record)})
+        worker.report(cell, record, lambda: Saved(save_classifier(classifier, card), fit.state()))
+    if worker.rank == 0:
+        facts: dict[str, Any] = {"validation": judge(classifier)} if judge else {}
+        store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", save_classifier(classifier, card))
+        history = [asdict(record) for record in fit.history]
+        cell.publish(store, card=asdict(card), history=history, workers=worker.world_size, **facts)
+
+
+def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:
+    """The classifier of a model artifact."""
+    return load_classifier(store.read_bytes(f"{store.artifact('model', key)}/{FILE_NAME}"))
+
+
+def last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:
+    """How far a running fit has come, as it wrote to the store."""
+    path = _progress_path(cell)
+    return store.read_json(path) if store.exists(path) else None
+
+
+def _progress_path(cell: Cell) -> str:
+    return f"progress/{cell.key}.json"

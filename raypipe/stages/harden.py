@@ -1,0 +1,142 @@
+"""Harden: Ray Tune over the grid of (backbone, attack, defense); each trial fine-tunes a clean model by Ray Train."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import ray.tune
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from raypipe.config import Resources
+from raypipe.data.images import decode_png
+from raypipe.defenses.adversarial_training import choose_tiles
+from raypipe.evaluation.predict import predict
+from raypipe.models.checkpoint import FILE_NAME
+from raypipe.models.classifier import Classifier
+from raypipe.plan import Cell, candidates
+from raypipe.stages.cluster import capacity
+from raypipe.stages.errors import StageError
+from raypipe.stages.fitting import Worker, fit_cell, load_model
+from raypipe.stages.watch import watched
+from raypipe.stages.worker_group import fit_in_group
+from raypipe.store import Store
+from raypipe.telemetry import StageProgress
+from raypipe.training.examples import Examples, read_examples
+
+SCRATCH = "scratch/tune"
+TRIAL_CPUS = 0.01
+"""Of a trial that only waits for its worker group."""
+JUDGE_BATCH = 64
+
+
+def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
+    """Harden the models of `cells`: fit every candidate, and publish for each cell the best.
+
+    Raises
+    ------
+    StageError
+        If a trial fails; the others are finished and kept.
+    """
+    todo = [candidate for cell in cells for candidate in candidates(cell) if not candidate.manifest(store)]
+    if todo:
+        with watched(todo, store, progress):
+            _run_trials(todo, store, resources)
+    for cell in cells:
+        if not cell.manifest(store):
+            _publish_best(cell, store, progress)
+
+
+def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources) -> None:
+    by_name = {cell.name: cell for cell in todo}
+    room = capacity()
+    workers = min(resources.harden_workers, room.workers(resources, max(1, resources.harden_workers)))
+    at_once = room.workers(resources) // max(1, workers)
+    trial_resources = {"CPU": TRIAL_CPUS}
+    if workers == 0:
+        trial_resources = {"CPU": resources.cpus_per_worker, "GPU": 1 if resources.gpu else 0}
+
+    def trial(config: dict[str, Any]) -> None:
+        cell = by_name[config["cell"]]
+        callbacks = [TuneReportCallback()] if workers else []
+        fit_in_group(_harden_cell, [cell], store, resources, workers, callbacks)
+        manifest = cell.manifest(store) or {}
+        ray.tune.report({"training_accuracy": manifest["history"][-1]["accuracy"], **manifest.get("validation", {})})
+
+    results = ray.tune.Tuner(
+        ray.tune.with_resources(trial, trial_resources),
+        param_space={"cell": ray.tune.grid_search(list(by_name))},
+        tune_config=ray.tune.TuneConfig(
+            reuse_actors=True,
+            max_concurrent_trials=max(1, at_once),
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=ray.tune.RunConfig(
+            name="harden",
+            storage_path=store.path(SCRATCH),
+            storage_filesystem=store.filesystem,
+            verbose=0,
+            failure_config=ray.tune.FailureConfig(max_failures=1),
+        ),
+    ).fit()
+    if results.errors:
+        unfinished = ", ".join(cell.name for cell in todo if not cell.manifest(store))
+        cause = str(results.errors[0]).strip().splitlines()[-1]
+        raise StageError(
+            f"hardening failed with {unfinished} unfinished: {cause}; finished models are kept, run again to go on"
+        ) from results.errors[0]
+
+
+def _trial_name(trial: Any) -> str:
+    return str(trial.config["cell"]).replace("/", "-")
+
+
+def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -> None:
+    clean = read_examples(store, "tiles", cell.inputs["tiles"].key, "train")
+    perturbed = read_examples(store, "adversarials", cell.inputs["adversarials"].key)
+    if clean.sample_ids != perturbed.sample_ids:
+        raise StageError(f"{cell.name}: the perturbed training tiles are not those of the clean ones; remove the artifact "
+                         f"adversarials/{cell.inputs['adversarials'].key} and run again")  # fmt: skip
+    classifier, card = load_model(store, cell.inputs["model"].key)
+    held: dict[str, Examples] = {}
+    if cell.spec.held_out:
+        kept, held_out = clean.split_by_group(cell.spec.held_out, cell.spec.seed)
+        held = {"clean": clean.take(held_out), "perturbed": perturbed.take(held_out)}
+        clean, perturbed = clean.take(kept), perturbed.take(kept)
+
+    def judge(fitted: Classifier) -> dict[str, float]:
+        return {name: _accuracy(fitted, examples, worker) for name, examples in held.items()}
+
+    defense = cell.spec.defense
+    of_clean, of_perturbed = choose_tiles(len(clean), defense.mix, cell.spec.seed)
+    fit_cell(
+        cell,
+        classifier,
+        card,
+        clean.take(of_clean).joined(perturbed.take(of_perturbed)),
+        store,
+        worker,
+        recipe=defense.recipe(cell.spec.recipe),
+        loader_workers=loader_workers,
+        judge=judge if held else None,
+    )
+
+
+def _accuracy(classifier: Classifier, examples: Examples, worker: Worker) -> float:
+    images = np.stack([decode_png(image) for image in examples.images])
+    logits = predict(classifier, images, JUDGE_BATCH, worker.device)
+    return float((logits.argmax(1) == np.array(examples.labels)).mean())
+
+
+def _publish_best(cell: Cell, store: Store, progress: StageProgress) -> None:
+    """Of several candidates, the one with the best mean accuracy on clean and perturbed held-out tiles."""
+    judged = {candidate.key: (candidate, candidate.manifest(store) or {}) for candidate in candidates(cell)}
+    best, manifest = max(judged.values(), key=lambda pair: np.mean(list(pair[1]["validation"].values())))
+    weights = store.read_bytes(f"{store.artifact(best.kind, best.key)}/{FILE_NAME}")
+    store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", weights)
+    tried = [
+        {"key": key, "defense": candidate.spec.defense.model_dump(mode="json"), "validation": facts["validation"]}
+        for key, (candidate, facts) in judged.items()
+    ]
+    cell.publish(store, card=manifest["card"], history=manifest["history"], chosen=best.key, candidates=tried)
+    progress.say(f"{cell.name}: {best.name} of {len(tried)} candidates, held-out {manifest['validation']}")

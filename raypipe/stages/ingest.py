@@ -1,0 +1,121 @@
+"""Ingest: files of a source become 8-bit tiles of one size in Parquet shards, by split; what cannot be read is set aside."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raypipe.config import Resources
+from raypipe.data.leakage import leakage_share, require_disjoint
+from raypipe.data.sources import Source, TileRef
+from raypipe.data.tiles import TileItem, make_tiles
+from raypipe.plan import Cell
+from raypipe.schemas import REJECTED
+from raypipe.stages.errors import StageError
+from raypipe.stages.shards import Row, map_shards
+from raypipe.store import Store
+from raypipe.telemetry import StageProgress
+
+MAX_PROBLEMS_SHOWN = 5
+
+
+def ingest(
+    cell: Cell,
+    source: Source,
+    items: Sequence[TileItem],
+    store: Store,
+    resources: Resources,
+    progress: StageProgress,
+) -> None:
+    """Make the tiles that `cell` describes.
+
+    Parameters
+    ----------
+    cell
+        The plan's only cell of this stage.
+    source
+        Where the files are; every worker must be able to read from it.
+    items
+        Every file of the source, once, with its split.
+
+    Raises
+    ------
+    StageError
+        If a split ends up without tiles.
+    raypipe.data.leakage.LeakageError
+        If a group split has a group on both sides.
+    """
+    root = store.artifact(cell.kind, cell.key)
+    todo = [
+        row
+        for row in _shards(items, cell.spec.shard_size, cell.spec.seed)
+        if not store.exists(f"{root}/{row['shard']}")
+    ]
+    setup = {"source": source, "store": store, "root": root, "size": cell.spec.size}
+    if todo:
+        for row in map_shards(_ingest_shard, todo, resources, name="ingest", setup=setup):
+            progress.advance(row["tiles"], f"{row['rejected']} set aside" if row["rejected"] else "")
+    facts = _facts(cell, store, source)
+    if facts["tiles"] + facts["rejected"] != len(items):
+        raise StageError(f"ingest: {len(items)} files were listed, but {facts['tiles']} tiles and {facts['rejected']} "
+                         f"rejected ones were stored; remove {store.path(root)} and run again")  # fmt: skip
+    cell.publish(store, **facts)
+    for reason, count in list(facts["reasons"].items())[:MAX_PROBLEMS_SHOWN]:
+        progress.say(f"{count} set aside: {reason}")
+
+
+def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
+    """Items by split, shuffled (training reads shards in order), and cut into shards; files with a problem come last."""
+    parts = sorted({item.split or "rejected" for item in items})
+    rows = []
+    for part in parts:
+        members = [item for item in items if (item.split or "rejected") == part]
+        order = np.random.default_rng([seed, parts.index(part)]).permutation(len(members))
+        for number, start in enumerate(range(0, len(members), shard_size)):
+            chosen = [members[i] for i in order[start : start + shard_size]]
+            listing = json.dumps([[asdict(item.ref), item.split] for item in chosen])
+            rows.append({"shard": f"{part}/part-{number:05d}.parquet", "items": listing})
+    return rows
+
+
+def _ingest_shard(row: Row, source: Source, store: Store, root: str, size: int) -> Row:
+    items = [TileItem(TileRef(**ref), split) for ref, split in json.loads(row["items"])]
+    tiles, rejected = make_tiles(source, items, size)
+    part = row["shard"].replace("/", "-")
+    store.write_table(f"{root}/rejected/{part}", rejected)
+    store.write_table(f"{root}/{row['shard']}", tiles)  # last: its presence says that the shard is done
+    return {"tiles": tiles.num_rows, "rejected": rejected.num_rows}
+
+
+def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
+    columns = ["label_name", "group_id", "split"]
+    tables = [table for split in ("train", "test") for table in store.iter_tables(cell.kind, cell.key, split, columns)]
+    tiles = pa.concat_tables(tables).to_pydict() if tables else {name: [] for name in columns}
+    rejected = _rejected(store, cell)
+    counts = Counter(zip(tiles["split"], tiles["label_name"], strict=True))
+    for split in ("train", "test"):
+        if not any(s == split for s, _ in counts):
+            shown = "; ".join(f"{count} x {reason}" for reason, count in rejected.most_common(MAX_PROBLEMS_SHOWN))
+            raise StageError(f"ingest: no {split} tile could be read; set aside: {shown or 'nothing'}")
+    groups = list(zip(tiles["group_id"], tiles["split"], strict=True))
+    if cell.spec.split == "group":
+        require_disjoint(groups)
+    return {
+        "labels": list(source.labels),
+        "synthetic": source.synthetic,
+        "split": cell.spec.split,
+        "leakage": leakage_share(groups),
+        "counts": {split: {label: counts[split, label] for label in source.labels} for split in ("train", "test")},
+        "tiles": len(groups),
+        "rejected": sum(rejected.values()),
+        "reasons": dict(rejected.most_common()),
+    }
+
+
+def _rejected(store: Store, cell: Cell) -> Counter[str]:
+    tables = [REJECTED.empty_table(), *store.iter_tables(cell.kind, cell.key, "rejected")]
+    return Counter(pa.concat_tables(tables)["reason"].to_pylist())

@@ -1,0 +1,128 @@
+"""Work by shard on Ray Data: a Parquet shard is the item, and whoever works on it writes the result shard itself.
+
+Nothing else competes with the workers for CPUs, a result shard is complete or absent, and a run that was killed finds
+the finished ones.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+
+from raypipe.config import Resources
+from raypipe.plan import Cell
+from raypipe.stages.cluster import capacity
+from raypipe.stages.errors import StageError
+from raypipe.store import Store
+from raypipe.telemetry import StageProgress
+
+NO_PROGRESS_SECONDS = 3600
+"""One shard may take long; a pool that cannot be placed at all is refused before it starts."""
+
+Row = dict[str, Any]
+
+
+def map_shards(
+    work: Callable[[Row], Row] | type,
+    items: Sequence[Row],
+    resources: Resources,
+    *,
+    name: str,
+    setup: Mapping[str, Any] | None = None,
+) -> Iterator[Row]:
+    """Run `work` on every item, in parallel over the cluster, yielding its rows as they come.
+
+    Parameters
+    ----------
+    work
+        A function, run as tasks; or a class whose instances are called with an item, run as an actor pool.
+    items
+        Flat records: plain numbers and strings.
+    resources
+        Their `cpus_per_worker`, `gpu` and `attack_actors` say how large a worker is and how many there are. Tasks
+        never take a GPU.
+    name
+        Of the operator, on the Ray dashboard.
+    setup
+        Arguments of the class.
+
+    Raises
+    ------
+    StageError
+        If an item fails, with its cause.
+    """
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
+    actors = isinstance(work, type)
+    if actors:
+        size = min(len(items), capacity().workers(resources, resources.attack_actors))
+        how: dict[str, Any] = {
+            "compute": ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
+            "fn_constructor_kwargs": dict(setup or {}),
+            "num_gpus": 1 if resources.gpu else 0,
+        }
+    else:
+        capacity().workers(resources.model_copy(update={"gpu": False}))
+        how = {"compute": TaskPoolStrategy(), "fn_kwargs": dict(setup or {})}
+    dataset = ray.data.from_items(list(items), override_num_blocks=len(items)).map(
+        work, num_cpus=resources.cpus_per_worker, **how
+    )
+    dataset.set_name(name)
+    try:
+        yield from dataset.iter_rows()
+    except ray.exceptions.RayError as error:
+        raise StageError(f"{name} failed: {_innermost(error)}; finished shards are kept, run again to go on") from error
+
+
+def complete_cells(
+    worker: type,
+    rows: Sequence[Row],
+    cells: Sequence[Cell],
+    store: Store,
+    resources: Resources,
+    progress: StageProgress,
+    publish: Callable[[Cell], None],
+) -> None:
+    """Have an actor pool write the shards that cells still lack, and publish each cell once it lacks none.
+
+    Parameters
+    ----------
+    worker
+        The actor: built with ``store`` and ``batch_size``, called with a row; its answer has the row's ``key`` and how
+        many ``tiles`` it did.
+    rows
+        One for each shard of each cell, with the cell's ``key`` and the shard's ``target`` path.
+    publish
+        Called with each cell whose shards are all there.
+    """
+    todo = [row for row in rows if not store.exists(row["target"])]
+    missing = Counter(row["key"] for row in todo)
+    by_key = {cell.key: cell for cell in cells}
+    for cell in cells:
+        if not missing[cell.key]:
+            publish(cell)
+    if not todo:
+        return
+    setup = {"store": store, "batch_size": resources.attack_batch}
+    for row in map_shards(worker, todo, resources, name=cells[0].stage, setup=setup):
+        cell = by_key[row["key"]]
+        progress.advance(row["tiles"], cell.name)
+        missing[cell.key] -= 1
+        if not missing[cell.key]:
+            publish(cell)
+
+
+def result_path(cell: Cell, shard: str, store: Store) -> str:
+    """Where the result of a shard belongs: under the shard's own name in the cell's artifact."""
+    return f"{store.artifact(cell.kind, cell.key)}/{shard.rsplit('/', 1)[1]}"
+
+
+def _innermost(error: BaseException) -> str:
+    cause: BaseException = error
+    while isinstance(cause, ray.exceptions.RayTaskError) and isinstance(cause.cause, BaseException):
+        cause = cause.cause
+    return str(cause).strip().splitlines()[-1] if str(cause).strip() else type(cause).__name__

@@ -1,0 +1,48 @@
+"""Train: every backbone is fine-tuned on the clean training tiles by Ray Train, with DDP over its workers."""
+
+from collections.abc import Sequence
+
+import torch
+
+from raypipe.config import Resources
+from raypipe.models.checkpoint import ModelCard
+from raypipe.models.classifier import build_classifier
+from raypipe.models.weights import pretrained_state
+from raypipe.plan import Cell
+from raypipe.stages.cluster import capacity
+from raypipe.stages.fitting import Worker, fit_cell
+from raypipe.stages.watch import watched
+from raypipe.stages.worker_group import fit_in_group
+from raypipe.store import Store
+from raypipe.telemetry import StageProgress
+from raypipe.training.examples import read_examples
+
+
+def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
+    """Train the models of `cells`, each published as soon as it is done.
+
+    Raises
+    ------
+    raypipe.stages.errors.StageError
+        If training fails more often than `resources.max_failures`, or no worker fits on the cluster.
+    raypipe.models.weights.WeightsError
+        If pretrained weights are not at hand: before any worker starts.
+    """
+    for cell in cells:
+        pretrained_state(cell.spec.model.name, cell.spec.model.weights)
+    wanted = resources.train_workers
+    workers = capacity().workers(resources, wanted)
+    if workers < wanted:
+        progress.say(f"with {workers} of {wanted} workers: the cluster has no room for more")
+    with watched([cell for cell in cells if not cell.manifest(store)], store, progress):
+        fit_in_group(_train_cell, cells, store, resources, workers)
+
+
+def _train_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -> None:
+    tiles = cell.inputs["tiles"]
+    labels = tiles.spec.labels
+    torch.manual_seed(cell.spec.seed)  # of the new layers' weights
+    classifier = build_classifier(cell.spec.model, len(labels))
+    card = ModelCard(cell.spec.model.name, labels, tiles.spec.size, *classifier.normalization)
+    examples = read_examples(store, "tiles", tiles.key, "train")
+    fit_cell(cell, classifier, card, examples, store, worker, recipe=cell.spec.recipe, loader_workers=loader_workers)

@@ -1,0 +1,99 @@
+"""Ray Train worker groups: one group fits a list of cells in turn, since starting a group costs more than a small fit."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from raypipe.config import Resources
+from raypipe.plan import Cell
+from raypipe.stages.errors import StageError
+from raypipe.stages.fitting import GroupWorker, SoleWorker, Worker
+from raypipe.store import Store
+
+SCRATCH = "scratch/train"
+
+FitOne = Callable[[Cell, Store, Worker, int], None]
+"""Fits and publishes one cell: ``(cell, store, worker, loader_workers)``."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    fit: FitOne
+    cells: tuple[Cell, ...]
+    store: Store
+    loader_workers: int
+    sole: bool
+
+
+def fit_in_group(
+    fit: FitOne,
+    cells: Sequence[Cell],
+    store: Store,
+    resources: Resources,
+    workers: int,
+    callbacks: Sequence[Any] = (),
+) -> None:
+    """Fit cells one after the other with `workers` DDP workers; those that are published already are passed over.
+
+    Parameters
+    ----------
+    fit
+        What every worker calls for each cell.
+    cells
+        Together they name the run: called again with the same cells, an interrupted run goes on from its last epoch.
+    workers
+        How many; 0 fits in the calling process.
+    callbacks
+        Of Ray Train.
+
+    Raises
+    ------
+    StageError
+        If a fit fails more often than `resources.max_failures`.
+    """
+    name = hashlib.sha256(" ".join(cell.key for cell in cells).encode()).hexdigest()[:20]
+    per_worker = {"CPU": resources.cpus_per_worker, **({"GPU": 1} if resources.gpu else {})}
+    scaling = (
+        ScalingConfig(num_workers=workers, use_gpu=resources.gpu, resources_per_worker=per_worker)
+        if workers
+        else ScalingConfig(num_workers=0)
+    )
+    trainer = TorchTrainer(
+        _worker_loop,
+        train_loop_config={"work": _Work(fit, tuple(cells), store, resources.loader_workers, sole=workers == 0)},
+        torch_config=TorchConfig(backend="nccl" if resources.gpu else "gloo"),
+        scaling_config=scaling,
+        run_config=RunConfig(
+            name=name,
+            storage_path=store.path(SCRATCH),
+            storage_filesystem=store.filesystem,
+            failure_config=FailureConfig(max_failures=resources.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            callbacks=list(callbacks),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        names = ", ".join(cell.name for cell in cells if not cell.manifest(store))
+        raise StageError(
+            f"training failed with {names} unfinished: {_last_line(error)}; finished models and epochs are kept, run "
+            "again to go on"
+        ) from error
+
+
+def _worker_loop(config: dict[str, _Work]) -> None:
+    work = config["work"]
+    worker: Worker = SoleWorker() if work.sole else GroupWorker()
+    for cell in work.cells:
+        if not cell.manifest(work.store):
+            work.fit(cell, work.store, worker, work.loader_workers)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,68 @@
+"""Labelled tiles as training reads them: encoded, in memory, each worker its equal share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from raypipe.store import Store
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Tiles with their labels and groups, in stored order.
+
+    Parameters
+    ----------
+    sample_ids, images, labels, groups
+        One entry a tile: its id, its losslessly encoded image, its label, and its group (its own id where unknown).
+    """
+
+    sample_ids: tuple[str, ...]
+    images: tuple[bytes, ...]
+    labels: tuple[int, ...]
+    groups: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, chosen: Sequence[int] | NDArray[np.int64]) -> "Examples":
+        """Some of them, in the order given."""
+        return Examples(*(tuple(column[i] for i in chosen) for column in self._columns()))
+
+    def joined(self, other: "Examples") -> "Examples":
+        """These and then the others."""
+        return Examples(*(mine + theirs for mine, theirs in zip(self._columns(), other._columns(), strict=True)))
+
+    def share(self, rank: int, workers: int, seed: int) -> "Examples":
+        """One worker's share of a seeded shuffle. All shares are equally large, since DDP waits for every worker at
+        every step: the remainder, fewer tiles than there are workers, is left out.
+        """
+        order = np.random.default_rng(seed).permutation(len(self))
+        return self.take(order[rank::workers][: len(self) // workers])
+
+    def split_by_group(self, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Indices of those kept and of those held out: about `fraction` of the groups, at least one."""
+        names = sorted(set(self.groups))
+        count = min(len(names) - 1, max(1, round(len(names) * fraction)))
+        chosen = set(np.random.default_rng(seed).permutation(np.array(names, dtype=object))[:count])
+        held = np.array([group in chosen for group in self.groups])
+        return np.flatnonzero(~held), np.flatnonzero(held)
+
+    def _columns(self) -> tuple[tuple[str, ...], tuple[bytes, ...], tuple[int, ...], tuple[str, ...]]:
+        return self.sample_ids, self.images, self.labels, self.groups
+
+
+def read_examples(store: Store, kind: str, key: str, part: str = "") -> Examples:
+    """The tiles, or adversarial tiles, of an artifact."""
+    columns = ["sample_id", "image", "label", "group_id"]
+    table = pa.concat_tables(store.iter_tables(kind, key, part, columns))
+    return Examples(
+        sample_ids=tuple(table["sample_id"].to_pylist()),
+        images=tuple(pc.struct_field(table["image"], "bytes").to_pylist()),
+        labels=tuple(table["label"].to_pylist()),
+        groups=tuple(pc.coalesce(table["group_id"], table["sample_id"]).to_pylist()),
+    )

@@ -1,0 +1,210 @@
+"""The laws that every attack obeys, ART's behind our interface included."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+
+from raypipe.attacks import ATTACKS, AttackSettings, attack_for
+from raypipe.attacks.generate import generate
+from raypipe.attacks.victim import Victim, frozen
+
+SETTINGS = {name: {"name": name} for name in ATTACKS} | {
+    "deepfool, every class": {"name": "deepfool", "lazy": False},
+    "carlini_wagner_l2, published": {
+        "name": "carlini_wagner_l2",
+        "method": "published",
+        "binary_search_steps": 2,
+        "max_iterations": 20,
+        "learning_rate": 0.05,
+    },
+    "saliency_map, downwards": {"name": "saliency_map", "theta": -0.5, "target": "random"},
+    "art deepfool": {"backend": "art", "name": "deepfool", "parameters": {"max_iter": 10}},
+    "art carlini_wagner_l2": {
+        "backend": "art",
+        "name": "carlini_wagner_l2",
+        "parameters": {"max_iter": 2, "binary_search_steps": 2, "initial_const": 1.0},
+    },
+    "art saliency_map": {"backend": "art", "name": "saliency_map", "parameters": {"theta": 1.0, "gamma": 0.05}},
+    "art ProjectedGradientDescent": {
+        "backend": "art",
+        "name": "ProjectedGradientDescent",
+        "parameters": {"max_iter": 3, "num_random_init": 1, "eps": 0.1, "eps_step": 0.04},
+    },
+}
+BUDGET = {  # forward and backward passes a tile, clean prediction, 8-bit search and checks aside
+    "deepfool": (51, 51 + 9),
+    "carlini_wagner_l2": (51 + 30, 51 + 9 + 29),
+    "carlini_wagner_l2, published": (1 + 2 * 20, 1 + 2 * 19),
+    "saliency_map": (10_000, 10_000),
+}
+
+
+def settings_of(name):
+    return TypeAdapter(AttackSettings).validate_python(SETTINGS[name])
+
+
+def attacked(case, name, batch_size=8):
+    return generate(case.model, case.images, case.labels, settings_of(name), batch_size=batch_size, device="cpu")
+
+
+def run_floats(case, name):
+    """The attack itself, without the 8-bit finish."""
+    settings = settings_of(name)
+    with frozen(case.model) as model:
+        victim = Victim(model, len(case.images))
+        floats = attack_for(settings).generate(victim, case.floats, case.truth, settings)
+    return floats, victim
+
+
+def predictions(case, images, batch_size):
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with frozen(case.model) as model, torch.no_grad():
+        return torch.cat([model(batch).argmax(1) for batch in inputs.split(batch_size)]).numpy()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 10])
+@pytest.mark.parametrize("name", SETTINGS)
+class TestEveryAttack:
+    def test_floats_are_images(self, cases, name, classes):
+        case = cases[classes]
+        floats, _ = run_floats(case, name)
+        assert floats.shape == case.floats.shape
+        assert floats.dtype == torch.float32
+        assert bool(floats.isfinite().all())
+        assert float(floats.min()) >= 0
+        assert float(floats.max()) <= 1
+
+    def test_success_is_what_the_stored_bytes_say(self, cases, name, classes):
+        case = cases[classes]
+        result = attacked(case, name)
+        for batch_size in (1, 16):
+            again = predictions(case, result.images, batch_size)
+            np.testing.assert_array_equal(again, result.adversarial_prediction)
+        right = predictions(case, case.images, 16) == case.labels
+        np.testing.assert_array_equal(result.success, right & (result.adversarial_prediction != case.labels))
+
+    def test_distances_are_those_of_the_stored_bytes(self, cases, name, classes):
+        case = cases[classes]
+        result = attacked(case, name)
+        change = (result.images.astype(float) - case.images).reshape(len(case.images), -1) / 255
+        np.testing.assert_array_equal(result.l0, np.count_nonzero(change, axis=1))
+        np.testing.assert_allclose(result.l2, np.linalg.norm(change, axis=1))
+        np.testing.assert_allclose(result.linf, np.abs(change).max(axis=1))
+
+    def test_misclassified_tiles_are_left_alone(self, cases, name, classes):
+        case = cases[classes]
+        wrong = predictions(case, case.images, 16) != case.labels
+        assert 2 <= wrong.sum() < 8
+        floats, _ = run_floats(case, name)
+        np.testing.assert_array_equal(floats[wrong].numpy(), case.floats[wrong].numpy())
+        result = attacked(case, name)
+        np.testing.assert_array_equal(result.images[wrong], case.images[wrong])
+        for column in ("success", "float_success", "l0", "l2", "linf", "float_l2", "backwards"):
+            assert not getattr(result, column)[wrong].any(), column
+        assert (result.forwards[wrong] == 1).all()
+
+    def test_passes_and_seconds_are_counted(self, cases, name, classes):
+        case = cases[classes]
+        result = attacked(case, name)
+        right = result.clean_prediction == case.labels
+        assert (result.backwards[right] >= 1).all()
+        assert (result.forwards[right] >= 4).all()
+        assert (result.seconds > 0).all()
+
+    def test_the_model_is_given_back_as_it_was(self, cases, name, classes):
+        model = cases[classes].model
+        model.train()
+        model.features[1].eval()
+        first, second = list(model.parameters())[:2]
+        first.requires_grad_(False)
+        second.grad = torch.ones_like(second)
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        try:
+            attacked(cases[classes], name)
+            assert [module.training for module in model.modules()].count(False) == 1
+            assert not model.features[1].training
+            assert [parameter.requires_grad for parameter in model.parameters()].count(False) == 1
+            assert not first.requires_grad
+            assert bool((second.grad == 1).all())
+            assert all(parameter.grad is None for parameter in model.parameters() if parameter is not second)
+            assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+        finally:
+            first.requires_grad_(True)
+            second.grad = None
+
+
+# ART's projected gradient descent starts at random points, which it draws for a batch as a whole.
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "art ProjectedGradientDescent"])
+def test_batches_do_not_matter(cases, name):
+    case = cases[3]
+    whole = attacked(case, name, batch_size=16)
+    order = np.random.default_rng(0).permutation(len(case.images))
+    shuffled = generate(
+        case.model, case.images[order], case.labels[order], settings_of(name), batch_size=5, device="cpu"
+    )
+    np.testing.assert_array_equal(shuffled.success, whole.success[order])
+    difference = np.abs(shuffled.images.astype(int) - whole.images[order])
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
+    np.testing.assert_allclose(shuffled.float_l2, whole.float_l2[order], rtol=0.01, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_repeats_are_identical_and_leave_the_generators_alone(cases, name):
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    first = attacked(cases[3], name)
+    drawn = torch.rand(1).item(), np.random.rand()  # noqa: NPY002
+    second = attacked(cases[3], name)
+    np.testing.assert_array_equal(first.images, second.images)
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    assert drawn == (torch.rand(1).item(), np.random.rand())  # noqa: NPY002
+
+
+class Constant(nn.Module):
+    """Logits that do not depend on the image, with or without a graph that says so."""
+
+    def __init__(self, logits, connected):
+        super().__init__()
+        self.register_buffer("values", torch.tensor(logits))
+        self.connected = connected
+
+    def forward(self, images):
+        logits = self.values.expand(len(images), -1)
+        return logits + 0 * images.flatten(1).sum(1, keepdim=True) if self.connected else logits.clone()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("connected", [True, False])
+@pytest.mark.parametrize("logits", [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_no_gradient_is_a_failure_and_not_a_hang(name, logits, connected):
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
+    images[1], images[2] = 0, 255
+    labels = np.zeros(3, dtype=np.int64)
+    result = generate(Constant(logits, connected), images, labels, settings_of(name), batch_size=2, device="cpu")
+    assert not result.success.any()
+    assert not result.float_success.any()
+    assert (result.adversarial_prediction == 0).all()
+    assert np.isfinite(result.float_l2).all()
+
+
+@pytest.mark.parametrize("name", BUDGET)
+def test_budgets_hold(cases, name):
+    for case in cases.values():
+        _, victim = run_floats(case, name)
+        forwards, backwards = BUDGET[name]
+        assert int(victim.forwards.max()) <= forwards
+        assert int(victim.backwards.max()) <= backwards
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_defaults_fool_the_small_model(cases, name):
+    for case in cases.values():
+        result = attacked(case, name)
+        right = result.clean_prediction == case.labels
+        assert result.float_success[right].mean() >= 0.9
+        assert result.success[right].mean() >= 0.9

@@ -1,0 +1,75 @@
+import time
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from raypipe.attacks import DeepFool, SaliencyMap
+from raypipe.attacks.generate import Adversarials, generate
+from raypipe.schemas import ADVERSARIALS
+
+
+def test_the_columns_are_the_tables():
+    stored = set(ADVERSARIALS.names) - {"sample_id", "group_id", "image", "label"}
+    assert {field.name for field in fields(Adversarials)} == stored | {"images"}
+
+
+def test_types_are_the_tables(cases):
+    case = cases[3]
+    result = generate(case.model, case.images, case.labels, DeepFool(), batch_size=4, device="cpu")
+    for field in fields(Adversarials):
+        values = getattr(result, field.name)
+        assert len(values) == len(case.images), field.name
+        if field.name != "images":
+            assert values.dtype == ADVERSARIALS.field(field.name).type.to_pandas_dtype(), field.name
+    assert result.images.dtype == np.uint8
+    assert result.images.shape == case.images.shape
+
+
+def test_the_tiles_are_not_written_to(cases):
+    case = cases[3]
+    before = case.images.copy()
+    case.images.flags.writeable = False
+    try:
+        generate(case.model, case.images, case.labels, SaliencyMap(), batch_size=4, device="cpu")
+    finally:
+        case.images.flags.writeable = True
+    np.testing.assert_array_equal(case.images, before)
+
+
+def test_no_tiles(cases):
+    nothing = np.zeros((0, 16, 16, 3), dtype=np.uint8)
+    result = generate(cases[3].model, nothing, np.zeros(0, dtype=np.int64), DeepFool(), batch_size=4, device="cpu")
+    assert result.images.shape == (0, 16, 16, 3)
+    assert result.success.shape == (0,)
+
+
+def test_float_figures_beside_the_stored_ones(cases):
+    case = cases[3]
+    result = generate(case.model, case.images, case.labels, DeepFool(), batch_size=16, device="cpu")
+    assert result.float_success.sum() >= 10
+    np.testing.assert_allclose(result.l2, result.float_l2, rtol=0.01, atol=0.02)
+    assert (result.l2 != result.float_l2)[result.success].all()
+
+
+def test_seconds_add_up_to_the_time_it_took(cases):
+    case = cases[3]
+    begun = time.perf_counter()
+    result = generate(case.model, case.images, case.labels, DeepFool(), batch_size=16, device="cpu")
+    took = time.perf_counter() - begun
+    assert 0.3 * took < result.seconds.sum() <= took
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "batch_size", "message"),
+    [
+        (np.zeros((2, 4, 4, 3), np.float32), np.zeros(2, np.int64), 4, "float32.*expected uint8"),
+        (np.zeros((2, 4, 4), np.uint8), np.zeros(2, np.int64), 4, "expected uint8 .n, h, w, channels."),
+        (np.zeros((2, 4, 4, 3), np.uint8), np.zeros(3, np.int64), 4, r"labels \(3,\)"),
+        (np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int64), 0, "batch_size = 0"),
+    ],
+)
+def test_misfits_are_refused(images, labels, batch_size, message):
+    with pytest.raises(ValueError, match=message):
+        generate(torch.nn.Flatten(), images, labels, DeepFool(), batch_size=batch_size, device="cpu")

@@ -1,0 +1,62 @@
+import torch
+from torch import nn
+
+from raypipe.attacks.deepfool import DeepFool, deepfool
+from raypipe.attacks.quantize import SCALES, to_bytes, to_eight_bit, to_unit
+from raypipe.attacks.tensors import margins
+from raypipe.attacks.victim import Victim, frozen
+
+
+class Brightness(nn.Module):
+    """Class 1 above a threshold of the mean pixel."""
+
+    def __init__(self, threshold):
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, images):
+        over = images.flatten(1).mean(1) - self.threshold
+        return torch.stack([-over, over], 1) * 100
+
+
+def test_every_byte_survives_the_round_trip():
+    values = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_bytes(to_unit(values)), values)
+    assert to_bytes(torch.tensor([-0.2, 0.0019, 0.002, 1.7])).tolist() == [0, 0, 1, 255]
+
+
+def test_the_smallest_scale_that_survives_rounding_is_taken():
+    """Rounding 1.4 steps of 1/255 gives 1; 1.5 and more give 2, which crosses a threshold at 1.3."""
+    clean = torch.full((1, 3, 4, 4), 100, dtype=torch.uint8)
+    adversarial = to_unit(clean) + 1.4 / 255
+    victim = Victim(Brightness(101.3 / 255), 1)
+    found, success = to_eight_bit(victim, clean, adversarial, torch.zeros(1, dtype=torch.long))
+    assert success.tolist() == [True]
+    assert bool((found == 102).all())
+    assert victim.forwards.tolist() == [1 + next(k for k, scale in enumerate(SCALES) if scale * 1.4 > 1.5)]
+
+
+def test_a_failure_is_flagged_and_keeps_the_rounded_result():
+    clean = torch.full((3, 3, 4, 4), 100, dtype=torch.uint8)
+    adversarial = to_unit(clean)
+    adversarial[0] += 50 / 255
+    adversarial[1] += 3 / 255
+    victim = Victim(Brightness(120 / 255), 3)
+    found, success = to_eight_bit(victim, clean, adversarial, torch.zeros(3, dtype=torch.long))
+    assert success.tolist() == [True, False, False]
+    assert found.flatten(1)[:, 0].tolist() == [150, 103, 100]
+    assert victim.forwards.tolist() == [1, len(SCALES), 0]
+
+
+def test_deepfools_results_all_survive(cases):
+    for case in cases.values():
+        with frozen(case.model) as model:
+            victim = Victim(model, len(case.images))
+            floats = deepfool(victim, case.floats, case.truth, DeepFool(overshoot=0.0))
+            stored = to_bytes(case.floats)
+            found, success = to_eight_bit(victim, stored, floats, case.truth)
+            attacked = (floats != case.floats).flatten(1).any(1)
+            assert torch.equal(success, attacked)
+            assert float(margins(model(to_unit(found)), case.truth)[attacked].max()) < 0
+        longer = (to_unit(found) - case.floats)[attacked].norm() / (floats - case.floats)[attacked].norm()
+        assert 0.99 < float(longer) < 1.1

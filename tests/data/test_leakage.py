@@ -1,0 +1,33 @@
+"""Siblings across the split."""
+
+import pytest
+
+from raypipe.data.leakage import LeakageError, groups_on_both_sides, leakage_share, require_disjoint
+
+LEAKY = [("q", "train"), ("q", "test"), ("p", "test"), ("p", "train"), ("p", "test"), ("r", "test"), ("s", "train")]
+APART = [("p", "train"), ("p", "train"), ("q", "test")]
+
+
+def test_groups_on_both_sides_are_listed_in_order():
+    assert groups_on_both_sides(LEAKY) == ["p", "q"]
+    assert groups_on_both_sides(APART) == []
+    assert groups_on_both_sides([(None, "train"), (None, "test")]) == []
+
+
+def test_a_leak_is_refused_with_examples():
+    require_disjoint(iter(APART))
+    with pytest.raises(LeakageError, match=r"2 groups have tiles in both train and test \(p, q\); use split 'group'"):
+        require_disjoint(iter(LEAKY))
+
+
+def test_unknown_groups_are_not_taken_for_disjoint():
+    with pytest.raises(LeakageError, match="1 of 4 tiles have no group, so nothing shows"):
+        require_disjoint([*APART, (None, "test")])
+
+
+@pytest.mark.parametrize(
+    ("tiles", "share"),
+    [(LEAKY, 3 / 4), (APART, 0.0), ([*LEAKY, (None, "train")], None), ([("p", "train")], 0.0), ([], 0.0)],
+)
+def test_the_share_of_test_tiles_with_a_sibling_in_train(tiles, share):
+    assert leakage_share(iter(tiles)) == share
