@@ -1,8 +1,10 @@
 """The command line: validate, plan, run and read results."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -30,6 +32,7 @@ ExperimentFile = Annotated[Path, typer.Argument(metavar="FILE", help="The experi
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Replace a setting: train.epochs=3.")
 ]
+Address = Annotated[str | None, typer.Option(help="Of a running Ray cluster; default: RAY_ADDRESS, or a local Ray.")]
 Storage = Annotated[str | None, typer.Option(help="Where results go: a directory, or a URI such as s3://bucket/path.")]
 
 
@@ -86,11 +89,19 @@ def version() -> None:
 
 
 def main() -> None:
-    """Entry point of the console script: errors that the user can mend are told without a traceback."""
-    try:
+    """Entry point of the console script."""
+    with tell_errors():
         app()
+
+
+@contextmanager
+def tell_errors() -> Iterator[None]:
+    """Tell errors that the user can mend without a traceback; exit with 2 for the experiment's own, else with 1."""
+    try:
+        yield
     except (ConfigError, StageError, WeightsError, StoreError, FileNotFoundError) as error:
-        _fail(error)
+        Console(stderr=True).print(Text(str(error), "red"), soft_wrap=True)
+        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from error
 
 
 def _load(file: Path, overrides: list[str], storage: str | None) -> Experiment:
@@ -99,11 +110,6 @@ def _load(file: Path, overrides: list[str], storage: str | None) -> Experiment:
 
 def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
-
-
-def _fail(error: Exception) -> NoReturn:
-    Console(stderr=True).print(Text(str(error), "red"), soft_wrap=True)
-    raise SystemExit(2 if isinstance(error, ConfigError) else 1)
 
 
 if __name__ == "__main__":

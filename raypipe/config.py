@@ -188,7 +188,7 @@ def validate_experiment(raw: dict[str, Any], source: str = "experiment") -> Expe
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(source, [_describe(problem, raw) for problem in error.errors()]) from error
+        raise ConfigError(source, [_describe(problem) for problem in error.errors()]) from error
 
 
 def _override(raw: dict[str, Any], override: str) -> str | None:
@@ -213,38 +213,21 @@ def _override(raw: dict[str, Any], override: str) -> str | None:
     return None
 
 
-def _describe(problem: Any, raw: Any) -> str:
-    """One error of pydantic's as ``field.path = value: expected ...``."""
-    path, value, found = _locate(problem["loc"], raw)
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+def _describe(problem: Any) -> str:
+    """One of pydantic's errors as ``field.path = value: what is expected``."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
+    message = problem["msg"].removeprefix("Value error, ")
     match problem["type"]:
         case "missing":
             return f"{path}: required, but not given"
         case "extra_forbidden":
             return f"{path}: no such setting{near_matches(str(problem['loc'][-1]), _field_names())}"
-    shown = f" = {value!r}" if found and not isinstance(value, dict | list) else ""
-    return f"{path}{shown}: {message[:1].lower() + message[1:]}"
-
-
-def _locate(loc: tuple[int | str, ...], raw: Any) -> tuple[str, Any, bool]:
-    """The path as the file's author wrote it: pydantic's location also names the alternatives it tried."""
-    parts: list[str] = []
-    node, found = raw, True
-    for position, part in enumerate(loc):
-        if (isinstance(node, dict) and part in node) or (
-            isinstance(node, list) and isinstance(part, int) and part < len(node)
-        ):
-            node = node[part]
-        elif position == len(loc) - 1:
-            found = False
-        else:
-            continue
-        parts.append(f"[{part}]" if isinstance(part, int) else f".{part}")
-    return "".join(parts).lstrip(".") or "experiment", node, found
+    shown = "" if isinstance(problem["input"], dict | list) else f" = {problem['input']!r}"
+    return f"{path or 'experiment'}{shown}: {message[:1].lower() + message[1:]}"
 
 
 def _field_names() -> set[str]:
-    records = [
+    records: list[type[Settings]] = [
         *(Experiment, Tiles, Resources, Recipe, Model, Search),
         *(entry.settings for entry in SOURCES.values()),
         *(entry.settings for entry in ATTACKS.values()),

@@ -61,7 +61,6 @@ def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str
     refs = [item.ref for item in listing.items]
     assignment = json.dumps(sorted((ref.path, side) for ref, side in listing.items if side is not None))
     return IngestSpec(
-        source=experiment.data.source,
         fingerprint=listing.source.fingerprint(refs, cache),
         labels=listing.source.labels,
         size=experiment.tiles.size,

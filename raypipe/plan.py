@@ -37,7 +37,6 @@ KINDS: dict[Stage, str] = {
 class IngestSpec(Settings):
     """What determines a set of tiles: the content of the source, not where it lies."""
 
-    source: str
     fingerprint: str
     labels: tuple[str, ...]
     size: int

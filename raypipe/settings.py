@@ -29,7 +29,7 @@ def chosen_by(field: str, known: Mapping[str, type[Settings]]) -> BeforeValidato
     def choose(value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        name = value.get(field)
+        name = str(value.get(field))
         if name not in known:
             raise misnamed(field, name, known)
         return known[name].model_validate(value)

@@ -122,6 +122,15 @@ class Store:
         """Write a value as JSON, whole or not at all."""
         self.write_bytes(relative, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 
+    def remove(self, relative: str) -> None:
+        """Delete a file or a whole directory; nothing happens if it is not there."""
+        path = self.path(relative)
+        match self.filesystem.get_file_info(path).type:
+            case pafs.FileType.File:
+                self.filesystem.delete_file(path)
+            case pafs.FileType.Directory:
+                self.filesystem.delete_dir(path)
+
     def artifact(self, kind: str, key: str) -> str:
         """The directory of an artifact, relative to the root."""
         if not _KEY.match(key):

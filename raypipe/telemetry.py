@@ -47,9 +47,12 @@ class StageProgress:
         """A line that stays."""
         self.console.print(f"  {self.title}  {text}", highlight=False, markup=False)
 
-    def advance(self, units: int = 1, note: str = "") -> None:
-        """Work has been done; `note` says how it goes."""
+    def advance(self, units: int = 1, note: str = "", line: str = "") -> None:
+        """Work has been done; `note` says in passing how it goes, `line` stays."""
         self.done += units
+        if line:
+            self.say(line)
+            self.last_line = time.monotonic()
         if self.bar:
             progress, task = self.bar
             progress.update(task, completed=self.done, note=note)

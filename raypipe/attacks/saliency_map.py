@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from raypipe.attacks.targets import random_targets
-from raypipe.attacks.tensors import keep, runner_up
+from raypipe.attacks.tensors import keep
 from raypipe.attacks.victim import Victim
 from raypipe.settings import Settings
 
@@ -33,12 +33,15 @@ class SaliencyMap(Settings):
     target
         The class to aim at: the ``runner_up`` on the clean image, or a ``random`` wrong one, drawn from seed and
         pixels.
+    attempts
+        With ``runner_up`` and ``misclassify``: where the likeliest wrong class cannot be reached, the attack starts
+        again with the next, up to this many in all.
     goal
         What counts as success: any class but the true one (``misclassify``), or the ``target`` alone.
     prune
         Restore the features that are not needed, smallest changes first; forward passes only.
     max_iterations
-        Steps at most. Reached only with a small growth or theta.
+        Steps of an attempt at most. Reached only with a small growth or theta.
     seed
         Of random targets.
     """
@@ -49,6 +52,7 @@ class SaliencyMap(Settings):
     gamma: float = Field(1.0, gt=0, le=1)
     growth: float = Field(1.07, ge=1)
     target: Literal["runner_up", "random"] = "runner_up"
+    attempts: int = Field(3, ge=1)
     goal: Literal["misclassify", "target"] = "misclassify"
     prune: bool = True
     max_iterations: int = Field(10_000, ge=1)
@@ -111,9 +115,26 @@ def saliency_map(victim: Victim, images: Tensor, labels: Tensor, settings: Salie
     """
     with torch.no_grad():
         logits = victim.logits(images, victim.rows())
-    goal = _goal(images, labels, logits, settings)
     result = images.clone()
     fooled = logits.argmax(1) != labels
+    goal = _Goal(labels, labels, target_only=settings.goal == "target")
+    for targets in _aims(images, labels, logits, settings).unbind(1):
+        goal = replace(goal, targets=targets)
+        _walk(victim, images, result, fooled, goal, settings)
+    return _prune(victim, images, result, fooled, goal) if settings.prune else result
+
+
+def _aims(images: Tensor, labels: Tensor, logits: Tensor, settings: SaliencyMap) -> Tensor:
+    """The targets of each tile, in the order to try them: (n, attempts)."""
+    classes = logits.shape[1]
+    if settings.target == "random":
+        return random_targets(images, labels, classes, settings.seed)[:, None]
+    attempts = 1 if settings.goal == "target" else min(settings.attempts, classes - 1)
+    return logits.scatter(1, labels[:, None], -torch.inf).topk(attempts, dim=1).indices
+
+
+def _walk(victim: Victim, images: Tensor, result: Tensor, fooled: Tensor, goal: _Goal, settings: SaliencyMap) -> None:
+    """Attack the tiles that are not fooled yet; their last points go into the result, their fate into `fooled`."""
     features = images.flatten(1)
     state = keep(_State(victim.rows(), features, torch.zeros_like(features, dtype=torch.bool)), ~fooled)
     pairs, allowed = 1.0, int(settings.gamma * features.shape[1])
@@ -133,15 +154,6 @@ def saliency_map(victim: Victim, images: Tensor, labels: Tensor, settings: Salie
         state, moved = _take(state, gradient, settings.theta, int(pairs), allowed)
         state = keep(state, standing & moved)
         pairs = max(1.0, min(pairs * settings.growth, allowed / 2))
-    return _prune(victim, images, result, fooled, goal) if settings.prune else result
-
-
-def _goal(images: Tensor, labels: Tensor, logits: Tensor, settings: SaliencyMap) -> _Goal:
-    if settings.target == "runner_up":
-        targets = runner_up(logits, labels)
-    else:
-        targets = random_targets(images, labels, logits.shape[1], settings.seed)
-    return _Goal(labels, targets, target_only=settings.goal == "target")
 
 
 def _take(state: _State, gradient: Tensor, theta: float, pairs: int, allowed: int) -> tuple[_State, Tensor]:
@@ -151,9 +163,9 @@ def _take(state: _State, gradient: Tensor, theta: float, pairs: int, allowed: in
     saliency = (gradient if up else -gradient).masked_fill(~movable, -torch.inf)
     count = min(2 * pairs, saliency.shape[1])
     score, features = saliency.topk(count, dim=1)
-    # The first pair is taken whatever its sign, as ART does: it may be all that is left. More only if they help.
-    first = torch.arange(count, device=score.device) < 2
-    taken = score.isfinite() & ((score > 0) | (first & gradient.any(1)[:, None]))
+    # The first pair is taken whatever its sign, as ART does; more only if they help, or if none does any more.
+    helps, first = score > 0, torch.arange(count, device=score.device) < 2
+    taken = score.isfinite() & (helps | first | ~helps.any(1, keepdim=True)) & gradient.any(1, keepdim=True)
     fresh = taken & ~state.changed.gather(1, features)
     taken &= ~(fresh & (fresh.cumsum(1) + state.changed.sum(1, keepdim=True) > allowed))
     before = state.points.gather(1, features)

@@ -34,11 +34,6 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.gather(1, own) - logits.scatter(1, own, -torch.inf).amax(1, keepdim=True))[:, 0]
 
 
-def runner_up(logits: Tensor, labels: Tensor) -> Tensor:
-    """The class with the largest logit beside the true one, (n,)."""
-    return logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
-
-
 def keep(record: Record, chosen: Tensor) -> Record:
     """Drop tiles from a dataclass whose fields are all tensors with one entry a tile.
 

@@ -69,7 +69,7 @@ class AdversarialTraining(Settings):
 
 
 def choose_tiles(tiles: int, mix: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which clean and which perturbed tiles to train on, so that `mix` of them are perturbed and as many as can be used.
+    """Which clean and which perturbed tiles to train on: as many as can be used, `mix` of them perturbed.
 
     Parameters
     ----------

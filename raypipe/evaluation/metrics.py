@@ -39,10 +39,8 @@ def classification_metrics(labels: NDArray[np.int64], logits: NDArray[np.float32
     Raises
     ------
     ValueError
-        If there is nothing to judge, or a logit is not a finite number.
+        If a logit is not a finite number.
     """
-    if len(labels) == 0:
-        raise ValueError("no predictions to compute metrics from: the tiles' table is empty")
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits)).any(axis=1).sum())
         raise ValueError(f"{bad} of {len(labels)} predictions have logits that are not finite: the model is broken")
@@ -68,8 +66,10 @@ def metrics_of(predictions: pa.Table) -> Metrics:
     Raises
     ------
     ValueError
-        If a tile was predicted twice, or as `classification_metrics` says.
+        If there is nothing to judge, a tile was predicted twice, or a logit is not a finite number.
     """
+    if predictions.num_rows == 0:
+        raise ValueError("no predictions to compute metrics from: the table is empty")
     ids = predictions["sample_id"].to_numpy()
     if len(np.unique(ids)) != len(ids):
         raise ValueError(f"{len(ids) - len(np.unique(ids))} tiles are predicted more than once")

@@ -9,8 +9,8 @@ from raypipe.evaluation.metrics import metrics_of
 from raypipe.schemas import RESULTS
 
 COLUMNS = ("normal", "attacked", "robust_on_normal", "robust_on_perturbed")
-"""As the paper defines them: the clean model on normal and on perturbed test tiles, then the hardened model on both. The
-perturbed tiles are those made against the clean model, which makes the last column a static evaluation."""
+"""As the paper defines them: the clean model on normal and on perturbed test tiles, then the hardened model on both.
+The perturbed tiles are those made against the clean model, which makes the last column a static evaluation."""
 
 LEAKY, SYNTHETIC = "LEAKY", "SYNTHETIC"
 

@@ -4,6 +4,7 @@ import json
 import struct
 from dataclasses import asdict, dataclass
 
+from pydantic import TypeAdapter
 from safetensors.torch import load, save
 
 from raypipe.models import BACKBONES
@@ -62,5 +63,4 @@ def _read_card(data: bytes) -> ModelCard:
     metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     if "raypipe" not in metadata:
         raise ValueError("not a raypipe checkpoint: its safetensors header has no 'raypipe' entry")
-    card = json.loads(metadata["raypipe"])
-    return ModelCard(**{name: tuple(value) if isinstance(value, list) else value for name, value in card.items()})
+    return TypeAdapter(ModelCard).validate_json(metadata["raypipe"])

@@ -1,9 +1,9 @@
 """A classifier: a backbone with its normalisation inside, so that everywhere else an image is [0, 1]."""
 
-from typing import Any, Self
+from typing import Any
 
 import torch
-from pydantic import field_validator, model_validator
+from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from raypipe.models import BACKBONES
@@ -47,10 +47,12 @@ class Model(Settings):
             raise ValueError("expected values larger than 0")
         return std
 
-    @model_validator(mode="after")
-    def _weights_can_be_found(self) -> Self:
-        check_weights(self.name, self.weights)
-        return self
+    @field_validator("weights")
+    @classmethod
+    def _weights_can_be_meant(cls, weights: str, info: ValidationInfo) -> str:
+        if "name" in info.data:
+            check_weights(info.data["name"], weights)
+        return weights
 
 
 class Classifier(nn.Module):

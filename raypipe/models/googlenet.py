@@ -12,9 +12,10 @@ def build(num_classes: int) -> nn.Module:
 
     ``transform_input`` stays off: the classifier around it normalises once, with what the weights expect.
     """
-    return torchvision.models.googlenet(
+    network: nn.Module = torchvision.models.googlenet(
         weights=None, num_classes=num_classes, aux_logits=True, transform_input=False, init_weights=True
     )
+    return network
 
 
 BACKBONE = Backbone(

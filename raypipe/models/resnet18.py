@@ -9,7 +9,8 @@ from raypipe.models.backbone import Backbone
 
 def build(num_classes: int) -> nn.Module:
     """ResNet-18, freshly initialised."""
-    return torchvision.models.resnet18(weights=None, num_classes=num_classes)
+    network: nn.Module = torchvision.models.resnet18(weights=None, num_classes=num_classes)
+    return network
 
 
 BACKBONE = Backbone(build, head=("fc.",), torchvision_weights=ResNet18_Weights)

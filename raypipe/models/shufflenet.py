@@ -9,7 +9,8 @@ from raypipe.models.backbone import Backbone
 
 def build(num_classes: int) -> nn.Module:
     """ShuffleNetV2 x1.0, freshly initialised."""
-    return torchvision.models.shufflenet_v2_x1_0(weights=None, num_classes=num_classes)
+    network: nn.Module = torchvision.models.shufflenet_v2_x1_0(weights=None, num_classes=num_classes)
+    return network
 
 
 BACKBONE = Backbone(build, head=("fc.",), torchvision_weights=ShuffleNet_V2_X1_0_Weights)

@@ -2,6 +2,7 @@
 
 import urllib.error
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -31,7 +32,7 @@ def check_weights(backbone: str, weights: str) -> None:
     if not Path(weights).expanduser().is_file():
         names = [FROM_SCRATCH, NEWEST, *_published(backbone)]
         raise ValueError(
-            f"weights {weights!r}: expected one of {', '.join(names)}, or an existing local file"
+            f"expected one of {', '.join(names)}, or an existing local file"
             f"{near_matches(weights, names)}"
         )
 
@@ -58,8 +59,8 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
     ]
     if wrong:
         raise WeightsError(
-            f"weights {weights!r} are not those of a {backbone}: {len(wrong)} of {len(expected)} tensors are missing or "
-            f"have another shape, first {wrong[0]!r}"
+            f"weights {weights!r} are not those of a {backbone}: {len(wrong)} of {len(expected)} tensors are missing "
+            f"or have another shape, first {wrong[0]!r}"
         )
     return state
 
@@ -71,15 +72,16 @@ def _published(backbone: str) -> list[str]:
 def _load_file(path: str) -> dict[str, Tensor]:
     file = Path(path).expanduser()
     try:
-        if file.suffix == ".safetensors":
-            state = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
+        state: Any = load_file(file) if file.suffix == ".safetensors" else _load_torch(file)
     except Exception as error:  # the loaders raise many kinds
         raise WeightsError(f"cannot read weights from {file}: {error}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     return {name.removeprefix("module.").removeprefix("network."): tensor for name, tensor in state.items()}
+
+
+def _load_torch(file: Path) -> Any:
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _download(backbone: str, weights: str) -> dict[str, Tensor]:
@@ -90,8 +92,8 @@ def _download(backbone: str, weights: str) -> dict[str, Tensor]:
         state: dict[str, Tensor] = member.get_state_dict(progress=False, check_hash=True)
     except (urllib.error.URLError, OSError) as error:
         raise WeightsError(
-            f"weights {weights!r} of {backbone} are not cached and {member.url} cannot be reached ({error}); download it "
-            f"where there is a network and put it at {cached}, or give its path as `weights: /path/to/{cached.name}`, "
+            f"weights {weights!r} of {backbone} are not cached and {member.url} cannot be reached ({error}); download "
+            f"it where there is a network and put it at {cached}, or give its path as `weights: /path/{cached.name}`, "
             "or train from scratch with `weights: none`"
         ) from error
     return state

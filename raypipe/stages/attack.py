@@ -99,19 +99,21 @@ def _publish(cell: Cell, store: Store, progress: StageProgress) -> None:
     table = pa.concat_tables(store.iter_tables(cell.kind, cell.key, columns=columns)).to_pandas()
     right = table[table["clean_prediction"] == table["label"]]
     fooled = table[table["success"]]
-    facts = {
-        "tiles": len(table),
-        "attacked": len(right),
-        "succeeded": len(fooled),
-        "success_rate": len(fooled) / len(right) if len(right) else None,
-        "mean": {name: float(fooled[name].mean()) if len(fooled) else None for name in ("l0", "l2", "linf")},
-        "median": {name: float(fooled[name].median()) if len(fooled) else None for name in ("l0", "l2", "linf")},
-        "forwards": int(table["forwards"].sum()),
-        "backwards": int(table["backwards"].sum()),
-        "seconds": float(table["seconds"].sum()),
-    }
-    cell.publish(store, **facts)
-    shown = f"median L2 {facts['median']['l2']:.2f}, L0 {facts['median']['l0']:.0f}, " if len(fooled) else ""
-    progress.say(
-        f"{cell.name}  {len(fooled)} of {len(right)} fooled, {shown}{facts['seconds'] / max(1, len(right)) * 1000:.0f} ms each"
+    seconds = float(table["seconds"].sum())
+    median = {name: float(fooled[name].median()) if len(fooled) else None for name in ("l0", "l2", "linf")}
+    mean = {name: float(fooled[name].mean()) if len(fooled) else None for name in ("l0", "l2", "linf")}
+    cell.publish(
+        store,
+        tiles=len(table),
+        attacked=len(right),
+        succeeded=len(fooled),
+        success_rate=len(fooled) / len(right) if len(right) else None,
+        median=median,
+        mean=mean,
+        forwards=int(table["forwards"].sum()),
+        backwards=int(table["backwards"].sum()),
+        seconds=seconds,
     )
+    size = f", median L2 {median['l2']:.2f}, L0 {median['l0']:.0f}" if len(fooled) else ""
+    each = 1000 * seconds / max(1, len(right))
+    progress.say(f"{cell.name}  {len(fooled)} of {len(right)} fooled{size}, {each:.0f} ms each")

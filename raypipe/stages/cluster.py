@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
@@ -41,7 +43,7 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS")
-    with _chatter_to(log_file):
+    with _chatter_to(log_file), _native_chatter_to(log_file):
         try:
             if address:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
@@ -81,6 +83,21 @@ def _chatter_to(log_file: Path) -> Iterator[None]:
         handler.close()
 
 
+@contextmanager
+def _native_chatter_to(log_file: Path) -> Iterator[None]:
+    """Ray's C++ parts write to the process's standard error, past Python: the file descriptor itself is turned away."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with log_file.open("ab") as log:
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 @dataclass(frozen=True)
 class Capacity:
     """What the cluster has in total.
@@ -116,5 +133,5 @@ class Capacity:
 
 def capacity() -> Capacity:
     """What the connected cluster has."""
-    total = ray.cluster_resources()
+    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0))

@@ -182,6 +182,7 @@ def fit_cell(
         store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", save_classifier(classifier, card))
         history = [asdict(record) for record in fit.history]
         cell.publish(store, card=asdict(card), history=history, workers=worker.world_size, **facts)
+        store.remove(_progress_path(cell))
 
 
 def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:

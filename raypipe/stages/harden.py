@@ -1,5 +1,6 @@
 """Harden: Ray Tune over the grid of (backbone, attack, defense); each trial fine-tunes a clean model by Ray Train."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
 
 def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources) -> None:
     by_name = {cell.name: cell for cell in todo}
+    name = hashlib.sha256(" ".join(cell.key for cell in todo).encode()).hexdigest()[:20]
     room = capacity()
     workers = min(resources.harden_workers, room.workers(resources, max(1, resources.harden_workers)))
     at_once = room.workers(resources) // max(1, workers)
@@ -57,7 +59,7 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources) -> Non
 
     def trial(config: dict[str, Any]) -> None:
         cell = by_name[config["cell"]]
-        callbacks = [TuneReportCallback()] if workers else []
+        callbacks = [TuneReportCallback()] if workers else []  # type: ignore[no-untyped-call]
         fit_in_group(_harden_cell, [cell], store, resources, workers, callbacks)
         manifest = cell.manifest(store) or {}
         ray.tune.report({"training_accuracy": manifest["history"][-1]["accuracy"], **manifest.get("validation", {})})
@@ -72,7 +74,7 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources) -> Non
             trial_dirname_creator=_trial_name,
         ),
         run_config=ray.tune.RunConfig(
-            name="harden",
+            name=name,
             storage_path=store.path(SCRATCH),
             storage_filesystem=store.filesystem,
             verbose=0,
@@ -85,6 +87,7 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources) -> Non
         raise StageError(
             f"hardening failed with {unfinished} unfinished: {cause}; finished models are kept, run again to go on"
         ) from results.errors[0]
+    store.remove(f"{SCRATCH}/{name}")
 
 
 def _trial_name(trial: Any) -> str:
@@ -95,8 +98,10 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
     clean = read_examples(store, "tiles", cell.inputs["tiles"].key, "train")
     perturbed = read_examples(store, "adversarials", cell.inputs["adversarials"].key)
     if clean.sample_ids != perturbed.sample_ids:
-        raise StageError(f"{cell.name}: the perturbed training tiles are not those of the clean ones; remove the artifact "
-                         f"adversarials/{cell.inputs['adversarials'].key} and run again")  # fmt: skip
+        raise StageError(
+            f"{cell.name}: the perturbed training tiles are not those of the clean ones; remove the artifact "
+            f"adversarials/{cell.inputs['adversarials'].key} and run again"
+        )
     classifier, card = load_model(store, cell.inputs["model"].key)
     held: dict[str, Examples] = {}
     if cell.spec.held_out:

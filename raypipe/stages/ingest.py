@@ -1,4 +1,4 @@
-"""Ingest: files of a source become 8-bit tiles of one size in Parquet shards, by split; what cannot be read is set aside."""
+"""Ingest: files of a source become 8-bit tiles of one size in Parquet shards; what cannot be read is set aside."""
 
 import json
 from collections import Counter
@@ -69,7 +69,7 @@ def ingest(
 
 
 def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
-    """Items by split, shuffled (training reads shards in order), and cut into shards; files with a problem come last."""
+    """Items by split, shuffled since sources list them by class, and cut into shards."""
     parts = sorted({item.split or "rejected" for item in items})
     rows = []
     for part in parts:

@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 def map_shards(
-    work: Callable[[Row], Row] | type,
+    work: Callable[..., Row] | type,
     items: Sequence[Row],
     resources: Resources,
     *,

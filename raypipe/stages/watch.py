@@ -22,12 +22,12 @@ def watched(cells: Sequence[Cell], store: Store, progress: StageProgress) -> Ite
         for cell in cells:
             epoch = last_epoch(store, cell)
             if epoch and epoch["epoch"] > seen[cell.key]:
-                progress.advance(epoch["epoch"] - seen[cell.key])
-                seen[cell.key] = epoch["epoch"]
-                progress.say(
+                line = (
                     f"{cell.name}  epoch {epoch['epoch']}/{epoch['epochs']}  loss {epoch['loss']:.3f}  "
                     f"accuracy {epoch['accuracy']:.1%}  {epoch['seconds']:.1f} s"
                 )
+                progress.advance(epoch["epoch"] - seen[cell.key], line=line)
+                seen[cell.key] = epoch["epoch"]
 
     def loop() -> None:
         while not stop.wait(POLL_SECONDS):

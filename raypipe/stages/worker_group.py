@@ -1,4 +1,4 @@
-"""Ray Train worker groups: one group fits a list of cells in turn, since starting a group costs more than a small fit."""
+"""Ray Train worker groups. One group fits a list of cells in turn: starting a group costs more than a small fit."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -84,6 +84,7 @@ def fit_in_group(
             f"training failed with {names} unfinished: {_last_line(error)}; finished models and epochs are kept, run "
             "again to go on"
         ) from error
+    store.remove(f"{SCRATCH}/{name}")
 
 
 def _worker_loop(config: dict[str, _Work]) -> None:

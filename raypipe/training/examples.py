@@ -31,11 +31,21 @@ class Examples:
 
     def take(self, chosen: Sequence[int] | NDArray[np.int64]) -> "Examples":
         """Some of them, in the order given."""
-        return Examples(*(tuple(column[i] for i in chosen) for column in self._columns()))
+        return Examples(
+            tuple(self.sample_ids[i] for i in chosen),
+            tuple(self.images[i] for i in chosen),
+            tuple(self.labels[i] for i in chosen),
+            tuple(self.groups[i] for i in chosen),
+        )
 
     def joined(self, other: "Examples") -> "Examples":
         """These and then the others."""
-        return Examples(*(mine + theirs for mine, theirs in zip(self._columns(), other._columns(), strict=True)))
+        return Examples(
+            self.sample_ids + other.sample_ids,
+            self.images + other.images,
+            self.labels + other.labels,
+            self.groups + other.groups,
+        )
 
     def share(self, rank: int, workers: int, seed: int) -> "Examples":
         """One worker's share of a seeded shuffle. All shares are equally large, since DDP waits for every worker at
@@ -51,9 +61,6 @@ class Examples:
         chosen = set(np.random.default_rng(seed).permutation(np.array(names, dtype=object))[:count])
         held = np.array([group in chosen for group in self.groups])
         return np.flatnonzero(~held), np.flatnonzero(held)
-
-    def _columns(self) -> tuple[tuple[str, ...], tuple[bytes, ...], tuple[int, ...], tuple[str, ...]]:
-        return self.sample_ids, self.images, self.labels, self.groups
 
 
 def read_examples(store: Store, kind: str, key: str, part: str = "") -> Examples:

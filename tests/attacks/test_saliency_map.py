@@ -69,6 +69,22 @@ def test_goal_target_reaches_the_target(cases):
     assert torch.equal(predicted[moved], targets[moved])
 
 
+class Unwilling(nn.Module):
+    """The left half drives the runner-up, class 1, but not far enough; the right half can make class 2 win."""
+
+    def forward(self, images):
+        left, right = images[..., :2].flatten(1).mean(1), images[..., 2:].flatten(1).mean(1)
+        return torch.stack([torch.full_like(left, 2.0), left, 4 * right - 1], 1)
+
+
+@pytest.mark.parametrize(("attempts", "fooled"), [(1, False), (2, True)])
+def test_the_next_class_is_tried_where_the_runner_up_cannot_be_reached(attempts, fooled):
+    images, labels = torch.full((2, 3, 4, 4), 0.2), torch.zeros(2, dtype=torch.long)
+    victim = Victim(Unwilling(), 2)
+    found = saliency_map(victim, images, labels, SaliencyMap(theta=0.1, attempts=attempts, gamma=0.5))
+    assert (victim.model(found).argmax(1) != labels).tolist() == [fooled] * 2
+
+
 @pytest.mark.parametrize("growth", [1.0, 1.07, 2.0])
 def test_gamma_bounds_the_changed_features(cases, growth):
     found, _, _ = attacked(cases[3], gamma=0.01, growth=growth, prune=False, theta=0.2)
@@ -83,7 +99,7 @@ def test_the_direction_is_thetas(cases):
 
 
 def test_steps_are_capped_where_theta_is_lost_in_rounding(cases):
-    _, _, victim = attacked(cases[3], theta=1e-12, max_iterations=20)
+    _, _, victim = attacked(cases[3], theta=1e-12, max_iterations=20, attempts=1)
     assert int(victim.forwards.max()) <= 22
 
 

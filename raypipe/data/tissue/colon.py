@@ -101,9 +101,9 @@ def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
 
 def colon_n(rng: np.random.Generator, canvas: Canvas) -> Section:
     """Healthy or mildly irritated mucosa."""
-    return colon(rng, canvas, 0.45 * float(rng.beta(1.0, 2.5)))
+    return colon(rng, canvas, 0.4 * float(rng.beta(1.0, 3.0)))
 
 
 def colon_aca(rng: np.random.Generator, canvas: Canvas) -> Section:
     """Adenocarcinoma, now and then so well differentiated that it passes for mucosa."""
-    return colon(rng, canvas, 0.3 + 0.7 * float(rng.beta(2.5, 1.0)))
+    return colon(rng, canvas, 0.4 + 0.6 * float(rng.beta(2.5, 1.0)))

@@ -61,7 +61,7 @@ def lung_aca(rng: np.random.Generator, canvas: Canvas) -> Section:
     add_nuclei(rng, canvas, section, blobs(rng, stray, 0.0105, aspect=(1.0, 3.0)), dark=1.3, open_chromatin=0.1)
 
     lining = nucleus * (2.6 + 3 * solid) * (1 + 0.4 * noise(rng, canvas, 6))
-    nests = smooth_step(noise(rng, canvas, 2.5, 2) + rng.uniform(0.2, 1.0), 0.1)
+    nests = smooth_step(noise(rng, canvas, 2.5, 2) + rng.uniform(0.5, 1.2), 0.1)
     tumour = smooth_step(lining - depth, 0.005) * nests
     grain = granular(rng, canvas, 0.22)
     section.cover(tumour, 0.24 * grain, 0.42 * grain)
@@ -82,7 +82,7 @@ def lung_scc(rng: np.random.Generator, canvas: Canvas) -> Section:
     inflamed = scatter_in(rng, canvas, np.full_like(canvas.x, rng.uniform(0.2, 0.8)), 0.045, 0.45)
     add_nuclei(rng, canvas, section, blobs(rng, inflamed, 0.011, aspect=(1.0, 2.5)), dark=1.35, open_chromatin=0.1)
 
-    field = noise(rng, canvas, 2.2, 2) + rng.uniform(0.2, 0.9)
+    field = noise(rng, canvas, 2.2, 2) + rng.uniform(0.4, 1.0)
     nest = smooth_step(field, 0.03)
     cleft = np.exp(-(((field - 0.02) / 0.06) ** 2)) * smooth_step(noise(rng, canvas, 4) + rng.uniform(-0.6, 0.4), 0.2)
     spacing = rng.uniform(0.058, 0.08)
@@ -95,8 +95,8 @@ def lung_scc(rng: np.random.Generator, canvas: Canvas) -> Section:
 
     nucleus = rng.uniform(0.0145, 0.0195)
     centres = seeds[canvas.at(nest, seeds) > 0.6]
-    keratin = scatter_in(rng, canvas, nest * rng.uniform(0.1, 1.0), 0.45, 0.45)
-    pearls = blobs(rng, keratin, rng.uniform(0.04, 0.11), spread=0.35, aspect=(1.0, 1.8), wobble=0.07)
+    keratin = scatter_in(rng, canvas, nest * rng.uniform(0.4, 1.0), 0.4, 0.45)
+    pearls = blobs(rng, keratin, rng.uniform(0.06, 0.11), spread=0.35, aspect=(1.0, 1.8), wobble=0.07)
     rho = blob_radius(canvas, pearls, reach=2.0) + 0.1 * noise(rng, canvas, 10, 2)
     whorl = smooth_step(1 - rho, 0.12) * nest
     rings = np.cos(2 * np.pi * rho * rng.uniform(2.5, 5) + 3 * noise(rng, canvas, 8)) * (

@@ -1,0 +1,29 @@
+"""What `ray job submit --working-dir . -- python jobs/run.py jobs/demo.yaml` runs on a cluster.
+
+A job's working directory is a copy that Ray deletes, so a relative storage is taken to mean a folder below ~/raypipe of
+the machine that runs the job. On several machines give one that all of them reach: `--storage s3://bucket/raypipe`, or a
+shared mount.
+"""
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from raypipe.cli import LOG_WIDTH, Overrides, Storage, tell_errors
+from raypipe.config import load_experiment
+from raypipe.stages.pipeline import run_experiment
+
+
+def run(file: Path, overrides: Overrides = [], storage: Storage = None) -> None:  # noqa: B006  typer's way
+    """Run an experiment on the cluster that the job was submitted to."""
+    experiment = load_experiment(file, overrides)
+    location = storage or experiment.storage
+    if "://" not in location:
+        location = str(Path.home() / "raypipe" / location)  # an absolute location stays what it is
+    run_experiment(experiment.model_copy(update={"storage": location}), console=Console(width=LOG_WIDTH))
+
+
+if __name__ == "__main__":
+    with tell_errors():
+        typer.run(run)

@@ -1,0 +1,110 @@
+"""What every backbone promises, checked for each."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from raypipe.models import BACKBONES
+from raypipe.models.backbone import classification_loss, main_logits
+from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
+from raypipe.models.classifier import IMAGENET_NORMALIZATION, Classifier, Model, build_classifier
+from raypipe.models.weights import WeightsError
+
+HALF = (0.5, 0.5, 0.5)
+every_backbone = pytest.mark.parametrize("name", sorted(BACKBONES))
+
+
+def images(count: int = 4, size: int = 48) -> torch.Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@every_backbone
+def test_logits_have_a_column_for_each_class(name: str) -> None:
+    model = build_classifier(Model(name=name), 7).eval()
+    assert model(images()).shape == (4, 7)
+
+
+@every_backbone
+def test_every_parameter_learns_from_the_training_loss(name: str) -> None:
+    model = build_classifier(Model(name=name), 5).train()
+    output = model(images())
+    assert main_logits(output).shape == (4, 5)
+    classification_loss(output, torch.tensor([0, 1, 2, 3])).backward()
+    assert [parameter for parameter, value in model.named_parameters() if value.grad is None] == []
+
+
+@every_backbone
+def test_normalisation_is_inside(name: str) -> None:
+    torch.manual_seed(0)
+    plain = build_classifier(Model(name=name, mean=(0, 0, 0), std=(1, 1, 1)), 3).eval()
+    centred = Classifier(plain.network, HALF, HALF).eval()
+    torch.testing.assert_close(centred(images()), plain((images() - 0.5) / 0.5))
+
+
+@every_backbone
+def test_a_checkpoint_gives_the_same_model_back(name: str) -> None:
+    model = build_classifier(Model(name=name, mean=(0.4, 0.5, 0.6)), 3).eval()
+    card = ModelCard(name, ("a", "b", "c"), 48, *model.normalization)
+    loaded, read = load_classifier(save_classifier(model, card))
+    assert read == card
+    assert not loaded.training
+    torch.testing.assert_close(loaded(images()), model(images()), rtol=0, atol=0)
+
+
+@every_backbone
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_local_weights_are_taken_except_for_the_head(name: str, suffix: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    published = BACKBONES[name].build(1000)
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(published.state_dict(), path)
+    else:
+        card = ModelCard(name, tuple(map(str, range(1000))), 48, HALF, HALF)
+        path.write_bytes(save_classifier(Classifier(published, HALF, HALF), card))
+    network = build_classifier(Model(name=name, weights=str(path)), 5).network
+    for key, value in network.state_dict().items():
+        if not key.startswith(BACKBONES[name].head):
+            torch.testing.assert_close(value, published.state_dict()[key], rtol=0, atol=0)
+    network.eval()
+    assert network(images()).shape == (4, 5)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    torch.save(BACKBONES["shufflenet_v2_x1_0"].build(10).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="are not those of a resnet18"):
+        build_classifier(Model(name="resnet18", weights=str(tmp_path / "w.pth")), 5)
+
+
+def test_a_foreign_file_is_not_executed(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "executed",))  # type: ignore[return-value]
+
+    torch.save({"fc.weight": Trap()}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="cannot read weights"):
+        build_classifier(Model(name="resnet18", weights=str(tmp_path / "w.pth")), 5)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_weights_that_cannot_be_had_say_how_to_give_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for proxy in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # nothing listens there: offline, whatever the machine
+    with pytest.raises(WeightsError, match=r"not cached.*weights: /path/.*train from scratch"):
+        build_classifier(Model(name="googlenet", weights="imagenet"), 5)
+
+
+def test_googlenet_s_weights_see_what_they_were_trained_on(tmp_path: Path) -> None:
+    torch.save(BACKBONES["googlenet"].build(10).state_dict(), tmp_path / "w.pth")
+    mean, std = IMAGENET_NORMALIZATION
+    model = build_classifier(Model(name="googlenet", weights=str(tmp_path / "w.pth"), mean=mean, std=std), 5)
+    assert model.normalization == (HALF, HALF)
+
+
+def test_a_file_without_a_card_is_refused() -> None:
+    from safetensors.torch import save
+
+    with pytest.raises(ValueError, match="not a raypipe checkpoint"):
+        load_classifier(save({"a": torch.zeros(1)}))
