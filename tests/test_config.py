@@ -87,7 +87,8 @@ def test_what_is_written_can_be_read_back() -> None:
 def test_overrides_reach_into_lists_and_empty_entries(tmp_path: Path) -> None:
     path = write(tmp_path, {**MINIMAL, "defenses": {"adversarial_training": None}})
     experiment = load_experiment(
-        path, ["train.epochs=3", "attacks.deepfool.overshoot=0.1", "defenses.adversarial_training.mix=0.3", "name=other"]
+        path,
+        ["train.epochs=3", "attacks.deepfool.overshoot=0.1", "defenses.adversarial_training.mix=0.3", "name=other"],
     )
     assert experiment.train.epochs == 3
     assert experiment.attacks["deepfool"] == DeepFool(overshoot=0.1)

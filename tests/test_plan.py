@@ -75,7 +75,12 @@ def test_what_does_not_change_a_result_does_not_change_a_key(changes: dict[str, 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 1}, {"tiles": {"size": 40}}, {"tiles": {"size": 32, "split": "paper"}}, {"tiles": {"size": 32, "train_fraction": 0.5}}],
+    [
+        {"seed": 1},
+        {"tiles": {"size": 40}},
+        {"tiles": {"size": 32, "split": "paper"}},
+        {"tiles": {"size": 32, "train_fraction": 0.5}},
+    ],
 )
 def test_what_changes_the_tiles_changes_every_key(changes: dict[str, Any]) -> None:
     assert not {cell.key for cell in plan_of().cells} & {cell.key for cell in plan_of(**changes).cells}

@@ -7,13 +7,11 @@ brings them back, for one or two forward passes.
 import torch
 from torch import Tensor
 
-from raypipe.attacks.tensors import margins
+from raypipe.attacks.tensors import clear, margins
 from raypipe.attacks.victim import Victim
 
 SCALES = tuple(1 + 0.03 * step for step in range(67))
 """By which perturbations are stretched, in the order tried: 1 to 2.98."""
-TIE = 1e-3
-"""A wrong class must lead by this share of the logits' range, or float noise between batch sizes could undo it."""
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -50,6 +48,7 @@ def to_eight_bit(victim: Victim, images: Tensor, adversarial: Tensor, labels: Te
     clean = to_unit(images)
     perturbation = adversarial - clean
     result = to_bytes(adversarial)
+    utmost = to_bytes(clean + SCALES[-1] * perturbation)
     found = torch.zeros_like(labels, dtype=torch.bool)
     rows = perturbation.flatten(1).any(1).nonzero()[:, 0]
     for scale in SCALES:
@@ -58,8 +57,9 @@ def to_eight_bit(victim: Victim, images: Tensor, adversarial: Tensor, labels: Te
         candidates = to_bytes(clean[rows] + scale * perturbation[rows])
         with torch.no_grad():
             logits = victim.logits(to_unit(candidates), rows)
-        fooled = margins(logits, labels[rows]) < -TIE * (logits.amax(1) - logits.amin(1))
+        fooled = clear(-margins(logits, labels[rows]), logits)
         result[rows[fooled]] = candidates[fooled]
         found[rows[fooled]] = True
-        rows = rows[~fooled]
+        # Where every changed pixel is black or white already, a larger scale gives the same image.
+        rows = rows[~fooled & (candidates != utmost[rows]).flatten(1).any(1)]
     return result, found

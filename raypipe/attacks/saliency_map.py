@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from raypipe.attacks.targets import random_targets
-from raypipe.attacks.tensors import keep
+from raypipe.attacks.tensors import clear, keep, margins
 from raypipe.attacks.victim import Victim
 from raypipe.settings import Settings
 
@@ -77,6 +77,12 @@ class _Goal:
     def reached(self, logits: Tensor, rows: Tensor) -> Tensor:
         predicted = logits.detach().argmax(1)
         return predicted == self.targets[rows] if self.target_only else predicted != self.labels[rows]
+
+    def clearly_reached(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """As `reached`, but not by a hair: a saturated perturbation cannot be stretched to make up for rounding."""
+        if self.target_only:
+            return clear(margins(logits, self.targets[rows]), logits)
+        return clear(-margins(logits, self.labels[rows]), logits)
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ def _prune(victim: Victim, images: Tensor, adversarial: Tensor, fooled: Tensor, 
         rows, middle = search.rows, (search.low + search.high) // 2
         candidates = torch.where(rank[rows] < middle[:, None], clean[rows], changed[rows])
         with torch.no_grad():
-            still = goal.reached(victim.logits(candidates.view(-1, *images.shape[1:]), rows), rows)
+            still = goal.clearly_reached(victim.logits(candidates.view(-1, *images.shape[1:]), rows), rows)
         result[rows[still]] = candidates[still]
         low, high = torch.where(still, middle, search.low), torch.where(still, search.high, middle)
         search = keep(replace(search, low=low, high=high), high - low > 1)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 else:
     Record = TypeVar("Record")
 
+TIE = 1e-4
+"""Share of the logits' range within which two classes are as good as equal."""
 TINY = 1e-12
 """Keeps a division by the length of a vanishing gradient finite."""
 
@@ -32,6 +34,11 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
     """How far the true class leads: its logit less the largest other one, (n,). Negative: misclassified."""
     own = labels[:, None]
     return (logits.gather(1, own) - logits.scatter(1, own, -torch.inf).amax(1, keepdim=True))[:, 0]
+
+
+def clear(leads: Tensor, logits: Tensor) -> Tensor:
+    """Whether leads, differences of logits, are positive by more than what float noise between batch sizes can undo."""
+    return leads > TIE * (logits.amax(1) - logits.amin(1))
 
 
 def keep(record: Record, chosen: Tensor) -> Record:

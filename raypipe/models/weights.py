@@ -31,10 +31,7 @@ def check_weights(backbone: str, weights: str) -> None:
         return
     if not Path(weights).expanduser().is_file():
         names = [FROM_SCRATCH, NEWEST, *_published(backbone)]
-        raise ValueError(
-            f"expected one of {', '.join(names)}, or an existing local file"
-            f"{near_matches(weights, names)}"
-        )
+        raise ValueError(f"expected one of {', '.join(names)}, or an existing local file{near_matches(weights, names)}")
 
 
 def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:

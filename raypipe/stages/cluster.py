@@ -69,6 +69,7 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
 def _chatter_to(log_file: Path) -> Iterator[None]:
     log_file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(log_file, delay=True)
+    handler.setLevel(logging.INFO)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     before = {}
     for name in _LOGGERS:

@@ -21,6 +21,8 @@ from raypipe.store import Store
 from raypipe.telemetry import StageProgress
 
 MAX_PROBLEMS_SHOWN = 5
+SET_ASIDE = "aside"
+"""The part of files that the listing already set aside: their shards hold no tile, but say that they were handled."""
 
 
 def ingest(
@@ -70,10 +72,10 @@ def ingest(
 
 def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
     """Items by split, shuffled since sources list them by class, and cut into shards."""
-    parts = sorted({item.split or "rejected" for item in items})
+    parts = sorted({item.split or SET_ASIDE for item in items})
     rows = []
     for part in parts:
-        members = [item for item in items if (item.split or "rejected") == part]
+        members = [item for item in items if (item.split or SET_ASIDE) == part]
         order = np.random.default_rng([seed, parts.index(part)]).permutation(len(members))
         for number, start in enumerate(range(0, len(members), shard_size)):
             chosen = [members[i] for i in order[start : start + shard_size]]

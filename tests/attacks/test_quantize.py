@@ -37,15 +37,18 @@ def test_the_smallest_scale_that_survives_rounding_is_taken():
 
 
 def test_a_failure_is_flagged_and_keeps_the_rounded_result():
-    clean = torch.full((3, 3, 4, 4), 100, dtype=torch.uint8)
+    clean = torch.full((4, 3, 4, 4), 100, dtype=torch.uint8)
     adversarial = to_unit(clean)
     adversarial[0] += 50 / 255
     adversarial[1] += 3 / 255
-    victim = Victim(Brightness(120 / 255), 3)
-    found, success = to_eight_bit(victim, clean, adversarial, torch.zeros(3, dtype=torch.long))
-    assert success.tolist() == [True, False, False]
-    assert found.flatten(1)[:, 0].tolist() == [150, 103, 100]
-    assert victim.forwards.tolist() == [1, len(SCALES), 0]
+    adversarial[3, 0, 0, 0] = 1
+    victim = Victim(Brightness(120 / 255), 4)
+    found, success = to_eight_bit(victim, clean, adversarial, torch.zeros(4, dtype=torch.long))
+    assert success.tolist() == [True, False, False, False]
+    assert found.flatten(1)[:, :2].tolist() == [[150, 150], [103, 103], [100, 100], [255, 100]]
+    # The second is searched until a larger scale changes nothing; the last has nowhere to go from the start.
+    largest = next(k for k, scale in enumerate(SCALES) if round(3 * scale) == round(3 * SCALES[-1]))
+    assert victim.forwards.tolist() == [1, largest + 1, 0, 1]
 
 
 def test_deepfools_results_all_survive(cases):

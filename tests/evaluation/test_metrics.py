@@ -45,7 +45,9 @@ def test_a_tile_counts_once() -> None:
 
 def test_predictions_do_not_depend_on_the_batch_and_come_from_evaluation_mode() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 3)).train()
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 3)
+    ).train()
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
     whole = predict(model, images, 5, torch.device("cpu"))
     np.testing.assert_allclose(predict(model, images, 2, torch.device("cpu")), whole, rtol=1e-5, atol=1e-6)

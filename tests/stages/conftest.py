@@ -1,0 +1,48 @@
+"""A real Ray cluster of two nodes on this machine, and an experiment small enough to run on it in seconds."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from raypipe.config import Experiment, validate_experiment
+from raypipe.stages.cluster import QUIET
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "data": {"source": "synthetic", "sources_per_class": 4, "siblings": 2, "size": 32},
+    "tiles": {"size": 32, "shard_size": 8},
+    "models": ["shufflenet_v2_x1_0"],
+    "train": {"epochs": 2, "batch_size": 8},
+    "attacks": {"deepfool": {"max_iterations": 5}, "saliency_map": {"growth": 2}},
+    "defenses": {"adversarial_training": {"epochs": 1}},
+    "resources": {"train_workers": 2, "harden_workers": 0},
+}
+
+
+@pytest.fixture(scope="session")
+def two_nodes() -> Iterator[None]:
+    """A head and a second node of one CPU each."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in QUIET.items():
+            environment.setenv(name, value)
+        node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=node)
+        cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+        ray.init(address=cluster.address, log_to_driver=False, _node_ip_address="127.0.0.1")
+        yield
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Callable[..., Experiment]:
+    """Builds the experiment, with some sections replaced, on a store of its own."""
+
+    def build(**changes: Any) -> Experiment:
+        return validate_experiment({**TINY, "storage": str(tmp_path / "store"), **changes})
+
+    return build

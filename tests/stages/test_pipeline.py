@@ -1,0 +1,176 @@
+"""The whole pipeline on a real cluster of two nodes."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from raypipe.config import ConfigError, Experiment
+from raypipe.data.images import decode_png, encode_png
+from raypipe.data.tissue import render_tile
+from raypipe.evaluation.records import COLUMNS
+from raypipe.schemas import ADVERSARIALS, PREDICTIONS, TILES
+from raypipe.stages.pipeline import RunResult, load_result, run_experiment
+from raypipe.store import Store
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]
+Build = Callable[..., Experiment]
+
+
+def run(experiment: Experiment) -> tuple[RunResult, str]:
+    console = Console(file=io.StringIO(), width=160)
+    result = run_experiment(experiment, console=console)
+    return result, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def files(experiment: Experiment) -> dict[str, int]:
+    root = Path(experiment.storage) / "artifacts"
+    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+
+def artifacts(experiment: Experiment, kind: str) -> list[dict[str, Any]]:
+    store = Store.open(experiment.storage)
+    return [store.manifest(kind, key) or {} for key in store.list_directories(f"artifacts/{kind}")]
+
+
+def test_a_run_and_what_changing_one_attack_recomputes(tiny: Build) -> None:
+    experiment = tiny()
+    result, text = run(experiment)
+    rows = result.records.to_pylist()
+
+    assert [(row["attack"], row["column"]) for row in rows] == [
+        (attack, column) for attack in ("deepfool", "saliency_map") for column in COLUMNS
+    ]
+    assert "Table 1" in text
+    assert "Table 2" in text
+    assert "SYNTHETIC" in text
+    assert result.location in text.replace("\n", "")
+    assert load_result(Store.open(experiment.storage), "tiny").records.equals(result.records)
+
+    check_tables(experiment, rows)
+
+    before = files(experiment)
+    again, text = run(experiment)
+    assert files(experiment) == before
+    assert again.records.equals(result.records)
+    assert "to do in" not in text
+
+    other = tiny(attacks={"deepfool": {"max_iterations": 4}, "saliency_map": {"growth": 2}})
+    run(other)
+    after = files(other)
+    assert {path: after[path] for path in before} == before
+    new = sorted({path.split("/")[0] + "/" + path.split("/")[1] for path in set(after) - set(before)})
+    assert [path.split("/")[0] for path in new] == ["adversarials"] * 2 + ["model"] + ["predictions"] * 3
+
+
+def check_tables(experiment: Experiment, rows: list[dict[str, Any]]) -> None:
+    """The stored tables are plain Parquet, name every tile once, and agree with the results."""
+    root = Path(experiment.storage) / "artifacts"
+    (tiles_key,) = {row["tiles_key"] for row in rows if row["column"] == "normal"}
+    tiles = pq.ParquetDataset(root / "tiles" / tiles_key / "test").read()
+    assert tiles.schema.equals(TILES)
+    train = pq.ParquetDataset(root / "tiles" / tiles_key / "train").read()
+    ids = tiles["sample_id"].to_pylist()
+    assert len(ids) + train.num_rows == len({*ids, *train["sample_id"].to_pylist()}) == 40
+    assert not set(tiles["group_id"].to_pylist()) & set(train["group_id"].to_pylist())
+    assert decode_png(tiles["image"][0]["bytes"].as_py()).shape == (32, 32, 3)
+
+    for row in rows:
+        predictions = pq.ParquetDataset(root / "predictions" / row["predictions_key"]).read()
+        assert predictions.schema.equals(PREDICTIONS)
+        assert sorted(predictions["sample_id"].to_pylist()) == sorted(ids)
+        logits = np.array(predictions["logits"].to_pylist())
+        assert row["accuracy"] == (logits.argmax(1) == predictions["label"].to_numpy()).mean()
+        if row["column"] == "attacked":
+            adversarials = pq.ParquetDataset(root / "adversarials" / row["tiles_key"]).read().to_pandas()
+            assert list(adversarials.columns) == ADVERSARIALS.names
+            standing = (adversarials["clean_prediction"] == adversarials["label"]) & ~adversarials["success"]
+            assert row["accuracy"] == standing.mean()
+    by_model = {row["model_key"] for row in rows}
+    assert len(by_model) == 1 + 2
+
+
+def test_a_search_keeps_the_candidate_that_was_best_on_held_out_tiles(tiny: Build) -> None:
+    search = {"learning_rate": [1e-3, 1e-6]}
+    experiment = tiny(
+        attacks={"deepfool": {"max_iterations": 5}},
+        defenses={"adversarial_training": {"epochs": 1, "search": search}},
+    )
+    _, text = run(experiment)
+    chosen = [manifest for manifest in artifacts(experiment, "model") if "chosen" in manifest]
+    assert len(chosen) == 1
+    scores = {entry["key"]: np.mean(list(entry["validation"].values())) for entry in chosen[0]["candidates"]}
+    assert len(scores) == 2
+    assert scores[chosen[0]["chosen"]] == max(scores.values())
+    assert set(chosen[0]["candidates"][0]["validation"]) == {"clean", "perturbed"}
+    assert "of 2 candidates" in text
+
+
+def test_a_trial_can_train_on_a_worker_group_of_its_own(tiny: Build) -> None:
+    experiment = tiny(
+        attacks={"deepfool": {"max_iterations": 5}},
+        resources={"train_workers": 1, "harden_workers": 1, "cpus_per_worker": 0.9},
+    )
+    run(experiment)
+    hardened = [manifest for manifest in artifacts(experiment, "model") if manifest["stage"] == "harden"]
+    assert [manifest["workers"] for manifest in hardened] == [1]
+    assert not (Path(experiment.storage) / "scratch" / "train").exists() or not any(
+        (Path(experiment.storage) / "scratch" / "train").iterdir()
+    )
+
+
+def test_art_s_own_attack_runs_in_the_grid(tiny: Build) -> None:
+    theirs = {"theirs": {"backend": "art", "name": "deepfool", "parameters": {"max_iter": 5}}}
+    experiment = tiny(attacks=theirs, defenses=[])
+    result, text = run(experiment)
+    assert [row["column"] for row in result.records.to_pylist()] == ["normal", "attacked"]
+    assert "theirs" in text
+
+
+def test_files_that_cannot_be_read_are_set_aside_and_counted(tiny: Build, tmp_path: Path) -> None:
+    root = tmp_path / "tiles"
+    for label in ("colon_aca", "colon_n"):
+        (root / label).mkdir(parents=True)
+        for number in range(6):
+            Image.fromarray(render_tile(label, number, 0, size=32, seed=0)).save(root / label / f"{number}.png")
+    (root / "colon_n" / "empty.png").touch()
+    (root / "colon_n" / "notes.txt").write_text("not an image")
+    whole = encode_png(render_tile("colon_n", 9, 0, size=32, seed=0))
+    (root / "colon_n" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (root / "stray.png").write_bytes(whole)
+
+    experiment = tiny(
+        data={"source": "folder", "path": str(root)},
+        tiles={"size": 32, "shard_size": 4, "split": "paper"},
+        attacks={"deepfool": {"max_iterations": 3}},
+        defenses=[],
+    )
+    result, text = run(experiment)
+    (manifest,) = artifacts(experiment, "tiles")
+    assert manifest["tiles"] == 12
+    assert manifest["rejected"] == 4
+    assert sum(manifest["reasons"].values()) == 4
+    assert sum(sum(counts.values()) for counts in manifest["counts"].values()) == 12
+    assert "set aside" in text
+    assert "LEAKY" in text
+    assert all(row["stamps"][0].startswith("LEAKY") for row in result.records.to_pylist())
+
+
+def test_a_group_on_both_sides_stops_the_run_before_anything_is_computed(tiny: Build, tmp_path: Path) -> None:
+    experiment = tiny()
+    source = [f"{label}/{n:04}/{s:02}.png" for label in ("colon_aca", "colon_n", "lung_aca", "lung_n", "lung_scc")
+              for n in range(4) for s in range(2)]  # fmt: skip
+    splits = tmp_path / "splits.csv"
+    splits.write_text(
+        "filename,split\n" + "".join(f"{path},{'train' if path.endswith('00.png') else 'test'}\n" for path in source)
+    )
+    experiment = tiny(tiles={"size": 32, "splits": str(splits)})
+    with pytest.raises(ConfigError, match="20 groups have tiles in both train and test"):
+        run(experiment)
+    assert not (Path(experiment.storage) / "artifacts").exists()
