@@ -191,7 +191,10 @@ def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:
 
 
 def last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:
-    """How far a running fit has come, as it wrote to the store."""
+    """How far a fit has come: as it wrote to the store while running, or as its artifact says."""
+    if manifest := cell.manifest(store):
+        history = manifest["history"]
+        return {"name": cell.name, "epochs": len(history), **history[-1]}
     path = _progress_path(cell)
     return store.read_json(path) if store.exists(path) else None
 

@@ -33,22 +33,34 @@ def test_the_smallest_scale_that_survives_rounding_is_taken():
     found, success = to_eight_bit(victim, clean, adversarial, torch.zeros(1, dtype=torch.long))
     assert success.tolist() == [True]
     assert bool((found == 102).all())
-    assert victim.forwards.tolist() == [1 + next(k for k, scale in enumerate(SCALES) if scale * 1.4 > 1.5)]
+    assert victim.forwards.tolist() == [2], "an image that was tried already is not tried again"
+
+
+def test_a_perturbation_shorter_than_a_step_is_stretched_until_its_largest_values_are_one():
+    clean = torch.full((1, 3, 4, 4), 100, dtype=torch.uint8)
+    adversarial = to_unit(clean) + 0.003 / 255
+    adversarial[0, :, 0] += 0.002 / 255
+    victim = Victim(Brightness(100.2 / 255), 1)
+    found, success = to_eight_bit(victim, clean, adversarial, torch.zeros(1, dtype=torch.long))
+    assert success.tolist() == [True]
+    assert bool((found[0, :, 0] == 101).all())
+    assert bool((found[0, :, 1:] == 100).all())
+    assert victim.forwards.tolist() == [1]
 
 
 def test_a_failure_is_flagged_and_keeps_the_rounded_result():
     clean = torch.full((4, 3, 4, 4), 100, dtype=torch.uint8)
     adversarial = to_unit(clean)
     adversarial[0] += 50 / 255
-    adversarial[1] += 3 / 255
+    adversarial[1] -= 3 / 255
     adversarial[3, 0, 0, 0] = 1
     victim = Victim(Brightness(120 / 255), 4)
     found, success = to_eight_bit(victim, clean, adversarial, torch.zeros(4, dtype=torch.long))
     assert success.tolist() == [True, False, False, False]
-    assert found.flatten(1)[:, :2].tolist() == [[150, 150], [103, 103], [100, 100], [255, 100]]
-    # The second is searched until a larger scale changes nothing; the last has nowhere to go from the start.
-    largest = next(k for k, scale in enumerate(SCALES) if round(3 * scale) == round(3 * SCALES[-1]))
-    assert victim.forwards.tolist() == [1, largest + 1, 0, 1]
+    assert found.flatten(1)[:, :2].tolist() == [[150, 150], [97, 97], [100, 100], [255, 100]]
+    # The second is searched as far as black, the third has nowhere to go, and the last is there from the start.
+    blackest = len({max(0, round(100 - 3 * scale)) for scale in SCALES})
+    assert victim.forwards.tolist() == [1, blackest, 0, 1]
 
 
 def test_deepfools_results_all_survive(cases):

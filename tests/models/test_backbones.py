@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from raypipe.models import BACKBONES
 from raypipe.models.backbone import classification_loss, main_logits
@@ -104,7 +105,5 @@ def test_googlenet_s_weights_see_what_they_were_trained_on(tmp_path: Path) -> No
 
 
 def test_a_file_without_a_card_is_refused() -> None:
-    from safetensors.torch import save
-
     with pytest.raises(ValueError, match="not a raypipe checkpoint"):
         load_classifier(save({"a": torch.zeros(1)}))

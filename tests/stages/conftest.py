@@ -39,6 +39,12 @@ def two_nodes() -> Iterator[None]:
 
 
 @pytest.fixture
+def tiny_settings() -> dict[str, Any]:
+    """The experiment as its file would say it."""
+    return TINY
+
+
+@pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., Experiment]:
     """Builds the experiment, with some sections replaced, on a store of its own."""
 

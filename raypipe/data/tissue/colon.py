@@ -43,7 +43,7 @@ def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
     """
     section = stroma(rng, canvas)
     nucleus = rng.uniform(0.0125, 0.0155) * _between(atypia, 1.0, 1.25)
-    inflamed = rng.uniform(0.25, 0.8)
+    inflamed = rng.uniform(0.1, 0.45)
     cells = scatter_in(rng, canvas, np.full_like(canvas.x, inflamed), 0.05, 0.45)
     spindle = blobs(rng, cells, nucleus * 0.75, spread=0.2, aspect=(1.0, 3.5))
     add_nuclei(rng, canvas, section, spindle, dark=1.3, open_chromatin=0.1)
@@ -67,7 +67,7 @@ def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
     basement = np.exp(-(((rho - 1.04) * radius / 0.006) ** 2))
     section.eosin = section.eosin + 0.25 * basement
 
-    lumen_size = rng.uniform(*(_between(atypia, a, b) for a, b in ((0.12, 0.3), (0.5, 0.55))))
+    lumen_size = rng.uniform(*(_between(atypia, a, b) for a, b in ((0.4, 0.15), (0.65, 0.4))))
     mucinous = np.clip(_between(atypia, rng.uniform(0.5, 1.0), -0.2), 0, 1)
     tall = 1 - 2.6 * nucleus / radius
     vacuoles = scatter_in(rng, canvas, mucinous * smooth_step(tall - rho, 0.05), 0.034, 0.25)
@@ -84,7 +84,7 @@ def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
     else:
         bottom = lumen_size + ragged + rng.uniform(0.12, 0.25)
         layer = smooth_step(rho - bottom, 0.08) * smooth_step(0.94 - rho, 0.04)
-        places = scatter_in(rng, canvas, layer, nucleus * 2.15, 0.35)
+        places = scatter_in(rng, canvas, layer, nucleus * 1.9, 0.35)
         angles = uphill(canvas, rho, places)
     epithelial = blobs(
         rng,

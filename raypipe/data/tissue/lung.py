@@ -31,11 +31,11 @@ def _with_septa(
 
 def lung_n(rng: np.random.Generator, canvas: Canvas) -> Section:
     """Alveoli: thin walls with few small nuclei around air, red cells in capillaries, now and then fluid."""
-    spacing = rng.uniform(0.2, 0.36)
-    thickness = 0.009 + 0.04 * float(rng.beta(1.2, 2.5))
+    spacing = rng.uniform(0.15, 0.27)
+    thickness = 0.009 + 0.026 * float(rng.beta(1.2, 2.5))
     section, depth = _with_septa(rng, canvas, spacing, thickness, 0.006)
     wall = smooth_step(depth, 1.2 * canvas.pixel)
-    flooded = smooth_step(noise(rng, canvas, 2.5, 2) - rng.uniform(-0.2, 1.2), 0.2)
+    flooded = smooth_step(noise(rng, canvas, 2.5, 2) - rng.uniform(0.1, 1.2), 0.2)
     grain = granular(rng, canvas, 0.15)
     section.cover(1 - wall, 0.02 + 0.06 * flooded * grain, 0.03 + 0.3 * flooded * grain)
     nucleus = rng.uniform(0.0115, 0.0155)
@@ -54,9 +54,9 @@ def lung_n(rng: np.random.Generator, canvas: Canvas) -> Section:
 def lung_aca(rng: np.random.Generator, canvas: Canvas) -> Section:
     """Adenocarcinoma: irregular acini with mucin, lined by crowded, uneven, round nuclei; now and then solid or thin."""
     solid = float(rng.beta(1.2, 1.8))
-    spacing = rng.uniform(0.13, 0.22)
+    spacing = rng.uniform(0.09, 0.15)
     section, depth = _with_septa(rng, canvas, spacing, spacing * (0.2 + 0.16 * solid), 0.012)
-    nucleus = rng.uniform(0.016, 0.021)
+    nucleus = rng.uniform(0.014, 0.018)
     stray = scatter_in(rng, canvas, np.full_like(canvas.x, rng.uniform(0.2, 0.7)), 0.05, 0.45)
     add_nuclei(rng, canvas, section, blobs(rng, stray, 0.0105, aspect=(1.0, 3.0)), dark=1.3, open_chromatin=0.1)
 
@@ -65,7 +65,7 @@ def lung_aca(rng: np.random.Generator, canvas: Canvas) -> Section:
     tumour = smooth_step(lining - depth, 0.005) * nests
     grain = granular(rng, canvas, 0.22)
     section.cover(tumour, 0.24 * grain, 0.42 * grain)
-    mucin = np.clip(0.5 + noise(rng, canvas, 10, 2), 0, 1) * rng.uniform(0.1, 1.0)
+    mucin = np.clip(0.5 + noise(rng, canvas, 10, 2), 0, 1) * rng.uniform(0.0, 0.5)
     strands = fibres(rng, canvas, 40, 6, 0.1)
     lumen = smooth_step(-depth, 1.2 * canvas.pixel) * nests
     section.cover(lumen, 0.02 + (0.16 + 0.06 * strands) * mucin, 0.03 + 0.1 * mucin)

@@ -80,14 +80,14 @@ def photograph(rng: np.random.Generator, canvas: Canvas, section: Section) -> ND
     section is partly evened out, as a laboratory stains to taste, so that colour alone does not tell the classes.
     """
     amounts = []
-    for stain, usual, spread in ((section.haematoxylin, 0.36, 0.12), (section.eosin, 0.42, 0.12)):
+    for stain, usual, spread in ((section.haematoxylin, 0.36, 0.16), (section.eosin, 0.42, 0.16)):
         wanted = usual * np.exp(rng.normal(0, spread))
         amounts.append(stain * (wanted / max(float(stain.mean()), 0.05)) ** 0.8)
     density = np.zeros((*canvas.x.shape, 3), np.float32)
-    for amount, vector, spread in zip(amounts, (HAEMATOXYLIN, EOSIN), (0.08, 0.22), strict=True):
+    for amount, vector, spread in zip(amounts, (HAEMATOXYLIN, EOSIN), (0.09, 0.26), strict=True):
         hue = np.array(vector) + rng.uniform(0, spread, 3) * (0.4, 0.0, 1.0)
         density += (amount[..., None] * (hue / np.linalg.norm(hue))).astype(np.float32)
-    lamp = rng.uniform(0.9, 0.99) * (1 + rng.normal(0, 0.008, 3))
+    lamp = rng.uniform(0.84, 0.99) * (1 + rng.normal(0, 0.015, 3))
     blur = float(rng.uniform(0.0, 0.004)) / canvas.pixel
     picture = 255 * np.clip(lamp * np.exp(-density), 0, 1)
     image = Image.fromarray((picture + 0.5).astype(np.uint8))
