@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test install lint clean
 
 demo: install
-	$(BIN)/raypipe run jobs/demo.yaml
+	$(BIN)/raypipe run jobs/demo.yaml $(DEMO_OPTIONS)
 
 test: install lint
 	$(BIN)/pytest -n 2 --dist loadgroup

@@ -50,22 +50,20 @@ def _inputs(tiles: Tiles) -> torch.Tensor:
     return torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def cnn_accuracy(
-    name: str, train: tuple[Tiles, Targets], test: tuple[Tiles, Targets], epochs: int, seed: int
-) -> float:
-    """Test accuracy after training with Adam, rate 1e-3, batches of 32, without augmentation."""
+def cnn_accuracy(name: str, train: tuple[Tiles, Targets], test: tuple[Tiles, Targets], epochs: int, seed: int) -> float:
+    """Test accuracy after training with Adam, rate 1e-3 down to 0 by a cosine, batches of 32, without augmentation."""
     torch.manual_seed(seed)
     model = backbone(name)
     inputs, targets = _inputs(train[0]), torch.from_numpy(train[1])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     model.train()
     for _ in range(epochs):
-        for batch in torch.randperm(len(targets)).split(32):
-            if len(batch) == 1:
-                continue
+        for batch in torch.randperm(len(targets))[: len(targets) // 32 * 32].split(32):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(inputs[batch]), targets[batch]).backward()
             optimizer.step()
+        schedule.step()
     model.eval()
     with torch.no_grad():
         predicted = torch.cat([model(part).argmax(1) for part in _inputs(test[0]).split(128)])
@@ -86,9 +84,7 @@ def mean_colours(tiles: Tiles) -> NDArray[np.float64]:
     return means
 
 
-def linear_accuracy(
-    train: tuple[NDArray[np.float64], Targets], test: tuple[NDArray[np.float64], Targets]
-) -> float:
+def linear_accuracy(train: tuple[NDArray[np.float64], Targets], test: tuple[NDArray[np.float64], Targets]) -> float:
     """Test accuracy of multinomial logistic regression on standardised features."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     return float(model.fit(*train).score(*test))
@@ -100,17 +96,17 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=48, help="pixels a side")
     parser.add_argument("--sources", type=int, nargs=2, default=[20, 10], help="training and test sources per class")
     parser.add_argument("--siblings", type=int, default=6, help="tiles per source")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--models", nargs="+", default=["small_cnn"])
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     fit, held_out = arguments.sources
     for seed in arguments.seeds:
-        started = time.perf_counter()
+        started = time.process_time()
         train = collection(range(fit), arguments.siblings, arguments.size, seed)
         test = collection(range(fit, fit + held_out), arguments.siblings, arguments.size, seed)
-        drawn = (time.perf_counter() - started) / (len(train[1]) + len(test[1]))
+        drawn = (time.process_time() - started) / (len(train[1]) + len(test[1]))
         parts = [f"seed {seed}", f"{1000 * drawn:.0f} ms a tile"]
         for name, features in (("histogram", histograms), ("mean colour", mean_colours)):
             accuracy = linear_accuracy((features(train[0]), train[1]), (features(test[0]), test[1]))

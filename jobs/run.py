@@ -1,8 +1,8 @@
 """What `ray job submit --working-dir . -- python jobs/run.py jobs/demo.yaml` runs on a cluster.
 
-A job's working directory is a copy that Ray deletes, so a relative storage is taken to mean a folder below ~/raypipe of
-the machine that runs the job. On several machines give one that all of them reach: `--storage s3://bucket/raypipe`, or a
-shared mount.
+A job's working directory is a copy that Ray deletes, so a relative storage is taken to mean a folder below ~/raypipe
+of the machine that runs the job. On several machines give one that all of them reach: `--storage s3://bucket/raypipe`,
+or a shared mount.
 """
 
 from pathlib import Path

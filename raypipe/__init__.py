@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raypipe.stages.pipeline import RunResult
+    from raypipe.evaluation.records import RunResult
 
 __version__ = "0.1.0"
 
@@ -22,7 +22,7 @@ def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "Ru
     overrides
         Settings to replace, as on the command line: ``("train.epochs=3",)``.
     options
-        Passed on to `raypipe.stages.pipeline.run_experiment`: ``address``, ``storage``.
+        Passed on to `raypipe.stages.pipeline.run_experiment`, such as ``address``.
 
     Returns
     -------

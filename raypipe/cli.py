@@ -12,11 +12,11 @@ from rich.text import Text
 
 from raypipe import __version__
 from raypipe.config import ConfigError, Experiment, load_experiment
-from raypipe.listing import list_files
+from raypipe.errors import StageError
+from raypipe.evaluation.records import load_result
+from raypipe.listing import list_files, prepare
 from raypipe.models.weights import WeightsError
 from raypipe.report.tables import cells_table, plan_table, result_tables
-from raypipe.stages.errors import StageError
-from raypipe.stages.pipeline import load_result, prepare, run_experiment
 from raypipe.store import Store, StoreError
 
 LOG_WIDTH = 160
@@ -66,6 +66,8 @@ def run(
     ] = None,
 ) -> None:
     """Do what an experiment still lacks, and print its tables."""
+    from raypipe.stages.pipeline import run_experiment  # noqa: PLC0415  only this command needs Ray
+
     run_experiment(_load(file, overrides, storage), address=address, console=_console())
 
 

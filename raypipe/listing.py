@@ -11,7 +11,10 @@ from raypipe.data.leakage import LeakageError, require_disjoint
 from raypipe.data.sources import Source
 from raypipe.data.splits import assign_splits, read_split_file
 from raypipe.data.tiles import TileItem
-from raypipe.plan import IngestSpec
+from raypipe.plan import IngestSpec, Plan, make_plan
+from raypipe.store import Store
+
+FINGERPRINTS = "cache/fingerprints.json"
 
 
 @dataclass(frozen=True)
@@ -69,3 +72,31 @@ def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str
         shard_size=experiment.tiles.shard_size,
         seed=experiment.seed,
     )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An experiment whose data set has been listed, so that its cells and their keys are known."""
+
+    experiment: Experiment
+    store: Store
+    listing: Listing
+    plan: Plan
+
+
+def prepare(experiment: Experiment) -> Prepared:
+    """List the data set and lay out the plan; nothing is computed.
+
+    Raises
+    ------
+    ConfigError
+        As `list_files`.
+    """
+    store = Store.open(experiment.storage)
+    listing = list_files(experiment)
+    known = store.read_json(FINGERPRINTS) if store.exists(FINGERPRINTS) else {}
+    cache = dict(known)
+    spec = describe(listing, experiment, cache)
+    if cache != known:
+        store.write_json(FINGERPRINTS, cache)
+    return Prepared(experiment, store, listing, make_plan(experiment, spec))

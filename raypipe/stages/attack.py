@@ -25,7 +25,7 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
 
     Raises
     ------
-    raypipe.stages.errors.StageError
+    raypipe.errors.StageError
         If a shard fails.
     """
     rows = [

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 import ray
 
 from raypipe.config import Resources
-from raypipe.stages.errors import StageError
+from raypipe.errors import StageError
 
 # Ray reads these when it is imported by a worker or when it starts; a user's own value wins.
 QUIET = {
@@ -22,6 +23,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
+CONNECT_SECONDS = 10.0
 _LOGGERS = ("ray", "ray.data", "ray.train", "ray.tune", "ray.air", "ray._private")
 
 
@@ -46,6 +48,7 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
     with _chatter_to(log_file), _native_chatter_to(log_file):
         try:
             if address:
+                _check_reachable(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
             else:
                 ray.init(
@@ -55,7 +58,7 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
                     logging_level=logging.WARNING,
                     _node_ip_address="127.0.0.1",
                 )
-        except ConnectionError as error:
+        except OSError as error:
             raise StageError(
                 f"no Ray cluster at {address!r}: {error}; start one with `ray start --head`, or run locally"
             ) from error
@@ -63,6 +66,13 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes, and then ends the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 @contextmanager

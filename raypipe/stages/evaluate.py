@@ -20,7 +20,7 @@ def evaluate(cells: Sequence[Cell], store: Store, resources: Resources, progress
 
     Raises
     ------
-    raypipe.stages.errors.StageError
+    raypipe.errors.StageError
         If a shard fails.
     """
     rows = []

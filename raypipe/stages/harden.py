@@ -11,12 +11,12 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from raypipe.config import Resources
 from raypipe.data.images import decode_png
 from raypipe.defenses.adversarial_training import choose_tiles
+from raypipe.errors import StageError
 from raypipe.evaluation.predict import predict
 from raypipe.models.checkpoint import FILE_NAME
 from raypipe.models.classifier import Classifier
 from raypipe.plan import Cell, candidates
 from raypipe.stages.cluster import capacity
-from raypipe.stages.errors import StageError
 from raypipe.stages.fitting import Worker, fit_cell, load_model
 from raypipe.stages.watch import watched
 from raypipe.stages.worker_group import fit_in_group

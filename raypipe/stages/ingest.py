@@ -13,9 +13,9 @@ from raypipe.config import Resources
 from raypipe.data.leakage import leakage_share, require_disjoint
 from raypipe.data.sources import Source, TileRef
 from raypipe.data.tiles import TileItem, make_tiles
+from raypipe.errors import StageError
 from raypipe.plan import Cell
 from raypipe.schemas import REJECTED
-from raypipe.stages.errors import StageError
 from raypipe.stages.shards import Row, map_shards
 from raypipe.store import Store
 from raypipe.telemetry import StageProgress

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import yaml
 from rich.console import Console
 
 from raypipe.config import Experiment
-from raypipe.evaluation.records import record, results_table, stamps
-from raypipe.listing import Listing, describe, list_files
-from raypipe.plan import Cell, GridCell, Plan, Stage, candidates, make_plan
+from raypipe.evaluation.records import RunResult, record, stamps, write_result
+from raypipe.listing import Prepared, prepare
+from raypipe.plan import Cell, GridCell, Stage, candidates
 from raypipe.report.tables import plan_table, result_tables
 from raypipe.stages.attack import attack
 from raypipe.stages.cluster import connected
@@ -23,56 +22,6 @@ from raypipe.stages.ingest import ingest
 from raypipe.stages.train import train
 from raypipe.store import Store
 from raypipe.telemetry import stage_progress
-
-RESULTS_FILE = "results.parquet"
-FINGERPRINTS = "cache/fingerprints.json"
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run gave.
-
-    Parameters
-    ----------
-    name
-        Of the run.
-    location
-        Where its files are.
-    records
-        `raypipe.schemas.RESULTS`: one row for each cell of the grid and each column.
-    """
-
-    name: str
-    location: str
-    records: pa.Table
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An experiment whose data set has been listed, so that its cells and their keys are known."""
-
-    experiment: Experiment
-    store: Store
-    listing: Listing
-    plan: Plan
-
-
-def prepare(experiment: Experiment) -> Prepared:
-    """List the data set and lay out the plan; nothing is computed and Ray is not needed.
-
-    Raises
-    ------
-    raypipe.config.ConfigError
-        If the data set is not there or cannot be split as the experiment says.
-    """
-    store = Store.open(experiment.storage)
-    listing = list_files(experiment)
-    known = store.read_json(FINGERPRINTS) if store.exists(FINGERPRINTS) else {}
-    cache = dict(known)
-    spec = describe(listing, experiment, cache)
-    if cache != known:
-        store.write_json(FINGERPRINTS, cache)
-    return Prepared(experiment, store, listing, make_plan(experiment, spec))
 
 
 def run_experiment(experiment: Experiment, *, address: str | None = None, console: Console | None = None) -> RunResult:
@@ -91,7 +40,7 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
     ------
     raypipe.config.ConfigError
         If the experiment cannot be run on the data there is.
-    raypipe.stages.errors.StageError
+    raypipe.errors.StageError
         If a stage fails. What was finished is kept; the same call goes on from there.
     """
     console = console or Console()
@@ -106,24 +55,6 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
         console.print(table)
     console.print(f"Results: {result.location}", soft_wrap=True, highlight=False)
     return result
-
-
-def load_result(store: Store, name: str) -> RunResult:
-    """The results of an earlier run.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none of that name; the message lists the runs there are.
-    """
-    path = f"runs/{name}/{RESULTS_FILE}"
-    if not store.exists(path):
-        runs = store.list_directories("runs")
-        raise FileNotFoundError(
-            f"no finished run {name!r} in {store.root}; "
-            + (f"there are: {', '.join(runs)}" if runs else "there are none yet")
-        )
-    return RunResult(name, store.path(f"runs/{name}"), store.read_table(path))
 
 
 def _complete(prepared: Prepared, console: Console) -> None:
@@ -165,13 +96,9 @@ def _write_results(prepared: Prepared) -> RunResult:
         for row in plan.grid
         for column, cell in row.columns.items()
     ]
-    table = results_table(records)
-    folder = f"runs/{experiment.name}"
-    store.write_bytes(
-        f"{folder}/experiment.yaml", yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False).encode()
-    )
-    store.write_table(f"{folder}/{RESULTS_FILE}", table)
-    return RunResult(experiment.name, store.path(folder), table)
+    resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+    store.write_bytes(f"runs/{experiment.name}/experiment.yaml", resolved.encode())
+    return write_result(store, experiment.name, records)
 
 
 def _identity(experiment: Experiment, row: GridCell, column: str, cell: Cell) -> dict[str, Any]:

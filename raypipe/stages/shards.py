@@ -13,9 +13,9 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from raypipe.config import Resources
+from raypipe.errors import StageError
 from raypipe.plan import Cell
 from raypipe.stages.cluster import capacity
-from raypipe.stages.errors import StageError
 from raypipe.store import Store
 from raypipe.telemetry import StageProgress
 

@@ -23,7 +23,7 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
 
     Raises
     ------
-    raypipe.stages.errors.StageError
+    raypipe.errors.StageError
         If training fails more often than `resources.max_failures`, or no worker fits on the cluster.
     raypipe.models.weights.WeightsError
         If pretrained weights are not at hand: before any worker starts.

@@ -9,8 +9,8 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig,
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raypipe.config import Resources
+from raypipe.errors import StageError
 from raypipe.plan import Cell
-from raypipe.stages.errors import StageError
 from raypipe.stages.fitting import GroupWorker, SoleWorker, Worker
 from raypipe.store import Store
 

@@ -1,11 +1,13 @@
 import io
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console
 
-from raypipe.evaluation.records import COLUMNS, results_table
+from raypipe.evaluation.records import COLUMNS
 from raypipe.report.paper import reported
 from raypipe.report.tables import result_tables
+from raypipe.schemas import RESULTS
 
 
 def record(column: str, accuracy: float, **changes: Any) -> dict[str, Any]:
@@ -20,7 +22,7 @@ def record(column: str, accuracy: float, **changes: Any) -> dict[str, Any]:
 
 def shown(records: list[dict[str, Any]]) -> str:
     console = Console(width=160, file=io.StringIO())
-    for table in result_tables(results_table(records)):
+    for table in result_tables(pa.Table.from_pylist(records, schema=RESULTS)):
         console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined]
 

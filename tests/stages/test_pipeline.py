@@ -14,9 +14,9 @@ from rich.console import Console
 from raypipe.config import ConfigError, Experiment
 from raypipe.data.images import decode_png, encode_png
 from raypipe.data.tissue import render_tile
-from raypipe.evaluation.records import COLUMNS
+from raypipe.evaluation.records import COLUMNS, RunResult, load_result
 from raypipe.schemas import ADVERSARIALS, PREDICTIONS, TILES
-from raypipe.stages.pipeline import RunResult, load_result, run_experiment
+from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]

@@ -20,7 +20,9 @@ PATIENCE_SECONDS = 240
 
 def start(experiment: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "raypipe.cli", "run", str(experiment)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def kill_when(process: "subprocess.Popen[str]", reached: Callable[[], bool]) -> None:
@@ -36,8 +38,12 @@ def kill_when(process: "subprocess.Popen[str]", reached: Callable[[], bool]) -> 
 
 def finished(store: Path, stage: str) -> dict[str, int]:
     """When each published artifact's files were written."""
-    manifests = [path for path in store.glob("artifacts/*/*/_manifest.json") if json.loads(path.read_text())["stage"] == stage]
-    return {str(file): file.stat().st_mtime_ns for path in manifests for file in path.parent.rglob("*") if file.is_file()}
+    manifests = [
+        path for path in store.glob("artifacts/*/*/_manifest.json") if json.loads(path.read_text())["stage"] == stage
+    ]
+    return {
+        str(file): file.stat().st_mtime_ns for path in manifests for file in path.parent.rglob("*") if file.is_file()
+    }
 
 
 def everything_finished(store: Path) -> dict[str, int]:

@@ -5,13 +5,14 @@ depend on the number of pixels: the same generator state gives the same tissue a
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial import cKDTree
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 EXTENT = 1.36
 """Side of the canvas in fields of view: a square turned by 25 degrees needs cos 25 + sin 25 = 1.33."""
@@ -29,7 +30,7 @@ class Canvas:
     @property
     def pixels(self) -> int:
         """Pixels along one side."""
-        return self.x.shape[0]
+        return len(self.x)
 
     @property
     def pixel(self) -> float:
@@ -39,7 +40,8 @@ class Canvas:
     def index(self, coordinate: Floats) -> NDArray[np.int64]:
         """Row or column of a coordinate, clipped to the canvas."""
         position = np.floor((coordinate / EXTENT + 0.5) * self.pixels).astype(np.int64)
-        return np.clip(position, 0, self.pixels - 1)
+        clipped: NDArray[np.int64] = np.clip(position, 0, self.pixels - 1)
+        return clipped
 
     def at(self, image: Floats, points: Floats) -> Floats:
         """Values of an (n, n) image under (k, 2) points."""
@@ -230,6 +232,6 @@ def cell_gap(canvas: Canvas, points: Floats, groups: NDArray[np.int64] | None = 
 
 def uphill(canvas: Canvas, image: Floats, points: Floats) -> Floats:
     """(k,) directions, radians, in which an (n, n) image rises fastest at (k, 2) points."""
-    dy, dx = np.gradient(image)
-    direction: Floats = np.arctan2(canvas.at(dy, points), canvas.at(dx, points))
-    return direction
+    dy, dx = (np.asarray(slope) for slope in np.gradient(image))
+    rise: Floats = np.arctan2(canvas.at(dy, points), canvas.at(dx, points))
+    return rise

@@ -21,6 +21,10 @@ def _between(atypia: float, healthy: float, cancer: float) -> float:
     return healthy + (cancer - healthy) * atypia
 
 
+def _draw(rng: np.random.Generator, atypia: float, healthy: tuple[float, float], cancer: tuple[float, float]) -> float:
+    return rng.uniform(_between(atypia, healthy[0], cancer[0]), _between(atypia, healthy[1], cancer[1]))
+
+
 def _ring(rng: np.random.Generator, gland: Blobs, spacing: float, depth: float) -> tuple[Floats, Floats]:
     """Points one `spacing` apart near the outlines of the glands, and the angles across the outlines."""
     places, angles = [], []
@@ -28,7 +32,7 @@ def _ring(rng: np.random.Generator, gland: Blobs, spacing: float, depth: float) 
         around = 2 * np.pi * float(np.sqrt(gland.major[k] * gland.minor[k])) * (1 - depth)
         count = max(int(around / spacing), 6)
         theta = (np.arange(count) + rng.uniform(-0.25, 0.25, count)) * 2 * np.pi / count
-        outer = gland.outline(k, theta, (1 - depth * rng.uniform(0.7, 1.3, count))[:, None].squeeze())
+        outer = gland.outline(k, theta, 1 - depth * rng.uniform(0.7, 1.3, count))
         places.append(outer)
         middle = gland.points[k]
         angles.append(np.arctan2(outer[:, 1] - middle[1], outer[:, 0] - middle[0]))
@@ -49,8 +53,8 @@ def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
     add_nuclei(rng, canvas, section, spindle, dark=1.3, open_chromatin=0.1)
 
     spacing = rng.uniform(0.3, 0.5) * _between(atypia, 1.0, 1.1)
-    crowding = rng.uniform(*(_between(atypia, a, b) for a, b in ((0.36, 0.42), (0.44, 0.51))))
-    aspect = rng.uniform(*(_between(atypia, a, b) for a, b in ((1.0, 1.6), (1.5, 2.6))))
+    crowding = _draw(rng, atypia, (0.36, 0.44), (0.42, 0.51))
+    aspect = _draw(rng, atypia, (1.0, 1.5), (1.6, 2.6))
     gland = blobs(
         rng,
         scatter(rng, spacing, _between(atypia, 0.12, 0.3)),
@@ -67,7 +71,7 @@ def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
     basement = np.exp(-(((rho - 1.04) * radius / 0.006) ** 2))
     section.eosin = section.eosin + 0.25 * basement
 
-    lumen_size = rng.uniform(*(_between(atypia, a, b) for a, b in ((0.4, 0.15), (0.65, 0.4))))
+    lumen_size = _draw(rng, atypia, (0.4, 0.65), (0.15, 0.4))
     mucinous = np.clip(_between(atypia, rng.uniform(0.5, 1.0), -0.2), 0, 1)
     tall = 1 - 2.6 * nucleus / radius
     vacuoles = scatter_in(rng, canvas, mucinous * smooth_step(tall - rho, 0.05), 0.034, 0.25)
@@ -101,9 +105,9 @@ def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
 
 def colon_n(rng: np.random.Generator, canvas: Canvas) -> Section:
     """Healthy or mildly irritated mucosa."""
-    return colon(rng, canvas, 0.4 * float(rng.beta(1.0, 3.0)))
+    return colon(rng, canvas, 0.5 * float(rng.beta(1.0, 2.5)))
 
 
 def colon_aca(rng: np.random.Generator, canvas: Canvas) -> Section:
     """Adenocarcinoma, now and then so well differentiated that it passes for mucosa."""
-    return colon(rng, canvas, 0.4 + 0.6 * float(rng.beta(2.5, 1.0)))
+    return colon(rng, canvas, 0.2 + 0.8 * float(rng.beta(2.5, 1.0)))

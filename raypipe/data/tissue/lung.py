@@ -4,6 +4,7 @@ import numpy as np
 
 from raypipe.data.tissue.canvas import (
     Canvas,
+    Floats,
     blob_radius,
     blobs,
     cell_gap,
@@ -19,7 +20,7 @@ from raypipe.data.tissue.stain import Section, add_nuclei, add_red_cells, granul
 
 def _with_septa(
     rng: np.random.Generator, canvas: Canvas, spacing: float, thickness: float, ragged: float
-) -> tuple[Section, "np.ndarray[tuple[int, int], np.dtype[np.float32]]"]:
+) -> tuple[Section, Floats]:
     """Stroma cut by air spaces, and the signed distance into the walls, positive inside, fields of view."""
     section = stroma(rng, canvas)
     points = scatter(rng, spacing, 0.38)
@@ -52,10 +53,10 @@ def lung_n(rng: np.random.Generator, canvas: Canvas) -> Section:
 
 
 def lung_aca(rng: np.random.Generator, canvas: Canvas) -> Section:
-    """Adenocarcinoma: irregular acini with mucin, lined by crowded, uneven, round nuclei; now and then solid or thin."""
-    solid = float(rng.beta(1.2, 1.8))
-    spacing = rng.uniform(0.09, 0.15)
-    section, depth = _with_septa(rng, canvas, spacing, spacing * (0.2 + 0.16 * solid), 0.012)
+    """Adenocarcinoma: small irregular acini with mucin, lined by crowded, uneven, round nuclei, to almost solid."""
+    solid = float(rng.beta(1.2, 2.2))
+    spacing = 0.085 + 0.12 * float(rng.beta(1.3, 2.2))
+    section, depth = _with_septa(rng, canvas, spacing, spacing * (0.2 + 0.12 * solid), 0.012)
     nucleus = rng.uniform(0.014, 0.018)
     stray = scatter_in(rng, canvas, np.full_like(canvas.x, rng.uniform(0.2, 0.7)), 0.05, 0.45)
     add_nuclei(rng, canvas, section, blobs(rng, stray, 0.0105, aspect=(1.0, 3.0)), dark=1.3, open_chromatin=0.1)
@@ -95,7 +96,7 @@ def lung_scc(rng: np.random.Generator, canvas: Canvas) -> Section:
 
     nucleus = rng.uniform(0.0145, 0.0195)
     centres = seeds[canvas.at(nest, seeds) > 0.6]
-    keratin = scatter_in(rng, canvas, nest * rng.uniform(0.4, 1.0), 0.4, 0.45)
+    keratin = scatter_in(rng, canvas, nest * rng.uniform(0.2, 1.0), 0.4, 0.45)
     pearls = blobs(rng, keratin, rng.uniform(0.06, 0.11), spread=0.35, aspect=(1.0, 1.8), wobble=0.07)
     rho = blob_radius(canvas, pearls, reach=2.0) + 0.1 * noise(rng, canvas, 10, 2)
     whorl = smooth_step(1 - rho, 0.12) * nest

@@ -21,6 +21,8 @@ _TISSUES: MappingProxyType[str, Callable[[np.random.Generator, Canvas], Section]
 LABELS = tuple(_TISSUES)
 
 _FINEST = 224
+"""Smaller tiles are drawn at this size and shrunk, which keeps one tissue the same at every size."""
+
 _TURN = 25.0
 
 
@@ -61,13 +63,12 @@ def render_tile(label: str, source: int, sibling: int, *, size: int, seed: int) 
     if size < 32:
         raise ValueError(f"size = {size}: expected at least 32 pixels")
     field = _source_field(label, source, max(size, _FINEST), seed)
-    rng = np.random.default_rng([seed, LABELS.index(label), source, sibling])
+    # Zeros at the end of an entropy list leave the stream as it is: + 1 keeps sibling 0 apart from its own field.
+    rng = np.random.default_rng([seed, LABELS.index(label), source, sibling + 1])
     turned = field.rotate(float(rng.uniform(-_TURN, _TURN)), Image.Resampling.BICUBIC)
     for flip in (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM):
         if rng.random() < 0.5:
             turned = turned.transpose(flip)
     margin = (field.width - max(size, _FINEST)) / 2
     box = (margin, margin, field.width - margin, field.height - margin)
-    return np.asarray(
-        turned.resize((size, size), Image.Resampling.BOX if size < _FINEST else Image.Resampling.BICUBIC, box)
-    )
+    return np.asarray(turned.resize((size, size), Image.Resampling.BOX, box))

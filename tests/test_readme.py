@@ -1,0 +1,125 @@
+"""The README's commands, run as they stand there, in a folder whose experiments are cut down to seconds."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from raypipe.config import load_experiment
+from raypipe.data.images import encode_png
+from raypipe.data.tissue import LABELS, render_tile
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+SMALL = {"models": ["shufflenet_v2_x1_0"], "attacks": ["deepfool"], "tiles": {"size": 32, "shard_size": 16}}
+ELSEWHERE = {
+    "make demo": ".ci/run",
+    "make test": ".ci/run",
+    "pip install .": ".ci/run",
+    "ray start --head": "tests/test_jobs.py",
+    "ray job submit --working-dir .": "tests/test_jobs.py",
+}
+"""Commands that something other than this file runs, and what."""
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.S)
+    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+
+
+def ours() -> list[str]:
+    return [command for command in commands() if command.startswith("raypipe ")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a reader's folder holds: the experiments, LC25000 as its author's zip, and its groups."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "jobs").mkdir()
+    for name in ("demo", "lc25000_cpu"):
+        experiment = yaml.safe_load((ROOT / "jobs" / f"{name}.yaml").read_text()) | SMALL
+        experiment["data"] |= {"sources_per_class": 4, "siblings": 2} if name == "demo" else {"per_class": 8}
+        experiment["train"]["epochs"] = 1
+        (folder / "jobs" / f"{name}.yaml").write_text(yaml.safe_dump(experiment))
+    with zipfile.ZipFile(folder / "LC25000.zip", "w") as archive, (folder / "groups.csv").open("w") as groups:
+        rows = csv.writer(groups)
+        rows.writerow(["filename", "label", "group"])
+        for label in LABELS:
+            organ = label.split("_")[0]
+            for number in range(10):
+                name = f"{label.replace('_', '')}{number}.png"
+                tile = render_tile(label, number // 2, number % 2, size=32, seed=0)
+                archive.writestr(f"lung_colon_image_set/{organ}_image_sets/{label}/{name}", encode_png(tile))
+                rows.writerow([name, label, f"{label}:{number // 2}"])
+    return folder
+
+
+def run(command: list[str], folder: Path) -> str:
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARNING" not in done.stderr, "Ray's chatter belongs into its log file"
+    return done.stdout
+
+
+def test_every_command_is_run_somewhere() -> None:
+    for command in commands():
+        elsewhere = [place for start, place in ELSEWHERE.items() if command.startswith(start)]
+        assert command in ours() or elsewhere, f"nothing runs {command!r}"
+    for start, place in ELSEWHERE.items():
+        words = {"ray start --head": '"start", "--head"', "ray job submit --working-dir .": '"--working-dir"'}
+        assert words.get(start, start) in (ROOT / place).read_text(), f"{place} does not run {start!r}"
+
+
+@pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
+def test_our_commands_in_their_order(folder: Path) -> None:
+    output = {command: run(command.split(), folder) for command in ours()}
+    assert [command.split()[1] for command in output] == ["validate", "plan", "run", "results", "run"]
+    assert "valid" in output["raypipe validate jobs/demo.yaml"]
+    assert "to do" in output["raypipe plan jobs/demo.yaml"]
+    for command, text in output.items():
+        if command.split()[1] in ("run", "results"):
+            assert "Table 2" in text
+            where = re.search(r"Results: (\S+)", text)
+            assert where
+            assert (Path(where[1]) / "results.parquet").is_file()
+            assert ("SYNTHETIC" in text) == ("demo" in command)
+
+
+@pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
+def test_the_lines_of_python(folder: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len([line for line in code.splitlines() if line.strip()]) == 3
+    assert "robust_on_perturbed" in run([sys.executable, "-c", code], folder)
+
+
+def test_the_experiment_shown_is_valid(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
+    (tmp_path / "mine.yaml").write_text(example)
+    experiment = load_experiment(tmp_path / "mine.yaml")
+    assert experiment.attacks["theirs"].name == "deepfool"
+
+
+@pytest.mark.parametrize("place", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
+def test_links_lead_somewhere(place: str) -> None:
+    assert (ROOT / place).exists()
+
+
+def test_the_tree_names_what_is_there() -> None:
+    tree = re.search(r"```\n(jobs/.*?)```", README, re.S)
+    assert tree
+    for line in tree[1].splitlines():
+        name = line.split()[0]
+        parent = ROOT / "raypipe" if line.startswith("  ") else ROOT
+        assert (parent / name).exists(), name
