@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torchvision import models
 
@@ -85,9 +86,13 @@ def mean_colours(tiles: Tiles) -> NDArray[np.float64]:
 
 
 def linear_accuracy(train: tuple[NDArray[np.float64], Targets], test: tuple[NDArray[np.float64], Targets]) -> float:
-    """Test accuracy of multinomial logistic regression on standardised features."""
+    """Test accuracy of multinomial logistic regression on standardised features, on one thread.
+
+    Several threads wait for each other in these small products, for minutes where the cores are shared.
+    """
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    return float(model.fit(*train).score(*test))
+    with threadpool_limits(1):
+        return float(model.fit(*train).score(*test))
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 class Settings(BaseModel):
@@ -29,20 +29,23 @@ def chosen_by(field: str, known: Mapping[str, type[Settings]]) -> BeforeValidato
     def choose(value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        name = str(value.get(field))
-        if name not in known:
+        name = value.get(field)
+        if not isinstance(name, str) or name not in known:
             raise misnamed(field, name, known)
         return known[name].model_validate(value)
 
     return BeforeValidator(choose)
 
 
-def misnamed(field: str, value: Any, known: Iterable[str]) -> ValidationError:
-    """The error of a name that is not in a registry, located at its field."""
-    known = list(known)
-    error = PydanticCustomError(
-        "unknown_name",
-        "expected one of {known}{hint}",
-        {"known": ", ".join(known), "hint": near_matches(str(value), known)},
-    )
-    return ValidationError.from_exception_data("Settings", [{"type": error, "loc": (field,), "input": value}])
+def misnamed(field: str, value: Any, known: Iterable[str], hint: str = "") -> ValidationError:
+    """The error of a name that is missing or not in a registry, located at its field; `hint` ends its message."""
+    if value is None:
+        problem: InitErrorDetails = {"type": "missing", "loc": (field,), "input": value}
+    else:
+        names = list(known)
+        near = near_matches(str(value), names)
+        message = PydanticCustomError(
+            "unknown_name", "expected one of {known}{hint}", {"known": ", ".join(names), "hint": near + hint}
+        )
+        problem = {"type": message, "loc": (field,), "input": value}
+    return ValidationError.from_exception_data("Settings", [problem])

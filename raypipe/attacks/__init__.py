@@ -3,12 +3,10 @@
 `raypipe.attacks.generate` runs any of them on 8-bit tiles.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
-from pydantic_core import PydanticCustomError
+from pydantic import ValidatorFunctionWrapHandler, WrapValidator
 from torch import Tensor
 
 from raypipe.attacks.art import ArtAttack, art_attack
@@ -16,7 +14,7 @@ from raypipe.attacks.carlini_wagner import CarliniWagnerL2, carlini_wagner_l2
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.saliency_map import SaliencyMap, saliency_map
 from raypipe.attacks.victim import Victim
-from raypipe.settings import Settings
+from raypipe.settings import Settings, misnamed
 
 __all__ = [
     "ATTACKS",
@@ -59,26 +57,10 @@ def _choose(value: Any, otherwise: ValidatorFunctionWrapHandler) -> Any:
     if backend == "art":
         return ArtAttack.model_validate(value)
     if backend != "raypipe":
-        raise _misnamed("backend", backend, ["raypipe", "art"])
-    if name is None:
-        raise ValidationError.from_exception_data(
-            "AttackSettings", [{"type": "missing", "loc": ("name",), "input": value}]
-        )
+        raise misnamed("backend", backend, ["raypipe", "art"])
     if name not in ATTACKS:
-        raise _misnamed("name", name, list(ATTACKS), "; for the toolbox's own attacks say `backend: art`")
+        raise misnamed("name", name, ATTACKS, "; for the toolbox's own attacks say `backend: art`")
     return ATTACKS[name].settings.model_validate(value)
-
-
-def _misnamed(field: str, value: Any, known: list[str], otherwise: str = "") -> ValidationError:
-    """An error at the field, not at the whole record."""
-    near = difflib.get_close_matches(str(value), known, n=1)
-    said = {
-        "value": repr(value),
-        "known": ", ".join(known),
-        "hint": f"; did you mean {near[0]!r}?" if near else otherwise,
-    }
-    error = PydanticCustomError("unknown_attack", "{value}: expected one of {known}{hint}", said)
-    return ValidationError.from_exception_data("AttackSettings", [{"type": error, "loc": (field,), "input": value}])
 
 
 AttackSettings = Annotated[DeepFool | CarliniWagnerL2 | SaliencyMap | ArtAttack, WrapValidator(_choose)]

@@ -4,7 +4,6 @@ The toolbox is imported when an attack is named, not before: importing it takes 
 home directory.
 """
 
-import difflib
 import inspect
 import math
 import random
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from raypipe.attacks.targets import random_targets
 from raypipe.attacks.victim import Victim
-from raypipe.settings import Settings
+from raypipe.settings import Settings, near_matches
 
 CLASSES = {
     "deepfool": "DeepFool",
@@ -92,8 +91,10 @@ def attack_class(name: str) -> Any:
     if inspect.isclass(found) and issubclass(found, EvasionAttack):
         return found
     known = [*CLASSES, *(key for key, value in vars(evasion).items() if inspect.isclass(value))]
-    near = difflib.get_close_matches(name, known) or list(CLASSES)
-    raise ValueError(f"the Adversarial Robustness Toolbox has no attack {name!r}: did you mean {' or '.join(near)}?")
+    raise ValueError(
+        f"the Adversarial Robustness Toolbox has no attack {name!r}, expected {', '.join(CLASSES)} or the name of a "
+        f"class in art.attacks.evasion{near_matches(name, known)}"
+    )
 
 
 def art_attack(victim: Victim, images: Tensor, labels: Tensor, settings: ArtAttack) -> Tensor:
