@@ -14,7 +14,7 @@ from raypipe import __version__
 from raypipe.config import ConfigError, Experiment, load_experiment
 from raypipe.errors import StageError
 from raypipe.evaluation.records import load_result
-from raypipe.listing import list_files, prepare
+from raypipe.listing import check_experiment, prepare
 from raypipe.models.weights import WeightsError
 from raypipe.report.tables import cells_table, plan_table, result_tables
 from raypipe.store import Store, StoreError
@@ -39,8 +39,7 @@ Storage = Annotated[str | None, typer.Option(help="Where results go: a directory
 @app.command()
 def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: B006  typer's way
     """List every error of an experiment file."""
-    experiment = load_experiment(file, overrides)
-    listing = list_files(experiment)
+    experiment, listing = check_experiment(file, overrides)
     grid = len(experiment.models) * len(experiment.attacks) * max(1, len(experiment.defenses))
     aside = sum(item.split is None for item in listing.items)
     text = f"{file}: valid. {grid} grid cells over {len(listing.items)} files"

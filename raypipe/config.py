@@ -163,6 +163,17 @@ def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experime
     ConfigError
         With every error of the file.
     """
+    return validate_experiment(read_experiment(path, overrides), str(path))
+
+
+def read_experiment(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Read an experiment file as it is written, with overrides applied.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, is no mapping, or an override does not fit into it.
+    """
     source = str(path)
     try:
         raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -174,7 +185,7 @@ def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experime
         raise ConfigError(source, [f"expected a mapping of settings, got {type(raw).__name__}"])
     if problems := [p for override in overrides if (p := _override(raw, override))]:
         raise ConfigError(source, problems)
-    return validate_experiment(raw, source)
+    return raw
 
 
 def validate_experiment(raw: dict[str, Any], source: str = "experiment") -> Experiment:

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from raypipe.config import ConfigError, Experiment
+from raypipe.config import ConfigError, Experiment, read_experiment, validate_experiment
 from raypipe.data import open_source
 from raypipe.data.leakage import LeakageError, require_disjoint
 from raypipe.data.sources import Source
@@ -57,6 +59,39 @@ def list_files(experiment: Experiment) -> Listing:
     except (OSError, ValueError) as error:
         raise ConfigError(experiment.name, [f"data: {error}"]) from error
     return Listing(source, tuple(TileItem(ref, sides.get(ref.path)) for ref in refs))
+
+
+def check_experiment(path: str | Path, overrides: Iterable[str] = ()) -> tuple[Experiment, Listing]:
+    """Read an experiment file and list its data set.
+
+    Raises
+    ------
+    ConfigError
+        With every error of the file and of its data: faults elsewhere in the file do not hide those of the data.
+    """
+    raw = read_experiment(path, overrides)
+    try:
+        experiment = validate_experiment(raw, str(path))
+    except ConfigError as error:
+        raise ConfigError(str(path), [*error.problems, *_problems_of_data(raw)]) from error
+    try:
+        return experiment, list_files(experiment)
+    except ConfigError as error:
+        raise ConfigError(str(path), error.problems) from error
+
+
+def _problems_of_data(raw: dict[str, Any]) -> tuple[str, ...]:
+    """What is wrong with the data set of a file that has other errors; nothing if those keep it from being read."""
+    bare = {"name": "data", "models": ["resnet18"], "attacks": ["deepfool"]}
+    try:
+        experiment = validate_experiment(bare | {key: raw[key] for key in ("data", "tiles", "seed") if key in raw})
+    except ConfigError:
+        return ()
+    try:
+        list_files(experiment)
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str, str]) -> IngestSpec:

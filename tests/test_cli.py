@@ -22,6 +22,14 @@ def test_errors_of_an_experiment_are_told_without_a_traceback(tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
+def test_faults_elsewhere_do_not_hide_those_of_the_data(tmp_path: Path) -> None:
+    done = cli("validate", str(JOBS / "paper.yaml"), "--set", "train.epochs=0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "2 errors" in done.stderr
+    assert "train.epochs = 0" in done.stderr
+    assert "LC25000.zip: not found" in done.stderr
+
+
 def test_missing_data_is_an_error_before_anything_starts(tmp_path: Path) -> None:
     done = cli("run", str(JOBS / "paper.yaml"), cwd=tmp_path)
     assert done.returncode == 2

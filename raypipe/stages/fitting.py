@@ -1,6 +1,8 @@
 """One fit, wherever it runs: in a Ray Train worker group, or alone in the process of a Tune trial."""
 
 import json
+import os
+import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -175,7 +177,10 @@ def fit_cell(
     for epoch in fit.epochs(TileDataset(share.images, share.labels), batch, loader_workers):
         fit.history[-1] = record = worker.mean(epoch)
         if worker.rank == 0:
-            store.write_json(_progress_path(cell), {"name": cell.name, "epochs": recipe.epochs, **asdict(record)})
+            where = {"host": socket.gethostname(), "pid": os.getpid()}
+            store.write_json(
+                _progress_path(cell), {"name": cell.name, "epochs": recipe.epochs, **where, **asdict(record)}
+            )
         worker.report(cell, record, lambda: Saved(save_classifier(classifier, card), fit.state()))
     if worker.rank == 0:
         facts: dict[str, Any] = {"validation": judge(classifier)} if judge else {}

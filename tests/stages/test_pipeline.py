@@ -1,6 +1,11 @@
 """The whole pipeline on a real cluster of two nodes."""
 
 import io
+import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,6 +115,34 @@ def test_a_search_keeps_the_candidate_that_was_best_on_held_out_tiles(tiny: Buil
     assert scores[chosen[0]["chosen"]] == max(scores.values())
     assert set(chosen[0]["candidates"][0]["validation"]) == {"clean", "perturbed"}
     assert "of 2 candidates" in text
+
+
+def test_a_lost_worker_costs_no_finished_epoch(tiny: Build, tmp_path: Path) -> None:
+    """Rank 0 is killed after an epoch; a new group goes on from there and ends as an undisturbed one does."""
+    changes: dict[str, Any] = {"train": {"epochs": 6, "batch_size": 8}, "attacks": {"deepfool": {"max_iterations": 1}}}
+    control = tiny(**changes, defenses=[], storage=str(tmp_path / "control"))
+    run(control)
+    experiment = tiny(**changes, defenses=[])
+    killed: list[int] = []
+
+    def kill_once() -> None:
+        while not killed:
+            for path in Path(experiment.storage).glob("progress/*.json"):
+                progress = json.loads(path.read_text())
+                if progress["epoch"] >= 2:
+                    os.kill(progress["pid"], signal.SIGKILL)
+                    killed.append(progress["epoch"])
+                    break
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill_once, daemon=True)
+    killer.start()
+    run(experiment)
+    assert killed
+    assert killed[0] < 6
+    (model,), (undisturbed,) = artifacts(experiment, "model"), artifacts(control, "model")
+    losses = [[epoch["loss"] for epoch in manifest["history"]] for manifest in (model, undisturbed)]
+    assert losses[0] == losses[1]
 
 
 def test_a_trial_can_train_on_a_worker_group_of_its_own(tiny: Build) -> None:
