@@ -1,4 +1,4 @@
-# make demo   the paper's whole grid on drawn tissue, about 4 minutes on 2 CPU cores after installation
+# make demo   the paper's whole grid on drawn tissue, about 4 and a half minutes on 2 CPU cores after installation
 # make test   lint, types, layers and tests
 PYTHON ?= python3
 VENV ?= .venv

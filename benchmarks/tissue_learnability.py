@@ -1,4 +1,30 @@
-"""How well the made-up tissue classes are told apart by shape and texture, and how badly by colour alone."""
+"""How well the made-up tissue classes are told apart by shape and texture, and how badly by colour alone.
+
+Test accuracy at 48 px on sources that the training saw nothing of; networks start untrained.
+
+20 training and 10 test sources a class, 6 siblings, 15 epochs (the defaults):
+
+====  ===========  =========  =========
+seed  mean colour  histogram  small CNN
+====  ===========  =========  =========
+0     0.477        0.673      1.000
+1     0.407        0.713      0.903
+2     0.470        0.777      0.993
+3     0.443        0.707      0.937
+====  ===========  =========  =========
+
+`--sources 17 12 --siblings 5 --epochs 10`, about as much as the demo trains on:
+
+====  ===========  =========  =========  =========  ========  ==================
+seed  mean colour  histogram  small CNN  GoogLeNet  ResNet18  ShuffleNetV2 x1.0
+====  ===========  =========  =========  =========  ========  ==================
+0     0.537        0.580      0.950      0.910      0.870     0.533
+1     0.423        0.690      0.933      0.953      0.907     0.483
+====  ===========  =========  =========  =========  ========  ==================
+
+So few tiles do not suffice for ShuffleNetV2: at seed 0 it reaches 0.583 after 40 epochs, and 0.633 with `--size 96`.
+One tile takes about 20 ms of one core, over the siblings of a source.
+"""
 
 import argparse
 import time
@@ -96,7 +122,7 @@ def linear_accuracy(train: tuple[NDArray[np.float64], Targets], test: tuple[NDAr
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Tell made-up tissue apart by texture and by colour.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--size", type=int, default=48, help="pixels a side")
     parser.add_argument("--sources", type=int, nargs=2, default=[20, 10], help="training and test sources per class")

@@ -69,9 +69,11 @@ def table_1(rows: list[dict[str, Any]]) -> Table:
         table.add_column(label, justify="right")
     for heading in ("accuracy", "tiles"):
         table.add_column(heading, justify="right")
-    distinct = {row["predictions_key"]: row for row in reversed(rows)}.values()
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        first.setdefault(row["predictions_key"], row)  # the same predictions serve several cells of the grid
     for model in dict.fromkeys(row["model"] for row in rows):
-        own = [row for row in distinct if row["model"] == model]
+        own = [row for row in first.values() if row["model"] == model]
         for row in sorted(own, key=lambda row: COLUMNS.index(row["column"])):
             scores = zip(row["precision"], row["recall"], row["f1"], strict=True)
             table.add_row(

@@ -1,17 +1,16 @@
 """Ingest: files of a source become 8-bit tiles of one size in Parquet shards; what cannot be read is set aside."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from raypipe.config import Resources
 from raypipe.data.leakage import leakage_share, require_disjoint
-from raypipe.data.sources import Source, TileRef
+from raypipe.data.sources import Source, TileRef, seeded_order
 from raypipe.data.tiles import TileItem, make_tiles
 from raypipe.errors import StageError
 from raypipe.plan import Cell
@@ -71,15 +70,19 @@ def ingest(
 
 
 def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
-    """Items by split, shuffled since sources list them by class, and cut into shards."""
-    parts = sorted({item.split or SET_ASIDE for item in items})
+    """Items by split, shuffled by group since sources list them by class, and cut into shards.
+
+    Siblings stay together: what reading one of them costs may serve the others. Training shuffles again, by tile.
+    """
     rows = []
-    for part in parts:
-        members = [item for item in items if (item.split or SET_ASIDE) == part]
-        order = np.random.default_rng([seed, parts.index(part)]).permutation(len(members))
-        for number, start in enumerate(range(0, len(members), shard_size)):
-            chosen = [members[i] for i in order[start : start + shard_size]]
-            listing = json.dumps([[asdict(item.ref), item.split] for item in chosen])
+    for part in sorted({item.split or SET_ASIDE for item in items}):
+        members: dict[str, list[TileItem]] = defaultdict(list)
+        for item in items:
+            if (item.split or SET_ASIDE) == part:
+                members[item.ref.group or item.ref.path].append(item)
+        ordered = [item for group in seeded_order(members, seed) for item in members[group]]
+        for number, start in enumerate(range(0, len(ordered), shard_size)):
+            listing = json.dumps([[asdict(ref), split] for ref, split in ordered[start : start + shard_size]])
             rows.append({"shard": f"{part}/part-{number:05d}.parquet", "items": listing})
     return rows
 
