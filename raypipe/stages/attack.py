@@ -51,12 +51,14 @@ class ShardAttack:
         Where shards are read and written, by the actor itself.
     batch_size
         Tiles attacked at once.
+    gpu
+        Whether this actor has a GPU.
     """
 
-    def __init__(self, store: Store, batch_size: int) -> None:
+    def __init__(self, store: Store, batch_size: int, gpu: bool) -> None:
         self.store = store
         self.batch_size = batch_size
-        self.models = ModelCache(store)
+        self.models = ModelCache(store, gpu)
 
     def __call__(self, row: Row) -> Row:
         """Attack one shard and write the result, whole."""

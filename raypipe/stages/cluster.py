@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+import torch
 
 from raypipe.config import Resources
 from raypipe.errors import StageError
@@ -20,7 +21,6 @@ QUIET = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 CONNECT_SECONDS = 10.0
@@ -140,6 +140,29 @@ class Capacity:
                 "lower resources.cpus_per_worker or set resources.gpu: false"
             )
         return min(fit, wanted) if wanted else fit
+
+
+def own_device(gpu: bool) -> torch.device:
+    """The device of the process that asks.
+
+    Parameters
+    ----------
+    gpu
+        Whether Ray has given it a GPU. Ray does not hide the machine's GPUs from processes that have none.
+
+    Raises
+    ------
+    StageError
+        If PyTorch cannot use the GPU.
+    """
+    if not gpu:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise StageError(
+            f"resources.gpu is true, but PyTorch {torch.__version__} cannot use a GPU on {socket.gethostname()}; "
+            "install a CUDA build and a driver there, or set resources.gpu: false"
+        )
+    return torch.device("cuda")
 
 
 def capacity() -> Capacity:

@@ -48,12 +48,14 @@ class ShardPrediction:
         Where shards are read and written, by the actor itself.
     batch_size
         Tiles a forward pass.
+    gpu
+        Whether this actor has a GPU.
     """
 
-    def __init__(self, store: Store, batch_size: int) -> None:
+    def __init__(self, store: Store, batch_size: int, gpu: bool) -> None:
         self.store = store
         self.batch_size = batch_size
-        self.models = ModelCache(store)
+        self.models = ModelCache(store, gpu)
 
     def __call__(self, row: Row) -> Row:
         """Predict one shard and write the logits, whole."""

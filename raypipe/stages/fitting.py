@@ -18,6 +18,7 @@ from torch import nn
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.plan import Cell
+from raypipe.stages.cluster import own_device
 from raypipe.store import Store
 from raypipe.training.examples import Examples
 from raypipe.training.fit import EpochRecord, Fit, TileDataset
@@ -58,15 +59,16 @@ class Worker(Protocol):
 class GroupWorker:
     """One of the workers of a Ray Train group, fitting with DDP."""
 
-    def __init__(self) -> None:
+    def __init__(self, gpu: bool) -> None:
         context = ray.train.get_context()
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
-        self.device: torch.device = ray.train.torch.get_device()
+        own_device(gpu)
+        self.device: torch.device = ray.train.torch.get_device() if gpu else torch.device("cpu")
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move to this worker's device; wrap for DDP if there are several workers."""
-        prepared: nn.Module = ray.train.torch.prepare_model(model)
+        prepared: nn.Module = ray.train.torch.prepare_model(model, move_to_device=self.device)
         return prepared
 
     def mean(self, record: EpochRecord) -> EpochRecord:
@@ -114,8 +116,8 @@ class SoleWorker:
     rank = 0
     world_size = 1
 
-    def __init__(self) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, gpu: bool) -> None:
+        self.device = own_device(gpu)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move to the device."""

@@ -25,8 +25,9 @@ from raypipe.telemetry import StageProgress
 from raypipe.training.examples import Examples, read_examples
 
 SCRATCH = "scratch/tune"
-TRIAL_CPUS = 0.01
-"""Of a trial that only waits for its worker group."""
+WAITING_TRIAL: dict[str, float] = {"CPU": 0, "memory": 64 * 2**20}
+"""Of a trial that only waits for its worker group. The least share of a CPU would keep the group from taking all of
+them, and Ray would wait for ever; a trial without any resource is refused."""
 JUDGE_BATCH = 64
 
 
@@ -53,9 +54,7 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources) -> Non
     room = capacity()
     workers = min(resources.harden_workers, room.workers(resources, max(1, resources.harden_workers)))
     at_once = room.workers(resources) // max(1, workers)
-    trial_resources = {"CPU": TRIAL_CPUS}
-    if workers == 0:
-        trial_resources = {"CPU": resources.cpus_per_worker, "GPU": 1 if resources.gpu else 0}
+    fits_itself: dict[str, float] = {"CPU": resources.cpus_per_worker, "GPU": 1 if resources.gpu else 0}
 
     def trial(config: dict[str, Any]) -> None:
         cell = by_name[config["cell"]]
@@ -65,7 +64,7 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources) -> Non
         ray.tune.report({"training_accuracy": manifest["history"][-1]["accuracy"], **manifest.get("validation", {})})
 
     results = ray.tune.Tuner(
-        ray.tune.with_resources(trial, trial_resources),
+        ray.tune.with_resources(trial, WAITING_TRIAL if workers else fits_itself),
         param_space={"cell": ray.tune.grid_search(list(by_name))},
         tune_config=ray.tune.TuneConfig(
             reuse_actors=True,

@@ -1,8 +1,8 @@
 """The model that an actor holds: loaded once, and kept as long as its cells last."""
 
-import torch
 from torch import nn
 
+from raypipe.stages.cluster import own_device
 from raypipe.stages.fitting import load_model
 from raypipe.store import Store
 
@@ -14,11 +14,13 @@ class ModelCache:
     ----------
     store
         Where models are.
+    gpu
+        Whether this actor has a GPU.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, gpu: bool) -> None:
         self.store = store
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = own_device(gpu)
         self.key = ""
         self.model: nn.Module | None = None
 

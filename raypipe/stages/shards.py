@@ -92,8 +92,8 @@ def complete_cells(
     Parameters
     ----------
     worker
-        The actor: built with ``store`` and ``batch_size``, called with a row; its answer has the row's ``key`` and how
-        many ``tiles`` it did.
+        The actor: built with ``store``, ``batch_size`` and ``gpu``, called with a row; its answer has the row's ``key``
+        and how many ``tiles`` it did.
     rows
         One for each shard of each cell, with the cell's ``key`` and the shard's ``target`` path.
     publish
@@ -107,7 +107,7 @@ def complete_cells(
             publish(cell)
     if not todo:
         return
-    setup = {"store": store, "batch_size": resources.attack_batch}
+    setup = {"store": store, "batch_size": resources.attack_batch, "gpu": resources.gpu}
     for row in map_shards(worker, todo, resources, name=cells[0].stage, setup=setup):
         cell = by_key[row["key"]]
         progress.advance(row["tiles"], cell.name)

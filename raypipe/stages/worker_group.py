@@ -27,6 +27,7 @@ class _Work:
     store: Store
     loader_workers: int
     sole: bool
+    gpu: bool
 
 
 def fit_in_group(
@@ -62,9 +63,10 @@ def fit_in_group(
         if workers
         else ScalingConfig(num_workers=0)
     )
+    work = _Work(fit, tuple(cells), store, resources.loader_workers, sole=workers == 0, gpu=resources.gpu)
     trainer = TorchTrainer(
         _worker_loop,
-        train_loop_config={"work": _Work(fit, tuple(cells), store, resources.loader_workers, sole=workers == 0)},
+        train_loop_config={"work": work},
         torch_config=TorchConfig(backend="nccl" if resources.gpu else "gloo"),
         scaling_config=scaling,
         run_config=RunConfig(
@@ -89,7 +91,7 @@ def fit_in_group(
 
 def _worker_loop(config: dict[str, _Work]) -> None:
     work = config["work"]
-    worker: Worker = SoleWorker() if work.sole else GroupWorker()
+    worker: Worker = SoleWorker(work.gpu) if work.sole else GroupWorker(work.gpu)
     for cell in work.cells:
         if not cell.manifest(work.store):
             work.fit(cell, work.store, worker, work.loader_workers)

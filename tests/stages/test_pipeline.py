@@ -148,11 +148,11 @@ def test_a_lost_worker_costs_no_finished_epoch(tiny: Build, tmp_path: Path) -> N
 def test_a_trial_can_train_on_a_worker_group_of_its_own(tiny: Build) -> None:
     experiment = tiny(
         attacks={"deepfool": {"max_iterations": 5}},
-        resources={"train_workers": 1, "harden_workers": 1, "cpus_per_worker": 0.9},
+        resources={"train_workers": 1, "harden_workers": 2},  # every CPU there is
     )
     run(experiment)
     hardened = [manifest for manifest in artifacts(experiment, "model") if manifest["stage"] == "harden"]
-    assert [manifest["workers"] for manifest in hardened] == [1]
+    assert [manifest["workers"] for manifest in hardened] == [2]
     assert not (Path(experiment.storage) / "scratch" / "train").exists() or not any(
         (Path(experiment.storage) / "scratch" / "train").iterdir()
     )
