@@ -81,12 +81,16 @@ def test_a_submitted_job_runs_the_experiment_and_leaves_its_results(tmp_path: Pa
     dashboard = free_port()
     short = Path(os.path.realpath("/tmp")) / f"raypipe-{os.getpid()}"  # sockets' paths may have 107 bytes
     short.mkdir()
+    command = [BIN / "ray", "job", "submit", f"--address=http://127.0.0.1:{dashboard}", "--working-dir", str(work),
+               "--", "python", "jobs/run.py", "jobs/tiny.yaml"]  # fmt: skip
     with head(environment, dashboard, short):
-        submitted = subprocess.run(
-            [BIN / "ray", "job", "submit", f"--address=http://127.0.0.1:{dashboard}", "--working-dir", str(work), "--",
-             "python", "jobs/run.py", "jobs/tiny.yaml"],
-            env=environment, capture_output=True, text=True, timeout=400, check=False,
-        )  # fmt: skip
+        for _ in range(30):  # the dashboard answers some seconds before the node can take jobs
+            submitted = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=400, check=False
+            )
+            if "No available agent" not in submitted.stdout + submitted.stderr:
+                break
+            time.sleep(2)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     assert "Table 2" in submitted.stdout
     result = load_result(Store.open(str(home / "raypipe" / "results")), "submitted")
