@@ -41,6 +41,7 @@ def head(environment: dict[str, str], dashboard: int, temporary: Path) -> Iterat
     """A Ray head with its dashboard on loopback; `ray stop` would end every Ray on the machine, so it is killed."""
     command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1",
                f"--port={free_port()}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+               f"--dashboard-agent-listen-port={free_port()}",  # the default belongs to whatever Ray was there first
                "--disable-usage-stats", f"--temp-dir={temporary}"]  # fmt: skip
     log = (temporary / "head.log").open("w")
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
