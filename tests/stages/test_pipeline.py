@@ -119,30 +119,34 @@ def test_a_search_keeps_the_candidate_that_was_best_on_held_out_tiles(tiny: Buil
 
 def test_a_lost_worker_costs_no_finished_epoch(tiny: Build, tmp_path: Path) -> None:
     """Rank 0 is killed after an epoch; a new group goes on from there and ends as an undisturbed one does."""
-    changes: dict[str, Any] = {"train": {"epochs": 6, "batch_size": 8}, "attacks": {"deepfool": {"max_iterations": 1}}}
+    changes: dict[str, Any] = {"train": {"epochs": 12, "batch_size": 8}, "attacks": {"deepfool": {"max_iterations": 1}}}
     control = tiny(**changes, defenses=[], storage=str(tmp_path / "control"))
     run(control)
     experiment = tiny(**changes, defenses=[])
+    seen: dict[int, float] = {}
     killed: list[int] = []
 
     def kill_once() -> None:
         while not killed:
             for path in Path(experiment.storage).glob("progress/*.json"):
                 progress = json.loads(path.read_text())
-                if progress["epoch"] >= 2:
+                seen[progress["epoch"]] = progress["seconds"]
+                if progress["epoch"] >= 6:
                     os.kill(progress["pid"], signal.SIGKILL)
                     killed.append(progress["epoch"])
-                    break
             time.sleep(0.02)
 
     killer = threading.Thread(target=kill_once, daemon=True)
     killer.start()
     run(experiment)
     assert killed
-    assert killed[0] < 6
+    assert killed[0] < 12
     (model,), (undisturbed,) = artifacts(experiment, "model"), artifacts(control, "model")
     losses = [[epoch["loss"] for epoch in manifest["history"]] for manifest in (model, undisturbed)]
     assert losses[0] == losses[1]
+    took = {epoch["epoch"]: epoch["seconds"] for epoch in model["history"]}
+    kept = [epoch for epoch, seconds in seen.items() if took[epoch] == seconds]
+    assert {1, 2, 3} <= set(kept), f"trained again: {set(seen) - set(kept)} of {set(seen)}"
 
 
 def test_a_trial_can_train_on_a_worker_group_of_its_own(tiny: Build) -> None:

@@ -60,12 +60,20 @@ def test_a_run_killed_in_every_stage_ends_like_an_undisturbed_one(
 ) -> None:
     store, undisturbed = tmp_path / "store", tmp_path / "undisturbed"
     experiment, control = tmp_path / "tiny.yaml", tmp_path / "control.yaml"
-    experiment.write_text(yaml.safe_dump({**tiny_settings, "storage": str(store)}))
-    control.write_text(yaml.safe_dump({**tiny_settings, "storage": str(undisturbed)}))
+    settings = {**tiny_settings, "train": {**tiny_settings["train"], "epochs": 8}}
+    experiment.write_text(yaml.safe_dump({**settings, "storage": str(store)}))
+    control.write_text(yaml.safe_dump({**settings, "storage": str(undisturbed)}))
+    epochs: dict[int, float] = {}
+
+    def trained_three_epochs() -> bool:
+        for path in store.glob("progress/*.json"):
+            progress = json.loads(path.read_text())
+            epochs[progress["epoch"]] = progress["seconds"]
+        return len(epochs) >= 3 and any(store.glob("scratch/train/*/checkpoint_manager_snapshot.json"))
 
     reached: dict[str, Callable[[], bool]] = {
         "ingest": lambda: any(store.glob("artifacts/tiles/*/t*/*.parquet")),
-        "train": lambda: any(store.glob("progress/*.json")),
+        "train": trained_three_epochs,
         "attack": lambda: any(store.glob("artifacts/adversarials/*/*.parquet")),
         "harden": lambda: bool(finished(store, "harden")),
         "evaluate": lambda: any(store.glob("artifacts/predictions/*/*.parquet")),
@@ -87,3 +95,9 @@ def test_a_run_killed_in_every_stage_ends_like_an_undisturbed_one(
     output, _ = whole.communicate(timeout=PATIENCE_SECONDS)
     assert whole.returncode == 0, output
     assert results(store) == results(undisturbed)
+    (trained,) = (
+        manifest
+        for path in store.glob("artifacts/model/*/_manifest.json")
+        if (manifest := json.loads(path.read_text()))["stage"] == "train"
+    )
+    assert trained["history"][0]["seconds"] == epochs[1], "the first epoch was trained again"
