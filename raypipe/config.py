@@ -9,6 +9,7 @@ import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator
 
 from raypipe.attacks import ATTACKS, AttackSettings
+from raypipe.attacks.prepare import MemoryFormat
 from raypipe.data import SOURCES
 from raypipe.defenses import DEFENSES, DefenseSettings
 from raypipe.defenses.adversarial_training import Search
@@ -82,7 +83,10 @@ class Resources(Settings):
     loader_workers
         Processes that decode tiles for each training worker; 0 decodes between the steps.
     attack_batch
-        Tiles a batch in attacks and predictions.
+        Tiles a batch in attacks and predictions; default: found by trial on the device.
+    memory_format
+        Of the network in attacks: ``contiguous`` or ``channels_last``; default: the faster one, found by trial. Say
+        both this and `attack_batch` where two runs must agree to the last bit.
     max_failures
         How often a training may lose a worker and go on from its last epoch.
     """
@@ -93,7 +97,8 @@ class Resources(Settings):
     cpus_per_worker: float = Field(1, gt=0)
     gpu: bool = False
     loader_workers: int = Field(0, ge=0)
-    attack_batch: int = Field(64, ge=1)
+    attack_batch: int | None = Field(None, ge=1)
+    memory_format: MemoryFormat | None = None
     max_failures: int = Field(3, ge=0)
 
 

@@ -1,39 +1,22 @@
-"""Attacks by name. A new one is a file beside this one, a line in `ATTACKS`, and its settings in `AttackSettings`.
+"""Attacks by name. A new one is a file beside this one, and a line in `ATTACKS`.
 
-`raypipe.attacks.generate` runs any of them on 8-bit tiles.
+`raypipe.attacks.generate` runs any of them on 8-bit tiles; `raypipe.attacks.evasion` has them as classes of the
+Adversarial Robustness Toolbox.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import ValidatorFunctionWrapHandler, WrapValidator
-from torch import Tensor
+from pydantic import SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator
 
 from raypipe.attacks.art import ArtAttack, art_attack
+from raypipe.attacks.attack import Attack, NamedAttack, TargetedAttack
 from raypipe.attacks.carlini_wagner import CarliniWagnerL2, carlini_wagner_l2
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.saliency_map import SaliencyMap, saliency_map
-from raypipe.attacks.victim import Victim
-from raypipe.settings import Settings, misnamed
+from raypipe.settings import misnamed
 
-__all__ = [
-    "ATTACKS",
-    "ArtAttack",
-    "Attack",
-    "AttackSettings",
-    "CarliniWagnerL2",
-    "DeepFool",
-    "SaliencyMap",
-    "attack_for",
-]
-
-
-class Attack(NamedTuple):
-    """An attack: its settings, and ``generate(victim, images, labels, settings)``, float images in and out."""
-
-    settings: type[Settings]
-    generate: Callable[[Victim, Tensor, Tensor, Any], Tensor]
-
+__all__ = ["ART", "ATTACKS", "Attack", "AttackSettings", "NamedAttack", "TargetedAttack", "attack_for"]
 
 ATTACKS: dict[str, Attack] = {
     "deepfool": Attack(DeepFool, deepfool),
@@ -63,10 +46,10 @@ def _choose(value: Any, otherwise: ValidatorFunctionWrapHandler) -> Any:
     return ATTACKS[name].settings.model_validate(value)
 
 
-AttackSettings = Annotated[DeepFool | CarliniWagnerL2 | SaliencyMap | ArtAttack, WrapValidator(_choose)]
+AttackSettings = Annotated[SerializeAsAny[NamedAttack], WrapValidator(_choose)]
 """A field of this type takes ``{"name": "deepfool", ...}`` or ``{"backend": "art", "name": "deepfool", ...}``."""
 
 
-def attack_for(settings: DeepFool | CarliniWagnerL2 | SaliencyMap | ArtAttack) -> Attack:
+def attack_for(settings: NamedAttack) -> Attack:
     """The attack that settings belong to."""
     return ART if settings.backend == "art" else ATTACKS[settings.name]

@@ -17,9 +17,11 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
+from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.goal import Goal
 from raypipe.attacks.targets import random_targets
 from raypipe.attacks.victim import Victim
-from raypipe.settings import Settings, near_matches
+from raypipe.settings import near_matches
 
 CLASSES = {
     "deepfool": "DeepFool",
@@ -31,7 +33,7 @@ OURS = frozenset({"self", "classifier", "estimator", "batch_size", "verbose", "s
 """Constructor arguments that are not an experiment's to set; `batch_size` is a field of its own."""
 
 
-class ArtAttack(Settings):
+class ArtAttack(NamedAttack):
     """Settings of `art_attack`.
 
     Parameters
@@ -97,7 +99,7 @@ def attack_class(name: str) -> Any:
     )
 
 
-def art_attack(victim: Victim, images: Tensor, labels: Tensor, settings: ArtAttack) -> Tensor:
+def art_attack(victim: Victim, images: Tensor, goal: Goal, settings: ArtAttack) -> Tensor:
     """Run one of the toolbox's attacks on the tiles that are classified right.
 
     Untargeted attacks take the model's own predictions as labels, which here are the true ones. ``saliency_map`` and
@@ -111,8 +113,8 @@ def art_attack(victim: Victim, images: Tensor, labels: Tensor, settings: ArtAtta
         rounded up.
     images
         (n, channels, h, w), float32 in [0, 1].
-    labels
-        (n,) true classes.
+    goal
+        The true classes, to be left.
     settings
         The attack, its parameters, and the batch size. Attacks that draw random numbers are seeded by each batch's
         pixels: the same batch gives the same result, another composition of batches need not.
@@ -128,7 +130,7 @@ def art_attack(victim: Victim, images: Tensor, labels: Tensor, settings: ArtAtta
     ValueError
         If the attack makes something other than perturbed images, such as a patch.
     """
-    result = images.clone()
+    result, labels = images.clone(), goal.classes
     for rows in torch.split(victim.rows(), settings.batch_size):
         with torch.no_grad():
             logits = victim.logits(images[rows], rows)

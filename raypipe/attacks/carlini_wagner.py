@@ -6,16 +6,18 @@ they start and in how they find the constant ``c``.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from raypipe.attacks.active import keep, run_active
+from raypipe.attacks.attack import TargetedAttack
 from raypipe.attacks.deepfool import DeepFool, deepfool
-from raypipe.attacks.tensors import TINY, keep, lengths, margins, per_tile
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.tensors import TINY, lengths, per_tile
 from raypipe.attacks.victim import Victim
-from raypipe.settings import Settings
 
 INSIDE = 1 - 1e-6
 """Pixels are drawn in by this factor before atanh, which is infinite at black and white."""
@@ -27,7 +29,7 @@ RAISE, LOWER = 1.3, 0.8
 """The adaptive constant grows while a tile stands and shrinks while it is fooled: the search stays at the boundary."""
 
 
-class CarliniWagnerL2(Settings):
+class CarliniWagnerL2(TargetedAttack):
     """Settings of `carlini_wagner_l2`.
 
     Parameters
@@ -71,7 +73,7 @@ class CarliniWagnerL2(Settings):
         return self
 
 
-def carlini_wagner_l2(victim: Victim, images: Tensor, labels: Tensor, settings: CarliniWagnerL2) -> Tensor:
+def carlini_wagner_l2(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagnerL2) -> Tensor:
     """Minimise the L2 length of a perturbation that makes any other class win.
 
     Parameters
@@ -80,8 +82,8 @@ def carlini_wagner_l2(victim: Victim, images: Tensor, labels: Tensor, settings: 
         The frozen model.
     images
         (n, channels, h, w), float32 in [0, 1].
-    labels
-        (n,) true classes.
+    goal
+        The true classes, to be left; or targets, to be reached, with ``method: published``.
     settings
         Method and budget.
 
@@ -95,7 +97,7 @@ def carlini_wagner_l2(victim: Victim, images: Tensor, labels: Tensor, settings: 
     ----------
     Carlini and Wagner, 2017, arXiv:1608.04644, section VI.A, objective f_6.
     """
-    return (_adaptive if settings.method == "adaptive" else _published)(victim, images, labels, settings)
+    return (_adaptive if settings.method == "adaptive" else _published)(victim, images, goal, settings)
 
 
 def next_constant(constant: Tensor, lower: Tensor, upper: Tensor, hit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,23 +137,25 @@ class _Shortest:
 
 @dataclass(frozen=True)
 class _Descent:
-    """Adam's state in tanh space, for tiles that are still being optimised."""
+    """Adam's state in tanh space, for tiles that are being optimised."""
 
     rows: Tensor
     clean: Tensor
-    labels: Tensor
     constants: Tensor
     w: Tensor
     mean: Tensor
     square: Tensor
-    loss: Tensor
-    """At the last look; infinite before the first."""
+    steps: Tensor
+    """Taken in this run, from 0."""
 
 
-def _descent(rows: Tensor, clean: Tensor, labels: Tensor, constants: Tensor, start: Tensor) -> _Descent:
+def _descent(rows: Tensor, clean: Tensor, constants: Tensor, start: Tensor) -> _Descent:
     zeros = torch.zeros_like(start)
-    loss = torch.full_like(constants, torch.inf)
-    return _Descent(rows, clean, labels, constants, ((start * 2 - 1) * INSIDE).atanh(), zeros, zeros, loss)
+    return _Descent(rows, clean, constants, _to_tanh(start), zeros, zeros, torch.zeros_like(rows))
+
+
+def _to_tanh(images: Tensor) -> Tensor:
+    return ((images * 2 - 1) * INSIDE).atanh()
 
 
 @dataclass(frozen=True)
@@ -161,17 +165,18 @@ class _Probe:
     points: Tensor
     squares: Tensor
     leads: Tensor
-    """By how much the true class leads the best other one, plus the confidence; the hinge is its positive part."""
+    """By how much the tile stands, plus the confidence; the hinge is its positive part."""
 
     @property
     def adversarial(self) -> Tensor:
         return self.leads.detach() < 0
 
 
-def _probe(victim: Victim, state: _Descent, confidence: float) -> _Probe:
+def _probe(victim: Victim, state: _Descent, goal: Goal, confidence: float) -> _Probe:
     points = ((state.w.tanh() + 1) / 2).requires_grad_()
     squares = lengths(points.detach() - state.clean).square()
-    return _Probe(points, squares, margins(victim.logits(points, state.rows), state.labels) + confidence)
+    leads = goal.lead(victim.logits(points, state.rows), state.rows) + confidence
+    return _Probe(points, squares, leads)
 
 
 def objective_gradient(clean: Tensor, points: Tensor, slopes: Tensor, constants: Tensor, leads: Tensor) -> Tensor:
@@ -193,81 +198,124 @@ def objective_gradient(clean: Tensor, points: Tensor, slopes: Tensor, constants:
     return (2 * (points - clean) + pull * slopes) * 2 * points * (1 - points)
 
 
-def _adam(state: _Descent, gradient: Tensor, step: int, rate: float, beta: float) -> _Descent:
-    """Adam (Kingma and Ba, 2014, arXiv:1412.6980); `step` counts from 1, `beta` is the second moment's decay."""
+_State = TypeVar("_State", bound=_Descent)
+
+
+def _adam(state: _State, gradient: Tensor, rate: Tensor | float, beta: float) -> _State:
+    """Adam (Kingma and Ba, 2014, arXiv:1412.6980), with `beta` the second moment's decay."""
+    steps = per_tile(state.steps + 1, gradient)
     mean = torch.lerp(gradient, state.mean, 0.9)
     square = torch.lerp(gradient.square(), state.square, beta)
-    change = mean / (1 - 0.9**step) / ((square / (1 - beta**step)).sqrt() + 1e-8)
-    return replace(state, w=state.w - rate * change, mean=mean, square=square)
+    change = mean / (1 - 0.9**steps) / ((square / (1 - beta**steps)).sqrt() + 1e-8)
+    return replace(state, w=state.w - rate * change, mean=mean, square=square, steps=state.steps + 1)
 
 
-def _adaptive(victim: Victim, images: Tensor, labels: Tensor, settings: CarliniWagnerL2) -> Tensor:
-    start = deepfool(victim, images, labels, DeepFool())
+def _adaptive(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagnerL2) -> Tensor:
+    begun = deepfool(victim, images, goal, DeepFool())
     best = _Shortest(images)
-    distances = lengths(start - images)
-    # DeepFool does not move what is misclassified already, nor what has no gradient.
-    rows = distances.nonzero()[:, 0]
-    if not len(rows):
-        return best.images
-    state = _descent(rows, images[rows], labels[rows], distances[rows], start[rows])
-    for step in range(1, settings.max_iterations + 1):
-        probe = _probe(victim, state, settings.confidence)
-        best.offer(rows, probe.points.detach(), probe.squares, probe.adversarial)
-        if step == settings.max_iterations:
-            break
-        slopes = victim.gradient(probe.leads.sum(), probe.points, rows)
-        if step == 1:
-            # At the optimum the pulls of length and hinge cancel: 2 ||x' - x|| = c ||slope||.
-            state = replace(state, constants=2 * distances[rows] / lengths(slopes).clamp_min(TINY))
-        leads = probe.leads.detach()
-        gradient = objective_gradient(state.clean, probe.points.detach(), slopes, state.constants, leads)
-        cooled = 0.1 + 0.45 * (1 + math.cos(math.pi * (step - 1) / settings.max_iterations))
-        # A run this short needs a second moment with a shorter memory than the usual 0.999.
-        state = _adam(state, gradient, step, settings.learning_rate * cooled, beta=0.99)
-        state = replace(state, constants=state.constants * torch.where(probe.adversarial, LOWER, RAISE))
-    return best.images
+    distances = lengths(begun - images)
 
+    def start(rows: Tensor) -> _Descent:
+        return _descent(rows, images[rows], distances[rows], begun[rows])
 
-def _published(victim: Victim, images: Tensor, labels: Tensor, settings: CarliniWagnerL2) -> Tensor:
-    points = images.detach().requires_grad_()
-    logits = victim.logits(points, victim.rows())
-    standing = logits.detach().argmax(1) == labels
-    best = _Shortest(images)
-    rows = standing.nonzero()[:, 0]
-    if not len(rows):
-        return best.images
-    leads = margins(logits, labels)[rows] + settings.confidence
-    if settings.initial_const is None:
-        slopes = lengths(victim.gradient(leads.sum(), points, rows)[rows])
-        # The linear model's shortest way across is 2 lead / slope^2 times half the slope.
-        constants = 2 * leads.detach() / slopes.square().clamp_min(TINY)
-    else:
-        constants = torch.full_like(leads.detach(), settings.initial_const)
-    lower, upper = torch.zeros_like(constants), torch.full_like(constants, torch.inf)
-    for _ in range(settings.binary_search_steps):
-        hits = torch.zeros_like(labels, dtype=torch.bool)
-        _run(victim, _descent(rows, images[rows], labels[rows], constants, images[rows]), settings, best, hits)
-        constants, lower, upper = next_constant(constants, lower, upper, hits[rows])
-    return best.images
-
-
-def _run(victim: Victim, state: _Descent, settings: CarliniWagnerL2, best: _Shortest, hits: Tensor) -> None:
-    """Minimise at fixed constants; tiles whose loss no longer falls leave one by one."""
-    look = max(1, settings.max_iterations // PATIENCE)
-    for step in range(1, settings.max_iterations + 1):
-        probe = _probe(victim, state, settings.confidence)
+    def step(state: _Descent) -> _Descent:
+        probe = _probe(victim, state, goal, settings.confidence)
         best.offer(state.rows, probe.points.detach(), probe.squares, probe.adversarial)
-        hits[state.rows[probe.adversarial]] = True
-        if step == settings.max_iterations:
-            break
-        leads = probe.leads.detach()
-        going = torch.ones_like(probe.adversarial)
-        if settings.abort_early and (step - 1) % look == 0:
-            loss = probe.squares + state.constants * leads.clamp_min(0)
-            going = loss <= 0.9999 * state.loss
-            state = replace(state, loss=loss)
-            if not bool(going.any()):
-                break
+        going = state.steps + 1 < settings.max_iterations
+        if not bool(going.any()):
+            return keep(state, going)
         slopes = victim.gradient(probe.leads[going].sum(), probe.points, state.rows[going])
+        # At the optimum the pulls of length and hinge cancel: 2 ||x' - x|| = c ||slope||.
+        balanced = 2 * distances[state.rows] / lengths(slopes).clamp_min(TINY)
+        constants = torch.where(state.steps == 0, balanced, state.constants)
+        leads = probe.leads.detach()
+        gradient = objective_gradient(state.clean, probe.points.detach(), slopes, constants, leads)
+        cooled = 0.1 + 0.45 * (1 + torch.cos(math.pi * state.steps / settings.max_iterations))
+        # A run this short needs a second moment with a shorter memory than the usual 0.999.
+        state = _adam(state, gradient, per_tile(settings.learning_rate * cooled, gradient), beta=0.99)
+        state = replace(state, constants=constants * torch.where(probe.adversarial, LOWER, RAISE))
+        return keep(state, going)
+
+    # DeepFool does not move what is misclassified already, nor what has no gradient.
+    run_active(victim, distances.nonzero()[:, 0], start, step)
+    return best.images
+
+
+@dataclass(frozen=True)
+class _Search(_Descent):
+    """A descent at a fixed constant, within each tile's search for the smallest constant that fools the model."""
+
+    loss: Tensor
+    """At the last look; infinite before the first."""
+    hit: Tensor
+    """Whether this run has fooled the model."""
+    lower: Tensor
+    upper: Tensor
+    runs: Tensor
+    """Finished."""
+
+
+def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagnerL2) -> Tensor:
+    best = _Shortest(images)
+    look = max(1, settings.max_iterations // PATIENCE)
+
+    def start(rows: Tensor) -> _Search:
+        none = torch.zeros_like(images[rows, 0, 0, 0])
+        return _Search(
+            **vars(_descent(rows, images[rows], none + (settings.initial_const or 0), images[rows])),
+            loss=none + torch.inf,
+            hit=torch.zeros_like(rows, dtype=torch.bool),
+            lower=none,
+            upper=none + torch.inf,
+            runs=torch.zeros_like(rows),
+        )
+
+    def step(state: _Search) -> _Search:
+        probe = _probe(victim, state, goal, settings.confidence)
+        leads, fresh = probe.leads.detach(), state.steps == 0
+        # What needs no perturbation at all is misclassified, and left alone.
+        standing = ~(fresh & (state.runs == 0) & (leads < settings.confidence))
+        found = probe.adversarial & standing
+        best.offer(state.rows[standing], probe.points.detach()[standing], probe.squares[standing], found[standing])
+        state = replace(state, hit=state.hit | found)
+        loss = probe.squares + state.constants * leads.clamp_min(0)
+        looking = (state.steps % look == 0) & settings.abort_early
+        over = (state.steps + 1 >= settings.max_iterations) | (looking & (loss > 0.9999 * state.loss))
+        going = standing & ~over
+        slopes = torch.zeros_like(probe.points)
+        if bool(going.any()):
+            slopes = victim.gradient(probe.leads[going].sum(), probe.points, state.rows[going])
+        if settings.initial_const is None:
+            # The linear model's shortest way across is 2 lead / slope^2 times half the slope.
+            linear = 2 * leads / lengths(slopes).square().clamp_min(TINY)
+            state = replace(state, constants=torch.where(fresh & (state.runs == 0), linear, state.constants))
+            loss = probe.squares + state.constants * leads.clamp_min(0)
         gradient = objective_gradient(state.clean, probe.points.detach(), slopes, state.constants, leads)
-        state = keep(_adam(state, gradient, step, settings.learning_rate, beta=0.999), going)
+        state = replace(state, loss=torch.where(looking, loss, state.loss))
+        state = _next_run(_adam(state, gradient, settings.learning_rate, beta=0.999), standing & over)
+        return keep(state, standing & (state.runs < settings.binary_search_steps))
+
+    run_active(victim, victim.rows(), start, step)
+    return best.images
+
+
+def _next_run(state: _Search, over: Tensor) -> _Search:
+    """Where a run is over: start the next one, at the image, with the next constant."""
+    if not bool(over.any()):
+        return state
+    constants, lower, upper = next_constant(state.constants, state.lower, state.upper, state.hit)
+    again = per_tile(over, state.w)
+    nothing = torch.zeros_like(state.w)
+    return replace(
+        state,
+        constants=torch.where(over, constants, state.constants),
+        lower=torch.where(over, lower, state.lower),
+        upper=torch.where(over, upper, state.upper),
+        w=torch.where(again, _to_tanh(state.clean), state.w),
+        mean=torch.where(again, nothing, state.mean),
+        square=torch.where(again, nothing, state.square),
+        steps=state.steps.masked_fill(over, 0),
+        loss=state.loss.masked_fill(over, torch.inf),
+        hit=state.hit & ~over,
+        runs=state.runs + over.long(),
+    )

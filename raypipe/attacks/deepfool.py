@@ -1,8 +1,9 @@
 """DeepFool (Moosavi-Dezfooli et al., 2016, arXiv:1511.04599): step to the nearest boundary of the linearised model.
 
-Finished tiles leave the batch after every iteration, and one forward pass serves the success test and the gradient.
+One forward pass serves the success test and the gradient.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,15 +11,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.tensors import TINY, keep, lengths, per_tile
+from raypipe.attacks.active import keep, run_active
+from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.tensors import TINY, lengths, per_tile
 from raypipe.attacks.victim import Victim
-from raypipe.settings import Settings
 
 BEYOND = 1e-4
 """Added to the length of each step, as the authors' own code does: steps would shrink to nothing at the boundary."""
 
 
-class DeepFool(Settings):
+class DeepFool(NamedAttack):
     """Settings of `deepfool`.
 
     Parameters
@@ -46,14 +49,14 @@ class _State:
 
     rows: Tensor
     clean: Tensor
-    labels: Tensor
-    points: Tensor
     travelled: Tensor
     slopes: Tensor
     """(n, classes - 1) lengths of the boundaries' gradients when last computed; no columns before the first step."""
+    steps: Tensor
+    """Taken so far."""
 
 
-def deepfool(victim: Victim, images: Tensor, labels: Tensor, settings: DeepFool) -> Tensor:
+def deepfool(victim: Victim, images: Tensor, goal: Goal, settings: DeepFool) -> Tensor:
     """Perturb images to the nearest class boundary in L2.
 
     Parameters
@@ -62,8 +65,8 @@ def deepfool(victim: Victim, images: Tensor, labels: Tensor, settings: DeepFool)
         The frozen model.
     images
         (n, channels, h, w), float32 in [0, 1].
-    labels
-        (n,) true classes.
+    goal
+        The true classes, to be left.
     settings
         Iterations and overshoot.
 
@@ -73,34 +76,47 @@ def deepfool(victim: Victim, images: Tensor, labels: Tensor, settings: DeepFool)
         Like `images`, in [0, 1]. A tile that is misclassified from the start comes back unchanged; one that could not
         be fooled comes back where it got to.
 
+    Raises
+    ------
+    ValueError
+        If the goal is targeted: the method looks for the nearest boundary, whichever it is.
+
     References
     ----------
     Moosavi-Dezfooli, Fawzi and Frossard, 2016, arXiv:1511.04599, algorithm 2.
     """
+    if goal.targeted:
+        raise ValueError("deepfool cannot aim at a class: it steps to the nearest boundary")
     result = images.clone()
-    state = _State(
-        rows=victim.rows(),
-        clean=images,
-        labels=labels,
-        points=images,
-        travelled=torch.zeros_like(images),
-        slopes=images.new_empty(len(images), 0),
-    )
-    for iteration in range(settings.max_iterations + 1):
-        points = state.points.detach().requires_grad_()
+
+    def start(rows: Tensor) -> _State:
+        state = _State(
+            rows=rows,
+            clean=images[rows],
+            travelled=torch.zeros_like(images[rows]),
+            slopes=images.new_empty(len(rows), 0),
+            steps=torch.zeros_like(rows),
+        )
+        return advance(state, _every_boundary)
+
+    def step(state: _State) -> _State:
+        return advance(state, _nearest_boundary if settings.lazy else _every_boundary)
+
+    def advance(state: _State, look: "_Look") -> _State:
+        points = (state.clean + (1 + settings.overshoot) * state.travelled).clamp(0, 1).requires_grad_()
         logits = victim.logits(points, state.rows)
-        result[state.rows] = points.detach()
-        standing = logits.detach().argmax(1) == state.labels
-        if iteration == settings.max_iterations or not bool(standing.any()):
-            break
-        leads = _leads(logits, state.labels)
-        every_class = not settings.lazy or state.slopes.shape[1] == 0
-        look = _every_boundary if every_class else _nearest_boundary
-        steps, slopes = look(victim, state, leads, points, standing)
-        # Where no gradient is left there is no direction to go: the tile has failed, and stays where it is.
-        going = standing & steps.flatten(1).any(1)
-        state = keep(replace(state, travelled=state.travelled + steps, slopes=slopes), going)
-        state = replace(state, points=(state.clean + (1 + settings.overshoot) * state.travelled).clamp(0, 1))
+        going = ~goal.reached(logits, state.rows) & (state.steps < settings.max_iterations)
+        steps, slopes = torch.zeros_like(points), state.slopes
+        if bool(going.any()):
+            leads = _leads(logits, goal.classes[state.rows])
+            steps, slopes = look(victim, state, leads, points, going)
+            # Where no gradient is left there is no direction to go: the tile has failed, and stays where it is.
+            going &= steps.flatten(1).any(1)
+        result[state.rows[~going]] = points.detach()[~going]
+        moved = replace(state, travelled=state.travelled + steps, slopes=slopes, steps=state.steps + 1)
+        return keep(moved, going)
+
+    run_active(victim, victim.rows(), start, step)
     return result
 
 
@@ -117,6 +133,10 @@ def _step(lead: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # No perturbation inside the box is longer than its diagonal; a longer step only comes from a vanishing gradient.
     distance = (lead.abs() / slope.clamp_min(TINY) + BEYOND).clamp_max(gradient[0].numel() ** 0.5)
     return distance, per_tile(-distance / slope.clamp_min(TINY), gradient) * gradient, slope
+
+
+_Look = Callable[[Victim, _State, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Finds the boundary to step to: (victim, state, leads, points, standing) -> steps, lengths of the gradients."""
 
 
 def _every_boundary(

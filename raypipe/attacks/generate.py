@@ -7,14 +7,23 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from raypipe.attacks import AttackSettings, attack_for
+from raypipe.attacks import attack_for
+from raypipe.attacks.active import predict
+from raypipe.attacks.attack import NamedAttack, TargetedAttack
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.prepare import PreparedModel
 from raypipe.attacks.quantize import to_eight_bit, to_unit
+from raypipe.attacks.targets import random_targets, runner_up
 from raypipe.attacks.tensors import lengths
 from raypipe.attacks.victim import Victim, frozen
 
 Kind = TypeVar("Kind", bound=np.generic)
+NO_CLASS = -1
+"""The prediction for a tile whose logits are not all finite. It counts as misclassified, and is not attacked."""
+BLOCK_BYTES = 2**28
+"""Of a block's tiles as floats, of which an attack keeps several copies. A block is at least four batches."""
 
 
 @dataclass(frozen=True)
@@ -39,40 +48,31 @@ class Adversarials:
 
 
 def generate(
-    model: nn.Module,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    settings: AttackSettings,
-    *,
-    batch_size: int,
-    device: torch.device | str,
+    model: PreparedModel, images: NDArray[np.uint8], labels: NDArray[np.int64], settings: NamedAttack
 ) -> Adversarials:
     """Attack tiles and store the result as images.
 
     Misclassified tiles come back unchanged and are no success. Of the others, a success is a stored 8-bit image that
-    the model, asked again, gives another class than the true one.
+    the plain model gives another class than the true one; if the attack is told to aim at a class, that class.
 
     Parameters
     ----------
     model
-        Already on `device`; float32 (n, channels, h, w) in [0, 1] in, logits out. It is given back as it was.
+        From `raypipe.attacks.prepare`. Its batch size changes the speed and, by float noise, the pixels: 8-bit results
+        of two batch sizes differ by single steps of 1/255 in a few values, unless the noise sends an attack another
+        way at a near tie. It is lowered when memory runs out. The plain model is given back as it was.
     images
-        (n, h, w, channels), uint8.
+        (n, h, w, channels), uint8. Many more than a batch: the slots of those that are done go to the next.
     labels
         (n,) true classes.
     settings
         Which attack, and how.
-    batch_size
-        Tiles attacked at once. It changes the speed and, by float noise, the pixels: 8-bit results of two batch sizes
-        differ by single steps of 1/255 in a few values, unless the noise sends an attack another way at a near tie.
-    device
-        Where to compute.
 
     Returns
     -------
     Adversarials
-        Passes and seconds include the clean prediction and the 8-bit search; a batch's wall time is shared among its
-        tiles in proportion to their passes.
+        Passes and seconds include the clean prediction and the 8-bit search; the wall time of a block of tiles is
+        shared among them in proportion to their passes.
 
     Raises
     ------
@@ -87,15 +87,12 @@ def generate(
         raise ValueError(
             f"images {images.dtype} {images.shape}, labels {labels.shape}: expected uint8 (n, h, w, channels) and (n,)"
         )
-    if batch_size < 1:
-        raise ValueError(f"batch_size = {batch_size}: expected at least 1")
     result = _unattacked(images)
-    with frozen(model):
-        for rows in _batches(np.arange(len(images)), batch_size):
-            _predict(model, _load(images[rows], device), result, rows)
-        for rows in _batches(np.flatnonzero(result.clean_prediction == labels), batch_size):
-            true = torch.from_numpy(labels[rows]).to(device)
-            _attack(model, _load(images[rows], device), true, settings, into=(result, rows))
+    block = max(4 * model.batch_size, BLOCK_BYTES // (4 * max(1, images[:1].size)))
+    with frozen(model.plain):
+        for begin in range(0, len(images), block):
+            rows = np.arange(begin, min(begin + block, len(images)))
+            _attack(model, images[rows], labels[rows], settings, into=(result, rows))
     return result
 
 
@@ -119,56 +116,65 @@ def _unattacked(images: NDArray[np.uint8]) -> Adversarials:
     )
 
 
-def _batches(rows: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
-    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-
-
-def _load(images: NDArray[np.uint8], device: torch.device | str) -> Tensor:
-    """8-bit tiles in the network's layout, (n, channels, h, w)."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous()
-
-
-def _predict(model: nn.Module, stored: Tensor, result: Adversarials, rows: NDArray[np.int64]) -> None:
-    """Fill in what is known of tiles before they are attacked."""
-    begun = time.perf_counter()
-    victim = Victim(model, len(rows))
-    with torch.no_grad():
-        predicted = victim.logits(to_unit(stored), victim.rows()).argmax(1).cpu().numpy()
-    result.clean_prediction[rows] = predicted
-    result.adversarial_prediction[rows] = predicted
-    result.forwards[rows] = victim.forwards.cpu().numpy()
-    result.seconds[rows] = (time.perf_counter() - begun) / len(rows)
-
-
 def _attack(
-    model: nn.Module,
-    stored: Tensor,
-    labels: Tensor,
-    settings: AttackSettings,
+    model: PreparedModel,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    settings: NamedAttack,
     *,
     into: tuple[Adversarials, NDArray[np.int64]],
 ) -> None:
-    """Attack tiles that are classified right, and write what came of it into their rows of the result."""
+    """Attack a block of tiles, and write what came of it into their rows of the result."""
     begun = time.perf_counter()
     result, rows = into
-    victim = Victim(model, len(rows))
+    stored = torch.from_numpy(images).to(model.device).permute(0, 3, 1, 2).contiguous()
+    truth = torch.from_numpy(labels).to(model.device)
     clean = to_unit(stored)
-    floats = attack_for(settings).generate(victim, clean, labels, settings)
-    finished, _ = to_eight_bit(victim, stored, floats, labels)
-    with torch.no_grad():
-        float_prediction = victim.logits(floats, victim.rows()).argmax(1)
-        prediction = victim.logits(to_unit(finished), victim.rows()).argmax(1)
-    difference = (finished.double() - stored.double()).flatten(1) / 255
-    result.images[rows] = finished.permute(0, 2, 3, 1).cpu().numpy()
-    result.adversarial_prediction[rows] = prediction.cpu().numpy()
-    result.success[rows] = (prediction != labels).cpu().numpy()
-    result.l0[rows] = difference.count_nonzero(dim=1).cpu().numpy()
-    result.l2[rows] = lengths(difference).cpu().numpy()
-    result.linf[rows] = difference.abs().amax(1).cpu().numpy()
-    result.float_success[rows] = (float_prediction != labels).cpu().numpy()
-    result.float_l2[rows] = lengths(floats.double() - clean).cpu().numpy()
-    forwards, backwards = victim.forwards.cpu().numpy(), victim.backwards.cpu().numpy()
-    result.forwards[rows] += forwards
-    result.backwards[rows] += backwards
-    passes = forwards + backwards
+
+    seen = Victim(model.plain, len(rows), model.batch_size)
+    logits = predict(seen, clean, seen.rows())
+    predicted = torch.where(logits.isfinite().all(1), logits.argmax(1), NO_CLASS)
+    right = predicted == truth
+    result.clean_prediction[rows] = result.adversarial_prediction[rows] = predicted.cpu().numpy()
+    result.forwards[rows] = seen.forwards.cpu().numpy()
+
+    at = rows[right.cpu().numpy()]
+    if len(at):
+        victim = Victim(model.fast, len(at), seen.batch_size)
+        stored, clean, truth, logits = stored[right], clean[right], truth[right], logits[right]
+        goal = goal_of(settings, clean, truth, logits)
+        floats = attack_for(settings).generate(victim, clean, goal, settings)
+        plain = victim.seen_as(model.plain)
+        finished, after = to_eight_bit(plain, stored, floats, goal)
+        float_after = predict(plain, floats, plain.rows())
+        difference = (finished.double() - stored.double()).flatten(1) / 255
+        result.images[at] = finished.permute(0, 2, 3, 1).cpu().numpy()
+        result.adversarial_prediction[at] = after.argmax(1).cpu().numpy()
+        result.success[at] = goal.reached(after, victim.rows()).cpu().numpy()
+        result.l0[at] = difference.count_nonzero(dim=1).cpu().numpy()
+        result.l2[at] = lengths(difference).cpu().numpy()
+        result.linf[at] = difference.abs().amax(1).cpu().numpy()
+        result.float_success[at] = goal.reached(float_after, victim.rows()).cpu().numpy()
+        result.float_l2[at] = lengths(floats.double() - clean).cpu().numpy()
+        result.forwards[at] += victim.forwards.cpu().numpy()
+        result.backwards[at] += victim.backwards.cpu().numpy()
+        model.batch_size = min(model.batch_size, plain.batch_size)
+    passes = result.forwards[rows] + result.backwards[rows]
     result.seconds[rows] += passes / passes.sum() * (time.perf_counter() - begun)
+
+
+def goal_of(settings: NamedAttack, images: Tensor, labels: Tensor, logits: Tensor) -> Goal:
+    """The goal that settings set for tiles.
+
+    Parameters
+    ----------
+    settings
+        Without a `target`, the goal is any class but the true one.
+    images, labels, logits
+        Clean tiles, (n, channels, h, w) in [0, 1], their true classes, (n,), and the model's logits, (n, classes).
+    """
+    if not isinstance(settings, TargetedAttack) or settings.target is None:
+        return Goal(labels)
+    if settings.target == "runner_up":
+        return Goal(runner_up(logits, labels), targeted=True)
+    return Goal(random_targets(images, labels, logits.shape[1], settings.seed), targeted=True)

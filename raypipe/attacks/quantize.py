@@ -5,10 +5,14 @@ brings them back, for one or two forward passes. Against a steep model they may 
 of them: then the stretch goes on until their largest values reach a step of 1/255.
 """
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
-from raypipe.attacks.tensors import clear, margins
+from raypipe.attacks.active import keep, predict, run_active
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.tensors import per_tile
 from raypipe.attacks.victim import Victim
 
 SCALES = (*(1 + 0.03 * step for step in range(67)), *(3 * 1.1**step for step in range(47)))
@@ -26,7 +30,7 @@ def to_bytes(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def to_eight_bit(victim: Victim, images: Tensor, adversarial: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def to_eight_bit(victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal) -> tuple[Tensor, Tensor]:
     """Round adversarial images to 8 bits, with the perturbation stretched by the smallest scale that survives it.
 
     Parameters
@@ -34,42 +38,83 @@ def to_eight_bit(victim: Victim, images: Tensor, adversarial: Tensor, labels: Te
     victim
         The frozen model; forward passes only.
     images
-        (n, channels, h, w), uint8: the clean images.
+        (n, channels, h, w), uint8: the clean images, which do not reach the goal.
     adversarial
         (n, channels, h, w), float32 in [0, 1]: what the attack made of them.
-    labels
-        (n,) true classes.
+    goal
+        What counts as success.
 
     Returns
     -------
     images : torch.Tensor
         (n, channels, h, w), uint8. Where no scale succeeds: the float result, rounded as it is.
-    found : torch.Tensor
-        (n,) booleans: where a scale succeeded. The rest are failures, whatever they look like.
+    logits : torch.Tensor
+        (n, classes) of these images. Where a scale succeeded, the goal is reached by more than float noise can undo.
     """
-    clean = to_unit(images)
-    perturbation = adversarial - clean
     result = to_bytes(adversarial)
-    utmost = to_bytes(clean + SCALES[-1] * perturbation)
-    found = torch.zeros_like(labels, dtype=torch.bool)
-    tried = images.clone()  # the clean image is known to be no success
-    for scale in SCALES:
-        # Where every changed pixel is black or white already, a larger scale gives the same image.
-        rows = (~found & _differ(tried, utmost)).nonzero()[:, 0]
-        if not len(rows):
-            break
-        candidates = to_bytes(clean[rows] + scale * perturbation[rows])
-        new = _differ(candidates, tried[rows])
-        rows, candidates = rows[new], candidates[new]
-        if not len(rows):
-            continue
-        tried[rows] = candidates
+    found: list[tuple[Tensor, Tensor]] = []
+
+    def start(rows: Tensor) -> _Stretch:
+        clean = to_unit(images[rows])
+        perturbation = adversarial[rows] - clean
+        utmost = to_bytes(clean + SCALES[-1] * perturbation)
+        state = _Stretch(rows, images[rows], perturbation, utmost, images[rows], torch.zeros_like(rows))
+        return keep(state, _differ(state.tried, utmost))
+
+    def step(state: _Stretch) -> _Stretch:
+        candidates, scale = _next_candidates(state)
+        state = replace(state, tried=candidates, scale=scale)
+        state = keep(state, scale <= len(SCALES))
+        if not len(state.rows):
+            return state
         with torch.no_grad():
-            logits = victim.logits(to_unit(candidates), rows)
-        fooled = clear(-margins(logits, labels[rows]), logits)
-        result[rows[fooled]] = candidates[fooled]
-        found[rows[fooled]] = True
-    return result, found
+            logits = victim.logits(to_unit(state.tried), state.rows)
+        fooled = goal.clearly_reached(logits, state.rows)
+        result[state.rows[fooled]] = state.tried[fooled]
+        found.append((state.rows[fooled], logits[fooled]))
+        # Where every changed pixel is black or white already, a larger scale gives the same image.
+        return keep(state, ~fooled & _differ(state.tried, state.utmost))
+
+    run_active(victim, victim.rows(), start, step)
+    done = torch.cat([rows for rows, _ in found]) if found else victim.rows()[:0]
+    left = torch.ones_like(goal.classes, dtype=torch.bool).index_fill(0, done, False).nonzero()[:, 0]
+    rest = [predict(victim, to_unit(result[left]), left)] if len(left) else []
+    logits = torch.cat([logits for _, logits in found] + rest)
+    return result, torch.empty_like(logits).index_copy_(0, torch.cat([done, left]), logits)
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Tiles whose perturbation does not survive rounding yet."""
+
+    rows: Tensor
+    clean: Tensor
+    perturbation: Tensor
+    utmost: Tensor
+    """The image at the largest scale."""
+    tried: Tensor
+    """The last image that failed; at first the clean one."""
+    scale: Tensor
+    """The position in `SCALES` to try next."""
+
+
+def _next_candidates(state: _Stretch) -> tuple[Tensor, Tensor]:
+    """Each tile's image at its next scale that changes a pixel, and the scale after it.
+
+    The scale is beyond the last one where there is no such image.
+    """
+    clean, scales = to_unit(state.clean), torch.tensor(SCALES, device=state.rows.device)
+    candidates, scale = state.tried.clone(), state.scale.clone()
+    open_rows = torch.arange(len(scale), device=scale.device)
+    while len(open_rows):
+        stretched = clean[open_rows] + per_tile(scales[scale[open_rows]], clean) * state.perturbation[open_rows]
+        candidates[open_rows] = to_bytes(stretched)
+        scale[open_rows] += 1
+        same = ~_differ(candidates[open_rows], state.tried[open_rows])
+        exhausted = scale[open_rows] >= len(SCALES)
+        scale[open_rows[same & exhausted]] = len(SCALES) + 1
+        open_rows = open_rows[same & ~exhausted]
+    return candidates, scale
 
 
 def _differ(images: Tensor, others: Tensor) -> Tensor:

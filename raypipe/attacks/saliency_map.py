@@ -13,13 +13,15 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from raypipe.attacks.active import keep
+from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.goal import Goal
 from raypipe.attacks.targets import random_targets
-from raypipe.attacks.tensors import clear, keep, margins
+from raypipe.attacks.tensors import clear, margins
 from raypipe.attacks.victim import Victim
-from raypipe.settings import Settings
 
 
-class SaliencyMap(Settings):
+class SaliencyMap(NamedAttack):
     """Settings of `saliency_map`.
 
     Parameters
@@ -94,7 +96,7 @@ class _State:
     changed: Tensor
 
 
-def saliency_map(victim: Victim, images: Tensor, labels: Tensor, settings: SaliencyMap) -> Tensor:
+def saliency_map(victim: Victim, images: Tensor, aim: Goal, settings: SaliencyMap) -> Tensor:
     """Raise (or lower) the most salient features, pair by pair, until the model is fooled.
 
     Parameters
@@ -119,6 +121,7 @@ def saliency_map(victim: Victim, images: Tensor, labels: Tensor, settings: Salie
     Papernot et al., 2016, arXiv:1511.07528, algorithm 2. The rule is that of the Adversarial Robustness Toolbox 1.20
     (its issue 2306 tells the difference).
     """
+    labels = aim.classes
     with torch.no_grad():
         logits = victim.logits(images, victim.rows())
     result = images.clone()

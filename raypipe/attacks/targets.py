@@ -1,4 +1,4 @@
-"""Wrong classes to aim at, drawn from the tile itself so that they do not depend on its place in a batch."""
+"""Wrong classes to aim at. None depends on a tile's place in a batch."""
 
 import hashlib
 
@@ -25,3 +25,16 @@ def random_targets(images: Tensor, labels: Tensor, classes: int, seed: int) -> T
     draws = [int.from_bytes(hashlib.blake2b(tile.tobytes(), digest_size=6, key=key).digest()) for tile in pixels]
     offsets = torch.tensor([draw % (classes - 1) + 1 for draw in draws], dtype=labels.dtype, device=labels.device)
     return (labels + offsets) % classes
+
+
+def runner_up(logits: Tensor, labels: Tensor) -> Tensor:
+    """The likeliest wrong class of each image, (n,).
+
+    Parameters
+    ----------
+    logits
+        (n, classes).
+    labels
+        (n,) true classes.
+    """
+    return logits.scatter(1, labels[:, None], -torch.inf).argmax(1)

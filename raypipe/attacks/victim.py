@@ -1,5 +1,7 @@
 """The model under attack: frozen, and counting what each tile costs."""
 
+import copy
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -51,6 +53,8 @@ class Victim:
         is inside. Attacks expect it `frozen`.
     tiles
         How many tiles are attacked. Passes name them by their position, 0 to ``tiles - 1``.
+    batch_size
+        Tiles in work at once, at most; lowered when memory runs out.
 
     Attributes
     ----------
@@ -58,11 +62,18 @@ class Victim:
         (tiles,) integers on the model's device.
     """
 
-    def __init__(self, model: nn.Module, tiles: int) -> None:
+    def __init__(self, model: nn.Module, tiles: int, batch_size: int = 64) -> None:
         own = next(chain(model.parameters(), model.buffers()), torch.empty(0))
         self.model = model
+        self.batch_size = batch_size
         self.forwards = torch.zeros(tiles, dtype=torch.long, device=own.device)
         self.backwards = torch.zeros_like(self.forwards)
+
+    def seen_as(self, model: nn.Module) -> "Victim":
+        """Another form of the same model, whose passes are counted together with this one's."""
+        other = copy.copy(self)
+        other.model = model
+        return other
 
     def rows(self) -> Tensor:
         """All tiles' positions, in order."""
@@ -88,10 +99,10 @@ class Victim:
         ValueError
             If the model does not give two or more logits per image.
         """
-        self.forwards.index_add_(0, rows, torch.ones_like(rows))
         logits: Tensor = self.model(images)
         if logits.ndim != 2 or logits.shape[1] < 2:
             raise ValueError(f"the model gives {tuple(logits.shape)}: expected (n, classes) logits, at least 2 classes")
+        self.forwards.index_add_(0, rows, torch.ones_like(rows))
         return logits
 
     def gradient(self, objective: Tensor, images: Tensor, rows: Tensor, retain_graph: bool = False) -> Tensor:
@@ -114,8 +125,15 @@ class Victim:
         torch.Tensor
             Like `images`; zero where the objective does not depend on them.
         """
+        gradient = torch.zeros_like(images)
+        if objective.requires_grad:
+            (gradient,) = torch.autograd.grad(objective, images, retain_graph=retain_graph, materialize_grads=True)
         self.backwards.index_add_(0, rows, torch.ones_like(rows))
-        if not objective.requires_grad:
-            return torch.zeros_like(images)
-        (gradient,) = torch.autograd.grad(objective, images, retain_graph=retain_graph, materialize_grads=True)
         return gradient.detach()
+
+    def halve_batch(self) -> None:
+        """Go on with half as many tiles at once, after memory ran out, and say so."""
+        self.batch_size //= 2
+        warnings.warn(f"out of memory: going on with batches of {self.batch_size} tiles", RuntimeWarning, stacklevel=2)
+        if self.forwards.is_cuda:
+            torch.cuda.empty_cache()

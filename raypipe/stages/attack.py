@@ -1,17 +1,19 @@
 """Attack: an actor pool turns shards of clean tiles into shards of adversarial ones, cell after cell."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from raypipe.attacks import AttackSettings
 from raypipe.attacks.generate import Adversarials, generate
 from raypipe.config import Resources
 from raypipe.data.images import encode_png
-from raypipe.data.tiles import images_of
 from raypipe.plan import Cell
 from raypipe.schemas import ADVERSARIALS
 from raypipe.stages.loaded import ModelCache
@@ -39,46 +41,33 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
         for cell in cells
         for shard in store.shards("tiles", cell.inputs["tiles"].key, cell.spec.split)
     ]
-    complete_cells(ShardAttack, rows, cells, store, resources, progress, lambda cell: _publish(cell, store, progress))
+    note = Tally(progress).note
+    complete_cells(
+        AttackShard(), rows, cells, store, resources, progress, lambda cell: _publish(cell, store, progress), note
+    )
 
 
-class ShardAttack:
-    """An actor that holds the model under attack, and attacks a shard at a time.
+class AttackShard:
+    """Attacks a shard of clean tiles."""
 
-    Parameters
-    ----------
-    store
-        Where shards are read and written, by the actor itself.
-    batch_size
-        Tiles attacked at once.
-    gpu
-        Whether this actor has a GPU.
-    """
-
-    def __init__(self, store: Store, batch_size: int, gpu: bool) -> None:
-        self.store = store
-        self.batch_size = batch_size
-        self.models = ModelCache(store, gpu)
-
-    def __call__(self, row: Row) -> Row:
-        """Attack one shard and write the result, whole."""
-        tiles = self.store.read_table(row["shard"])
-        if tiles.num_rows:
-            made = generate(
-                self.models.get(row["model"]),
-                images_of(tiles),
-                tiles["label"].to_numpy(),
-                TypeAdapter(AttackSettings).validate_json(row["attack"]),
-                batch_size=self.batch_size,
-                device=self.models.device,
-            )
-            table = adversarials_table(tiles, made)
-        else:
-            table = ADVERSARIALS.empty_table()
-        self.store.write_table(row["target"], table)
-        if self.models.device.type == "cuda":
+    def compute(self, models: ModelCache, row: Row, tiles: pa.Table, images: NDArray[np.uint8]) -> Adversarials:
+        """The attack itself."""
+        _, height, width, channels = images.shape
+        model = models.prepared(row["model"], (channels, height, width))
+        settings = TypeAdapter(AttackSettings).validate_json(row["attack"])
+        made = generate(model, images, tiles["label"].to_numpy(), settings)
+        if models.device.type == "cuda":
             torch.cuda.empty_cache()
-        return {"key": row["key"], "tiles": table.num_rows}
+        return made
+
+    def tabulate(self, row: Row, tiles: pa.Table, made: Adversarials | None) -> tuple[pa.Table, Row]:  # noqa: ARG002
+        """The adversarial tiles, and how the attack went."""
+        if made is None:
+            return ADVERSARIALS.empty_table(), {"attacked": 0, "fooled": 0, "passes": 0}
+        right = made.clean_prediction == tiles["label"].to_numpy()
+        passes = made.forwards.sum() + made.backwards.sum()
+        figures = {"attacked": int(right.sum()), "fooled": int(made.success.sum()), "passes": int(passes)}
+        return adversarials_table(tiles, made), figures
 
 
 def adversarials_table(tiles: pa.Table, made: Adversarials) -> pa.Table:
@@ -94,6 +83,22 @@ def adversarials_table(tiles: pa.Table, made: Adversarials) -> pa.Table:
     }
     columns |= {name: getattr(made, name) for name in ADVERSARIALS.names if name not in columns}
     return pa.table(columns, schema=ADVERSARIALS)
+
+
+class Tally:
+    """The stage's figures so far, for whoever watches."""
+
+    def __init__(self, progress: StageProgress) -> None:
+        self.progress = progress
+        self.totals: Counter[str] = Counter()
+
+    def note(self, row: Row) -> str:
+        """Add a shard; say how it goes: clean tiles attacked a second, share fooled, passes a tile."""
+        self.totals.update({name: row[name] for name in ("tiles", "attacked", "fooled", "passes")})
+        totals = self.totals
+        speed = totals["tiles"] / max(self.progress.elapsed(), 1e-9)
+        each = f"{totals['passes'] / totals['attacked']:.0f} passes each" if totals["attacked"] else ""
+        return f"{speed:.1f} images/s, {totals['fooled']} of {totals['attacked']} fooled, {each}"
 
 
 def _publish(cell: Cell, store: Store, progress: StageProgress) -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from raypipe.config import Resources
-from raypipe.data.tiles import images_of
 from raypipe.evaluation.predict import predict
 from raypipe.plan import Cell
 from raypipe.schemas import PREDICTIONS
@@ -13,6 +14,9 @@ from raypipe.stages.loaded import ModelCache
 from raypipe.stages.shards import Row, complete_cells, result_path
 from raypipe.store import Store
 from raypipe.telemetry import StageProgress
+
+BATCH = 64
+"""Tiles a forward pass, where the experiment does not say."""
 
 
 def evaluate(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
@@ -36,41 +40,30 @@ def evaluate(cells: Sequence[Cell], store: Store, resources: Resources, progress
             }
             for shard in store.shards(tiles.kind, tiles.key, cell.spec.split if tiles.kind == "tiles" else "")
         ]
-    complete_cells(ShardPrediction, rows, cells, store, resources, progress, lambda cell: cell.publish(store))
+    complete_cells(PredictShard(), rows, cells, store, resources, progress, lambda cell: cell.publish(store))
 
 
-class ShardPrediction:
-    """An actor that holds a model and predicts a shard at a time.
+class PredictShard:
+    """Predicts a shard of tiles, clean or adversarial, with the plain model."""
 
-    Parameters
-    ----------
-    store
-        Where shards are read and written, by the actor itself.
-    batch_size
-        Tiles a forward pass.
-    gpu
-        Whether this actor has a GPU.
-    """
+    def compute(
+        self,
+        models: ModelCache,
+        row: Row,
+        tiles: pa.Table,  # noqa: ARG002  the protocol's
+        images: NDArray[np.uint8],
+    ) -> NDArray[np.float32]:
+        """The logits."""
+        return predict(models.classifier(row["model"]), images, models.resources.attack_batch or BATCH, models.device)
 
-    def __init__(self, store: Store, batch_size: int, gpu: bool) -> None:
-        self.store = store
-        self.batch_size = batch_size
-        self.models = ModelCache(store, gpu)
-
-    def __call__(self, row: Row) -> Row:
-        """Predict one shard and write the logits, whole."""
-        tiles = self.store.read_table(row["shard"], ["sample_id", "group_id", "label", "image"])
-        logits = []
-        if tiles.num_rows:
-            model = self.models.get(row["model"])
-            logits = list(predict(model, images_of(tiles), self.batch_size, self.models.device))
+    def tabulate(self, row: Row, tiles: pa.Table, made: NDArray[np.float32] | None) -> tuple[pa.Table, Row]:
+        """The logits beside what they belong to."""
         columns = {
             "sample_id": tiles["sample_id"],
             "group_id": tiles["group_id"],
             "label": tiles["label"],
             "model_key": [row["model"]] * tiles.num_rows,
             "tiles_key": [row["tiles"]] * tiles.num_rows,
-            "logits": pa.array(logits, pa.list_(pa.float32())),
+            "logits": pa.array([] if made is None else list(made), pa.list_(pa.float32())),
         }
-        self.store.write_table(row["target"], pa.table(columns, schema=PREDICTIONS))
-        return {"key": row["key"], "tiles": tiles.num_rows}
+        return pa.table(columns, schema=PREDICTIONS), {}

@@ -1,7 +1,8 @@
-"""The model that an actor holds: loaded once, and kept as long as its cells last."""
+"""The model that an actor holds: loaded and prepared once, and kept as long as its cells last."""
 
-from torch import nn
-
+from raypipe.attacks.prepare import PreparedModel, prepare
+from raypipe.config import Resources
+from raypipe.models.classifier import Classifier
 from raypipe.stages.cluster import own_device
 from raypipe.stages.fitting import load_model
 from raypipe.store import Store
@@ -14,19 +15,28 @@ class ModelCache:
     ----------
     store
         Where models are.
-    gpu
-        Whether this actor has a GPU.
+    resources
+        Whether this actor has a GPU, and what the experiment leaves to trials.
     """
 
-    def __init__(self, store: Store, gpu: bool) -> None:
+    def __init__(self, store: Store, resources: Resources) -> None:
         self.store = store
-        self.device = own_device(gpu)
-        self.key = ""
-        self.model: nn.Module | None = None
+        self.resources = resources
+        self.device = own_device(resources.gpu)
+        self._classifier: tuple[str, Classifier] | None = None
+        self._prepared: tuple[str, PreparedModel] | None = None
 
-    def get(self, key: str) -> nn.Module:
-        """The classifier of a model artifact, in evaluation mode."""
-        if self.model is None or key != self.key:
-            self.model = load_model(self.store, key)[0].to(self.device)
-            self.key = key
-        return self.model
+    def classifier(self, key: str) -> Classifier:
+        """The classifier of a model artifact."""
+        if self._classifier is None or self._classifier[0] != key:
+            self._classifier = key, load_model(self.store, key)[0].to(self.device)
+        return self._classifier[1]
+
+    def prepared(self, key: str, shape: tuple[int, int, int]) -> PreparedModel:
+        """The same, ready to be attacked on tiles of a shape (channels, height, width)."""
+        if self._prepared is None or self._prepared[0] != key:
+            batch, memory_format = self.resources.attack_batch, self.resources.memory_format
+            classifier = self.classifier(key)
+            model = prepare(classifier, shape, device=self.device, batch_size=batch, memory_format=memory_format)
+            self._prepared = key, model
+        return self._prepared[1]

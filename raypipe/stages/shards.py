@@ -4,23 +4,33 @@ Nothing else competes with the workers for CPUs, a result shard is complete or a
 the finished ones.
 """
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
+import pyarrow as pa
 import ray
 import ray.data
+from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from raypipe.config import Resources
+from raypipe.data.tiles import images_of
 from raypipe.errors import StageError
 from raypipe.plan import Cell
 from raypipe.stages.cluster import capacity
+from raypipe.stages.loaded import ModelCache
 from raypipe.store import Store
 from raypipe.telemetry import StageProgress
 
 NO_PROGRESS_SECONDS = 3600
 """One shard may take long; a pool that cannot be placed at all is refused before it starts."""
+
+SHARDS_IN_FLIGHT = 2
+"""An actor computes one shard while it reads and decodes the next, or writes the last."""
 
 Row = dict[str, Any]
 
@@ -61,7 +71,8 @@ def map_shards(
     if actors:
         size = min(len(items), capacity().workers(resources, resources.attack_actors))
         how: dict[str, Any] = {
-            "compute": ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
+            "compute": ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=SHARDS_IN_FLIGHT),
+            "max_concurrency": SHARDS_IN_FLIGHT,
             "fn_constructor_kwargs": dict(setup or {}),
             "num_gpus": 1 if resources.gpu else 0,
         }
@@ -78,26 +89,71 @@ def map_shards(
         raise StageError(f"{name} failed: {_innermost(error)}; finished shards are kept, run again to go on") from error
 
 
+class ShardWork(Protocol):
+    """What a stage does with a shard of tiles, in two parts: one that needs the model, and one that does not."""
+
+    def compute(self, models: ModelCache, row: Row, tiles: pa.Table, images: NDArray[np.uint8]) -> Any:
+        """Run the network on the shard's tiles; called for one shard at a time."""
+
+    def tabulate(self, row: Row, tiles: pa.Table, made: Any) -> tuple[pa.Table, Row]:
+        """The result as it is stored, and figures of it for whoever watches. `made` is None if the shard is empty."""
+
+
+class ShardActor:
+    """An actor that holds a model and works on shards; the next one is decoded while one is computed.
+
+    Parameters
+    ----------
+    work
+        What to do.
+    store
+        Where shards are read and written, by the actor itself.
+    resources
+        Of the experiment.
+    """
+
+    def __init__(self, work: ShardWork, store: Store, resources: Resources) -> None:
+        self.work = work
+        self.store = store
+        self.models = ModelCache(store, resources)
+        self.turn = threading.Lock()
+
+    def __call__(self, row: Row) -> Row:
+        """Work on one shard and write the result, whole."""
+        tiles = self.store.read_table(row["shard"])
+        images = images_of(tiles) if tiles.num_rows else None
+        seconds = 0.0
+        made = None
+        if images is not None:
+            with self.turn:
+                begun = time.perf_counter()
+                made = self.work.compute(self.models, row, tiles, images)
+                seconds = time.perf_counter() - begun
+        table, figures = self.work.tabulate(row, tiles, made)
+        self.store.write_table(row["target"], table)
+        return {"key": row["key"], "tiles": tiles.num_rows, "seconds": seconds, **figures}
+
+
 def complete_cells(
-    worker: type,
+    work: ShardWork,
     rows: Sequence[Row],
     cells: Sequence[Cell],
     store: Store,
     resources: Resources,
     progress: StageProgress,
     publish: Callable[[Cell], None],
+    note: Callable[[Row], str] | None = None,
 ) -> None:
     """Have an actor pool write the shards that cells still lack, and publish each cell once it lacks none.
 
     Parameters
     ----------
-    worker
-        The actor: built with ``store``, ``batch_size`` and ``gpu``, called with a row; its answer has the row's ``key``
-        and how many ``tiles`` it did.
     rows
-        One for each shard of each cell, with the cell's ``key`` and the shard's ``target`` path.
+        One for each shard of each cell, with the cell's ``key``, the shard's path and its ``target`` path.
     publish
         Called with each cell whose shards are all there.
+    note
+        What to say in passing of a shard that was just done, from the actor's answer.
     """
     todo = [row for row in rows if not store.exists(row["target"])]
     missing = Counter(row["key"] for row in todo)
@@ -107,10 +163,10 @@ def complete_cells(
             publish(cell)
     if not todo:
         return
-    setup = {"store": store, "batch_size": resources.attack_batch, "gpu": resources.gpu}
-    for row in map_shards(worker, todo, resources, name=cells[0].stage, setup=setup):
+    setup = {"work": work, "store": store, "resources": resources}
+    for row in map_shards(ShardActor, todo, resources, name=cells[0].stage, setup=setup):
         cell = by_key[row["key"]]
-        progress.advance(row["tiles"], cell.name)
+        progress.advance(row["tiles"], f"{cell.name}  {note(row)}" if note else cell.name)
         missing[cell.key] -= 1
         if not missing[cell.key]:
             publish(cell)

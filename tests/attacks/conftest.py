@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.generate import Adversarials, generate
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.prepare import PreparedModel, prepare
+
 SIZE = 16
 
 
@@ -25,6 +30,20 @@ class Case:
     @property
     def truth(self) -> Tensor:
         return torch.from_numpy(self.labels)
+
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.truth)
+
+    def prepared(self, batch_size: int = 8) -> PreparedModel:
+        """Always in the same memory format: trials would make results differ by float noise."""
+        height, width, channels = self.images.shape[1:]
+        return prepare(
+            self.model, (channels, height, width), device="cpu", batch_size=batch_size, memory_format="contiguous"
+        )
+
+    def attacked(self, settings: NamedAttack, batch_size: int = 8) -> Adversarials:
+        return generate(self.prepared(batch_size), self.images, self.labels, settings)
 
 
 class SmallNet(nn.Module):

@@ -9,6 +9,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from raypipe.attacks.art import ArtAttack, art_attack
+from raypipe.attacks.goal import Goal
 from raypipe.attacks.victim import Victim, frozen
 
 
@@ -16,7 +17,7 @@ def attacked(case, name, batch_size=16, **parameters):
     settings = ArtAttack(backend="art", name=name, parameters=parameters, batch_size=batch_size)
     with frozen(case.model) as model:
         victim = Victim(model, len(case.images))
-        return art_attack(victim, case.floats, case.truth, settings), victim
+        return art_attack(victim, case.floats, case.goal, settings), victim
 
 
 def test_the_result_is_arts_own(cases):
@@ -46,7 +47,7 @@ def test_a_sequential_model_is_not_taken_apart():
     with frozen(model):
         labels = model(images).argmax(1)
         victim = Victim(model, 6)
-        found = art_attack(victim, images, labels, ArtAttack(backend="art", name="deepfool"))
+        found = art_attack(victim, images, Goal(labels), ArtAttack(backend="art", name="deepfool"))
     assert bool((victim.forwards > 1).all())
     assert bool((found != images).flatten(1).any(1).all())
 

@@ -1,5 +1,7 @@
 """The laws that every attack obeys, ART's behind our interface included."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,6 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from raypipe.attacks import ATTACKS, AttackSettings, attack_for
-from raypipe.attacks.generate import generate
 from raypipe.attacks.victim import Victim, frozen
 
 SETTINGS = {name: {"name": name} for name in ATTACKS} | {
@@ -46,7 +47,7 @@ def settings_of(name):
 
 
 def attacked(case, name, batch_size=8):
-    return generate(case.model, case.images, case.labels, settings_of(name), batch_size=batch_size, device="cpu")
+    return case.attacked(settings_of(name), batch_size=batch_size)
 
 
 def run_floats(case, name):
@@ -54,7 +55,7 @@ def run_floats(case, name):
     settings = settings_of(name)
     with frozen(case.model) as model:
         victim = Victim(model, len(case.images))
-        floats = attack_for(settings).generate(victim, case.floats, case.truth, settings)
+        floats = attack_for(settings).generate(victim, case.floats, case.goal, settings)
     return floats, victim
 
 
@@ -141,9 +142,7 @@ def test_batches_do_not_matter(cases, name):
     case = cases[3]
     whole = attacked(case, name, batch_size=16)
     order = np.random.default_rng(0).permutation(len(case.images))
-    shuffled = generate(
-        case.model, case.images[order], case.labels[order], settings_of(name), batch_size=5, device="cpu"
-    )
+    shuffled = replace(case, images=case.images[order], labels=case.labels[order]).attacked(settings_of(name), 5)
     np.testing.assert_array_equal(shuffled.success, whole.success[order])
     difference = np.abs(shuffled.images.astype(int) - whole.images[order])
     assert difference.max() <= 1
@@ -181,11 +180,12 @@ class Constant(nn.Module):
 @pytest.mark.parametrize("connected", [True, False])
 @pytest.mark.parametrize("logits", [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_no_gradient_is_a_failure_and_not_a_hang(name, logits, connected):
+def test_no_gradient_is_a_failure_and_not_a_hang(cases, name, logits, connected):
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
     images[1], images[2] = 0, 255
     labels = np.zeros(3, dtype=np.int64)
-    result = generate(Constant(logits, connected), images, labels, settings_of(name), batch_size=2, device="cpu")
+    case = replace(cases[3], model=Constant(logits, connected), images=images, labels=labels)
+    result = case.attacked(settings_of(name), batch_size=2)
     assert not result.success.any()
     assert not result.float_success.any()
     assert (result.adversarial_prediction == 0).all()

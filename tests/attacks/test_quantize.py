@@ -2,6 +2,7 @@ import torch
 from torch import nn
 
 from raypipe.attacks.deepfool import DeepFool, deepfool
+from raypipe.attacks.goal import Goal
 from raypipe.attacks.quantize import SCALES, to_bytes, to_eight_bit, to_unit
 from raypipe.attacks.tensors import margins
 from raypipe.attacks.victim import Victim, frozen
@@ -30,8 +31,8 @@ def test_the_smallest_scale_that_survives_rounding_is_taken():
     clean = torch.full((1, 3, 4, 4), 100, dtype=torch.uint8)
     adversarial = to_unit(clean) + 1.4 / 255
     victim = Victim(Brightness(101.3 / 255), 1)
-    found, success = to_eight_bit(victim, clean, adversarial, torch.zeros(1, dtype=torch.long))
-    assert success.tolist() == [True]
+    found, logits = to_eight_bit(victim, clean, adversarial, Goal(torch.zeros(1, dtype=torch.long)))
+    assert (logits.argmax(1) == 1).tolist() == [True]
     assert bool((found == 102).all())
     assert victim.forwards.tolist() == [2], "an image that was tried already is not tried again"
 
@@ -41,8 +42,8 @@ def test_a_perturbation_shorter_than_a_step_is_stretched_until_its_largest_value
     adversarial = to_unit(clean) + 0.003 / 255
     adversarial[0, :, 0] += 0.002 / 255
     victim = Victim(Brightness(100.2 / 255), 1)
-    found, success = to_eight_bit(victim, clean, adversarial, torch.zeros(1, dtype=torch.long))
-    assert success.tolist() == [True]
+    found, logits = to_eight_bit(victim, clean, adversarial, Goal(torch.zeros(1, dtype=torch.long)))
+    assert (logits.argmax(1) == 1).tolist() == [True]
     assert bool((found[0, :, 0] == 101).all())
     assert bool((found[0, :, 1:] == 100).all())
     assert victim.forwards.tolist() == [1]
@@ -55,23 +56,24 @@ def test_a_failure_is_flagged_and_keeps_the_rounded_result():
     adversarial[1] -= 3 / 255
     adversarial[3, 0, 0, 0] = 1
     victim = Victim(Brightness(120 / 255), 4)
-    found, success = to_eight_bit(victim, clean, adversarial, torch.zeros(4, dtype=torch.long))
-    assert success.tolist() == [True, False, False, False]
+    found, logits = to_eight_bit(victim, clean, adversarial, Goal(torch.zeros(4, dtype=torch.long)))
+    assert (logits.argmax(1) == 1).tolist() == [True, False, False, False]
     assert found.flatten(1)[:, :2].tolist() == [[150, 150], [97, 97], [100, 100], [255, 100]]
     # The second is searched as far as black, the third has nowhere to go, and the last is there from the start.
+    # What was not found is asked about once more, as it is stored.
     blackest = len({max(0, round(100 - 3 * scale)) for scale in SCALES})
-    assert victim.forwards.tolist() == [1, blackest, 0, 1]
+    assert victim.forwards.tolist() == [1, blackest + 1, 1, 2]
 
 
 def test_deepfools_results_all_survive(cases):
     for case in cases.values():
         with frozen(case.model) as model:
             victim = Victim(model, len(case.images))
-            floats = deepfool(victim, case.floats, case.truth, DeepFool(overshoot=0.0))
+            floats = deepfool(victim, case.floats, case.goal, DeepFool(overshoot=0.0))
             stored = to_bytes(case.floats)
-            found, success = to_eight_bit(victim, stored, floats, case.truth)
+            found, logits = to_eight_bit(victim, stored, floats, case.goal)
             attacked = (floats != case.floats).flatten(1).any(1)
-            assert torch.equal(success, attacked)
+            assert bool(case.goal.clearly_reached(logits, victim.rows())[attacked].all())
             assert float(margins(model(to_unit(found)), case.truth)[attacked].max()) < 0
         longer = (to_unit(found) - case.floats)[attacked].norm() / (floats - case.floats)[attacked].norm()
         assert 0.99 < float(longer) < 1.1

@@ -5,6 +5,7 @@ from art.attacks.evasion import SaliencyMapMethod
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
+from raypipe.attacks.goal import Goal
 from raypipe.attacks.saliency_map import SaliencyMap, saliency_map
 from raypipe.attacks.targets import random_targets
 from raypipe.attacks.victim import Victim, frozen
@@ -13,7 +14,7 @@ from raypipe.attacks.victim import Victim, frozen
 def attacked(case, **settings):
     with frozen(case.model) as model:
         victim = Victim(model, len(case.images))
-        found = saliency_map(victim, case.floats, case.truth, SaliencyMap(**settings))
+        found = saliency_map(victim, case.floats, case.goal, SaliencyMap(**settings))
         predicted = model(found).argmax(1)
     return found, predicted, victim
 
@@ -27,7 +28,7 @@ def test_features_are_those_of_art(cases, theta):
     """One pair a step, nothing restored, the target as the goal: ART's features, each moved as far as ART moves it."""
     case = cases[3]
     ours, predicted, _ = attacked(case, theta=theta, growth=1.0, prune=False, goal="target", target="random", seed=4)
-    targets = random_targets(case.floats, case.truth, 3, seed=4)
+    targets = random_targets(case.floats, case.goal, 3, seed=4)
     with frozen(case.model) as model:
         classifier = PyTorchClassifier(
             model, nn.CrossEntropyLoss(), (3, 16, 16), 3, clip_values=(0.0, 1.0), device_type="cpu"
@@ -64,7 +65,7 @@ def test_goal_target_reaches_the_target(cases):
     case = cases[5]
     found, predicted, _ = attacked(case, goal="target", target="random", seed=1)
     moved = changed(case, found) > 0
-    targets = random_targets(case.floats, case.truth, 5, seed=1)
+    targets = random_targets(case.floats, case.goal, 5, seed=1)
     assert moved.sum() >= 10
     assert torch.equal(predicted[moved], targets[moved])
 
@@ -81,7 +82,7 @@ class Unwilling(nn.Module):
 def test_the_next_class_is_tried_where_the_runner_up_cannot_be_reached(attempts, fooled):
     images, labels = torch.full((2, 3, 4, 4), 0.2), torch.zeros(2, dtype=torch.long)
     victim = Victim(Unwilling(), 2)
-    found = saliency_map(victim, images, labels, SaliencyMap(theta=0.1, attempts=attempts, gamma=0.5))
+    found = saliency_map(victim, images, Goal(labels), SaliencyMap(theta=0.1, attempts=attempts, gamma=0.5))
     assert (victim.model(found).argmax(1) != labels).tolist() == [fooled] * 2
 
 

@@ -1,0 +1,54 @@
+"""What an attack is to the rest of the package: settings by name, and a function from images to images."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.victim import Victim
+from raypipe.settings import Settings
+
+Target = Literal["runner_up", "random"]
+"""A class to aim at: the likeliest wrong one on the clean image, or any wrong one, drawn from seed and pixels."""
+
+
+class NamedAttack(Settings):
+    """The base of every attack's settings.
+
+    Parameters
+    ----------
+    name
+        Which attack.
+    backend
+        Whose: ``raypipe``, or ``art`` for the Adversarial Robustness Toolbox's.
+    """
+
+    name: str
+    backend: str = "raypipe"
+
+
+class TargetedAttack(NamedAttack):
+    """The base of those that can also aim at a class.
+
+    Parameters
+    ----------
+    target
+        None: any class but the true one will do. Otherwise only the target counts as success.
+    seed
+        Of random targets, and of whatever else is drawn.
+    """
+
+    target: Target | None = None
+    seed: int = 0
+
+
+class Attack(NamedTuple):
+    """An attack: its settings, and ``generate(victim, images, goal, settings)``, float images in and out.
+
+    Images are (n, channels, h, w), float32 in [0, 1], on the victim's device. A tile that reaches the goal from the
+    start comes back unchanged; one that could not be brought there comes back where it got to.
+    """
+
+    settings: type[NamedAttack]
+    generate: Callable[[Victim, Tensor, Goal, Any], Tensor]

@@ -1,0 +1,178 @@
+"""A model made ready to be attacked: what speed needs is done once, and the plain model keeps the last word."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+
+MemoryFormat = Literal["contiguous", "channels_last"]
+FORMATS: dict[MemoryFormat, torch.memory_format] = {
+    "contiguous": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+}
+TRIAL_TILES = 8
+TRIAL_REPEATS = 3
+CLEARLY_FASTER = 0.93
+"""The other format, or a batch twice as large, must need less than this share of the time to be chosen."""
+LARGEST_BATCH = {"cpu": 64, "cuda": 1024}
+"""On a CPU larger batches only take memory; on a GPU they still pay."""
+MEMORY_SHARE = 0.6
+"""Of a GPU's free memory that the network's own tensors may take: attacks keep several images for each tile."""
+SAME = 1e-3
+"""Share of the logits' range by which the fast model's logits may differ from the plain one's."""
+
+
+@dataclass
+class PreparedModel:
+    """A model in the two forms that `raypipe.attacks.generate` uses.
+
+    Parameters
+    ----------
+    plain
+        As it was given, and as it will be used: it alone says whether a stored tile fools it.
+    fast
+        The same function for the attack's own passes: frozen, batch normalisation folded into the convolutions, in the
+        memory format and the precision that are fastest on the device.
+    device
+        Where both are.
+    batch_size
+        Tiles in work at once. Lowered when memory runs out.
+    memory_format
+        Of the fast model.
+    folded
+        Whether batch normalisation could be folded: not where the model cannot be traced or computes something else
+        afterwards.
+    """
+
+    plain: nn.Module
+    fast: nn.Module
+    device: torch.device
+    batch_size: int
+    memory_format: MemoryFormat
+    folded: bool
+
+
+class Fast(nn.Module):
+    """A network that takes images in any memory format, and computes in its own.
+
+    Parameters
+    ----------
+    network
+        Images in, logits out; already in `memory_format`.
+    memory_format
+        Into which images are brought.
+    half
+        Compute in half precision where PyTorch's autocast holds it to be safe.
+    """
+
+    def __init__(self, network: nn.Module, memory_format: MemoryFormat, half: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.memory_format = FORMATS[memory_format]
+        self.half_precision = half
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (n, classes), float32, of images (n, channels, h, w)."""
+        images = images.contiguous(memory_format=self.memory_format)
+        with torch.autocast(images.device.type, dtype=torch.float16, enabled=self.half_precision):
+            logits: Tensor = self.network(images)
+        return logits.float()
+
+
+def prepare(
+    model: nn.Module,
+    shape: tuple[int, int, int],
+    *,
+    device: torch.device | str,
+    batch_size: int | None = None,
+    memory_format: MemoryFormat | None = None,
+) -> PreparedModel:
+    """Make a model ready to be attacked on tiles of one size. The model itself is left as it was.
+
+    Parameters
+    ----------
+    model
+        Already on `device`; float32 (n, channels, h, w) in [0, 1] in, logits out.
+    shape
+        Of a tile: channels, height, width.
+    device
+        Where to compute.
+    batch_size
+        Tiles at once. None: found by trial, as large as pays and fits into memory.
+    memory_format
+        None: found by trial. Say it where two runs must agree to the last bit.
+    """
+    device = torch.device(device)
+    tiles = torch.rand(TRIAL_TILES, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    network, folded = _folded(model, tiles)
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    half = device.type == "cuda"
+    formats = [memory_format] if memory_format else list(FORMATS)
+    forms = {name: Fast(copy.deepcopy(network).to(memory_format=FORMATS[name]), name, half) for name in formats}
+    chosen = formats[0]
+    if len(forms) > 1:
+        costs = _alternating([lambda form=form: _pass(form, tiles) for form in forms.values()], device)  # type: ignore[misc]
+        chosen = formats[1] if costs[1] < CLEARLY_FASTER * costs[0] else formats[0]
+    fast = forms[chosen]
+    size = batch_size or _batch_that_pays(fast, shape, device)
+    return PreparedModel(model, fast, device, size, chosen, folded)
+
+
+def _folded(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]:
+    """A copy in evaluation mode with batch normalisation folded, if that is possible and changes nothing."""
+    network = copy.deepcopy(model).eval()
+    try:
+        candidate: nn.Module = fuse(network)
+    except Exception:  # noqa: BLE001  tracing runs foreign code, and untraceable models are common
+        return network, False
+    with torch.no_grad():
+        logits, again = network(tiles), candidate(tiles)
+    same = (logits - again).abs().max() <= SAME * (logits.max() - logits.min())
+    return (candidate, True) if bool(same) else (network, False)
+
+
+def _pass(network: nn.Module, tiles: Tensor) -> None:
+    images = tiles.clone().requires_grad_()
+    logits = network(images)
+    if logits.requires_grad:
+        torch.autograd.grad(logits.sum(), images)
+
+
+def _alternating(trials: list[Callable[[], None]], device: torch.device) -> list[float]:
+    """The best time of each trial in seconds; they take turns, so that a busy machine is busy for all of them."""
+    best = [float("inf")] * len(trials)
+    for repeat in range(TRIAL_REPEATS):
+        for position, trial in enumerate(trials):
+            begun = time.perf_counter()
+            trial()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if repeat:  # the first is the warm-up
+                best[position] = min(best[position], time.perf_counter() - begun)
+    return best
+
+
+def _batch_that_pays(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int:
+    """Double the batch as long as a tile gets clearly cheaper and memory suffices."""
+    size, each = TRIAL_TILES, float("inf")
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    while size <= LARGEST_BATCH[device.type]:
+        tiles = torch.rand(size, *shape, device=device)
+        try:
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            (seconds,) = _alternating([lambda tiles=tiles: _pass(network, tiles)], device)  # type: ignore[misc]
+        except torch.OutOfMemoryError:
+            break
+        if seconds / size > CLEARLY_FASTER * each:
+            break
+        if device.type == "cuda" and torch.cuda.max_memory_allocated(device) > MEMORY_SHARE * free:
+            break
+        size, each = 2 * size, seconds / size
+    return max(1, size // 2)
