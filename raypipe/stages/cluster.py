@@ -51,13 +51,7 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
                 _check_reachable(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
             else:
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.WARNING,
-                    _node_ip_address="127.0.0.1",
-                )
+                _start_local()
         except OSError as error:
             raise StageError(
                 f"no Ray cluster at {address!r}: {error}; start one with `ray start --head`, or run locally"
@@ -66,6 +60,29 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _start_local() -> None:
+    """A cluster on this machine. Ray gives a node 30 s to come up, which a busy machine may well need: it gets two."""
+    for attempts_left in reversed(range(2)):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                _node_ip_address="127.0.0.1",
+            )
+        except Exception as error:
+            ray.shutdown()
+            if "timed out during startup" not in str(error):
+                raise
+            if not attempts_left:
+                raise StageError(
+                    f"Ray did not start on this machine within twice 30 s: {error}; see what else keeps it busy"
+                ) from error
+        else:
+            return
 
 
 def _check_reachable(address: str) -> None:
