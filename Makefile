@@ -1,16 +1,20 @@
 # make demo   the paper's whole grid on drawn tissue, about 4 and a half minutes on 2 CPU cores after installation
 # make test   lint, types, layers and tests
+# make bench-attacks   our attacks beside four libraries'; BENCH_OPTIONS='--data FOLDER' for real tiles, --help for more
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test install lint clean
+.PHONY: demo test bench-attacks install lint clean
 
 demo: install
 	$(BIN)/raypipe run jobs/demo.yaml $(DEMO_OPTIONS)
 
 test: install lint
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+bench-attacks: $(VENV)/bench-installed
+	$(BIN)/python -m benchmarks.attacks $(BENCH_OPTIONS)
 
 lint: install
 	$(BIN)/ruff check .
@@ -23,6 +27,11 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/bench-installed: $(VENV)/installed benchmarks/peers.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --requirement benchmarks/peers.txt
 	touch $@
 
 clean:

@@ -22,7 +22,7 @@ from raypipe.training.recipe import Recipe
 Stage = Literal["ingest", "train", "attack", "harden", "evaluate"]
 Split = Literal["train", "test"]
 
-VERSIONS: dict[Stage, int] = {"ingest": 1, "train": 1, "attack": 1, "harden": 1, "evaluate": 1}
+VERSIONS: dict[Stage, int] = {"ingest": 1, "train": 1, "attack": 2, "harden": 1, "evaluate": 1}
 """Raised when a stage computes something else from the same settings: what it computed before is then computed anew."""
 
 KINDS: dict[Stage, str] = {

@@ -9,11 +9,18 @@ from typing import Annotated, Any
 
 from pydantic import SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator
 
+from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
 from raypipe.attacks.art import ArtAttack, art_attack
 from raypipe.attacks.attack import Attack, NamedAttack, TargetedAttack
 from raypipe.attacks.carlini_wagner import CarliniWagnerL2, carlini_wagner_l2
+from raypipe.attacks.ddn import DecoupledDirectionNorm, decoupled_direction_norm
 from raypipe.attacks.deepfool import DeepFool, deepfool
+from raypipe.attacks.fgsm import FastGradient, fast_gradient
+from raypipe.attacks.minimal_l2 import MinimalL2, minimal_l2
+from raypipe.attacks.pgd import ProjectedGradient, projected_gradient
 from raypipe.attacks.saliency_map import SaliencyMap, saliency_map
+from raypipe.attacks.sigma_zero import SigmaZero, sigma_zero
+from raypipe.attacks.sparse_l0 import SparseL0, sparse_l0
 from raypipe.settings import misnamed
 
 __all__ = ["ART", "ATTACKS", "Attack", "AttackSettings", "NamedAttack", "TargetedAttack", "attack_for"]
@@ -21,7 +28,14 @@ __all__ = ["ART", "ATTACKS", "Attack", "AttackSettings", "NamedAttack", "Targete
 ATTACKS: dict[str, Attack] = {
     "deepfool": Attack(DeepFool, deepfool),
     "carlini_wagner_l2": Attack(CarliniWagnerL2, carlini_wagner_l2),
+    "minimal_l2": Attack(MinimalL2, minimal_l2),
     "saliency_map": Attack(SaliencyMap, saliency_map),
+    "sparse_l0": Attack(SparseL0, sparse_l0),
+    "sigma_zero": Attack(SigmaZero, sigma_zero),
+    "fgsm": Attack(FastGradient, fast_gradient),
+    "pgd": Attack(ProjectedGradient, projected_gradient),
+    "apgd": Attack(AutoProjectedGradient, auto_projected_gradient),
+    "ddn": Attack(DecoupledDirectionNorm, decoupled_direction_norm),
 }
 """The attacks of ``backend: raypipe``, by the ``name`` of their settings."""
 

@@ -14,23 +14,24 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
+from raypipe.attacks.art_classes import (
+    AIMED,
+    LABELLED,
+    ONE_BY_ONE,
+    OWN_BATCHES,
+    PROBABILITIES,
+    attack_class,
+    check_parameters,
+    classifier_of,
+)
 from raypipe.attacks.attack import NamedAttack
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.targets import random_targets
 from raypipe.attacks.victim import Victim
-from raypipe.settings import near_matches
-
-CLASSES = {
-    "deepfool": "DeepFool",
-    "carlini_wagner_l2": "CarliniL2Method",
-    "saliency_map": "SaliencyMapMethod",
-}
-"""Our names for attacks that the toolbox has too."""
-OURS = frozenset({"self", "classifier", "estimator", "batch_size", "verbose", "summary_writer"})
-"""Constructor arguments that are not an experiment's to set; `batch_size` is a field of its own."""
 
 
 class ArtAttack(NamedAttack):
@@ -39,7 +40,8 @@ class ArtAttack(NamedAttack):
     Parameters
     ----------
     name
-        ``deepfool``, ``carlini_wagner_l2``, ``saliency_map``, or the name of a class in ``art.attacks.evasion``.
+        One of ours that the toolbox has too, such as ``deepfool``, or the name of a class in ``art.attacks.evasion``.
+        Those that cannot attack tiles are refused, and told why.
     parameters
         What its constructor takes, beside the classifier and the batch size; otherwise the toolbox's defaults hold.
     batch_size
@@ -50,7 +52,7 @@ class ArtAttack(NamedAttack):
 
     backend: Literal["art"]
     name: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     batch_size: int = Field(32, ge=1)
     seed: int = Field(0, ge=0)
 
@@ -63,48 +65,18 @@ class ArtAttack(NamedAttack):
     @field_validator("parameters")
     @classmethod
     def _accepted(cls, parameters: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if "name" not in info.data:
-            return parameters  # The name is wrong already, and says so.
-        name = info.data["name"]
-        allowed = sorted(inspect.signature(attack_class(name).__init__).parameters.keys() - OURS)
-        unknown = sorted(parameters.keys() - allowed)
-        if unknown:
-            raise ValueError(f"{name} takes no {', '.join(unknown)}: expected some of {', '.join(allowed) or '(none)'}")
+        if "name" in info.data:  # Otherwise the name is wrong already, and says so.
+            check_parameters(info.data["name"], parameters)
         return parameters
-
-
-def attack_class(name: str) -> Any:
-    """The toolbox's class of an attack.
-
-    Parameters
-    ----------
-    name
-        As in `ArtAttack`.
-
-    Raises
-    ------
-    ValueError
-        If there is none; the message lists the near names.
-    """
-    from art.attacks import evasion  # noqa: PLC0415  see the module's docstring
-    from art.attacks.attack import EvasionAttack  # noqa: PLC0415
-
-    found = getattr(evasion, CLASSES.get(name, name), None)
-    if inspect.isclass(found) and issubclass(found, EvasionAttack):
-        return found
-    known = [*CLASSES, *(key for key, value in vars(evasion).items() if inspect.isclass(value))]
-    raise ValueError(
-        f"the Adversarial Robustness Toolbox has no attack {name!r}, expected {', '.join(CLASSES)} or the name of a "
-        f"class in art.attacks.evasion{near_matches(name, known)}"
-    )
 
 
 def art_attack(victim: Victim, images: Tensor, goal: Goal, settings: ArtAttack) -> Tensor:
     """Run one of the toolbox's attacks on the tiles that are classified right.
 
-    Untargeted attacks take the model's own predictions as labels, which here are the true ones. ``saliency_map`` and
-    attacks with ``targeted: true`` get a random wrong class as their target, drawn from each tile's pixels: left to
-    itself, the toolbox draws it from a global generator.
+    Untargeted attacks take the model's own predictions as labels, which here are the true ones. Those that aim at a
+    class, by their nature or with ``targeted: true``, get a random wrong one as their target, drawn from each tile's
+    pixels: left to itself, the toolbox draws it from a global generator. Universal perturbations are universal for the
+    tiles of a batch.
 
     Parameters
     ----------
@@ -128,17 +100,18 @@ def art_attack(victim: Victim, images: Tensor, goal: Goal, settings: ArtAttack) 
     Raises
     ------
     ValueError
-        If the attack makes something other than perturbed images, such as a patch.
+        If the attack makes something other than perturbed images.
     """
-    result, labels = images.clone(), goal.classes
+    result, labels, kind = images.clone(), goal.classes, attack_class(settings.name).__name__
     for rows in torch.split(victim.rows(), settings.batch_size):
         with torch.no_grad():
             logits = victim.logits(images[rows], rows)
         right = rows[logits.argmax(1) == labels[rows]]
         if not len(right):
             continue
-        model, classes = _Counting(victim.model), logits.shape[1]
-        result[right] = _generate(model, images[right], labels[right], classes, settings)
+        model, classes = _Counting(victim.model, probabilities=kind in PROBABILITIES), logits.shape[1]
+        for tiles in torch.split(right, 1 if kind in ONE_BY_ONE else len(right)):
+            result[tiles] = _generate(model, images[tiles], labels[tiles], classes, settings)
         victim.forwards[right] += math.ceil(model.forwards / len(right))
         victim.backwards[right] += math.ceil(model.backwards / len(right))
     return result
@@ -147,15 +120,18 @@ def art_attack(victim: Victim, images: Tensor, goal: Goal, settings: ArtAttack) 
 class _Counting(nn.Module):
     """The model as the toolbox sees it. A class of its own, since the toolbox unrolls an `nn.Sequential`."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, probabilities: bool) -> None:
         super().__init__()
         self.model = model
+        self.probabilities = probabilities
         self.forwards = 0
         self.backwards = 0
 
     def forward(self, images: Tensor) -> Tensor:
         self.forwards += len(images)
-        logits: Tensor = self.model(images)
+        logits: Tensor = self.model(images.float())  # some attacks compute in double precision
+        if self.probabilities:
+            logits = logits.softmax(1)
         if logits.requires_grad:
             logits.register_hook(self._count_backward)  # type: ignore[no-untyped-call]
         elif torch.is_grad_enabled():
@@ -168,30 +144,31 @@ class _Counting(nn.Module):
 
 
 def _generate(model: _Counting, images: Tensor, labels: Tensor, classes: int, settings: ArtAttack) -> Tensor:
-    from art.estimators.classification import PyTorchClassifier  # noqa: PLC0415
-
     attack = attack_class(settings.name)
-    classifier = PyTorchClassifier(
-        model=model.eval(),
-        loss=nn.CrossEntropyLoss(),
-        input_shape=tuple(images.shape[1:]),
-        nb_classes=classes,
-        clip_values=(0.0, 1.0),
-        device_type="cpu" if images.device.type == "cpu" else "gpu",
-    )
+    classifier = classifier_of(model, tuple(images.shape[1:]), classes, images.device.type)
     accepted = inspect.signature(attack.__init__).parameters
-    options = {"batch_size": len(images), "verbose": False}
+    options = {"verbose": False} | ({} if attack.__name__ in OWN_BATCHES else {"batch_size": len(images)})
     options = {name: value for name, value in options.items() if name in accepted} | settings.parameters
     targeted = accepted["targeted"].default if "targeted" in accepted else False
-    aimed = attack.__name__ == "SaliencyMapMethod" or settings.parameters.get("targeted", targeted)
-    targets = random_targets(images, labels, classes, settings.seed).cpu().numpy() if aimed else None
+    aimed = attack.__name__ in AIMED or settings.parameters.get("targeted", targeted)
+    told = None
+    if aimed:
+        told = _one_hot(random_targets(images, labels, classes, settings.seed), classes)
+    elif attack.__name__ in LABELLED:
+        told = _one_hot(labels, classes)
     pixels = images.detach().cpu().numpy()
     with _seeded(zlib.crc32(pixels.tobytes(), settings.seed)):
-        made = attack(classifier, **options).generate(x=pixels, y=targets)
+        made = attack(classifier, **options).generate(x=pixels, y=told)
     if not isinstance(made, np.ndarray) or made.shape != pixels.shape:
         what = getattr(made, "shape", type(made).__name__)
         raise ValueError(f"{settings.name} gives {what} for images {pixels.shape}: only attacks on whole images fit")
     return torch.from_numpy(np.clip(made, 0, 1).astype(np.float32)).to(images.device)
+
+
+def _one_hot(labels: Tensor, classes: int) -> NDArray[np.float32]:
+    """The form of labels that every attack of the toolbox takes; some misread indices."""
+    encoded: NDArray[np.float32] = nn.functional.one_hot(labels, classes).float().cpu().numpy()
+    return encoded
 
 
 @contextmanager

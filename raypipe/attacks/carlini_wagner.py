@@ -25,8 +25,14 @@ TENFOLD = 10.0
 """The constant grows by this until the first success, as in the authors' code."""
 PATIENCE = 10
 """A published run looks at its loss this often, and stops where it no longer falls."""
-RAISE, LOWER = 1.3, 0.8
-"""The adaptive constant grows while a tile stands and shrinks while it is fooled: the search stays at the boundary."""
+RAISE, LOWER = 0.2, -0.15
+"""The adaptive constant grows while a tile stands and shrinks while it is fooled, by these shares of itself at first:
+the search stays at the boundary."""
+STEADY, COOL = 0.2, 0.1
+"""What is left at the end of a run of these shares, and of the learning rate."""
+REACH = 0.7
+"""An adaptive run's learning rate, in root mean squares of its start's perturbation."""
+PUBLISHED_RATE = 0.01
 
 
 class CarliniWagnerL2(TargetedAttack):
@@ -41,7 +47,8 @@ class CarliniWagnerL2(TargetedAttack):
     max_iterations
         Steps of one run.
     learning_rate
-        Adam's, in tanh space.
+        Adam's, in tanh space. None: 0.01 for ``published``; for ``adaptive``, each tile's own, in proportion to how far
+        DeepFool had to go.
     confidence
         By how much, in logits, another class must lead.
     binary_search_steps
@@ -56,7 +63,7 @@ class CarliniWagnerL2(TargetedAttack):
     backend: Literal["raypipe"] = "raypipe"
     method: Literal["adaptive", "published"] = "adaptive"
     max_iterations: int = Field(30, ge=1)
-    learning_rate: float = Field(0.01, gt=0)
+    learning_rate: float | None = Field(None, gt=0)
     confidence: float = Field(0.0, ge=0)
     binary_search_steps: int = Field(4, ge=1)
     initial_const: float | None = Field(None, gt=0)
@@ -64,6 +71,10 @@ class CarliniWagnerL2(TargetedAttack):
 
     @model_validator(mode="after")
     def _search_is_published(self) -> Self:
+        if self.method == "adaptive" and self.target is not None:
+            raise ValueError(
+                f"target = {self.target}: DeepFool, where adaptive starts, cannot aim; use `method: published`"
+            )
         for name in ("binary_search_steps", "initial_const", "abort_early"):
             value = getattr(self, name)
             if self.method == "adaptive" and value != type(self).model_fields[name].default:
@@ -214,6 +225,9 @@ def _adaptive(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagne
     begun = deepfool(victim, images, goal, DeepFool())
     best = _Shortest(images)
     distances = lengths(begun - images)
+    # A pixel of x' = (tanh(w) + 1) / 2 changes by at most half as much as w.
+    own_rates = REACH * 2 * distances / images[0].numel() ** 0.5
+    rates = own_rates if settings.learning_rate is None else torch.full_like(distances, settings.learning_rate)
 
     def start(rows: Tensor) -> _Descent:
         return _descent(rows, images[rows], distances[rows], begun[rows])
@@ -230,11 +244,12 @@ def _adaptive(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagne
         constants = torch.where(state.steps == 0, balanced, state.constants)
         leads = probe.leads.detach()
         gradient = objective_gradient(state.clean, probe.points.detach(), slopes, constants, leads)
-        cooled = 0.1 + 0.45 * (1 + torch.cos(math.pi * state.steps / settings.max_iterations))
+        cooling = (1 + torch.cos(math.pi * state.steps / settings.max_iterations)) / 2
+        cooled = rates[state.rows] * (COOL + (1 - COOL) * cooling)
         # A run this short needs a second moment with a shorter memory than the usual 0.999.
-        state = _adam(state, gradient, per_tile(settings.learning_rate * cooled, gradient), beta=0.99)
-        state = replace(state, constants=constants * torch.where(probe.adversarial, LOWER, RAISE))
-        return keep(state, going)
+        state = _adam(state, gradient, per_tile(cooled, gradient), beta=0.99)
+        change = torch.where(probe.adversarial, LOWER, RAISE) * (STEADY + (1 - STEADY) * cooling)
+        return keep(replace(state, constants=constants * (1 + change)), going)
 
     # DeepFool does not move what is misclassified already, nor what has no gradient.
     run_active(victim, distances.nonzero()[:, 0], start, step)
@@ -292,7 +307,7 @@ def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagn
             loss = probe.squares + state.constants * leads.clamp_min(0)
         gradient = objective_gradient(state.clean, probe.points.detach(), slopes, state.constants, leads)
         state = replace(state, loss=torch.where(looking, loss, state.loss))
-        state = _next_run(_adam(state, gradient, settings.learning_rate, beta=0.999), standing & over)
+        state = _next_run(_adam(state, gradient, settings.learning_rate or PUBLISHED_RATE, beta=0.999), standing & over)
         return keep(state, standing & (state.runs < settings.binary_search_steps))
 
     run_active(victim, victim.rows(), start, step)

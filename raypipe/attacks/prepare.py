@@ -1,6 +1,7 @@
 """A model made ready to be attacked: what speed needs is done once, and the plain model keeps the last word."""
 
 import copy
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ FORMATS: dict[MemoryFormat, torch.memory_format] = {
     "channels_last": torch.channels_last,
 }
 TRIAL_TILES = 8
-TRIAL_REPEATS = 3
+"""Of the trials; also the smallest batch to try."""
 CLEARLY_FASTER = 0.93
 """The other format, or a batch twice as large, must need less than this share of the time to be chosen."""
 LARGEST_BATCH = {"cpu": 64, "cuda": 1024}
 """On a CPU larger batches only take memory; on a GPU they still pay."""
-MEMORY_SHARE = 0.6
-"""Of a GPU's free memory that the network's own tensors may take: attacks keep several images for each tile."""
+MEMORY_SHARE = 0.5
+"""Of the free memory that what a batch's passes keep may take: attacks keep several images for each tile besides."""
 SAME = 1e-3
 """Share of the logits' range by which the fast model's logits may differ from the plain one's."""
 
@@ -117,7 +118,7 @@ def prepare(
     forms = {name: Fast(copy.deepcopy(network).to(memory_format=FORMATS[name]), name, half) for name in formats}
     chosen = formats[0]
     if len(forms) > 1:
-        costs = _alternating([lambda form=form: _pass(form, tiles) for form in forms.values()], device)  # type: ignore[misc]
+        costs = _alternating([lambda form=form: _pass(form, tiles) for form in forms.values()], device, repeats=3)  # type: ignore[misc]
         chosen = formats[1] if costs[1] < CLEARLY_FASTER * costs[0] else formats[0]
     fast = forms[chosen]
     size = batch_size or _batch_that_pays(fast, shape, device)
@@ -144,10 +145,10 @@ def _pass(network: nn.Module, tiles: Tensor) -> None:
         torch.autograd.grad(logits.sum(), images)
 
 
-def _alternating(trials: list[Callable[[], None]], device: torch.device) -> list[float]:
+def _alternating(trials: list[Callable[[], None]], device: torch.device, repeats: int = 2) -> list[float]:
     """The best time of each trial in seconds; they take turns, so that a busy machine is busy for all of them."""
     best = [float("inf")] * len(trials)
-    for repeat in range(TRIAL_REPEATS):
+    for repeat in range(repeats):
         for position, trial in enumerate(trials):
             begun = time.perf_counter()
             trial()
@@ -160,19 +161,37 @@ def _alternating(trials: list[Callable[[], None]], device: torch.device) -> list
 
 def _batch_that_pays(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int:
     """Double the batch as long as a tile gets clearly cheaper and memory suffices."""
+    tile = torch.full((1, *shape), 0.5, device=device)
+    room = MEMORY_SHARE * _free_memory(device) / _bytes_kept(network, tile)
     size, each = TRIAL_TILES, float("inf")
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-    while size <= LARGEST_BATCH[device.type]:
-        tiles = torch.rand(size, *shape, device=device)
+    while size <= min(room, LARGEST_BATCH[device.type]):
+        tiles = tile.repeat(size, 1, 1, 1)
         try:
-            if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(device)
             (seconds,) = _alternating([lambda tiles=tiles: _pass(network, tiles)], device)  # type: ignore[misc]
         except torch.OutOfMemoryError:
             break
         if seconds / size > CLEARLY_FASTER * each:
             break
-        if device.type == "cuda" and torch.cuda.max_memory_allocated(device) > MEMORY_SHARE * free:
-            break
         size, each = 2 * size, seconds / size
     return max(1, size // 2)
+
+
+def _free_memory(device: torch.device) -> float:
+    """Bytes that this process may count on; on a CPU, its share among as many processes as there are cores."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (os.cpu_count() or 1)
+
+
+def _bytes_kept(network: nn.Module, tile: Tensor) -> int:
+    """What one tile's forward pass keeps for its backward pass."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        network(tile.clone().requires_grad_())
+    weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    return sum(size for storage, size in kept.items() if storage not in weights) + tile.nbytes

@@ -1,9 +1,9 @@
 """The saliency map attack, JSMA (Papernot et al., 2016, arXiv:1511.07528): change few features, those that matter most.
 
-The saliency is ART's: the two features with the largest gradient of the target's logit. (The published one multiplies
-that gradient with the summed gradients of all other classes, and scores pairs.) What is added here: the number of pairs
-taken in a step may grow, which turns thousands of steps into a hundred, and features that turn out not to be needed are
-restored.
+Published are the pair rule, and one pair a step. The Adversarial Robustness Toolbox has another rule, the two features
+with the largest gradient of the target's logit (its issue 2306). Not published, and what the defaults are: the number
+of pairs taken in a step grows, which turns hundreds of steps into a dozen, and features that turn out not to be needed
+are restored.
 """
 
 from dataclasses import dataclass, replace
@@ -13,52 +13,51 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from raypipe.attacks.active import keep
-from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.active import keep, run_active
+from raypipe.attacks.attack import Target, TargetedAttack
 from raypipe.attacks.goal import Goal
+from raypipe.attacks.prune import prune
+from raypipe.attacks.salient_pairs import best_pair
 from raypipe.attacks.targets import random_targets
-from raypipe.attacks.tensors import clear, margins
 from raypipe.attacks.victim import Victim
 
 
-class SaliencyMap(NamedAttack):
+class SaliencyMap(TargetedAttack):
     """Settings of `saliency_map`.
 
     Parameters
     ----------
+    rule
+        Which features are taken. ``art``: those with the largest gradient of the logit of the class aimed at, as the
+        Adversarial Robustness Toolbox has it. ``pair``: the published rule, for twice the backward passes.
     theta
         Added to a feature each time it is taken, -1 to 1 and not 0. A feature may be taken until it is saturated.
     gamma
-        Share of the features that may change.
+        Share of the features that may change. As in the toolbox, the last step goes up to two features beyond it.
     growth
         Pairs of features taken in a step grow by this factor with each step; 1: one pair a step, as published.
-    target
-        The class to aim at: the ``runner_up`` on the clean image, or a ``random`` wrong one, drawn from seed and
-        pixels.
+    aim
+        The class to raise where any wrong one counts as success: the ``runner_up`` on the clean image, or a ``random``
+        wrong one, drawn from seed and pixels. With a `target` that is the class to raise.
     attempts
-        With ``runner_up`` and ``misclassify``: where the likeliest wrong class cannot be reached, the attack starts
-        again with the next, up to this many in all.
-    goal
-        What counts as success: any class but the true one (``misclassify``), or the ``target`` alone.
+        With ``aim: runner_up``: where the likeliest wrong class cannot be reached, the attack starts again with the
+        next, up to this many in all.
     prune
-        Restore the features that are not needed, smallest changes first; forward passes only.
+        Rounds of restoring the features that are not needed; 0: none, as published.
     max_iterations
         Steps of an attempt at most. Reached only with a small growth or theta.
-    seed
-        Of random targets.
     """
 
     name: Literal["saliency_map"] = "saliency_map"
     backend: Literal["raypipe"] = "raypipe"
+    rule: Literal["art", "pair"] = "art"
     theta: float = Field(1.0, ge=-1, le=1)
     gamma: float = Field(1.0, gt=0, le=1)
-    growth: float = Field(1.07, ge=1)
-    target: Literal["runner_up", "random"] = "runner_up"
+    growth: float = Field(1.5, ge=1)
+    aim: Target = "runner_up"
     attempts: int = Field(3, ge=1)
-    goal: Literal["misclassify", "target"] = "misclassify"
-    prune: bool = True
+    prune: int = Field(3, ge=0)
     max_iterations: int = Field(10_000, ge=1)
-    seed: int = Field(0, ge=0)
 
     @field_validator("theta")
     @classmethod
@@ -69,35 +68,24 @@ class SaliencyMap(NamedAttack):
 
 
 @dataclass(frozen=True)
-class _Goal:
-    """What every tile is to become."""
-
-    labels: Tensor
-    targets: Tensor
-    target_only: bool
-
-    def reached(self, logits: Tensor, rows: Tensor) -> Tensor:
-        predicted = logits.detach().argmax(1)
-        return predicted == self.targets[rows] if self.target_only else predicted != self.labels[rows]
-
-    def clearly_reached(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """As `reached`, but not by a hair: a saturated perturbation cannot be stretched to make up for rounding."""
-        if self.target_only:
-            return clear(margins(logits, self.targets[rows]), logits)
-        return clear(-margins(logits, self.labels[rows]), logits)
-
-
-@dataclass(frozen=True)
 class _State:
-    """Tiles that are not fooled yet, their features flattened."""
+    """Tiles that do not reach their goal yet, their features flattened."""
 
     rows: Tensor
     points: Tensor
     changed: Tensor
+    """(n, features) booleans."""
+    pairs: Tensor
+    """How many to take in the next step, rounded down."""
+    steps: Tensor
+    """Taken in this attempt."""
+    attempt: Tensor
+    aims: Tensor
+    """(n, attempts) the classes to raise, in the order to try them; no columns before the first pass."""
 
 
-def saliency_map(victim: Victim, images: Tensor, aim: Goal, settings: SaliencyMap) -> Tensor:
-    """Raise (or lower) the most salient features, pair by pair, until the model is fooled.
+def saliency_map(victim: Victim, images: Tensor, goal: Goal, settings: SaliencyMap) -> Tensor:
+    """Raise (or lower) the most salient features, pair by pair, until the goal is reached.
 
     Parameters
     ----------
@@ -105,111 +93,125 @@ def saliency_map(victim: Victim, images: Tensor, aim: Goal, settings: SaliencyMa
         The frozen model.
     images
         (n, channels, h, w), float32 in [0, 1]. Every channel value is a feature.
-    labels
-        (n,) true classes.
+    goal
+        The true classes, to be left; or targets, to be reached.
     settings
-        Step, budget, target and goal.
+        Rule, step and budget.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1]. A tile that is misclassified from the start comes back unchanged; one that could not
-        be fooled comes back where it got to.
+        Like `images`, in [0, 1]. A tile that reaches the goal from the start comes back unchanged; one that could not
+        be brought there comes back where it got to.
 
     References
     ----------
-    Papernot et al., 2016, arXiv:1511.07528, algorithm 2. The rule is that of the Adversarial Robustness Toolbox 1.20
-    (its issue 2306 tells the difference).
+    Papernot et al., 2016, arXiv:1511.07528, algorithms 2 and 3. With ``rule: art``, ``growth: 1`` and ``prune: 0`` it
+    is `SaliencyMapMethod` of the Adversarial Robustness Toolbox 1.20, but that it gives up where no gradient is left.
     """
-    labels = aim.classes
-    with torch.no_grad():
-        logits = victim.logits(images, victim.rows())
     result = images.clone()
-    fooled = logits.argmax(1) != labels
-    goal = _Goal(labels, labels, target_only=settings.goal == "target")
-    for targets in _aims(images, labels, logits, settings).unbind(1):
-        goal = replace(goal, targets=targets)
-        _walk(victim, images, result, fooled, goal, settings)
-    return _prune(victim, images, result, fooled, goal) if settings.prune else result
+    allowed = int(settings.gamma * images[0].numel())
 
+    def start(rows: Tensor) -> _State:
+        features = images[rows].flatten(1)
+        zeros = torch.zeros_like(rows)
+        untouched = torch.zeros_like(features, dtype=torch.bool)
+        ones = torch.ones_like(features[:, 0])
+        return step(_State(rows, features, untouched, ones, zeros, zeros, rows.new_empty(len(rows), 0)))
 
-def _aims(images: Tensor, labels: Tensor, logits: Tensor, settings: SaliencyMap) -> Tensor:
-    """The targets of each tile, in the order to try them: (n, attempts)."""
-    classes = logits.shape[1]
-    if settings.target == "random":
-        return random_targets(images, labels, classes, settings.seed)[:, None]
-    attempts = 1 if settings.goal == "target" else min(settings.attempts, classes - 1)
-    return logits.scatter(1, labels[:, None], -torch.inf).topk(attempts, dim=1).indices
-
-
-def _walk(victim: Victim, images: Tensor, result: Tensor, fooled: Tensor, goal: _Goal, settings: SaliencyMap) -> None:
-    """Attack the tiles that are not fooled yet; their last points go into the result, their fate into `fooled`."""
-    features = images.flatten(1)
-    state = keep(_State(victim.rows(), features, torch.zeros_like(features, dtype=torch.bool)), ~fooled)
-    pairs, allowed = 1.0, int(settings.gamma * features.shape[1])
-    for iteration in range(settings.max_iterations + 1):
-        if not len(state.rows):
-            break
+    def step(state: _State) -> _State:
         points = state.points.view(-1, *images.shape[1:]).detach().requires_grad_()
         logits = victim.logits(points, state.rows)
+        if not state.aims.shape[1]:
+            state = replace(state, aims=_aims(images[state.rows], goal, state.rows, logits.detach(), settings))
+        standing = ~goal.reached(logits, state.rows)
+        going = standing & (state.steps < settings.max_iterations) & (state.changed.sum(1) <= allowed)
         result[state.rows] = points.detach()
-        reached = goal.reached(logits, state.rows)
-        fooled[state.rows[reached]] = True
-        standing = ~reached
-        if iteration == settings.max_iterations or not bool(standing.any()):
-            break
-        objective = logits.gather(1, goal.targets[state.rows, None])[standing].sum()
-        gradient = victim.gradient(objective, points, state.rows[standing]).flatten(1)
-        state, moved = _take(state, gradient, settings.theta, int(pairs), allowed)
-        state = keep(state, standing & moved)
-        pairs = max(1.0, min(pairs * settings.growth, allowed / 2))
+        if bool(going.any()):
+            aims = state.aims.gather(1, state.attempt[:, None])
+            features, taken = _salient(victim, state, points, logits, aims, going, settings)
+            state, moved = _move(state, features, taken, settings, allowed)
+            going &= moved
+        state, again = _next_attempt(state, images[state.rows].flatten(1), standing & ~going)
+        return keep(state, going | again)
+
+    run_active(victim, victim.rows(), start, step)
+    return prune(victim, images, result, goal, settings.prune) if settings.prune else result
 
 
-def _take(state: _State, gradient: Tensor, theta: float, pairs: int, allowed: int) -> tuple[_State, Tensor]:
-    """Move the most salient features that still can move; the second result says for which tiles there were any."""
-    up = theta > 0
+def _aims(images: Tensor, goal: Goal, rows: Tensor, logits: Tensor, settings: SaliencyMap) -> Tensor:
+    """The classes to raise, (n, attempts)."""
+    classes, labels = logits.shape[1], goal.classes[rows]
+    if goal.targeted:
+        return labels[:, None]
+    if settings.aim == "random":
+        return random_targets(images, labels, classes, settings.seed)[:, None]
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return others.topk(min(settings.attempts, classes - 1), dim=1).indices
+
+
+def _salient(
+    victim: Victim,
+    state: _State,
+    points: Tensor,
+    logits: Tensor,
+    aims: Tensor,
+    going: Tensor,
+    settings: SaliencyMap,
+) -> tuple[Tensor, Tensor]:
+    """The most salient features that can still move, (n, most), and which of them each tile takes, as booleans."""
+    up = settings.theta > 0
     movable = state.points < 1 if up else state.points > 0
-    saliency = (gradient if up else -gradient).masked_fill(~movable, -torch.inf)
-    count = min(2 * pairs, saliency.shape[1])
-    score, features = saliency.topk(count, dim=1)
-    # The first pair is taken whatever its sign, as ART does; more only if they help, or if none does any more.
-    helps, first = score > 0, torch.arange(count, device=score.device) < 2
-    taken = score.isfinite() & (helps | first | ~helps.any(1, keepdim=True)) & gradient.any(1, keepdim=True)
+    counts = (2 * state.pairs.long()).clamp_max(movable.shape[1])
+    own = logits.gather(1, aims)[going].sum()
+    rows, pair_rule = state.rows[going], settings.rule == "pair"
+    target = victim.gradient(own, points, rows, retain_graph=pair_rule).flatten(1)
+    target = target if up else -target
+    score = target
+    if pair_rule:
+        others = victim.gradient(logits[going].sum() - own, points, rows).flatten(1)
+        others = others if up else -others
+        score = torch.where((target > 0) & (others < 0), -target * others, -torch.inf)
+    score, features = score.masked_fill(~movable, -torch.inf).topk(int(counts.max()), dim=1)
+    first = torch.arange(score.shape[1], device=score.device)
+    taken = score.isfinite() & (first < counts[:, None])
+    if pair_rule:
+        single = (counts == 2).nonzero()[:, 0]
+        if len(single):
+            features[single, :2], found = best_pair(target[single], others[single], movable[single])
+            taken[single] = found[:, None] & (first < 2)
+        return features, taken
+    # The first pair is taken whatever its sign, as the toolbox does; more only if they help.
+    return features, taken & ((first < 2) | (score > 0)) & target.any(1, keepdim=True)
+
+
+def _move(state: _State, features: Tensor, taken: Tensor, settings: SaliencyMap, allowed: int) -> tuple[_State, Tensor]:
+    """Move the features taken; the second result says for which tiles there were any."""
     fresh = taken & ~state.changed.gather(1, features)
-    taken &= ~(fresh & (fresh.cumsum(1) + state.changed.sum(1, keepdim=True) > allowed))
+    room = (allowed - state.changed.sum(1, keepdim=True)).clamp_min(2)
+    taken = taken & ~(fresh & (fresh.cumsum(1) > room))
     before = state.points.gather(1, features)
-    after = torch.where(taken, (before + theta).clamp(0, 1), before)
+    after = torch.where(taken, (before + settings.theta).clamp(0, 1), before)
     moved = replace(
         state,
         points=state.points.scatter(1, features, after),
         changed=state.changed.scatter(1, features, state.changed.gather(1, features) | taken),
+        pairs=(state.pairs * settings.growth).clamp_max(state.points.shape[1]),
+        steps=state.steps + 1,
     )
     return moved, taken.any(1)
 
 
-@dataclass(frozen=True)
-class _Bisection:
-    """How many of each tile's changes, counted from the smallest, can be restored: `low` can, `high` cannot."""
-
-    rows: Tensor
-    low: Tensor
-    high: Tensor
-
-
-def _prune(victim: Victim, images: Tensor, adversarial: Tensor, fooled: Tensor, goal: _Goal) -> Tensor:
-    """Restore as many of the smallest changes as a bisection finds to be unneeded."""
-    clean, changed = images.flatten(1), adversarial.flatten(1)
-    size = (changed - clean).abs()
-    rank = torch.where(size > 0, size, torch.inf).argsort(dim=1, stable=True).argsort(dim=1)
-    result = changed.clone()
-    count = (size > 0).sum(1)
-    search = keep(_Bisection(victim.rows(), torch.zeros_like(count), count), fooled & (count > 1))
-    while len(search.rows):
-        rows, middle = search.rows, (search.low + search.high) // 2
-        candidates = torch.where(rank[rows] < middle[:, None], clean[rows], changed[rows])
-        with torch.no_grad():
-            still = goal.clearly_reached(victim.logits(candidates.view(-1, *images.shape[1:]), rows), rows)
-        result[rows[still]] = candidates[still]
-        low, high = torch.where(still, middle, search.low), torch.where(still, search.high, middle)
-        search = keep(replace(search, low=low, high=high), high - low > 1)
-    return result.view_as(images)
+def _next_attempt(state: _State, clean: Tensor, stuck: Tensor) -> tuple[_State, Tensor]:
+    """Where a tile is stuck: start again with the next class, if there is one; the second result says where."""
+    again = stuck & (state.attempt + 1 < state.aims.shape[1])
+    fresh = again[:, None]
+    state = replace(
+        state,
+        points=torch.where(fresh, clean, state.points),
+        changed=state.changed & ~fresh,
+        pairs=torch.where(again, 1.0, state.pairs),
+        steps=state.steps.masked_fill(again, 0),
+        attempt=state.attempt + again.long(),
+    )
+    return state, again

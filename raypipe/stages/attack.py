@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,27 +48,40 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     )
 
 
+@dataclass(frozen=True)
+class Attacked:
+    """What an attack made of a shard, and to how many tiles at once it had to come down when memory ran out, or 0."""
+
+    made: Adversarials
+    lowered_batch: int
+
+
 class AttackShard:
     """Attacks a shard of clean tiles."""
 
-    def compute(self, models: ModelCache, row: Row, tiles: pa.Table, images: NDArray[np.uint8]) -> Adversarials:
+    def compute(self, models: ModelCache, row: Row, tiles: pa.Table, images: NDArray[np.uint8]) -> Attacked:
         """The attack itself."""
         _, height, width, channels = images.shape
         model = models.prepared(row["model"], (channels, height, width))
+        before = model.batch_size
         settings = TypeAdapter(AttackSettings).validate_json(row["attack"])
         made = generate(model, images, tiles["label"].to_numpy(), settings)
         if models.device.type == "cuda":
             torch.cuda.empty_cache()
-        return made
+        return Attacked(made, model.batch_size if model.batch_size < before else 0)
 
-    def tabulate(self, row: Row, tiles: pa.Table, made: Adversarials | None) -> tuple[pa.Table, Row]:  # noqa: ARG002
+    def tabulate(self, row: Row, tiles: pa.Table, made: Attacked | None) -> tuple[pa.Table, Row]:  # noqa: ARG002
         """The adversarial tiles, and how the attack went."""
         if made is None:
-            return ADVERSARIALS.empty_table(), {"attacked": 0, "fooled": 0, "passes": 0}
-        right = made.clean_prediction == tiles["label"].to_numpy()
-        passes = made.forwards.sum() + made.backwards.sum()
-        figures = {"attacked": int(right.sum()), "fooled": int(made.success.sum()), "passes": int(passes)}
-        return adversarials_table(tiles, made), figures
+            return ADVERSARIALS.empty_table(), dict.fromkeys(Tally.FIGURES, 0)
+        result = made.made
+        figures = {
+            "attacked": int((result.clean_prediction == tiles["label"].to_numpy()).sum()),
+            "fooled": int(result.success.sum()),
+            "passes": int(result.forwards.sum() + result.backwards.sum()),
+            "lowered_batch": made.lowered_batch,
+        }
+        return adversarials_table(tiles, result), figures
 
 
 def adversarials_table(tiles: pa.Table, made: Adversarials) -> pa.Table:
@@ -88,6 +102,8 @@ def adversarials_table(tiles: pa.Table, made: Adversarials) -> pa.Table:
 class Tally:
     """The stage's figures so far, for whoever watches."""
 
+    FIGURES = ("attacked", "fooled", "passes", "lowered_batch")
+
     def __init__(self, progress: StageProgress) -> None:
         self.progress = progress
         self.totals: Counter[str] = Counter()
@@ -95,6 +111,8 @@ class Tally:
     def note(self, row: Row) -> str:
         """Add a shard; say how it goes: clean tiles attacked a second, share fooled, passes a tile."""
         self.totals.update({name: row[name] for name in ("tiles", "attacked", "fooled", "passes")})
+        if row["lowered_batch"]:
+            self.progress.say(f"a worker ran out of memory: it goes on with {row['lowered_batch']} tiles at once")
         totals = self.totals
         speed = totals["tiles"] / max(self.progress.elapsed(), 1e-9)
         each = f"{totals['passes'] / totals['attacked']:.0f} passes each" if totals["attacked"] else ""

@@ -2,7 +2,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 import torch
 from art.attacks.evasion import DeepFool
 from art.estimators.classification import PyTorchClassifier
@@ -56,11 +55,6 @@ def test_a_targeted_attack_gets_a_wrong_class(cases):
     found, _ = attacked(cases[3], "carlini_wagner_l2", targeted=True, max_iter=5, initial_const=10.0)
     with frozen(cases[3].model) as model, torch.no_grad():
         assert (model(found).argmax(1) != cases[3].truth).float().mean() > 0.8
-
-
-def test_what_is_not_a_perturbed_image_is_refused(cases):
-    with pytest.raises(ValueError, match=r"AdversarialPatch gives .* only attacks on whole images fit"):
-        attacked(cases[3], "AdversarialPatch", max_iter=1, patch_shape=(3, 8, 8))
 
 
 def test_importing_the_attacks_does_not_import_the_toolbox():

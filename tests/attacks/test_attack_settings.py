@@ -2,7 +2,8 @@ import pytest
 from pydantic import ValidationError
 
 from raypipe.attacks import ART, ATTACKS, AttackSettings, attack_for
-from raypipe.attacks.art import CLASSES, ArtAttack
+from raypipe.attacks.art import ArtAttack
+from raypipe.attacks.art_classes import CLASSES
 from raypipe.attacks.carlini_wagner import CarliniWagnerL2
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.saliency_map import SaliencyMap
@@ -71,7 +72,7 @@ def test_errors_say_where_they_are():
     }
     assert found["attacks", 3, "name"] == "Field required"
     assert found["attacks", 1, "name"] == (
-        "expected one of deepfool, carlini_wagner_l2, saliency_map; did you mean 'deepfool'?"
+        f"expected one of {', '.join(ATTACKS)}; did you mean 'deepfool'?"
         "; for the toolbox's own attacks say `backend: art`"
     )
     assert found["attacks", 2, "backend"] == "expected one of raypipe, art; did you mean 'art'?"

@@ -1,0 +1,123 @@
+"""What the contest finds out about one contestant on one set of tiles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from benchmarks.attacks.contestants import Norm
+
+
+@dataclass(frozen=True)
+class EightBit:
+    """What `raypipe.attacks.generate` made of the same tiles: 8-bit images. Lengths are those of successes."""
+
+    success: float
+    l2_mean: float | None
+    l2_median: float | None
+    linf_max: float | None
+    milliseconds: float
+    forwards: float
+    backwards: float
+
+
+@dataclass
+class Row:
+    """One contestant on one set of tiles. Lists of tiles are in the order of the subject's tiles, from the first.
+
+    Parameters
+    ----------
+    tiles
+        How many.
+    error
+        What stopped it; then there are no figures.
+    cut_off
+        Tiles that the time limit ended: they count as failed, and the time is a lower bound.
+    milliseconds
+        CPU time an image, a figure each round.
+    forwards, backwards
+        Passes an image.
+    floor
+        CPU time an image of as many passes in full batches of the prepared model, each round; raypipe's own only.
+    passes_alone
+        The same in batches of the sizes that it made.
+    batch_size
+        The largest it makes; raypipe's own only.
+    success, success8
+        Whether each returned image is misclassified by the plain model: as it is, and rounded to 8 bits.
+    on_target
+        Share of the images that are given the likeliest wrong class.
+    l0, l2, linf
+        Distortion of each returned image, whether or not it is a success.
+    within_budget
+        The shortest adversarial perturbation of each tile that any pass within the budget saw, in the family's norm.
+    eight_bit
+        raypipe's own only.
+    images
+        What it returned; not part of the record.
+    """
+
+    victim: str
+    attack: str
+    library: str
+    label: str
+    tiles: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    cut_off: int = 0
+    milliseconds: list[float] = field(default_factory=list)
+    forwards: float = 0.0
+    backwards: float = 0.0
+    floor: list[float] = field(default_factory=list)
+    passes_alone: list[float] = field(default_factory=list)
+    batch_size: int | None = None
+    success: list[bool] = field(default_factory=list)
+    success8: list[bool] = field(default_factory=list)
+    on_target: float = 0.0
+    l0: list[float] = field(default_factory=list)
+    l2: list[float] = field(default_factory=list)
+    linf: list[float] = field(default_factory=list)
+    within_budget: list[float] = field(default_factory=list)
+    eight_bit: EightBit | None = None
+    images: Tensor | None = None
+
+    @property
+    def time(self) -> float:
+        """The median of its rounds, CPU milliseconds an image."""
+        return median(self.milliseconds)
+
+    @property
+    def over_floor(self) -> float | None:
+        """Its time as a multiple of its floor."""
+        return _ratio(self.milliseconds, self.floor)
+
+    @property
+    def over_passes(self) -> float | None:
+        """Its time as a multiple of that of its own passes alone."""
+        return _ratio(self.milliseconds, self.passes_alone)
+
+    @property
+    def asr(self) -> float:
+        """Share of its images that are misclassified."""
+        return float(np.mean(self.success))
+
+    @property
+    def asr8(self) -> float:
+        """The same after rounding to 8 bits."""
+        return float(np.mean(self.success8))
+
+    def lengths(self, norm: Norm) -> list[float]:
+        """Distortion of each image."""
+        return {"l0": self.l0, "l2": self.l2, "linf": self.linf}[norm]
+
+    def typical(self, norm: Norm) -> tuple[float, float] | None:
+        """Mean and median distortion over successes."""
+        lengths = [length for length, success in zip(self.lengths(norm), self.success, strict=True) if success]
+        return (float(np.mean(lengths)), median(lengths)) if lengths else None
+
+
+def _ratio(times: Sequence[float], others: Sequence[float]) -> float | None:
+    return median(a / b for a, b in zip(times, others, strict=True)) if others else None

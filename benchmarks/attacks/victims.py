@@ -1,0 +1,195 @@
+"""The models under attack: trained by raypipe itself, once, and the tiles that they classify right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import nn
+
+from raypipe.config import Experiment, validate_experiment
+from raypipe.data.tiles import images_of
+from raypipe.evaluation.predict import predict
+from raypipe.listing import Prepared, prepare
+from raypipe.plan import Cell
+from raypipe.stages.cluster import connected
+from raypipe.stages.fitting import load_model
+from raypipe.stages.ingest import ingest
+from raypipe.stages.train import train
+from raypipe.store import Store
+from raypipe.telemetry import stage_progress
+
+EPOCHS = {"resnet18": 12, "googlenet": 12, "shufflenet_v2_x1_0": 40}
+"""From scratch on a few hundred tiles, ShuffleNetV2 needs three times as many as the others."""
+LUNG = "lung_image_sets"
+"""The folder of LC25000 whose three classes are used."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to attack, and the tiles to attack it on.
+
+    Parameters
+    ----------
+    name
+        Of the model.
+    model
+        In evaluation mode; float32 (n, channels, h, w) in [0, 1] in, logits out.
+    images
+        (n, h, w, channels), uint8, all classified right, in the order in which contestants get them.
+    labels
+        (n,) true classes.
+    facts
+        What the record says of the model and its data: accuracy, classes, sizes, whether the tissue is drawn.
+    """
+
+    name: str
+    model: nn.Module
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    facts: dict[str, Any]
+
+
+def data_settings(data: str | None, groups: str | None, per_class: int, size: int) -> dict[str, Any]:
+    """The data section of an experiment: lung tiles of LC25000, or drawn tissue if there is no folder.
+
+    Parameters
+    ----------
+    data
+        A folder that holds LC25000 as its author published it.
+    groups
+        The CSV of source tiles; default: ``groups.csv`` in that folder.
+    per_class
+        Tiles of each class; without a folder, the tiles drawn of each class.
+    size
+        Pixels a side.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no folder of lung tiles below `data`.
+    """
+    if data is None:
+        return {"source": "synthetic", "sources_per_class": max(2, per_class // 5), "siblings": 5, "size": size}
+    lungs = sorted(path for path in Path(data).expanduser().rglob(LUNG) if path.is_dir())
+    if not lungs:
+        raise FileNotFoundError(f"{data}: no folder {LUNG} at any depth; give the folder that holds LC25000")
+    table = groups or str(Path(data).expanduser() / "groups.csv")
+    return {"source": "folder", "path": str(lungs[0]), "groups": table, "per_class": per_class}
+
+
+def experiments(
+    names: Sequence[str], data: dict[str, Any], size: int, store: str, epochs: int | None = None, workers: int = 1
+) -> list[Experiment]:
+    """One experiment for each model, which share their tiles.
+
+    Parameters
+    ----------
+    names
+        Backbones.
+    data
+        From `data_settings`.
+    size
+        Pixels a side.
+    store
+        Where tiles and models are kept.
+    epochs
+        For all of them; default: `EPOCHS`.
+    workers
+        Of each training.
+    """
+    return [
+        validate_experiment(
+            {
+                "name": "attack-benchmark",
+                "storage": store,
+                "data": data,
+                "tiles": {"size": size, "shard_size": 64},
+                "models": [name],
+                "train": {"epochs": epochs or EPOCHS.get(name, max(EPOCHS.values()))},
+                "attacks": ["deepfool"],
+                "resources": {"train_workers": workers},
+            }
+        )
+        for name in names
+    ]
+
+
+def subjects(chosen: Sequence[Experiment], tiles: int, seed: int, console: Console) -> list[Subject]:
+    """Load the models of experiments, after training those that the store lacks.
+
+    Parameters
+    ----------
+    chosen
+        From `experiments`.
+    tiles
+        How many tiles to attack, at most.
+    seed
+        Of the choice of tiles.
+    console
+        Where the progress of a training goes.
+
+    Raises
+    ------
+    raypipe.config.ConfigError
+        If the data cannot be listed or split.
+    raypipe.errors.StageError
+        If a training fails.
+    """
+    prepared = [prepare(experiment) for experiment in chosen]
+    if any(not cell.manifest(one.store) for one in prepared for cell in _needed(one)):
+        log = Path(prepared[0].store.path("ray.log"))
+        with connected(None, log):
+            for one in prepared:
+                _complete(one, console)
+    return [_subject(one, tiles, seed) for one in prepared]
+
+
+def _needed(prepared: Prepared) -> list[Cell]:
+    return [prepared.plan.tiles, *prepared.plan.stage("train")]
+
+
+def _complete(prepared: Prepared, console: Console) -> None:
+    """Ingest and train, and nothing else of the experiment."""
+    store, resources, listing = prepared.store, prepared.experiment.resources, prepared.listing
+    tiles, *models = _needed(prepared)
+    if not tiles.manifest(store):
+        with stage_progress(console, "ingest", len(listing.items), "files") as progress:
+            ingest(tiles, listing.source, listing.items, store, resources, progress)
+    if missing := [cell for cell in models if not cell.manifest(store)]:
+        epochs = sum(cell.spec.recipe.epochs for cell in missing)
+        with stage_progress(console, f"train {missing[0].name}", epochs, "epochs") as progress:
+            train(missing, store, resources, progress)
+
+
+def _subject(prepared: Prepared, count: int, seed: int) -> Subject:
+    store = prepared.store
+    tiles, model = _needed(prepared)
+    classifier, card = load_model(store, model.key)
+    images, labels, sources = _test_tiles(store, tiles)
+    predicted = predict(classifier, images, 64, torch.device("cpu")).argmax(1)
+    right = predicted == labels
+    order = np.random.default_rng(seed).permutation(len(labels))
+    attacked = order[right[order]][:count]
+    facts = {
+        "accuracy": float(right.mean()),
+        "test_tiles": len(labels),
+        "train_tiles": sum((tiles.manifest(store) or {})["counts"]["train"].values()),
+        "epochs": model.spec.recipe.epochs,
+        "labels": list(card.labels),
+        "size": card.size,
+        "key": model.key,
+        "synthetic": prepared.listing.source.synthetic,
+        "attacked": [sources[index] for index in attacked],
+    }
+    return Subject(model.name, classifier.eval(), images[attacked], labels[attacked], facts)
+
+
+def _test_tiles(store: Store, tiles: Cell) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:
+    table = pa.concat_tables(store.iter_tables("tiles", tiles.key, "test"))
+    return images_of(table), table["label"].to_numpy().astype(np.int64), table["source_path"].to_pylist()

@@ -1,0 +1,251 @@
+"""Auto-PGD, APGD (Croce and Hein, 2020, arXiv:2003.01690): gradient ascent that finds its step size by itself.
+
+A tile's step is halved at a checkpoint if the steps since the last one have led to too little, and the search goes on
+from the best point. Every tile has its own step size, counters and checkpoints; one that is fooled leaves at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from raypipe.attacks.active import keep, predict, run_active
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.losses import Strongest, cross_entropy, difference_of_logits_ratio
+from raypipe.attacks.norms import BoundedAttack, normalise, project, random_points
+from raypipe.attacks.tensors import per_tile
+from raypipe.attacks.victim import Victim
+
+
+class AutoProjectedGradient(BoundedAttack):
+    """Settings of `auto_projected_gradient`, beside those of `raypipe.attacks.norms.BoundedAttack`.
+
+    Parameters
+    ----------
+    max_iterations
+        Steps of a run.
+    restarts
+        Runs at most, each from another random point of the ball, drawn from seed and pixels; with `targets`, for each
+        target.
+    loss
+        What is maximised: ``cross_entropy``, or the difference of logits ratio ``dlr``, which does not change when the
+        logits are scaled. It needs 3 classes; to aim at a class, 4.
+    targets
+        0: runs lead away from the true class. Otherwise they aim at a wrong class each, the likeliest ones first, this
+        many at most; any wrong class still counts as success. This is APGD-T.
+    momentum
+        Weight of the new step; the rest is the last step's.
+    rho
+        The step size stays where more than this share of the steps since the last checkpoint have raised the loss.
+    """
+
+    name: Literal["apgd"] = "apgd"
+    backend: Literal["raypipe"] = "raypipe"
+    max_iterations: int = Field(100, ge=1)
+    restarts: int = Field(1, ge=1)
+    loss: Literal["cross_entropy", "dlr"] = "cross_entropy"
+    targets: int = Field(0, ge=0)
+    momentum: float = Field(0.75, gt=0, le=1)
+    rho: float = Field(0.75, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_kind_of_target(self) -> Self:
+        if self.targets and self.target is not None:
+            raise ValueError(f"targets = {self.targets}: with `target: {self.target}` there is but one; drop either")
+        return self
+
+
+@dataclass(frozen=True)
+class _State:
+    """Tiles that are still moved, with what each run knows of them."""
+
+    rows: Tensor
+    clean: Tensor
+    points: Tensor
+    previous: Tensor
+    """The points before the last step."""
+    best_points: Tensor
+    best_gradients: Tensor
+    best_loss: Tensor
+    loss: Tensor
+    """At the previous points."""
+    steps: Tensor
+    """Taken so far."""
+    step_size: Tensor
+    rises: Tensor
+    """Steps since the last checkpoint that have raised the loss."""
+    checked_loss: Tensor
+    """The best loss at the last checkpoint."""
+    halved: Tensor
+    """Whether the step size was halved there."""
+
+
+_Loss = Callable[[Tensor, Tensor], Tensor]
+"""What a run maximises: (logits, rows) -> (n,)."""
+
+
+def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: AutoProjectedGradient) -> Tensor:
+    """Maximise a loss within a ball around each image.
+
+    Parameters
+    ----------
+    victim
+        The frozen model.
+    images
+        (n, channels, h, w), float32 in [0, 1].
+    goal
+        The true classes, to be left, or targets to be reached.
+    settings
+        Ball, steps and loss.
+
+    Returns
+    -------
+    torch.Tensor
+        Like `images`, in [0, 1] and in the ball. A tile that reaches the goal from the start comes back unchanged; one
+        that could not be brought there comes back at the point with the largest loss.
+
+    Raises
+    ------
+    ValueError
+        If the loss is ``dlr`` and the model has too few classes.
+
+    References
+    ----------
+    Croce and Hein, 2020, arXiv:2003.01690, algorithm 1 and section 4.
+    """
+    logits = predict(victim, images, victim.rows())
+    best, standing = Strongest(images), ~goal.reached(logits, victim.rows())
+    intervals = _intervals(settings.max_iterations).to(images.device)
+
+    def start(rows: Tensor, run: int) -> _State:
+        points = random_points(images[rows], settings.eps, settings.norm, key=f"{settings.seed} {run}")
+        return _state(rows, images[rows], points, 2 * settings.eps)
+
+    def step(state: _State, loss: _Loss) -> _State:
+        points = state.points.detach().requires_grad_()
+        logits = victim.logits(points, state.rows)
+        losses = loss(logits, state.rows)
+        fooled = goal.clearly_reached(logits, state.rows)
+        best.offer(state.rows, points.detach(), losses.detach(), fooled)
+        going = ~fooled & (state.steps < settings.max_iterations)
+        if not bool(going.any()):
+            return keep(state, going)
+        gradients = victim.gradient(losses[going].sum(), points, state.rows[going])
+        state = _weighed(state, losses.detach(), gradients)
+        state, gradients = _checked(state, gradients, intervals[state.steps], settings.rho)
+        return keep(_moved(state, gradients, settings), going)
+
+    for run, loss in enumerate(_losses(goal, logits, settings)):
+        rows = (standing & ~best.fooled).nonzero()[:, 0]
+        run_active(victim, rows, partial(start, run=run), partial(step, loss=loss))
+    return best.images
+
+
+def checkpoints(max_iterations: int) -> list[int]:
+    """After how many steps the step sizes are looked at.
+
+    Parameters
+    ----------
+    max_iterations
+        Steps of a run. The intervals shrink from 22 % of them to 6 %.
+    """
+    percent = [0, 22]
+    while percent[-1] < 100:
+        percent.append(percent[-1] + max(percent[-1] - percent[-2] - 3, 6))
+    return sorted({-(-share * max_iterations // 100) for share in percent[1:-1]})
+
+
+def _losses(goal: Goal, logits: Tensor, settings: AutoProjectedGradient) -> list[_Loss]:
+    """What each run maximises, in their order."""
+    labels = logits.argmax(1) if goal.targeted else goal.classes
+    aims = [goal]
+    if settings.targets:
+        wrong = logits.scatter(1, goal.classes[:, None], -torch.inf)
+        likeliest = wrong.topk(min(settings.targets, logits.shape[1] - 1), dim=1).indices
+        aims = [Goal(classes, targeted=True) for classes in likeliest.unbind(1)]
+
+    def loss(logits: Tensor, rows: Tensor, aim: Goal) -> Tensor:
+        if settings.loss == "cross_entropy":
+            return cross_entropy(logits, aim, rows)
+        targets = aim.classes[rows] if aim.targeted else None
+        return difference_of_logits_ratio(logits, labels[rows], targets)
+
+    return [partial(loss, aim=aim) for aim in aims for _ in range(settings.restarts)]
+
+
+def _intervals(max_iterations: int) -> Tensor:
+    """For each number of steps: if it is a checkpoint, how many there are since the one before; else 0."""
+    ends = torch.tensor(checkpoints(max_iterations))
+    intervals = ends.diff(prepend=torch.zeros_like(ends[:1]))
+    return torch.zeros(max_iterations + 1, dtype=torch.long).index_copy(0, ends, intervals)
+
+
+def _state(rows: Tensor, clean: Tensor, points: Tensor, step_size: float) -> _State:
+    nothing_yet = torch.full_like(clean[:, 0, 0, 0], -torch.inf)
+    return _State(
+        rows=rows,
+        clean=clean,
+        points=points,
+        previous=points,
+        best_points=points,
+        best_gradients=torch.zeros_like(points),
+        best_loss=nothing_yet,
+        loss=nothing_yet,
+        steps=torch.zeros_like(rows),
+        step_size=torch.full_like(nothing_yet, step_size),
+        rises=torch.zeros_like(rows),
+        checked_loss=nothing_yet,
+        halved=torch.zeros_like(rows, dtype=torch.bool),
+    )
+
+
+def _weighed(state: _State, losses: Tensor, gradients: Tensor) -> _State:
+    """Count the step as a rise or not, and remember the best point."""
+    better = losses > state.best_loss
+    image_better, first = per_tile(better, state.points), state.steps == 0
+    return replace(
+        state,
+        best_points=torch.where(image_better, state.points, state.best_points),
+        best_gradients=torch.where(image_better, gradients, state.best_gradients),
+        best_loss=torch.where(better, losses, state.best_loss),
+        loss=losses,
+        rises=state.rises + (~first & (losses > state.loss)).long(),
+        checked_loss=torch.where(first, losses, state.checked_loss),
+    )
+
+
+def _checked(state: _State, gradients: Tensor, interval: Tensor, rho: float) -> tuple[_State, Tensor]:
+    """At a tile's checkpoint: halve its step and go back to its best point, if it has got on too slowly."""
+    checking = interval > 0
+    stuck = ~state.halved & (state.best_loss <= state.checked_loss)
+    # As in the authors' code; the paper keeps the step size where the share is met exactly.
+    halving = checking & ((state.rises <= rho * interval) | stuck)
+    back = per_tile(halving, state.points)
+    checked = replace(
+        state,
+        points=torch.where(back, state.best_points, state.points),
+        step_size=torch.where(halving, state.step_size / 2, state.step_size),
+        rises=state.rises.masked_fill(checking, 0),
+        checked_loss=torch.where(checking, state.best_loss, state.checked_loss),
+        halved=torch.where(checking, halving, state.halved),
+    )
+    return checked, torch.where(back, state.best_gradients, gradients)
+
+
+def _moved(state: _State, gradients: Tensor, settings: AutoProjectedGradient) -> _State:
+    """One step along the gradient, with momentum from the second step on."""
+    size = per_tile(state.step_size, gradients)
+    new = state.points + size * normalise(gradients, settings.norm)
+    new = project(new, state.clean, settings.eps, settings.norm) - state.points
+    weight = per_tile(torch.where(state.steps == 0, 1.0, settings.momentum), gradients)
+    step = weight * new + (1 - weight) * (state.points - state.previous)
+    return replace(
+        state,
+        points=project(state.points + step, state.clean, settings.eps, settings.norm),
+        previous=state.points,
+        steps=state.steps + 1,
+    )

@@ -1,0 +1,136 @@
+"""The decoupled direction and norm attack, DDN (Rony et al., 2019, arXiv:1811.09600): the shortest L2 perturbation.
+
+The perturbation turns with the gradient, while its length shrinks wherever the model is fooled and grows wherever not.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raypipe.attacks.active import keep, run_active
+from raypipe.attacks.attack import TargetedAttack
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.losses import cross_entropy
+from raypipe.attacks.norms import normalise, unit_ball_draws
+from raypipe.attacks.tensors import TINY, lengths, per_tile
+from raypipe.attacks.victim import Victim
+
+LAST_STEP = 0.01
+"""Steps along the gradient shrink from 1 to this length."""
+
+
+class DecoupledDirectionNorm(TargetedAttack):
+    """Settings of `decoupled_direction_norm`.
+
+    Parameters
+    ----------
+    max_iterations
+        Points looked at, the image itself among them; each costs a forward pass, and each but the last a backward pass.
+    init_norm
+        Length of the first perturbation, in L2 of pixels in [0, 1].
+    gamma
+        Share by which the length grows or shrinks in each iteration.
+    levels
+        Points are rounded to this many equidistant values in [0, 1]; 256: 8-bit images. None: they are not.
+    """
+
+    name: Literal["ddn"] = "ddn"
+    backend: Literal["raypipe"] = "raypipe"
+    max_iterations: int = Field(100, ge=2)
+    init_norm: float = Field(1.0, gt=0)
+    gamma: float = Field(0.05, gt=0, lt=1)
+    levels: int | None = Field(256, ge=2)
+
+
+@dataclass(frozen=True)
+class _State:
+    """Tiles that are still moved."""
+
+    rows: Tensor
+    clean: Tensor
+    points: Tensor
+    radius: Tensor
+    """The length that the perturbation was given, before rounding."""
+    shortest: Tensor
+    """Length of the shortest perturbation that reached the goal; infinite before there is one."""
+    steps: Tensor
+    """Taken so far."""
+
+
+def decoupled_direction_norm(victim: Victim, images: Tensor, goal: Goal, settings: DecoupledDirectionNorm) -> Tensor:
+    """Find the shortest perturbation in L2 that reaches the goal.
+
+    Parameters
+    ----------
+    victim
+        The frozen model.
+    images
+        (n, channels, h, w), float32 in [0, 1].
+    goal
+        The true classes, to be left, or targets to be reached.
+    settings
+        Iterations and lengths.
+
+    Returns
+    -------
+    torch.Tensor
+        Like `images`, in [0, 1]. A tile that reaches the goal from the start comes back unchanged; one that could not
+        be brought there comes back where it got to.
+
+    References
+    ----------
+    Rony et al., 2019, arXiv:1811.09600, algorithm 1.
+    """
+    result = images.clone()
+
+    def start(rows: Tensor) -> _State:
+        nothing_yet = torch.full_like(images[rows, 0, 0, 0], torch.inf)
+        radius = torch.full_like(nothing_yet, settings.init_norm)
+        return _State(rows, images[rows], images[rows], radius, nothing_yet, torch.zeros_like(rows))
+
+    def step(state: _State) -> _State:
+        points = state.points.detach().requires_grad_()
+        logits = victim.logits(points, state.rows)
+        adversarial = goal.clearly_reached(logits, state.rows)
+        length = lengths(points.detach() - state.clean)
+        better = torch.where(adversarial, length < state.shortest, state.shortest.isinf())
+        result[state.rows[better]] = points.detach()[better]
+        state = replace(state, shortest=torch.where(adversarial & better, length, state.shortest))
+        going = (state.steps + 1 < settings.max_iterations) & ~(goal.reached(logits, state.rows) & (state.steps == 0))
+        if not bool(going.any()):
+            return keep(state, going)
+        loss = cross_entropy(logits, goal, state.rows)
+        gradients = victim.gradient(loss[going].sum(), points, state.rows[going])
+        directions = _directions(state, gradients, settings.seed)
+        return keep(_moved(state, directions, adversarial, settings), going)
+
+    run_active(victim, victim.rows(), start, step)
+    return result
+
+
+def _directions(state: _State, gradients: Tensor, seed: int) -> Tensor:
+    """Where to turn: along the gradient, or in a random direction where there is none."""
+    lost = ~gradients.flatten(1).any(1)
+    if bool(lost.any()):
+        gradients = gradients.clone()
+        gradients[lost] = unit_ball_draws(state.clean[lost], "l2", key=str(seed))
+    return normalise(gradients, "l2")
+
+
+def _moved(state: _State, directions: Tensor, adversarial: Tensor, settings: DecoupledDirectionNorm) -> _State:
+    """Turn the perturbations, and give them their new lengths."""
+    cooled = (1 + torch.cos(math.pi * state.steps / settings.max_iterations)) / 2
+    turn = LAST_STEP + (1 - LAST_STEP) * cooled
+    perturbation = state.points.detach() - state.clean + per_tile(turn, directions) * directions
+    farthest = lengths(torch.maximum(state.clean, 1 - state.clean))
+    radius = state.radius * torch.where(adversarial, 1 - settings.gamma, 1 + settings.gamma)
+    radius = torch.minimum(radius, farthest)
+    scale = radius / lengths(perturbation).clamp_min(TINY)
+    points = (state.clean + per_tile(scale, perturbation) * perturbation).clamp(0, 1)
+    if settings.levels is not None:
+        points = (points * (settings.levels - 1)).round() / (settings.levels - 1)
+    return replace(state, points=points, radius=radius, steps=state.steps + 1)

@@ -1,0 +1,70 @@
+"""The fast gradient sign method, FGSM (Goodfellow et al., 2015, arXiv:1412.6572): one step to the edge of the ball."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from raypipe.attacks.active import run_active
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.losses import cross_entropy
+from raypipe.attacks.norms import BoundedAttack, normalise
+from raypipe.attacks.victim import Victim
+
+
+class FastGradient(BoundedAttack):
+    """Settings of `fast_gradient`: those of `raypipe.attacks.norms.BoundedAttack`.
+
+    With ``norm: l2``, the step goes along the gradient instead of its sign.
+    """
+
+    name: Literal["fgsm"] = "fgsm"
+    backend: Literal["raypipe"] = "raypipe"
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """No tile needs a second look."""
+
+    rows: Tensor
+
+
+def fast_gradient(victim: Victim, images: Tensor, goal: Goal, settings: FastGradient) -> Tensor:
+    """Step once, by `eps`, in the direction in which the cross-entropy grows fastest.
+
+    Parameters
+    ----------
+    victim
+        The frozen model.
+    images
+        (n, channels, h, w), float32 in [0, 1].
+    goal
+        The true classes, to be left, or targets to be reached.
+    settings
+        Norm and radius.
+
+    Returns
+    -------
+    torch.Tensor
+        Like `images`, in [0, 1]. A tile that reaches the goal from the start comes back unchanged. Whether the step
+        leads the others there is not looked at: the attack costs one forward and one backward pass.
+
+    References
+    ----------
+    Goodfellow, Shlens and Szegedy, 2015, arXiv:1412.6572, section 4.
+    """
+    result = images.clone()
+
+    def start(rows: Tensor) -> _Nothing:
+        points = images[rows].requires_grad_()
+        logits = victim.logits(points, rows)
+        going = ~goal.reached(logits, rows)
+        if bool(going.any()):
+            loss = cross_entropy(logits, goal, rows)
+            gradients = victim.gradient(loss[going].sum(), points, rows[going])
+            stepped = points.detach() + settings.eps * normalise(gradients, settings.norm)
+            result[rows[going]] = stepped.clamp(0, 1)[going]
+        return _Nothing(rows[:0])
+
+    run_active(victim, victim.rows(), start, step=lambda state: state)
+    return result

@@ -1,0 +1,126 @@
+"""Perturbations bounded in a norm: the settings that say the bound, and the geometry of the ball within it."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from raypipe.attacks.attack import TargetedAttack
+from raypipe.attacks.tensors import TINY, lengths, per_tile
+
+Norm = Literal["linf", "l2"]
+"""The largest change of any value, or the Euclidean length of the whole perturbation."""
+USUAL_EPS: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
+"""The bounds that RobustBench (Croce et al., 2021, arXiv:2010.09670) uses for images of 32x32."""
+
+
+class BoundedAttack(TargetedAttack):
+    """The base of attacks whose perturbations may not leave a ball.
+
+    Parameters
+    ----------
+    norm
+        In which the ball is one.
+    eps
+        Its radius, with pixels in [0, 1]. ``linf``: by how much each value may change, up to 1; 8/255 by default.
+        ``l2``: the length of a tile's perturbation over all its values, so that the same change of every value is
+        longer on larger tiles; 0.5 by default.
+    """
+
+    norm: Norm = "linf"
+    eps: float = Field(USUAL_EPS["linf"], gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_eps(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("norm") == "l2":
+            return {"eps": USUAL_EPS["l2"], **values}
+        return values
+
+    @model_validator(mode="after")
+    def _pixels_are_scaled(self) -> Self:
+        if self.norm == "linf" and self.eps > 1:
+            raise ValueError(f"eps = {self.eps:g}: expected 0..1, pixels are scaled; did you mean {self.eps:g}/255?")
+        return self
+
+
+def project(points: Tensor, clean: Tensor, eps: float, norm: Norm) -> Tensor:
+    """Bring points into the box [0, 1], and then into the ball around the clean images, which keeps them in the box.
+
+    Parameters
+    ----------
+    points, clean
+        (n, ...).
+    eps, norm
+        Of the ball.
+    """
+    offsets = points.clamp(0, 1) - clean
+    if norm == "linf":
+        offsets = offsets.clamp(-eps, eps)
+    else:
+        offsets = offsets * per_tile((eps / lengths(offsets).clamp_min(TINY)).clamp_max(1), offsets)
+    # A sum of floats may miss the edge of the box by a rounding.
+    return (clean + offsets).clamp(0, 1)
+
+
+def normalise(gradients: Tensor, norm: Norm) -> Tensor:
+    """The direction of steepest ascent for steps of length 1 in a norm; zero where there is no gradient.
+
+    Parameters
+    ----------
+    gradients
+        (n, ...). Only their direction matters, however small they are.
+    norm
+        In which steps are measured.
+    """
+    if norm == "linf":
+        return gradients.sign()
+    # The squares of a small gradient vanish in float32; those of its multiple with a largest value of 1 do not.
+    largest = gradients.flatten(1).abs().amax(1)
+    scaled = gradients / per_tile(torch.where(largest > 0, largest, 1), gradients)
+    return scaled / per_tile(lengths(scaled).clamp_min(TINY), gradients)
+
+
+def random_points(clean: Tensor, eps: float, norm: Norm, key: str) -> Tensor:
+    """A point for each image, drawn uniformly from the ball around it and clipped to the box [0, 1].
+
+    Parameters
+    ----------
+    clean
+        (n, ...) in [0, 1].
+    eps, norm
+        Of the ball.
+    key
+        As in `unit_ball_draws`.
+    """
+    return (clean + eps * unit_ball_draws(clean, norm, key)).clamp(0, 1)
+
+
+def unit_ball_draws(images: Tensor, norm: Norm, key: str) -> Tensor:
+    """A uniform draw from the ball of radius 1 around zero for each image, shaped like the images.
+
+    Parameters
+    ----------
+    images
+        (n, ...) in [0, 1]. What is drawn for one depends on its 8-bit pixels and on nothing beside it.
+    norm
+        Of the ball.
+    key
+        Another key, another draw; up to 64 bytes.
+    """
+    return torch.stack([_draw(tile, norm, key) for tile in images.detach().cpu()]).to(images.device)
+
+
+def _draw(tile: Tensor, norm: Norm, key: str) -> Tensor:
+    """A uniform draw from the unit ball, shaped like the tile."""
+    pixels = tile.mul(255).round().to(torch.uint8).numpy().tobytes()
+    seed = int.from_bytes(hashlib.blake2b(pixels, digest_size=6, key=key.encode()).digest())
+    generator = torch.Generator().manual_seed(seed)
+    if norm == "linf":
+        return 2 * torch.rand(tile.shape, generator=generator) - 1
+    direction = torch.randn(tile.shape, generator=generator)
+    radius = torch.rand(1, generator=generator) ** (1 / tile.numel())
+    return normalise(direction[None], "l2")[0] * radius

@@ -1,0 +1,120 @@
+"""Projected gradient descent, PGD (Madry et al., 2018, arXiv:1706.06083): small steps, kept within the ball.
+
+One forward pass serves the success test and the gradient, and a tile that is fooled leaves at once.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raypipe.attacks.active import keep, predict, run_active
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.losses import Strongest, cross_entropy, margin
+from raypipe.attacks.norms import BoundedAttack, normalise, project, random_points
+from raypipe.attacks.victim import Victim
+
+LOSSES = {"cross_entropy": cross_entropy, "margin": margin}
+
+
+class ProjectedGradient(BoundedAttack):
+    """Settings of `projected_gradient`, beside those of `raypipe.attacks.norms.BoundedAttack`.
+
+    Parameters
+    ----------
+    step_size
+        Length of a step in the attack's norm, as a share of `eps`.
+    max_iterations
+        Steps of a run.
+    restarts
+        Runs at most. Those after the first start at random points of the ball, drawn from seed and pixels.
+    random_start
+        Whether the first run starts at such a point too, instead of at the image.
+    early_stop
+        Whether a tile is done as soon as it is fooled. Otherwise all its steps are taken, and of the points that fool
+        the model the one with the largest loss is kept.
+    loss
+        What is maximised: the ``cross_entropy``, or the ``margin`` of logits of Carlini and Wagner.
+    """
+
+    name: Literal["pgd"] = "pgd"
+    backend: Literal["raypipe"] = "raypipe"
+    step_size: float = Field(0.25, gt=0)
+    max_iterations: int = Field(40, ge=1)
+    restarts: int = Field(1, ge=1)
+    random_start: bool = False
+    early_stop: bool = True
+    loss: Literal["cross_entropy", "margin"] = "cross_entropy"
+
+
+@dataclass(frozen=True)
+class _State:
+    """Tiles that are still moved."""
+
+    rows: Tensor
+    clean: Tensor
+    points: Tensor
+    steps: Tensor
+    """Taken in this run."""
+
+
+def projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: ProjectedGradient) -> Tensor:
+    """Maximise a loss within a ball around each image.
+
+    Parameters
+    ----------
+    victim
+        The frozen model.
+    images
+        (n, channels, h, w), float32 in [0, 1].
+    goal
+        The true classes, to be left, or targets to be reached.
+    settings
+        Ball, steps and loss.
+
+    Returns
+    -------
+    torch.Tensor
+        Like `images`, in [0, 1] and in the ball. A tile that reaches the goal from the start comes back unchanged; one
+        that could not be brought there comes back at the point with the largest loss.
+
+    References
+    ----------
+    Madry et al., 2018, arXiv:1706.06083, section 2.1.
+    """
+    best = Strongest(images)
+    standing = torch.ones_like(best.fooled)
+    if settings.random_start:
+        standing = ~goal.reached(predict(victim, images, victim.rows()), victim.rows())
+
+    def start(rows: Tensor, run: int) -> _State:
+        clean = points = images[rows]
+        if run or settings.random_start:
+            points = random_points(clean, settings.eps, settings.norm, key=f"{settings.seed} {run}")
+        return _State(rows, clean, points, torch.zeros_like(rows))
+
+    def step(state: _State, run: int) -> _State:
+        points = state.points.detach().requires_grad_()
+        logits = victim.logits(points, state.rows)
+        loss = LOSSES[settings.loss](logits, goal, state.rows)
+        fooled = goal.clearly_reached(logits, state.rows)
+        best.offer(state.rows, points.detach(), loss.detach(), fooled)
+        done = (fooled & settings.early_stop) | (state.steps >= settings.max_iterations)
+        if run == 0 and not settings.random_start:
+            misclassified = goal.reached(logits, state.rows) & (state.steps == 0)
+            standing[state.rows[misclassified]] = False
+            done |= misclassified
+        if bool(done.all()):
+            return keep(state, ~done)
+        gradients = victim.gradient(loss[~done].sum(), points, state.rows[~done])
+        stepped = points.detach() + settings.step_size * settings.eps * normalise(gradients, settings.norm)
+        stepped = project(stepped, state.clean, settings.eps, settings.norm)
+        return keep(replace(state, points=stepped, steps=state.steps + 1), ~done)
+
+    for run in range(settings.restarts):
+        rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
+        run_active(victim, rows, partial(start, run=run), partial(step, run=run))
+    return best.images

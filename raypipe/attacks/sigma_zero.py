@@ -1,0 +1,152 @@
+"""Sigma-zero (Cinà et al., 2024, arXiv:2402.01879): descend on a smooth stand-in for the number of changed features.
+
+As in the authors' code, and unlike algorithm 1 of the paper, the normalised gradient goes through Adam.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raypipe.attacks.active import keep, run_active
+from raypipe.attacks.attack import TargetedAttack
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.tensors import TINY, per_tile
+from raypipe.attacks.victim import Victim
+
+COOLEST = 0.1
+"""The learning rate falls, along a cosine, to this share of the first."""
+
+
+class SigmaZero(TargetedAttack):
+    """Settings of `sigma_zero`; the defaults are the paper's, but for the number of steps, which it varies.
+
+    Parameters
+    ----------
+    max_iterations
+        Steps.
+    learning_rate
+        Adam's at first.
+    sigma
+        Sharpness of the stand-in, the sum of ``d^2 / (d^2 + sigma)`` over the perturbation.
+    threshold
+        Values of the perturbation below this one are set to zero after each step. Adapted tile by tile.
+    threshold_rate
+        By this times the learning rate a tile's threshold rises while it reaches the goal, and falls while it does not.
+    """
+
+    name: Literal["sigma_zero"] = "sigma_zero"
+    backend: Literal["raypipe"] = "raypipe"
+    max_iterations: int = Field(100, ge=1)
+    learning_rate: float = Field(1.0, gt=0)
+    sigma: float = Field(1e-3, gt=0)
+    threshold: float = Field(0.3, ge=0, le=1)
+    threshold_rate: float = Field(0.01, ge=0)
+
+
+@dataclass(frozen=True)
+class _State:
+    """Tiles on their descent."""
+
+    rows: Tensor
+    perturbation: Tensor
+    mean: Tensor
+    square: Tensor
+    threshold: Tensor
+    fewest: Tensor
+    """(n,) features changed in the sparsest success; infinite before the first."""
+    steps: Tensor
+
+
+def sigma_zero(victim: Victim, images: Tensor, goal: Goal, settings: SigmaZero, rows: Tensor | None = None) -> Tensor:
+    """Minimise the number of features that a perturbation changes.
+
+    Parameters
+    ----------
+    victim
+        The frozen model. Each step is a forward and a backward pass, but for the last, which is a forward pass.
+    images
+        (n, channels, h, w), float32 in [0, 1]. Every channel value is a feature.
+    goal
+        The true classes, to be left; or targets, to be reached, which the paper does not have.
+    settings
+        Steps and rates.
+    rows
+        Positions of the tiles to attack, all by default. The others come back unchanged.
+
+    Returns
+    -------
+    torch.Tensor
+        Like `images`, in [0, 1]: the sparsest success found. A tile that reaches the goal from the start comes back
+        unchanged; one that could not be brought there comes back where it got to.
+
+    References
+    ----------
+    Cinà, Villani, Pintor, Schönherr, Biggio and Pelillo, 2024, arXiv:2402.01879.
+    """
+    result = images.clone()
+
+    def start(rows: Tensor) -> _State:
+        zeros = torch.zeros_like(images[rows])
+        none = zeros[:, 0, 0, 0]
+        state = _State(
+            rows=rows,
+            perturbation=zeros,
+            mean=zeros,
+            square=zeros,
+            threshold=none + settings.threshold,
+            fewest=none + torch.inf,
+            steps=torch.zeros_like(rows),
+        )
+        return step(state)
+
+    def step(state: _State) -> _State:
+        clean = images[state.rows]
+        points = (clean + state.perturbation).clamp(0, 1).requires_grad_()
+        logits = victim.logits(points, state.rows)
+        reached = goal.reached(logits, state.rows)
+        count = state.perturbation.flatten(1).count_nonzero(dim=1).to(clean.dtype)
+        better = reached & (count < state.fewest)
+        keeps = better | state.fewest.isinf()
+        result[state.rows[keeps]] = points.detach()[keeps]
+        state = replace(state, fewest=torch.where(better, count, state.fewest))
+        going = (state.steps + 1 < settings.max_iterations) & (state.fewest > 0)
+        if not bool(going.any()):
+            return keep(state, going)
+        hinge = goal.lead(logits, state.rows).clamp_min(0)
+        slopes = victim.gradient(hinge[going].sum(), points, state.rows[going])
+        # Without a gradient at the image there is no way to go, now or later.
+        going &= (state.steps > 0) | slopes.flatten(1).any(1)
+        return keep(_descend(state, clean, slopes, reached, settings), going)
+
+    run_active(victim, victim.rows() if rows is None else rows, start, step)
+    return result
+
+
+def cooled(steps: Tensor, settings: SigmaZero) -> Tensor:
+    """The learning rate after so many steps, (n,)."""
+    cosine = torch.cos(math.pi * steps / settings.max_iterations)
+    return settings.learning_rate * (COOLEST + (1 - COOLEST) * (1 + cosine) / 2)
+
+
+def _descend(state: _State, clean: Tensor, slopes: Tensor, reached: Tensor, settings: SigmaZero) -> _State:
+    """One step of Adam on hinge and stand-in, then the threshold."""
+    perturbation, steps = state.perturbation, state.steps + 1
+    # The stand-in's gradient, by hand; the hinge's alone needs the network.
+    spread = 2 * settings.sigma * perturbation / (perturbation.square() + settings.sigma).square()
+    gradient = slopes + spread / clean[0].numel()
+    gradient = gradient / per_tile(gradient.abs().flatten(1).amax(1).clamp_min(TINY), gradient)
+    mean, square = torch.lerp(gradient, state.mean, 0.9), torch.lerp(gradient.square(), state.square, 0.999)
+    power = per_tile(steps.to(clean.dtype), clean)
+    # 1 - beta^steps; the plain difference would lose half its digits in the first steps.
+    first, second = (-torch.expm1(power * math.log(beta)) for beta in (0.9, 0.999))
+    change = mean / first / ((square / second).sqrt() + 1e-8)
+    moved = perturbation - per_tile(cooled(state.steps.to(clean.dtype), settings), clean) * change
+    moved = (clean + moved).clamp(0, 1) - clean
+    rate = settings.threshold_rate * cooled(steps.to(clean.dtype), settings)
+    threshold = (state.threshold + torch.where(reached, rate, -rate)).clamp(0, 1)
+    moved = moved.masked_fill(moved.abs() < per_tile(threshold, moved), 0)
+    return replace(state, perturbation=moved, mean=mean, square=square, threshold=threshold, steps=steps)

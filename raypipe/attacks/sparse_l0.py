@@ -1,0 +1,197 @@
+"""A sparse attack: black or white values in as few places as possible, found by thresholding an averaged gradient.
+
+Not a published method. It is iterative hard thresholding (Blumensath and Davies, 2009, arXiv:0805.0510) with the number
+of features searched along the way, tile by tile; Croce and Hein (2019, arXiv:1909.05040) project onto an L0 ball
+of fixed size in the same manner. Every changed feature goes to the end of its range, so that nothing is lost in 8 bits.
+Models that answer such jumps erratically resist on some tiles; those are left to sigma-zero.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raypipe.attacks.active import keep, run_active
+from raypipe.attacks.attack import TargetedAttack
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.sigma_zero import SigmaZero, sigma_zero
+from raypipe.attacks.victim import Victim
+
+GROW = 1.5
+"""Until the first success, the number of features grows by this factor with each step."""
+TOO_MANY = 0.25
+"""When the number would exceed this share of all features without a success, sigma-zero takes over."""
+SHRINK, SLOWER = 0.3, 0.8
+"""After a success, the number of features falls by this share; each failure multiplies the share by the second."""
+WIDEN = 1.1
+"""After a failure, the number of features grows by this factor, but stays below the least known to do."""
+
+
+class SparseL0(TargetedAttack):
+    """Settings of `sparse_l0`.
+
+    Parameters
+    ----------
+    max_iterations
+        Steps at most.
+    fallback_iterations
+        Steps of sigma-zero for the tiles that are not brought to the goal; 0: none.
+    patience
+        A tile is done when one feature less than the least known to do has failed in this many steps on end.
+    momentum
+        Share of the averaged gradient that is kept in each step, 0 to below 1. Without, the places to change jump
+        about.
+    """
+
+    name: Literal["sparse_l0"] = "sparse_l0"
+    backend: Literal["raypipe"] = "raypipe"
+    max_iterations: int = Field(50, ge=1)
+    fallback_iterations: int = Field(100, ge=0)
+    patience: int = Field(5, ge=1)
+    momentum: float = Field(0.8, ge=0, lt=1)
+
+
+@dataclass(frozen=True)
+class _State:
+    """Tiles whose smallest number of features is still searched, flattened."""
+
+    rows: Tensor
+    clean: Tensor
+    points: Tensor
+    slopes: Tensor
+    """The averaged gradient of the lead, which is to fall."""
+    size: Tensor
+    """(n,) how many features to change, rounded down; 0 before the first step."""
+    fewest: Tensor
+    """(n,) of all successes; infinite before the first."""
+    shrink: Tensor
+    """(n,) by which share the next success lowers the size."""
+    failures: Tensor
+    """(n,) on end, with one feature less than the fewest."""
+    steps: Tensor
+
+
+def sparse_l0(victim: Victim, images: Tensor, goal: Goal, settings: SparseL0) -> Tensor:
+    """Move as few features as possible to black or white.
+
+    Each step changes the features of the clean image whose averaged gradients promise most. Their number grows until
+    the goal is reached; then it is lowered for as long as the goal can be reached again.
+
+    Parameters
+    ----------
+    victim
+        The frozen model. Each step is a forward and a backward pass, sigma-zero's as well.
+    images
+        (n, channels, h, w), float32 in [0, 1]. Every channel value is a feature.
+    goal
+        The true classes, to be left; or targets, to be reached.
+    settings
+        Budget.
+
+    Returns
+    -------
+    torch.Tensor
+        Like `images`; each value is the clean one, 0 or 1, but where sigma-zero took over. A tile that reaches the goal
+        from the start comes back unchanged; one that could not be brought there comes back where it got to.
+    """
+    result = images.clone()
+    resisting = torch.zeros_like(victim.rows(), dtype=torch.bool)
+    most = TOO_MANY * images[0].numel()
+
+    def start(rows: Tensor) -> _State:
+        clean = images[rows].flatten(1)
+        zeros, none = torch.zeros_like(rows), torch.zeros_like(clean[:, 0])
+        state = _State(
+            rows=rows,
+            clean=clean,
+            points=clean,
+            slopes=torch.zeros_like(clean),
+            size=none,
+            fewest=none + torch.inf,
+            shrink=none + SHRINK,
+            failures=zeros,
+            steps=zeros,
+        )
+        return step(state)
+
+    def step(state: _State) -> _State:
+        points = state.points.view(-1, *images.shape[1:]).detach().requires_grad_()
+        logits = victim.logits(points, state.rows)
+        # What is changed is changed to the utmost: it cannot be stretched to make up for a near tie.
+        hit = goal.clearly_reached(logits, state.rows)
+        used = (state.points != state.clean).sum(1).to(state.size.dtype)
+        better = hit & (used < state.fewest)
+        keeps = better | state.fewest.isinf()
+        result[state.rows[keeps]] = points.detach()[keeps]
+        state = _account(state, used, better)
+        resisting[state.rows] = state.fewest.isinf()
+        untouched = (state.steps == 0) & goal.reached(logits, state.rows)
+        resisting[state.rows[untouched]] = False
+        going = (
+            ~untouched
+            & (state.fewest.isfinite() | (state.size <= most))
+            & (state.fewest > 1)
+            & (state.failures < settings.patience)
+        )
+        going &= state.steps < settings.max_iterations
+        if not bool(going.any()):
+            return keep(state, going)
+        leads = goal.lead(logits, state.rows)
+        gradient = victim.gradient(leads[going].sum(), points, state.rows[going]).flatten(1)
+        averaged = torch.lerp(gradient, state.slopes, settings.momentum)
+        slopes = torch.where((state.steps == 0)[:, None], gradient, averaged)
+        state = _resize(replace(state, slopes=slopes, steps=state.steps + 1), leads.detach(), hit)
+        return keep(_change(state), going & slopes.any(1))
+
+    run_active(victim, victim.rows(), start, step)
+    rows = resisting.nonzero()[:, 0]
+    if settings.fallback_iterations and len(rows):
+        fallback = SigmaZero(max_iterations=settings.fallback_iterations)
+        result[rows] = sigma_zero(victim, images, goal, fallback, rows)[rows]
+    return result
+
+
+def _account(state: _State, used: Tensor, better: Tensor) -> _State:
+    """Take note of the successes with the fewest features yet, and of failures with just one less."""
+    failed = ~better & (state.size.floor() >= state.fewest - 1)
+    return replace(
+        state,
+        fewest=torch.where(better, used, state.fewest),
+        failures=(state.failures + failed.long()).masked_fill(better, 0),
+    )
+
+
+def _gains(state: _State) -> Tensor:
+    """By how much the lead falls, if the model is linear, where a feature goes to the better end of its range."""
+    return torch.maximum(state.slopes * state.clean, -state.slopes * (1 - state.clean))
+
+
+def _resize(state: _State, leads: Tensor, hit: Tensor) -> _State:
+    """How many features to change next."""
+    known = state.fewest.isfinite()
+    less = torch.minimum((state.fewest * (1 - state.shrink)).floor(), state.fewest - 1)
+    more = torch.minimum(torch.maximum(WIDEN * state.size, state.size + 0.5), state.fewest - 1)
+    size = torch.where(known, torch.where(hit, less, more), (GROW * state.size).ceil())
+    fresh = state.size == 0
+    if bool(fresh.any()):
+        size = torch.where(fresh, _linear_size(state, leads), size)
+    shrink = torch.where(known & ~hit, SLOWER * state.shrink, state.shrink)
+    return replace(state, size=size.clamp(1, state.clean.shape[1]), shrink=shrink)
+
+
+def _linear_size(state: _State, leads: Tensor) -> Tensor:
+    """How many features it takes if the model is linear, (n,)."""
+    gains = _gains(state).sort(dim=1, descending=True).values.cumsum(1)
+    return (gains < leads[:, None]).sum(1).to(leads.dtype) + 1
+
+
+def _change(state: _State) -> _State:
+    """Change the features of the clean image that promise most."""
+    gains, features = _gains(state).topk(int(state.size.max()), dim=1)
+    first = torch.arange(gains.shape[1], device=gains.device)
+    taken = (gains > 0) & (first < state.size.floor()[:, None])
+    ends = (state.slopes.gather(1, features) < 0).to(state.clean.dtype)
+    changed = torch.where(taken, ends, state.clean.gather(1, features))
+    return replace(state, points=state.clean.scatter(1, features, changed))

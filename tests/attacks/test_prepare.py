@@ -1,0 +1,89 @@
+"""A model made ready to be attacked computes the same function, faster, and leaves the original alone."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from raypipe.attacks.prepare import PreparedModel, prepare
+from raypipe.models import BACKBONES
+from raypipe.models.classifier import Model, build_classifier
+
+SHAPE = (3, 32, 32)
+
+
+def trained_looking(name: str) -> nn.Module:
+    """An untrained backbone with the batch statistics and scales of a trained one, so that folding has work to do."""
+    torch.manual_seed(0)
+    model = build_classifier(Model(name=name), 5).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.1)
+    return model
+
+
+def layers(model: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+def gradient(model: nn.Module, images: Tensor) -> Tensor:
+    points = images.clone().requires_grad_()
+    (found,) = torch.autograd.grad(model(points)[:, 0].sum(), points)
+    return found
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_is_folded_and_computes_the_same(name: str, memory_format) -> None:
+    model = trained_looking(name)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    prepared = prepare(model, SHAPE, device="cpu", batch_size=4, memory_format=memory_format)
+    assert prepared.folded
+    assert layers(prepared.fast) == 0
+    assert layers(model) > 0
+    images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(prepared.fast(images), model(images), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(gradient(prepared.fast, images), gradient(model, images), rtol=2e-2, atol=1e-5)
+    assert not any(parameter.requires_grad for parameter in prepared.fast.parameters())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert prepared.plain is model
+
+
+class Winding(nn.Module):
+    """Cannot be traced: which way it goes depends on the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.sum() > 0:
+            images = images * 2
+        return self.convolution(images).mean((2, 3))
+
+
+def test_a_model_that_cannot_be_traced_is_used_as_it_is() -> None:
+    prepared = prepare(Winding().eval(), SHAPE, device="cpu", batch_size=4, memory_format="contiguous")
+    assert not prepared.folded
+    assert layers(prepared.fast) == 1
+
+
+def test_trials_choose_a_format_and_a_batch_size() -> None:
+    prepared = prepare(trained_looking("resnet18"), SHAPE, device="cpu")
+    assert isinstance(prepared, PreparedModel)
+    assert prepared.memory_format in ("contiguous", "channels_last")
+    assert 8 <= prepared.batch_size <= 64
+    assert prepared.batch_size.bit_count() == 1
+
+
+def test_no_generator_is_touched() -> None:
+    model = Winding().eval()
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    prepare(model, SHAPE, device="cpu")
+    assert torch.equal(torch.rand(1), expected)
