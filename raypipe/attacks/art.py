@@ -25,10 +25,11 @@ from raypipe.attacks.art_classes import (
     OWN_BATCHES,
     PROBABILITIES,
     attack_class,
+    ball_of,
     check_parameters,
     classifier_of,
 )
-from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.attack import Ball, NamedAttack
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.targets import random_targets
 from raypipe.attacks.victim import Victim
@@ -55,6 +56,11 @@ class ArtAttack(NamedAttack):
     parameters: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     batch_size: int = Field(32, ge=1)
     seed: int = Field(0, ge=0)
+
+    @property
+    def ball(self) -> Ball | None:
+        """What the toolbox's parameters say."""
+        return ball_of(self.name, self.parameters)
 
     @field_validator("name")
     @classmethod

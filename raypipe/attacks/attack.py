@@ -13,6 +13,25 @@ Target = Literal["runner_up", "random"]
 """A class to aim at: the likeliest wrong one on the clean image, or any wrong one, drawn from seed and pixels."""
 
 
+Norm = Literal["linf", "l2"]
+"""The largest change of any value, or the Euclidean length of the whole perturbation."""
+
+
+class Ball(NamedTuple):
+    """How far an attack may go.
+
+    Parameters
+    ----------
+    norm
+        In which it is measured.
+    eps
+        The radius, with pixels in [0, 1].
+    """
+
+    norm: Norm
+    eps: float
+
+
 class NamedAttack(Settings):
     """The base of every attack's settings.
 
@@ -26,6 +45,11 @@ class NamedAttack(Settings):
 
     name: str
     backend: str = "raypipe"
+
+    @property
+    def ball(self) -> Ball | None:
+        """The ball around a tile that even what is stored of it may not leave; None: there is no bound."""
+        return None
 
 
 class TargetedAttack(NamedAttack):

@@ -14,7 +14,7 @@ from raypipe.attacks.active import predict
 from raypipe.attacks.attack import NamedAttack, TargetedAttack
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.prepare import PreparedModel
-from raypipe.attacks.quantize import to_eight_bit, to_unit
+from raypipe.attacks.quantize import round_into_ball, to_eight_bit, to_unit
 from raypipe.attacks.targets import random_targets, runner_up
 from raypipe.attacks.tensors import lengths
 from raypipe.attacks.victim import Victim, frozen
@@ -145,7 +145,11 @@ def _attack(
         goal = goal_of(settings, clean, truth, logits)
         floats = attack_for(settings).generate(victim, clean, goal, settings)
         plain = victim.seen_as(model.plain)
-        finished, after = to_eight_bit(plain, stored, floats, goal)
+        if settings.ball:
+            finished = round_into_ball(stored, floats, settings.ball)
+            after = predict(plain, to_unit(finished), plain.rows())
+        else:
+            finished, after = to_eight_bit(plain, stored, floats, goal)
         float_after = predict(plain, floats, plain.rows())
         difference = (finished.double() - stored.double()).flatten(1) / 255
         result.images[at] = finished.permute(0, 2, 3, 1).cpu().numpy()

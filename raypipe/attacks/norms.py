@@ -2,17 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from raypipe.attacks.attack import TargetedAttack
+from raypipe.attacks.attack import Ball, Norm, TargetedAttack
 from raypipe.attacks.tensors import TINY, lengths, per_tile
 
-Norm = Literal["linf", "l2"]
-"""The largest change of any value, or the Euclidean length of the whole perturbation."""
 USUAL_EPS: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
 """The bounds that RobustBench (Croce et al., 2021, arXiv:2010.09670) uses for images of 32x32."""
 
@@ -32,6 +30,11 @@ class BoundedAttack(TargetedAttack):
 
     norm: Norm = "linf"
     eps: float = Field(USUAL_EPS["linf"], gt=0)
+
+    @property
+    def ball(self) -> Ball:
+        """What the settings say."""
+        return Ball(self.norm, self.eps)
 
     @model_validator(mode="before")
     @classmethod

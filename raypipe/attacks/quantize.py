@@ -5,19 +5,25 @@ brings them back, for one or two forward passes. Against a steep model they may 
 of them: then the stretch goes on until their largest values reach a step of 1/255.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from raypipe.attacks.active import keep, predict, run_active
+from raypipe.attacks.attack import Ball
 from raypipe.attacks.goal import Goal
-from raypipe.attacks.tensors import per_tile
+from raypipe.attacks.tensors import lengths, per_tile
 from raypipe.attacks.victim import Victim
 
 SCALES = (*(1 + 0.03 * step for step in range(67)), *(3 * 1.1**step for step in range(47)))
 """By which perturbations are stretched, in the order tried: in steps of 3 % of the perturbation to 3 times its length,
 then in steps of a tenth to about 240 times, at which the shortest that float32 attacks give reach a step of 1/255."""
+
+WHOLE = 1e-3
+"""A radius this close below a whole number of steps of 1/255 is that number: 8/255 has no exact float."""
+FLOAT_NOISE = 1e-6
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -81,6 +87,41 @@ def to_eight_bit(victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal
     rest = [predict(victim, to_unit(result[left]), left)] if len(left) else []
     logits = torch.cat([logits for _, logits in found] + rest)
     return result, torch.empty_like(logits).index_copy_(0, torch.cat([done, left]), logits)
+
+
+def round_into_ball(images: Tensor, adversarial: Tensor, ball: Ball) -> Tensor:
+    """Round adversarial images to 8 bits without leaving a ball: what is outside the threat model is no success.
+
+    Parameters
+    ----------
+    images
+        (n, channels, h, w), uint8: the clean images.
+    adversarial
+        (n, channels, h, w), float32 in [0, 1], in the ball.
+    ball
+        What it may not leave.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, channels, h, w), uint8. ``linf``: changes are rounded, but to no more than the whole steps of 1/255
+        within the radius. ``l2``: where rounding makes a perturbation too long, it is shrunk first, and as little as
+        suffices.
+    """
+    if ball.norm == "linf":
+        steps = math.floor(ball.eps * 255 + WHOLE)
+        change = to_bytes(adversarial).int() - images.int()
+        return (images.int() + change.clamp(-steps, steps)).to(torch.uint8)
+    clean, result = to_unit(images), images.clone()
+    left = torch.arange(len(images), device=images.device)
+    for percent in range(100, 0, -1):
+        shrunk = to_bytes(torch.lerp(clean[left], adversarial[left], percent / 100))
+        fits = lengths(to_unit(shrunk) - clean[left]) <= ball.eps * (1 + FLOAT_NOISE)
+        result[left[fits]] = shrunk[fits]
+        left = left[~fits]
+        if not len(left):
+            break
+    return result
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
+from raypipe.attacks import AttackSettings
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.generate import Adversarials, generate
 from raypipe.attacks.saliency_map import SaliencyMap
@@ -72,3 +74,26 @@ def test_seconds_add_up_to_the_time_it_took(cases):
 def test_misfits_are_refused(cases, images, labels, message):
     with pytest.raises(ValueError, match=message):
         generate(cases[3].prepared(), images, labels, DeepFool())
+
+
+BOUNDED = {
+    "fgsm": {"name": "fgsm", "eps": 2.5 / 255},
+    "pgd": {"name": "pgd", "eps": 8 / 255, "max_iterations": 5},
+    "pgd, l2": {"name": "pgd", "norm": "l2", "eps": 0.3, "max_iterations": 5},
+    "apgd": {"name": "apgd", "eps": 4 / 255, "max_iterations": 5},
+    "art": {"backend": "art", "name": "BasicIterativeMethod", "parameters": {"eps": 0.02, "max_iter": 3}},
+    "art, l2": {
+        "backend": "art",
+        "name": "ProjectedGradientDescent",
+        "parameters": {"norm": 2, "eps": 0.3, "eps_step": 0.1, "max_iter": 3},
+    },
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_what_is_stored_stays_in_the_ball(cases, name):
+    settings = TypeAdapter(AttackSettings).validate_python(BOUNDED[name])
+    result = cases[3].attacked(settings)
+    distances = {"linf": result.linf, "l2": result.l2}[settings.ball.norm]
+    assert 0.3 * settings.ball.eps < distances.max() <= settings.ball.eps * (1 + 1e-5)
+    assert result.success.sum() <= result.float_success.sum() + 1

@@ -1,9 +1,12 @@
+import pytest
 import torch
 from torch import nn
 
+from raypipe.attacks.attack import Ball
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.goal import Goal
-from raypipe.attacks.quantize import SCALES, to_bytes, to_eight_bit, to_unit
+from raypipe.attacks.norms import normalise
+from raypipe.attacks.quantize import SCALES, round_into_ball, to_bytes, to_eight_bit, to_unit
 from raypipe.attacks.tensors import margins
 from raypipe.attacks.victim import Victim, frozen
 
@@ -77,3 +80,21 @@ def test_deepfools_results_all_survive(cases):
             assert float(margins(model(to_unit(found)), case.truth)[attacked].max()) < 0
         longer = (to_unit(found) - case.floats)[attacked].norm() / (floats - case.floats)[attacked].norm()
         assert 0.99 < float(longer) < 1.1
+
+
+@pytest.mark.parametrize(
+    ("norm", "eps"), [("linf", 8 / 255), ("linf", 2.5 / 255), ("linf", 0.4 / 255), ("l2", 0.3), ("l2", 0.02)]
+)
+def test_rounding_stays_in_the_ball(norm, eps):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (20, 3, 16, 16), generator=generator).to(torch.uint8)
+    clean = images.float() / 255
+    edge = normalise(torch.randn(clean.shape, generator=generator), norm)
+    adversarial = (clean + eps * edge).clamp(0, 1)
+    rounded = round_into_ball(images, adversarial, Ball(norm, eps))
+    change = (rounded.double() - images.double()).flatten(1) / 255
+    assert float(torch.linalg.vector_norm(change, ord=torch.inf if norm == "linf" else 2, dim=1).max()) <= eps * (
+        1 + 1e-5
+    )
+    if eps in (8 / 255, 0.3):
+        assert float((rounded.float() / 255 - adversarial).abs().max()) <= 1 / 255

@@ -11,10 +11,9 @@ import numpy as np
 from art.attacks import evasion
 
 from raypipe.attacks.apgd import AutoProjectedGradient
-from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.attack import NamedAttack, Norm
 from raypipe.attacks.evasion.base import BATCH_SIZE, RaypipeAttack
 from raypipe.attacks.fgsm import FastGradient
-from raypipe.attacks.norms import Norm
 from raypipe.attacks.pgd import ProjectedGradient
 
 
