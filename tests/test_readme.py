@@ -8,8 +8,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from art.estimators.classification import PyTorchClassifier
 
 from raypipe.config import load_experiment
 from raypipe.data.images import encode_png
@@ -36,6 +39,12 @@ def commands() -> list[str]:
 
 def ours() -> list[str]:
     return [command for command in commands() if command.startswith("raypipe ")]
+
+
+def python_block(beginning: str) -> str:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    (block,) = (block for block in blocks if block.startswith(beginning))
+    return block
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +108,20 @@ def test_our_commands_in_their_order(folder: Path) -> None:
 @pytest.mark.cluster
 @pytest.mark.xdist_group("ray")
 def test_the_lines_of_python(folder: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    code = python_block("import raypipe\n")
     assert len([line for line in code.splitlines() if line.strip()]) == 3
     assert "robust_on_perturbed" in run([sys.executable, "-c", code], folder)
+
+
+def test_the_toolbox_s_user_changes_one_import() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4))
+    loss = torch.nn.CrossEntropyLoss()
+    classifier = PyTorchClassifier(model, loss, input_shape=(3, 8, 8), nb_classes=4, clip_values=(0, 255))
+    names = {"classifier": classifier, "x": np.full((2, 3, 8, 8), 100, dtype=np.float32)}
+    exec(python_block("from raypipe.attacks.evasion"), names)
+    before, after = (classifier.predict(names[images]).argmax(1) for images in ("x", "adversarial"))
+    assert (before != after).all()
 
 
 def test_the_experiment_shown_is_valid(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def run(
     chosen: Sequence[Subject], entries: Sequence[Contestant], options: argparse.Namespace, console: Console
 ) -> Record:
-    """Hold the contest on each subject, and write the record after each.
+    """Hold the contest on each subject, and write the record after each family: what was measured is not lost.
 
     Parameters
     ----------
@@ -125,7 +125,8 @@ def _attack(
             console.print(line, highlight=False, markup=False, soft_wrap=True)
             rows += [] if any(known is row for known in rows) else [row]
         console.print(rows_table(rows, subject.name, family, stamp))
-    record.rows += rows
+        record.rows += [row for row in rows if row.attack == family]
+        _write(record, options.out)
     record.verdicts += verdicts(rows, shape[1])
     record.optimality = optimalities(record.rows)
     console.print(verdicts_table(record.verdicts, subject.name, stamp))

@@ -22,7 +22,7 @@ from raypipe.attacks.goal import Goal
 from raypipe.attacks.tensors import TINY, lengths, per_tile
 from raypipe.attacks.victim import Victim
 
-TURN = (0.8, 0.05)
+TURN = (0.6, 0.03)
 """Weight of the new normal against the old direction, at the first iteration and at the last."""
 SHRINK = (0.5, 0.03)
 GROW = (0.1, 0.03)

@@ -21,6 +21,10 @@ from raypipe.attacks.salient_pairs import best_pair
 from raypipe.attacks.targets import random_targets
 from raypipe.attacks.victim import Victim
 
+CAREFUL = 60
+"""For so many steps of an attempt, the number of pairs falls back to one after a step that did not help. Later it grows
+regardless: some tiles wander for hundreds of steps otherwise."""
+
 
 class SaliencyMap(TargetedAttack):
     """Settings of `saliency_map`.
@@ -35,7 +39,8 @@ class SaliencyMap(TargetedAttack):
     gamma
         Share of the features that may change. As in the toolbox, the last step goes up to two features beyond it.
     growth
-        Pairs of features taken in a step grow by this factor with each step; 1: one pair a step, as published.
+        Pairs of features taken in a step grow by this factor with each step that brings the goal nearer. Early in an
+        attempt they fall back to one with each that does not. 1: one pair a step, as published.
     aim
         The class to raise where any wrong one counts as success: the ``runner_up`` on the clean image, or a ``random``
         wrong one, drawn from seed and pixels. With a `target` that is the class to raise.
@@ -77,6 +82,8 @@ class _State:
     """(n, features) booleans."""
     pairs: Tensor
     """How many to take in the next step, rounded down."""
+    lead: Tensor
+    """(n,) how far from the goal before the last step; infinite at first."""
     steps: Tensor
     """Taken in this attempt."""
     attempt: Tensor
@@ -116,14 +123,16 @@ def saliency_map(victim: Victim, images: Tensor, goal: Goal, settings: SaliencyM
         features = images[rows].flatten(1)
         zeros = torch.zeros_like(rows)
         untouched = torch.zeros_like(features, dtype=torch.bool)
-        ones = torch.ones_like(features[:, 0])
-        return step(_State(rows, features, untouched, ones, zeros, zeros, rows.new_empty(len(rows), 0)))
+        pairs = torch.ones_like(features[:, 0])
+        far = torch.full_like(pairs, torch.inf)
+        return step(_State(rows, features, untouched, pairs, far, zeros, zeros, rows.new_empty(len(rows), 0)))
 
     def step(state: _State) -> _State:
         points = state.points.view(-1, *images.shape[1:]).detach().requires_grad_()
         logits = victim.logits(points, state.rows)
         if not state.aims.shape[1]:
             state = replace(state, aims=_aims(images[state.rows], goal, state.rows, logits.detach(), settings))
+        state = _pace(state, goal.lead(logits.detach(), state.rows), settings)
         standing = ~goal.reached(logits, state.rows)
         going = standing & (state.steps < settings.max_iterations) & (state.changed.sum(1) <= allowed)
         result[state.rows] = points.detach()
@@ -148,6 +157,19 @@ def _aims(images: Tensor, goal: Goal, rows: Tensor, logits: Tensor, settings: Sa
         return random_targets(images, labels, classes, settings.seed)[:, None]
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return others.topk(min(settings.attempts, classes - 1), dim=1).indices
+
+
+def _pace(state: _State, lead: Tensor, settings: SaliencyMap) -> _State:
+    """How many pairs to take next: more while steps bring the goal nearer; one, early on, where the last did not.
+
+    Some models are so far from linear that large steps lead nowhere; growth alone would change every feature of a tile
+    that needs ten.
+    """
+    grown = (settings.growth * state.pairs).clamp_max(state.points.shape[1])
+    first = state.steps == 0
+    helped = (lead < state.lead) | (state.steps > CAREFUL)
+    pairs = torch.where(first, state.pairs, torch.where(helped, grown, torch.ones_like(grown)))
+    return replace(state, pairs=pairs, lead=lead)
 
 
 def _salient(
@@ -196,7 +218,6 @@ def _move(state: _State, features: Tensor, taken: Tensor, settings: SaliencyMap,
         state,
         points=state.points.scatter(1, features, after),
         changed=state.changed.scatter(1, features, state.changed.gather(1, features) | taken),
-        pairs=(state.pairs * settings.growth).clamp_max(state.points.shape[1]),
         steps=state.steps + 1,
     )
     return moved, taken.any(1)
@@ -211,6 +232,7 @@ def _next_attempt(state: _State, clean: Tensor, stuck: Tensor) -> tuple[_State, 
         points=torch.where(fresh, clean, state.points),
         changed=state.changed & ~fresh,
         pairs=torch.where(again, 1.0, state.pairs),
+        lead=torch.where(again, torch.inf, state.lead),
         steps=state.steps.masked_fill(again, 0),
         attempt=state.attempt + again.long(),
     )
