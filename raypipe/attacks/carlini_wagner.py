@@ -217,7 +217,9 @@ def _adam(state: _State, gradient: Tensor, rate: Tensor | float, beta: float) ->
     steps = per_tile(state.steps + 1, gradient)
     mean = torch.lerp(gradient, state.mean, 0.9)
     square = torch.lerp(gradient.square(), state.square, beta)
-    change = mean / (1 - 0.9**steps) / ((square / (1 - beta**steps)).sqrt() + 1e-8)
+    # 1 - beta**steps, which float32 would round: 1 - 0.999 to four digits.
+    weights = [-torch.expm1(steps * math.log(decay)) for decay in (0.9, beta)]
+    change = mean / weights[0] / ((square / weights[1]).sqrt() + 1e-8)
     return replace(state, w=state.w - rate * change, mean=mean, square=square, steps=state.steps + 1)
 
 
