@@ -107,7 +107,14 @@ def prepare(
         Tiles at once. None: found by trial, as large as pays and fits into memory.
     memory_format
         None: found by trial. Say it where two runs must agree to the last bit.
+
+    Raises
+    ------
+    ValueError
+        If the batch size is not positive.
     """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size}: expected at least 1")
     device = torch.device(device)
     tiles = torch.rand(TRIAL_TILES, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     network, folded = _folded(model, tiles)

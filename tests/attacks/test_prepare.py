@@ -87,3 +87,8 @@ def test_no_generator_is_touched() -> None:
     torch.manual_seed(3)
     prepare(model, SHAPE, device="cpu")
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size = 0"):
+        prepare(Winding().eval(), SHAPE, device="cpu", batch_size=0)
