@@ -97,7 +97,7 @@ def attack_class(name: str) -> Any:
         )
     unfit = UNFIT.get(name) or _other_estimator(found)
     if unfit:
-        raise ValueError(f"{name} cannot attack tiles: {unfit}")
+        raise ValueError(f"the toolbox's {name} cannot attack tiles: {unfit}")
     return found
 
 
