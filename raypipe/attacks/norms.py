@@ -46,7 +46,8 @@ class BoundedAttack(TargetedAttack):
     @model_validator(mode="after")
     def _pixels_are_scaled(self) -> Self:
         if self.norm == "linf" and self.eps > 1:
-            raise ValueError(f"eps = {self.eps:g}: expected 0..1, pixels are scaled; did you mean {self.eps / 255:.4f}?")
+            scaled = f"{self.eps / 255:.4f}"
+            raise ValueError(f"eps = {self.eps:g}: expected 0..1, pixels are scaled; did you mean {scaled}?")
         return self
 
 
