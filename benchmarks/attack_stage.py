@@ -34,8 +34,8 @@ from raypipe.listing import prepare
 from raypipe.plan import Cell
 from raypipe.stages.attack import attack
 from raypipe.stages.cluster import connected
-from raypipe.stages.fitting import load_model
 from raypipe.stages.ingest import ingest
+from raypipe.stages.loaded import load_model
 from raypipe.stages.train import train
 from raypipe.store import Store
 from raypipe.telemetry import stage_progress

@@ -18,8 +18,8 @@ from raypipe.evaluation.predict import predict
 from raypipe.listing import Prepared, prepare
 from raypipe.plan import Cell
 from raypipe.stages.cluster import connected
-from raypipe.stages.fitting import load_model
 from raypipe.stages.ingest import ingest
+from raypipe.stages.loaded import load_model
 from raypipe.stages.train import train
 from raypipe.store import Store
 from raypipe.telemetry import stage_progress

@@ -192,11 +192,6 @@ def fit_cell(
         store.remove(_progress_path(cell))
 
 
-def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:
-    """The classifier of a model artifact."""
-    return load_classifier(store.read_bytes(f"{store.artifact('model', key)}/{FILE_NAME}"))
-
-
 def last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:
     """How far a fit has come: as it wrote to the store while running, or as its artifact says."""
     if manifest := cell.manifest(store):

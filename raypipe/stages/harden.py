@@ -17,7 +17,8 @@ from raypipe.models.checkpoint import FILE_NAME
 from raypipe.models.classifier import Classifier
 from raypipe.plan import Cell, candidates
 from raypipe.stages.cluster import capacity
-from raypipe.stages.fitting import Worker, fit_cell, load_model
+from raypipe.stages.fitting import Worker, fit_cell
+from raypipe.stages.loaded import load_model
 from raypipe.stages.watch import watched
 from raypipe.stages.worker_group import fit_in_group
 from raypipe.store import Store

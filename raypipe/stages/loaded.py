@@ -1,11 +1,16 @@
-"""The model that an actor holds: loaded and prepared once, and kept as long as its cells last."""
+"""Models of the store: loaded, and held by an actor, prepared once, as long as its cells last."""
 
 from raypipe.attacks.prepare import PreparedModel, prepare
 from raypipe.config import Resources
+from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.stages.cluster import own_device
-from raypipe.stages.fitting import load_model
 from raypipe.store import Store
+
+
+def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:
+    """The classifier of a model artifact."""
+    return load_classifier(store.read_bytes(f"{store.artifact('model', key)}/{FILE_NAME}"))
 
 
 class ModelCache:
