@@ -117,7 +117,6 @@ def _entries(value: Any) -> Any:
 AnySource = Annotated[
     SerializeAsAny[Settings], chosen_by("source", {name: entry.settings for name, entry in SOURCES.items()})
 ]
-AnyDefense = Annotated[DefenseSettings, chosen_by("name", DEFENSES)]
 
 
 class Experiment(Settings):
@@ -135,7 +134,7 @@ class Experiment(Settings):
     models: Annotated[dict[str, Model], BeforeValidator(_entries), Field(min_length=1)]
     train: Recipe = Recipe()
     attacks: Annotated[dict[str, AttackSettings], BeforeValidator(_entries), Field(min_length=1)]
-    defenses: Annotated[dict[str, AnyDefense], BeforeValidator(_entries)] = Field(default_factory=dict)
+    defenses: Annotated[dict[str, DefenseSettings], BeforeValidator(_entries)] = Field(default_factory=dict)
     resources: Resources = Resources()
 
     @field_validator("name")

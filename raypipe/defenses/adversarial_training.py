@@ -8,9 +8,9 @@ import itertools
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from raypipe.defenses.defense import Choice, NamedDefense
 from raypipe.settings import Settings
 from raypipe.training.recipe import Recipe
 
@@ -33,7 +33,7 @@ class Search(Settings):
     learning_rate: tuple[LearningRate, ...] = ()
 
 
-class AdversarialTraining(Settings):
+class AdversarialTraining(NamedDefense):
     """Settings of static adversarial training.
 
     Parameters
@@ -67,8 +67,12 @@ class AdversarialTraining(Settings):
         """How the fine-tuning is done, given how the clean model was trained."""
         return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate})
 
+    def choose(self, tiles: int, seed: int) -> Choice:
+        """Which clean and which perturbed tiles to train on."""
+        return choose_tiles(tiles, self.mix, seed)
 
-def choose_tiles(tiles: int, mix: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+
+def choose_tiles(tiles: int, mix: float, seed: int) -> Choice:
     """Which clean and which perturbed tiles to train on: as many as can be used, `mix` of them perturbed.
 
     Parameters

@@ -2,13 +2,14 @@
 
 import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 from safetensors.torch import load, save
 
 from raypipe.models import BACKBONES
 from raypipe.models.classifier import Channels, Classifier
+from raypipe.models.fronts import BitDepth
 
 FILE_NAME = "model.safetensors"
 
@@ -27,6 +28,8 @@ class ModelCard:
         Height and width of its images, in pixels.
     mean, std
         Of the normalisation inside.
+    front
+        The layer before it, if a defense put one there.
     """
 
     backbone: str
@@ -34,12 +37,13 @@ class ModelCard:
     size: int
     mean: Channels
     std: Channels
+    front: BitDepth | None = None
 
 
 def save_classifier(classifier: Classifier, card: ModelCard) -> bytes:
     """A classifier's weights with its card, as the bytes of a safetensors file."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    return save(tensors, metadata={"raypipe": json.dumps(asdict(card))})
+    return save(tensors, metadata={"raypipe": TypeAdapter(ModelCard).dump_json(card).decode()})
 
 
 def load_classifier(data: bytes) -> tuple[Classifier, ModelCard]:
@@ -52,7 +56,7 @@ def load_classifier(data: bytes) -> tuple[Classifier, ModelCard]:
     """
     card = _read_card(data)
     network = BACKBONES[card.backbone].build(len(card.labels))
-    classifier = Classifier(network, card.mean, card.std)
+    classifier = Classifier(network, card.mean, card.std, card.front)
     classifier.load_state_dict(load(data))
     return classifier.eval(), card
 

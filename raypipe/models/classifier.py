@@ -7,6 +7,7 @@ from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from raypipe.models import BACKBONES
+from raypipe.models.fronts import BitDepth, build_front
 from raypipe.models.weights import check_weights, pretrained_state
 from raypipe.settings import Settings, near_matches
 
@@ -64,13 +65,16 @@ class Classifier(nn.Module):
         Normalised images (n, 3, h, w) in, logits (n, classes) out.
     mean, std
         Per channel, on the [0, 1] scale.
+    front
+        What a defense puts before all that.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: Channels, std: Channels) -> None:
+    def __init__(self, network: nn.Module, mean: Channels, std: Channels, front: BitDepth | None = None) -> None:
         super().__init__()
+        self.front = build_front(front)
         self.network = network
         self.normalization = (mean, std)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -78,7 +82,7 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """Logits (n, classes) of images (n, 3, h, w) in [0, 1]; GoogLeNet in training mode adds its auxiliary heads."""
-        return self.network((images - self.mean) / self.std)
+        return self.network((self.front(images) - self.mean) / self.std)
 
 
 def build_classifier(model: Model, num_classes: int) -> Classifier:

@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import ray.train
 import ray.train.torch
 import torch
+from pydantic import TypeAdapter
 from ray.train import Checkpoint
 from torch import nn
 
@@ -186,16 +187,31 @@ def fit_cell(
         worker.report(cell, record, lambda: Saved(save_classifier(classifier, card), fit.state()))
     if worker.rank == 0:
         facts: dict[str, Any] = {"validation": judge(classifier)} if judge else {}
-        store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", save_classifier(classifier, card))
-        history = [asdict(record) for record in fit.history]
-        cell.publish(store, card=asdict(card), history=history, workers=worker.world_size, **facts)
+        publish_model(cell, classifier, card, store, history=fit.history, workers=worker.world_size, **facts)
         store.remove(_progress_path(cell))
+
+
+def publish_model(
+    cell: Cell,
+    classifier: Classifier,
+    card: ModelCard,
+    store: Store,
+    *,
+    history: Sequence[EpochRecord] = (),
+    **facts: Any,
+) -> None:
+    """Keep a classifier as the artifact of `cell`, with how it was fitted and other facts."""
+    store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", save_classifier(classifier, card))
+    described = TypeAdapter(ModelCard).dump_python(card, mode="json")
+    cell.publish(store, card=described, history=[asdict(record) for record in history], **facts)
 
 
 def last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:
     """How far a fit has come: as it wrote to the store while running, or as its artifact says."""
     if manifest := cell.manifest(store):
         history = manifest["history"]
+        if not history:
+            return None
         return {"name": cell.name, "epochs": len(history), **history[-1]}
     path = _progress_path(cell)
     return store.read_json(path) if store.exists(path) else None

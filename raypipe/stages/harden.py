@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,13 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from raypipe.config import Resources
 from raypipe.data.images import decode_png
-from raypipe.defenses.adversarial_training import choose_tiles
 from raypipe.errors import StageError
 from raypipe.evaluation.predict import predict
-from raypipe.models.checkpoint import FILE_NAME
+from raypipe.models.checkpoint import FILE_NAME, ModelCard
 from raypipe.models.classifier import Classifier
 from raypipe.plan import Cell, candidates
 from raypipe.stages.cluster import capacity
-from raypipe.stages.fitting import Worker, fit_cell
+from raypipe.stages.fitting import Worker, fit_cell, publish_model
 from raypipe.stages.loaded import load_model
 from raypipe.stages.watch import watched
 from raypipe.stages.worker_group import fit_in_group
@@ -41,9 +41,12 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
         If a trial fails; the others are finished and kept.
     """
     todo = [candidate for cell in cells for candidate in candidates(cell) if not candidate.manifest(store)]
-    if todo:
-        with watched(todo, store, progress):
-            _run_trials(todo, store, resources)
+    for cell in todo:
+        if not cell.spec.defense.epochs:
+            publish_model(cell, *_starting_point(cell, store), store)
+    if fits := [cell for cell in todo if cell.spec.defense.epochs]:
+        with watched(fits, store, progress):
+            _run_trials(fits, store, resources)
     for cell in cells:
         if not cell.manifest(store):
             _publish_best(cell, store, progress)
@@ -94,37 +97,52 @@ def _trial_name(trial: Any) -> str:
     return str(trial.config["cell"]).replace("/", "-")
 
 
-def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -> None:
-    clean = read_examples(store, "tiles", cell.inputs["tiles"].key, "train")
-    perturbed = read_examples(store, "adversarials", cell.inputs["adversarials"].key)
-    if clean.sample_ids != perturbed.sample_ids:
-        raise StageError(
-            f"{cell.name}: the perturbed training tiles are not those of the clean ones; remove the artifact "
-            f"adversarials/{cell.inputs['adversarials'].key} and run again"
-        )
+def _starting_point(cell: Cell, store: Store) -> tuple[Classifier, ModelCard]:
+    """The clean model, behind the layer that the defense puts before it."""
     classifier, card = load_model(store, cell.inputs["model"].key)
+    front = cell.spec.defense.front()
+    return Classifier(classifier.network, *classifier.normalization, front).eval(), replace(card, front=front)
+
+
+def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -> None:
+    defense, seed = cell.spec.defense, cell.spec.seed
+    parts = {"clean": read_examples(store, "tiles", cell.inputs["tiles"].key, "train")}
+    if defense.learns_from_adversarials:
+        parts["perturbed"] = _perturbed(cell, parts["clean"], store)
     held: dict[str, Examples] = {}
     if cell.spec.held_out:
-        kept, held_out = clean.split_by_group(cell.spec.held_out, cell.spec.seed)
-        held = {"clean": clean.take(held_out), "perturbed": perturbed.take(held_out)}
-        clean, perturbed = clean.take(kept), perturbed.take(kept)
+        kept, held_out = parts["clean"].split_by_group(cell.spec.held_out, seed)
+        held = {name: examples.take(held_out) for name, examples in parts.items()}
+        parts = {name: examples.take(kept) for name, examples in parts.items()}
 
     def judge(fitted: Classifier) -> dict[str, float]:
         return {name: _accuracy(fitted, examples, worker) for name, examples in held.items()}
 
-    defense = cell.spec.defense
-    of_clean, of_perturbed = choose_tiles(len(clean), defense.mix, cell.spec.seed)
+    of_clean, of_perturbed = defense.choose(len(parts["clean"]), seed)
+    examples = parts["clean"].take(of_clean)
+    if defense.learns_from_adversarials:
+        examples = examples.joined(parts["perturbed"].take(of_perturbed))
     fit_cell(
         cell,
-        classifier,
-        card,
-        clean.take(of_clean).joined(perturbed.take(of_perturbed)),
+        *_starting_point(cell, store),
+        examples,
         store,
         worker,
         recipe=defense.recipe(cell.spec.recipe),
         loader_workers=loader_workers,
         judge=judge if held else None,
     )
+
+
+def _perturbed(cell: Cell, clean: Examples, store: Store) -> Examples:
+    key = cell.inputs["adversarials"].key
+    perturbed = read_examples(store, "adversarials", key)
+    if clean.sample_ids != perturbed.sample_ids:
+        raise StageError(
+            f"{cell.name}: the perturbed training tiles are not those of the clean ones; remove the artifact "
+            f"adversarials/{key} and run again"
+        )
+    return perturbed
 
 
 def _accuracy(classifier: Classifier, examples: Examples, worker: Worker) -> float:

@@ -1,0 +1,35 @@
+"""Bit-depth reduction, a feature squeezer (Xu, Evans and Qi, 2018, arXiv:1704.01155): round the pixels, then classify.
+
+Rounding has no gradient: what looks like robustness against gradient attacks is that they are blind (Athalye, Carlini
+and Wagner, 2018, arXiv:1802.00420, and He et al., 2017, arXiv:1706.04701). It stands here for the defenses that an
+evaluation must not believe; the sanity checks are there to notice it.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from raypipe.defenses.defense import NamedDefense
+from raypipe.models.fronts import BitDepth
+
+
+class BitDepthReduction(NamedDefense):
+    """Settings of bit-depth reduction.
+
+    Parameters
+    ----------
+    bits
+        Kept of the 8 bits of every value.
+    epochs
+        Of fine-tuning behind the rounding, on clean tiles; 0 uses the clean model as it is, as its authors do.
+    """
+
+    learns_from_adversarials: ClassVar[bool] = False
+
+    name: Literal["bit_depth_reduction"] = "bit_depth_reduction"
+    bits: int = Field(4, ge=1, le=7)
+    epochs: int = Field(0, ge=0)
+
+    def front(self) -> BitDepth:
+        """The rounding."""
+        return BitDepth(bits=self.bits)
