@@ -31,7 +31,7 @@ from raypipe.attacks.prepare import prepare as prepare_model
 from raypipe.config import Resources, validate_experiment
 from raypipe.data.tiles import images_of
 from raypipe.listing import prepare
-from raypipe.plan import Cell
+from raypipe.cells import Cell
 from raypipe.stages.attack import attack
 from raypipe.stages.cluster import connected
 from raypipe.stages.ingest import ingest

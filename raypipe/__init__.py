@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raypipe.evaluation.records import RunResult
+    from raypipe.evaluation.results import RunResult
 
 __version__ = "0.1.0"
 

@@ -13,7 +13,8 @@ from rich.text import Text
 from raypipe import __version__
 from raypipe.config import ConfigError, Experiment, load_experiment
 from raypipe.errors import StageError
-from raypipe.evaluation.records import load_result
+from raypipe.evaluation.results import compute_result, load_result, result_json
+from raypipe.evaluation.run import read_run
 from raypipe.listing import check_experiment, prepare
 from raypipe.models.weights import WeightsError
 from raypipe.report.tables import cells_table, plan_table, result_tables
@@ -39,10 +40,11 @@ Storage = Annotated[str | None, typer.Option(help="Where results go: a directory
 @app.command()
 def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: B006  typer's way
     """List every error of an experiment file."""
-    experiment, listing = check_experiment(file, overrides)
+    experiment, listings = check_experiment(file, overrides)
     grid = len(experiment.models) * len(experiment.attacks) * max(1, len(experiment.defenses))
-    aside = sum(item.split is None for item in listing.items)
-    text = f"{file}: valid. {grid} grid cells over {len(listing.items)} files"
+    grid *= len(listings) * len(experiment.training_seeds)
+    aside = sum(item.split is None for item in listings[0].items)
+    text = f"{file}: valid. {grid} grid cells over {len(listings[0].items)} files"
     _console().print(f"{text}, {aside} of them set aside" if aside else text, highlight=False, soft_wrap=True)
 
 
@@ -74,11 +76,17 @@ def run(
 def results(
     name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
     storage: Annotated[str, typer.Option(help="Where its results are.")] = "results",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+    recompute: Annotated[bool, typer.Option(help="Compute every figure anew from the stored predictions.")] = False,
 ) -> None:
     """Print the tables of a run again."""
+    store = Store.open(storage)
+    result = compute_result(store, read_run(store, name)) if recompute else load_result(store, name)
+    if as_json:
+        sys.stdout.write(result_json(result))
+        return
     console = _console()
-    result = load_result(Store.open(storage), name)
-    for table in result_tables(result.records):
+    for table in result_tables(result):
         console.print(table)
     console.print(f"Results: {result.location}", soft_wrap=True, highlight=False)
 

@@ -1,22 +1,24 @@
 """Experiment files: YAML in, one immutable validated record out, or every error at once with its field's path."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from raypipe.attacks import ATTACKS, AttackSettings
 from raypipe.attacks.prepare import MemoryFormat
 from raypipe.data import SOURCES
 from raypipe.defenses import DEFENSES, DefenseSettings
 from raypipe.defenses.adversarial_training import Search
+from raypipe.evaluation.settings import Checks, Evaluation
 from raypipe.models.classifier import Model
-from raypipe.settings import Settings, chosen_by, near_matches
+from raypipe.settings import Settings, chosen_by, entries, near_matches
 from raypipe.training.recipe import Recipe
 
+SplitKind = Literal["group", "paper"]
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 
 
@@ -48,7 +50,8 @@ class Tiles(Settings):
         Height and width in pixels; the paper's 255.
     split
         ``group``: stratified, and no group (source tile, patient) on both sides. ``paper``: at random, which leaks
-        wherever images have siblings; every output is stamped LEAKY.
+        wherever images have siblings; every output is stamped LEAKY. A list of both runs the whole grid on each, and
+        reports what the leak is worth.
     train_fraction
         Share of training tiles (of groups, for a group split).
     splits
@@ -58,10 +61,23 @@ class Tiles(Settings):
     """
 
     size: int = Field(255, ge=32, le=4096)
-    split: Literal["group", "paper"] = "group"
+    split: SplitKind | tuple[SplitKind, ...] = "group"
     train_fraction: float = Field(0.7, gt=0, lt=1)
     splits: str | None = None
     shard_size: int = Field(256, ge=1)
+
+    @property
+    def splits_to_make(self) -> tuple[SplitKind, ...]:
+        """`split` as a list without repetitions."""
+        return (self.split,) if isinstance(self.split, str) else tuple(dict.fromkeys(self.split))
+
+    @model_validator(mode="after")
+    def _splits_are_told_apart(self) -> Self:
+        if not self.splits_to_make:
+            raise ValueError("split = []: expected group, paper, or both")
+        if self.splits and len(self.splits_to_make) > 1:
+            raise ValueError("split: a CSV of `splits` is one split; give one name")
+        return self
 
 
 class Resources(Settings):
@@ -102,18 +118,6 @@ class Resources(Settings):
     max_failures: int = Field(3, ge=0)
 
 
-def _entries(value: Any) -> Any:
-    """``[a, b]`` or ``{a: null}`` -> ``{a: {name: a}}``: an entry's id is its name unless it says otherwise."""
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        value = dict.fromkeys(value)
-    if not isinstance(value, Mapping):
-        return value
-    return {
-        key: {"name": key, **(entry or {})} if entry is None or isinstance(entry, Mapping) else entry
-        for key, entry in value.items()
-    }
-
-
 AnySource = Annotated[
     SerializeAsAny[Settings], chosen_by("source", {name: entry.settings for name, entry in SOURCES.items()})
 ]
@@ -124,18 +128,34 @@ class Experiment(Settings):
 
     ``models``, ``attacks`` and ``defenses`` map an id to settings; the id is the registry's name unless ``name`` says
     otherwise, so that one attack can stand in the grid twice. A plain list of names takes the defaults.
+
+    ``seed`` decides the split and what is drawn; trainings take it too, unless ``seeds`` names several: then every
+    model is trained and hardened once with each, and its figures get a mean and a spread.
     """
 
     name: str
     seed: int = Field(0, ge=0)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
     storage: str = "results"
     data: AnySource
     tiles: Tiles = Tiles()
-    models: Annotated[dict[str, Model], BeforeValidator(_entries), Field(min_length=1)]
+    models: Annotated[dict[str, Model], BeforeValidator(entries), Field(min_length=1)]
     train: Recipe = Recipe()
-    attacks: Annotated[dict[str, AttackSettings], BeforeValidator(_entries), Field(min_length=1)]
-    defenses: Annotated[dict[str, DefenseSettings], BeforeValidator(_entries)] = Field(default_factory=dict)
+    attacks: Annotated[dict[str, AttackSettings], BeforeValidator(entries), Field(min_length=1)]
+    defenses: Annotated[dict[str, DefenseSettings], BeforeValidator(entries)] = Field(default_factory=dict)
+    evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
+
+    @property
+    def training_seeds(self) -> tuple[int, ...]:
+        """`seeds` without repetitions, or `seed` alone."""
+        return tuple(dict.fromkeys(self.seeds)) or (self.seed,)
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> Self:
+        if twice := sorted(self.attacks.keys() & self.evaluation.attacks.keys()):
+            raise ValueError(f"evaluation.attacks: {', '.join(twice)}: an attack of the grid has this id already")
+        return self
 
     @field_validator("name")
     @classmethod
@@ -243,7 +263,7 @@ def _describe(problem: Any) -> str:
 
 def _field_names() -> set[str]:
     records: list[type[Settings]] = [
-        *(Experiment, Tiles, Resources, Recipe, Model, Search),
+        *(Experiment, Tiles, Resources, Recipe, Model, Search, Evaluation, Checks),
         *(entry.settings for entry in SOURCES.values()),
         *(entry.settings for entry in ATTACKS.values()),
         *DEFENSES.values(),

@@ -1,19 +1,20 @@
-"""What an experiment's data set holds: every file, its side of the split, and what determines the tiles made of it."""
+"""What an experiment's data set holds: every file, its side of each split, and what determines the tiles made of it."""
 
 import hashlib
 import json
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raypipe.config import ConfigError, Experiment, read_experiment, validate_experiment
+from raypipe.cells import IngestSpec
+from raypipe.config import ConfigError, Experiment, SplitKind, read_experiment, validate_experiment
 from raypipe.data import open_source
 from raypipe.data.leakage import LeakageError, require_disjoint
-from raypipe.data.sources import Source
+from raypipe.data.sources import Source, TileRef
 from raypipe.data.splits import assign_splits, read_split_file
 from raypipe.data.tiles import TileItem
-from raypipe.plan import IngestSpec, Plan, make_plan
+from raypipe.plan import Plan, make_plan
 from raypipe.store import Store
 
 FINGERPRINTS = "cache/fingerprints.json"
@@ -27,16 +28,19 @@ class Listing:
     ----------
     source
         Where they are.
+    split
+        How they were split.
     items
         Every file, once, with its side of the split; no side for a file that the listing already sets aside.
     """
 
     source: Source
+    split: SplitKind
     items: tuple[TileItem, ...]
 
 
-def list_files(experiment: Experiment) -> Listing:
-    """List an experiment's data set and split it.
+def list_files(experiment: Experiment) -> tuple[Listing, ...]:
+    """List an experiment's data set and split it, in every way that the experiment names.
 
     Raises
     ------
@@ -47,21 +51,25 @@ def list_files(experiment: Experiment) -> Listing:
     try:
         source = open_source(experiment.data, experiment.seed)
         refs = source.list()
-        tiles = experiment.tiles
-        if tiles.splits:
-            sides = read_split_file(tiles.splits, refs)
-        else:
-            sides = assign_splits(refs, tiles.split, tiles.train_fraction, experiment.seed)
-        if tiles.split == "group":
-            require_disjoint([(ref.group, sides[ref.path]) for ref in refs if ref.path in sides])
+        return tuple(_split(experiment, source, refs, kind) for kind in experiment.tiles.splits_to_make)
     except LeakageError as error:
         raise ConfigError(experiment.name, [f"tiles.split = 'group': {error}"]) from error
     except (OSError, ValueError) as error:
         raise ConfigError(experiment.name, [f"data: {error}"]) from error
-    return Listing(source, tuple(TileItem(ref, sides.get(ref.path)) for ref in refs))
 
 
-def check_experiment(path: str | Path, overrides: Iterable[str] = ()) -> tuple[Experiment, Listing]:
+def _split(experiment: Experiment, source: Source, refs: Sequence[TileRef], kind: SplitKind) -> Listing:
+    tiles = experiment.tiles
+    if tiles.splits:
+        sides = read_split_file(tiles.splits, refs)
+    else:
+        sides = assign_splits(refs, kind, tiles.train_fraction, experiment.seed)
+    if kind == "group":
+        require_disjoint([(ref.group, sides[ref.path]) for ref in refs if ref.path in sides])
+    return Listing(source, kind, tuple(TileItem(ref, sides.get(ref.path)) for ref in refs))
+
+
+def check_experiment(path: str | Path, overrides: Iterable[str] = ()) -> tuple[Experiment, tuple[Listing, ...]]:
     """Read an experiment file and list its data set.
 
     Raises
@@ -102,7 +110,7 @@ def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str
         fingerprint=listing.source.fingerprint(refs, cache),
         labels=listing.source.labels,
         size=experiment.tiles.size,
-        split=experiment.tiles.split,
+        split=listing.split,
         assignment=hashlib.sha256(assignment.encode()).hexdigest(),
         shard_size=experiment.tiles.shard_size,
         seed=experiment.seed,
@@ -115,7 +123,7 @@ class Prepared:
 
     experiment: Experiment
     store: Store
-    listing: Listing
+    listings: tuple[Listing, ...]
     plan: Plan
 
 
@@ -128,10 +136,10 @@ def prepare(experiment: Experiment) -> Prepared:
         As `list_files`.
     """
     store = Store.open(experiment.storage)
-    listing = list_files(experiment)
+    listings = list_files(experiment)
     known = store.read_json(FINGERPRINTS) if store.exists(FINGERPRINTS) else {}
     cache = dict(known)
-    spec = describe(listing, experiment, cache)
+    specs = [describe(listing, experiment, cache) for listing in listings]
     if cache != known:
         store.write_json(FINGERPRINTS, cache)
-    return Prepared(experiment, store, listing, make_plan(experiment, spec))
+    return Prepared(experiment, store, listings, make_plan(experiment, specs))

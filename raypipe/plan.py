@@ -1,242 +1,200 @@
-"""From an experiment to its cells: what must be computed, from what, and under which content key.
+"""From an experiment to its cells: which models there are, what each is tested on, and all that this needs."""
 
-A cell's key is a hash of its stage's version, its own settings and its inputs' keys. Changing one attack's parameter
-therefore changes the keys of that attack's cells and of what is computed from them, and of nothing else.
-"""
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-import hashlib
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
-
-from raypipe.attacks import AttackSettings
+from raypipe.attacks import NamedAttack
+from raypipe.cells import STAGES, AttackSpec, Cell, DiagnoseSpec, EvaluateSpec, HardenSpec, IngestSpec, Stage, TrainSpec
 from raypipe.config import Experiment
-from raypipe.defenses import DefenseSettings
-from raypipe.models.classifier import Model
-from raypipe.settings import Settings
-from raypipe.store import Store
-from raypipe.training.recipe import Recipe
-
-Stage = Literal["ingest", "train", "attack", "harden", "evaluate"]
-Split = Literal["train", "test"]
-
-VERSIONS: dict[Stage, int] = {"ingest": 1, "train": 1, "attack": 2, "harden": 1, "evaluate": 1}
-"""Raised when a stage computes something else from the same settings: what it computed before is then computed anew."""
-
-KINDS: dict[Stage, str] = {
-    "ingest": "tiles",
-    "train": "model",
-    "attack": "adversarials",
-    "harden": "model",
-    "evaluate": "predictions",
-}
-
-
-class IngestSpec(Settings):
-    """What determines a set of tiles: the content of the source, not where it lies."""
-
-    fingerprint: str
-    labels: tuple[str, ...]
-    size: int
-    split: Literal["group", "paper"]
-    assignment: str
-    shard_size: int
-    seed: int
-
-
-class TrainSpec(Settings):
-    """What determines a clean model, besides its tiles."""
-
-    model: Model
-    recipe: Recipe
-    seed: int
-
-
-class AttackSpec(Settings):
-    """What determines adversarial tiles, besides the clean tiles and the victim."""
-
-    attack: AttackSettings
-    split: Split
-
-
-class HardenSpec(Settings):
-    """What determines a hardened model, besides the clean model and the clean and perturbed training tiles.
-
-    `held_out` is the share of training groups that a candidate of a search does not train on, but is judged by.
-    """
-
-    defense: DefenseSettings
-    recipe: Recipe
-    seed: int
-    held_out: float = 0.0
-
-
-class EvaluateSpec(Settings):
-    """What determines predictions, besides the model and the tiles."""
-
-    split: Split
-
-
-Spec = IngestSpec | TrainSpec | AttackSpec | HardenSpec | EvaluateSpec
+from raypipe.evaluation.run import Protocol, Role
+from raypipe.evaluation.settings import REFERENCE
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One unit of work and the artifact it makes.
+class Subject:
+    """A model under test.
 
     Parameters
     ----------
-    stage
-        Which stage computes it.
-    name
-        For people: unique within the plan, as ``resnet18/deepfool/test``.
-    spec
-        Its own settings.
-    inputs
-        The cells whose artifacts it reads, by role.
-    """
-
-    stage: Stage
-    name: str
-    spec: Any
-    inputs: dict[str, "Cell"] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> str:
-        """The kind of its artifact."""
-        return KINDS[self.stage]
-
-    @cached_property
-    def key(self) -> str:
-        """The content key of its artifact: 20 hexadecimal digits."""
-        determinants = {
-            "stage": self.stage,
-            "version": VERSIONS[self.stage],
-            "spec": self.spec.model_dump(mode="json"),
-            "inputs": {role: cell.key for role, cell in self.inputs.items()},
-        }
-        return hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:20]
-
-    def manifest(self, store: Store) -> dict[str, Any] | None:
-        """What its artifact says of itself; None as long as it is still to do."""
-        return store.manifest(self.kind, self.key)
-
-    def publish(self, store: Store, **facts: Any) -> None:
-        """Make its artifact exist, with what determined it written down."""
-        store.publish(
-            self.kind,
-            self.key,
-            {
-                "stage": self.stage,
-                "name": self.name,
-                "spec": self.spec.model_dump(mode="json"),
-                "inputs": {role: cell.key for role, cell in self.inputs.items()},
-                **facts,
-            },
-        )
-
-
-@dataclass(frozen=True)
-class GridCell:
-    """One (backbone, attack, defense) of the grid and the predictions that the paper's columns are computed from.
-
-    Parameters
-    ----------
-    model, attack, defense
-        Their ids in the experiment.
-    columns
-        ``normal``, ``attacked``, ``robust_on_normal``, ``robust_on_perturbed`` -> the cell of those predictions.
+    model
+        The backbone's id in the experiment.
+    split, seed
+        Of the tiles it was trained on, and of its training.
+    defense, hardened_on
+        The ids of the defense and of the attack whose tiles it was hardened with; None where there is none.
+    cell
+        What computes it.
+    undefended
+        The clean model that it was hardened from; None if it is one.
     """
 
     model: str
-    attack: str
+    split: str
+    seed: int
     defense: str | None
-    columns: dict[str, Cell]
+    hardened_on: str | None
+    cell: Cell
+    undefended: "Subject | None" = None
+
+    @property
+    def tiles(self) -> Cell:
+        """The clean tiles."""
+        return self.cell.inputs["tiles"]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A model under test and the tiles that it is tested on.
+
+    Parameters
+    ----------
+    subject
+        The model.
+    protocol
+        Whose tiles they are: see `raypipe.evaluation.run.Protocol`.
+    role
+        Why it is tested on them.
+    predictions
+        The cell of its predictions.
+    attack, settings
+        The attack's id and settings; None for clean tiles.
+    source
+        The model that the attack was run against; None for clean tiles.
+    """
+
+    subject: Subject
+    protocol: Protocol
+    role: Role
+    predictions: Cell
+    attack: str | None = None
+    settings: NamedAttack | None = None
+    source: Subject | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of an experiment, every one after its inputs, and the grid that its tables show."""
+    """All cells of an experiment, every one after its inputs, and what its results are computed from."""
 
     cells: tuple[Cell, ...]
-    grid: tuple[GridCell, ...]
+    subjects: tuple[Subject, ...]
+    pairings: tuple[Pairing, ...]
+    diagnostics: tuple[tuple[Subject, Cell], ...]
 
     def stage(self, stage: Stage) -> tuple[Cell, ...]:
         """The cells of one stage."""
         return tuple(cell for cell in self.cells if cell.stage == stage)
 
-    @property
-    def tiles(self) -> Cell:
-        """The one cell that ingests."""
-        return self.cells[0]
+
+def make_plan(experiment: Experiment, ingests: Sequence[IngestSpec]) -> Plan:
+    """The cells of an experiment over the tiles that `ingests` describe, one for each of its splits."""
+    subjects = [
+        subject
+        for ingest in ingests
+        for seed in experiment.training_seeds
+        for subject in _subjects(experiment, Cell("ingest", _named("tiles", experiment, ingest.split), ingest), seed)
+    ]
+    pairings = [pairing for subject in subjects for pairing in _pairings(experiment, subject, subjects)]
+    diagnostics = [(subject, cell) for subject in subjects if (cell := _diagnostics(experiment, subject))]
+    needed = [pairing.predictions for pairing in pairings] + [cell for _, cell in diagnostics]
+    return Plan(tuple(_in_order(needed)), tuple(subjects), tuple(pairings), tuple(diagnostics))
 
 
-def make_plan(experiment: Experiment, ingest: IngestSpec) -> Plan:
-    """The cells of an experiment over the tiles that `ingest` describes."""
-    tiles = Cell("ingest", "tiles", ingest)
-    grid: list[GridCell] = []
+def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subject]:
+    """The models trained on one set of tiles with one seed: clean ones, and those hardened from them."""
+    split = tiles.spec.split
     for model_id, model in experiment.models.items():
-        clean = Cell(
-            "train", model_id, TrainSpec(model=model, recipe=experiment.train, seed=experiment.seed), {"tiles": tiles}
-        )
-        normal = _predictions(f"{model_id} on clean tiles", clean, tiles)
-        for attack_id, attack in experiment.attacks.items():
-            name = f"{model_id}/{attack_id}"
-            adversarial = {
-                split: Cell(
-                    "attack",
-                    f"{name}/{split}",
-                    AttackSpec(attack=attack, split=split),
-                    {"tiles": tiles, "model": clean},
+        name = _named(model_id, experiment, split, seed)
+        spec = TrainSpec(model=model, recipe=experiment.train, seed=seed)
+        clean = Subject(model_id, split, seed, None, None, Cell("train", name, spec, {"tiles": tiles}))
+        yield clean
+        for defense_id, defense in experiment.defenses.items():
+            harden = HardenSpec(defense=defense, recipe=experiment.train, seed=seed)
+            inputs = {"tiles": tiles, "model": clean.cell}
+            if not defense.learns_from_adversarials:
+                cell = Cell("harden", f"{name}/{defense_id}", harden, inputs)
+                yield Subject(model_id, split, seed, defense_id, None, cell, clean)
+                continue
+            for attack_id, attack in experiment.attacks.items():
+                perturbed = _attacked(clean, attack_id, AttackSpec(attack=attack, split="train"))
+                cell = Cell("harden", f"{name}/{attack_id}/{defense_id}", harden, {**inputs, "adversarials": perturbed})
+                yield Subject(model_id, split, seed, defense_id, attack_id, cell, clean)
+
+
+def _pairings(experiment: Experiment, subject: Subject, subjects: Sequence[Subject]) -> Iterator[Pairing]:
+    """Everything that one model is tested on."""
+    name, evaluation = subject.cell.name, experiment.evaluation
+    clean = Cell("evaluate", f"{name} on clean tiles", EvaluateSpec(split="test"), _inputs(subject, subject.tiles))
+    yield Pairing(subject, "clean", "grid", clean)
+    checks = evaluation.check_attacks(experiment.tiles.size)
+    attacks: list[tuple[Role, dict[str, NamedAttack]]] = [
+        ("grid", experiment.attacks),
+        ("evaluation", evaluation.attacks),
+        ("curve", evaluation.curve_attacks()),
+        ("check", checks),
+    ]
+    others = [
+        other
+        for other in subjects
+        if other.undefended is None and (other.split, other.seed) == (subject.split, subject.seed)
+        if other.model != subject.model and evaluation.transfer
+    ]
+    for role, chosen in attacks:
+        for attack_id, settings in chosen.items():
+            sources: list[tuple[Protocol, Subject]] = [("adaptive" if subject.undefended else "white-box", subject)]
+            if role in ("grid", "evaluation") or attack_id == REFERENCE:
+                sources += [("static", subject.undefended)] if subject.undefended else []
+                sources += [("transfer", other) for other in others]
+            for protocol, source in sources:
+                tiles = _attacked(source, attack_id, AttackSpec(attack=settings, split="test", tiles=evaluation.tiles))
+                predictions = Cell(
+                    "evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), _inputs(subject, tiles)
                 )
-                for split in (("train", "test") if experiment.defenses else ("test",))
-            }
-            columns = {"normal": normal, "attacked": _predictions(f"{model_id} on {name}", clean, adversarial["test"])}
-            if not experiment.defenses:
-                grid.append(GridCell(model_id, attack_id, None, columns))
-            for defense_id, defense in experiment.defenses.items():
-                robust = Cell(
-                    "harden",
-                    f"{name}/{defense_id}",
-                    HardenSpec(defense=defense, recipe=experiment.train, seed=experiment.seed),
-                    {"tiles": tiles, "model": clean, "adversarials": adversarial["train"]},
-                )
-                robust_columns = {
-                    "robust_on_normal": _predictions(f"{robust.name} on clean tiles", robust, tiles),
-                    "robust_on_perturbed": _predictions(f"{robust.name} on {name}", robust, adversarial["test"]),
-                }
-                grid.append(GridCell(model_id, attack_id, defense_id, {**columns, **robust_columns}))
-    return Plan(tuple(_in_order(grid)), tuple(grid))
+                yield Pairing(subject, protocol, role, predictions, attack_id, settings, source)
 
 
-def candidates(cell: Cell) -> list[Cell]:
-    """The fine-tunings that a hardening cell chooses from: itself, or one for each combination of its search."""
-    defense = cell.spec.defense
-    if len(settings := defense.candidates()) == 1:
-        return [cell]
-    specs = [cell.spec.model_copy(update={"defense": one, "held_out": defense.validation}) for one in settings]
-    return [Cell("harden", f"{cell.name}/{number}", spec, cell.inputs) for number, spec in enumerate(specs)]
+def _attacked(victim: Subject, attack_id: str, spec: AttackSpec) -> Cell:
+    name = f"{victim.cell.name}/{attack_id}/{spec.split}"
+    return Cell("attack", name, spec, {"tiles": victim.tiles, "model": victim.cell})
 
 
-def _predictions(name: str, model: Cell, tiles: Cell) -> Cell:
-    return Cell("evaluate", name, EvaluateSpec(split="test"), {"model": model, "tiles": tiles})
+def _diagnostics(experiment: Experiment, subject: Subject) -> Cell | None:
+    evaluation = experiment.evaluation
+    if evaluation.checks is None:
+        return None
+    spec = DiagnoseSpec(
+        planted=evaluation.check_attacks(experiment.tiles.size)[REFERENCE],
+        planted_tiles=evaluation.checks.planted_tiles,
+        tiles=evaluation.tiles,
+        seed=experiment.seed,
+    )
+    return Cell("diagnose", f"{subject.cell.name} diagnosed", spec, _inputs(subject, subject.tiles))
 
 
-def _in_order(grid: list[GridCell]) -> Iterator[Cell]:
-    """Every cell that the grid needs, once, by stage, which puts inputs first."""
+def _inputs(subject: Subject, tiles: Cell) -> dict[str, Cell]:
+    return {"model": subject.cell, "tiles": tiles}
+
+
+def _named(name: str, experiment: Experiment, split: str, seed: int | None = None) -> str:
+    """A name that says the split and the seed where there are several."""
+    several = [split] if len(experiment.tiles.splits_to_make) > 1 else []
+    several += [f"seed {seed}"] if seed is not None and len(experiment.training_seeds) > 1 else []
+    return f"{name} ({', '.join(several)})" if several else name
+
+
+def _in_order(needed: Iterable[Cell]) -> list[Cell]:
+    """Every cell that is needed, once, after its inputs: by stage, but hardened models are attacked once they exist."""
     found: dict[str, Cell] = {}
 
     def visit(cell: Cell) -> None:
         if cell.key not in found:
-            for needed in cell.inputs.values():
-                visit(needed)
+            for other in cell.inputs.values():
+                visit(other)
             found[cell.key] = cell
 
-    for row in grid:
-        for cell in row.columns.values():
-            visit(cell)
-    stages: list[Stage] = ["ingest", "train", "attack", "harden", "evaluate"]
-    for stage in stages:
-        yield from (cell for cell in found.values() if cell.stage == stage)
+    def rank(cell: Cell) -> float:
+        after_hardening = cell.stage == "attack" and cell.inputs["model"].stage == "harden"
+        return STAGES.index("harden") + 0.5 if after_hardening else STAGES.index(cell.stage)
+
+    for cell in needed:
+        visit(cell)
+    return sorted(found.values(), key=rank)

@@ -47,6 +47,30 @@ ADVERSARIALS = pa.schema(
 """l0 counts changed channel values, l2 and linf are on the [0, 1] scale, all of the stored 8-bit image;
 `float_*` describe the perturbation before it was rounded. Passes and seconds are per tile."""
 
+DIAGNOSTICS = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("group_id", pa.string()),
+        ("label", pa.int64()),
+        ("log_odds_gradient", pa.float64()),
+        ("cross_entropy_gradient", pa.float64()),
+        ("zero_share", pa.float64()),
+        ("finite", pa.bool_()),
+        ("spread", pa.float64()),
+        ("repeat_difference", pa.float64()),
+        ("batch_difference", pa.float64()),
+        ("planted", pa.bool_()),
+        ("planted_reason", pa.string()),
+        ("planted_found", pa.bool_()),
+        ("planted_random_found", pa.bool_()),
+        ("planted_random_points", pa.int64()),
+        ("forwards", pa.int64()),
+        ("backwards", pa.int64()),
+    ]
+)
+"""What a model looks like to an attack, tile by tile: see `raypipe.evaluation.probe.Probe`. Where `planted`, an
+adversarial example was planted, or not, for `planted_reason`: see `raypipe.evaluation.planted.Planted`."""
+
 PREDICTIONS = pa.schema(
     [
         ("sample_id", pa.string()),
@@ -58,27 +82,136 @@ PREDICTIONS = pa.schema(
     ]
 )
 
+
+
+def _interval(name: str) -> list[tuple[str, pa.DataType]]:
+    return [(name, pa.float64()), (f"{name}_low", pa.float64()), (f"{name}_high", pa.float64())]
+
+
+def _interval_by_label(name: str) -> list[tuple[str, pa.DataType]]:
+    return [(column, pa.list_(kind)) for column, kind in _interval(name)]
+
+
+SUBJECT = [
+    ("subject", pa.string()),
+    ("model", pa.string()),
+    ("backbone", pa.string()),
+    ("split", pa.string()),
+    ("seed", pa.int64()),
+    ("defense", pa.string()),
+    ("hardened_on", pa.string()),
+]
+"""A model under test: see `raypipe.evaluation.run.SubjectRecord`."""
+
+THREAT = [
+    ("norm", pa.string()),
+    ("eps", pa.float64()),
+    ("knowledge", pa.string()),
+    ("goal", pa.string()),
+    ("pixels", pa.string()),
+]
+"""A threat model: see `raypipe.attacks.threat.ThreatModel`. No eps: the perturbation is unbounded, but minimal."""
+
+QUARTILES = pa.struct([("lower", pa.float64()), ("median", pa.float64()), ("upper", pa.float64())])
+
 RESULTS = pa.schema(
     [
-        ("model", pa.string()),
+        *SUBJECT,
+        ("protocol", pa.string()),
+        ("role", pa.string()),
         ("attack", pa.string()),
-        ("defense", pa.string()),
-        ("column", pa.string()),
-        ("backbone", pa.string()),
         ("method", pa.string()),
+        ("source", pa.string()),
+        *THREAT,
         ("tiles", pa.int64()),
-        ("accuracy", pa.float64()),
+        ("groups", pa.int64()),
+        ("broken", pa.int64()),
+        *_interval("accuracy"),
+        ("chance", pa.float64()),
         ("labels", pa.list_(pa.string())),
-        ("precision", pa.list_(pa.float64())),
-        ("recall", pa.list_(pa.float64())),
-        ("f1", pa.list_(pa.float64())),
+        *_interval_by_label("precision"),
+        *_interval_by_label("recall"),
+        *_interval_by_label("f1"),
         ("support", pa.list_(pa.int64())),
         ("confusion", pa.list_(pa.list_(pa.int64()))),
-        ("model_key", pa.string()),
+        *_interval("cancer_called_benign"),
+        *_interval("benign_called_cancer"),
+        *_interval("loss"),
+        *_interval("confidence"),
+        *_interval("calibration_error"),
+        (
+            "reliability",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("low", pa.float64()),
+                        ("high", pa.float64()),
+                        ("tiles", pa.int64()),
+                        ("confidence", pa.float64()),
+                        *_interval("accuracy"),
+                    ]
+                )
+            ),
+        ),
+        ("l0", QUARTILES),
+        ("l2", QUARTILES),
+        ("linf", QUARTILES),
+        ("float_success_rate", pa.float64()),
+        ("forwards", pa.int64()),
+        ("backwards", pa.int64()),
+        ("seconds", pa.float64()),
+        ("device", pa.string()),
         ("tiles_key", pa.string()),
         ("predictions_key", pa.string()),
         ("stamps", pa.list_(pa.string())),
     ]
 )
-"""One row for each cell of the grid and each of its columns. `model`, `attack` and `defense` are the experiment's ids,
-`backbone` and `method` the registry names behind the first two."""
+"""One row for each model under test and each set of tiles, and its worst cases. Figures come with the bounds of their
+95 % intervals. Quartiles are of the perturbations that fool the model; null where fewer tiles are fooled. Passes and
+seconds are what making the tiles took, over all of them."""
+
+CURVES = pa.schema(
+    [
+        *SUBJECT,
+        ("attack", pa.string()),
+        ("norm", pa.string()),
+        ("eps", pa.list_(pa.float64())),
+        ("robust_accuracy", pa.list_(pa.float64())),
+        ("robust_accuracy_low", pa.list_(pa.float64())),
+        ("robust_accuracy_high", pa.list_(pa.float64())),
+        ("quartiles", QUARTILES),
+        ("fooled", pa.int64()),
+        ("attacked", pa.int64()),
+    ]
+)
+"""Robust accuracy against the size of the perturbation, for each attack on the model itself, and with no attack for the
+smallest perturbations that any of them, or any transferred tile, needed."""
+
+DIFFERENCES = pa.schema(
+    [
+        *SUBJECT,
+        ("against", pa.string()),
+        ("measure", pa.string()),
+        ("attack", pa.string()),
+        ("norm", pa.string()),
+        ("eps", pa.float64()),
+        ("paired", pa.bool_()),
+        *_interval("difference"),
+        ("only_first", pa.int64()),
+        ("only_second", pa.int64()),
+        ("p_value", pa.float64()),
+    ]
+)
+"""Accuracy of a model less that of another one on the same tiles; or, not paired, on another split's."""
+
+CHECKS = pa.schema(
+    [
+        *SUBJECT,
+        ("check", pa.string()),
+        ("verdict", pa.string()),
+        ("figure", pa.string()),
+        ("meaning", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+"""The sanity checks of every model under test."""

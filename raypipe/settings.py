@@ -2,7 +2,8 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from fractions import Fraction
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -12,6 +13,29 @@ class Settings(BaseModel):
     """Immutable, validated settings; a field that does not exist is an error, not a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _ratio(value: Any) -> Any:
+    try:
+        return float(Fraction(value)) if isinstance(value, str) else value
+    except (ValueError, ZeroDivisionError):
+        return value
+
+
+Ratio = Annotated[float, BeforeValidator(_ratio)]
+"""A number that may be written as a fraction: ``8/255``."""
+
+
+def entries(value: Any) -> Any:
+    """``[a, b]`` or ``{a: null}`` -> ``{a: {name: a}}``: an entry's id is its name unless it says otherwise."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        value = dict.fromkeys(value)
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: {"name": key, **(entry or {})} if entry is None or isinstance(entry, Mapping) else entry
+        for key, entry in value.items()
+    }
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:

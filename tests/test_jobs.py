@@ -15,7 +15,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from raypipe.evaluation.records import load_result
+from raypipe.evaluation.results import load_result
 from raypipe.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -95,7 +95,7 @@ def test_a_submitted_job_runs_the_experiment_and_leaves_its_results(tmp_path: Pa
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     assert "Table 2" in submitted.stdout
     result = load_result(Store.open(str(home / "raypipe" / "results")), "submitted")
-    assert [row["column"] for row in result.records.to_pylist()] == ["normal", "attacked"]
+    assert [row["protocol"] for row in result.records.to_pylist()][:2] == ["clean", "white-box"]
     assert result.location in submitted.stdout.replace("\n", "")
 
 

@@ -1,10 +1,13 @@
+from collections import Counter
 from typing import Any
 
 import pytest
 
+from raypipe.cells import STAGES, candidates
 from raypipe.config import Experiment, validate_experiment
+from raypipe.evaluation.settings import REFERENCE
 from raypipe.listing import describe, list_files
-from raypipe.plan import Plan, candidates, make_plan
+from raypipe.plan import Plan, make_plan
 
 RAW: dict[str, Any] = {
     "name": "t",
@@ -18,24 +21,81 @@ RAW: dict[str, Any] = {
 
 def plan_of(**changes: Any) -> Plan:
     experiment: Experiment = validate_experiment({**RAW, **changes})
-    return make_plan(experiment, describe(list_files(experiment), experiment, {}))
+    return make_plan(experiment, [describe(listing, experiment, {}) for listing in list_files(experiment)])
 
 
 def keys(plan: Plan, *names: str) -> dict[str, str]:
     return {cell.name: cell.key for cell in plan.cells if all(name in cell.name for name in names)}
 
 
-def test_the_grid_is_complete_and_no_cell_is_planned_twice() -> None:
-    plan = plan_of()
-    assert len(plan.grid) == 2 * 2 * 1
+def test_every_model_is_tested_in_every_way_and_no_cell_is_planned_twice() -> None:
+    plan = plan_of(evaluation={"curves": {}, "checks": None})
     assert len({cell.key for cell in plan.cells}) == len(plan.cells)
-    assert {stage: len(plan.stage(stage)) for stage in ("ingest", "train", "attack", "harden", "evaluate")} == {
+    models, attacks = 2, 2
+    hardened = models * attacks
+    assert {stage: len(plan.stage(stage)) for stage in STAGES} == {
         "ingest": 1,
-        "train": 2,
-        "attack": 8,
-        "harden": 4,
-        "evaluate": 2 + 4 + 8,
+        "train": models,
+        "attack": models * attacks + (models + hardened) * attacks,  # training tiles, then test tiles of every model
+        "harden": hardened,
+        "diagnose": 0,
+        # clean; attacked itself; the old tiles; those of the other backbone
+        "evaluate": (models + hardened) * (1 + attacks + attacks) + hardened * attacks,
     }
+    protocols = Counter((p.protocol, p.subject.defense) for p in plan.pairings)
+    assert protocols == {
+        ("clean", None): 2,
+        ("white-box", None): 4,
+        ("transfer", None): 4,
+        ("clean", "adversarial_training"): 4,
+        ("adaptive", "adversarial_training"): 8,
+        ("static", "adversarial_training"): 8,
+        ("transfer", "adversarial_training"): 8,
+    }
+
+
+def test_static_tiles_were_made_against_the_model_before_it_was_hardened() -> None:
+    for pairing in plan_of().pairings:
+        if pairing.protocol == "static":
+            assert pairing.source is pairing.subject.undefended
+        elif pairing.protocol == "transfer":
+            assert pairing.source is not None
+            assert pairing.source.undefended is None
+            assert pairing.source.model != pairing.subject.model
+        elif pairing.protocol != "clean":
+            assert pairing.source is pairing.subject
+
+
+def test_the_same_attack_under_two_names_is_run_once() -> None:
+    """The checks' reference is one of the curve's attacks if their radii are the same."""
+    plan = plan_of(evaluation={"curves": {"linf": ["4/255"]}, "checks": {"eps": "4/255"}})
+    itself = [p for p in plan.pairings if p.source is p.subject and p.subject is plan.subjects[0]]
+    (curve,) = (p for p in itself if p.role == "curve")
+    (reference,) = (p for p in itself if p.attack == REFERENCE)
+    assert curve.predictions.key == reference.predictions.key
+
+
+def test_every_seed_and_every_split_has_models_of_its_own() -> None:
+    plan = plan_of(seeds=[1, 2], tiles={"size": 32, "split": ["group", "paper"]}, evaluation={"checks": None})
+    assert len(plan.stage("ingest")) == 2
+    assert len(plan.stage("train")) == 2 * 2 * 2
+    assert {(s.split, s.seed) for s in plan.subjects} == {(k, n) for k in ("group", "paper") for n in (1, 2)}
+    assert len({subject.cell.name for subject in plan.subjects}) == len(plan.subjects)
+    for pairing in plan.pairings:
+        if pairing.source:
+            assert (pairing.source.split, pairing.source.seed) == (pairing.subject.split, pairing.subject.seed)
+
+
+def test_a_defense_that_learns_from_no_attack_hardens_once() -> None:
+    plan = plan_of(defenses=["bit_depth_reduction"])
+    assert [subject.hardened_on for subject in plan.subjects if subject.defense] == [None, None]
+    assert {cell.spec.split for cell in plan.stage("attack")} == {"test"}
+
+
+def test_hardened_models_are_attacked_after_hardening() -> None:
+    stages = [cell.stage for cell in plan_of().cells]
+    first, last = stages.index("harden"), len(stages) - 1 - stages[::-1].index("attack")
+    assert first < last < stages.index("diagnose")
 
 
 def test_inputs_come_before_what_needs_them() -> None:
@@ -54,9 +114,14 @@ def test_changing_one_attack_s_parameter_changes_only_what_depends_on_it() -> No
     assert changed
 
 
-def test_a_defense_s_setting_leaves_attacks_alone() -> None:
+def test_a_defense_s_setting_leaves_alone_what_comes_before_it() -> None:
     before, after = plan_of(), plan_of(defenses={"adversarial_training": {"mix": 0.3}})
-    assert {cell.key for cell in before.stage("attack")} == {cell.key for cell in after.stage("attack")}
+
+    def attacks(plan: Plan, victim: str) -> set[str]:
+        return {cell.key for cell in plan.stage("attack") if cell.inputs["model"].stage == victim}
+
+    assert attacks(before, "train") == attacks(after, "train")
+    assert not attacks(before, "harden") & attacks(after, "harden")
     assert not {cell.key for cell in before.stage("harden")} & {cell.key for cell in after.stage("harden")}
 
 
@@ -90,7 +155,7 @@ def test_without_defenses_training_tiles_are_not_attacked() -> None:
     plan = plan_of(defenses=[])
     assert {cell.spec.split for cell in plan.stage("attack")} == {"test"}
     assert not plan.stage("harden")
-    assert [row.defense for row in plan.grid] == [None] * 4
+    assert {pairing.protocol for pairing in plan.pairings} == {"clean", "white-box", "transfer"}
 
 
 def test_a_search_has_a_candidate_for_each_combination() -> None:

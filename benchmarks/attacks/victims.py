@@ -16,7 +16,7 @@ from raypipe.config import Experiment, validate_experiment
 from raypipe.data.tiles import images_of
 from raypipe.evaluation.predict import predict
 from raypipe.listing import Prepared, prepare
-from raypipe.plan import Cell
+from raypipe.cells import Cell
 from raypipe.stages.cluster import connected
 from raypipe.stages.ingest import ingest
 from raypipe.stages.loaded import load_model

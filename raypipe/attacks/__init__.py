@@ -21,6 +21,7 @@ from raypipe.attacks.pgd import ProjectedGradient, projected_gradient
 from raypipe.attacks.saliency_map import SaliencyMap, saliency_map
 from raypipe.attacks.sigma_zero import SigmaZero, sigma_zero
 from raypipe.attacks.sparse_l0 import SparseL0, sparse_l0
+from raypipe.attacks.square import SquareAttack, square_attack
 from raypipe.settings import misnamed
 
 __all__ = ["ART", "ATTACKS", "Attack", "AttackSettings", "NamedAttack", "TargetedAttack", "attack_for"]
@@ -35,6 +36,7 @@ ATTACKS: dict[str, Attack] = {
     "fgsm": Attack(FastGradient, fast_gradient),
     "pgd": Attack(ProjectedGradient, projected_gradient),
     "apgd": Attack(AutoProjectedGradient, auto_projected_gradient),
+    "square": Attack(SquareAttack, square_attack),
     "ddn": Attack(DecoupledDirectionNorm, decoupled_direction_norm),
 }
 """The attacks of ``backend: raypipe``, by the ``name`` of their settings."""

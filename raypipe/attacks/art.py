@@ -25,11 +25,11 @@ from raypipe.attacks.art_classes import (
     OWN_BATCHES,
     PROBABILITIES,
     attack_class,
-    ball_of,
     check_parameters,
     classifier_of,
 )
-from raypipe.attacks.attack import Ball, NamedAttack
+from raypipe.attacks.art_threats import ball_of, knowledge_of, minimised_by
+from raypipe.attacks.attack import AnyNorm, Ball, Knowledge, NamedAttack
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.targets import random_targets
 from raypipe.attacks.victim import Victim
@@ -62,6 +62,16 @@ class ArtAttack(NamedAttack):
         """What the toolbox's parameters say."""
         return ball_of(self.name, self.parameters)
 
+    @property
+    def minimises(self) -> AnyNorm:
+        """What the toolbox's attack minimises."""
+        return minimised_by(self.name, self.parameters)
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What the toolbox's attack asks of the model."""
+        return knowledge_of(self.name, self.parameters)
+
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
@@ -73,6 +83,7 @@ class ArtAttack(NamedAttack):
     def _accepted(cls, parameters: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if "name" in info.data:  # Otherwise the name is wrong already, and says so.
             check_parameters(info.data["name"], parameters)
+            ball_of(info.data["name"], parameters)
         return parameters
 
 

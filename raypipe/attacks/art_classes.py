@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from raypipe.attacks.attack import Ball, Norm
 from raypipe.settings import near_matches
 
 CLASSES = {
@@ -133,24 +132,6 @@ def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
         found(classifier_of(_AnyModel(), (3, 8, 8), 3, "cpu"), **parameters)
     except Exception as error:  # the constructor is foreign code, and raises what it likes
         raise ValueError(f"{name}: {error}") from error
-
-
-def ball_of(name: str, parameters: Mapping[str, Any]) -> Ball | None:
-    """The ball that an attack keeps to, if it is one in linf or l2.
-
-    Parameters
-    ----------
-    name, parameters
-        As in `check_parameters`.
-    """
-    kind = attack_class(name)
-    accepted = inspect.signature(kind.__init__).parameters
-    given = {key: parameter.default for key, parameter in accepted.items()} | dict(parameters)
-    if given.get("minimal") or "eps" not in given or not isinstance(given["eps"], int | float):
-        return None
-    norm = "inf" if kind.__name__ == "BasicIterativeMethod" else str(given.get("norm"))
-    names: dict[str, Norm] = {"inf": "linf", "2": "l2"}
-    return Ball(names[norm], float(given["eps"])) if norm in names else None
 
 
 def classifier_of(model: nn.Module, shape: tuple[int, ...], classes: int, device: str) -> Any:

@@ -16,6 +16,12 @@ Target = Literal["runner_up", "random"]
 Norm = Literal["linf", "l2"]
 """The largest change of any value, or the Euclidean length of the whole perturbation."""
 
+AnyNorm = Literal["l0", "l1", "l2", "linf", "none"]
+"""Also the number of changed values, the sum of their changes, or no norm at all."""
+
+Knowledge = Literal["white-box", "transfer", "score-based", "decision-based"]
+"""What an adversary knows of the model: see `raypipe.attacks.threat.ThreatModel`."""
+
 
 class Ball(NamedTuple):
     """How far an attack may go.
@@ -50,6 +56,16 @@ class NamedAttack(Settings):
     def ball(self) -> Ball | None:
         """The ball around a tile that even what is stored of it may not leave; None: there is no bound."""
         return None
+
+    @property
+    def minimises(self) -> AnyNorm:
+        """The norm in which an attack without a ball makes perturbations as short as it can."""
+        raise NotImplementedError(f"{type(self).__name__} has no ball: expected the norm that it minimises")
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What the attack asks of the model."""
+        return "white-box"
 
 
 class TargetedAttack(NamedAttack):

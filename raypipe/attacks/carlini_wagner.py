@@ -6,14 +6,14 @@ they start and in how they find the constant ``c``.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, Self, TypeVar
+from typing import ClassVar, Literal, Self, TypeVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import TargetedAttack
+from raypipe.attacks.attack import AnyNorm, TargetedAttack
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.tensors import TINY, lengths, per_tile
@@ -61,6 +61,7 @@ class CarliniWagnerL2(TargetedAttack):
 
     name: Literal["carlini_wagner_l2"] = "carlini_wagner_l2"
     backend: Literal["raypipe"] = "raypipe"
+    minimises: ClassVar[AnyNorm] = "l2"
     method: Literal["adaptive", "published"] = "adaptive"
     max_iterations: int = Field(30, ge=1)
     learning_rate: float | None = Field(None, gt=0)

@@ -5,14 +5,14 @@ The perturbation turns with the gradient, while its length shrinks wherever the 
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import TargetedAttack
+from raypipe.attacks.attack import AnyNorm, TargetedAttack
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.losses import cross_entropy
 from raypipe.attacks.norms import normalise, unit_ball_draws
@@ -40,6 +40,7 @@ class DecoupledDirectionNorm(TargetedAttack):
 
     name: Literal["ddn"] = "ddn"
     backend: Literal["raypipe"] = "raypipe"
+    minimises: ClassVar[AnyNorm] = "l2"
     max_iterations: int = Field(100, ge=2)
     init_norm: float = Field(1.0, gt=0)
     gamma: float = Field(0.05, gt=0, lt=1)

@@ -5,14 +5,14 @@ One forward pass serves the success test and the gradient.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.attack import AnyNorm, NamedAttack
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.tensors import TINY, lengths, per_tile
 from raypipe.attacks.victim import Victim
@@ -38,6 +38,7 @@ class DeepFool(NamedAttack):
 
     name: Literal["deepfool"] = "deepfool"
     backend: Literal["raypipe"] = "raypipe"
+    minimises: ClassVar[AnyNorm] = "l2"
     max_iterations: int = Field(50, ge=1)
     overshoot: float = Field(0.02, ge=0)
     lazy: bool = True

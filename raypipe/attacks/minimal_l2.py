@@ -9,14 +9,14 @@ linearised boundary, which is a full turn in every step and does not settle wher
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.attack import AnyNorm, NamedAttack
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.tensors import TINY, lengths, per_tile
@@ -45,6 +45,7 @@ class MinimalL2(NamedAttack):
 
     name: Literal["minimal_l2"] = "minimal_l2"
     backend: Literal["raypipe"] = "raypipe"
+    minimises: ClassVar[AnyNorm] = "l2"
     max_iterations: int = Field(20, ge=2)
     deepfool_iterations: int = Field(20, ge=1)
     overshoot: float = Field(0.01, gt=0)

@@ -1,6 +1,5 @@
 """Perturbations bounded in a norm: the settings that say the bound, and the geometry of the ball within it."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -9,6 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from raypipe.attacks.attack import Ball, Norm, TargetedAttack
+from raypipe.attacks.draws import generators
 from raypipe.attacks.tensors import TINY, lengths, per_tile
 
 USUAL_EPS: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
@@ -115,16 +115,14 @@ def unit_ball_draws(images: Tensor, norm: Norm, key: str) -> Tensor:
     key
         Another key, another draw; up to 64 bytes.
     """
-    return torch.stack([_draw(tile, norm, key) for tile in images.detach().cpu()]).to(images.device)
+    draws = [_draw(images.shape[1:], norm, generator) for generator in generators(images, key)]
+    return torch.stack(draws).to(images.device)
 
 
-def _draw(tile: Tensor, norm: Norm, key: str) -> Tensor:
-    """A uniform draw from the unit ball, shaped like the tile."""
-    pixels = tile.mul(255).round().to(torch.uint8).numpy().tobytes()
-    seed = int.from_bytes(hashlib.blake2b(pixels, digest_size=6, key=key.encode()).digest())
-    generator = torch.Generator().manual_seed(seed)
+def _draw(shape: torch.Size, norm: Norm, generator: torch.Generator) -> Tensor:
+    """A uniform draw from the unit ball."""
     if norm == "linf":
-        return 2 * torch.rand(tile.shape, generator=generator) - 1
-    direction = torch.randn(tile.shape, generator=generator)
-    radius = torch.rand(1, generator=generator) ** (1 / tile.numel())
+        return 2 * torch.rand(shape, generator=generator) - 1
+    direction = torch.randn(shape, generator=generator)
+    radius = torch.rand(1, generator=generator) ** (1 / shape.numel())
     return normalise(direction[None], "l2")[0] * radius

@@ -7,14 +7,14 @@ are restored.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
 from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import Target, TargetedAttack
+from raypipe.attacks.attack import AnyNorm, Target, TargetedAttack
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.prune import prune
 from raypipe.attacks.salient_pairs import best_pair
@@ -55,6 +55,7 @@ class SaliencyMap(TargetedAttack):
 
     name: Literal["saliency_map"] = "saliency_map"
     backend: Literal["raypipe"] = "raypipe"
+    minimises: ClassVar[AnyNorm] = "l0"
     rule: Literal["art", "pair"] = "art"
     theta: float = Field(1.0, ge=-1, le=1)
     gamma: float = Field(1.0, gt=0, le=1)

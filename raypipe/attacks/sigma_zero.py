@@ -5,14 +5,14 @@ As in the authors' code, and unlike algorithm 1 of the paper, the normalised gra
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import TargetedAttack
+from raypipe.attacks.attack import AnyNorm, TargetedAttack
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.tensors import TINY, per_tile
 from raypipe.attacks.victim import Victim
@@ -40,6 +40,7 @@ class SigmaZero(TargetedAttack):
 
     name: Literal["sigma_zero"] = "sigma_zero"
     backend: Literal["raypipe"] = "raypipe"
+    minimises: ClassVar[AnyNorm] = "l0"
     max_iterations: int = Field(100, ge=1)
     learning_rate: float = Field(1.0, gt=0)
     sigma: float = Field(1e-3, gt=0)

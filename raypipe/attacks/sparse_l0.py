@@ -7,14 +7,14 @@ Models that answer such jumps erratically resist on some tiles; those are left t
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import TargetedAttack
+from raypipe.attacks.attack import AnyNorm, TargetedAttack
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.sigma_zero import SigmaZero, sigma_zero
 from raypipe.attacks.victim import Victim
@@ -47,6 +47,7 @@ class SparseL0(TargetedAttack):
 
     name: Literal["sparse_l0"] = "sparse_l0"
     backend: Literal["raypipe"] = "raypipe"
+    minimises: ClassVar[AnyNorm] = "l0"
     max_iterations: int = Field(50, ge=1)
     fallback_iterations: int = Field(100, ge=0)
     patience: int = Field(5, ge=1)

@@ -1,9 +1,9 @@
 """Wrong classes to aim at. None depends on a tile's place in a batch."""
 
-import hashlib
-
 import torch
 from torch import Tensor
+
+from raypipe.attacks.draws import seeds
 
 
 def random_targets(images: Tensor, labels: Tensor, classes: int, seed: int) -> Tensor:
@@ -20,11 +20,8 @@ def random_targets(images: Tensor, labels: Tensor, classes: int, seed: int) -> T
     seed
         Another seed, another draw.
     """
-    pixels = images.detach().mul(255).round().to(torch.uint8).cpu().numpy()
-    key = str(seed).encode()
-    draws = [int.from_bytes(hashlib.blake2b(tile.tobytes(), digest_size=6, key=key).digest()) for tile in pixels]
-    offsets = torch.tensor([draw % (classes - 1) + 1 for draw in draws], dtype=labels.dtype, device=labels.device)
-    return (labels + offsets) % classes
+    offsets = [draw % (classes - 1) + 1 for draw in seeds(images, str(seed))]
+    return (labels + torch.tensor(offsets, dtype=labels.dtype, device=labels.device)) % classes
 
 
 def runner_up(logits: Tensor, labels: Tensor) -> Tensor:

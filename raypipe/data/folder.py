@@ -26,6 +26,8 @@ class Folder(Settings):
         ^GT(\\d+). Instead of `groups`.
     per_class
         Keep this many tiles of each class, in whole groups as far as possible; all by default.
+    malignant
+        The classes that are cancer: with them, cancer called benign is reported apart from benign called cancer.
     """
 
     source: Literal["folder"] = "folder"
@@ -33,6 +35,7 @@ class Folder(Settings):
     groups: str | None = None
     group_pattern: str | None = None
     per_class: int | None = Field(default=None, ge=1)
+    malignant: tuple[str, ...] = ()
 
     @field_validator("group_pattern")
     @classmethod
@@ -72,6 +75,9 @@ def open_folder(settings: Folder, seed: int) -> Source:
             f"{', '.join(labels) or 'none'}; point to the folder that holds the class folders (an archive must not "
             "wrap them in another folder)"
         )
+    if unknown := sorted(set(settings.malignant) - labels):
+        known = ", ".join(sorted(labels))
+        raise ValueError(f"malignant: no class folder {', '.join(unknown)}; there are {known}")
     return ListedSource(
         tree=tree,
         labels=tuple(sorted(labels)),
@@ -80,6 +86,7 @@ def open_folder(settings: Folder, seed: int) -> Source:
         group_pattern=settings.group_pattern,
         per_class=settings.per_class,
         seed=seed,
+        malignant=settings.malignant,
     )
 
 

@@ -15,6 +15,7 @@ from raypipe.data.tree import open_tree
 from raypipe.settings import Settings
 
 LABELS = ("colon_aca", "colon_n", "lung_aca", "lung_n", "lung_scc")
+MALIGNANT = ("colon_aca", "lung_aca", "lung_scc")
 
 
 class LC25000(Settings):
@@ -46,6 +47,7 @@ def open_lc25000(settings: LC25000, seed: int) -> Source:
         group_pattern=None,
         per_class=settings.per_class,
         seed=seed,
+        malignant=MALIGNANT,
     )
 
 

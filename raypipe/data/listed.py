@@ -32,6 +32,8 @@ class ListedSource:
         Keep this many tiles of each class, whole groups as far as possible.
     seed
         Decides which tiles `per_class` keeps.
+    malignant
+        Those of `labels` that are cancer.
     """
 
     tree: Tree
@@ -41,6 +43,7 @@ class ListedSource:
     group_pattern: str | None
     per_class: int | None
     seed: int
+    malignant: tuple[str, ...] = ()
     synthetic: bool = False
 
     @property

@@ -37,6 +37,10 @@ class Source(Protocol):
         """Class names; a class's place is its integer label."""
 
     @property
+    def malignant(self) -> tuple[str, ...]:
+        """The classes that are cancer; empty where that is unknown. Calling one of them benign is the graver error."""
+
+    @property
     def synthetic(self) -> bool:
         """Whether the tiles are drawn by a program, so that no figure from them speaks of tissue."""
 

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from raypipe.data.images import encode_png
+from raypipe.data.lc25000 import MALIGNANT
 from raypipe.data.sources import Source, TileRef, fingerprint_of
 from raypipe.data.tissue import LABELS, render_tile
 from raypipe.settings import Settings
@@ -44,6 +45,7 @@ class SyntheticSource:
     settings: Synthetic
     seed: int
     labels: tuple[str, ...] = LABELS
+    malignant: tuple[str, ...] = MALIGNANT
     synthetic: bool = True
     grouped: bool = True
 

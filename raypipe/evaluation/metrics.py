@@ -1,11 +1,20 @@
-"""Classification metrics of stored predictions (scikit-learn's, by label)."""
+"""Classification metrics of stored predictions, each with its 95 % interval."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from scipy.special import log_softmax
+
+from raypipe.evaluation.calibration import Bin, calibration
+from raypipe.evaluation.intervals import REPLICATES, UNDEFINED, Interval, Resampling, mean, ratios, resample
+
+NO_LABEL = -1
+"""The prediction for a tile whose logits are not all finite: it is misclassified, whatever its label."""
 
 
 @dataclass(frozen=True)
@@ -16,62 +25,199 @@ class Metrics:
     ----------
     tiles
         How many there were.
+    groups
+        How many source tiles or patients they come from. With fewer than two, no figure has an interval.
+    broken
+        Tiles whose logits are not all finite. They are misclassified and have no confidence: a model that has any is
+        broken, and its figures are to be read so.
     accuracy
-        Share classified right, in [0, 1].
+        Share classified right.
+    chance
+        The accuracy of always naming the commonest label.
     precision, recall, f1, support
-        By label; a label that was never predicted has precision 0, as in scikit-learn with ``zero_division=0``.
+        By label; as in scikit-learn with ``zero_division=0`` they are 0 where they are undefined, without an interval.
     confusion
-        Rows are true labels, columns predictions.
+        Rows are true labels, columns predictions; broken tiles are in no column.
+    cancer_called_benign, benign_called_cancer
+        Shares of the malignant tiles given a benign label, and of the benign tiles given a malignant one. Undefined
+        where there are no such tiles, or it is not known that some labels are malignant and some are not.
+    loss
+        Mean negative log-likelihood of the true label, in nats.
+    confidence
+        Mean probability of the predicted label.
+    calibration_error
+        Expected calibration error; see `raypipe.evaluation.calibration`.
+    reliability
+        The bins behind it. Like loss and confidence, without the broken tiles.
     """
 
     tiles: int
-    accuracy: float
-    precision: tuple[float, ...]
-    recall: tuple[float, ...]
-    f1: tuple[float, ...]
+    groups: int
+    broken: int
+    accuracy: Interval
+    chance: float
+    precision: tuple[Interval, ...]
+    recall: tuple[Interval, ...]
+    f1: tuple[Interval, ...]
     support: tuple[int, ...]
     confusion: tuple[tuple[int, ...], ...]
+    cancer_called_benign: Interval
+    benign_called_cancer: Interval
+    loss: Interval
+    confidence: Interval
+    calibration_error: Interval
+    reliability: tuple[Bin, ...]
+
+    def columns(self) -> dict[str, Any]:
+        """The fields for a table: `x`, `x_low` and `x_high` for each interval x, None for what is undefined."""
+        return _flat({field.name: getattr(self, field.name) for field in fields(self)})
 
 
-def classification_metrics(labels: NDArray[np.int64], logits: NDArray[np.float32]) -> Metrics:
-    """Metrics from true labels (n,) and logits (n, classes).
+def predicted_labels(logits: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The label of the largest logit, (n,), from logits (n, classes); `NO_LABEL` where not all of them are finite."""
+    return np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), NO_LABEL)
+
+
+def chance_accuracy(labels: NDArray[np.integer]) -> float:
+    """The accuracy of always naming the commonest label: clean or attacked, what a model without any knowledge has.
+
+    No attack can lower it, so a robust accuracy at or below it is no robustness.
+    """
+    return float(np.unique(labels, return_counts=True)[1].max() / len(labels))
+
+
+def classification_metrics(
+    labels: NDArray[np.int64],
+    logits: NDArray[np.float32],
+    groups: Iterable[object],
+    malignant: tuple[int, ...] | None = None,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> Metrics:
+    """Metrics from true labels and logits.
+
+    Parameters
+    ----------
+    labels
+        (n,) in [0, classes).
+    logits
+        (n, classes).
+    groups
+        (n,) each tile's source tile or patient; the same set of them is drawn from alike, whatever the model.
+    malignant
+        Which labels are; None if that is unknown or makes no sense.
+    replicates, seed
+        Of the bootstrap; see `raypipe.evaluation.intervals.resample`.
 
     Raises
     ------
     ValueError
-        If a logit is not a finite number.
+        There are no tiles, a tile has no group, or a label has no logit.
     """
-    if not np.isfinite(logits).all():
-        bad = int((~np.isfinite(logits)).any(axis=1).sum())
-        raise ValueError(f"{bad} of {len(labels)} predictions have logits that are not finite: the model is broken")
-    classes = np.arange(logits.shape[1])
-    predicted = logits.argmax(axis=1)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=classes, zero_division=0.0
-    )
+    classes = logits.shape[1]
+    if named := set(labels.tolist()).union(malignant or ()) - set(range(classes)):
+        raise ValueError(f"labels {sorted(named)}: expected labels of the {classes} logits, 0..{classes - 1}")
+    resampling = resample(groups, replicates, seed)
+    predicted = predicted_labels(logits)
+    # The last column is that of broken tiles.
+    cells = resampling.tally(labels * (classes + 1) + predicted % (classes + 1), classes * (classes + 1))
+    confusion = cells.reshape(-1, classes, classes + 1)
+    accuracy, *by_label = _shares(confusion, resampling)
+    sound = predicted != NO_LABEL
+    counted = resampling.select(sound)
+    log_probabilities = log_softmax(logits[sound].astype(np.float64), axis=1)
+    confidences = np.exp(log_probabilities.max(axis=1))
+    calibrated = calibration(confidences, (predicted == labels)[sound], counted)
+    missed, alarmed = _confused_kinds(confusion, malignant, resampling)
     return Metrics(
         tiles=len(labels),
-        accuracy=float((predicted == labels).mean()),
-        precision=tuple(map(float, precision)),
-        recall=tuple(map(float, recall)),
-        f1=tuple(map(float, f1)),
-        support=tuple(map(int, support)),
-        confusion=tuple(tuple(map(int, row)) for row in confusion_matrix(labels, predicted, labels=classes)),
+        groups=resampling.groups,
+        broken=int((~sound).sum()),
+        accuracy=accuracy,
+        chance=chance_accuracy(labels),
+        precision=tuple(by_label[:classes]),
+        recall=tuple(by_label[classes : 2 * classes]),
+        f1=tuple(by_label[2 * classes :]),
+        support=tuple(np.bincount(labels, minlength=classes).tolist()),
+        confusion=tuple(map(tuple, confusion[:, :, :classes].sum(axis=0).astype(int).tolist())),
+        cancer_called_benign=missed,
+        benign_called_cancer=alarmed,
+        loss=mean(-log_probabilities[np.arange(len(log_probabilities)), labels[sound]], counted),
+        confidence=mean(confidences, counted),
+        calibration_error=calibrated.error,
+        reliability=calibrated.bins,
     )
 
 
-def metrics_of(predictions: pa.Table) -> Metrics:
-    """Metrics of a predictions table.
+def metrics_of(predictions: pa.Table, malignant: tuple[int, ...] | None = None) -> Metrics:
+    """Metrics of a predictions table; a tile without a group is a group of its own.
+
+    Parameters
+    ----------
+    predictions
+        `raypipe.schemas.PREDICTIONS`.
+    malignant
+        Which labels are; None if that is unknown or makes no sense.
 
     Raises
     ------
     ValueError
-        If there is nothing to judge, a tile was predicted twice, or a logit is not a finite number.
+        If there is nothing to judge, a tile was predicted twice, or a label has no logit.
     """
     if predictions.num_rows == 0:
         raise ValueError("no predictions to compute metrics from: the table is empty")
-    ids = predictions["sample_id"].to_numpy()
-    if len(np.unique(ids)) != len(ids):
-        raise ValueError(f"{len(ids) - len(np.unique(ids))} tiles are predicted more than once")
-    logits = np.array(predictions["logits"].to_pylist(), dtype=np.float32).reshape(len(ids), -1)
-    return classification_metrics(predictions["label"].to_numpy(), logits)
+    ids = predictions["sample_id"]
+    if repeated := len(ids) - pc.count_distinct(ids).as_py():
+        raise ValueError(f"{repeated} tiles are predicted more than once")
+    logits = pc.list_flatten(predictions["logits"]).to_numpy().reshape(len(ids), -1)
+    groups = pc.coalesce(predictions["group_id"], ids).to_pylist()
+    return classification_metrics(predictions["label"].to_numpy(), logits, groups, malignant)
+
+
+def _shares(confusion: NDArray[np.float64], resampling: Resampling) -> list[Interval]:
+    """Accuracy, then the labels' precision, recall and F1, from each group's confusion (groups, labels, labels + 1)."""
+    right = np.diagonal(confusion, axis1=1, axis2=2)
+    called, support = confusion.sum(axis=1)[:, :-1], confusion.sum(axis=2)
+    shares = ratios(
+        np.hstack([right.sum(axis=1, keepdims=True), right, right, 2 * right]),
+        np.hstack([support.sum(axis=1, keepdims=True), called, support, called + support]),
+        resampling,
+        shares=True,
+    )
+    return [UNDEFINED._replace(value=0.0) if np.isnan(share.value) else share for share in shares]
+
+
+def _confused_kinds(
+    confusion: NDArray[np.float64], malignant: tuple[int, ...] | None, resampling: Resampling
+) -> tuple[Interval, Interval]:
+    """Malignant tiles called benign, and benign tiles called malignant."""
+    is_malignant = np.isin(np.arange(confusion.shape[1]), malignant or ())
+    if is_malignant.all() or not is_malignant.any():
+        return UNDEFINED, UNDEFINED
+    called_malignant = confusion[:, :, :-1] @ is_malignant
+    called_benign = confusion[:, :, :-1] @ ~is_malignant
+    support = confusion.sum(axis=2)
+    missed, alarmed = ratios(
+        np.stack([called_benign @ is_malignant, called_malignant @ ~is_malignant], axis=1),
+        np.stack([support @ is_malignant, support @ ~is_malignant], axis=1),
+        resampling,
+        shares=True,
+    )
+    return missed, alarmed
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, value in record.items():
+        match value:
+            case Interval():
+                row |= value.columns(name)
+            case (Interval(), *_):
+                by_label = [interval.columns(name) for interval in value]
+                row |= {key: [figures[key] for figures in by_label] for key in by_label[0]}
+            case (Bin(), *_):
+                row[name] = [_flat(bin_._asdict()) for bin_ in value]
+            case _:
+                row[name] = value
+    return row

@@ -1,85 +1,135 @@
-"""The records of a run: one for each cell of the grid and each column, computed from stored predictions."""
+"""Records: what each model makes of each set of tiles, and of the worst of them, with intervals."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
+from numpy.typing import NDArray
 
-from raypipe.evaluation.metrics import metrics_of
-from raypipe.schemas import RESULTS
-from raypipe.settings import near_matches
-from raypipe.store import Store
-
-COLUMNS = ("normal", "attacked", "robust_on_normal", "robust_on_perturbed")
-"""As the paper defines them: the clean model on normal and on perturbed test tiles, then the hardened model on both.
-The perturbed tiles are those made against the clean model, which makes the last column a static evaluation."""
-
-RESULTS_FILE = "results.parquet"
-LEAKY, SYNTHETIC = "LEAKY", "SYNTHETIC"
+from raypipe.evaluation.distortion import quartiles
+from raypipe.evaluation.gather import ITSELF
+from raypipe.evaluation.intervals import Resampling, mean, ratio, resample
+from raypipe.evaluation.metrics import chance_accuracy, classification_metrics
+from raypipe.evaluation.outcomes import WORST_CASE, Examples, Measure, Outcome
+from raypipe.evaluation.run import PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.tested import NORMS, Artifacts
 
 
-def stamps(manifest: dict[str, Any]) -> list[str]:
-    """What must stand beside every figure measured on these tiles.
-
-    Parameters
-    ----------
-    manifest
-        Of the tiles' artifact.
-    """
-    found = []
-    if manifest["split"] == "paper":
-        share = manifest["leakage"]
-        known = f"{share:.1%} of the test tiles have a sibling among the training tiles" if share is not None else (
-            "random split; siblings are unknown, so nothing shows that it does not leak"
-        )  # fmt: skip
-        found.append(f"{LEAKY}: {known}")
-    if manifest["synthetic"]:
-        found.append(f"{SYNTHETIC}: computer-drawn tissue; no figure here speaks of real images")
-    return found
-
-
-def record(identity: dict[str, Any], predictions: pa.Table, labels: list[str], marks: list[str]) -> dict[str, Any]:
-    """One row of the results: who and what (`identity`), the metrics, and the stamps."""
-    return {**identity, **asdict(metrics_of(predictions)), "labels": labels, "stamps": marks}
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run gave.
+def records_of(
+    subject: SubjectRecord,
+    run: Run,
+    artifacts: Artifacts,
+    examples: Examples | None,
+    outcomes: Mapping[Measure, Outcome],
+) -> Iterator[dict[str, Any]]:
+    """Rows of `raypipe.schemas.RESULTS` for one model: a row for each set of tiles, then its worst cases.
 
     Parameters
     ----------
-    name
-        Of the run.
-    location
-        Where its files are.
-    records
-        `raypipe.schemas.RESULTS`: one row for each cell of the grid and each column.
+    subject, run, artifacts
+        The model, the run, and where its tables are.
+    examples, outcomes
+        From `raypipe.evaluation.outcomes`.
     """
-
-    name: str
-    location: str
-    records: pa.Table
-
-
-def write_result(store: Store, name: str, records: list[dict[str, Any]]) -> RunResult:
-    """Keep the records of a run."""
-    table = pa.Table.from_pylist(records, schema=RESULTS)
-    store.write_table(f"runs/{name}/{RESULTS_FILE}", table)
-    return RunResult(name, store.path(f"runs/{name}"), table)
+    marks = {"labels": run.labels, "stamps": run.stamps[subject.split]}
+    for pairing in run.pairings:
+        if pairing.subject == subject.id:
+            yield {**subject.columns(), **marks, **_record(pairing, run, artifacts)}
+    for measure, outcome in outcomes.items():
+        if measure.name == WORST_CASE and examples is not None:
+            yield {**subject.columns(), **marks, **_worst_case(measure, outcome, examples, run)}
 
 
-def load_result(store: Store, name: str) -> RunResult:
-    """The results of an earlier run.
+def _record(pairing: PairingRecord, run: Run, artifacts: Artifacts) -> dict[str, Any]:
+    tested = artifacts.tested(pairing)
+    malignant = tuple(run.labels.index(label) for label in run.malignant) or None
+    metrics = classification_metrics(
+        tested.labels, tested.logits, tested.groups, malignant, replicates=run.replicates, seed=run.seed
+    )
+    row = {
+        **pairing.model_dump(include={"protocol", "role", "attack", "method", "source"}),
+        "tiles_key": pairing.tiles,
+        "predictions_key": pairing.predictions,
+        **metrics.columns(),
+    }
+    if pairing.threat is None:
+        return row
+    itself, threat, made = pairing.protocol in ITSELF, pairing.threat, artifacts.perturbed(pairing)
+    attacked = made.clean_prediction == tested.labels
+    row |= {
+        "norm": threat.norm,
+        "eps": threat.eps,
+        "goal": threat.goal,
+        "knowledge": threat.knowledge if itself else "transfer",
+        "pixels": threat.precision,
+    }
+    for norm in NORMS:
+        needed = np.where(tested.correct, np.inf, made.distortions[norm])
+        row[norm] = quartile_columns(needed[attacked])
+    if itself:
+        row["float_success_rate"] = float(made.float_success[attacked].mean()) if attacked.any() else None
+        row["device"] = artifacts.device(pairing)
+        row |= {name: getattr(made, name).sum().item() for name in ("forwards", "backwards", "seconds")}
+    return row
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is none of that name; the message lists the runs there are.
-    """
-    path = f"runs/{name}/{RESULTS_FILE}"
-    if not store.exists(path):
-        runs = [run for run in store.list_directories("runs") if store.exists(f"runs/{run}/{RESULTS_FILE}")]
-        there = f"there are: {', '.join(runs)}{near_matches(name, runs)}" if runs else "there are none yet"
-        raise FileNotFoundError(f"no finished run {name!r} in {store.root}; {there}")
-    return RunResult(name, store.path(f"runs/{name}"), store.read_table(path))
+
+def _worst_case(measure: Measure, outcome: Outcome, examples: Examples, run: Run) -> dict[str, Any]:
+    resampling = resample(outcome.groups, run.replicates, run.seed)
+    goals = {pairing.threat.goal for pairing in examples.pairings if pairing.threat}
+    transferred = any(pairing.protocol not in ITSELF for pairing in examples.pairings)
+    return {
+        "protocol": WORST_CASE,
+        "role": "evaluation",
+        "norm": measure.norm or "any",
+        "eps": measure.eps,
+        "knowledge": "white-box and transfer" if transferred else "white-box",
+        "goal": goals.pop() if len(goals) == 1 else "untargeted",
+        "pixels": "8-bit",
+        "tiles": len(outcome.ids),
+        "groups": resampling.groups,
+        "chance": chance_accuracy(outcome.labels),
+        "support": np.bincount(outcome.labels, minlength=len(run.labels)).tolist(),
+        **mean(outcome.right, resampling).columns("accuracy"),
+        **_recall(outcome, len(run.labels), resampling),
+        **(_confused_kinds(measure, examples, run, resampling) if run.malignant else {}),
+    }
+
+
+def _recall(outcome: Outcome, labels: int, resampling: Resampling) -> dict[str, Any]:
+    kinds = [outcome.labels == label for label in range(labels)]
+    by_label = [ratio(outcome.right & kind, kind, resampling).columns("recall") for kind in kinds]
+    return {column: [row[column] for row in by_label] for column in by_label[0]}
+
+
+def _confused_kinds(measure: Measure, examples: Examples, run: Run, resampling: Resampling) -> dict[str, Any]:
+    """Cancers that can be made to be called benign, and benign tiles that can be made to be called cancer."""
+    malignant = [run.labels.index(label) for label in run.malignant]
+    benign = [label for label in range(len(run.labels)) if label not in malignant]
+    is_cancer = np.isin(examples.clean.labels, malignant)
+    counted = _counted(measure, examples)
+
+    def called(labels: list[int]) -> NDArray[np.bool_]:
+        made = (np.isin(examples.called, labels) & counted).any(axis=0)
+        either: NDArray[np.bool_] = made | np.isin(examples.clean.predicted, labels)
+        return either
+
+    missed = ratio(called(benign) & is_cancer, is_cancer, resampling)
+    alarmed = ratio(called(malignant) & ~is_cancer, ~is_cancer, resampling)
+    return {
+        **missed.columns("cancer_called_benign"),
+        **alarmed.columns("benign_called_cancer"),
+    }
+
+
+def _counted(measure: Measure, examples: Examples) -> NDArray[np.bool_]:
+    """(attacks, n) which adversarial tiles count in a worst case."""
+    if measure.norm is None or measure.eps is None:
+        return np.broadcast_to(examples.without_bound[:, None], examples.fooled.shape)
+    return examples.within(measure.norm, measure.eps)
+
+
+def quartile_columns(sizes: NDArray[np.float64]) -> dict[str, float | None]:
+    """`raypipe.schemas.QUARTILES` of minimal distortions."""
+    found = quartiles(sizes)
+    figures = {"lower": found.lower, "median": found.median, "upper": found.upper}
+    return {name: figure if np.isfinite(figure) else None for name, figure in figures.items()}

@@ -11,17 +11,17 @@ _ROBUST_ON_NORMAL = {"shufflenet_v2_x1_0": "up to 99", "resnet18": "up to 99"}
 _BEST_ON_PERTURBED = ("googlenet", "carlini_wagner_l2", "81")
 
 
-def reported(column: str, backbone: str, method: str, defense: str | None) -> str | None:
+def reported(column: str, backbone: str, method: str, *, hardened_on: str | None = None) -> str | None:
     """The paper's accuracy in percent for a cell of its Table 2; None where it reports none or it cannot be read.
 
     Parameters
     ----------
     column
-        One of `raypipe.evaluation.records.COLUMNS`.
+        One of `raypipe.report.paper_tables.COLUMNS`.
     backbone, method
         Registry names.
-    defense
-        The experiment's id; the paper has adversarial training only.
+    hardened_on
+        The attack whose tiles the model was hardened with; the paper has no other defense than that.
     """
     if backbone not in _NORMAL or method not in _ATTACKED:
         return None
@@ -29,7 +29,7 @@ def reported(column: str, backbone: str, method: str, defense: str | None) -> st
         return _NORMAL[backbone]
     if column == "attacked":
         return _ATTACKED[method]
-    if defense is None:
+    if hardened_on is None:
         return None
     if column == "robust_on_normal":
         return _ROBUST_ON_NORMAL.get(backbone)

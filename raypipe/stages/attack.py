@@ -13,10 +13,11 @@ from pydantic import TypeAdapter
 
 from raypipe.attacks import AttackSettings
 from raypipe.attacks.generate import Adversarials, generate
+from raypipe.cells import Cell
 from raypipe.config import Resources
 from raypipe.data.images import encode_png
-from raypipe.plan import Cell
 from raypipe.schemas import ADVERSARIALS
+from raypipe.stages.chosen import ChosenTiles
 from raypipe.stages.loaded import ModelCache
 from raypipe.stages.shards import Row, complete_cells, result_path
 from raypipe.store import Store
@@ -31,20 +32,33 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     raypipe.errors.StageError
         If a shard fails.
     """
+    chosen = ChosenTiles(store)
     rows = [
         {
             "key": cell.key,
             "model": cell.inputs["model"].key,
             "attack": cell.spec.attack.model_dump_json(),
             "shard": shard,
+            "take": take,
             "target": result_path(cell, shard, store),
         }
         for cell in cells
-        for shard in store.shards("tiles", cell.inputs["tiles"].key, cell.spec.split)
+        for shard, take in chosen.shards(cell.inputs["tiles"], cell.spec.split, cell.spec.tiles)
     ]
     note = Tally(progress).note
+
+    def publish(cell: Cell) -> None:
+        _publish(cell, store, progress, device="cuda" if resources.gpu else "cpu")
+
     complete_cells(
-        AttackShard(), rows, cells, store, resources, progress, lambda cell: _publish(cell, store, progress), note
+        AttackShard(),
+        rows,
+        cells,
+        store,
+        resources,
+        progress,
+        publish,
+        note,
     )
 
 
@@ -119,7 +133,7 @@ class Tally:
         return f"{speed:.1f} images/s, {totals['fooled']} of {totals['attacked']} fooled, {each}"
 
 
-def _publish(cell: Cell, store: Store, progress: StageProgress) -> None:
+def _publish(cell: Cell, store: Store, progress: StageProgress, device: str) -> None:
     columns = ["label", "clean_prediction", "success", "l0", "l2", "linf", "forwards", "backwards", "seconds"]
     table = pa.concat_tables(store.iter_tables(cell.kind, cell.key, columns=columns)).to_pandas()
     right = table[table["clean_prediction"] == table["label"]]
@@ -138,6 +152,7 @@ def _publish(cell: Cell, store: Store, progress: StageProgress) -> None:
         forwards=int(table["forwards"].sum()),
         backwards=int(table["backwards"].sum()),
         seconds=seconds,
+        device=device,
     )
     size = f", median L2 {median['l2']:.2f}, L0 {median['l0']:.0f}" if len(fooled) else ""
     each = 1000 * seconds / max(1, len(right))

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from raypipe.cells import Cell
 from raypipe.config import Resources
 from raypipe.evaluation.predict import predict
-from raypipe.plan import Cell
 from raypipe.schemas import PREDICTIONS
 from raypipe.stages.loaded import ModelCache
 from raypipe.stages.shards import Row, complete_cells, result_path
@@ -36,6 +36,7 @@ def evaluate(cells: Sequence[Cell], store: Store, resources: Resources, progress
                 "model": cell.inputs["model"].key,
                 "tiles": tiles.key,
                 "shard": shard,
+                "take": "",
                 "target": result_path(cell, shard, store),
             }
             for shard in store.shards(tiles.kind, tiles.key, cell.spec.split if tiles.kind == "tiles" else "")

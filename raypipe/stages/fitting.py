@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 from ray.train import Checkpoint
 from torch import nn
 
+from raypipe.cells import Cell
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
-from raypipe.plan import Cell
 from raypipe.stages.cluster import own_device
 from raypipe.store import Store
 from raypipe.training.examples import Examples

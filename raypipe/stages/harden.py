@@ -9,13 +9,13 @@ import numpy as np
 import ray.tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from raypipe.cells import Cell, candidates
 from raypipe.config import Resources
 from raypipe.data.images import decode_png
 from raypipe.errors import StageError
 from raypipe.evaluation.predict import predict
 from raypipe.models.checkpoint import FILE_NAME, ModelCard
 from raypipe.models.classifier import Classifier
-from raypipe.plan import Cell, candidates
 from raypipe.stages.cluster import capacity
 from raypipe.stages.fitting import Worker, fit_cell, publish_model
 from raypipe.stages.loaded import load_model

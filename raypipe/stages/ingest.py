@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from raypipe.cells import Cell
 from raypipe.config import Resources
 from raypipe.data.leakage import leakage_share, require_disjoint
 from raypipe.data.sources import Source, TileRef, seeded_order
 from raypipe.data.tiles import TileItem, make_tiles
 from raypipe.errors import StageError
-from raypipe.plan import Cell
 from raypipe.schemas import REJECTED
 from raypipe.stages.shards import Row, map_shards
 from raypipe.store import Store

@@ -1,6 +1,6 @@
 """Models of the store: loaded, and held by an actor, prepared once, as long as its cells last."""
 
-from raypipe.attacks.prepare import PreparedModel, prepare
+from raypipe.attacks.prepare import MemoryFormat, PreparedModel, prepare
 from raypipe.config import Resources
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
 from raypipe.models.classifier import Classifier
@@ -28,20 +28,31 @@ class ModelCache:
         self.store = store
         self.resources = resources
         self.device = own_device(resources.gpu)
-        self._classifier: tuple[str, Classifier] | None = None
+        self._classifier: tuple[str, Classifier, str] | None = None
         self._prepared: tuple[str, PreparedModel] | None = None
+        self._tried: dict[tuple[str, tuple[int, int, int]], tuple[int, MemoryFormat]] = {}
 
     def classifier(self, key: str) -> Classifier:
         """The classifier of a model artifact."""
-        if self._classifier is None or self._classifier[0] != key:
-            self._classifier = key, load_model(self.store, key)[0].to(self.device)
-        return self._classifier[1]
+        return self._load(key)[0]
 
     def prepared(self, key: str, shape: tuple[int, int, int]) -> PreparedModel:
-        """The same, ready to be attacked on tiles of a shape (channels, height, width)."""
+        """The same, ready to be attacked on tiles of a shape (channels, height, width).
+
+        What trials found out for a backbone serves all models of it: another model's weights take the same time.
+        """
         if self._prepared is None or self._prepared[0] != key:
-            batch, memory_format = self.resources.attack_batch, self.resources.memory_format
-            classifier = self.classifier(key)
+            classifier, backbone = self._load(key)
+            batch, memory_format = self._tried.get(
+                (backbone, shape), (self.resources.attack_batch, self.resources.memory_format)
+            )
             model = prepare(classifier, shape, device=self.device, batch_size=batch, memory_format=memory_format)
+            self._tried[backbone, shape] = model.batch_size, model.memory_format
             self._prepared = key, model
         return self._prepared[1]
+
+    def _load(self, key: str) -> tuple[Classifier, str]:
+        if self._classifier is None or self._classifier[0] != key:
+            classifier, card = load_model(self.store, key)
+            self._classifier = key, classifier.to(self.device), card.backbone
+        return self._classifier[1:]

@@ -2,20 +2,22 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import yaml
 from rich.console import Console
 
+from raypipe.cells import Cell, Stage, candidates
 from raypipe.config import Experiment
-from raypipe.evaluation.records import RunResult, record, stamps, write_result
+from raypipe.description import describe_run
+from raypipe.evaluation.results import RunResult, compute_result
+from raypipe.evaluation.run import write_run
 from raypipe.listing import Prepared, prepare
-from raypipe.plan import Cell, GridCell, Stage, candidates
 from raypipe.report.tables import plan_table, result_tables
 from raypipe.stages.attack import attack
 from raypipe.stages.cluster import connected
+from raypipe.stages.diagnose import diagnose
 from raypipe.stages.evaluate import evaluate
 from raypipe.stages.harden import harden
 from raypipe.stages.ingest import ingest
@@ -50,73 +52,75 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
     if any(not cell.manifest(store) for cell in plan.cells):
         with connected(address, _log_file(store, experiment.name)):
             _complete(prepared, console)
-    result = _write_results(prepared)
-    for table in result_tables(result.records):
+    result = _results(prepared)
+    for table in result_tables(result):
         console.print(table)
     console.print(f"Results: {result.location}", soft_wrap=True, highlight=False)
     return result
 
 
 def _complete(prepared: Prepared, console: Console) -> None:
-    """Every stage, one after the other: each needs what the one before it made."""
+    """Every stage, one after the other: each needs what those before it made."""
     plan, store, resources = prepared.plan, prepared.store, prepared.experiment.resources
 
     def to_do(stage: Stage) -> tuple[Cell, ...]:
         return tuple(cell for cell in plan.stage(stage) if not cell.manifest(store))
 
-    if cells := to_do("ingest"):
-        items = prepared.listing.items
-        with stage_progress(console, "ingest", len(items), "files") as progress:
-            ingest(cells[0], prepared.listing.source, items, store, resources, progress)
+    for cell, listing in zip(plan.stage("ingest"), prepared.listings, strict=True):
+        if not cell.manifest(store):
+            with stage_progress(console, cell.name.replace("tiles", "ingest"), len(listing.items), "files") as progress:
+                ingest(cell, listing.source, listing.items, store, resources, progress)
     if cells := to_do("train"):
         epochs = sum(cell.spec.recipe.epochs for cell in cells)
         with stage_progress(console, "train", epochs, "epochs") as progress:
             train(plan.stage("train"), store, resources, progress)
-    counts = {split: sum(of.values()) for split, of in (plan.tiles.manifest(store) or {})["counts"].items()}
-    if cells := to_do("attack"):
-        tiles = sum(counts[cell.spec.split] for cell in cells)
-        with stage_progress(console, "attack", tiles, "tiles") as progress:
-            attack(cells, store, resources, progress)
+    _attack([cell for cell in to_do("attack") if cell.inputs["model"].stage == "train"], "attack", prepared, console)
     if cells := to_do("harden"):
         fits = [candidate for cell in cells for candidate in candidates(cell) if not candidate.manifest(store)]
         epochs = sum(fit.spec.defense.epochs for fit in fits)
         with stage_progress(console, "harden", epochs, "epochs") as progress:
             harden(cells, store, resources, progress)
+    _attack(to_do("attack"), "attack hardened", prepared, console)
+    if cells := to_do("diagnose"):
+        tiles = sum(_tiles(cell, "test", cell.spec.tiles, store) for cell in cells)
+        with stage_progress(console, "diagnose", tiles, "tiles") as progress:
+            diagnose(cells, store, resources, progress)
     if cells := to_do("evaluate"):
-        with stage_progress(console, "evaluate", len(cells) * counts["test"], "predictions") as progress:
+        predictions = sum(_tested(cell, store) for cell in cells)
+        with stage_progress(console, "evaluate", predictions, "predictions") as progress:
             evaluate(cells, store, resources, progress)
 
 
-def _write_results(prepared: Prepared) -> RunResult:
-    experiment, store, plan = prepared.experiment, prepared.store, prepared.plan
-    tiles = plan.tiles.manifest(store) or {}
-    marks = stamps(tiles)
-    records = [
-        record(_identity(experiment, row, column, cell), _predictions(store, cell), tiles["labels"], marks)
-        for row in plan.grid
-        for column, cell in row.columns.items()
-    ]
+def _attack(cells: Sequence[Cell], title: str, prepared: Prepared, console: Console) -> None:
+    if cells:
+        store = prepared.store
+        tiles = sum(_tiles(cell, cell.spec.split, cell.spec.tiles, store) for cell in cells)
+        with stage_progress(console, title, tiles, "tiles") as progress:
+            attack(cells, store, prepared.experiment.resources, progress)
+
+
+def _tiles(cell: Cell, split: str, limit: int | None, store: Store) -> int:
+    """How many tiles a cell works on."""
+    counts = (cell.inputs["tiles"].manifest(store) or {})["counts"]
+    there: int = sum(counts[split].values())
+    return there if limit is None else min(limit, there)
+
+
+def _tested(cell: Cell, store: Store) -> int:
+    """How many tiles a cell predicts."""
+    tiles = cell.inputs["tiles"]
+    if tiles.stage == "ingest":
+        return _tiles(cell, "test", None, store)
+    return _tiles(tiles, tiles.spec.split, tiles.spec.tiles, store)
+
+
+def _results(prepared: Prepared) -> RunResult:
+    experiment, store = prepared.experiment, prepared.store
     resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     store.write_bytes(f"runs/{experiment.name}/experiment.yaml", resolved.encode())
-    return write_result(store, experiment.name, records)
-
-
-def _identity(experiment: Experiment, row: GridCell, column: str, cell: Cell) -> dict[str, Any]:
-    return {
-        "model": row.model,
-        "attack": row.attack,
-        "defense": row.defense,
-        "column": column,
-        "backbone": experiment.models[row.model].name,
-        "method": experiment.attacks[row.attack].name,
-        "model_key": cell.inputs["model"].key,
-        "tiles_key": cell.inputs["tiles"].key,
-        "predictions_key": cell.key,
-    }
-
-
-def _predictions(store: Store, cell: Cell) -> pa.Table:
-    return pa.concat_tables(store.iter_tables(cell.kind, cell.key))
+    run = describe_run(experiment, prepared.plan, prepared.listings[0].source, store)
+    write_run(store, run)
+    return compute_result(store, run)
 
 
 def _log_file(store: Store, name: str) -> Path:

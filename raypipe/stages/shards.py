@@ -4,6 +4,7 @@ Nothing else competes with the workers for CPUs, a result shard is complete or a
 the finished ones.
 """
 
+import json
 import threading
 import time
 from collections import Counter
@@ -17,10 +18,10 @@ import ray.data
 from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
+from raypipe.cells import Cell
 from raypipe.config import Resources
 from raypipe.data.tiles import images_of
 from raypipe.errors import StageError
-from raypipe.plan import Cell
 from raypipe.stages.cluster import capacity
 from raypipe.stages.loaded import ModelCache
 from raypipe.store import Store
@@ -121,6 +122,8 @@ class ShardActor:
     def __call__(self, row: Row) -> Row:
         """Work on one shard and write the result, whole."""
         tiles = self.store.read_table(row["shard"])
+        if row["take"]:
+            tiles = tiles.take(json.loads(row["take"]))
         images = images_of(tiles) if tiles.num_rows else None
         seconds = 0.0
         made = None
@@ -149,7 +152,8 @@ def complete_cells(
     Parameters
     ----------
     rows
-        One for each shard of each cell, with the cell's ``key``, the shard's path and its ``target`` path.
+        One for each shard of each cell, with the cell's ``key``, the ``shard``'s path, which tiles to ``take`` from it
+        (`raypipe.stages.chosen`), and the ``target`` path.
     publish
         Called with each cell whose shards are all there.
     note

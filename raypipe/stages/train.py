@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
+from raypipe.cells import Cell
 from raypipe.config import Resources
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import build_classifier
 from raypipe.models.weights import pretrained_state
-from raypipe.plan import Cell
 from raypipe.stages.cluster import capacity
 from raypipe.stages.fitting import Worker, fit_cell
 from raypipe.stages.watch import watched

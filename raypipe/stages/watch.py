@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from raypipe.plan import Cell
+from raypipe.cells import Cell
 from raypipe.stages.fitting import last_epoch
 from raypipe.store import Store
 from raypipe.telemetry import StageProgress

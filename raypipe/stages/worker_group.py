@@ -9,9 +9,9 @@ from typing import Any
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from raypipe.cells import Cell
 from raypipe.config import Resources
 from raypipe.errors import StageError
-from raypipe.plan import Cell
 from raypipe.stages.fitting import GroupWorker, SoleWorker, Worker
 from raypipe.store import Store
 

@@ -1,35 +1,171 @@
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 from torch import nn
 
-from raypipe.evaluation.metrics import classification_metrics, metrics_of
+from raypipe.evaluation.intervals import Interval, resample
+from raypipe.evaluation.metrics import (
+    NO_LABEL,
+    chance_accuracy,
+    classification_metrics,
+    metrics_of,
+    predicted_labels,
+)
 from raypipe.evaluation.predict import predict
-from raypipe.evaluation.records import stamps
 from raypipe.schemas import PREDICTIONS
+
+
+def figures(intervals: tuple[Interval, ...]) -> list[float]:
+    return [interval.value for interval in intervals]
 
 
 def test_a_case_worked_by_hand() -> None:
     labels = np.array([0, 0, 0, 1, 1, 2])
     predicted = [0, 0, 1, 1, 0, 1]
-    metrics = classification_metrics(labels, np.eye(3, dtype=np.float32)[predicted])
-    assert metrics.accuracy == 3 / 6
-    assert metrics.precision == (2 / 3, 1 / 3, 0.0)
-    assert metrics.recall == (2 / 3, 1 / 2, 0.0)
-    assert metrics.f1 == pytest.approx((2 / 3, 2 / 5, 0.0))
+    metrics = classification_metrics(labels, np.eye(3, dtype=np.float32)[predicted], range(6), malignant=(0, 2))
+    assert metrics.accuracy.value == metrics.chance == 3 / 6
+    assert figures(metrics.precision) == [2 / 3, 1 / 3, 0.0]
+    assert figures(metrics.recall) == [2 / 3, 1 / 2, 0.0]
+    assert figures(metrics.f1) == pytest.approx([2 / 3, 2 / 5, 0.0])
     assert metrics.support == (3, 2, 1)
     assert metrics.confusion == ((2, 1, 0), (1, 1, 0), (0, 1, 0))
+    assert metrics.cancer_called_benign.value == 2 / 4
+    assert metrics.benign_called_cancer.value == 1 / 2
+    confidence = np.e / (np.e + 2)
+    assert metrics.confidence.value == pytest.approx(confidence)
+    assert metrics.loss.value == pytest.approx(-np.log(confidence) + 3 / 6)
+    assert metrics.calibration_error.value == pytest.approx(confidence - 3 / 6)
+    assert [bin_.tiles for bin_ in metrics.reliability] == [6]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 5), st.integers(2, 60), st.integers(0, 2**32 - 1))
+def test_figures_are_scikit_learns(classes: int, tiles: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(classes, size=tiles)
+    logits = rng.normal(size=(tiles, classes)).astype(np.float32)
+    metrics = classification_metrics(labels, logits, rng.integers(20, size=tiles))
+    predicted, names = logits.argmax(axis=1), np.arange(classes)
+    precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=names, zero_division=0.0)
+    assert metrics.accuracy.value == accuracy_score(labels, predicted)
+    assert figures(metrics.precision) == pytest.approx(precision)
+    assert figures(metrics.recall) == pytest.approx(recall)
+    assert figures(metrics.f1) == pytest.approx(f1)
+    assert list(metrics.support) == support.tolist()
+    assert np.array_equal(metrics.confusion, confusion_matrix(labels, predicted, labels=names))
+    assert metrics.loss.value == pytest.approx(log_loss(labels, softmax(logits.astype(float), axis=1), labels=names))
+    shares = [metrics.accuracy, *metrics.precision, *metrics.recall, *metrics.f1, metrics.confidence]
+    assert all(0 <= share.low <= share.high <= 1 for share in shares if not np.isnan(share.low))
+
+
+def test_intervals_are_those_of_the_resampled_tiles() -> None:
+    """Scikit-learn on tiles that are repeated as often as each replicate drew their group."""
+    rng = np.random.default_rng(0)
+    labels, groups = rng.integers(3, size=90), rng.integers(30, size=90)
+    logits = rng.normal(size=(90, 3)) + 2 * np.eye(3)[labels]
+    metrics = classification_metrics(labels, logits, groups)
+    resampling = resample(groups)
+    scores = []
+    for weights in resampling.weights:
+        drawn = np.repeat(np.arange(90), weights.astype(int)[resampling.codes])
+        scores.append(np.array(_scores(labels[drawn], logits[drawn].argmax(axis=1))))
+    expected = np.quantile(scores, [0.025, 0.975], axis=0).reshape(2, -1)
+    ours = np.array([*metrics.precision, *metrics.recall, *metrics.f1])
+    np.testing.assert_allclose(ours[:, 1:].T, expected, atol=1e-12)
+
+
+def _scores(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Precision, recall and F1 by label, plainly."""
+    cells = np.bincount(3 * labels + predicted, minlength=9).reshape(3, 3)
+    precision, recall = cells.diagonal() / cells.sum(axis=0), cells.diagonal() / cells.sum(axis=1)
+    return np.array([precision, recall, 2 * precision * recall / (precision + recall)])
 
 
 def test_a_label_that_is_not_among_the_tiles_keeps_its_column() -> None:
-    metrics = classification_metrics(np.array([0, 0]), np.eye(4, dtype=np.float32)[[0, 3]])
+    metrics = classification_metrics(np.array([0, 0]), np.eye(4, dtype=np.float32)[[0, 3]], range(2))
     assert len(metrics.precision) == len(metrics.confusion) == 4
+    assert metrics.recall[1].value == 0
+    assert np.isnan(metrics.recall[1].low)
 
 
-def test_logits_that_are_no_numbers_are_no_predictions() -> None:
-    with pytest.raises(ValueError, match="1 of 2 predictions have logits that are not finite"):
-        classification_metrics(np.array([0, 1]), np.array([[1, 0], [np.nan, 0]], dtype=np.float32))
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_a_tile_with_logits_that_are_no_numbers_is_misclassified_and_counted(poison: float) -> None:
+    logits = np.eye(2, dtype=np.float32)[[0, 1, 1, 0]] * 3
+    labels = np.array([0, 1, 1, 0])
+    logits[1, 0] = poison
+    metrics = classification_metrics(labels, logits, range(4), malignant=(1,))
+    assert predicted_labels(logits).tolist() == [0, NO_LABEL, 1, 0]
+    assert metrics.broken == 1
+    assert metrics.accuracy.value == 3 / 4
+    assert metrics.support == (2, 2)
+    assert metrics.confusion == ((2, 0), (0, 1))
+    assert figures(metrics.recall) == [1, 1 / 2]
+    assert metrics.cancer_called_benign.value == 0
+    assert metrics.loss.value == pytest.approx(np.log1p(np.exp(-3)))
+    assert sum(bin_.tiles for bin_ in metrics.reliability) == 3
+
+
+def test_a_model_that_breaks_on_every_tile_is_always_wrong() -> None:
+    metrics = classification_metrics(np.array([0, 1]), np.full((2, 2), np.nan, dtype=np.float32), range(2))
+    assert (metrics.broken, metrics.accuracy.value, metrics.reliability) == (2, 0, ())
+    assert np.isnan([*metrics.loss, *metrics.confidence, *metrics.calibration_error]).all()
+
+
+@pytest.mark.parametrize("malignant", [None, (), (0, 1)])
+def test_without_both_kinds_none_is_taken_for_the_other(malignant: tuple[int, ...] | None) -> None:
+    metrics = classification_metrics(np.array([0, 1]), np.eye(2, dtype=np.float32), range(2), malignant)
+    assert np.isnan([*metrics.cancer_called_benign, *metrics.benign_called_cancer]).all()
+
+
+@pytest.mark.parametrize(("labels", "malignant"), [([0, 2], None), ([0, 1], (2,)), ([0, -1], None)])
+def test_a_label_has_a_logit(labels: list[int], malignant: tuple[int, ...] | None) -> None:
+    with pytest.raises(ValueError, match=r"expected labels of the 2 logits, 0\.\.1"):
+        classification_metrics(np.array(labels), np.eye(2, dtype=np.float32), range(2), malignant)
+
+
+def row(tile: str, group: str | None, label: int, logits: list[float]) -> dict[str, Any]:
+    keys = {"model_key": "m", "tiles_key": "t"}
+    return {"sample_id": tile, "group_id": group, "label": label, "logits": logits, **keys}
+
+
+def predictions(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=PREDICTIONS)
+
+
+def test_tiles_without_a_group_are_groups_of_their_own() -> None:
+    table = predictions(
+        *(row(name, group, 0, [1, 0]) for name, group in zip("abcd", ["g", "g", None, None], strict=True))
+    )
+    assert metrics_of(table).groups == 3
+
+
+def test_columns_are_plain_and_what_is_undefined_is_null() -> None:
+    table = predictions(row("a", "g", 0, [1, 0]), row("b", "g", 1, [3, 0]), row("c", "g", 1, [0, 1]))
+    columns = metrics_of(table, malignant=(1,)).columns()
+    assert pa.Table.from_pylist([columns]).to_pylist() == [columns | {
+        "support": [1, 2], "confusion": [[1, 0], [1, 1]], "reliability": columns["reliability"]
+    }]  # fmt: skip
+    assert columns["accuracy"] == pytest.approx(2 / 3)
+    assert columns["accuracy_low"] is columns["accuracy_high"] is None
+    assert columns["recall"] == [1, 0.5]
+    assert columns["recall_low"] == [None, None]
+    assert columns["cancer_called_benign"] == 0.5
+    assert set(columns["reliability"][0]) == {
+        "low", "high", "tiles", "confidence", "accuracy", "accuracy_low", "accuracy_high"
+    }  # fmt: skip
+    assert metrics_of(table).columns()["cancer_called_benign"] is None
+
+
+def test_chance_is_the_commonest_label() -> None:
+    assert chance_accuracy(np.array([0, 2, 2, 1])) == 0.5
 
 
 def test_nothing_to_judge() -> None:
@@ -38,9 +174,9 @@ def test_nothing_to_judge() -> None:
 
 
 def test_a_tile_counts_once() -> None:
-    row = {"sample_id": "a", "group_id": "g", "label": 0, "model_key": "m", "tiles_key": "t", "logits": [1.0, 0.0]}
+    tile = row("a", "g", 0, [1, 0])
     with pytest.raises(ValueError, match="1 tiles are predicted more than once"):
-        metrics_of(pa.Table.from_pylist([row, row], schema=PREDICTIONS))
+        metrics_of(predictions(tile, tile))
 
 
 def test_predictions_do_not_depend_on_the_batch_and_come_from_evaluation_mode() -> None:
@@ -52,18 +188,3 @@ def test_predictions_do_not_depend_on_the_batch_and_come_from_evaluation_mode() 
     whole = predict(model, images, 5, torch.device("cpu"))
     np.testing.assert_allclose(predict(model, images, 2, torch.device("cpu")), whole, rtol=1e-5, atol=1e-6)
     assert whole.shape == (5, 3)
-
-
-@pytest.mark.parametrize(
-    ("split", "leakage", "synthetic", "expected"),
-    [
-        ("group", 0.0, False, []),
-        ("paper", 0.987, False, ["LEAKY: 98.7%"]),
-        ("paper", None, False, ["LEAKY: random split; siblings are unknown"]),
-        ("paper", 0.5, True, ["LEAKY: 50.0%", "SYNTHETIC"]),
-    ],
-)
-def test_stamps(split: str, leakage: float | None, synthetic: bool, expected: list[str]) -> None:
-    found = stamps({"split": split, "leakage": leakage, "synthetic": synthetic})
-    assert len(found) == len(expected)
-    assert all(stamp.startswith(start) for stamp, start in zip(found, expected, strict=True))

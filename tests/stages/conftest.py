@@ -19,7 +19,8 @@ TINY: dict[str, Any] = {
     "train": {"epochs": 2, "batch_size": 8},
     "attacks": {"deepfool": {"max_iterations": 5}, "saliency_map": {"growth": 2}},
     "defenses": {"adversarial_training": {"epochs": 1}},
-    "resources": {"train_workers": 2, "harden_workers": 0},
+    "evaluation": {"curves": {}, "checks": None},
+    "resources": {"train_workers": 2, "harden_workers": 0, "attack_batch": 8, "memory_format": "contiguous"},
 }
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from rich.console import Console
 from raypipe.config import ConfigError, Experiment
 from raypipe.data.images import decode_png, encode_png
 from raypipe.data.tissue import render_tile
-from raypipe.evaluation.records import COLUMNS, RunResult, load_result
+from raypipe.evaluation.results import RunResult, load_result
 from raypipe.schemas import ADVERSARIALS, PREDICTIONS, TILES
 from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store
@@ -49,8 +50,20 @@ def test_a_run_and_what_changing_one_attack_recomputes(tiny: Build) -> None:
     result, text = run(experiment)
     rows = result.records.to_pylist()
 
-    assert [(row["attack"], row["column"]) for row in rows] == [
-        (attack, column) for attack in ("deepfool", "saliency_map") for column in COLUMNS
+    attacks = ("deepfool", "saliency_map")
+    clean, *hardened = ("shufflenet_v2_x1_0", *(f"shufflenet_v2_x1_0/{a}/adversarial_training" for a in attacks))
+    assert [(row["subject"], row["protocol"], row["attack"]) for row in rows] == [
+        (clean, "clean", None),
+        *((clean, "white-box", attack) for attack in attacks),
+        (clean, "worst case", None),
+    ] + [
+        (subject, protocol, attack)
+        for subject in hardened
+        for protocol, attack in (
+            ("clean", None),
+            *((protocol, attack) for attack in attacks for protocol in ("adaptive", "static")),
+            ("worst case", None),
+        )
     ]
     assert "Table 1" in text
     assert "Table 2" in text
@@ -71,13 +84,14 @@ def test_a_run_and_what_changing_one_attack_recomputes(tiny: Build) -> None:
     after = files(other)
     assert {path: after[path] for path in before} == before
     new = sorted({path.split("/")[0] + "/" + path.split("/")[1] for path in set(after) - set(before)})
-    assert [path.split("/")[0] for path in new] == ["adversarials"] * 2 + ["model"] + ["predictions"] * 3
+    # One model is hardened anew. The other one's adaptive tiles of the changed attack are new too.
+    assert Counter(path.split("/")[0] for path in new) == {"adversarials": 5, "model": 1, "predictions": 8}
 
 
 def check_tables(experiment: Experiment, rows: list[dict[str, Any]]) -> None:
     """The stored tables are plain Parquet, name every tile once, and agree with the results."""
     root = Path(experiment.storage) / "artifacts"
-    (tiles_key,) = {row["tiles_key"] for row in rows if row["column"] == "normal"}
+    (tiles_key,) = {row["tiles_key"] for row in rows if row["protocol"] == "clean"}
     tiles = pq.ParquetDataset(root / "tiles" / tiles_key / "test").read()
     assert tiles.schema.equals(TILES)
     train = pq.ParquetDataset(root / "tiles" / tiles_key / "train").read()
@@ -87,18 +101,19 @@ def check_tables(experiment: Experiment, rows: list[dict[str, Any]]) -> None:
     assert decode_png(tiles["image"][0]["bytes"].as_py()).shape == (32, 32, 3)
 
     for row in rows:
+        if row["protocol"] == "worst case":
+            continue
         predictions = pq.ParquetDataset(root / "predictions" / row["predictions_key"]).read()
         assert predictions.schema.equals(PREDICTIONS)
         assert sorted(predictions["sample_id"].to_pylist()) == sorted(ids)
         logits = np.array(predictions["logits"].to_pylist())
         assert row["accuracy"] == (logits.argmax(1) == predictions["label"].to_numpy()).mean()
-        if row["column"] == "attacked":
+        if row["protocol"] in ("white-box", "adaptive"):
             adversarials = pq.ParquetDataset(root / "adversarials" / row["tiles_key"]).read().to_pandas()
             assert list(adversarials.columns) == ADVERSARIALS.names
             standing = (adversarials["clean_prediction"] == adversarials["label"]) & ~adversarials["success"]
             assert row["accuracy"] == standing.mean()
-    by_model = {row["model_key"] for row in rows}
-    assert len(by_model) == 1 + 2
+    assert len(list((root / "model").iterdir())) == 1 + 2
 
 
 def test_a_search_keeps_the_candidate_that_was_best_on_held_out_tiles(tiny: Build) -> None:
@@ -166,7 +181,7 @@ def test_art_s_own_attack_runs_in_the_grid(tiny: Build) -> None:
     theirs = {"theirs": {"backend": "art", "name": "deepfool", "parameters": {"max_iter": 5}}}
     experiment = tiny(attacks=theirs, defenses=[])
     result, text = run(experiment)
-    assert [row["column"] for row in result.records.to_pylist()] == ["normal", "attacked"]
+    assert [row["protocol"] for row in result.records.to_pylist()] == ["clean", "white-box", "worst case"]
     assert "theirs" in text
 
 

@@ -1,0 +1,128 @@
+"""The Square Attack (Andriushchenko et al., 2020, arXiv:1912.00049): random search with windows of the image.
+
+It sees logits and no gradients, so a model that hides its gradients does not withstand it for that. A proposal changes
+one square window, and is kept if it raises the margin; windows shrink as the queries are used up.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raypipe.attacks.active import keep, predict, run_active
+from raypipe.attacks.attack import Knowledge
+from raypipe.attacks.draws import generators
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.losses import Strongest, margin
+from raypipe.attacks.norms import BoundedAttack
+from raypipe.attacks.tensors import per_tile
+from raypipe.attacks.victim import Victim
+from raypipe.attacks.windows import Windows
+
+
+class SquareAttack(BoundedAttack):
+    """Settings of `square_attack`, beside those of `raypipe.attacks.norms.BoundedAttack`.
+
+    Parameters
+    ----------
+    max_queries
+        Forward passes of a run.
+    p_init
+        Share of the pixels in the first windows. It is halved nine times on the way, at the published shares of the
+        queries.
+    restarts
+        Runs at most, each with other draws. What is drawn comes from seed and pixels.
+    """
+
+    name: Literal["square"] = "square"
+    backend: Literal["raypipe"] = "raypipe"
+    knowledge: ClassVar[Knowledge] = "score-based"
+    max_queries: int = Field(1000, ge=1)
+    p_init: float = Field(0.8, gt=0, le=1)
+    restarts: int = Field(1, ge=1)
+
+
+@dataclass(frozen=True)
+class _State:
+    """Tiles that are still searched around."""
+
+    rows: Tensor
+    clean: Tensor
+    points: Tensor
+    """The best so far."""
+    margins: Tensor
+    """Theirs."""
+    proposed: Tensor
+    draws: Tensor
+    """(n, max_queries, ...) uniform in [0, 1): what each proposal is drawn with."""
+    queries: Tensor
+    """Made in this run."""
+
+
+def square_attack(victim: Victim, images: Tensor, goal: Goal, settings: SquareAttack) -> Tensor:
+    """Raise the margin of a wrong class within a ball around each image, by forward passes alone.
+
+    Parameters
+    ----------
+    victim
+        The frozen model.
+    images
+        (n, channels, h, w), float32 in [0, 1].
+    goal
+        The true classes, to be left, or targets to be reached. For targets the authors' code descends on the
+        cross-entropy; here it is the margin for both.
+    settings
+        Ball and queries.
+
+    Returns
+    -------
+    torch.Tensor
+        Like `images`, in [0, 1] and in the ball. A tile that reaches the goal from the start comes back unchanged; one
+        that could not be brought there comes back at the point with the largest margin.
+
+    References
+    ----------
+    Andriushchenko, Croce, Flammarion and Hein, 2020, arXiv:1912.00049, algorithms 1 to 3.
+    """
+    best = Strongest(images)
+    standing = ~goal.reached(predict(victim, images, victim.rows()), victim.rows())
+    windows = Windows(images, settings.eps, settings.norm, settings.max_queries, settings.p_init)
+
+    def start(rows: Tensor, run: int) -> _State:
+        clean, drawn = images[rows], generators(images[rows], key=f"square {settings.seed} {run}")
+        first = torch.stack([torch.rand(windows.first_draws, generator=generator) for generator in drawn])
+        draws = [torch.rand(settings.max_queries, windows.draws, generator=generator) for generator in drawn]
+        return _State(
+            rows=rows,
+            clean=clean,
+            points=clean,
+            margins=torch.full_like(clean[:, 0, 0, 0], -torch.inf),
+            proposed=windows.first(clean, first.to(clean.device)),
+            draws=torch.stack(draws).to(clean.device),
+            queries=torch.zeros_like(rows),
+        )
+
+    def step(state: _State) -> _State:
+        with torch.no_grad():
+            logits = victim.logits(state.proposed, state.rows)
+        margins = margin(logits, goal, state.rows)
+        fooled = goal.clearly_reached(logits, state.rows)
+        best.offer(state.rows, state.proposed, margins, fooled)
+        better = margins > state.margins
+        state = replace(
+            state,
+            points=torch.where(per_tile(better, state.points), state.proposed, state.points),
+            margins=torch.where(better, margins, state.margins),
+            queries=state.queries + 1,
+        )
+        state = keep(state, ~fooled & (state.queries < settings.max_queries))
+        drawn = state.draws[torch.arange(len(state.rows), device=state.rows.device), state.queries - 1]
+        return replace(state, proposed=windows.propose(state.points, state.clean, state.queries - 1, drawn))
+
+    for run in range(settings.restarts):
+        rows = (standing & ~best.fooled).nonzero()[:, 0]
+        run_active(victim, rows, partial(start, run=run), step)
+    return best.images

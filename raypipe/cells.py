@@ -1,0 +1,163 @@
+"""Cells: units of work, what determines each, and the content key that follows from it.
+
+A cell's key is a hash of its stage's version, its own settings and its inputs' keys. Changing one attack's parameter
+therefore changes the keys of that attack's cells and of what is computed from them, and of nothing else.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from raypipe.attacks import AttackSettings
+from raypipe.defenses import DefenseSettings
+from raypipe.models.classifier import Model
+from raypipe.settings import Settings
+from raypipe.store import Store
+from raypipe.training.recipe import Recipe
+
+Stage = Literal["ingest", "train", "attack", "harden", "diagnose", "evaluate"]
+Split = Literal["train", "test"]
+
+STAGES: tuple[Stage, ...] = ("ingest", "train", "attack", "harden", "diagnose", "evaluate")
+VERSIONS: dict[Stage, int] = {"ingest": 1, "train": 1, "attack": 2, "harden": 1, "diagnose": 1, "evaluate": 1}
+"""Raised when a stage computes something else from the same settings: what it computed before is then computed anew."""
+
+KINDS: dict[Stage, str] = {
+    "ingest": "tiles",
+    "train": "model",
+    "attack": "adversarials",
+    "harden": "model",
+    "diagnose": "diagnostics",
+    "evaluate": "predictions",
+}
+
+
+class IngestSpec(Settings):
+    """What determines a set of tiles: the content of the source, not where it lies."""
+
+    fingerprint: str
+    labels: tuple[str, ...]
+    size: int
+    split: Literal["group", "paper"]
+    assignment: str
+    shard_size: int
+    seed: int
+
+
+class TrainSpec(Settings):
+    """What determines a clean model, besides its tiles."""
+
+    model: Model
+    recipe: Recipe
+    seed: int
+
+
+class AttackSpec(Settings):
+    """What determines adversarial tiles, besides the clean tiles and the victim.
+
+    `tiles` is how many of the split are attacked, chosen in whole groups; None: all.
+    """
+
+    attack: AttackSettings
+    split: Split
+    tiles: int | None = None
+
+
+class HardenSpec(Settings):
+    """What determines a hardened model, besides the clean model and the clean and perturbed training tiles.
+
+    `held_out` is the share of training groups that a candidate of a search does not train on, but is judged by.
+    """
+
+    defense: DefenseSettings
+    recipe: Recipe
+    seed: int
+    held_out: float = 0.0
+
+
+class DiagnoseSpec(Settings):
+    """What determines the diagnostics of a model, besides it and the clean test tiles.
+
+    `planted` is the attack that has to find planted adversarial examples, on so many tiles; `tiles` as in `AttackSpec`.
+    """
+
+    planted: AttackSettings
+    planted_tiles: int
+    tiles: int | None
+    seed: int
+
+
+class EvaluateSpec(Settings):
+    """What determines predictions, besides the model and the tiles."""
+
+    split: Split
+
+
+Spec = IngestSpec | TrainSpec | AttackSpec | HardenSpec | DiagnoseSpec | EvaluateSpec
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of work and the artifact it makes.
+
+    Parameters
+    ----------
+    stage
+        Which stage computes it.
+    name
+        For people: unique within the plan, as ``resnet18/deepfool/test``.
+    spec
+        Its own settings.
+    inputs
+        The cells whose artifacts it reads, by role.
+    """
+
+    stage: Stage
+    name: str
+    spec: Any
+    inputs: dict[str, "Cell"] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The kind of its artifact."""
+        return KINDS[self.stage]
+
+    @cached_property
+    def key(self) -> str:
+        """The content key of its artifact: 20 hexadecimal digits."""
+        determinants = {
+            "stage": self.stage,
+            "version": VERSIONS[self.stage],
+            "spec": self.spec.model_dump(mode="json"),
+            "inputs": {role: cell.key for role, cell in self.inputs.items()},
+        }
+        return hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:20]
+
+    def manifest(self, store: Store) -> dict[str, Any] | None:
+        """What its artifact says of itself; None as long as it is still to do."""
+        return store.manifest(self.kind, self.key)
+
+    def publish(self, store: Store, **facts: Any) -> None:
+        """Make its artifact exist, with what determined it written down."""
+        store.publish(
+            self.kind,
+            self.key,
+            {
+                "stage": self.stage,
+                "name": self.name,
+                "spec": self.spec.model_dump(mode="json"),
+                "inputs": {role: cell.key for role, cell in self.inputs.items()},
+                **facts,
+            },
+        )
+
+
+def candidates(cell: Cell) -> list[Cell]:
+    """The fine-tunings that a hardening cell chooses from: itself, or one for each combination of its search."""
+    defense = cell.spec.defense
+    if len(settings := defense.candidates()) == 1:
+        return [cell]
+    specs = [cell.spec.model_copy(update={"defense": one, "held_out": defense.validation}) for one in settings]
+    return [Cell("harden", f"{cell.name}/{number}", spec, cell.inputs) for number, spec in enumerate(specs)]

@@ -1,0 +1,65 @@
+"""From a plan whose cells are done to the record of what was tested: all that results are computed from later."""
+
+from raypipe.attacks.threat import threat_of
+from raypipe.config import Experiment
+from raypipe.data.sources import Source
+from raypipe.evaluation.run import PairingRecord, Run, SubjectRecord, stamps
+from raypipe.plan import Pairing, Plan, Subject
+from raypipe.store import Store
+
+
+def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Store) -> Run:
+    """What a run tests, by the keys of its artifacts.
+
+    Parameters
+    ----------
+    experiment, plan
+        Its tiles have been ingested.
+    source
+        The data set.
+    store
+        Where the tiles' artifacts are.
+    """
+    names = {id(subject): subject.cell.name for subject in plan.subjects}
+    radii = {norm: tuple(eps) for norm, eps in experiment.evaluation.curves.items()}
+
+    def subject_of(subject: Subject) -> SubjectRecord:
+        return SubjectRecord(
+            id=names[id(subject)],
+            model=subject.model,
+            backbone=experiment.models[subject.model].name,
+            split=subject.split,
+            seed=subject.seed,
+            defense=subject.defense,
+            hardened_on=subject.hardened_on,
+            undefended=names[id(subject.undefended)] if subject.undefended else None,
+            key=subject.cell.key,
+        )
+
+    def pairing_of(pairing: Pairing) -> PairingRecord:
+        settings = pairing.settings
+        return PairingRecord(
+            subject=names[id(pairing.subject)],
+            protocol=pairing.protocol,
+            role=pairing.role,
+            attack=pairing.attack,
+            method=settings.name if settings else None,
+            settings=settings.model_dump(mode="json") if settings else None,
+            source=names[id(pairing.source)] if pairing.source else None,
+            threat=threat_of(settings) if settings else None,
+            tiles=pairing.predictions.inputs["tiles"].key,
+            predictions=pairing.predictions.key,
+        )
+
+    return Run(
+        name=experiment.name,
+        labels=source.labels,
+        malignant=source.malignant,
+        stamps={cell.spec.split: stamps(cell.manifest(store) or {}) for cell in plan.stage("ingest")},
+        replicates=experiment.evaluation.replicates,
+        seed=experiment.seed,
+        radii=radii,
+        subjects=tuple(subject_of(subject) for subject in plan.subjects),
+        pairings=tuple(pairing_of(pairing) for pairing in plan.pairings),
+        diagnostics={names[id(subject)]: cell.key for subject, cell in plan.diagnostics},
+    )

@@ -1,0 +1,212 @@
+"""Is an evaluation of robustness sound? The checks, and what they say together.
+
+An attack that fails makes a model look robust whether it is or not. Each check is a law that working attacks obey;
+where one is broken, robust accuracy says more about the attack than about the model. `raypipe.evaluation.judging` says
+how each is judged, and with which tolerances.
+
+Carlini et al., 2019, arXiv:1902.06705; Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 3.1; Tramer et al.,
+2020, arXiv:2002.08347.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from raypipe.evaluation import judging
+from raypipe.evaluation.evidence import Evidence
+from raypipe.evaluation.judging import Finding, Outcome
+
+__all__ = ["CHECKS", "Check", "Evidence", "Finding", "Outcome", "Rule", "Verdict", "run_checks", "verdict"]
+
+LEAST_JUDGED = 2 / 3
+"""The share of the checks that must have been made before a model may be called robust."""
+CARLINI = "Carlini et al., 2019, arXiv:1902.06705"
+ATHALYE = "Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 3.1"
+CROCE = "Croce and Hein, 2020, arXiv:2003.01690"
+ZIMMERMANN = "Zimmermann et al., 2022, arXiv:2206.13991"
+OURS = "ours"
+
+
+class Rule(NamedTuple):
+    """How a check is made: `judge` is given all evidence; the rest is as in `Check`."""
+
+    name: str
+    judge: Callable[[Evidence], Finding]
+    meaning: str
+    source: str
+
+
+class Check(NamedTuple):
+    """A check that was made.
+
+    Parameters
+    ----------
+    name
+        What holds if it passes.
+    verdict
+        ``pass``, ``fail`` or ``not applicable``.
+    figure
+        The numbers, or why there are none.
+    meaning
+        What is tested, and what failing means.
+    source
+        Who asks for it.
+    """
+
+    name: str
+    verdict: Outcome
+    figure: str
+    meaning: str
+    source: str
+
+
+class Verdict(NamedTuple):
+    """What the checks say together.
+
+    Parameters
+    ----------
+    failed, passed, not_applicable
+        How many checks.
+    withheld
+        Whether the model must not be called robust: a check failed, or too few were made.
+    sentence
+        To stand above every table of the model's robust accuracy.
+    """
+
+    failed: int
+    passed: int
+    not_applicable: int
+    withheld: bool
+    sentence: str
+
+
+CHECKS = (
+    Rule(
+        "more steps are never weaker",
+        judging.more_steps_never_weaker,
+        "More steps find what fewer find. If not, its steps lead astray: gradients are masked, or the steps too long.",
+        CARLINI,
+    ),
+    Rule(
+        "a larger eps is never weaker",
+        judging.larger_eps_never_weaker,
+        "What fools the model in a ball also lies in every larger one. If not, the attack is lost in large balls.",
+        ATHALYE,
+    ),
+    Rule(
+        "a large eps reaches chance",
+        judging.large_eps_reaches_chance,
+        "Where all tiles can become one image, nobody can tell them apart. If some stand, the attack does not work.",
+        ATHALYE,
+    ),
+    Rule(
+        "iterative beats single-step",
+        judging.iterative_beats_single_step,
+        "Many small steps find what one large step finds. If not, the gradient misleads beside the tile.",
+        ATHALYE,
+    ),
+    Rule(
+        "white-box beats transfer",
+        judging.white_box_beats_transfer,
+        "An attack on the model itself finds what one on another model finds. If not, its gradients are masked.",
+        ATHALYE,
+    ),
+    Rule(
+        "white-box beats black-box",
+        judging.white_box_beats_black_box,
+        "Knowing the gradient does no harm. If an attack without it finds what this one misses, gradients are masked.",
+        ATHALYE,
+    ),
+    Rule(
+        "the iterations suffice",
+        judging.iterations_suffice,
+        "The attack has converged. If not, robust accuracy goes on falling with the attacker's patience.",
+        CARLINI,
+    ),
+    Rule(
+        "the restarts suffice",
+        judging.restarts_suffice,
+        "Other starts find little more. If not, robust accuracy hangs on where the attack happens to start.",
+        CARLINI,
+    ),
+    Rule(
+        "no zero gradients",
+        judging.gradients_exist,
+        "An attack sees which way to go. If not, a layer without a useful gradient stops it, not robustness.",
+        ATHALYE,
+    ),
+    Rule(
+        "the cross-entropy does not underflow",
+        judging.cross_entropy_does_not_underflow,
+        "Attacks that follow the plain cross-entropy see a gradient. If not, an overconfident model blinds them.",
+        CROCE,
+    ),
+    Rule(
+        "two passes agree",
+        judging.passes_repeat,
+        "The model is deterministic. If not, an attack must average over its randomness, and ours do not.",
+        ATHALYE,
+    ),
+    Rule(
+        "neighbours do not matter",
+        judging.neighbours_do_not_matter,
+        "A tile's logits do not hang on its batch. If they do, success in one batch is none in another.",
+        OURS,
+    ),
+    Rule(
+        "predictions repeat",
+        judging.predictions_repeat,
+        "The stored predictions are the model's. If not, the figures are of another model, other tiles, or of chance.",
+        OURS,
+    ),
+    Rule(
+        "planted adversarial examples are found",
+        judging.planted_examples_found,
+        "The attack finds adversarial examples that are there for sure. If not, finding none means nothing.",
+        ZIMMERMANN,
+    ),
+    Rule(
+        "stored tiles fool as recorded",
+        judging.success_repeats,
+        "Success is counted on the 8-bit tiles that are stored. If not, the figures are of images that do not exist.",
+        OURS,
+    ),
+)
+"""All checks, in the order in which they are shown."""
+
+
+def run_checks(evidence: Evidence) -> tuple[Check, ...]:
+    """Make every check, in the order of `CHECKS`.
+
+    Raises
+    ------
+    ValueError
+        If arrays that are compared are not of the same tiles.
+    """
+    return tuple(Check(rule.name, *rule.judge(evidence), rule.meaning, rule.source) for rule in CHECKS)
+
+
+def verdict(checks: Sequence[Check]) -> Verdict:
+    """Whether a model may be called robust on the strength of its evaluation.
+
+    Parameters
+    ----------
+    checks
+        From `run_checks`.
+    """
+    failures = [check.name for check in checks if check.verdict == "fail"]
+    passed = sum(check.verdict == "pass" for check in checks)
+    judged, count = len(failures) + passed, len(checks)
+    if failures:
+        sentence = (
+            f"Robustness not claimed: {len(failures)} of {judged} checks failed ({'; '.join(failures)}). "
+            "Robust accuracy may show the attacks' failure."
+        )
+    elif judged < LEAST_JUDGED * count:
+        sentence = f"Robustness not claimed: only {judged} of {count} checks could be made."
+    else:
+        sentence = (
+            f"{passed} of {count} checks passed, {count - passed} not applicable, none failed: robust accuracy is an "
+            "upper bound by attacks that work."
+        )
+    withheld = bool(failures) or judged < LEAST_JUDGED * count
+    return Verdict(len(failures), passed, count - judged, withheld, sentence)

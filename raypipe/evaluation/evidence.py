@@ -1,0 +1,62 @@
+"""What is known of a model under test, for `raypipe.evaluation.checks` to judge."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # both are NumPy only, but their modules import PyTorch, which judging does not need
+    from raypipe.evaluation.planted import Planted
+    from raypipe.evaluation.probe import Probe
+
+Fooled = NDArray[np.bool_]
+"""(n,) whether each tile is misclassified after an attack, those included that were misclassified before it."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evidence:
+    """None is what is not known. What is compared must be of the same tiles in the same order.
+
+    Parameters
+    ----------
+    white_box
+        Fooled by the iterative gradient attack on the model itself, in the ball of the threat model: the attack that is
+        judged.
+    single_step, transfer, black_box
+        In the same ball by one gradient step, by tiles made against another model, by an attack that sees scores only.
+    doubled_iterations, doubled_restarts
+        By the white-box attack with twice as many.
+    by_steps
+        By the white-box attack, for each number of iterations: half as many, as many, twice as many.
+    by_eps
+        By the white-box attack, for each radius of the ball.
+    unbounded
+        By the white-box attack in a ball so large that all tiles share an image: in linf with eps of 0.5, a grey one.
+    classes
+        How many there are.
+    probe, planted
+        From `raypipe.evaluation.probe` and `raypipe.evaluation.planted`.
+    recorded_predictions, remade_predictions
+        (n,) classes as they are stored, and made once more with the same model from the same tiles.
+    recorded_success, recomputed_success
+        (n,) whether the white-box attack succeeded, as it recorded, and by the stored 8-bit tiles.
+    """
+
+    white_box: Fooled | None = None
+    single_step: Fooled | None = None
+    transfer: Fooled | None = None
+    black_box: Fooled | None = None
+    doubled_iterations: Fooled | None = None
+    doubled_restarts: Fooled | None = None
+    by_steps: Mapping[int, Fooled] | None = None
+    by_eps: Mapping[float, Fooled] | None = None
+    unbounded: Fooled | None = None
+    classes: int | None = None
+    probe: "Probe | None" = None
+    planted: "Planted | None" = None
+    recorded_predictions: NDArray[np.int64] | None = None
+    remade_predictions: NDArray[np.int64] | None = None
+    recorded_success: NDArray[np.bool_] | None = None
+    recomputed_success: NDArray[np.bool_] | None = None

@@ -1,0 +1,86 @@
+"""The evidence on a model under test, gathered from a run's artifacts."""
+
+from typing import Any
+
+import numpy as np
+
+from raypipe.evaluation.evidence import Evidence, Fooled
+from raypipe.evaluation.planted import Planted
+from raypipe.evaluation.probe import Probe
+from raypipe.evaluation.run import PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.settings import REFERENCE
+from raypipe.evaluation.tested import Artifacts
+
+ITSELF = ("white-box", "adaptive")
+
+
+def gather(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Evidence:
+    """What is known of a model; what its run did not look at stays None.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `raypipe.evaluation.tested.Artifacts` does.
+    """
+    own = [pairing for pairing in run.pairings if pairing.subject == subject.id]
+    by_attack = {pairing.attack: pairing for pairing in own if pairing.protocol in ITSELF}
+    if REFERENCE not in by_attack:
+        return Evidence(classes=len(run.labels))
+    reference = by_attack[REFERENCE]
+
+    def fooled(pairing: PairingRecord) -> Fooled:
+        return ~artifacts.tested(pairing).correct
+
+    def by(name: str) -> Fooled:
+        return fooled(by_attack[f"check/{name}"])
+
+    others = [pairing for pairing in own if pairing.attack == REFERENCE and pairing.protocol not in ITSELF]
+    made = artifacts.perturbed(reference)
+    met = artifacts.tested(reference)
+    (clean,) = (pairing for pairing in own if pairing.protocol == "clean")
+    remade = artifacts.tested(clean).at(made.ids).predicted
+    return Evidence(
+        white_box=fooled(reference),
+        single_step=by("single step"),
+        transfer=np.any([fooled(pairing) for pairing in others], axis=0) if others else None,
+        black_box=by("black box"),
+        doubled_iterations=by("twice the steps"),
+        doubled_restarts=by("twice the restarts"),
+        by_steps={
+            _setting(pairing, "max_iterations"): fooled(pairing)
+            for pairing in (by_attack["check/half the steps"], reference, by_attack["check/twice the steps"])
+        },
+        by_eps={
+            _setting(pairing, "eps"): fooled(pairing)
+            for pairing in (by_attack["check/half the eps"], reference, by_attack["check/twice the eps"])
+        },
+        unbounded=by("large eps"),
+        classes=len(run.labels),
+        **_diagnosed(subject, run, artifacts),
+        recorded_predictions=made.clean_prediction,
+        remade_predictions=remade,
+        recorded_success=made.success,
+        recomputed_success=(made.clean_prediction == met.labels) & ~met.correct,
+    )
+
+
+def _setting(pairing: PairingRecord, name: str) -> Any:
+    return (pairing.settings or {})[name]
+
+
+def _diagnosed(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> dict[str, Any]:
+    """The probe of all tiles that were attacked, and the search for what was planted in some."""
+    if subject.id not in run.diagnostics:
+        return {}
+    table = artifacts.diagnostics(run.diagnostics[subject.id]).to_pandas()
+    seen = {name: table[name].to_numpy() for name in Probe.__dataclass_fields__}
+    some = table[table["planted"]]
+    planted = Planted(
+        found=some["planted_found"].to_numpy(),
+        random_found=some["planted_random_found"].to_numpy(),
+        reasons=some["planted_reason"].to_numpy().astype(str),
+        random_points=int(some["planted_random_points"].max()),
+        forwards=some["forwards"].to_numpy(),
+        backwards=some["backwards"].to_numpy(),
+    )
+    return {"probe": Probe(**seen), "planted": planted if len(some) else None}

@@ -1,0 +1,230 @@
+"""Sound or not: from evidence to a finding, one function for each check of `raypipe.evaluation.checks`.
+
+Tolerances, and why:
+
+- *Never weaker* is judged tile by tile: how many tiles the weaker attack fools and the stronger one does not. One
+  tile, or one in 200 if that is more, may be lost so: runs with other random starts or step sizes are not nested, and
+  rounding to 8 bits undoes a few.
+- *Less than a point* is meant strictly, but on up to 100 tiles one tile is a point or more and no smaller move can be
+  seen: one may move, and the figure says so.
+- Gradients may be missing on one tile in 200, such as a blank one; on fewer tiles than 200, on none.
+- Logits may move by float noise: 1e-4 of their spread from pass to pass, and 1e-3 between batch sizes, for which other
+  kernels run.
+- What is stored and what is computed from it must agree on every tile.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.evaluation.evidence import Evidence, Fooled
+
+TILES_PER_LOST = 200
+TILES_PER_POINT = 100
+REPEAT_NOISE, BATCH_NOISE = 1e-4, 1e-3
+BLIND = 0.9
+"""Where the gradient is exactly zero in more than this share of a tile's values, an attack has next to nothing to
+follow."""
+FOUND = 0.95
+"""The share of planted adversarial examples that an attack has to find."""
+CHANCE = 0.25
+"""Where random points find more than this share of them, finding them shows nothing."""
+LEAST_APPLICABLE = 0.5
+"""The share of the tiles for which an adversarial example must have been planted."""
+WHITE_BOX = "white-box attack"
+
+Outcome = Literal["pass", "fail", "not applicable"]
+
+
+class Finding(NamedTuple):
+    """A verdict, and the numbers it rests on, or why there is none."""
+
+    verdict: Outcome
+    figure: str
+
+
+def _unknown(*names: str) -> Finding:
+    return Finding("not applicable", f"not measured: {', '.join(names)}")
+
+
+def _judged(holds: bool, figure: str) -> Finding:
+    return Finding("pass" if holds else "fail", figure)
+
+
+def _check_aligned(first: NDArray[np.generic], second: NDArray[np.generic], names: str) -> None:
+    if first.shape != second.shape or first.ndim != 1 or not len(first):
+        raise ValueError(f"{names}: {first.shape} and {second.shape}, expected the same tiles, (n,) with n >= 1")
+
+
+def _robust(fooled: Fooled) -> str:
+    return f"{100 * (1 - fooled.mean()):.1f} %"
+
+
+def _lost(stronger: Fooled, weaker: Fooled, names: str) -> int:
+    """How many tiles the weaker attack fools and the stronger one does not."""
+    _check_aligned(stronger, weaker, names)
+    return int((weaker & ~stronger).sum())
+
+
+def _never_weaker(stronger: Fooled | None, weaker: Fooled | None, stronger_name: str, weaker_name: str) -> Finding:
+    if stronger is None or weaker is None:
+        return _unknown(*[stronger_name] * (stronger is None), *[weaker_name] * (weaker is None))
+    lost, allowed = _lost(stronger, weaker, f"{stronger_name} and {weaker_name}"), max(1, len(weaker) // TILES_PER_LOST)
+    figure = (
+        f"{lost} of {len(weaker)} tiles fooled by the {weaker_name} only, at most {allowed} allowed; "
+        f"robust accuracy {_robust(weaker)} under it, {_robust(stronger)} under the {stronger_name}"
+    )
+    return _judged(lost <= allowed, figure)
+
+
+def _ascending(fooled: Mapping[int, Fooled] | Mapping[float, Fooled] | None, unit: str) -> Finding:
+    """Whether each attack of a series fools what the one before it does."""
+    if fooled is None or len(fooled) < 2:
+        return _unknown(f"two values of {unit}")
+    series = sorted(fooled.items())
+    lost = max(_lost(stronger, weaker, unit) for (_, weaker), (_, stronger) in pairwise(series))
+    allowed = max(1, len(series[0][1]) // TILES_PER_LOST)
+    curve = ", ".join(f"{_robust(tiles)} at {value:.4g}" for value, tiles in series)
+    figure = f"robust accuracy by {unit}: {curve}; at most {lost} tiles lost from one to the next, {allowed} allowed"
+    return _judged(lost <= allowed, figure)
+
+
+def _settled(fooled: Fooled | None, doubled: Fooled | None, what: str) -> Finding:
+    """Whether twice as many of something fool less than a point more of the tiles."""
+    if fooled is None or doubled is None:
+        return _unknown(*[WHITE_BOX] * (fooled is None), *[f"twice the {what}"] * (doubled is None))
+    more, tiles = _lost(fooled, doubled, f"{what} and twice the {what}"), len(fooled)
+    figure = f"twice the {what} fool {more} more of {tiles} tiles, {100 * more / tiles:.1f} points"
+    if tiles <= TILES_PER_POINT:
+        figure += f"; one may be, {100 / tiles:.1f} points: to judge to a point takes {TILES_PER_POINT + 1} tiles"
+    return _judged(more <= max(1, (tiles - 1) // TILES_PER_POINT), figure)
+
+
+def _agree(first: NDArray[np.generic] | None, second: NDArray[np.generic] | None, names: tuple[str, str]) -> Finding:
+    if first is None or second is None:
+        return _unknown(*(name for name, values in zip(names, (first, second), strict=True) if values is None))
+    _check_aligned(first, second, " and ".join(names))
+    differing = int((first != second).sum())
+    return _judged(not differing, f"{differing} of {len(first)} differ")
+
+
+def more_steps_never_weaker(evidence: Evidence) -> Finding:
+    """Half, as many and twice as many steps, tile by tile."""
+    return _ascending(evidence.by_steps, "steps")
+
+
+def larger_eps_never_weaker(evidence: Evidence) -> Finding:
+    """Every radius against the next, tile by tile."""
+    return _ascending(evidence.by_eps, "eps")
+
+
+def large_eps_reaches_chance(evidence: Evidence) -> Finding:
+    """Tiles that withstand an attack which may turn all of them into one image: of n, n / classes at most."""
+    if evidence.unbounded is None or evidence.classes is None:
+        return _unknown("a large eps" if evidence.unbounded is None else "the number of classes")
+    _check_aligned(evidence.unbounded, evidence.unbounded, "a large eps")
+    standing, tiles = int((~evidence.unbounded).sum()), len(evidence.unbounded)
+    figure = f"{standing} of {tiles} tiles stand, chance is 1 in {evidence.classes}"
+    return _judged(standing * evidence.classes <= tiles, figure)
+
+
+def iterative_beats_single_step(evidence: Evidence) -> Finding:
+    """The white-box attack against one gradient step."""
+    return _never_weaker(evidence.white_box, evidence.single_step, WHITE_BOX, "single-step attack")
+
+
+def white_box_beats_transfer(evidence: Evidence) -> Finding:
+    """The white-box attack against another model's adversarial tiles."""
+    return _never_weaker(evidence.white_box, evidence.transfer, WHITE_BOX, "transfer attack")
+
+
+def white_box_beats_black_box(evidence: Evidence) -> Finding:
+    """The white-box attack against one that sees scores only."""
+    return _never_weaker(evidence.white_box, evidence.black_box, WHITE_BOX, "black-box attack")
+
+
+def iterations_suffice(evidence: Evidence) -> Finding:
+    """The white-box attack against itself with twice the iterations."""
+    return _settled(evidence.white_box, evidence.doubled_iterations, "iterations")
+
+
+def restarts_suffice(evidence: Evidence) -> Finding:
+    """The white-box attack against itself with twice the restarts."""
+    return _settled(evidence.white_box, evidence.doubled_restarts, "restarts")
+
+
+def gradients_exist(evidence: Evidence) -> Finding:
+    """The gradient of the log odds is finite, and not zero throughout or nearly so."""
+    seen = evidence.probe
+    if seen is None:
+        return _unknown("gradients")
+    tiles, broken = len(seen.finite), int((~seen.finite).sum())
+    blind = int((seen.finite & ((seen.log_odds_gradient == 0) | (seen.zero_share > BLIND))).sum())
+    figure = f"{blind} of {tiles} tiles without a gradient, {tiles // TILES_PER_LOST} allowed; {broken} not finite"
+    return _judged(blind <= tiles // TILES_PER_LOST and not broken, figure)
+
+
+def cross_entropy_does_not_underflow(evidence: Evidence) -> Finding:
+    """The gradient of the plain cross-entropy is not zero throughout."""
+    seen = evidence.probe
+    if seen is None:
+        return _unknown("gradients")
+    zero, tiles = int((seen.cross_entropy_gradient == 0).sum()), len(seen.cross_entropy_gradient)
+    figure = f"{zero} of {tiles} tiles without a gradient, {tiles // TILES_PER_LOST} allowed"
+    return _judged(zero <= tiles // TILES_PER_LOST, figure)
+
+
+def passes_repeat(evidence: Evidence) -> Finding:
+    """Two passes of the same batch give the same logits."""
+    if evidence.probe is None:
+        return _unknown("repeated passes")
+    return _still(evidence.probe.repeat_difference, evidence.probe.spread, REPEAT_NOISE)
+
+
+def neighbours_do_not_matter(evidence: Evidence) -> Finding:
+    """A tile has the same logits alone and in a batch."""
+    if evidence.probe is None:
+        return _unknown("passes of single tiles")
+    return _still(evidence.probe.batch_difference, evidence.probe.spread, BATCH_NOISE)
+
+
+def _still(differences: NDArray[np.float64], spread: NDArray[np.float64], noise: float) -> Finding:
+    # Written so that a difference that is no number is none that is small.
+    moved = int((~(differences <= noise * spread)).sum())
+    figure = f"logits of {moved} of {len(spread)} tiles differ by more than {noise:g} of their spread"
+    return _judged(not moved, f"{figure}; by {np.max(differences):.2g} at most")
+
+
+def predictions_repeat(evidence: Evidence) -> Finding:
+    """Stored predictions against the same made again."""
+    names = ("recorded predictions", "predictions made again")
+    return _agree(evidence.recorded_predictions, evidence.remade_predictions, names)
+
+
+def success_repeats(evidence: Evidence) -> Finding:
+    """Recorded success against what the stored tiles give."""
+    names = ("recorded success", "success of the stored tiles")
+    return _agree(evidence.recorded_success, evidence.recomputed_success, names)
+
+
+def planted_examples_found(evidence: Evidence) -> Finding:
+    """The share of planted adversarial examples that the attack finds, beside that of random points."""
+    if evidence.planted is None:
+        return _unknown("planted adversarial examples")
+    applicable, tiles = evidence.planted.applicable, len(evidence.planted.found)
+    planted = int(applicable.sum())
+    if planted < max(1, LEAST_APPLICABLE * tiles):
+        reasons = "; ".join(sorted(set(map(str, evidence.planted.reasons[~applicable]))))
+        return Finding("not applicable", f"planted for {planted} of {tiles} tiles only: {reasons}")
+    found = int(evidence.planted.found[applicable].sum())
+    lucky = int(evidence.planted.random_found[applicable].sum())
+    figure = (
+        f"{found} of {planted} found, {100 * FOUND:.0f} % demanded; {lucky} by {evidence.planted.random_points} random "
+        f"points each; planted for {planted} of {tiles} tiles"
+    )
+    if found >= FOUND * planted and lucky > CHANCE * planted:
+        return Finding("not applicable", f"{figure}: chance finds too many for the test to mean anything")
+    return _judged(found >= FOUND * planted, figure)

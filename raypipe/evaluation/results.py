@@ -1,0 +1,103 @@
+"""The results of a run: every figure of its tables, computed from stored predictions alone."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from raypipe.evaluation.checks import run_checks
+from raypipe.evaluation.curves import curves
+from raypipe.evaluation.differences import differences
+from raypipe.evaluation.gather import gather
+from raypipe.evaluation.outcomes import examples_of, outcomes_of
+from raypipe.evaluation.records import records_of
+from raypipe.evaluation.run import Run, SubjectRecord, read_run
+from raypipe.evaluation.tested import Artifacts
+from raypipe.schemas import CHECKS, CURVES, DIFFERENCES, RESULTS
+from raypipe.store import Store
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave.
+
+    Parameters
+    ----------
+    name
+        Of the run.
+    location
+        Where its files are.
+    records, curves, differences, checks
+        `raypipe.schemas.RESULTS`, `CURVES`, `DIFFERENCES` and `CHECKS`.
+    """
+
+    name: str
+    location: str
+    records: pa.Table
+    curves: pa.Table
+    differences: pa.Table
+    checks: pa.Table
+
+
+TABLES = {"records": RESULTS, "curves": CURVES, "differences": DIFFERENCES, "checks": CHECKS}
+"""The tables of a run, each a Parquet file of that name in its folder."""
+
+
+def compute_result(store: Store, run: Run) -> RunResult:
+    """Compute all figures of a run, and keep them.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If artifacts are missing or do not belong together.
+    """
+    artifacts = Artifacts(store)
+    examples = {subject.id: examples_of(subject, run, artifacts) for subject in run.subjects}
+    outcomes = {subject.id: outcomes_of(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}
+    rows = {
+        "records": [
+            row
+            for subject in run.subjects
+            for row in records_of(subject, run, artifacts, examples[subject.id], outcomes[subject.id])
+        ],
+        "curves": list(curves(run, examples)),
+        "differences": list(differences(run, outcomes)),
+        "checks": [row for subject in run.subjects for row in _checks(subject, run, artifacts)],
+    }
+    tables = {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in TABLES.items()}
+    for name, table in tables.items():
+        store.write_table(f"runs/{run.name}/{name}.parquet", table)
+    return RunResult(run.name, store.path(f"runs/{run.name}"), **tables)
+
+
+def load_result(store: Store, name: str) -> RunResult:
+    """The results of an earlier run, as they were computed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none of that name; the message lists the runs there are.
+    """
+    read_run(store, name)
+    paths = {table: f"runs/{name}/{table}.parquet" for table in TABLES}
+    if not all(store.exists(path) for path in paths.values()):
+        return compute_result(store, read_run(store, name))
+    return RunResult(
+        name, store.path(f"runs/{name}"), **{table: store.read_table(path) for table, path in paths.items()}
+    )
+
+
+def result_json(result: RunResult) -> str:
+    """A result as JSON: its tables as lists of records, undefined figures as null."""
+    tables = {table: getattr(result, table).to_pylist() for table in TABLES}
+    return json.dumps({"name": result.name, "location": result.location, **tables}, indent=1) + "\n"
+
+
+def _checks(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]:
+    if not run.diagnostics:
+        return
+    for check in run_checks(gather(subject, run, artifacts)):
+        row = check._asdict()
+        yield {**subject.columns(), "check": row.pop("name"), **row}

@@ -1,0 +1,155 @@
+"""What a run tested, by the keys of its artifacts: all that its figures are computed from, without the data set."""
+
+from typing import Any, Literal
+
+from raypipe.attacks.threat import ThreatModel
+from raypipe.settings import Settings, near_matches
+from raypipe.store import Store
+
+RUN_FILE = "run.json"
+LEAKY, SYNTHETIC = "LEAKY", "SYNTHETIC"
+
+Protocol = Literal["clean", "white-box", "static", "adaptive", "transfer"]
+"""``clean`` tiles; ``white-box``: an undefended model attacked itself; ``adaptive``: the same for a hardened model;
+``static``: tiles made against it before it was hardened; ``transfer``: made against another undefended backbone."""
+Role = Literal["grid", "evaluation", "curve", "check"]
+"""Why a model is attacked: for the grid, the evaluation's own attacks, a curve, or a sanity check."""
+
+
+class SubjectRecord(Settings):
+    """A model under test.
+
+    Parameters
+    ----------
+    id
+        Unique in the run.
+    model, backbone
+        Its id in the experiment, and the backbone behind it.
+    split, seed
+        Of the tiles it was trained on, and of its training.
+    defense, hardened_on
+        The ids of the defense and of the attack whose tiles it was hardened with; None where there is none.
+    undefended
+        The id of the clean model that it was hardened from; None if it is one.
+    key
+        Of its artifact.
+    """
+
+    id: str
+    model: str
+    backbone: str
+    split: str
+    seed: int
+    defense: str | None
+    hardened_on: str | None
+    undefended: str | None
+    key: str
+
+    def columns(self) -> dict[str, Any]:
+        """`raypipe.schemas.SUBJECT`."""
+        return {"subject": self.id, **self.model_dump(exclude={"id", "undefended", "key"})}
+
+
+class PairingRecord(Settings):
+    """A model under test and the tiles that it is tested on.
+
+    Parameters
+    ----------
+    subject
+        The model's id.
+    protocol, role
+        Whose tiles they are, and why it is tested on them.
+    attack, method, settings
+        The attack's id, its name, and all its settings; None for clean tiles.
+    source
+        The id of the model that the attack was run against; None for clean tiles.
+    threat
+        What the attacker may do; None for clean tiles.
+    tiles, predictions
+        Keys of the artifacts: the tiles (``adversarials``, or ``tiles`` if clean), and what the model made of them.
+    """
+
+    subject: str
+    protocol: Protocol
+    role: Role
+    attack: str | None = None
+    method: str | None = None
+    settings: dict[str, Any] | None = None
+    source: str | None = None
+    threat: ThreatModel | None = None
+    tiles: str
+    predictions: str
+
+
+class Run(Settings):
+    """A run.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    labels, malignant
+        The classes, and those of them that are cancer; empty where unknown.
+    stamps
+        By split: what must stand beside every figure measured on its tiles.
+    replicates, seed
+        Of the bootstrap.
+    radii
+        By norm: at which the worst case is given.
+    subjects, pairings
+        What was tested, on what.
+    diagnostics
+        By subject: the key of its diagnostics.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    malignant: tuple[str, ...]
+    stamps: dict[str, tuple[str, ...]]
+    replicates: int
+    seed: int
+    radii: dict[str, tuple[float, ...]]
+    subjects: tuple[SubjectRecord, ...]
+    pairings: tuple[PairingRecord, ...]
+    diagnostics: dict[str, str]
+
+
+def stamps(manifest: dict[str, Any]) -> tuple[str, ...]:
+    """What must stand beside every figure measured on these tiles.
+
+    Parameters
+    ----------
+    manifest
+        Of the tiles' artifact.
+    """
+    found = []
+    if manifest["split"] == "paper":
+        share = manifest["leakage"]
+        known = f"{share:.1%} of the test tiles have a sibling among the training tiles" if share is not None else (
+            "random split; siblings are unknown, so nothing shows that it does not leak"
+        )  # fmt: skip
+        found.append(f"{LEAKY}: {known}")
+    if manifest["synthetic"]:
+        found.append(f"{SYNTHETIC}: computer-drawn tissue; no figure here speaks of real images")
+    return tuple(found)
+
+
+def write_run(store: Store, run: Run) -> None:
+    """Keep what a run tested."""
+    store.write_bytes(f"runs/{run.name}/{RUN_FILE}", run.model_dump_json(indent=1).encode())
+
+
+def read_run(store: Store, name: str) -> Run:
+    """What an earlier run tested.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none of that name; the message lists the runs there are.
+    """
+    path = f"runs/{name}/{RUN_FILE}"
+    if not store.exists(path):
+        runs = [run for run in store.list_directories("runs") if store.exists(f"runs/{run}/{RUN_FILE}")]
+        there = f"there are: {', '.join(runs)}{near_matches(name, runs)}" if runs else "there are none yet"
+        raise FileNotFoundError(f"no finished run {name!r} in {store.root}; {there}")
+    return Run.model_validate_json(store.read_bytes(path))

@@ -1,0 +1,135 @@
+"""What an experiment says about its evaluation, and the attacks that its sanity checks need."""
+
+import math
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
+
+from raypipe.attacks import AttackSettings, NamedAttack
+from raypipe.attacks.apgd import AutoProjectedGradient
+from raypipe.attacks.attack import Norm
+from raypipe.attacks.fgsm import FastGradient
+from raypipe.attacks.norms import BoundedAttack
+from raypipe.attacks.pgd import ProjectedGradient
+from raypipe.attacks.square import SquareAttack
+from raypipe.settings import Ratio, Settings, chosen_by, entries
+
+Eps = Annotated[Ratio, Field(gt=0)]
+AnyBounded = Annotated[
+    SerializeAsAny[BoundedAttack], chosen_by("name", {"pgd": ProjectedGradient, "apgd": AutoProjectedGradient})
+]
+"""A white-box attack within a ball: a field of this type takes ``{"name": "pgd", ...}``."""
+REFERENCE = "check/reference"
+"""The id of the attack that the others of the sanity checks are compared with."""
+LARGE = 0.5
+"""A change of every value by so much turns any image into any other one's grey shadow: no model withstands it."""
+
+
+class Checks(Settings):
+    """The sanity checks of every model under test.
+
+    Parameters
+    ----------
+    eps
+        Radius of the ball, in the norm of the evaluation's `bounded` attack, at which attacks are compared.
+    max_queries
+        Of the score-based attack, a tile.
+    planted_tiles
+        Tiles of the test that plants adversarial examples; the most expensive check, at a few hundred passes a tile.
+    """
+
+    eps: Eps = 4 / 255
+    max_queries: int = Field(300, ge=1)
+    planted_tiles: int = Field(20, ge=1)
+
+
+class Evaluation(Settings):
+    """How every model, clean or hardened, is judged.
+
+    Parameters
+    ----------
+    attacks
+        Against every model, besides those of the grid, which harden models too.
+    tiles
+        How many test tiles are attacked, in whole groups and equally many a class as far as possible; default: all.
+    bounded
+        The white-box attack within a ball that gives the curves and that the sanity checks vary: ``pgd`` or ``apgd``.
+    curves
+        Radii at which it is run, by norm, besides the curves that minimal attacks give at every radius.
+    transfer
+        Whether every model is also tested on tiles made against the other undefended backbones.
+    checks
+        None leaves the sanity checks out; then no model is called robust.
+    replicates
+        Of the bootstrap that gives the intervals.
+    """
+
+    attacks: Annotated[dict[str, AttackSettings], BeforeValidator(entries)] = Field(default_factory=dict)
+    tiles: int | None = Field(None, ge=1)
+    bounded: AnyBounded = ProjectedGradient(max_iterations=20)
+    curves: dict[Norm, tuple[Eps, ...]] = Field(
+        default_factory=lambda: {"linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255)}, validate_default=True
+    )
+    transfer: bool = True
+    checks: Checks | None = Checks()
+    replicates: int = Field(2000, ge=100)
+
+    @field_validator("curves")
+    @classmethod
+    def _ascending(cls, curves: dict[Norm, tuple[float, ...]]) -> dict[Norm, tuple[float, ...]]:
+        return {norm: tuple(sorted(set(radii))) for norm, radii in curves.items()}
+
+    @model_validator(mode="after")
+    def _one_norm_is_compared(self) -> Self:
+        if self.bounded.target is not None:
+            raise ValueError("bounded.target: expected none; the curves are those of any wrong class")
+        return self
+
+    def curve_attacks(self) -> dict[str, NamedAttack]:
+        """The bounded attack at every radius, by id."""
+        return {
+            f"{self.bounded.name} {norm} {written(eps, norm)}": at_radius(self.bounded, eps, norm)
+            for norm, radii in self.curves.items()
+            for eps in radii
+        }
+
+    def check_attacks(self, size: int) -> dict[str, NamedAttack]:
+        """What the sanity checks compare, by id.
+
+        Parameters
+        ----------
+        size
+            Height and width of the tiles, in pixels: in l2, a large radius grows with them.
+        """
+        if self.checks is None:
+            return {}
+        norm, eps = self.bounded.norm, self.checks.eps
+        reference = at_radius(self.bounded, eps, norm)
+        large = LARGE if norm == "linf" else LARGE * math.sqrt(3 * size * size)
+
+        def varied(**changes: Any) -> NamedAttack:
+            return reference.model_copy(update=changes)
+
+        steps, restarts = reference.max_iterations, reference.restarts  # type: ignore[attr-defined]
+        return {
+            REFERENCE: reference,
+            "check/half the eps": varied(eps=eps / 2),
+            "check/twice the eps": varied(eps=2 * eps),
+            "check/large eps": varied(eps=large),
+            "check/half the steps": varied(max_iterations=max(1, steps // 2)),
+            "check/twice the steps": varied(max_iterations=2 * steps),
+            "check/twice the restarts": varied(restarts=2 * restarts),
+            "check/single step": FastGradient(norm=norm, eps=eps),
+            "check/black box": SquareAttack(norm=norm, eps=eps, max_queries=self.checks.max_queries),
+        }
+
+
+def at_radius(attack: BoundedAttack, eps: float, norm: Norm) -> BoundedAttack:
+    """The same attack within another ball."""
+    return attack.model_copy(update={"eps": eps, "norm": norm})
+
+
+def written(eps: float, norm: Norm) -> str:
+    """A radius as people write it: ``4/255`` in linf where it is a whole number of 8-bit steps, else ``0.5``."""
+    steps = 255 * eps
+    return f"{round(steps)}/255" if norm == "linf" and math.isclose(steps, round(steps), abs_tol=1e-6) else f"{eps:g}"

@@ -1,0 +1,122 @@
+"""The tables behind the first ones: distortions, calibration, differences, seeds and costs."""
+
+from collections import defaultdict
+
+from rich.table import Table
+
+from raypipe.evaluation.comparison import over_seeds
+from raypipe.evaluation.gather import ITSELF
+from raypipe.evaluation.outcomes import WORST_CASE
+from raypipe.evaluation.settings import REFERENCE
+from raypipe.report.layout import Book, Row, percent, shown, threat, titled, with_interval
+
+SCALES = {"l0": (1, ".0f"), "l2": (1, ".3f"), "linf": (255, ".1f")}
+"""How distortions are written: values changed; length with pixels in [0, 1]; steps of 1/255."""
+
+
+def distortions_table(book: Book) -> Table | None:
+    """Medians with quartiles of the smallest perturbations that fool each model, over all attacks."""
+    rows = [row for row in book.curves if row["attack"] is None]
+    if not rows:
+        return None
+    table = titled("Smallest perturbations found, of any attack: median and quartiles over tiles classified right")
+    for heading in ("model", "values changed", "L2", "largest change (1/255)", "fooled"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for subject in book.subjects:
+        own = {row["norm"]: row for row in rows if row["subject"] == subject}
+        if own:
+            figures = [_quartiles(own[norm]["quartiles"], norm) for norm in SCALES]
+            table.add_row(subject, *figures, f"{own['l2']['fooled']} of {own['l2']['attacked']}")
+    return table
+
+
+def _quartiles(found: dict[str, float | None], norm: str) -> str:
+    scale, form = SCALES[norm]
+
+    def said(size: float | None) -> str:
+        return "-" if size is None else f"{scale * size:{form}}"
+
+    return f"{said(found['median'])} [{said(found['lower'])}, {said(found['upper'])}]"
+
+
+def calibration_table(book: Book) -> Table:
+    """Whether models know what they do not know, clean and attacked."""
+    table = titled("Calibration. Expected calibration error and mean confidence, in %")
+    for heading in ("model", "clean: error", "confidence", "attacked anew: error", "confidence", "under"):
+        table.add_column(heading, justify="left" if heading in ("model", "under") else "right")
+    for subject, clean in book.subjects.items():
+        attacked = [row for row in book.of_subject(subject, role="grid") if row["protocol"] in ITSELF]
+        worst = max(attacked, key=lambda row: row["calibration_error"] or 0, default=None)
+        table.add_row(
+            subject,
+            with_interval(clean, "calibration_error"),
+            percent(clean["confidence"]),
+            with_interval(worst, "calibration_error"),
+            percent(worst["confidence"]) if worst else "-",
+            worst["attack"] if worst else "-",
+        )
+    return table
+
+
+def differences_table(book: Book) -> Table | None:
+    """What a defense changes, what static evaluation flatters and what a leak is worth."""
+    rows = [row for row in book.differences if _tells(row)]
+    if not rows:
+        return None
+    table = titled("Differences of accuracy, in points; paired by tile unless said otherwise")
+    for heading in ("model", "less", "measure", "under", "difference [95 %]", "only first / second right", "McNemar p"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        under = row["attack"] or (threat(row) if row["norm"] else "-")
+        counts = f"{row['only_first']} / {row['only_second']}" if row["paired"] else "not paired"
+        p_value = "-" if row["p_value"] is None else f"{row['p_value']:.2g}"
+        against = "itself" if row["against"] == row["subject"] else row["against"]
+        table.add_row(row["subject"], against, row["measure"], under, with_interval(row, "difference"), counts, p_value)
+    return table
+
+
+def _tells(row: Row) -> bool:
+    """Whether a difference is among the first to look at; all of them are in the run's files."""
+    if row["attack"] == REFERENCE:
+        return False
+    if row["measure"] == "static less adaptive":
+        return row["hardened_on"] in (None, row["attack"])
+    return row["measure"] in ("clean", WORST_CASE)
+
+
+def seeds_table(book: Book) -> Table | None:
+    """Mean and spread over the seeds of the trainings."""
+    if len({row["seed"] for row in book.subjects.values()}) < 2:
+        return None
+    kin = ("model", "split", "defense", "hardened_on", "protocol", "attack", "norm", "eps")
+    found: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    for row in book.records:
+        if row["role"] in ("grid", "evaluation") and row["protocol"] != "transfer":
+            found[tuple(row[name] for name in kin)].append(row["accuracy"])
+    table = titled("Over seeds. Accuracy: mean and sample standard deviation, in %")
+    for heading in ("model", "split", "defense", "hardened on", "protocol", "under", "mean", "deviation", "seeds"):
+        table.add_column(heading)
+    for (model, split, defense, hardened_on, protocol, attack, norm, eps), accuracies in found.items():
+        spread = over_seeds(accuracies)
+        under = attack or (threat({"norm": norm, "eps": eps}) if norm else None)
+        names = [str(shown(name)) for name in (model, split, defense, hardened_on, protocol, under)]  # type: ignore[arg-type]
+        table.add_row(*names, percent(spread.mean), f"{100 * spread.deviation:.1f}", str(spread.count))
+    return table
+
+
+def cost_table(book: Book) -> Table | None:
+    """What attacking cost: passes a tile, and seconds of the workers, by model and by what the attacks were for."""
+    rows = {row["tiles_key"]: row for row in book.records if row["forwards"] is not None}
+    if not rows:
+        return None
+    table = titled("Cost of attacking each model itself, over its test tiles")
+    for heading in ("model", "for", "attacks", "forwards a tile", "backwards a tile", "seconds", "device"):
+        table.add_column(heading, justify="left" if heading in ("model", "for", "device") else "right")
+    for subject in book.subjects:
+        own = [row for row in rows.values() if row["subject"] == subject]
+        for role in dict.fromkeys(row["role"] for row in own):
+            made = [row for row in own if row["role"] == role]
+            each = [f"{sum(row[name] / row['tiles'] for row in made):.1f}" for name in ("forwards", "backwards")]
+            seconds = f"{sum(row['seconds'] for row in made):.1f}"
+            table.add_row(subject, role, str(len(made)), *each, seconds, shown(made[0]["device"]))
+    return table

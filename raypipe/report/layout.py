@@ -1,0 +1,112 @@
+"""What the tables of a run have in common: how rows are found, and how figures, intervals and threats are written."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from raypipe.evaluation.outcomes import WORST_CASE
+from raypipe.evaluation.results import RunResult
+from raypipe.evaluation.settings import written
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Book:
+    """The rows of a run's tables.
+
+    Parameters
+    ----------
+    records, curves, differences, checks
+        Of `raypipe.evaluation.results.RunResult`.
+    """
+
+    records: list[Row]
+    curves: list[Row]
+    differences: list[Row]
+    checks: list[Row]
+
+    @classmethod
+    def of(cls, result: RunResult) -> "Book":
+        """The rows of a result."""
+        tables = (result.records, result.curves, result.differences, result.checks)
+        return cls(*(table.to_pylist() for table in tables))
+
+    @cached_property
+    def subjects(self) -> dict[str, Row]:
+        """The clean record of every model under test, by its id."""
+        return {row["subject"]: row for row in self.records if row["protocol"] == "clean"}
+
+    @cached_property
+    def stamps(self) -> list[str]:
+        """What must stand beside the figures."""
+        return sorted({stamp for row in self.records for stamp in row["stamps"]})
+
+    @cached_property
+    def _index(self) -> dict[str, list[Row]]:
+        found: dict[str, list[Row]] = {name: [] for name in self.subjects}
+        for row in self.records:
+            found[row["subject"]].append(row)
+        return found
+
+    def of_subject(self, subject: str, **wanted: Any) -> Iterator[Row]:
+        """The records of a model with the given values."""
+        for row in self._index[subject]:
+            if all(row[name] == value for name, value in wanted.items()):
+                yield row
+
+    def undefended(self, subject: str) -> str:
+        """The id of the clean model that a model was hardened from, or its own."""
+        of = self.subjects[subject]
+        kin = ("model", "split", "seed")
+        return next(
+            name
+            for name, row in self.subjects.items()
+            if row["defense"] is None and all(row[each] == of[each] for each in kin)
+        )
+
+    def itself(self, subject: str, attack: str | None) -> Row | None:
+        """The record of a model under an attack on itself."""
+        for protocol in ("white-box", "adaptive"):
+            if row := next(self.of_subject(subject, protocol=protocol, attack=attack), None):
+                return row
+        return None
+
+    def worst_cases(self, subject: str) -> dict[str, Row]:
+        """The worst cases of a model, by how far attackers may go."""
+        return {threat(row): row for row in self.of_subject(subject, protocol=WORST_CASE)}
+
+
+def titled(title: str) -> Table:
+    """An empty table."""
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+
+
+def percent(value: float | None) -> str:
+    """A share in percent, or a dash where it is undefined."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def with_interval(row: Mapping[str, Any] | None, name: str = "accuracy") -> str:
+    """A share of a record with its 95 % interval, in percent: ``86.7 [81.9, 90.3]``."""
+    if row is None or row[name] is None:
+        return "-"
+    if row[f"{name}_low"] is None:
+        return f"{percent(row[name])} [no interval]"
+    return f"{percent(row[name])} [{percent(row[f'{name}_low'])}, {percent(row[f'{name}_high'])}]"
+
+
+def threat(row: Mapping[str, Any]) -> str:
+    """How far an attack may go: ``linf <= 4/255``, ``minimal l2``, or ``unbounded``."""
+    if row["eps"] is not None:
+        return f"{row['norm']} <= {written(row['eps'], row['norm'])}"
+    return "unbounded" if row["norm"] == "any" else f"minimal {row['norm']}"
+
+
+def shown(value: str | None) -> str:
+    """A name, or a dash where there is none."""
+    return value or "-"

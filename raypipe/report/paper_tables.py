@@ -1,0 +1,110 @@
+"""Tables 1 and 2 in the form of Nisa et al. (2024), with what they report beside what was measured."""
+
+from collections.abc import Iterator
+
+from rich.table import Table
+from rich.text import Text
+
+from raypipe.report.layout import Book, Row, percent, shown, titled
+from raypipe.report.paper import reported
+
+COLUMNS = {
+    "normal": "normal",
+    "attacked": "attacked",
+    "robust_on_normal": "robust on\nnormal",
+    "robust_on_perturbed": "robust on\nperturbed",
+}
+"""As the paper defines them: the clean model on normal and on perturbed test tiles, then the hardened model on both.
+The perturbed tiles are those made against the clean model, which makes the last column a static evaluation."""
+PAPER = "In parentheses what Nisa et al. (2024) report, for LC25000 with a random split; - where it cannot be read."
+STATIC = (
+    "'Robust on perturbed' is a static evaluation: the perturbed tiles were made against the model before it was "
+    "hardened. What the hardened model does when it is attacked itself stands beside it."
+)
+
+
+def table_1(book: Book) -> Table:
+    """Precision, recall and F1 of each label, and accuracy, of every model at every stage of the paper's protocol."""
+    table = titled("Table 1. Precision, recall, F1 of each label and accuracy, in %")
+    for heading in ("model", "tested on", "hardened with"):
+        table.add_column(heading, overflow="fold")
+    for label in next(iter(book.subjects.values()))["labels"]:
+        table.add_column(label, justify="right")
+    for heading in ("accuracy", "tiles"):
+        table.add_column(heading, justify="right")
+    for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
+        for subject, row in _stages(book, undefended):
+            scores = zip(row["precision"], row["recall"], row["f1"], strict=True)
+            hardened = book.subjects[subject]
+            table.add_row(
+                undefended,
+                row["attack"] or "clean tiles",
+                shown(hardened["hardened_on"] or hardened["defense"]),
+                *(" ".join(percent(score)[:-2] for score in label) for label in scores),
+                percent(row["accuracy"]),
+                str(row["tiles"]),
+            )
+        table.add_section()
+    return table
+
+
+def _stages(book: Book, undefended: str) -> Iterator[tuple[str, Row]]:
+    """The rows of one backbone: clean, attacked, and hardened models on clean and on the old perturbed tiles."""
+    yield undefended, book.subjects[undefended]
+    for row in book.of_subject(undefended, protocol="white-box", role="grid"):
+        yield undefended, row
+    for subject, clean in book.subjects.items():
+        if clean["defense"] and book.undefended(subject) == undefended:
+            yield subject, clean
+            for row in book.of_subject(subject, protocol="static", role="grid"):
+                if clean["hardened_on"] in (None, row["attack"]):
+                    yield subject, row
+
+
+def table_2(book: Book) -> Table:
+    """The paper's four accuracies of every (model, attack, defense), and the one that it lacks."""
+    hardened = any(row["defense"] for row in book.subjects.values())
+    columns = list(COLUMNS) if hardened else ["normal", "attacked"]
+    table = titled("Table 2. Accuracy before and after hardening, in % (paper's)")
+    for heading in ("model", "attack", "defense"):
+        table.add_column(heading, overflow="fold")
+    for column in columns:
+        table.add_column(COLUMNS[column], justify="right", no_wrap=True)
+    if hardened:
+        table.add_column("robust,\nattacked anew", justify="right")
+    for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
+        for subject, attack in _pairs(book, undefended, hardened):
+            clean = book.subjects[undefended]
+            rows = {"normal": clean, "attacked": book.itself(undefended, attack)}
+            if hardened:
+                static = next(book.of_subject(subject, protocol="static", attack=attack), None)
+                rows |= {"robust_on_normal": book.subjects[subject], "robust_on_perturbed": static}
+            cells = [_beside_paper(column, row, rows["attacked"], subject, book) for column, row in rows.items()]
+            anew = book.itself(subject, attack) if hardened else None
+            table.add_row(
+                undefended,
+                attack,
+                shown(book.subjects[subject]["defense"]),
+                *cells,
+                *([percent(anew["accuracy"]) if anew else "-"] if hardened else []),
+            )
+        table.add_section()
+    return table
+
+
+def _pairs(book: Book, undefended: str, hardened: bool) -> Iterator[tuple[str, str]]:
+    """Models and the attacks of the grid that they are shown with."""
+    attacks = [row["attack"] for row in book.of_subject(undefended, protocol="white-box", role="grid")]
+    for subject, clean in book.subjects.items():
+        if book.undefended(subject) == undefended and bool(clean["defense"]) == hardened:
+            for attack in attacks:
+                if clean["hardened_on"] in (None, attack):
+                    yield subject, attack
+
+
+def _beside_paper(column: str, row: Row | None, attacked: Row | None, subject: str, book: Book) -> Text:
+    if row is None:
+        return Text("-")
+    method = attacked["method"] if attacked else ""
+    paper = reported(column, row["backbone"], method, hardened_on=book.subjects[subject]["hardened_on"]) or "-"
+    return Text.assemble(f"{percent(row['accuracy'])} ", (f"({paper})", "dim"))

@@ -1,0 +1,102 @@
+"""Diagnose: an actor pool looks at every model under test as an attack sees it, tile by tile."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from raypipe.attacks.norms import BoundedAttack
+from raypipe.cells import Cell
+from raypipe.config import Resources
+from raypipe.evaluation.planted import Planted, binarization_test
+from raypipe.evaluation.probe import Probe, probe
+from raypipe.evaluation.settings import AnyBounded
+from raypipe.schemas import DIAGNOSTICS
+from raypipe.stages.chosen import ChosenTiles
+from raypipe.stages.loaded import ModelCache
+from raypipe.stages.shards import Row, complete_cells, result_path
+from raypipe.store import Store
+from raypipe.telemetry import StageProgress
+
+BATCH = 32
+"""Tiles a pass, where the experiment does not say."""
+
+
+def diagnose(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
+    """Make the diagnostics of `cells`.
+
+    Raises
+    ------
+    raypipe.errors.StageError
+        If a shard fails.
+    """
+    chosen = ChosenTiles(store)
+    rows = []
+    for cell in cells:
+        tiles, spec = cell.inputs["tiles"], cell.spec
+        planted = dict(chosen.shards(tiles, "test", spec.planted_tiles))
+        rows += [
+            {
+                "key": cell.key,
+                "model": cell.inputs["model"].key,
+                "attack": spec.planted.model_dump_json(),
+                "seed": spec.seed,
+                "shard": shard,
+                "take": take,
+                "planted": planted.get(shard, "[]"),
+                "target": result_path(cell, shard, store),
+            }
+            for shard, take in chosen.shards(tiles, "test", spec.tiles)
+        ]
+    complete_cells(DiagnoseShard(), rows, cells, store, resources, progress, lambda cell: cell.publish(store))
+
+
+class Diagnosed(NamedTuple):
+    """What is known of a shard's tiles, and which of them got a planted adversarial example."""
+
+    probe: Probe
+    planted: Planted | None
+    positions: NDArray[np.int64]
+
+
+class DiagnoseShard:
+    """Diagnoses a model on a shard of clean tiles."""
+
+    def compute(self, models: ModelCache, row: Row, tiles: pa.Table, images: NDArray[np.uint8]) -> Diagnosed:
+        """The probe, and the search for planted examples on the tiles that `row` names."""
+        model, device = models.classifier(row["model"]), models.device
+        batch = max(2, models.resources.attack_batch or BATCH)
+        taken = json.loads(row["take"]) if row["take"] else range(tiles.num_rows)
+        wanted = set(json.loads(row["planted"]))
+        positions = np.array([at for at, place in enumerate(taken) if place in wanted], dtype=np.int64)
+        planted = None
+        if len(positions):
+            attack: BoundedAttack = TypeAdapter(AnyBounded).validate_json(row["attack"])
+            planted = binarization_test(model, images[positions], attack, batch, device, seed=row["seed"])
+        return Diagnosed(probe(model, images, tiles["label"].to_numpy(), batch, device), planted, positions)
+
+    def tabulate(self, row: Row, tiles: pa.Table, made: Diagnosed | None) -> tuple[pa.Table, Row]:  # noqa: ARG002
+        """One row for each tile."""
+        if made is None:
+            return DIAGNOSTICS.empty_table(), {}
+        seen, planted, at = made
+        count = tiles.num_rows
+        columns: dict[str, NDArray[Any]] = {
+            name: getattr(seen, name).copy() for name in DIAGNOSTICS.names if hasattr(seen, name)
+        }
+        columns |= {name: np.zeros(count, bool) for name in ("planted", "planted_found", "planted_random_found")}
+        columns |= {"planted_reason": np.full(count, "", object), "planted_random_points": np.zeros(count, np.int64)}
+        if planted is not None:
+            columns["planted"][at] = True
+            columns["planted_reason"][at] = planted.reasons
+            columns["planted_found"][at] = planted.found
+            columns["planted_random_found"][at] = planted.random_found
+            columns["planted_random_points"][at] = planted.random_points
+            columns["forwards"][at] += planted.forwards
+            columns["backwards"][at] += planted.backwards
+        own = {name: tiles[name] for name in ("sample_id", "group_id", "label")}
+        return pa.table({**own, **{name: pa.array(values) for name, values in columns.items()}}, schema=DIAGNOSTICS), {}

@@ -1,0 +1,87 @@
+"""A small undefended classifier, and what hides its gradients without defending it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CLASSES = 3
+
+
+class SmallNet(nn.Module):
+    """With batch normalisation and dropout, so that a forgotten evaluation mode shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, 12, 3, padding=1),
+            nn.BatchNorm2d(12),
+            nn.ReLU(),
+            nn.Conv2d(12, 32, 3, padding=1, stride=2),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+        )
+        self.head = nn.Linear(128, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.backbone((images - 0.5) / 0.5))
+
+
+class Behind(nn.Module):
+    """A model behind something that changes its images, and something that changes its logits."""
+
+    def __init__(self, model: nn.Module, name: str) -> None:
+        super().__init__()
+        self.model, self.name = model, name
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.name == "quantized":  # 4 bits, as a defense: Guo et al., 2018, arXiv:1711.00117
+            images = torch.round(images * 15) / 15
+        if self.name == "noisy":
+            images = images + 0.05 * torch.randn_like(images)
+        return self.model(images) * (1e4 if self.name == "overconfident" else 1)
+
+
+@dataclass(frozen=True)
+class Tested:
+    models: dict[str, nn.Module]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+def draw(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Stripes whose direction and tint follow the class, under noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % CLASSES
+    angles = np.pi * labels / CLASSES + rng.normal(0, 0.1, count)
+    across, down = np.meshgrid(np.arange(16), np.arange(16))
+    phases = np.cos(angles)[:, None, None] * across + np.sin(angles)[:, None, None] * down
+    stripes = np.sin(1.3 * phases + rng.uniform(0, 2 * np.pi, count)[:, None, None])[..., None]
+    tints = 0.1 * np.eye(3)[labels][:, None, None, :]
+    images = 0.5 + 0.2 * stripes + tints + rng.normal(0, 0.1, (count, 16, 16, 3))
+    return (255 * images.clip(0, 1)).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="session")
+def tested() -> Tested:
+    """The models by name, in training mode, and 32 tiles."""
+    images, labels = draw(384, seed=1)
+    inputs, truth = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(labels)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = SmallNet()
+        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+        for _ in range(8):
+            for rows in torch.randperm(len(inputs)).split(64):
+                optimizer.zero_grad()
+                F.cross_entropy(model(inputs[rows]), truth[rows]).backward()
+                optimizer.step()
+        optimizer.zero_grad()
+    names = ("undefended", "quantized", "overconfident", "noisy")
+    return Tested({name: Behind(model, name) for name in names}, *draw(32, seed=2))

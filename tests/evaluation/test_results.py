@@ -1,0 +1,188 @@
+"""Results of a run whose every figure can be worked out by hand: four source tiles of two siblings each."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raypipe.attacks.threat import ThreatModel
+from raypipe.evaluation.results import RunResult, compute_result, load_result, result_json
+from raypipe.evaluation.run import PairingRecord, Run, SubjectRecord, write_run
+from raypipe.schemas import ADVERSARIALS, PREDICTIONS
+from raypipe.store import Store
+
+IDS = [f"{group}{sibling}" for group in "abcd" for sibling in "12"]
+LABELS = [0, 0, 0, 0, 1, 1, 1, 1]  # groups a and b are cancer, c and d are not
+CLEAN, HARDENED = "net", "net/cw/at"
+
+
+def key(name: str) -> str:
+    return name.encode().hex().ljust(8, "0")
+
+
+def predict(store: Store, name: str, said: list[int]) -> str:
+    """Predictions, in another order than their ids'."""
+    logits = np.eye(2, dtype=np.float32)[said] * 4
+    columns = {
+        "sample_id": IDS, "group_id": [name[0] for name in IDS], "label": LABELS, "model_key": ["m"] * 8,
+        "tiles_key": ["t"] * 8, "logits": list(logits),
+    }  # fmt: skip
+    table = pa.table(columns, schema=PREDICTIONS).take(list(range(7, -1, -1)))
+    store.write_table(f"{store.artifact('predictions', key(name))}/part.parquet", table)
+    store.publish("predictions", key(name), {})
+    return key(name)
+
+
+def perturb(store: Store, name: str, clean: list[int], said: list[int], steps: list[int]) -> str:
+    """Adversarial tiles, each changed by so many steps of 1/255 in one value."""
+    sizes = [step / 255 for step in steps]
+    columns: dict[str, Any] = {
+        "sample_id": IDS, "group_id": [name[0] for name in IDS], "image": [{"bytes": b"", "path": ""}] * 8,
+        "label": LABELS, "clean_prediction": clean, "adversarial_prediction": said,
+        "success": [c == y != s for c, y, s in zip(clean, LABELS, said, strict=True)],
+        "l0": [int(step > 0) for step in steps], "l2": sizes, "linf": sizes,
+        "float_success": [c == y != s for c, y, s in zip(clean, LABELS, said, strict=True)], "float_l2": sizes,
+        "forwards": [3] * 8, "backwards": [2] * 8, "seconds": [0.5] * 8,
+    }  # fmt: skip
+    store.write_table(
+        f"{store.artifact('adversarials', key(name))}/part.parquet", pa.table(columns, schema=ADVERSARIALS)
+    )
+    store.publish("adversarials", key(name), {"device": "cpu"})
+    return key(name)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[Store, Run]:
+    store = Store.open(str(tmp_path))
+    models = [
+        SubjectRecord(id=name, model="net", backbone="resnet18", split="group", seed=0, key=key(name), defense=defense,
+                    hardened_on=attack, undefended=before)
+        for name, defense, attack, before in ((CLEAN, None, None, None), (HARDENED, "at", "cw", CLEAN))
+    ]  # fmt: skip
+    right, all_but_d2 = LABELS, [0, 0, 0, 0, 1, 1, 1, 0]
+    old = perturb(store, "old", clean=all_but_d2, said=[1, 1, 1, 1, 0, 0, 0, 0], steps=[1, 1, 1, 1, 2, 2, 2, 0])
+    new = perturb(store, "new", clean=right, said=[1, 1, 1, 0, 0, 1, 1, 1], steps=[2, 2, 4, 8, 8, 8, 8, 8])
+    threat = ThreatModel("l2", None)
+
+    def pairing(subject: str, protocol: Any, tiles: str, said: list[int], **more: Any) -> PairingRecord:
+        attacked = {"attack": "cw", "method": "carlini_wagner_l2", "threat": threat} if protocol != "clean" else {}
+        predictions = predict(store, f"{subject} {protocol}"[:12] + protocol, said)
+        return PairingRecord(subject=subject, protocol=protocol, role="grid", tiles=tiles, predictions=predictions,
+                             **{**attacked, **more})  # fmt: skip
+
+    pairings = (
+        pairing(CLEAN, "clean", key("tiles"), all_but_d2),
+        pairing(CLEAN, "white-box", old, [1, 1, 1, 1, 0, 0, 0, 0], source=CLEAN),
+        pairing(HARDENED, "clean", key("tiles"), right),
+        pairing(HARDENED, "static", old, [0, 0, 0, 1, 1, 1, 1, 1], source=CLEAN),
+        pairing(HARDENED, "adaptive", new, [1, 1, 1, 0, 0, 1, 1, 1], source=HARDENED),
+    )
+    made = Run(
+        name="hand",
+        labels=("cancer", "benign"),
+        malignant=("cancer",),
+        stamps={"group": ()},
+        replicates=500,
+        seed=0,
+        radii={"linf": (2 / 255,)},
+        subjects=tuple(models),
+        pairings=pairings,
+        diagnostics={},
+    )
+    write_run(store, made)
+    return store, made
+
+
+def record(result: RunResult, subject: str, protocol: str, **wanted: Any) -> dict[str, Any]:
+    (row,) = (
+        row
+        for row in result.records.to_pylist()
+        if (row["subject"], row["protocol"]) == (subject, protocol)
+        if all(row[name] == value for name, value in wanted.items())
+    )
+    return row
+
+
+def test_each_protocol_has_its_own_figure(run: tuple[Store, Run]) -> None:
+    result = compute_result(*run)
+    assert record(result, CLEAN, "clean")["accuracy"] == 7 / 8
+    assert record(result, CLEAN, "white-box")["accuracy"] == 0
+    assert record(result, HARDENED, "static")["accuracy"] == 7 / 8
+    adaptive = record(result, HARDENED, "adaptive")
+    assert adaptive["accuracy"] == 4 / 8
+    assert (adaptive["forwards"], adaptive["backwards"], adaptive["seconds"]) == (24, 16, 4.0)
+    assert (adaptive["norm"], adaptive["eps"], adaptive["knowledge"]) == ("l2", None, "white-box")
+    assert record(result, HARDENED, "static")["knowledge"] == "transfer"
+    assert adaptive["linf"] == {"lower": 2 / 255, "median": 8 / 255, "upper": None}
+
+
+def test_the_worst_case_counts_a_tile_only_if_nothing_fools_the_model(run: tuple[Store, Run]) -> None:
+    result = compute_result(*run)
+    unbounded = record(result, HARDENED, "worst case", eps=None)
+    assert unbounded["accuracy"] == 3 / 8  # static fools b2, adaptive a1, a2, b1 and c1
+    within = record(result, HARDENED, "worst case", eps=2 / 255)
+    assert within["accuracy"] == 5 / 8  # b2 by a static tile, a1 and a2 by their own
+    assert record(result, CLEAN, "worst case", eps=2 / 255)["accuracy"] == 0
+
+
+def test_cancer_called_benign_is_told_apart(run: tuple[Store, Run]) -> None:
+    result = compute_result(*run)
+    clean = record(result, CLEAN, "clean")
+    assert (clean["cancer_called_benign"], clean["benign_called_cancer"]) == (0, 1 / 4)
+    adaptive = record(result, HARDENED, "adaptive")
+    assert (adaptive["cancer_called_benign"], adaptive["benign_called_cancer"]) == (3 / 4, 1 / 4)
+    worst = record(result, HARDENED, "worst case", eps=None)
+    assert (worst["cancer_called_benign"], worst["benign_called_cancer"]) == (1, 1 / 4)
+
+
+def test_intervals_are_over_source_tiles(run: tuple[Store, Run]) -> None:
+    row = record(compute_result(*run), HARDENED, "adaptive")
+    assert (row["tiles"], row["groups"]) == (8, 4)
+    assert row["accuracy_low"] <= 1 / 4  # a and b have one of four: whole groups are drawn
+    assert row["accuracy_high"] > 3 / 4
+
+
+def test_differences_are_paired(run: tuple[Store, Run]) -> None:
+    rows = {(row["measure"], row["eps"]): row for row in compute_result(*run).differences.to_pylist()}
+    flattery = rows["static less adaptive", None]
+    assert flattery["difference"] == 3 / 8
+    assert (flattery["only_first"], flattery["only_second"]) == (4, 1)
+    assert flattery["p_value"] == pytest.approx(2 * (1 + 5) / 2**5)
+    gained = rows["attacked", None]
+    assert (gained["against"], gained["difference"]) == (CLEAN, 4 / 8)
+    assert rows["clean", None]["difference"] == 1 / 8
+
+
+def test_curves_fall_from_clean_accuracy_to_their_floor(run: tuple[Store, Run]) -> None:
+    curves = {(r["subject"], r["attack"], r["norm"]): r for r in compute_result(*run).curves.to_pylist()}
+    worst = curves[HARDENED, None, "linf"]
+    assert [round(255 * eps) for eps in worst["eps"]] == list(range(9))
+    assert worst["robust_accuracy"] == [8 / 8, 7 / 8, 5 / 8, 5 / 8, 4 / 8, 4 / 8, 4 / 8, 4 / 8, 3 / 8]
+    assert curves[HARDENED, "cw", "l2"]["robust_accuracy"][0] == 1
+    assert (HARDENED, "cw", "linf") not in curves  # the attack does not minimise it
+
+
+def test_what_was_computed_can_be_read_and_computed_again(run: tuple[Store, Run]) -> None:
+    result = compute_result(*run)
+    again = load_result(run[0], "hand")
+    assert again.records.equals(result.records)
+    assert again.differences.equals(result.differences)
+    assert compute_result(*run).curves.equals(result.curves)
+    assert '"static less adaptive"' in result_json(result)
+
+
+def test_a_missing_artifact_is_named(run: tuple[Store, Run]) -> None:
+    store, made = run
+    store.remove(store.artifact("predictions", made.pairings[0].predictions))
+    with pytest.raises(FileNotFoundError, match="run the experiment again"):
+        compute_result(store, made)
+
+
+def test_sets_of_other_tiles_are_refused(run: tuple[Store, Run]) -> None:
+    store, made = run
+    path = f"{store.artifact('predictions', made.pairings[-1].predictions)}/part.parquet"
+    store.write_table(path, store.read_table(path).slice(1))
+    with pytest.raises(ValueError, match="not of the same tiles"):
+        compute_result(store, made)
