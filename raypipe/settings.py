@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -16,8 +15,11 @@ class Settings(BaseModel):
 
 
 def _ratio(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    numerator, slash, denominator = value.partition("/")
     try:
-        return float(Fraction(value)) if isinstance(value, str) else value
+        return float(numerator) / float(denominator) if slash else value
     except (ValueError, ZeroDivisionError):
         return value
 

@@ -132,4 +132,27 @@ def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[1].glob("jobs/*.yaml")), ids=lambda path: path.name)
 def test_the_experiments_that_come_with_the_project_are_valid(path: Path) -> None:
     experiment = load_experiment(path)
-    assert len(experiment.models) == len(experiment.attacks) == 3
+    assert experiment.name == path.stem
+    assert experiment.evaluation.checks is not None, "no experiment of ours goes unchecked"
+
+
+def test_radii_may_be_written_as_fractions() -> None:
+    experiment = validate_experiment({
+        **MINIMAL, "attacks": {"pgd": {"eps": "8/255"}}, "evaluation": {"curves": {"linf": ["4/255", "0.5/255", 0.1]}},
+    })  # fmt: skip
+    assert experiment.attacks["pgd"].model_dump()["eps"] == 8 / 255
+    assert experiment.evaluation.curves["linf"] == (0.5 / 255, 4 / 255, 0.1)
+    with pytest.raises(ConfigError, match=r"evaluation.curves.linf\[0\] = '4/0'"):
+        validate_experiment({**MINIMAL, "evaluation": {"curves": {"linf": ["4/0"]}}})
+
+
+def test_an_attack_of_the_evaluation_has_an_id_of_its_own() -> None:
+    with pytest.raises(ConfigError, match=r"evaluation.attacks: deepfool: an attack of the grid has this id already"):
+        validate_experiment({**MINIMAL, "attacks": ["deepfool"], "evaluation": {"attacks": ["deepfool"]}})
+
+
+def test_both_splits_can_be_asked_for_but_not_of_one_file(tmp_path: Path) -> None:
+    both = validate_experiment({**MINIMAL, "tiles": {"split": ["group", "paper", "group"]}})
+    assert both.tiles.splits_to_make == ("group", "paper")
+    with pytest.raises(ConfigError, match="a CSV of `splits` is one split"):
+        validate_experiment({**MINIMAL, "tiles": {"split": ["group", "paper"], "splits": "s.csv"}})

@@ -21,7 +21,12 @@ from raypipe.data.tissue import LABELS, render_tile
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
-SMALL = {"models": ["shufflenet_v2_x1_0"], "attacks": ["deepfool"], "tiles": {"size": 32, "shard_size": 16}}
+SMALL = {
+    "models": ["shufflenet_v2_x1_0"],
+    "attacks": ["deepfool"],
+    "tiles": {"size": 32, "shard_size": 16},
+    "evaluation": {"tiles": 5, "bounded": {"name": "pgd", "max_iterations": 2}, "checks": {"planted_tiles": 1}},
+}
 ELSEWHERE = {
     "make demo": ".ci/run",
     "make test": ".ci/run",
@@ -101,7 +106,7 @@ def test_our_commands_in_their_order(folder: Path) -> None:
             assert "Table 2" in text
             where = re.search(r"Results: (\S+)", text)
             assert where
-            assert (Path(where[1]) / "results.parquet").is_file()
+            assert (Path(where[1]) / "records.parquet").is_file()
             assert ("SYNTHETIC" in text) == ("demo" in command)
 
 
@@ -110,7 +115,7 @@ def test_our_commands_in_their_order(folder: Path) -> None:
 def test_the_lines_of_python(folder: Path) -> None:
     code = python_block("import raypipe\n")
     assert len([line for line in code.splitlines() if line.strip()]) == 3
-    assert "robust_on_perturbed" in run([sys.executable, "-c", code], folder)
+    assert "static" in run([sys.executable, "-c", code], folder)
 
 
 def test_the_toolbox_s_user_changes_one_import() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from raypipe.attacks.attack import Ball, Norm, TargetedAttack
 from raypipe.attacks.draws import generators
 from raypipe.attacks.tensors import TINY, lengths, per_tile
+from raypipe.settings import Ratio
 
 USUAL_EPS: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
 """The bounds that RobustBench (Croce et al., 2021, arXiv:2010.09670) uses for images of 32x32."""
@@ -29,7 +30,7 @@ class BoundedAttack(TargetedAttack):
     """
 
     norm: Norm = "linf"
-    eps: float = Field(USUAL_EPS["linf"], gt=0)
+    eps: Ratio = Field(USUAL_EPS["linf"], gt=0)
 
     @property
     def ball(self) -> Ball:

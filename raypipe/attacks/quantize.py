@@ -2,7 +2,8 @@
 
 Perturbations of minimal length often die when rounded: of DeepFool's, about half. Stretching them by a few percent
 brings them back, for one or two forward passes. Against a steep model they may be so short that rounding leaves nothing
-of them: then the stretch goes on until their largest values reach a step of 1/255.
+of them: then the stretch goes on until their largest values reach a step of 1/255. And where a model is so uneven that
+it is fooled between the 8-bit images, but by none of them along that line, they are moved on by steps of 1/255.
 """
 
 import math
@@ -20,6 +21,11 @@ from raypipe.attacks.victim import Victim
 SCALES = (*(1 + 0.03 * step for step in range(67)), *(3 * 1.1**step for step in range(47)))
 """By which perturbations are stretched, in the order tried: in steps of 3 % of the perturbation to 3 times its length,
 then in steps of a tenth to about 240 times, at which the shortest that float32 attacks give reach a step of 1/255."""
+
+FIRST_SHARE = 1 / 64
+"""Of the values that a walk moves by 1/255 in its first step; twice as many in every further one, up to all."""
+LONGEST_WALK = 12
+"""Steps; a model that is fooled between 8-bit images gives way in one to four."""
 
 WHOLE = 1e-3
 """A radius this close below a whole number of steps of 1/255 is that number: 8/255 has no exact float."""
@@ -42,7 +48,7 @@ def to_eight_bit(victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal
     Parameters
     ----------
     victim
-        The frozen model; forward passes only.
+        The frozen model; forward passes only, but for tiles that no scale brings to the goal.
     images
         (n, channels, h, w), uint8: the clean images, which do not reach the goal.
     adversarial
@@ -53,9 +59,9 @@ def to_eight_bit(victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal
     Returns
     -------
     images : torch.Tensor
-        (n, channels, h, w), uint8. Where no scale succeeds: the float result, rounded as it is.
+        (n, channels, h, w), uint8. Where no scale and no walk succeeds: the float result, rounded as it is.
     logits : torch.Tensor
-        (n, classes) of these images. Where a scale succeeded, the goal is reached by more than float noise can undo.
+        (n, classes) of these images. Where one succeeded, the goal is reached by more than float noise can undo.
     """
     result = to_bytes(adversarial)
     found: list[tuple[Tensor, Tensor]] = []
@@ -82,11 +88,44 @@ def to_eight_bit(victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal
         return keep(state, ~fooled & _differ(state.tried, state.utmost))
 
     run_active(victim, victim.rows(), start, step)
-    done = torch.cat([rows for rows, _ in found]) if found else victim.rows()[:0]
-    left = torch.ones_like(goal.classes, dtype=torch.bool).index_fill(0, done, False).nonzero()[:, 0]
-    rest = [predict(victim, to_unit(result[left]), left)] if len(left) else []
-    logits = torch.cat([logits for _, logits in found] + rest)
-    return result, torch.empty_like(logits).index_copy_(0, torch.cat([done, left]), logits)
+    left = _others(victim, found)
+    if len(left):
+        reached = goal.reached(predict(victim, adversarial[left], left), left)
+        _walk(victim, left[reached], result, goal, found)
+        left = _others(victim, found)
+    rest = [(left, predict(victim, to_unit(result[left]), left))] if len(left) else []
+    rows, logits = (torch.cat(parts) for parts in zip(*found, *rest, strict=True))
+    return result, torch.empty_like(logits).index_copy_(0, rows, logits)
+
+
+def _others(victim: Victim, found: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """The tiles that are not among those found."""
+    left = torch.ones_like(victim.forwards, dtype=torch.bool)
+    for rows, _ in found:
+        left[rows] = False
+    return left.nonzero()[:, 0]
+
+
+def _walk(victim: Victim, rows: Tensor, result: Tensor, goal: Goal, found: list[tuple[Tensor, Tensor]]) -> None:
+    """Move 8-bit images towards the goal along their gradients, more and more values a step; adds those that arrive."""
+
+    def step(state: _Walk) -> _Walk:
+        points = to_unit(state.points).requires_grad_()
+        logits = victim.logits(points, state.rows)
+        fooled = goal.clearly_reached(logits, state.rows)
+        result[state.rows[fooled]] = state.points[fooled]
+        found.append((state.rows[fooled], logits[fooled].detach()))
+        going = ~fooled & (state.steps < LONGEST_WALK)
+        if not bool(going.any()):
+            return keep(state, going)
+        gradients = victim.gradient(goal.lead(logits, state.rows)[going].sum(), points, state.rows[going]).flatten(1)
+        share = (FIRST_SHARE * 2.0**state.steps).clamp_max(1)
+        ranks = gradients.abs().argsort(dim=1, descending=True).argsort(dim=1)
+        moved = torch.where(ranks < share[:, None] * gradients.shape[1], -gradients.sign(), 0).view(points.shape)
+        stepped = (state.points.int() + moved.int()).clamp(0, 255).to(torch.uint8)
+        return keep(replace(state, points=stepped, steps=state.steps + 1), going)
+
+    run_active(victim, rows, lambda rows: _Walk(rows, result[rows], torch.zeros_like(rows)), step)
 
 
 def round_into_ball(images: Tensor, adversarial: Tensor, ball: Ball) -> Tensor:
@@ -122,6 +161,16 @@ def round_into_ball(images: Tensor, adversarial: Tensor, ball: Ball) -> Tensor:
         if not len(left):
             break
     return result
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """Tiles that no scale brought to the goal."""
+
+    rows: Tensor
+    points: Tensor
+    steps: Tensor
+    """Taken so far."""
 
 
 @dataclass(frozen=True)

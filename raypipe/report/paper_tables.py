@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.report.layout import Book, Row, percent, shown, titled
+from raypipe.evaluation.gather import ITSELF
+from raypipe.report.layout import Book, Row, percent, shown, threat, titled
 from raypipe.report.paper import reported
 
 COLUMNS = {
@@ -21,6 +22,13 @@ STATIC = (
     "'Robust on perturbed' is a static evaluation: the perturbed tiles were made against the model before it was "
     "hardened. What the hardened model does when it is attacked itself stands beside it."
 )
+
+
+def threats(book: Book) -> str:
+    """The threat model of every attack in the tables."""
+    attacks = {row["attack"]: row for row in book.records if row["protocol"] in ITSELF and row["role"] == "grid"}
+    said = "; ".join(f"{name}: {threat(row)}, {row['knowledge']}, {row['goal']}" for name, row in attacks.items())
+    return f"Threat models, all counted on 8-bit pixels. {said}."
 
 
 def table_1(book: Book) -> Table:
@@ -40,7 +48,7 @@ def table_1(book: Book) -> Table:
                 undefended,
                 row["attack"] or "clean tiles",
                 shown(hardened["hardened_on"] or hardened["defense"]),
-                *(" ".join(percent(score)[:-2] for score in label) for label in scores),
+                *(" ".join(f"{100 * score:.0f}" for score in label) for label in scores),
                 percent(row["accuracy"]),
                 str(row["tiles"]),
             )

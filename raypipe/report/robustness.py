@@ -25,6 +25,12 @@ def verdict_lines(book: Book) -> Iterator[Text]:
             continue
         said = verdict_of(checks)
         yield Text(f"{subject}: {said.sentence}", "bold red" if said.failed else "yellow" if said.withheld else "green")
+    for row in book.records:
+        if row["broken"]:
+            tested = row["attack"] or "clean tiles"
+            count = f"{row['broken']} of {row['tiles']}"
+            text = f"{row['subject']}: on {tested}, {count} tiles have logits that are not finite"
+            yield Text(f"{text}; they count as misclassified.", "bold red")
 
 
 def robustness_table(book: Book) -> Table:
@@ -33,29 +39,26 @@ def robustness_table(book: Book) -> Table:
     radii = list(dict.fromkeys(name for subject in book.subjects for name in book.worst_cases(subject)))
     for heading in ("model", "defense", "hardened on"):
         table.add_column(heading, overflow="fold")
-    for heading in (
-        "clean",
-        "static\n(the paper's)",
-        "attacked\nanew",
-        "transfer",
-        *(f"worst case\n{r}" for r in radii),
-    ):
+    for heading in ("clean", "static\n(the paper's)", "attacked\nanew", "transfer"):
         table.add_column(heading, justify="right")
-    last = None
-    for subject, clean in book.subjects.items():
-        if last not in (None, clean["model"]):
-            table.add_section()
-        last = clean["model"]
-        hardened_on = clean["hardened_on"]
-        static = _lowest(book, subject, ("static",), hardened_on)
-        anew = _lowest(book, subject, ITSELF, hardened_on)
-        transfer = _lowest(book, subject, ("transfer",), None)
-        worst = book.worst_cases(subject)
-        table.add_row(
-            book.undefended(subject), shown(clean["defense"]), shown(hardened_on), with_interval(clean),
-            *(f"{with_interval(row)}" for row in (static, anew, transfer)),
-            *(with_interval(worst.get(name)) for name in radii),
-        )  # fmt: skip
+    for radius in radii:
+        table.add_column(f"worst case\n{radius}", justify="right")
+    for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
+        for subject, clean in book.subjects.items():
+            if book.undefended(subject) == undefended:
+                hardened_on = clean["hardened_on"]
+                worst = book.worst_cases(subject)
+                table.add_row(
+                    undefended,
+                    shown(clean["defense"]),
+                    shown(hardened_on),
+                    _cell(clean),
+                    _cell(_lowest(book, subject, ("static",), hardened_on), "not hardened"),
+                    _cell(_lowest(book, subject, ITSELF, hardened_on)),
+                    _cell(_lowest(book, subject, ("transfer",), None), "no other backbone"),
+                    *(_cell(worst.get(radius), "not attacked") for radius in radii),
+                )
+        table.add_section()
     table.caption = (
         "Static and attacked anew: under the attack that the model was hardened on, or else the strongest. Transfer: "
         "the strongest from any other backbone. Worst case: a tile counts only if nothing fools the model, static, "
@@ -63,6 +66,11 @@ def robustness_table(book: Book) -> Table:
     )
     table.caption_justify = "left"
     return table
+
+
+def _cell(row: Row | None, reason: str = "") -> Text:
+    """A figure above its interval, or why there is none."""
+    return Text(with_interval(row).replace(" [", "\n[")) if row else Text(reason, "dim")
 
 
 def _lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: str | None) -> Row | None:

@@ -11,7 +11,7 @@ from raypipe.evaluation.results import RunResult
 from raypipe.plan import Plan
 from raypipe.report.details import calibration_table, cost_table, differences_table, distortions_table, seeds_table
 from raypipe.report.layout import Book, titled
-from raypipe.report.paper_tables import PAPER, STATIC, table_1, table_2
+from raypipe.report.paper_tables import PAPER, STATIC, table_1, table_2, threats
 from raypipe.report.robustness import (
     attacks_table,
     checks_table,
@@ -51,8 +51,9 @@ def result_tables(result: RunResult) -> Iterator[RenderableType]:
     marks = [Text(stamp, "bold red") for stamp in book.stamps]
     yield Group(*verdict_lines(book), *marks)
     yield Group(robustness_table(book), *marks)
-    yield Group(table_1(book), *marks)
-    reservations = [PAPER, STATIC] if any(row["defense"] for row in book.records) else [PAPER]
+    yield Group(table_1(book), Text(threats(book), "italic"), *marks)
+    reservations = [threats(book), PAPER]
+    reservations += [STATIC] if any(row["defense"] for row in book.records) else []
     yield Group(table_2(book), *(Text(text, "italic") for text in reservations), *marks)
     first = (attacks_table, checks_table, failures_table, medicine_table, distortions_table, calibration_table)
     for make in (*first, differences_table, seeds_table, cost_table):

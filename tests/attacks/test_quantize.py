@@ -63,9 +63,29 @@ def test_a_failure_is_flagged_and_keeps_the_rounded_result():
     assert (logits.argmax(1) == 1).tolist() == [True, False, False, False]
     assert found.flatten(1)[:, :2].tolist() == [[150, 150], [97, 97], [100, 100], [255, 100]]
     # The second is searched as far as black, the third has nowhere to go, and the last is there from the start.
-    # What was not found is asked about once more, as it is stored.
+    # What was not found is asked about twice more: as floats, which do not succeed either, and as it is stored.
     blackest = len({max(0, round(100 - 3 * scale)) for scale in SCALES})
-    assert victim.forwards.tolist() == [1, blackest + 1, 1, 2]
+    assert victim.forwards.tolist() == [1, blackest + 2, 2, 3]
+    assert not victim.backwards.any()
+
+
+class Between(nn.Module):
+    """Class 1 only where the mean pixel is near 100.5 of 255."""
+
+    def forward(self, images):
+        off = (255 * images.flatten(1).mean(1) - 100.5).abs() - 0.3
+        return torch.stack([off, -off], 1)
+
+
+def test_a_model_that_is_fooled_between_eight_bit_images_is_fooled_by_one_beside_the_line():
+    """No image of a single grey is in the class; one that has 15 of its 48 values less is."""
+    clean = torch.full((2, 3, 4, 4), 100, dtype=torch.uint8)
+    adversarial = to_unit(clean) + 0.51 / 255
+    victim = Victim(Between(), 2, batch_size=1)
+    found, logits = to_eight_bit(victim, clean, adversarial, Goal(torch.zeros(2, dtype=torch.long)))
+    assert (logits.argmax(1) == 1).all()
+    assert (Between()(to_unit(found)).argmax(1) == 1).all()
+    assert victim.backwards.tolist() == [4, 4]
 
 
 def test_deepfools_results_all_survive(cases):

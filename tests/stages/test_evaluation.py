@@ -1,0 +1,104 @@
+"""Sound evaluation on a real cluster: what masked gradients hide comes out, and what was computed can be recomputed."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from raypipe.cli import app
+from raypipe.config import Experiment
+from raypipe.evaluation.results import RunResult
+from raypipe.schemas import DIAGNOSTICS
+from raypipe.stages.pipeline import run_experiment
+from raypipe.store import Store
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]
+Build = Callable[..., Experiment]
+JUDGED: dict[str, Any] = {
+    "data": {"source": "synthetic", "sources_per_class": 10, "siblings": 3, "size": 32},
+    "models": ["resnet18", "shufflenet_v2_x1_0"],
+    "train": {"epochs": 6, "batch_size": 16},
+    "attacks": {"deepfool": None},
+    "defenses": {"bit_depth_reduction": {"bits": 2}},
+    "evaluation": {
+        "tiles": 20,
+        "bounded": {"name": "pgd", "max_iterations": 10},
+        "curves": {"linf": ["8/255"]},
+        "checks": {"eps": "8/255", "max_queries": 100, "planted_tiles": 5},
+    },
+}
+
+
+def run(experiment: Experiment) -> tuple[RunResult, str]:
+    console = Console(file=io.StringIO(), width=160)
+    result = run_experiment(experiment, console=console)
+    return result, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def verdicts(result: RunResult, subject: str) -> dict[str, str]:
+    return {row["check"]: row["verdict"] for row in result.checks.to_pylist() if row["subject"] == subject}
+
+
+def accuracy(result: RunResult, subject: str, protocol: str, attack: str | None = None) -> float:
+    (row,) = (
+        row
+        for row in result.records.to_pylist()
+        if (row["subject"], row["protocol"], row["attack"]) == (subject, protocol, attack)
+        if row["eps"] is None or protocol != "worst case"
+    )
+    return float(row["accuracy"])
+
+
+def test_a_masked_model_is_caught_and_an_undefended_one_is_cleared(tiny: Build) -> None:
+    experiment = tiny(**JUDGED)
+    result, text = run(experiment)
+    clear, masked = "resnet18", "resnet18/bit_depth_reduction"
+
+    assert "fail" not in verdicts(result, clear).values(), verdicts(result, clear)
+    failed = {check for check, verdict in verdicts(result, masked).items() if verdict == "fail"}
+    assert {"no zero gradients", "planted adversarial examples are found"} <= failed
+    assert f"{masked}: Robustness not claimed" in text.replace("\n", " ")
+    assert text.index("not claimed") < text.index("Table 1"), "the verdict stands above every table"
+
+    # The attacks on the masked model itself are blind: the worst case knows better.
+    assert accuracy(result, masked, "adaptive", "deepfool") == accuracy(result, masked, "clean")
+    assert accuracy(result, masked, "worst case") <= accuracy(result, masked, "static", "deepfool")
+    assert accuracy(result, clear, "white-box", "deepfool") == 0
+
+    store = Store.open(experiment.storage)
+    for key in store.list_directories("artifacts/diagnostics"):
+        (shard, *_) = store.shards("diagnostics", key)
+        assert store.read_table(shard).schema.equals(DIAGNOSTICS)
+
+    # All figures again, from the stored predictions alone.
+    before = (Path(result.location) / "records.parquet").read_bytes()
+    arguments = ["results", "tiny", "--storage", experiment.storage]
+    assert CliRunner().invoke(app, [*arguments, "--recompute"]).exit_code == 0
+    assert (Path(result.location) / "records.parquet").read_bytes() == before
+    said = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert said["records"] == result.records.to_pylist()
+    assert {row["verdict"] for row in said["checks"]} >= {"pass", "fail"}
+
+
+def test_seeds_and_splits_are_axes_of_the_grid(tiny: Build) -> None:
+    experiment = tiny(
+        attacks={"fgsm": {"eps": "8/255"}},
+        defenses=[],
+        seeds=[0, 1],
+        tiles={"size": 32, "shard_size": 8, "split": ["group", "paper"]},
+    )
+    result, text = run(experiment)
+    subjects = {(row["split"], row["seed"]) for row in result.records.to_pylist()}
+    assert subjects == {(split, seed) for split in ("group", "paper") for seed in (0, 1)}
+    assert "Over seeds" in text
+    leak = [row for row in result.differences.to_pylist() if not row["paired"]]
+    assert {(row["subject"], row["against"]) for row in leak} == {
+        (f"shufflenet_v2_x1_0 (paper, seed {seed})", f"shufflenet_v2_x1_0 (group, seed {seed})") for seed in (0, 1)
+    }
+    for row in result.records.to_pylist():
+        assert any(stamp.startswith("LEAKY") for stamp in row["stamps"]) == (row["split"] == "paper")
