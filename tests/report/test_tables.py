@@ -1,58 +1,96 @@
 import io
-from typing import Any
+from pathlib import Path
 
-import pyarrow as pa
+import pytest
 from rich.console import Console
 
-from raypipe.evaluation.records import COLUMNS
+from raypipe.evaluation.results import RunResult, compute_result
 from raypipe.report.paper import reported
 from raypipe.report.tables import result_tables
-from raypipe.schemas import RESULTS
+from raypipe.store import Store
+from tests.evaluation.handmade import hand_run
 
 
-def record(column: str, accuracy: float, **changes: Any) -> dict[str, Any]:
-    return {
-        "model": "googlenet", "attack": "cw", "defense": "adversarial_training", "column": column,
-        "backbone": "googlenet", "method": "carlini_wagner_l2", "tiles": 200, "accuracy": accuracy,
-        "labels": ["benign", "cancer"], "precision": [0.5, 1.0], "recall": [1.0, 0.25], "f1": [0.66, 0.4],
-        "support": [100, 100], "confusion": [[100, 0], [75, 25]], "model_key": "m", "tiles_key": "t",
-        "predictions_key": column, "stamps": [], **changes,
-    }  # fmt: skip
-
-
-def shown(records: list[dict[str, Any]]) -> str:
-    console = Console(width=160, file=io.StringIO())
-    for table in result_tables(pa.Table.from_pylist(records, schema=RESULTS)):
+def shown(result: RunResult) -> str:
+    console = Console(width=200, file=io.StringIO())
+    for table in result_tables(result):
         console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_measured_stands_beside_reported() -> None:
-    text = shown([record(column, accuracy) for column, accuracy in zip(COLUMNS, (0.91, 0.0, 0.92, 0.867), strict=True)])
-    row = next(line for line in text.splitlines() if "91.0 (99)" in line)
+def text_of(folder: Path, **changes: object) -> str:
+    store = Store.open(str(folder))
+    return shown(compute_result(store, hand_run(store).model_copy(update=changes)))
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return text_of(tmp_path_factory.mktemp("store"))
+
+
+def section(text: str, title: str) -> str:
+    """A table, from its title to the next one's."""
+    return text[text.index(title) :].split("\n\n", maxsplit=1)[0]
+
+
+def test_what_static_evaluation_hides_stands_first_beside_it(text: str) -> None:
+    row = next(line for line in section(text, "Robustness.").splitlines() if " at " in line)
+    # clean, static, attacked anew, no other backbone, worst case without a bound and within 2/255
+    assert [word for word in row.split() if word[0].isdigit()] == ["100.0", "87.5", "50.0", "37.5", "62.5"]
+    assert "no other backbone" in row
+    assert "not hardened" in section(text, "Robustness.")
+    assert text.index("Robustness.") < text.index("Table 1") < text.index("Table 2")
+
+
+def test_no_model_is_called_robust_without_checks(text: str) -> None:
+    assert text.startswith("net: not checked; nothing here may be called robust.")
+
+
+def test_measured_stands_beside_reported(text: str) -> None:
+    (row,) = (line for line in section(text, "Table 2.").splitlines() if line.startswith(" net"))
+    assert "87.5 (99)" in row
     assert "0.0 (1)" in row
-    assert "92.0 (-)" in row
-    assert "86.7 (81)" in row
-    assert "50 100 66" in text
-    assert "100 25 40" in text
+    assert "100.0 (up to 99)" in row
+    assert "87.5 (at most 81)" in row
+    assert row.split()[-1] == "50.0", "attacked anew, beside the static figure"
 
 
-def test_the_static_column_never_comes_without_its_reservation() -> None:
-    assert "is a static evaluation" in shown([record(column, 0.5) for column in COLUMNS])
+def test_the_static_column_never_comes_without_its_reservation(text: str) -> None:
+    assert "is a static evaluation" in section(text, "Table 2.")
 
 
-def test_stamps_stand_under_both_tables() -> None:
-    text = shown([record(column, 0.5, stamps=["LEAKY: x", "SYNTHETIC: y"]) for column in COLUMNS])
-    assert text.count("LEAKY: x") == text.count("SYNTHETIC: y") == 2
+def test_every_figure_has_its_threat_model(text: str) -> None:
+    for title in ("Table 1.", "Table 2."):
+        assert "cw: minimal l2, white-box, untargeted" in section(text, title)
+    assert "linf <= 2/255" in section(text, "Robustness.")
 
 
-def test_a_run_without_defenses_has_no_columns_for_them() -> None:
-    text = shown([record(column, 0.5, defense=None) for column in COLUMNS[:2]])
+def test_metrics_of_each_label(text: str) -> None:
+    table = section(text, "Table 1.")
+    assert "80 100 89" in table  # of the undefended model, cancer: 4 of 5 called so are, and all 4 are found
+    assert "100 75 86" in table
+
+
+def test_stamps_stand_under_every_table(tmp_path: Path) -> None:
+    text = text_of(tmp_path, stamps={"group": ("LEAKY: x", "SYNTHETIC: y")})
+    tables = text.count("\nTable ") + text.count("Robustness.")
+    assert text.count("LEAKY: x") == text.count("SYNTHETIC: y") > tables
+
+
+def test_a_run_without_defenses_has_no_columns_for_them(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    alone = {
+        "subjects": run.subjects[:1],
+        "pairings": tuple(pairing for pairing in run.pairings if pairing.subject == run.subjects[0].id),
+    }
+    text = shown(compute_result(store, run.model_copy(update=alone)))
     assert "robust on" not in text
-    assert "static" not in text
+    assert "static evaluation" not in text
 
 
 def test_what_the_paper_does_not_report_is_not_made_up() -> None:
-    assert reported("normal", "densenet121", "deepfool", None) is None
-    assert reported("attacked", "resnet18", "pgd", None) is None
-    assert reported("robust_on_perturbed", "resnet18", "deepfool", "adversarial_training") == "at most 81"
+    assert reported("normal", "densenet121", "deepfool") is None
+    assert reported("attacked", "resnet18", "pgd") is None
+    assert reported("robust_on_perturbed", "resnet18", "deepfool") is None
+    assert reported("robust_on_perturbed", "resnet18", "deepfool", hardened_on="deepfool") == "at most 81"

@@ -1,0 +1,91 @@
+"""A run whose every figure can be worked out by hand: four source tiles of two siblings each."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raypipe.attacks.threat import ThreatModel
+from raypipe.evaluation.run import PairingRecord, Run, SubjectRecord, write_run
+from raypipe.schemas import ADVERSARIALS, PREDICTIONS
+from raypipe.store import Store
+
+IDS = [f"{group}{sibling}" for group in "abcd" for sibling in "12"]
+LABELS = [0, 0, 0, 0, 1, 1, 1, 1]  # groups a and b are cancer, c and d are not
+CLEAN, HARDENED = "net", "net/cw/at"
+
+
+def key(name: str) -> str:
+    return name.encode().hex().ljust(8, "0")
+
+
+def predict(store: Store, name: str, said: list[int]) -> str:
+    """Predictions, in another order than their ids'."""
+    logits = np.eye(2, dtype=np.float32)[said] * 4
+    columns = {
+        "sample_id": IDS, "group_id": [name[0] for name in IDS], "label": LABELS, "model_key": ["m"] * 8,
+        "tiles_key": ["t"] * 8, "logits": list(logits),
+    }  # fmt: skip
+    table = pa.table(columns, schema=PREDICTIONS).take(list(range(7, -1, -1)))
+    store.write_table(f"{store.artifact('predictions', key(name))}/part.parquet", table)
+    store.publish("predictions", key(name), {})
+    return key(name)
+
+
+def perturb(store: Store, name: str, clean: list[int], said: list[int], steps: list[int]) -> str:
+    """Adversarial tiles, each changed by so many steps of 1/255 in one value."""
+    sizes = [step / 255 for step in steps]
+    columns: dict[str, Any] = {
+        "sample_id": IDS, "group_id": [name[0] for name in IDS], "image": [{"bytes": b"", "path": ""}] * 8,
+        "label": LABELS, "clean_prediction": clean, "adversarial_prediction": said,
+        "success": [c == y != s for c, y, s in zip(clean, LABELS, said, strict=True)],
+        "l0": [int(step > 0) for step in steps], "l2": sizes, "linf": sizes,
+        "float_success": [c == y != s for c, y, s in zip(clean, LABELS, said, strict=True)], "float_l2": sizes,
+        "forwards": [3] * 8, "backwards": [2] * 8, "seconds": [0.5] * 8,
+    }  # fmt: skip
+    store.write_table(
+        f"{store.artifact('adversarials', key(name))}/part.parquet", pa.table(columns, schema=ADVERSARIALS)
+    )
+    store.publish("adversarials", key(name), {"device": "cpu"})
+    return key(name)
+
+
+def hand_run(store: Store) -> Run:
+    """An undefended and a hardened model, clean, static and attacked anew, with their artifacts."""
+    models = [
+        SubjectRecord(id=name, model="net", backbone="resnet18", split="group", seed=0, key=key(name), defense=defense,
+                    hardened_on=attack, undefended=before)
+        for name, defense, attack, before in ((CLEAN, None, None, None), (HARDENED, "at", "cw", CLEAN))
+    ]  # fmt: skip
+    right, all_but_d2 = LABELS, [0, 0, 0, 0, 1, 1, 1, 0]
+    old = perturb(store, "old", clean=all_but_d2, said=[1, 1, 1, 1, 0, 0, 0, 0], steps=[1, 1, 1, 1, 2, 2, 2, 0])
+    new = perturb(store, "new", clean=right, said=[1, 1, 1, 0, 0, 1, 1, 1], steps=[2, 2, 4, 8, 8, 8, 8, 8])
+    threat = ThreatModel("l2", None)
+
+    def pairing(subject: str, protocol: Any, tiles: str, said: list[int], **more: Any) -> PairingRecord:
+        attacked = {"attack": "cw", "method": "carlini_wagner_l2", "threat": threat} if protocol != "clean" else {}
+        predictions = predict(store, f"{subject} {protocol}"[:12] + protocol, said)
+        return PairingRecord(subject=subject, protocol=protocol, role="grid", tiles=tiles, predictions=predictions,
+                             **{**attacked, **more})  # fmt: skip
+
+    pairings = (
+        pairing(CLEAN, "clean", key("tiles"), all_but_d2),
+        pairing(CLEAN, "white-box", old, [1, 1, 1, 1, 0, 0, 0, 0], source=CLEAN),
+        pairing(HARDENED, "clean", key("tiles"), right),
+        pairing(HARDENED, "static", old, [0, 0, 0, 1, 1, 1, 1, 1], source=CLEAN),
+        pairing(HARDENED, "adaptive", new, [1, 1, 1, 0, 0, 1, 1, 1], source=HARDENED),
+    )
+    made = Run(
+        name="hand",
+        labels=("cancer", "benign"),
+        malignant=("cancer",),
+        stamps={"group": ()},
+        replicates=500,
+        seed=0,
+        radii={"linf": (2 / 255,)},
+        subjects=tuple(models),
+        pairings=pairings,
+        diagnostics={},
+    )
+    write_run(store, made)
+    return made
