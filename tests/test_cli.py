@@ -50,7 +50,7 @@ def test_planning_names_every_cell_and_writes_no_artifact(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     for cell in ("googlenet/deepfool/train", "resnet18/saliency_map/adversarial_training"):
         assert cell in done.stdout
-    assert "61 cells" in done.stdout
+    assert "466 cells" in done.stdout
     assert not (tmp_path / "store" / "artifacts").exists()
 
 
