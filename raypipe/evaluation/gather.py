@@ -75,6 +75,8 @@ def _diagnosed(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> dict[s
     table = artifacts.diagnostics(run.diagnostics[subject.id]).to_pandas()
     seen = {name: table[name].to_numpy() for name in Probe.__dataclass_fields__}
     some = table[table["planted"]]
+    if some.empty:
+        return {"probe": Probe(**seen)}
     planted = Planted(
         found=some["planted_found"].to_numpy(),
         random_found=some["planted_random_found"].to_numpy(),
@@ -83,4 +85,4 @@ def _diagnosed(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> dict[s
         forwards=some["forwards"].to_numpy(),
         backwards=some["backwards"].to_numpy(),
     )
-    return {"probe": Probe(**seen), "planted": planted if len(some) else None}
+    return {"probe": Probe(**seen), "planted": planted}

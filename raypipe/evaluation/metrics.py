@@ -5,8 +5,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
@@ -148,31 +146,6 @@ def classification_metrics(
         calibration_error=calibrated.error,
         reliability=calibrated.bins,
     )
-
-
-def metrics_of(predictions: pa.Table, malignant: tuple[int, ...] | None = None) -> Metrics:
-    """Metrics of a predictions table; a tile without a group is a group of its own.
-
-    Parameters
-    ----------
-    predictions
-        `raypipe.schemas.PREDICTIONS`.
-    malignant
-        Which labels are; None if that is unknown or makes no sense.
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to judge, a tile was predicted twice, or a label has no logit.
-    """
-    if predictions.num_rows == 0:
-        raise ValueError("no predictions to compute metrics from: the table is empty")
-    ids = predictions["sample_id"]
-    if repeated := len(ids) - pc.count_distinct(ids).as_py():
-        raise ValueError(f"{repeated} tiles are predicted more than once")
-    logits = pc.list_flatten(predictions["logits"]).to_numpy().reshape(len(ids), -1)
-    groups = pc.coalesce(predictions["group_id"], ids).to_pylist()
-    return classification_metrics(predictions["label"].to_numpy(), logits, groups, malignant)
 
 
 def _shares(confusion: NDArray[np.float64], resampling: Resampling) -> list[Interval]:

@@ -1,5 +1,3 @@
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,11 +14,9 @@ from raypipe.evaluation.metrics import (
     NO_LABEL,
     chance_accuracy,
     classification_metrics,
-    metrics_of,
     predicted_labels,
 )
 from raypipe.evaluation.predict import predict
-from raypipe.schemas import PREDICTIONS
 
 
 def figures(intervals: tuple[Interval, ...]) -> list[float]:
@@ -131,25 +127,9 @@ def test_a_label_has_a_logit(labels: list[int], malignant: tuple[int, ...] | Non
         classification_metrics(np.array(labels), np.eye(2, dtype=np.float32), range(2), malignant)
 
 
-def row(tile: str, group: str | None, label: int, logits: list[float]) -> dict[str, Any]:
-    keys = {"model_key": "m", "tiles_key": "t"}
-    return {"sample_id": tile, "group_id": group, "label": label, "logits": logits, **keys}
-
-
-def predictions(*rows: dict[str, Any]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=PREDICTIONS)
-
-
-def test_tiles_without_a_group_are_groups_of_their_own() -> None:
-    table = predictions(
-        *(row(name, group, 0, [1, 0]) for name, group in zip("abcd", ["g", "g", None, None], strict=True))
-    )
-    assert metrics_of(table).groups == 3
-
-
 def test_columns_are_plain_and_what_is_undefined_is_null() -> None:
-    table = predictions(row("a", "g", 0, [1, 0]), row("b", "g", 1, [3, 0]), row("c", "g", 1, [0, 1]))
-    columns = metrics_of(table, malignant=(1,)).columns()
+    labels, logits = np.array([0, 1, 1]), np.array([[1, 0], [3, 0], [0, 1]], dtype=np.float32)
+    columns = classification_metrics(labels, logits, "ggg", malignant=(1,)).columns()
     assert pa.Table.from_pylist([columns]).to_pylist() == [columns | {
         "support": [1, 2], "confusion": [[1, 0], [1, 1]], "reliability": columns["reliability"]
     }]  # fmt: skip
@@ -161,22 +141,11 @@ def test_columns_are_plain_and_what_is_undefined_is_null() -> None:
     assert set(columns["reliability"][0]) == {
         "low", "high", "tiles", "confidence", "accuracy", "accuracy_low", "accuracy_high"
     }  # fmt: skip
-    assert metrics_of(table).columns()["cancer_called_benign"] is None
+    assert classification_metrics(labels, logits, "ggg").columns()["cancer_called_benign"] is None
 
 
 def test_chance_is_the_commonest_label() -> None:
     assert chance_accuracy(np.array([0, 2, 2, 1])) == 0.5
-
-
-def test_nothing_to_judge() -> None:
-    with pytest.raises(ValueError, match="empty"):
-        metrics_of(PREDICTIONS.empty_table())
-
-
-def test_a_tile_counts_once() -> None:
-    tile = row("a", "g", 0, [1, 0])
-    with pytest.raises(ValueError, match="1 tiles are predicted more than once"):
-        metrics_of(predictions(tile, tile))
 
 
 def test_predictions_do_not_depend_on_the_batch_and_come_from_evaluation_mode() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from raypipe.evaluation.results import RunResult, compute_result, load_result, result_json
@@ -108,3 +109,21 @@ def test_sets_of_other_tiles_are_refused(run: tuple[Store, Run]) -> None:
     store.write_table(path, store.read_table(path).slice(1))
     with pytest.raises(ValueError, match="not of the same tiles"):
         compute_result(store, made)
+
+
+def test_a_tile_that_was_predicted_twice_is_refused(run: tuple[Store, Run]) -> None:
+    store, made = run
+    path = f"{store.artifact('predictions', made.pairings[0].predictions)}/part.parquet"
+    table = store.read_table(path)
+    store.write_table(path, pa.concat_tables([table, table.slice(0, 1)]))
+    with pytest.raises(ValueError, match="more than once"):
+        compute_result(store, made)
+
+
+def test_a_tile_without_a_group_is_a_group_of_its_own(run: tuple[Store, Run]) -> None:
+    store, made = run
+    path = f"{store.artifact('predictions', made.pairings[0].predictions)}/part.parquet"
+    table = store.read_table(path)
+    lost = table.set_column(1, "group_id", pa.array([None] * 8, pa.string()))
+    store.write_table(path, lost)
+    assert record(compute_result(store, made), CLEAN, "clean")["groups"] == 8
