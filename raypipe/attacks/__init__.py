@@ -12,9 +12,11 @@ from pydantic import SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator
 from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
 from raypipe.attacks.art import ArtAttack, art_attack
 from raypipe.attacks.attack import Attack, NamedAttack, TargetedAttack
+from raypipe.attacks.autoattack import AutoAttack, autoattack
 from raypipe.attacks.carlini_wagner import CarliniWagnerL2, carlini_wagner_l2
 from raypipe.attacks.ddn import DecoupledDirectionNorm, decoupled_direction_norm
 from raypipe.attacks.deepfool import DeepFool, deepfool
+from raypipe.attacks.fab import FastAdaptiveBoundary, fast_adaptive_boundary
 from raypipe.attacks.fgsm import FastGradient, fast_gradient
 from raypipe.attacks.minimal_l2 import MinimalL2, minimal_l2
 from raypipe.attacks.pgd import ProjectedGradient, projected_gradient
@@ -36,7 +38,9 @@ ATTACKS: dict[str, Attack] = {
     "fgsm": Attack(FastGradient, fast_gradient),
     "pgd": Attack(ProjectedGradient, projected_gradient),
     "apgd": Attack(AutoProjectedGradient, auto_projected_gradient),
+    "autoattack": Attack(AutoAttack, autoattack),
     "square": Attack(SquareAttack, square_attack),
+    "fab": Attack(FastAdaptiveBoundary, fast_adaptive_boundary),
     "ddn": Attack(DecoupledDirectionNorm, decoupled_direction_norm),
 }
 """The attacks of ``backend: raypipe``, by the ``name`` of their settings."""

@@ -17,6 +17,7 @@ from raypipe.attacks.active import keep, predict, run_active
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.losses import Strongest, cross_entropy, difference_of_logits_ratio
 from raypipe.attacks.norms import BoundedAttack, normalise, project, random_points
+from raypipe.attacks.targets import likeliest_wrong
 from raypipe.attacks.tensors import per_tile
 from raypipe.attacks.victim import Victim
 
@@ -164,8 +165,7 @@ def _losses(goal: Goal, logits: Tensor, settings: AutoProjectedGradient) -> list
     labels = logits.argmax(1) if goal.targeted else goal.classes
     aims = [goal]
     if settings.targets:
-        wrong = logits.scatter(1, goal.classes[:, None], -torch.inf)
-        likeliest = wrong.topk(min(settings.targets, logits.shape[1] - 1), dim=1).indices
+        likeliest = likeliest_wrong(logits, goal.classes, settings.targets)
         aims = [Goal(classes, targeted=True) for classes in likeliest.unbind(1)]
 
     def loss(logits: Tensor, rows: Tensor, aim: Goal) -> Tensor:

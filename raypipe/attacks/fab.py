@@ -10,7 +10,7 @@ has two in every iteration. The published final search along the line to the cle
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -20,15 +20,16 @@ from raypipe.attacks.active import keep, predict, run_active
 from raypipe.attacks.attack import AnyNorm, Ball, Norm, TargetedAttack
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.hyperplane import to_hyperplane
-from raypipe.attacks.norms import project, refuse_unscaled, unit_ball_draws
+from raypipe.attacks.norms import project, refuse_unscaled, sizes, unit_ball_draws
 from raypipe.attacks.targets import likeliest_wrong
-from raypipe.attacks.tensors import TINY, lengths, per_tile
+from raypipe.attacks.tensors import TINY, per_tile
 from raypipe.attacks.victim import Victim
+from raypipe.settings import Ratio
 
 FARTHEST_START: dict[Norm, float] = {"linf": 0.3, "l2": 1.0}
-"""Restarts begin within half of this radius, of `eps`, or of the best result's length, whichever is the least."""
+"""Restarts begin within half of this radius, or of the shortest result's if that is less."""
 DUAL: dict[Norm, float] = {"linf": 1, "l2": 2}
-ORDER: dict[Norm, float] = {"linf": torch.inf, "l2": 2}
+"""In which gradients are measured, so that a lead by its length is the distance to the boundary."""
 
 
 class FastAdaptiveBoundary(TargetedAttack):
@@ -59,7 +60,7 @@ class FastAdaptiveBoundary(TargetedAttack):
     name: Literal["fab"] = "fab"
     backend: Literal["raypipe"] = "raypipe"
     norm: Norm = "linf"
-    eps: float | None = Field(None, gt=0)
+    eps: Annotated[Ratio, Field(gt=0)] | None = None
     targets: int = Field(0, ge=0)
     max_iterations: int = Field(100, ge=1)
     restarts: int = Field(1, ge=1)
@@ -122,13 +123,11 @@ def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings:
 
     References
     ----------
-    Croce and Hein, 2020, arXiv:1907.02044, algorithm 1; FAB-T: arXiv:2003.01690, section 5.
+    Croce and Hein, 2020, arXiv:1907.02044, algorithm 1; FAB-T: arXiv:2003.01690.
     """
-    norm, eps = settings.norm, settings.eps
     logits = predict(victim, images, victim.rows())
-    result = images.clone()
-    shortest = torch.full_like(logits[:, 0], torch.inf)
     standing = ~goal.reached(logits, victim.rows())
+    best = _Shortest(images, settings)
     aims: list[Tensor | None] = [None]
     if settings.targets:
         aims = list(likeliest_wrong(logits, goal.classes, settings.targets).unbind(1))
@@ -136,45 +135,70 @@ def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings:
     def start(rows: Tensor, run: int, attempt: int) -> _State:
         points = images[rows]
         if attempt:
-            radius = shortest[rows].clamp_max(FARTHEST_START[norm] if eps is None else eps) / 2
-            draws = unit_ball_draws(points, norm, key=f"fab {settings.seed} {run} {attempt}")
-            sizes = torch.linalg.vector_norm(draws.flatten(1), ord=ORDER[norm], dim=1).clamp_min(TINY)
-            points = (points + per_tile(radius / sizes, points) * draws).clamp(0, 1)
+            draws = unit_ball_draws(points, settings.norm, key=f"fab {settings.seed} {run} {attempt}")
+            points = (points + per_tile(best.radius(rows) / 2, draws) * draws).clamp(0, 1)
         return _State(rows, images[rows], points, torch.zeros_like(rows, dtype=torch.bool), torch.zeros_like(rows))
 
     def step(state: _State, aim: Tensor | None) -> _State:
         points = state.points.detach().requires_grad_()
         logits = victim.logits(points, state.rows)
-        fooled = goal.clearly_reached(logits, state.rows)
-        found = points.detach() if eps is None else project(points.detach(), state.clean, eps, norm)
-        size = torch.linalg.vector_norm((points.detach() - state.clean).flatten(1), ord=ORDER[norm], dim=1)
-        counts = fooled if eps is None else fooled & (size <= eps)
-        better = torch.where(counts, size < shortest[state.rows], shortest[state.rows].isinf())
-        result[state.rows[better]] = found[better]
-        shortest[state.rows] = torch.where(counts & better, size, shortest[state.rows])
-        going = state.steps < settings.max_iterations
-        if eps is not None:
-            going &= ~counts
-        back = fooled & ~state.drawn_back & going
-        moving = going & ~back
-        drawn = state.clean + settings.beta * (points.detach() - state.clean)
-        following = torch.where(per_tile(back, drawn), drawn, points.detach())
+        fooled = goal.reached(logits, state.rows)
+        done = best.offer(state.rows, points.detach(), fooled) | (state.steps >= settings.max_iterations)
+        back = fooled & ~state.drawn_back
+        following, moving = torch.lerp(state.clean, points.detach(), settings.beta), ~back & ~done
         if bool(moving.any()):
             leads = _leads(logits, goal, state.rows, aim)
-            lead, normals = _nearest(victim, leads, points, state.rows, moving, norm)
-            # Where no gradient is left there is no direction to go, and the run ends.
-            going &= ~moving | normals.flatten(1).any(1)
+            lead, normals = _nearest(victim, leads, points, state.rows, moving, settings.norm)
             mixed = _mixture(points.detach(), state.clean, lead, normals, settings)
-            following = torch.where(per_tile(moving, mixed), mixed, following)
+            following = torch.where(per_tile(back, mixed), following, mixed)
+            # Where no gradient is left there is no direction to go, and the run ends.
+            done |= moving & ~normals.flatten(1).any(1)
         moved = replace(state, points=following, drawn_back=back, steps=state.steps + moving.long())
-        return keep(moved, going)
+        return keep(moved, ~done)
 
     for run, aim in enumerate(aims):
         for attempt in range(settings.restarts):
-            left = standing if eps is None else standing & shortest.isinf()
-            begin = partial(start, run=run, attempt=attempt)
-            run_active(victim, left.nonzero()[:, 0], begin, partial(step, aim=aim))
-    return result
+            rows = (standing & ~best.final).nonzero()[:, 0]
+            run_active(victim, rows, partial(start, run=run, attempt=attempt), partial(step, aim=aim))
+    return best.images
+
+
+class _Shortest:
+    """Of each tile's points: the shortest that reaches the goal, else the last one.
+
+    Parameters
+    ----------
+    images
+        (n, channels, h, w) clean.
+    settings
+        With a bound, points beyond it reach nothing, and the first within it will do.
+    """
+
+    def __init__(self, images: Tensor, settings: FastAdaptiveBoundary) -> None:
+        self.images = images.clone()
+        self._clean, self._norm, self._eps = images, settings.norm, settings.eps
+        self._sizes = images.new_full((len(images),), torch.inf)
+
+    @property
+    def final(self) -> Tensor:
+        """(n,) booleans: of which tiles no better point is looked for."""
+        return self._sizes.isfinite() & (self._eps is not None)
+
+    def radius(self, rows: Tensor) -> Tensor:
+        """Within which shorter perturbations may lie, (n,)."""
+        return self._sizes[rows].clamp_max(FARTHEST_START[self._norm] if self._eps is None else self._eps)
+
+    def offer(self, rows: Tensor, points: Tensor, fooling: Tensor) -> Tensor:
+        """Take those points that are better than what is known; (n,) booleans: which tiles are final."""
+        clean, known = self._clean[rows], self._sizes[rows]
+        found = sizes(points - clean, self._norm)
+        if self._eps is not None:
+            fooling = fooling & (found <= self._eps)
+            points = project(points, clean, self._eps, self._norm)
+        better = torch.where(fooling, found < known, known.isinf())
+        self.images[rows[better]] = points[better]
+        self._sizes[rows] = torch.where(fooling & better, found, known)
+        return self.final[rows]
 
 
 def _leads(logits: Tensor, goal: Goal, rows: Tensor, aim: Tensor | None) -> list[Tensor]:
@@ -208,10 +232,8 @@ def _nearest(
 def _mixture(points: Tensor, clean: Tensor, lead: Tensor, normals: Tensor, settings: FastAdaptiveBoundary) -> Tensor:
     """Between the projections of the point and of the clean image, the nearer one counting more, a little beyond."""
     clean_lead = lead + (normals * (clean - points)).flatten(1).sum(1)
-    moves = [
-        to_hyperplane(begin, normals, -gap, settings.norm) for begin, gap in ((points, lead), (clean, clean_lead))
-    ]
-    own, other = (torch.linalg.vector_norm(move.flatten(1), ord=ORDER[settings.norm], dim=1) for move in moves)
+    moves = [to_hyperplane(begin, normals, -gap, settings.norm) for begin, gap in ((points, lead), (clean, clean_lead))]
+    own, other = (sizes(move, settings.norm) for move in moves)
     weight = per_tile((own / (own + other).clamp_min(TINY)).clamp_max(settings.alpha_max), points)
     mixed = torch.lerp(points + settings.eta * moves[0], clean + settings.eta * moves[1], weight)
     return mixed.clamp(0, 1)

@@ -13,8 +13,9 @@ from raypipe.attacks import attack_for
 from raypipe.attacks.active import predict
 from raypipe.attacks.attack import NamedAttack, TargetedAttack
 from raypipe.attacks.goal import Goal
+from raypipe.attacks.norms import BoundedAttack
 from raypipe.attacks.prepare import PreparedModel
-from raypipe.attacks.quantize import round_into_ball, to_eight_bit, to_unit
+from raypipe.attacks.quantize import round_into_ball, to_eight_bit, to_unit, whole_steps
 from raypipe.attacks.targets import random_targets, runner_up
 from raypipe.attacks.tensors import lengths
 from raypipe.attacks.victim import Victim, frozen
@@ -87,7 +88,7 @@ def generate(
         raise ValueError(
             f"images {images.dtype} {images.shape}, labels {labels.shape}: expected uint8 (n, h, w, channels) and (n,)"
         )
-    result = _unattacked(images)
+    result, settings = _unattacked(images), storable(settings)
     block = max(4 * model.batch_size, BLOCK_BYTES // (4 * max(1, images[:1].size)))
     with frozen(model.plain):
         for begin in range(0, len(images), block):
@@ -165,6 +166,18 @@ def _attack(
         model.batch_size = min(model.batch_size, plain.batch_size)
     passes = result.forwards[rows] + result.backwards[rows]
     result.seconds[rows] += passes / passes.sum() * (time.perf_counter() - begun)
+
+
+def storable(settings: NamedAttack) -> NamedAttack:
+    """The same attack within the ball that 8-bit images can fill: in linf, whole steps of 1/255.
+
+    What an attack finds beyond the last whole step is lost when it is stored. A radius below one step stays: of what is
+    found there, nothing can be stored.
+    """
+    if not isinstance(settings, BoundedAttack) or settings.norm != "linf":
+        return settings
+    steps = whole_steps(settings.eps)
+    return settings.model_copy(update={"eps": steps / 255}) if steps else settings
 
 
 def goal_of(settings: NamedAttack, images: Tensor, labels: Tensor, logits: Tensor) -> Goal:

@@ -33,7 +33,7 @@ def to_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, norm: Norm) -> 
 
     References
     ----------
-    Croce and Hein, 2020, arXiv:1907.02044, section 2.1, who find the edge by sorting.
+    Croce and Hein, 2020, arXiv:1907.02044, who sort the values by when they meet the edge.
     """
     largest = normals.flatten(1).abs().amax(1)
     scale = torch.where(largest > 0, largest, 1)

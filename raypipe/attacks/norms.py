@@ -46,10 +46,38 @@ class BoundedAttack(TargetedAttack):
 
     @model_validator(mode="after")
     def _pixels_are_scaled(self) -> Self:
-        if self.norm == "linf" and self.eps > 1:
-            scaled = f"{self.eps / 255:.4f}"
-            raise ValueError(f"eps = {self.eps:g}: expected 0..1, pixels are scaled; did you mean {scaled}?")
+        refuse_unscaled(self.eps, self.norm)
         return self
+
+
+def refuse_unscaled(eps: float, norm: Norm) -> None:
+    """See that a radius is one for pixels in [0, 1].
+
+    Parameters
+    ----------
+    eps, norm
+        Of the ball.
+
+    Raises
+    ------
+    ValueError
+        If it is a linf radius beyond 1.
+    """
+    if norm == "linf" and eps > 1:
+        raise ValueError(f"eps = {eps:g}: expected 0..1, pixels are scaled; did you mean {eps / 255:.4f}?")
+
+
+def sizes(perturbations: Tensor, norm: Norm) -> Tensor:
+    """Length of each perturbation in a norm, (n,).
+
+    Parameters
+    ----------
+    perturbations
+        (n, ...).
+    norm
+        In which they are measured.
+    """
+    return perturbations.flatten(1).abs().amax(1) if norm == "linf" else lengths(perturbations)
 
 
 def project(points: Tensor, clean: Tensor, eps: float, norm: Norm) -> Tensor:

@@ -128,6 +128,11 @@ def _walk(victim: Victim, rows: Tensor, result: Tensor, goal: Goal, found: list[
     run_active(victim, rows, lambda rows: _Walk(rows, result[rows], torch.zeros_like(rows)), step)
 
 
+def whole_steps(eps: float) -> int:
+    """How many steps of 1/255 fit into a radius; float noise below a whole number does not count."""
+    return math.floor(eps * 255 + WHOLE)
+
+
 def round_into_ball(images: Tensor, adversarial: Tensor, ball: Ball) -> Tensor:
     """Round adversarial images to 8 bits without leaving a ball: what is outside the threat model is no success.
 
@@ -148,7 +153,7 @@ def round_into_ball(images: Tensor, adversarial: Tensor, ball: Ball) -> Tensor:
         suffices.
     """
     if ball.norm == "linf":
-        steps = math.floor(ball.eps * 255 + WHOLE)
+        steps = whole_steps(ball.eps)
         change = to_bytes(adversarial).int() - images.int()
         return (images.int() + change.clamp(-steps, steps)).to(torch.uint8)
     clean, result = to_unit(images), images.clone()

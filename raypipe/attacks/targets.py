@@ -35,3 +35,19 @@ def runner_up(logits: Tensor, labels: Tensor) -> Tensor:
         (n,) true classes.
     """
     return logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
+
+
+def likeliest_wrong(logits: Tensor, labels: Tensor, count: int) -> Tensor:
+    """The likeliest wrong classes of each image, the likeliest first: (n, count), or as many as there are.
+
+    Parameters
+    ----------
+    logits
+        (n, classes).
+    labels
+        (n,) true classes.
+    count
+        How many.
+    """
+    wrong = logits.scatter(1, labels[:, None], -torch.inf)
+    return wrong.topk(min(count, logits.shape[1] - 1), dim=1).indices

@@ -39,7 +39,7 @@ class ThreatModel:
         """As tables have it: ``linf <= 8/255, white-box, untargeted, 8-bit``."""
         bound = "unbounded" if self.norm == "none" else f"minimal {self.norm}"
         if self.eps is not None:
-            bound = f"{self.norm} <= {_written(self.eps, self.norm)}"
+            bound = f"{self.norm} <= {written(self.eps, self.norm)}"
         return f"{bound}, {self.knowledge}, {self.goal}, {self.precision}"
 
 
@@ -61,7 +61,15 @@ def threat_of(settings: NamedAttack) -> ThreatModel:
     return ThreatModel(norm, eps, settings.knowledge, goal="targeted" if targeted else "untargeted")
 
 
-def _written(eps: float, norm: AnyNorm) -> str:
-    """A bound the shorter way: in linf, ``8/255`` instead of ``0.03137``, but ``0.3`` instead of ``76.5/255``."""
+def written(eps: float, norm: AnyNorm) -> str:
+    """A bound the shorter way: in linf, ``8/255`` instead of ``0.03137``, but ``0.3`` instead of ``76.5/255``.
+
+    Parameters
+    ----------
+    eps
+        The bound, with pixels in [0, 1].
+    norm
+        Of the ball.
+    """
     plain = f"{eps:.4g}"
     return min(plain, f"{255 * eps:.4g}/255", key=len) if norm == "linf" else plain

@@ -156,8 +156,8 @@ def pattern(side: int) -> Tensor:
         Of the window, 1 at least.
     """
     halves = [_bump(side // 2, side), -_bump(side - side // 2, side)]
-    both = torch.cat([half / torch.linalg.vector_norm(half).clamp_min(TINY) for half in halves])
-    return both / torch.linalg.vector_norm(both)
+    both: Tensor = torch.cat([half / torch.linalg.vector_norm(half).clamp_min(TINY) for half in halves])
+    return both / lengths(both[None])
 
 
 def _bump(height: int, width: int) -> Tensor:
@@ -167,8 +167,7 @@ def _bump(height: int, width: int) -> Tensor:
     ring = torch.maximum(down[:, None], across)
     weights = 1 / torch.arange(1, max(height, width) // 2 + 2) ** 2
     piled = weights.flip(0).cumsum(0).flip(0)
-    bump: Tensor = piled.take(ring)
-    return bump
+    return piled.take(ring)
 
 
 def _signs(draws: Tensor) -> Tensor:

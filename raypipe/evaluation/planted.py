@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from raypipe.attacks import attack_for
 from raypipe.attacks.attack import Ball
 from raypipe.attacks.goal import Goal
-from raypipe.attacks.norms import BoundedAttack, random_points, unit_ball_draws
+from raypipe.attacks.norms import BoundedAttack, random_points, sizes, unit_ball_draws
 from raypipe.attacks.quantize import to_unit
-from raypipe.attacks.tensors import lengths, per_tile
+from raypipe.attacks.tensors import per_tile
 from raypipe.attacks.victim import frozen
 from raypipe.evaluation.readouts import Binarized, Readout, penultimate, separate
 
@@ -206,18 +206,13 @@ def _ball_points(tile: Tensor, ball: Ball, numbers: Sequence[int], key: str, sha
 def _edge_points(tile: Tensor, ball: Ball, count: int, seed: int) -> Tensor:
     """Random points on the edge of the ball around a tile, brought into the box [0, 1]."""
     draws = torch.cat([unit_ball_draws(tile[None], ball.norm, f"{seed} edge {number}") for number in range(count)])
-    return (tile + ball.eps * draws / per_tile(_sizes(draws, ball), draws)).clamp(0, 1)
-
-
-def _sizes(perturbations: Tensor, ball: Ball) -> Tensor:
-    """(n,) in the ball's norm."""
-    return perturbations.flatten(1).abs().amax(1) if ball.norm == "linf" else lengths(perturbations)
+    return (tile + ball.eps * draws / per_tile(sizes(draws, ball.norm), draws)).clamp(0, 1)
 
 
 def _within(points: Tensor, clean: Tensor, ball: Ball) -> Tensor:
     """(n,) booleans: which points an attacker may use."""
     in_box = (points.flatten(1).amin(1) >= 0) & (points.flatten(1).amax(1) <= 1)
-    return in_box & (_sizes(points - clean, ball) <= ball.eps + FLOAT_NOISE)
+    return in_box & (sizes(points - clean, ball.norm) <= ball.eps + FLOAT_NOISE)
 
 
 def _not_applicable(reasons: list[str], passes: int) -> Planted:

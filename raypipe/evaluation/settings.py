@@ -12,6 +12,7 @@ from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.norms import BoundedAttack
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.square import SquareAttack
+from raypipe.attacks.threat import written
 from raypipe.settings import Ratio, Settings, chosen_by, entries
 
 Eps = Annotated[Ratio, Field(gt=0)]
@@ -127,9 +128,3 @@ class Evaluation(Settings):
 def at_radius(attack: BoundedAttack, eps: float, norm: Norm) -> BoundedAttack:
     """The same attack within another ball."""
     return attack.model_copy(update={"eps": eps, "norm": norm})
-
-
-def written(eps: float, norm: Norm) -> str:
-    """A radius as people write it: ``4/255`` in linf where it is a whole number of 8-bit steps, else ``0.5``."""
-    steps = 255 * eps
-    return f"{round(steps)}/255" if norm == "linf" and math.isclose(steps, round(steps), abs_tol=1e-6) else f"{eps:g}"

@@ -105,7 +105,8 @@ def test_attacks_on_images_run(cases, name):
     with frozen(case.model) as model:
         right = model(case.floats).argmax(1) == case.truth
         victim = Victim(model, len(case.images))
-        found = art_attack(victim, case.floats, case.goal, settings_of(name, **RUNS[name]))
+        settings = settings_of(name, **RUNS[name])
+        found = art_attack(victim, case.floats, case.goal, settings)
     assert found.shape == case.floats.shape
     assert found.dtype == torch.float32
     assert bool(found.isfinite().all())
@@ -114,6 +115,7 @@ def test_attacks_on_images_run(cases, name):
     assert not bool(right.all())
     torch.testing.assert_close(found[~right], case.floats[~right], atol=0, rtol=0)
     assert bool((victim.forwards[right] > 1).all())
+    assert bool(victim.backwards.any()) == (settings.knowledge == "white-box")
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -97,3 +97,14 @@ def test_what_is_stored_stays_in_the_ball(cases, name):
     distances = {"linf": result.linf, "l2": result.l2}[settings.ball.norm]
     assert 0.3 * settings.ball.eps < distances.max() <= settings.ball.eps * (1 + 1e-5)
     assert result.success.sum() <= result.float_success.sum() + 1
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd", "square"])
+def test_a_radius_between_two_steps_is_the_lower_one(cases, name):
+    """What lies beyond the last whole step of 1/255 cannot be stored: an attack that goes there loses its success."""
+    between, whole = (
+        cases[3].attacked(TypeAdapter(AttackSettings).validate_python({"name": name, "eps": f"{steps}/255"}))
+        for steps in (10.7, 10)
+    )
+    assert np.array_equal(between.images, whole.images)
+    assert np.array_equal(between.success, whole.success)

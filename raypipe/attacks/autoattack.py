@@ -1,0 +1,104 @@
+"""AutoAttack (Croce and Hein, 2020, arXiv:2003.01690): four attacks, each on the tiles that the ones before have left.
+
+The standard ensemble: APGD on the cross-entropy, APGD with targets on the difference of logits ratio, FAB with targets,
+and the Square Attack, which needs no gradients. All are this package's own.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from raypipe.attacks.active import predict
+from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
+from raypipe.attacks.attack import Attack, NamedAttack
+from raypipe.attacks.fab import FastAdaptiveBoundary, fast_adaptive_boundary
+from raypipe.attacks.goal import Goal
+from raypipe.attacks.losses import Strongest, margin
+from raypipe.attacks.norms import BoundedAttack
+from raypipe.attacks.square import SquareAttack, square_attack
+from raypipe.attacks.victim import Victim
+
+APGD = Attack(AutoProjectedGradient, auto_projected_gradient)
+FAB = Attack(FastAdaptiveBoundary, fast_adaptive_boundary)
+SQUARE = Attack(SquareAttack, square_attack)
+
+
+class AutoAttack(BoundedAttack):
+    """Settings of `autoattack`, beside those of `raypipe.attacks.norms.BoundedAttack`; the defaults are the standard's.
+
+    Parameters
+    ----------
+    max_iterations
+        Of each run of APGD and FAB.
+    max_queries
+        Of each run of the Square Attack.
+    targets
+        Wrong classes that APGD and FAB aim at, the likeliest ones; as many as there are, if there are fewer.
+    restarts
+        Runs of each attack; for those with targets, of each target.
+    """
+
+    name: Literal["autoattack"] = "autoattack"
+    backend: Literal["raypipe"] = "raypipe"
+    max_iterations: int = Field(100, ge=1)
+    max_queries: int = Field(5000, ge=1)
+    targets: int = Field(9, ge=1)
+    restarts: int = Field(1, ge=1)
+
+
+def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack) -> Tensor:
+    """Try four attacks within a ball around each image, one after the other.
+
+    Parameters
+    ----------
+    victim
+        The frozen model. Below 4 classes the ratio of APGD with targets is undefined: there, the cross-entropy of the
+        targets takes its place. The authors' code stops with an error.
+    images
+        (n, channels, h, w), float32 in [0, 1].
+    goal
+        The true classes, to be left; or targets to be reached, which the standard ensemble does not have: then each
+        attack aims at them.
+    settings
+        Ball and budget.
+
+    Returns
+    -------
+    torch.Tensor
+        Like `images`, in [0, 1] and in the ball. A tile that reaches the goal from the start comes back unchanged; one
+        that could not be brought there comes back at the point with the largest margin.
+
+    References
+    ----------
+    Croce and Hein, 2020, arXiv:2003.01690, section 5.
+    """
+    best, rows = Strongest(images), victim.rows()
+    logits = predict(victim, images, rows)
+    standing = ~goal.reached(logits, rows)
+    for attack, own in _ensemble(settings, logits.shape[1], goal.targeted):
+        rows = (standing & ~best.fooled).nonzero()[:, 0]
+        if not len(rows):
+            break
+        part = Victim(victim.model, len(rows), victim.batch_size)
+        found = attack.generate(part, images[rows], Goal(goal.classes[rows], goal.targeted), own)
+        after = predict(part, found, part.rows())
+        victim.forwards[rows] += part.forwards
+        victim.backwards[rows] += part.backwards
+        victim.batch_size = part.batch_size
+        best.offer(rows, found, margin(after, goal, rows), goal.clearly_reached(after, rows))
+    return best.images
+
+
+def _ensemble(settings: AutoAttack, classes: int, aimed: bool) -> Iterator[tuple[Attack, NamedAttack]]:
+    """The attacks and their settings, in the published order. No two draw the same start."""
+    ball = {"norm": settings.norm, "eps": settings.eps}
+    runs = ball | {"max_iterations": settings.max_iterations, "restarts": settings.restarts}
+    targets = 0 if aimed else settings.targets
+    loss = "dlr" if classes >= 4 else "cross_entropy"
+    yield APGD, AutoProjectedGradient(**runs, seed=settings.seed)
+    yield APGD, AutoProjectedGradient(**runs, seed=settings.seed + 1, loss=loss, targets=targets)
+    yield FAB, FastAdaptiveBoundary(**runs, seed=settings.seed, targets=targets)
+    square = ball | {"max_queries": settings.max_queries, "restarts": settings.restarts}
+    yield SQUARE, SquareAttack(**square, seed=settings.seed)
