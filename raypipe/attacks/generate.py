@@ -15,7 +15,7 @@ from raypipe.attacks.attack import NamedAttack, TargetedAttack
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.norms import BoundedAttack
 from raypipe.attacks.prepare import PreparedModel
-from raypipe.attacks.quantize import round_into_ball, to_eight_bit, to_unit, whole_steps
+from raypipe.attacks.quantize import to_eight_bit, to_eight_bit_within, to_unit, whole_steps
 from raypipe.attacks.targets import random_targets, runner_up
 from raypipe.attacks.tensors import lengths
 from raypipe.attacks.victim import Victim, frozen
@@ -147,8 +147,7 @@ def _attack(
         floats = attack_for(settings).generate(victim, clean, goal, settings)
         plain = victim.seen_as(model.plain)
         if settings.ball:
-            finished = round_into_ball(stored, floats, settings.ball)
-            after = predict(plain, to_unit(finished), plain.rows())
+            finished, after = to_eight_bit_within(plain, stored, floats, goal, settings.ball)
         else:
             finished, after = to_eight_bit(plain, stored, floats, goal)
         float_after = predict(plain, floats, plain.rows())

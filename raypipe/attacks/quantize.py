@@ -7,6 +7,7 @@ it is fooled between the 8-bit images, but by none of them along that line, they
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -106,8 +107,18 @@ def _others(victim: Victim, found: list[tuple[Tensor, Tensor]]) -> Tensor:
     return left.nonzero()[:, 0]
 
 
-def _walk(victim: Victim, rows: Tensor, result: Tensor, goal: Goal, found: list[tuple[Tensor, Tensor]]) -> None:
-    """Move 8-bit images towards the goal along their gradients, more and more values a step; adds those that arrive."""
+def _walk(
+    victim: Victim,
+    rows: Tensor,
+    result: Tensor,
+    goal: Goal,
+    found: list[tuple[Tensor, Tensor]],
+    within: Callable[[Tensor, Tensor], Tensor] = lambda _, points: points,
+) -> None:
+    """Move 8-bit images towards the goal along their gradients, more and more values a step; adds those that arrive.
+
+    `within` brings the images of some rows back to where they may be.
+    """
 
     def step(state: _Walk) -> _Walk:
         points = to_unit(state.points).requires_grad_()
@@ -122,7 +133,7 @@ def _walk(victim: Victim, rows: Tensor, result: Tensor, goal: Goal, found: list[
         share = (FIRST_SHARE * 2.0**state.steps).clamp_max(1)
         ranks = gradients.abs().argsort(dim=1, descending=True).argsort(dim=1)
         moved = torch.where(ranks < share[:, None] * gradients.shape[1], -gradients.sign(), 0).view(points.shape)
-        stepped = (state.points.int() + moved.int()).clamp(0, 255).to(torch.uint8)
+        stepped = within(state.rows, (state.points.int() + moved.int()).clamp(0, 255).to(torch.uint8))
         return keep(replace(state, points=stepped, steps=state.steps + 1), going)
 
     run_active(victim, rows, lambda rows: _Walk(rows, result[rows], torch.zeros_like(rows)), step)
@@ -131,6 +142,39 @@ def _walk(victim: Victim, rows: Tensor, result: Tensor, goal: Goal, found: list[
 def whole_steps(eps: float) -> int:
     """How many steps of 1/255 fit into a radius; float noise below a whole number does not count."""
     return math.floor(eps * 255 + WHOLE)
+
+
+def to_eight_bit_within(
+    victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal, ball: Ball
+) -> tuple[Tensor, Tensor]:
+    """Round adversarial images to 8 bits without leaving a ball; what thereby loses its success is moved on within it.
+
+    Attacks that stop at the first success end just behind the boundary, and rounding may bring them back.
+
+    Parameters
+    ----------
+    victim, images, adversarial, goal
+        As in `to_eight_bit`.
+    ball
+        What may not be left.
+
+    Returns
+    -------
+    images, logits : torch.Tensor
+        As from `to_eight_bit`.
+    """
+    result, rows = round_into_ball(images, adversarial, ball), victim.rows()
+    logits = predict(victim, to_unit(result), rows)
+    left = (~goal.reached(logits, rows)).nonzero()[:, 0]
+    if len(left):
+        lost = left[goal.reached(predict(victim, adversarial[left], left), left)]
+        found: list[tuple[Tensor, Tensor]] = []
+        _walk(
+            victim, lost, result, goal, found, lambda rows, points: round_into_ball(images[rows], to_unit(points), ball)
+        )
+        for rows, new in found:
+            logits[rows] = new
+    return result, logits
 
 
 def round_into_ball(images: Tensor, adversarial: Tensor, ball: Ball) -> Tensor:
