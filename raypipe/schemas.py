@@ -83,7 +83,6 @@ PREDICTIONS = pa.schema(
 )
 
 
-
 def _interval(name: str) -> list[tuple[str, pa.DataType]]:
     return [(name, pa.float64()), (f"{name}_low", pa.float64()), (f"{name}_high", pa.float64())]
 
