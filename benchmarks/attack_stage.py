@@ -28,10 +28,10 @@ from rich.table import Table
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.generate import generate
 from raypipe.attacks.prepare import prepare as prepare_model
+from raypipe.cells import Cell
 from raypipe.config import Resources, validate_experiment
 from raypipe.data.tiles import images_of
 from raypipe.listing import prepare
-from raypipe.cells import Cell
 from raypipe.stages.attack import attack
 from raypipe.stages.cluster import connected
 from raypipe.stages.ingest import ingest

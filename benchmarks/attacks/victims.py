@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
+from raypipe.cells import Cell
 from raypipe.config import Experiment, validate_experiment
 from raypipe.data.tiles import images_of
 from raypipe.evaluation.predict import predict
 from raypipe.listing import Prepared, prepare
-from raypipe.cells import Cell
 from raypipe.stages.cluster import connected
 from raypipe.stages.ingest import ingest
 from raypipe.stages.loaded import load_model
