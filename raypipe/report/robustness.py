@@ -8,7 +8,7 @@ from rich.text import Text
 from raypipe.evaluation.checks import Check
 from raypipe.evaluation.checks import verdict as verdict_of
 from raypipe.evaluation.gather import ITSELF
-from raypipe.report.layout import Book, Row, shown, threat, titled, with_interval
+from raypipe.report.layout import Book, Row, percent, threat, titled, with_interval
 
 PASS, FAIL = "pass", "fail"
 STYLES = {PASS: "green", FAIL: "bold red"}
@@ -37,26 +37,24 @@ def robustness_table(book: Book) -> Table:
     """Clean, static, adaptive, transfer and worst case of every model, with intervals."""
     table = titled("Robustness. Accuracy and its 95 % interval over source tiles, in %")
     radii = list(dict.fromkeys(name for subject in book.subjects for name in book.worst_cases(subject)))
-    for heading in ("model", "defense", "hardened on"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("clean", "static\n(the paper's)", "attacked\nanew", "transfer"):
-        table.add_column(heading, justify="right")
+    table.add_column("model\ndefense, hardened on", no_wrap=True)
+    for heading in ("clean\n", "static\n(paper)", "attacked\nanew", "transfer\n"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for radius in radii:
-        table.add_column(f"worst case\n{radius}", justify="right")
+        table.add_column("worst\n" + radius.replace(" <= ", "\n<= "), justify="right", no_wrap=True)
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
         for subject, clean in book.subjects.items():
             if book.undefended(subject) == undefended:
                 hardened_on = clean["hardened_on"]
                 worst = book.worst_cases(subject)
+                kind = ", ".join(filter(None, (clean["defense"], hardened_on)))
                 table.add_row(
-                    undefended,
-                    shown(clean["defense"]),
-                    shown(hardened_on),
+                    f"{undefended}\n{kind or 'undefended'}",
                     _cell(clean),
-                    _cell(_lowest(book, subject, ("static",), hardened_on), "not hardened"),
-                    _cell(_lowest(book, subject, ITSELF, hardened_on)),
-                    _cell(_lowest(book, subject, ("transfer",), None), "no other backbone"),
-                    *(_cell(worst.get(radius), "not attacked") for radius in radii),
+                    _cell(_lowest(book, subject, ("static",), hardened_on), "not\nhardened"),
+                    _cell(_lowest(book, subject, ITSELF, hardened_on), "not\nattacked"),
+                    _cell(_lowest(book, subject, ("transfer",), None), "no other\nbackbone"),
+                    *(_cell(worst.get(radius), "not\nattacked") for radius in radii),
                 )
         table.add_section()
     table.caption = (
@@ -70,7 +68,11 @@ def robustness_table(book: Book) -> Table:
 
 def _cell(row: Row | None, reason: str = "") -> Text:
     """A figure above its interval, or why there is none."""
-    return Text(with_interval(row).replace(" [", "\n[")) if row else Text(reason, "dim")
+    if row is None:
+        return Text(reason, "dim")
+    low, high = row["accuracy_low"], row["accuracy_high"]
+    interval = f"{percent(low)}-{percent(high)}" if low is not None else "no interval"
+    return Text.assemble(percent(row["accuracy"]), "\n", (interval, "dim"))
 
 
 def _lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: str | None) -> Row | None:
