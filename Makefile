@@ -1,4 +1,4 @@
-# make demo   the paper's whole grid on drawn tissue, about 4 and a half minutes on 2 CPU cores after installation
+# make demo   the paper's whole grid on drawn tissue, about 6 minutes on 2 CPU cores after installation
 # make test   lint, types, layers and tests
 # make bench-attacks   our attacks beside four libraries'; BENCH_OPTIONS='--data FOLDER' for real tiles, --help for more
 PYTHON ?= python3
