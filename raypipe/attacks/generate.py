@@ -145,11 +145,11 @@ def _attack(
         stored, clean, truth, logits = stored[right], clean[right], truth[right], logits[right]
         goal = goal_of(settings, clean, truth, logits)
         floats = attack_for(settings).generate(victim, clean, goal, settings)
-        plain = victim.seen_as(model.plain)
+        plain, gradients = victim.seen_as(model.plain), settings.knowledge == "white-box"
         if settings.ball:
-            finished, after = to_eight_bit_within(plain, stored, floats, goal, settings.ball)
+            finished, after = to_eight_bit_within(plain, stored, floats, goal, settings.ball, gradients=gradients)
         else:
-            finished, after = to_eight_bit(plain, stored, floats, goal)
+            finished, after = to_eight_bit(plain, stored, floats, goal, gradients=gradients)
         float_after = predict(plain, floats, plain.rows())
         difference = (finished.double() - stored.double()).flatten(1) / 255
         result.images[at] = finished.permute(0, 2, 3, 1).cpu().numpy()

@@ -43,7 +43,9 @@ def to_bytes(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def to_eight_bit(victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal) -> tuple[Tensor, Tensor]:
+def to_eight_bit(
+    victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal, *, gradients: bool = True
+) -> tuple[Tensor, Tensor]:
     """Round adversarial images to 8 bits, with the perturbation stretched by the smallest scale that survives it.
 
     Parameters
@@ -56,6 +58,8 @@ def to_eight_bit(victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal
         (n, channels, h, w), float32 in [0, 1]: what the attack made of them.
     goal
         What counts as success.
+    gradients
+        Whether the threat model has them. Without, nothing is walked.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def to_eight_bit(victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal
 
     run_active(victim, victim.rows(), start, step)
     left = _others(victim, found)
-    if len(left):
+    if gradients and len(left):
         reached = goal.reached(predict(victim, adversarial[left], left), left)
         _walk(victim, left[reached], result, goal, found)
         left = _others(victim, found)
@@ -145,7 +149,7 @@ def whole_steps(eps: float) -> int:
 
 
 def to_eight_bit_within(
-    victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal, ball: Ball
+    victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal, ball: Ball, *, gradients: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Round adversarial images to 8 bits without leaving a ball; what thereby loses its success is moved on within it.
 
@@ -153,7 +157,7 @@ def to_eight_bit_within(
 
     Parameters
     ----------
-    victim, images, adversarial, goal
+    victim, images, adversarial, goal, gradients
         As in `to_eight_bit`.
     ball
         What may not be left.
@@ -166,7 +170,7 @@ def to_eight_bit_within(
     result, rows = round_into_ball(images, adversarial, ball), victim.rows()
     logits = predict(victim, to_unit(result), rows)
     left = (~goal.reached(logits, rows)).nonzero()[:, 0]
-    if len(left):
+    if gradients and len(left):
         lost = left[goal.reached(predict(victim, adversarial[left], left), left)]
         found: list[tuple[Tensor, Tensor]] = []
         _walk(
