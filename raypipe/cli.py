@@ -1,8 +1,10 @@
 """The command line: validate, plan, run and read results."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +21,7 @@ from raypipe.listing import check_experiment, prepare
 from raypipe.models.weights import WeightsError
 from raypipe.report.tables import cells_table, plan_table, result_tables
 from raypipe.store import Store, StoreError
+from raypipe.telemetry import stage_progress
 
 LOG_WIDTH = 160
 """Columns of the tables where the output is not a terminal."""
@@ -89,6 +92,43 @@ def results(
     for table in result_tables(result):
         console.print(table)
     console.print(f"Results: {result.location}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def audit(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder or zip with a folder for each class.")],
+    groups: Annotated[str | None, typer.Option(metavar="CSV", help="Known groups, to compare with.")] = None,
+    group_pattern: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Searched in file names; its first group is the case.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="CSV", help="Where to write the groups found.")] = None,
+    train_fraction: Annotated[float, typer.Option(help="Of the random split whose leak is measured.")] = 0.7,
+    seed: Annotated[int, typer.Option(help="Of that split.")] = 0,
+    pairs: Annotated[int, typer.Option(min=0, help="Closest pairs to show.")] = 10,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+) -> None:
+    """Find augmented siblings, and say how many test tiles of a random split have one in training."""
+    from raypipe.data.audit.audit import audit_source, open_data, write_groups  # noqa: PLC0415  scikit-learn is slow
+    from raypipe.report.audit import audit_tables  # noqa: PLC0415
+
+    console = _console()
+    try:
+        source = open_data(data, groups, group_pattern)
+        found = audit_source(
+            source,
+            by_name=group_pattern is not None,
+            train_fraction=train_fraction,
+            seed=seed,
+            workers=workers,
+            progress=partial(stage_progress, console),
+        )
+    except ValueError as error:
+        raise ConfigError(data, [str(error)]) from error
+    for table in audit_tables(found, data, pairs):
+        console.print(table)
+    if out is not None:
+        write_groups(found.tiles, out)
+        console.print(f"Groups: {out}", soft_wrap=True, highlight=False)
 
 
 @app.command()

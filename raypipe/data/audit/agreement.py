@@ -1,0 +1,118 @@
+"""How well groups that were found agree with groups that are known."""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics.cluster import pair_confusion_matrix
+
+from raypipe.data.leakage import leakage_share
+from raypipe.data.sources import TileRef
+from raypipe.data.splits import assign_splits
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Found groups beside known ones, over the tiles whose group is known.
+
+    Attributes
+    ----------
+    tiles
+        How many these are.
+    adjusted_rand_index
+        1 where the groups are the same, 0 where they agree as much as by chance (Hubert and Arabie 1985).
+    precision
+        Share of the pairs of tiles in one found group that are in one known group; 1 where there are none.
+    recall
+        Share of the pairs of tiles in one known group that are in one found group; 1 where there are none.
+    remaining_leak
+        Share of test tiles with a known sibling in training after a split by the found groups, mean over seeds; None
+        where the found groups cannot be split.
+    """
+
+    tiles: int
+    adjusted_rand_index: float
+    precision: float
+    recall: float
+    remaining_leak: float | None
+
+
+def compare_groups(found: Sequence[TileRef], known: Mapping[str, str], train_fraction: float, seeds: int) -> Agreement:
+    """Compare groups.
+
+    Parameters
+    ----------
+    found
+        Tiles with the groups that were found.
+    known
+        The true group of each path; tiles that are not in it are left out.
+    train_fraction
+        Of the splits by found group.
+    seeds
+        How many such splits.
+
+    Raises
+    ------
+    ValueError
+        The group of no tile is known.
+    """
+    refs = [ref for ref in found if ref.path in known]
+    if not refs:
+        raise ValueError(f"the known groups name none of the {len(found)} tiles")
+    truth, ours = [known[ref.path] for ref in refs], [str(ref.group) for ref in refs]
+    (_, wrong), (missed, right) = pair_confusion_matrix(truth, ours).tolist()
+    return Agreement(
+        tiles=len(refs),
+        adjusted_rand_index=float(adjusted_rand_score(truth, ours)),
+        precision=right / (right + wrong) if right + wrong else 1.0,
+        recall=right / (right + missed) if right + missed else 1.0,
+        remaining_leak=_remaining_leak(refs, known, train_fraction, seeds),
+    )
+
+
+def _remaining_leak(
+    refs: Sequence[TileRef], known: Mapping[str, str], train_fraction: float, seeds: int
+) -> float | None:
+    shares = []
+    for seed in range(seeds):
+        try:
+            sides = assign_splits(refs, "group", train_fraction, seed)
+        except ValueError:
+            return None
+        shares.append(leakage_share([(known[path], side) for path, side in sides.items()]) or 0.0)
+    return sum(shares) / len(shares)
+
+
+def largest_shares(refs: Sequence[TileRef]) -> dict[str, float]:
+    """Return for each label the largest share of its tiles that one group holds, in the order of the labels."""
+    sizes: dict[str, Counter[str | None]] = defaultdict(Counter)
+    for ref in refs:
+        sizes[str(ref.label_name)][ref.group] += 1
+    return {label: max(sizes[label].values()) / sizes[label].total() for label in sorted(sizes)}
+
+
+def merge_groups(found: Sequence[TileRef], named: Mapping[str, str]) -> list[TileRef]:
+    """Merge groups that share a tile with a case that file names carry, and call them by their cases.
+
+    Parameters
+    ----------
+    found
+        Tiles with the groups that were found.
+    named
+        The case of each path; a tile without one keeps its group.
+    """
+    root: dict[Hashable, Hashable] = {}
+
+    def find(node: Hashable) -> Hashable:
+        while root.setdefault(node, node) != node:
+            node = root[node]
+        return node
+
+    for ref in found:
+        if ref.path in named:
+            root[find((ref.group,))] = find(named[ref.path])  # a tuple is a found group, a string is a case
+    cases: dict[Hashable, set[str]] = defaultdict(set)
+    for case in set(named.values()):
+        cases[find(case)].add(case)
+    return [replace(ref, group="+".join(sorted(cases[find((ref.group,))])) or ref.group) for ref in found]

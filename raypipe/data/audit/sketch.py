@@ -1,0 +1,143 @@
+"""What the audit keeps of each tile: 18 KB in which siblings can be found and verified."""
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe.data.annotations import examples
+from raypipe.data.audit.appearance import histogram
+from raypipe.data.audit.keypoints import find_keypoints, scale_space
+from raypipe.data.audit.thumbnails import THUMBNAIL, thumbnail
+from raypipe.data.images import UnreadableImage
+from raypipe.data.sources import Source
+
+DETAIL = THUMBNAIL // 2
+"""Pixels a side of the picture that is kept."""
+
+SURROUNDINGS = 5
+"""Level of the scale space that is taken from the finest one: what is larger differs with zoom and stain."""
+
+CHUNK = 32
+"""Tiles that a worker takes at a time."""
+
+LEAST_CHUNKS = 8
+"""Chunks for each worker, below which starting it would take longer than its work."""
+
+
+class Stage(Protocol):
+    """A stretch of work whose progress is shown."""
+
+    def advance(self, units: int = 1) -> object:
+        """Count units of work that are done."""
+
+
+Progress = Callable[[str, int, str], AbstractContextManager[Stage]]
+"""Opens the display of a stage, given its title, its units of work and their name."""
+
+
+class Sketch(NamedTuple):
+    """Tiles as the audit compares them; all arrays run over the tiles first.
+
+    Attributes
+    ----------
+    histograms
+        Float32, from `histogram`.
+    places, descriptors
+        Of the tiles' keypoints, as in `Keypoints`; shapes (n, KEYPOINTS, 2) and (n, KEYPOINTS, DESCRIPTOR).
+    details
+        Int8, shape (n, DETAIL, DETAIL): grey levels less their surroundings'.
+    """
+
+    histograms: npt.NDArray[np.float32]
+    places: npt.NDArray[np.float32]
+    descriptors: npt.NDArray[np.float16]
+    details: npt.NDArray[np.int8]
+
+
+def sketch_tiles(
+    source: Source, paths: Sequence[str], workers: int, progress: Progress
+) -> tuple[Sketch, list[str], dict[str, str]]:
+    """Read and sketch the files of a source.
+
+    Parameters
+    ----------
+    source
+        Where the files are.
+    paths
+        Which ones.
+    workers
+        Processes; 1 works in this one.
+    progress
+        Shows how far the work is.
+
+    Returns
+    -------
+    sketch
+        Of the files that gave an image, in the order of `paths`.
+    readable
+        Their paths.
+    problems
+        Why each of the other files gave none.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two files give an image.
+    """
+    sketches, readable, problems = [], [], {}
+    with progress("read", len(paths), "tiles") as stage:
+        for done in _in_chunks(source, paths, workers):
+            for path, result in done:
+                if isinstance(result, str):
+                    problems[path] = result
+                else:
+                    readable.append(path)
+                    sketches.append(result)
+            stage.advance(len(done))
+    if len(readable) < 2:
+        reasons = [f"{path} ({problem})" for path, problem in problems.items()]
+        raise ValueError(
+            f"{len(readable)} of {len(paths)} files give an image, expected at least two to compare; "
+            f"the others: {examples(reasons)}"
+        )
+    return Sketch(*(np.stack(field) for field in zip(*sketches, strict=True))), readable, problems
+
+
+def sketch_tile(pixels: npt.NDArray[np.uint8]) -> Sketch:
+    """Sketch one RGB thumbnail, shape (THUMBNAIL, THUMBNAIL, 3), without the arrays' first axis."""
+    stack = scale_space(pixels.mean(axis=2, dtype=np.float32))
+    places, descriptors = find_keypoints(stack)
+    detail = (stack[0] - stack[SURROUNDINGS])[::2, ::2]
+    kept = np.clip(np.rint(detail), -127, 127).astype(np.int8)
+    return Sketch(histogram(pixels), places, descriptors, kept)
+
+
+Result = tuple[str, Sketch | str]
+
+
+def _in_chunks(source: Source, paths: Sequence[str], workers: int) -> Iterator[list[Result]]:
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    workers = min(workers, len(chunks) // LEAST_CHUNKS)
+    if workers < 2:
+        yield from map(partial(_sketch_chunk, source), chunks)
+        return
+    # Not forked: the threads of pyarrow, and of whoever calls, do not survive that.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(partial(_sketch_chunk, source), chunks)
+
+
+def _sketch_chunk(source: Source, paths: Iterable[str]) -> list[Result]:
+    return [(path, _sketch_file(source, path)) for path in paths]
+
+
+def _sketch_file(source: Source, path: str) -> Sketch | str:
+    try:
+        return sketch_tile(thumbnail(source.read(path)))
+    except (UnreadableImage, OSError) as error:
+        return str(error) or type(error).__name__

@@ -1,0 +1,131 @@
+"""What an audit found, as tables for a terminal or a log."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from raypipe.data.annotations import examples
+from raypipe.data.audit.agreement import Agreement, largest_shares
+from raypipe.data.audit.audit import Audit, Pair
+
+GIANT = 0.05
+"""Share of a label's tiles from which on a group is too large to be believed unseen."""
+
+LEAST_GIANT = 10
+"""Tiles that such a group has at least: in a small data set, a few siblings are soon a large share."""
+
+
+def audit_tables(audit: Audit, title: str, pairs: int) -> Iterator[RenderableType]:
+    """Say how honest a random split is, which groups there are, and show the closest pairs that ought to be apart.
+
+    Parameters
+    ----------
+    audit
+        What to tell of.
+    title
+        What was audited.
+    pairs
+        How many pairs to show of each kind.
+    """
+    if audit.rejected:
+        aside = [f"{path} ({reason})" for path, reason in audit.rejected.items()]
+        yield Text(f"{len(aside)} files set aside: {examples(aside)}", "yellow")
+    kind = "a sibling or a tile of their case" if audit.cases else "a sibling"
+    yield Text(
+        f"A random split gives {100 * audit.random_leak:.1f} % of the test tiles {kind} in training.",
+        "bold red" if audit.random_leak else "bold green",
+    )
+    yield groups_table(audit, title)
+    if audit.cases:
+        crossing = [pair for pair in audit.pairs if _crosses_cases(audit, pair)]
+        yield Text(f"{len(crossing)} of {len(audit.pairs)} pairs that look like siblings cross cases.")
+        if crossing:
+            yield pairs_table(audit, "Closest pairs across cases", crossing[:pairs])
+    else:
+        yield from (Text(warning, "bold red") for warning in giant_groups(audit))
+    if audit.agreement:
+        yield agreement_table(audit.agreement)
+    labels = [pair for pair in audit.pairs if pair.first.label_name != pair.second.label_name]
+    if labels:
+        yield pairs_table(audit, f"Closest of {len(labels)} pairs across classes", labels[:pairs])
+    split = (pair for pair in audit.pairs if audit.sides[pair.first.path] != audit.sides[pair.second.path])
+    shown = list(islice(split, pairs))
+    if shown:
+        yield pairs_table(audit, "Closest pairs across the random split", shown)
+
+
+def groups_table(audit: Audit, title: str) -> Table:
+    """Each class: its tiles, its groups, those of more than one tile, and the largest."""
+    table = _table(f"Groups of siblings in {title}, from a similarity of {audit.threshold:.2f}")
+    for heading in ("class", "tiles", "groups", "with siblings", "median size", "largest", "its share"):
+        table.add_column(heading, justify="left" if heading == "class" else "right", overflow="fold")
+    shares = largest_shares(audit.tiles)
+    for label in [*shares, None]:
+        sizes = sorted(Counter(ref.group for ref in audit.tiles if label in (None, ref.label_name)).values())
+        table.add_row(
+            Text(label or "all"),
+            str(sum(sizes)),
+            str(len(sizes)),
+            str(sum(size > 1 for size in sizes)),
+            str(sizes[len(sizes) // 2]),
+            str(sizes[-1]),
+            f"{100 * (shares[label] if label else sizes[-1] / sum(sizes)):.1f} %",
+        )
+    return table
+
+
+def giant_groups(audit: Audit) -> Iterator[str]:
+    """Warn of groups so large that they may be several, chained together by tiles that look alike."""
+    tiles = Counter(ref.label_name for ref in audit.tiles)
+    sizes = Counter((ref.label_name, ref.group) for ref in audit.tiles)
+    for (label, group), size in sorted(sizes.items(), key=lambda item: (-item[1], str(item[0]))):
+        if size >= LEAST_GIANT and size > GIANT * tiles[label]:
+            yield (
+                f"Group {group} holds {size} of {tiles[label]} tiles of {label}, more than {100 * GIANT:.0f} %: look "
+                "at them before you split by these groups."
+            )
+
+
+def agreement_table(agreement: Agreement) -> Table:
+    """How well the groups found agree with the known ones."""
+    table = _table(f"Beside the known groups of {agreement.tiles} tiles")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    leak = agreement.remaining_leak
+    for measure, value in (
+        ("adjusted Rand index", f"{agreement.adjusted_rand_index:.4f}"),
+        ("pairwise precision", f"{100 * agreement.precision:.1f} %"),
+        ("pairwise recall", f"{100 * agreement.recall:.1f} %"),
+        ("test tiles with a known sibling in training,\nsplit by found group", _percent(leak)),
+    ):
+        table.add_row(measure, value)
+    return table
+
+
+def pairs_table(audit: Audit, title: str, pairs: Sequence[Pair]) -> Table:
+    """Pairs of tiles by name, with their sides of the random split."""
+    table = _table(title)
+    for heading in ("similarity", "tile", "side", "looks like", "side"):
+        table.add_column(heading, justify="right" if heading == "similarity" else "left", overflow="fold")
+    for first, second, similarity in pairs:
+        ends = [cell for ref in (first, second) for cell in (Text(ref.path), audit.sides[ref.path])]
+        table.add_row(f"{similarity:.3f}", *ends)
+    return table
+
+
+def _crosses_cases(audit: Audit, pair: Pair) -> bool:
+    cases = {audit.cases.get(ref.path) for ref in (pair.first, pair.second)}
+    return None not in cases and len(cases) > 1
+
+
+def _percent(share: float | None) -> str:
+    return "cannot be split" if share is None else f"{100 * share:.2f} %"
+
+
+def _table(title: str) -> Table:
+    return Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
