@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from raypipe.data.audit.agreement import compare_groups, largest_shares
-from raypipe.data.audit.audit import name_groups, open_data
+from raypipe.data.audit.audit import SEEDS, name_groups, open_data
 from raypipe.data.audit.siblings import Siblings, find_siblings
 from raypipe.data.audit.sketch import Sketch, Stage, sketch_tile, sketch_tiles
 from raypipe.data.audit.thumbnails import THUMBNAIL, thumbnail
@@ -59,7 +59,7 @@ def sketched(source: Source) -> tuple[list[TileRef], Sketch]:
 
 def tell(title: str, refs: list[TileRef], siblings: Siblings) -> None:
     tiles = name_groups(refs, siblings)
-    result = compare_groups(tiles, {ref.path: str(ref.group) for ref in refs}, 0.7, seeds=5)
+    result = compare_groups(tiles, {ref.path: str(ref.group) for ref in refs}, 0.7, SEEDS)
     leak = "-" if result.remaining_leak is None else f"{100 * result.remaining_leak:.2f} %"
     print(
         f"{title}: {len(refs)} tiles in {len({ref.group for ref in refs})} groups, found "

@@ -16,7 +16,7 @@ from raypipe.data.sources import Source, TileRef
 from raypipe.data.splits import Split, assign_splits
 from raypipe.data.tree import open_tree
 
-SEEDS = 5
+SEEDS = 20
 """Splits by found group over which the leak that remains is averaged."""
 
 
