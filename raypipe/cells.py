@@ -21,7 +21,7 @@ Stage = Literal["ingest", "train", "attack", "harden", "diagnose", "evaluate"]
 Split = Literal["train", "test"]
 
 STAGES: tuple[Stage, ...] = ("ingest", "train", "attack", "harden", "diagnose", "evaluate")
-VERSIONS: dict[Stage, int] = {"ingest": 1, "train": 1, "attack": 3, "harden": 1, "diagnose": 1, "evaluate": 1}
+VERSIONS: dict[Stage, int] = {"ingest": 1, "train": 1, "attack": 4, "harden": 1, "diagnose": 1, "evaluate": 1}
 """Raised when a stage computes something else from the same settings: what it computed before is then computed anew."""
 
 KINDS: dict[Stage, str] = {

@@ -86,7 +86,9 @@ def run(
         Where progress and tables go.
     """
     rules = Rules(options.slow_tiles, options.repeats, options.enough, options.time_limit, options.budget)
-    said = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
+    # Where things lie on this machine says nothing to whoever reads the record elsewhere.
+    said = {key: value for key, value in vars(options).items() if key not in ("store", "out")}
+    said |= {key: Path(said[key]).name for key in ("data", "groups") if said[key]}
     record = Record(environment(), {**said, **asdict(rules)})
     for subject in chosen:
         record.victims[subject.name] = dict(subject.facts)

@@ -64,7 +64,7 @@ def refuse_unscaled(eps: float, norm: Norm) -> None:
         If it is a linf radius beyond 1.
     """
     if norm == "linf" and eps > 1:
-        raise ValueError(f"eps = {eps:g}: expected 0..1, pixels are scaled; did you mean {eps / 255:.4f}?")
+        raise ValueError(f"eps = {eps:g}: expected 0..1, pixels are scaled; did you mean {eps:g}/255?")
 
 
 def sizes(perturbations: Tensor, norm: Norm) -> Tensor:

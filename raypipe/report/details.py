@@ -100,7 +100,7 @@ def seeds_table(book: Book) -> Table | None:
         spread = over_seeds(accuracies)
         under = attack or (threat({"norm": norm, "eps": eps}) if norm else None)
         names = [str(shown(name)) for name in (model, split, defense, hardened_on, protocol, under)]  # type: ignore[arg-type]
-        table.add_row(*names, percent(spread.mean), f"{100 * spread.deviation:.1f}", str(spread.count))
+        table.add_row(*names, percent(spread.mean), f"{100 * spread.deviation:.1f}", str(spread.seeds))
     return table
 
 

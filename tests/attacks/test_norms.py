@@ -62,7 +62,7 @@ def test_the_usual_radius_follows_the_norm():
 
 
 def test_a_radius_in_steps_of_8_bit_is_refused():
-    with pytest.raises(ValueError, match=r"eps = 8: expected 0\.\.1, pixels are scaled; did you mean 0.0314\?"):
+    with pytest.raises(ValueError, match=r"eps = 8: expected 0\.\.1, pixels are scaled; did you mean 8/255\?"):
         FastGradient(eps=8)
     with pytest.raises(ValueError, match="eps"):
         FastGradient(eps=0)
