@@ -1,6 +1,5 @@
 """Experiment files: YAML in, one immutable validated record out, or every error at once with its field's path."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -15,11 +14,10 @@ from raypipe.defenses import DEFENSES, DefenseSettings
 from raypipe.defenses.adversarial_training import Search
 from raypipe.evaluation.settings import Checks, Evaluation
 from raypipe.models.classifier import Model
-from raypipe.settings import Settings, chosen_by, entries, near_matches
+from raypipe.settings import ID, Settings, chosen_by, entries, near_matches, plain_ids
 from raypipe.training.recipe import Recipe
 
 SplitKind = Literal["group", "paper"]
-_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 
 
 class ConfigError(ValueError):
@@ -39,6 +37,10 @@ class ConfigError(ValueError):
         count = len(self.problems)
         lines = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(f"{source}: {count} error{'s' if count != 1 else ''}\n{lines}")
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 class Tiles(Settings):
@@ -61,21 +63,21 @@ class Tiles(Settings):
     """
 
     size: int = Field(255, ge=32, le=4096)
-    split: SplitKind | tuple[SplitKind, ...] = "group"
+    split: Annotated[tuple[SplitKind, ...], BeforeValidator(_as_list)] = ("group",)
     train_fraction: float = Field(0.7, gt=0, lt=1)
     splits: str | None = None
     shard_size: int = Field(256, ge=1)
 
-    @property
-    def splits_to_make(self) -> tuple[SplitKind, ...]:
-        """`split` as a list without repetitions."""
-        return (self.split,) if isinstance(self.split, str) else tuple(dict.fromkeys(self.split))
+    @field_validator("split")
+    @classmethod
+    def _one_or_both(cls, split: tuple[SplitKind, ...]) -> tuple[SplitKind, ...]:
+        if not split:
+            raise ValueError("expected group, paper, or both")
+        return tuple(dict.fromkeys(split))
 
     @model_validator(mode="after")
-    def _splits_are_told_apart(self) -> Self:
-        if not self.splits_to_make:
-            raise ValueError("split = []: expected group, paper, or both")
-        if self.splits and len(self.splits_to_make) > 1:
+    def _a_file_is_one_split(self) -> Self:
+        if self.splits and len(self.split) > 1:
             raise ValueError("split: a CSV of `splits` is one split; give one name")
         return self
 
@@ -160,16 +162,15 @@ class Experiment(Settings):
     @field_validator("name")
     @classmethod
     def _name_is_a_folder(cls, name: str) -> str:
-        if not _ID.match(name):
+        if not ID.match(name):
             raise ValueError("expected letters, digits, '_', '.', '-', beginning with a letter or digit")
         return name
 
     @field_validator("models", "attacks", "defenses")
     @classmethod
-    def _ids_are_plain(cls, entries: dict[str, Any]) -> dict[str, Any]:
-        if wrong := [key for key in entries if not _ID.match(key)]:
-            raise ValueError(f"ids {', '.join(map(repr, wrong))}: expected letters, digits, '_', '.' and '-'")
-        return entries
+    def _ids_are_plain(cls, named: dict[str, Any]) -> dict[str, Any]:
+        plain_ids(named)
+        return named
 
 
 def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:

@@ -51,7 +51,7 @@ def list_files(experiment: Experiment) -> tuple[Listing, ...]:
     try:
         source = open_source(experiment.data, experiment.seed)
         refs = source.list()
-        return tuple(_split(experiment, source, refs, kind) for kind in experiment.tiles.splits_to_make)
+        return tuple(_split(experiment, source, refs, kind) for kind in experiment.tiles.split)
     except LeakageError as error:
         raise ConfigError(experiment.name, [f"tiles.split = 'group': {error}"]) from error
     except (OSError, ValueError) as error:

@@ -176,7 +176,7 @@ def _inputs(subject: Subject, tiles: Cell) -> dict[str, Cell]:
 
 def _named(name: str, experiment: Experiment, split: str, seed: int | None = None) -> str:
     """A name that says the split and the seed where there are several."""
-    several = [split] if len(experiment.tiles.splits_to_make) > 1 else []
+    several = [split] if len(experiment.tiles.split) > 1 else []
     several += [f"seed {seed}"] if seed is not None and len(experiment.training_seeds) > 1 else []
     return f"{name} ({', '.join(several)})" if several else name
 

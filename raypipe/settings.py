@@ -1,11 +1,15 @@
 """The base of every record that an experiment file fills in."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
+ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+"""What may name a run, a model, an attack or a defense."""
 
 
 class Settings(BaseModel):
@@ -38,6 +42,18 @@ def entries(value: Any) -> Any:
         key: {"name": key, **(entry or {})} if entry is None or isinstance(entry, Mapping) else entry
         for key, entry in value.items()
     }
+
+
+def plain_ids(named: Mapping[str, Any]) -> None:
+    """See that ids can stand in names of cells and folders.
+
+    Raises
+    ------
+    ValueError
+        With those that cannot.
+    """
+    if wrong := [key for key in named if not ID.match(key)]:
+        raise ValueError(f"ids {', '.join(map(repr, wrong))}: expected letters, digits, '_', '.' and '-'")
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:

@@ -133,6 +133,8 @@ def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
 def test_the_experiments_that_come_with_the_project_are_valid(path: Path) -> None:
     experiment = load_experiment(path)
     assert experiment.name == path.stem
+    if path.stem != "leakage":  # the others are the paper's grid
+        assert len(experiment.models) == len(experiment.attacks) == 3
     assert experiment.evaluation.checks is not None, "no experiment of ours goes unchecked"
 
 
@@ -153,6 +155,22 @@ def test_an_attack_of_the_evaluation_has_an_id_of_its_own() -> None:
 
 def test_both_splits_can_be_asked_for_but_not_of_one_file(tmp_path: Path) -> None:
     both = validate_experiment({**MINIMAL, "tiles": {"split": ["group", "paper", "group"]}})
-    assert both.tiles.splits_to_make == ("group", "paper")
+    assert both.tiles.split == ("group", "paper")
     with pytest.raises(ConfigError, match="a CSV of `splits` is one split"):
         validate_experiment({**MINIMAL, "tiles": {"split": ["group", "paper"], "splits": "s.csv"}})
+
+
+def test_every_error_of_the_evaluation_is_listed() -> None:
+    evaluation = {
+        "attacks": {"check/reference": {"name": "pgd"}},
+        "bounded": {"name": "pgd", "target": "random"},
+        "curves": {"linf": [8]},
+    }
+    text = problems(tiles={"split": ["group", "papr"]}, evaluation=evaluation)
+    assert "ids 'check/reference': expected letters" in text
+    assert "evaluation.bounded" in text
+    assert "expected no target" in text
+    assert "eps = 8: expected 0..1, pixels are scaled; did you mean 8/255?" in text
+    assert "tiles.split[1] = 'papr': input should be 'group' or 'paper'" in text
+    assert text.count("papr") == 1
+    assert "did you mean 4/255" in problems(evaluation={"checks": {"eps": 4}})

@@ -9,11 +9,11 @@ from raypipe.attacks import AttackSettings, NamedAttack
 from raypipe.attacks.apgd import AutoProjectedGradient
 from raypipe.attacks.attack import Norm
 from raypipe.attacks.fgsm import FastGradient
-from raypipe.attacks.norms import BoundedAttack
+from raypipe.attacks.norms import BoundedAttack, refuse_unscaled
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.square import SquareAttack
 from raypipe.attacks.threat import written
-from raypipe.settings import Ratio, Settings, chosen_by, entries
+from raypipe.settings import Ratio, Settings, chosen_by, entries, plain_ids
 
 Eps = Annotated[Ratio, Field(gt=0)]
 AnyBounded = Annotated[
@@ -75,15 +75,31 @@ class Evaluation(Settings):
     checks: Checks | None = Checks()
     replicates: int = Field(2000, ge=100)
 
+    @field_validator("attacks")
+    @classmethod
+    def _ids_are_plain(cls, attacks: dict[str, NamedAttack]) -> dict[str, NamedAttack]:
+        plain_ids(attacks)
+        return attacks
+
     @field_validator("curves")
     @classmethod
     def _ascending(cls, curves: dict[Norm, tuple[float, ...]]) -> dict[Norm, tuple[float, ...]]:
+        for norm, radii in curves.items():
+            for eps in radii:
+                refuse_unscaled(eps, norm)
         return {norm: tuple(sorted(set(radii))) for norm, radii in curves.items()}
 
+    @field_validator("bounded")
+    @classmethod
+    def _aims_at_no_class(cls, bounded: BoundedAttack) -> BoundedAttack:
+        if bounded.target is not None:
+            raise ValueError("expected no target: curves and checks are of any wrong class")
+        return bounded
+
     @model_validator(mode="after")
-    def _one_norm_is_compared(self) -> Self:
-        if self.bounded.target is not None:
-            raise ValueError("bounded.target: expected none; the curves are those of any wrong class")
+    def _checks_are_scaled(self) -> Self:
+        if self.checks:
+            refuse_unscaled(self.checks.eps, self.bounded.norm)
         return self
 
     def curve_attacks(self) -> dict[str, NamedAttack]:

@@ -26,15 +26,9 @@ PAIRS = {
         "l2",
         1.0,
     ),
-    # Whole steps of 1/255: within another radius, ours keeps to the lower one.
-    "fgsm": ({"eps": 38 / 255}, {"eps": 38 / 255}, "linf", 1.0),
-    "pgd": ({"eps": 25 / 255}, {"eps": 25 / 255, "eps_step": 25 / 1020, "max_iter": 40}, "linf", 1.0),
-    "apgd": (
-        {"eps": 25 / 255},
-        {"eps": 25 / 255, "eps_step": 50 / 255, "max_iter": 20, "nb_random_init": 1},
-        "linf",
-        1.0,
-    ),
+    "fgsm": ({"eps": 0.15}, {"eps": 0.15}, "linf", 1.0),
+    "pgd": ({"eps": 0.1}, {"eps": 0.1, "eps_step": 0.025, "max_iter": 40}, "linf", 1.0),
+    "apgd": ({"eps": 0.1}, {"eps": 0.1, "eps_step": 0.2, "max_iter": 20, "nb_random_init": 1}, "linf", 1.0),
     "saliency_map": ({}, {"theta": 1.0}, "l0", 1.0),
     # A small theta needs more steps, which must not grow as fast.
     "saliency_map, small theta": ({"theta": 0.1, "growth": 1.07}, {}, "l0", 1.0),

@@ -121,5 +121,5 @@ def test_a_target_is_reached(cases):
 def test_settings_that_contradict_each_other():
     with pytest.raises(ValueError, match="targets = 2: with `target: random` there is but one"):
         FastAdaptiveBoundary(targets=2, target="random")
-    with pytest.raises(ValueError, match=r"eps = 8: expected 0\.\.1, pixels are scaled; did you mean 0.0314\?"):
+    with pytest.raises(ValueError, match=r"eps = 8: expected 0\.\.1, pixels are scaled; did you mean 8/255\?"):
         FastAdaptiveBoundary(eps=8)
