@@ -20,32 +20,30 @@ def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Stor
     store
         Where the tiles' artifacts are.
     """
-    names = {id(subject): subject.cell.name for subject in plan.subjects}
-    radii = {norm: tuple(eps) for norm, eps in experiment.evaluation.curves.items()}
 
     def subject_of(subject: Subject) -> SubjectRecord:
         return SubjectRecord(
-            id=names[id(subject)],
+            id=subject.name,
             model=subject.model,
             backbone=experiment.models[subject.model].name,
             split=subject.split,
             seed=subject.seed,
             defense=subject.defense,
             hardened_on=subject.hardened_on,
-            undefended=names[id(subject.undefended)] if subject.undefended else None,
+            undefended=subject.undefended.name if subject.undefended else None,
             key=subject.cell.key,
         )
 
     def pairing_of(pairing: Pairing) -> PairingRecord:
         settings = pairing.settings
         return PairingRecord(
-            subject=names[id(pairing.subject)],
+            subject=pairing.subject.name,
             protocol=pairing.protocol,
             role=pairing.role,
             attack=pairing.attack,
             method=settings.name if settings else None,
             settings=settings.model_dump(mode="json") if settings else None,
-            source=names[id(pairing.source)] if pairing.source else None,
+            source=pairing.source.name if pairing.source else None,
             threat=threat_of(settings) if settings else None,
             tiles=pairing.predictions.inputs["tiles"].key,
             predictions=pairing.predictions.key,
@@ -58,8 +56,8 @@ def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Stor
         stamps={cell.spec.split: stamps(cell.manifest(store) or {}) for cell in plan.stage("ingest")},
         replicates=experiment.evaluation.replicates,
         seed=experiment.seed,
-        radii=radii,
+        radii=dict(experiment.evaluation.curves),
         subjects=tuple(subject_of(subject) for subject in plan.subjects),
         pairings=tuple(pairing_of(pairing) for pairing in plan.pairings),
-        diagnostics={names[id(subject)]: cell.key for subject, cell in plan.diagnostics},
+        diagnostics={subject.name: cell.key for subject, cell in plan.diagnostics},
     )

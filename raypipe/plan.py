@@ -37,6 +37,11 @@ class Subject:
     undefended: "Subject | None" = None
 
     @property
+    def name(self) -> str:
+        """For people: unique in the plan."""
+        return self.cell.name
+
+    @property
     def tiles(self) -> Cell:
         """The clean tiles."""
         return self.cell.inputs["tiles"]
@@ -122,7 +127,7 @@ def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subjec
 
 def _pairings(experiment: Experiment, subject: Subject, subjects: Sequence[Subject]) -> Iterator[Pairing]:
     """Everything that one model is tested on."""
-    name, evaluation = subject.cell.name, experiment.evaluation
+    name, evaluation = subject.name, experiment.evaluation
     clean = Cell("evaluate", f"{name} on clean tiles", EvaluateSpec(split="test"), _inputs(subject, subject.tiles))
     yield Pairing(subject, "clean", "grid", clean)
     checks = evaluation.check_attacks(experiment.tiles.size)
@@ -153,7 +158,7 @@ def _pairings(experiment: Experiment, subject: Subject, subjects: Sequence[Subje
 
 
 def _attacked(victim: Subject, attack_id: str, spec: AttackSpec) -> Cell:
-    name = f"{victim.cell.name}/{attack_id}/{spec.split}"
+    name = f"{victim.name}/{attack_id}/{spec.split}"
     return Cell("attack", name, spec, {"tiles": victim.tiles, "model": victim.cell})
 
 
@@ -167,7 +172,7 @@ def _diagnostics(experiment: Experiment, subject: Subject) -> Cell | None:
         tiles=evaluation.tiles,
         seed=experiment.seed,
     )
-    return Cell("diagnose", f"{subject.cell.name} diagnosed", spec, _inputs(subject, subject.tiles))
+    return Cell("diagnose", f"{subject.name} diagnosed", spec, _inputs(subject, subject.tiles))
 
 
 def _inputs(subject: Subject, tiles: Cell) -> dict[str, Cell]:

@@ -13,9 +13,7 @@ from typing import NamedTuple
 
 from raypipe.evaluation import judging
 from raypipe.evaluation.evidence import Evidence
-from raypipe.evaluation.judging import Finding, Outcome
-
-__all__ = ["CHECKS", "Check", "Evidence", "Finding", "Outcome", "Rule", "Verdict", "run_checks", "verdict"]
+from raypipe.evaluation.judging import Finding, Ruling
 
 LEAST_JUDGED = 2 / 3
 """The share of the checks that must have been made before a model may be called robust."""
@@ -53,7 +51,7 @@ class Check(NamedTuple):
     """
 
     name: str
-    verdict: Outcome
+    verdict: Ruling
     figure: str
     meaning: str
     source: str

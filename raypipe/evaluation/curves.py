@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raypipe.evaluation.distortion import eps_grid, quartiles, robust_accuracy
-from raypipe.evaluation.gather import ITSELF
 from raypipe.evaluation.intervals import resample
 from raypipe.evaluation.outcomes import Examples
 from raypipe.evaluation.records import quartile_columns
-from raypipe.evaluation.run import PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.run import ITSELF, PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.tested import NORMS
 
 

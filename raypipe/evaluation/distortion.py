@@ -15,7 +15,7 @@ Norm = Literal["l0", "l2", "linf"]
 
 POINTS = 33
 """Of a curve in l0 or l2."""
-_NOISE = 1e-6
+FLOAT_NOISE = 1e-6
 """Relative: a tile fooled with a float's 8/255 was fooled within 8/255."""
 
 
@@ -104,7 +104,7 @@ def eps_grid(distortions: NDArray[np.float64], norm: Norm, points: int = POINTS)
     if not len(found):
         return np.zeros(1)
     if norm == "linf":
-        return np.arange(np.ceil(found.max() * 255 * (1 - _NOISE)) + 1) / 255
+        return np.arange(np.ceil(found.max() * 255 * (1 - FLOAT_NOISE)) + 1) / 255
     chosen = np.quantile(found, np.linspace(0, 1, points)[1:], method="higher")
     return np.unique(np.concatenate([[0.0], np.ceil(chosen) if norm == "l0" else chosen]))
 
@@ -135,7 +135,7 @@ def robust_accuracy(
         raise ValueError(f"eps = {eps.tolist()}: expected increasing numbers of at least 0")
     if not (distortions >= 0).all():
         raise ValueError("distortions: expected numbers of at least 0, infinite where no attack succeeded")
-    within = np.searchsorted(eps * (1 + _NOISE), distortions)  # how many eps are too small to fool the tile
+    within = np.searchsorted(eps * (1 + FLOAT_NOISE), distortions)  # how many eps are too small to fool the tile
     tiles = resampling.tally(within, len(eps) + 1)
     robust = tiles[:, :0:-1].cumsum(axis=1)[:, ::-1]
     return ratios(robust, tiles.sum(axis=1, keepdims=True), resampling, shares=True)

@@ -7,11 +7,9 @@ import numpy as np
 from raypipe.evaluation.evidence import Evidence, Fooled
 from raypipe.evaluation.planted import Planted
 from raypipe.evaluation.probe import Probe
-from raypipe.evaluation.run import PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.run import ITSELF, PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.settings import REFERENCE
 from raypipe.evaluation.tested import Artifacts
-
-ITSELF = ("white-box", "adaptive")
 
 
 def gather(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Evidence:

@@ -36,13 +36,13 @@ LEAST_APPLICABLE = 0.5
 """The share of the tiles for which an adversarial example must have been planted."""
 WHITE_BOX = "white-box attack"
 
-Outcome = Literal["pass", "fail", "not applicable"]
+Ruling = Literal["pass", "fail", "not applicable"]
 
 
 class Finding(NamedTuple):
     """A verdict, and the numbers it rests on, or why there is none."""
 
-    verdict: Outcome
+    verdict: Ruling
     figure: str
 
 

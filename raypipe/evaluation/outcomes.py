@@ -7,18 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.evaluation.distortion import worst_case
-from raypipe.evaluation.run import PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.distortion import FLOAT_NOISE, worst_case
+from raypipe.evaluation.run import ITSELF, PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.settings import REFERENCE
 from raypipe.evaluation.tested import NORMS, Artifacts, Tested
 
 WORST_CASE = "worst case"
 UNBOUNDED = ("grid", "evaluation")
 """The roles whose attacks count in a worst case without a bound: a curve's or a check's say nothing without theirs."""
-
-
-NOISE = 1e-6
-"""Relative: a float's 8/255 is within 8/255."""
 
 
 class Measure(NamedTuple):
@@ -94,7 +90,7 @@ class Examples:
 
     def within(self, norm: str, eps: float) -> NDArray[np.bool_]:
         """(attacks, n) whether the perturbation is no larger than `eps`; float noise is none."""
-        return self.distortions[norm] <= eps * (1 + NOISE)
+        return self.distortions[norm] <= eps * (1 + FLOAT_NOISE)
 
     def smallest(self, norm: str) -> NDArray[np.float64]:
         """(n,) by how little each tile had to be changed; 0 where it is misclassified clean, infinite where nothing
@@ -153,7 +149,7 @@ def outcomes_of(
         return Outcome(examples.clean.ids, examples.clean.groups, examples.clean.labels, right)
 
     for pairing, fooled in zip(examples.pairings, examples.fooled, strict=True):
-        name = "attacked" if pairing.protocol in ("white-box", "adaptive") else pairing.protocol
+        name = "attacked" if pairing.protocol in ITSELF else pairing.protocol
         measure = Measure(name, pairing.attack)
         before = found[measure].right if measure in found else True
         found[measure] = outcome(before & ~fooled)

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.evaluation.distortion import quartiles
-from raypipe.evaluation.gather import ITSELF
 from raypipe.evaluation.intervals import Resampling, mean, ratio, resample
 from raypipe.evaluation.metrics import chance_accuracy, classification_metrics
 from raypipe.evaluation.outcomes import WORST_CASE, Examples, Measure, Outcome
-from raypipe.evaluation.run import PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.run import ITSELF, PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.tested import NORMS, Artifacts
 
 

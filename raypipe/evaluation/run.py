@@ -12,6 +12,8 @@ LEAKY, SYNTHETIC = "LEAKY", "SYNTHETIC"
 Protocol = Literal["clean", "white-box", "static", "adaptive", "transfer"]
 """``clean`` tiles; ``white-box``: an undefended model attacked itself; ``adaptive``: the same for a hardened model;
 ``static``: tiles made against it before it was hardened; ``transfer``: made against another undefended backbone."""
+ITSELF: tuple[Protocol, ...] = ("white-box", "adaptive")
+"""The protocols of a model that is attacked itself."""
 Role = Literal["grid", "evaluation", "curve", "check"]
 """Why a model is attacked: for the grid, the evaluation's own attacks, a curve, or a sanity check."""
 

@@ -5,8 +5,8 @@ from collections import defaultdict
 from rich.table import Table
 
 from raypipe.evaluation.comparison import over_seeds
-from raypipe.evaluation.gather import ITSELF
 from raypipe.evaluation.outcomes import WORST_CASE
+from raypipe.evaluation.run import ITSELF
 from raypipe.evaluation.settings import REFERENCE
 from raypipe.report.layout import Book, Row, percent, shown, threat, titled, with_interval
 

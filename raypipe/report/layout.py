@@ -11,6 +11,7 @@ from rich.table import Table
 from raypipe.attacks.threat import written
 from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.results import RunResult
+from raypipe.evaluation.run import ITSELF
 
 Row = dict[str, Any]
 
@@ -71,7 +72,7 @@ class Book:
 
     def itself(self, subject: str, attack: str | None) -> Row | None:
         """The record of a model under an attack on itself."""
-        for protocol in ("white-box", "adaptive"):
+        for protocol in ITSELF:
             if row := next(self.of_subject(subject, protocol=protocol, attack=attack), None):
                 return row
         return None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.evaluation.gather import ITSELF
+from raypipe.evaluation.run import ITSELF
 from raypipe.report.layout import Book, Row, percent, shown, threat, titled
 from raypipe.report.paper import reported
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from raypipe.evaluation.checks import Check
 from raypipe.evaluation.checks import verdict as verdict_of
-from raypipe.evaluation.gather import ITSELF
+from raypipe.evaluation.run import ITSELF
 from raypipe.report.layout import Book, Row, percent, threat, titled, with_interval
 
 PASS, FAIL = "pass", "fail"

@@ -9,7 +9,8 @@ from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.generate import Adversarials, generate
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.prepare import prepare
-from raypipe.evaluation.checks import CHECKS, Check, Evidence, run_checks, verdict
+from raypipe.evaluation.checks import CHECKS, Check, run_checks, verdict
+from raypipe.evaluation.evidence import Evidence
 from raypipe.evaluation.planted import Planted, binarization_test
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.probe import Probe, probe
