@@ -18,7 +18,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_the_readme_s_command_tells_of_siblings_and_writes_groups(tmp_path: Path) -> None:
-    (command,) = re.findall(r"```console\n\$ (raypipe audit .*)\n", README)
+    (command,) = re.findall(r"^(raypipe audit .*)$", README, re.MULTILINE)
     with zipfile.ZipFile(tmp_path / "LC25000.zip", "w") as archive, (tmp_path / "groups.csv").open("w") as file:
         rows = csv.writer(file)
         rows.writerow(["filename", "label", "group"])

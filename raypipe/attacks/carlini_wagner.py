@@ -6,7 +6,7 @@ they start and in how they find the constant ``c``.
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self, TypeVar
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -16,11 +16,10 @@ from raypipe.attacks.active import keep, run_active
 from raypipe.attacks.attack import AnyNorm, TargetedAttack
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.goal import Goal
+from raypipe.attacks.tanh_descent import Descent, Shortest, adam, descent, objective_gradient, probe_points, to_tanh
 from raypipe.attacks.tensors import TINY, lengths, per_tile
 from raypipe.attacks.victim import Victim
 
-INSIDE = 1 - 1e-6
-"""Pixels are drawn in by this factor before atanh, which is infinite at black and white."""
 TENFOLD = 10.0
 """The constant grows by this until the first success, as in the authors' code."""
 PATIENCE = 10
@@ -133,110 +132,19 @@ def next_constant(constant: Tensor, lower: Tensor, upper: Tensor, hit: Tensor) -
     return torch.where(upper.isfinite(), (lower + upper) / 2, constant * TENFOLD), lower, upper
 
 
-class _Shortest:
-    """The shortest adversarial perturbation of each tile so far; until there is one, the last point tried."""
-
-    def __init__(self, images: Tensor) -> None:
-        self.images = images.clone()
-        self.squares = images.new_full((len(images),), torch.inf)
-
-    def offer(self, rows: Tensor, points: Tensor, squares: Tensor, adversarial: Tensor) -> None:
-        known = self.squares[rows]
-        takes = torch.where(adversarial, squares < known, known.isinf())
-        self.images[rows[takes]] = points[takes]
-        self.squares[rows[takes]] = torch.where(adversarial, squares, known)[takes]
-
-
-@dataclass(frozen=True)
-class _Descent:
-    """Adam's state in tanh space, for tiles that are being optimised."""
-
-    rows: Tensor
-    clean: Tensor
-    constants: Tensor
-    w: Tensor
-    mean: Tensor
-    square: Tensor
-    steps: Tensor
-    """Taken in this run, from 0."""
-
-
-def _descent(rows: Tensor, clean: Tensor, constants: Tensor, start: Tensor) -> _Descent:
-    zeros = torch.zeros_like(start)
-    return _Descent(rows, clean, constants, _to_tanh(start), zeros, zeros, torch.zeros_like(rows))
-
-
-def _to_tanh(images: Tensor) -> Tensor:
-    return ((images * 2 - 1) * INSIDE).atanh()
-
-
-@dataclass(frozen=True)
-class _Probe:
-    """What one forward pass tells about the current points."""
-
-    points: Tensor
-    squares: Tensor
-    leads: Tensor
-    """By how much the tile stands, plus the confidence; the hinge is its positive part."""
-
-    @property
-    def adversarial(self) -> Tensor:
-        return self.leads.detach() < 0
-
-
-def _probe(victim: Victim, state: _Descent, goal: Goal, confidence: float) -> _Probe:
-    points = ((state.w.tanh() + 1) / 2).requires_grad_()
-    squares = lengths(points.detach() - state.clean).square()
-    leads = goal.lead(victim.logits(points, state.rows), state.rows) + confidence
-    return _Probe(points, squares, leads)
-
-
-def objective_gradient(clean: Tensor, points: Tensor, slopes: Tensor, constants: Tensor, leads: Tensor) -> Tensor:
-    """Gradient in tanh space of the squared length plus the constant times the hinge.
-
-    The hinge is flat where another class leads, so there only the length is reduced.
-
-    Parameters
-    ----------
-    clean, points
-        (n, ...) images and perturbed images in [0, 1].
-    slopes
-        (n, ...) gradient of the lead in pixels.
-    constants, leads
-        (n,).
-    """
-    pull = per_tile(torch.where(leads > 0, constants, torch.zeros_like(constants)), points)
-    # With x' = (tanh(w) + 1) / 2, dx'/dw = (1 - tanh(w)^2) / 2 = 2 x' (1 - x').
-    return (2 * (points - clean) + pull * slopes) * 2 * points * (1 - points)
-
-
-_State = TypeVar("_State", bound=_Descent)
-
-
-def _adam(state: _State, gradient: Tensor, rate: Tensor | float, beta: float) -> _State:
-    """Adam (Kingma and Ba, 2014, arXiv:1412.6980), with `beta` the second moment's decay."""
-    steps = per_tile(state.steps + 1, gradient)
-    mean = torch.lerp(gradient, state.mean, 0.9)
-    square = torch.lerp(gradient.square(), state.square, beta)
-    # 1 - beta**steps, which float32 would round: 1 - 0.999 to four digits.
-    weights = [-torch.expm1(steps * math.log(decay)) for decay in (0.9, beta)]
-    change = mean / weights[0] / ((square / weights[1]).sqrt() + 1e-8)
-    return replace(state, w=state.w - rate * change, mean=mean, square=square, steps=state.steps + 1)
-
-
 def _adaptive(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagnerL2) -> Tensor:
     begun = deepfool(victim, images, goal, DeepFool())
-    best = _Shortest(images)
+    best = Shortest(images)
     distances = lengths(begun - images)
     # A pixel of x' = (tanh(w) + 1) / 2 changes by at most half as much as w.
     own_rates = REACH * 2 * distances / images[0].numel() ** 0.5
     rates = own_rates if settings.learning_rate is None else torch.full_like(distances, settings.learning_rate)
 
-    def start(rows: Tensor) -> _Descent:
-        return _descent(rows, images[rows], distances[rows], begun[rows])
+    def start(rows: Tensor) -> Descent:
+        return descent(rows, images[rows], distances[rows], begun[rows])
 
-    def step(state: _Descent) -> _Descent:
-        probe = _probe(victim, state, goal, settings.confidence)
+    def step(state: Descent) -> Descent:
+        probe = probe_points(victim, state, goal, settings.confidence)
         best.offer(state.rows, probe.points.detach(), probe.squares, probe.adversarial)
         going = state.steps + 1 < settings.max_iterations
         if not bool(going.any()):
@@ -250,7 +158,7 @@ def _adaptive(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagne
         cooling = (1 + torch.cos(math.pi * state.steps / settings.max_iterations)) / 2
         cooled = rates[state.rows] * (COOL + (1 - COOL) * cooling)
         # A run this short needs a second moment with a shorter memory than the usual 0.999.
-        state = _adam(state, gradient, per_tile(cooled, gradient), beta=0.99)
+        state = adam(state, gradient, per_tile(cooled, gradient), beta=0.99)
         change = torch.where(probe.adversarial, LOWER, RAISE) * (STEADY + (1 - STEADY) * cooling)
         return keep(replace(state, constants=constants * (1 + change)), going)
 
@@ -260,7 +168,7 @@ def _adaptive(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagne
 
 
 @dataclass(frozen=True)
-class _Search(_Descent):
+class _Search(Descent):
     """A descent at a fixed constant, within each tile's search for the smallest constant that fools the model."""
 
     loss: Tensor
@@ -274,13 +182,13 @@ class _Search(_Descent):
 
 
 def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagnerL2) -> Tensor:
-    best = _Shortest(images)
+    best = Shortest(images)
     look = max(1, settings.max_iterations // PATIENCE)
 
     def start(rows: Tensor) -> _Search:
         none = torch.zeros_like(images[rows, 0, 0, 0])
         return _Search(
-            **vars(_descent(rows, images[rows], none + (settings.initial_const or 0), images[rows])),
+            **vars(descent(rows, images[rows], none + (settings.initial_const or 0), images[rows])),
             loss=none + torch.inf,
             hit=torch.zeros_like(rows, dtype=torch.bool),
             lower=none,
@@ -289,7 +197,7 @@ def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagn
         )
 
     def step(state: _Search) -> _Search:
-        probe = _probe(victim, state, goal, settings.confidence)
+        probe = probe_points(victim, state, goal, settings.confidence)
         leads, fresh = probe.leads.detach(), state.steps == 0
         # What needs no perturbation at all is misclassified, and left alone.
         standing = ~(fresh & (state.runs == 0) & (leads < settings.confidence))
@@ -310,7 +218,7 @@ def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagn
             loss = probe.squares + state.constants * leads.clamp_min(0)
         gradient = objective_gradient(state.clean, probe.points.detach(), slopes, state.constants, leads)
         state = replace(state, loss=torch.where(looking, loss, state.loss))
-        state = _next_run(_adam(state, gradient, settings.learning_rate or PUBLISHED_RATE, beta=0.999), standing & over)
+        state = _next_run(adam(state, gradient, settings.learning_rate or PUBLISHED_RATE, beta=0.999), standing & over)
         return keep(state, standing & (state.runs < settings.binary_search_steps))
 
     run_active(victim, victim.rows(), start, step)
@@ -329,7 +237,7 @@ def _next_run(state: _Search, over: Tensor) -> _Search:
         constants=torch.where(over, constants, state.constants),
         lower=torch.where(over, lower, state.lower),
         upper=torch.where(over, upper, state.upper),
-        w=torch.where(again, _to_tanh(state.clean), state.w),
+        w=torch.where(again, to_tanh(state.clean), state.w),
         mean=torch.where(again, nothing, state.mean),
         square=torch.where(again, nothing, state.square),
         steps=state.steps.masked_fill(over, 0),

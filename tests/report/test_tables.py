@@ -89,6 +89,30 @@ def test_a_run_without_defenses_has_no_columns_for_them(tmp_path: Path) -> None:
     assert "static evaluation" not in text
 
 
+def test_seeds_have_a_mean_and_a_spread(tmp_path: Path) -> None:
+    """The same models under another seed, of which each is less right by nothing: the spread is 0."""
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    again = {subject.id: f"{subject.id}, seed 1" for subject in run.subjects}
+    both = {
+        "subjects": run.subjects
+        + tuple(
+            subject.model_copy(
+                update={"id": again[subject.id], "seed": 1, "undefended": again.get(subject.undefended or "")}
+            )
+            for subject in run.subjects
+        ),
+        "pairings": run.pairings
+        + tuple(
+            pairing.model_copy(update={"subject": again[pairing.subject], "source": again.get(pairing.source or "")})
+            for pairing in run.pairings
+        ),
+    }
+    table = section(shown(compute_result(store, run.model_copy(update=both))), "Over seeds.")
+    (adaptive,) = (line for line in table.splitlines() if "adaptive" in line)
+    assert adaptive.split() == ["net", "group", "at", "cw", "adaptive", "cw", "50.0", "0.0", "2"]
+
+
 def test_what_the_paper_does_not_report_is_not_made_up() -> None:
     assert reported("normal", "densenet121", "deepfool") is None
     assert reported("attacked", "resnet18", "pgd") is None
