@@ -47,7 +47,7 @@ def finished(store: Path, stage: str) -> dict[str, int]:
 
 
 def everything_finished(store: Path) -> dict[str, int]:
-    stages = ("ingest", "train", "attack", "harden", "evaluate")
+    stages = ("ingest", "train", "attack", "harden", "diagnose", "evaluate")
     return {file: when for stage in stages for file, when in finished(store, stage).items()}
 
 
@@ -60,7 +60,12 @@ def test_a_run_killed_in_every_stage_ends_like_an_undisturbed_one(
 ) -> None:
     store, undisturbed = tmp_path / "store", tmp_path / "undisturbed"
     experiment, control = tmp_path / "tiny.yaml", tmp_path / "control.yaml"
-    settings = {**tiny_settings, "train": {**tiny_settings["train"], "epochs": 8}}
+    checks = {"bounded": {"name": "pgd", "max_iterations": 1}, "checks": {"planted_tiles": 1, "max_queries": 2}}
+    settings = {
+        **tiny_settings,
+        "train": {**tiny_settings["train"], "epochs": 8},
+        "evaluation": {"tiles": 4, "curves": {}, **checks},
+    }
     experiment.write_text(yaml.safe_dump({**settings, "storage": str(store)}))
     control.write_text(yaml.safe_dump({**settings, "storage": str(undisturbed)}))
     epochs: dict[int, float] = {}
@@ -76,6 +81,7 @@ def test_a_run_killed_in_every_stage_ends_like_an_undisturbed_one(
         "train": trained_three_epochs,
         "attack": lambda: any(store.glob("artifacts/adversarials/*/*.parquet")),
         "harden": lambda: bool(finished(store, "harden")),
+        "diagnose": lambda: any(store.glob("artifacts/diagnostics/*/*.parquet")),
         "evaluate": lambda: any(store.glob("artifacts/predictions/*/*.parquet")),
     }
     kept: dict[str, int] = {}
