@@ -123,9 +123,10 @@ def main() -> None:
         prepared = prepare(validate_experiment(experiment_of(options, storage)))
         store, plan, resources = prepared.store, prepared.plan, prepared.experiment.resources
         with connected(None, storage / "ray.log"):
-            if not plan.tiles.manifest(store):
-                with stage_progress(console, "ingest", len(prepared.listing.items), "files") as progress:
-                    ingest(plan.tiles, prepared.listing.source, prepared.listing.items, store, resources, progress)
+            (tiles,), (listing,) = plan.stage("ingest"), prepared.listings
+            if not tiles.manifest(store):
+                with stage_progress(console, "ingest", len(listing.items), "files") as progress:
+                    ingest(tiles, listing.source, listing.items, store, resources, progress)
             if not plan.stage("train")[0].manifest(store):
                 with stage_progress(console, "train", options.epochs, "epochs") as progress:
                     train(plan.stage("train"), store, resources, progress)

@@ -93,7 +93,7 @@ class Resources(Settings):
         DDP workers of each hardening; 0 trains in the Tune trial's own process, which spares small machines the
         start of a worker group a cell.
     attack_actors
-        Processes that attack and predict; default: one a CPU, or one a GPU.
+        Processes that attack and predict at once; default: one a CPU, or one a GPU.
     cpus_per_worker
         CPUs of each worker and actor.
     gpu

@@ -49,6 +49,10 @@ class Store:
             filesystem, root = pafs.LocalFileSystem(), str(Path(location).expanduser().resolve())
         return cls(filesystem, root.rstrip("/"))
 
+    def __hash__(self) -> int:
+        """Of what two equal stores have in common; filesystems themselves cannot be hashed."""
+        return hash((self.filesystem.type_name, self.root))
+
     @property
     def is_local(self) -> bool:
         """Whether files are on a disk of this machine (or mounted on it)."""

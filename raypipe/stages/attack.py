@@ -1,4 +1,4 @@
-"""Attack: an actor pool turns shards of clean tiles into shards of adversarial ones, cell after cell."""
+"""Attack: workers turn shards of clean tiles into shards of adversarial ones, cell after cell."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -124,8 +124,8 @@ class Tally:
 
     def note(self, row: Row) -> str:
         """Add a shard; say how it goes: clean tiles attacked a second, share fooled, passes a tile."""
-        self.totals.update({name: row[name] for name in ("tiles", "attacked", "fooled", "passes")})
-        if row["lowered_batch"]:
+        self.totals.update({name: row.get(name, 0) for name in ("tiles", "attacked", "fooled", "passes")})
+        if row.get("lowered_batch"):
             self.progress.say(f"a worker ran out of memory: it goes on with {row['lowered_batch']} tiles at once")
         totals = self.totals
         speed = totals["tiles"] / max(self.progress.elapsed(), 1e-9)

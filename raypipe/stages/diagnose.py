@@ -1,4 +1,4 @@
-"""Diagnose: an actor pool looks at every model under test as an attack sees it, tile by tile."""
+"""Diagnose: workers look at every model under test as an attack sees it, tile by tile."""
 
 import json
 from collections.abc import Sequence

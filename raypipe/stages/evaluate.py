@@ -1,4 +1,4 @@
-"""Evaluate: an actor pool predicts every needed pair of a model and a set of tiles."""
+"""Evaluate: workers predict every needed pair of a model and a set of tiles."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,8 @@
-"""Models of the store: loaded, and held by an actor, prepared once, as long as its cells last."""
+"""Models of the store: loaded, and held by a process, prepared once, as long as its cells last."""
+
+import functools
+
+import torch
 
 from raypipe.attacks.prepare import MemoryFormat, PreparedModel, prepare
 from raypipe.config import Resources
@@ -14,20 +18,21 @@ def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:
 
 
 class ModelCache:
-    """The last model that was asked for, on this actor's device.
+    """The last model that was asked for, on this process's device.
 
     Parameters
     ----------
     store
         Where models are.
     resources
-        Whether this actor has a GPU, and what the experiment leaves to trials.
+        Whether this process has a GPU, how many threads it may use, and what the experiment leaves to trials.
     """
 
     def __init__(self, store: Store, resources: Resources) -> None:
         self.store = store
         self.resources = resources
         self.device = own_device(resources.gpu)
+        torch.set_num_threads(max(1, int(resources.cpus_per_worker)))
         self._classifier: tuple[str, Classifier, str] | None = None
         self._prepared: tuple[str, PreparedModel] | None = None
         self._tried: dict[tuple[str, tuple[int, int, int]], tuple[int, MemoryFormat]] = {}
@@ -56,3 +61,9 @@ class ModelCache:
             classifier, card = load_model(self.store, key)
             self._classifier = key, classifier.to(self.device), card.backbone
         return self._classifier[1:]
+
+
+@functools.lru_cache(maxsize=1)
+def models_of_this_process(store: Store, resources: Resources) -> ModelCache:
+    """The models that this process holds; what one task prepared, the next finds."""
+    return ModelCache(store, resources)

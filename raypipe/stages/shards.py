@@ -23,7 +23,7 @@ from raypipe.config import Resources
 from raypipe.data.tiles import images_of
 from raypipe.errors import StageError
 from raypipe.stages.cluster import capacity
-from raypipe.stages.loaded import ModelCache
+from raypipe.stages.loaded import ModelCache, models_of_this_process
 from raypipe.store import Store
 from raypipe.telemetry import StageProgress
 
@@ -32,6 +32,10 @@ NO_PROGRESS_SECONDS = 3600
 
 SHARDS_IN_FLIGHT = 2
 """An actor computes one shard while it reads and decodes the next, or writes the last."""
+
+BLOCKS_A_WORKER = 16
+"""Tasks take blocks of shards, since Ray Data looks for finished ones ten times a second only; and a worker gets many
+blocks, since shards differ in the work they are."""
 
 Row = dict[str, Any]
 
@@ -43,22 +47,25 @@ def map_shards(
     *,
     name: str,
     setup: Mapping[str, Any] | None = None,
+    at_once: int | None = None,
 ) -> Iterator[Row]:
     """Run `work` on every item, in parallel over the cluster, yielding its rows as they come.
 
     Parameters
     ----------
     work
-        A function, run as tasks; or a class whose instances are called with an item, run as an actor pool.
+        A function, run as tasks; or a class whose instances are called with an item, run as an actor pool. Tasks of one
+        stage and the next share Ray's worker processes, which import PyTorch once; every pool starts its own.
     items
         Flat records: plain numbers and strings.
     resources
-        Their `cpus_per_worker`, `gpu` and `attack_actors` say how large a worker is and how many there are. Tasks
-        never take a GPU.
+        Their `cpus_per_worker` and `gpu` say how large a worker is. Tasks never take a GPU.
     name
         Of the operator, on the Ray dashboard.
     setup
-        Arguments of the class.
+        Arguments of the class, or further ones of the function.
+    at_once
+        Items in work at most; default: as many as the cluster has room for.
 
     Raises
     ------
@@ -68,9 +75,10 @@ def map_shards(
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
-    actors = isinstance(work, type)
-    if actors:
-        size = min(len(items), capacity().workers(resources, resources.attack_actors))
+    context.target_max_block_size = 1  # byte: every row is handed on as soon as it is there
+    blocks = len(items)
+    if isinstance(work, type):
+        size = min(len(items), capacity().workers(resources, at_once))
         how: dict[str, Any] = {
             "compute": ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=SHARDS_IN_FLIGHT),
             "max_concurrency": SHARDS_IN_FLIGHT,
@@ -78,9 +86,10 @@ def map_shards(
             "num_gpus": 1 if resources.gpu else 0,
         }
     else:
-        capacity().workers(resources.model_copy(update={"gpu": False}))
-        how = {"compute": TaskPoolStrategy(), "fn_kwargs": dict(setup or {})}
-    dataset = ray.data.from_items(list(items), override_num_blocks=len(items)).map(
+        size = capacity().workers(resources.model_copy(update={"gpu": False}), at_once)
+        blocks = min(len(items), BLOCKS_A_WORKER * size)
+        how = {"compute": TaskPoolStrategy(size=size), "fn_kwargs": dict(setup or {})}
+    dataset = ray.data.from_items(list(items), override_num_blocks=blocks).map(
         work, num_cpus=resources.cpus_per_worker, **how
     )
     dataset.set_name(name)
@@ -101,14 +110,14 @@ class ShardWork(Protocol):
 
 
 class ShardActor:
-    """An actor that holds a model and works on shards; the next one is decoded while one is computed.
+    """Works on shards with a model at hand; called from two threads, it decodes the next while one is computed.
 
     Parameters
     ----------
     work
         What to do.
     store
-        Where shards are read and written, by the actor itself.
+        Where shards are read and written, by the process itself.
     resources
         Of the experiment.
     """
@@ -116,11 +125,13 @@ class ShardActor:
     def __init__(self, work: ShardWork, store: Store, resources: Resources) -> None:
         self.work = work
         self.store = store
-        self.models = ModelCache(store, resources)
+        self.models = models_of_this_process(store, resources)
         self.turn = threading.Lock()
 
     def __call__(self, row: Row) -> Row:
-        """Work on one shard and write the result, whole."""
+        """Work on one shard and write the result, whole; unless it is there, which it may be if Ray repeats a task."""
+        if self.store.exists(row["target"]):
+            return {"key": row["key"], "tiles": 0, "seconds": 0.0}
         tiles = self.store.read_table(row["shard"])
         if row["take"]:
             tiles = tiles.take(json.loads(row["take"]))
@@ -137,6 +148,11 @@ class ShardActor:
         return {"key": row["key"], "tiles": tiles.num_rows, "seconds": seconds, **figures}
 
 
+def shard_task(row: Row, work: ShardWork, store: Store, resources: Resources) -> Row:
+    """The same as a task: reading ahead gains nothing where the model computes on the CPU that also decodes."""
+    return ShardActor(work, store, resources)(row)
+
+
 def complete_cells(
     work: ShardWork,
     rows: Sequence[Row],
@@ -147,7 +163,7 @@ def complete_cells(
     publish: Callable[[Cell], None],
     note: Callable[[Row], str] | None = None,
 ) -> None:
-    """Have an actor pool write the shards that cells still lack, and publish each cell once it lacks none.
+    """Have the cluster write the shards that cells still lack, and publish each cell once it lacks none.
 
     Parameters
     ----------
@@ -168,7 +184,8 @@ def complete_cells(
     if not todo:
         return
     setup = {"work": work, "store": store, "resources": resources}
-    for row in map_shards(ShardActor, todo, resources, name=cells[0].stage, setup=setup):
+    how = ShardActor if resources.gpu else shard_task
+    for row in map_shards(how, todo, resources, name=cells[0].stage, setup=setup, at_once=resources.attack_actors):
         cell = by_key[row["key"]]
         progress.advance(row["tiles"], f"{cell.name}  {note(row)}" if note else cell.name)
         missing[cell.key] -= 1

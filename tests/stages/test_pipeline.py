@@ -143,7 +143,7 @@ def test_a_lost_worker_costs_no_finished_epoch(tiny: Build, tmp_path: Path) -> N
 
     def kill_once() -> None:
         while not killed:
-            for path in Path(experiment.storage).glob("progress/*.json"):
+            for path in Path(experiment.storage).glob("progress/[!.]*.json"):
                 progress = json.loads(path.read_text())
                 seen[progress["epoch"]] = progress["seconds"]
                 if progress["epoch"] >= 6:
