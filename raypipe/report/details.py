@@ -2,26 +2,25 @@
 
 from collections import defaultdict
 
-from rich.table import Table
-
 from raypipe.evaluation.comparison import over_seeds
 from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.run import ITSELF
 from raypipe.evaluation.settings import REFERENCE
-from raypipe.report.layout import Book, Row, percent, shown, threat, titled, with_interval
+from raypipe.report.layout import Book, Row, percent, shown, threat, with_interval
+from raypipe.report.sheet import Sheet
 
 SCALES = {"l0": (1, ".0f"), "l2": (1, ".3f"), "linf": (255, ".1f")}
 """How distortions are written: values changed; length with pixels in [0, 1]; steps of 1/255."""
 
 
-def distortions_table(book: Book) -> Table | None:
+def distortions_table(book: Book) -> Sheet | None:
     """Medians with quartiles of the smallest perturbations that fool each model, over all attacks."""
     rows = [row for row in book.curves if row["attack"] is None]
     if not rows:
         return None
-    table = titled("Smallest perturbations found, of any attack: median and quartiles over tiles classified right")
-    for heading in ("model", "values changed", "L2", "largest change (1/255)", "fooled"):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+    table = Sheet("Smallest perturbations found, of any attack: median and quartiles over tiles classified right")
+    table.add_columns("model")
+    table.add_columns("values changed", "L2", "largest change (1/255)", "fooled", figures=True)
     for subject in book.subjects:
         own = {row["norm"]: row for row in rows if row["subject"] == subject}
         if own:
@@ -39,11 +38,12 @@ def _quartiles(found: dict[str, float | None], norm: str) -> str:
     return f"{said(found['median'])} [{said(found['lower'])}, {said(found['upper'])}]"
 
 
-def calibration_table(book: Book) -> Table:
+def calibration_table(book: Book) -> Sheet:
     """Whether models know what they do not know, clean and attacked."""
-    table = titled("Calibration. Expected calibration error and mean confidence, in %")
-    for heading in ("model", "clean: error", "confidence", "attacked anew: error", "confidence", "under"):
-        table.add_column(heading, justify="left" if heading in ("model", "under") else "right")
+    table = Sheet("Calibration. Expected calibration error and mean confidence, in %")
+    table.add_columns("model")
+    table.add_columns("clean: error", "confidence", "attacked anew: error", "confidence", figures=True)
+    table.add_columns("under")
     for subject, clean in book.subjects.items():
         attacked = [row for row in book.of_subject(subject, role="grid") if row["protocol"] in ITSELF]
         worst = max(attacked, key=lambda row: row["calibration_error"] or 0, default=None)
@@ -58,14 +58,14 @@ def calibration_table(book: Book) -> Table:
     return table
 
 
-def differences_table(book: Book) -> Table | None:
+def differences_table(book: Book) -> Sheet | None:
     """What a defense changes, what static evaluation flatters and what a leak is worth."""
     rows = [row for row in book.differences if _tells(row)]
     if not rows:
         return None
-    table = titled("Differences of accuracy, in points; paired by tile unless said otherwise")
-    for heading in ("model", "less", "measure", "under", "difference [95 %]", "only first / second right", "McNemar p"):
-        table.add_column(heading, overflow="fold")
+    table = Sheet("Differences of accuracy, in points; paired by tile unless said otherwise")
+    table.add_columns("model", "less", "measure", "under")
+    table.add_columns("difference [95 %]", "only first / second right", "McNemar p", figures=True)
     for row in rows:
         under = row["attack"] or (threat(row) if row["norm"] else "-")
         counts = f"{row['only_first']} / {row['only_second']}" if row["paired"] else "not paired"
@@ -84,7 +84,7 @@ def _tells(row: Row) -> bool:
     return row["measure"] in ("clean", WORST_CASE)
 
 
-def seeds_table(book: Book) -> Table | None:
+def seeds_table(book: Book) -> Sheet | None:
     """Mean and spread over the seeds of the trainings."""
     if len({row["seed"] for row in book.subjects.values()}) < 2:
         return None
@@ -93,9 +93,9 @@ def seeds_table(book: Book) -> Table | None:
     for row in book.records:
         if row["role"] in ("grid", "evaluation") and row["protocol"] != "transfer":
             found[tuple(row[name] for name in kin)].append(row["accuracy"])
-    table = titled("Over seeds. Accuracy: mean and sample standard deviation, in %")
-    for heading in ("model", "split", "defense", "hardened on", "protocol", "under", "mean", "deviation", "seeds"):
-        table.add_column(heading)
+    table = Sheet("Over seeds. Accuracy: mean and sample standard deviation, in %")
+    table.add_columns("model", "split", "defense", "hardened on", "protocol", "under")
+    table.add_columns("mean", "deviation", "seeds", figures=True)
     for (model, split, defense, hardened_on, protocol, attack, norm, eps), accuracies in found.items():
         spread = over_seeds(accuracies)
         under = attack or (threat({"norm": norm, "eps": eps}) if norm else None)
@@ -104,14 +104,15 @@ def seeds_table(book: Book) -> Table | None:
     return table
 
 
-def cost_table(book: Book) -> Table | None:
+def cost_table(book: Book) -> Sheet | None:
     """What attacking cost: passes a tile, and seconds of the workers, by model and by what the attacks were for."""
     rows = {row["tiles_key"]: row for row in book.records if row["forwards"] is not None}
     if not rows:
         return None
-    table = titled("Cost of attacking each model itself, over its test tiles")
-    for heading in ("model", "for", "attacks", "forwards a tile", "backwards a tile", "seconds", "device"):
-        table.add_column(heading, justify="left" if heading in ("model", "for", "device") else "right")
+    table = Sheet("Cost of attacking each model itself, over its test tiles")
+    table.add_columns("model", "for")
+    table.add_columns("attacks", "forwards a tile", "backwards a tile", "seconds", figures=True)
+    table.add_columns("device")
     for subject in book.subjects:
         own = [row for row in rows.values() if row["subject"] == subject]
         for role in dict.fromkeys(row["role"] for row in own):

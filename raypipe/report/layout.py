@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from raypipe.attacks.threat import written
 from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.results import RunResult
@@ -80,11 +77,6 @@ class Book:
     def worst_cases(self, subject: str) -> dict[str, Row]:
         """The worst cases of a model, by how far attackers may go."""
         return {threat(row): row for row in self.of_subject(subject, protocol=WORST_CASE)}
-
-
-def titled(title: str) -> Table:
-    """An empty table."""
-    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
 
 
 def percent(value: float | None) -> str:

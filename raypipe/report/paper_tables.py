@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 
-from rich.table import Table
-from rich.text import Text
-
 from raypipe.evaluation.run import ITSELF
-from raypipe.report.layout import Book, Row, percent, shown, threat, titled
+from raypipe.report.layout import Book, Row, percent, shown, threat
 from raypipe.report.paper import reported
+from raypipe.report.sheet import Cell, Sheet
 
 COLUMNS = {
     "normal": "normal",
@@ -31,15 +29,11 @@ def threats(book: Book) -> str:
     return f"Threat models, all counted on 8-bit pixels. {said}."
 
 
-def table_1(book: Book) -> Table:
+def table_1(book: Book) -> Sheet:
     """Precision, recall and F1 of each label, and accuracy, of every model at every stage of the paper's protocol."""
-    table = titled("Table 1. Precision, recall, F1 of each label and accuracy, in %")
-    for heading in ("model", "tested on", "hardened with"):
-        table.add_column(heading, overflow="fold")
-    for label in next(iter(book.subjects.values()))["labels"]:
-        table.add_column(label, justify="right")
-    for heading in ("accuracy", "tiles"):
-        table.add_column(heading, justify="right")
+    table = Sheet("Table 1. Precision, recall, F1 of each label and accuracy, in %")
+    table.add_columns("model", "tested on", "hardened with")
+    table.add_columns(*next(iter(book.subjects.values()))["labels"], "accuracy", "tiles", figures=True)
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
         for subject, row in _stages(book, undefended):
             scores = zip(row["precision"], row["recall"], row["f1"], strict=True)
@@ -69,17 +63,15 @@ def _stages(book: Book, undefended: str) -> Iterator[tuple[str, Row]]:
                     yield subject, row
 
 
-def table_2(book: Book) -> Table:
+def table_2(book: Book) -> Sheet:
     """The paper's four accuracies of every (model, attack, defense), and the one that it lacks."""
     hardened = any(row["defense"] for row in book.subjects.values())
     columns = list(COLUMNS) if hardened else ["normal", "attacked"]
-    table = titled("Table 2. Accuracy before and after hardening, in % (paper's)")
-    for heading in ("model", "attack", "defense"):
-        table.add_column(heading, overflow="fold")
-    for column in columns:
-        table.add_column(COLUMNS[column], justify="right", no_wrap=True)
+    table = Sheet("Table 2. Accuracy before and after hardening, in % (paper's)")
+    table.add_columns("model", "attack", "defense")
+    table.add_columns(*(COLUMNS[column] for column in columns), figures=True, whole=True)
     if hardened:
-        table.add_column("robust,\nattacked anew", justify="right")
+        table.add_columns("robust,\nattacked anew", figures=True)
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
         for subject, attack in _pairs(book, undefended, hardened):
             clean = book.subjects[undefended]
@@ -110,9 +102,9 @@ def _pairs(book: Book, undefended: str, hardened: bool) -> Iterator[tuple[str, s
                     yield subject, attack
 
 
-def _beside_paper(column: str, row: Row | None, attacked: Row | None, subject: str, book: Book) -> Text:
+def _beside_paper(column: str, row: Row | None, attacked: Row | None, subject: str, book: Book) -> Cell:
     if row is None:
-        return Text("-")
+        return Cell("-")
     method = attacked["method"] if attacked else ""
     paper = reported(column, row["backbone"], method, hardened_on=book.subjects[subject]["hardened_on"]) or "-"
-    return Text.assemble(f"{percent(row['accuracy'])} ", (f"({paper})", "dim"))
+    return Cell(percent(row["accuracy"]), beside=f"({paper})")

@@ -3,59 +3,80 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from raypipe.config import Experiment
 from raypipe.evaluation.results import RunResult
 from raypipe.plan import Plan
-from raypipe.report.details import calibration_table, cost_table, differences_table, distortions_table, seeds_table
-from raypipe.report.layout import Book, titled
-from raypipe.report.paper_tables import PAPER, STATIC, table_1, table_2, threats
-from raypipe.report.robustness import (
-    attacks_table,
-    checks_table,
-    failures_table,
-    medicine_table,
-    robustness_table,
-    verdict_lines,
-)
+from raypipe.report.layout import Book
+from raypipe.report.sections import sections, verdicts
+from raypipe.report.sheet import Cell, Note, Sheet, Tone
 from raypipe.store import Store
+
+STYLES: dict[Tone, str] = {"": "", "good": "green", "bad": "bold red", "warn": "yellow", "dim": "dim"}
 
 
 def plan_table(experiment: Experiment, plan: Plan, store: Store) -> RenderableType:
     """What is done and what is to do, by stage."""
-    table = titled(f"{experiment.name}: {len(plan.cells)} cells in {store.root}")
-    for heading in ("stage", "cells", "done", "to do"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    sheet = Sheet(f"{experiment.name}: {len(plan.cells)} cells in {store.root}")
+    sheet.add_columns("stage")
+    sheet.add_columns("cells", "done", "to do", figures=True)
     done = Counter(cell.stage for cell in plan.cells if cell.manifest(store))
     for stage, count in Counter(cell.stage for cell in plan.cells).items():
-        table.add_row(stage, str(count), str(done[stage]), str(count - done[stage]))
-    return table
+        sheet.add_row(stage, str(count), str(done[stage]), str(count - done[stage]))
+    return table_of(sheet)
 
 
 def cells_table(plan: Plan, store: Store) -> RenderableType:
     """Every cell with its artifact."""
-    table = titled("Cells")
-    for heading in ("stage", "cell", "artifact", "state"):
-        table.add_column(heading, overflow="fold")
+    sheet = Sheet("Cells")
+    sheet.add_columns("stage", "cell", "artifact", "state")
     for cell in plan.cells:
-        state = Text("done", "green") if cell.manifest(store) else Text("to do", "yellow")
-        table.add_row(cell.stage, cell.name, f"{cell.kind}/{cell.key}", state)
-    return table
+        state = Cell("done", tone="good") if cell.manifest(store) else Cell("to do", tone="warn")
+        sheet.add_row(cell.stage, cell.name, f"{cell.kind}/{cell.key}", state)
+    return table_of(sheet)
 
 
 def result_tables(result: RunResult) -> Iterator[RenderableType]:
-    """All tables of a run, each with the stamps that belong to its figures; what must be known first comes first."""
+    """All tables of a run, each with the stamps that belong to its figures."""
     book = Book.of(result)
-    marks = [Text(stamp, "bold red") for stamp in book.stamps]
-    yield Group(*verdict_lines(book), *marks)
-    yield Group(robustness_table(book), *marks)
-    yield Group(table_1(book), Text(threats(book), "italic"), *marks)
-    reservations = [threats(book), PAPER]
-    reservations += [STATIC] if any(row["defense"] for row in book.records) else []
-    yield Group(table_2(book), *(Text(text, "italic") for text in reservations), *marks)
-    first = (attacks_table, checks_table, failures_table, medicine_table, distortions_table, calibration_table)
-    for make in (*first, differences_table, seeds_table, cost_table):
-        if (table := make(book)) is not None:
-            yield Group(table, *marks)
+    yield Group(*map(line_of, verdicts(book)))
+    for sheet, notes in sections(book):
+        yield Group(table_of(sheet), *map(line_of, notes))
+
+
+def line_of(note: Note) -> Text:
+    """A sentence."""
+    return Text(note.text, STYLES[note.tone] or "italic")
+
+
+def table_of(sheet: Sheet) -> Table:
+    """A table."""
+    table = Table(title=sheet.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for column in sheet.columns:
+        table.add_column(
+            column.heading,
+            justify="right" if column.figures else "left",
+            no_wrap=column.whole,
+            overflow="ellipsis" if column.whole else "fold",
+        )
+    for section in sheet.sections:
+        for row in section:
+            table.add_row(*map(text_of, row))
+        table.add_section()
+    if sheet.caption:
+        table.caption, table.caption_justify = sheet.caption, "left"
+    return table
+
+
+def text_of(cell: Cell) -> Text:
+    """What stands in a table."""
+    parts: list[str | tuple[str, str]] = [(cell.text, STYLES[cell.tone])]
+    if cell.beside:
+        parts.append((f" {cell.beside}", "dim"))
+    if cell.below:
+        parts.append((f"\n{cell.below}", "dim"))
+    return Text.assemble(*parts)

@@ -1,0 +1,40 @@
+"""What is told of a run, in its order: what must be known first comes first."""
+
+from collections.abc import Iterator
+
+from raypipe.report.details import calibration_table, cost_table, differences_table, distortions_table, seeds_table
+from raypipe.report.layout import Book
+from raypipe.report.paper_tables import PAPER, STATIC, table_1, table_2, threats
+from raypipe.report.robustness import (
+    attacks_table,
+    checks_table,
+    failures_table,
+    medicine_table,
+    robustness_table,
+    verdict_lines,
+)
+from raypipe.report.sheet import Note, Section
+
+
+def stamps(book: Book) -> tuple[Note, ...]:
+    """What must stand beside every table of the run."""
+    return tuple(Note(stamp, "bad") for stamp in book.stamps)
+
+
+def verdicts(book: Book) -> tuple[Note, ...]:
+    """What stands above all tables."""
+    return (*verdict_lines(book), *stamps(book))
+
+
+def sections(book: Book) -> Iterator[Section]:
+    """All tables of a run, each with its reservations and stamps."""
+    marks = stamps(book)
+    yield Section(robustness_table(book), marks)
+    yield Section(table_1(book), (Note(threats(book)), *marks))
+    reservations = [threats(book), PAPER]
+    reservations += [STATIC] if any(row["defense"] for row in book.records) else []
+    yield Section(table_2(book), (*map(Note, reservations), *marks))
+    first = (attacks_table, checks_table, failures_table, medicine_table, distortions_table, calibration_table)
+    for make in (*first, differences_table, seeds_table, cost_table):
+        if (sheet := make(book)) is not None:
+            yield Section(sheet, marks)
