@@ -95,6 +95,19 @@ def results(
 
 
 @app.command()
+def report(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
+    storage: Annotated[str, typer.Option(help="Where its results are.")] = "results",
+) -> None:
+    """Draw the report of a run again: one page, for a browser or a printer."""
+    from raypipe.report.page.report import write_report  # noqa: PLC0415  drawing takes matplotlib
+
+    store = Store.open(storage)
+    where = write_report(read_run(store, name), load_result(store, name), store)
+    _console().print(f"Report: {where}", soft_wrap=True, highlight=False)
+
+
+@app.command()
 def audit(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A folder or zip with a folder for each class.")],
     groups: Annotated[str | None, typer.Option(metavar="CSV", help="Known groups, to compare with.")] = None,

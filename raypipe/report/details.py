@@ -65,7 +65,7 @@ def differences_table(book: Book) -> Sheet | None:
         return None
     table = Sheet("Differences of accuracy, in points; paired by tile unless said otherwise")
     table.add_columns("model", "less", "measure", "under")
-    table.add_columns("difference [95 %]", "only first / second right", "McNemar p", figures=True)
+    table.add_columns("difference [95 %]", "only first /\nsecond right", "McNemar p", figures=True)
     for row in rows:
         under = row["attack"] or (threat(row) if row["norm"] else "-")
         counts = f"{row['only_first']} / {row['only_second']}" if row["paired"] else "not paired"

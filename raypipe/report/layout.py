@@ -67,6 +67,18 @@ class Book:
             if row["defense"] is None and all(row[each] == of[each] for each in kin)
         )
 
+    def families(self) -> dict[str, list[str]]:
+        """By undefended model: it, and the models hardened from it."""
+        found: dict[str, list[str]] = {}
+        for subject in self.subjects:
+            found.setdefault(self.undefended(subject), []).append(subject)
+        return found
+
+    def kind(self, subject: str) -> str:
+        """What tells a model from others of its family: its defense and what it was hardened on."""
+        row = self.subjects[subject]
+        return ", ".join(filter(None, (row["defense"], row["hardened_on"]))) or "undefended"
+
     def itself(self, subject: str, attack: str | None) -> Row | None:
         """The record of a model under an attack on itself."""
         for protocol in ITSELF:

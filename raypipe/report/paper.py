@@ -5,6 +5,31 @@ images", IPTEK The Journal of Engineering, 2024: LC25000, random 70/30 split, st
 figures only as ranges; what cannot be read is left out rather than guessed.
 """
 
+from typing import NamedTuple
+
+
+class Earlier(NamedTuple):
+    """A row of the paper's Table 3: accuracies in percent, clean, attacked and defended; None where it has none."""
+
+    backbone: str
+    attack: str
+    defense: str
+    data: str
+    clean: float
+    attacked: float
+    defended: float | None
+
+
+EARLIER = (
+    Earlier("DarkNet-53", "FGSM", "adversarial training", "DR fundus", 99.90, 0, 92),
+    Earlier("ResNet50-D", "PGD", "sparsity denoising", "chest X-ray", 91.94, 45.68, 82.36),
+    Earlier("ResNet50-D", "PGD", "sparsity denoising", "AREDS", 84.84, 28.92, 46),
+    Earlier("ResNet50-A-D", "PGD", "sparsity denoising", "chest X-ray", 92.96, 87.20, 92.54),
+    Earlier("ResNet50-A-D", "PGD", "sparsity denoising", "AREDS", 81.93, 48.66, None),
+    Earlier("DenseNet121", "FGSM", "adversarial training", "BreakHis", 98.72, 10.99, 96.70),
+)
+"""What its Table 3 compares with; each on its own data, evaluated statically."""
+
 _NORMAL = {"googlenet": "99", "shufflenet_v2_x1_0": "99", "resnet18": "99"}
 _ATTACKED = {"saliency_map": "0", "carlini_wagner_l2": "1", "deepfool": "0-30"}
 _ROBUST_ON_NORMAL = {"shufflenet_v2_x1_0": "up to 99", "resnet18": "up to 99"}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from raypipe.evaluation.run import ITSELF
 from raypipe.report.layout import Book, Row, percent, shown, threat
-from raypipe.report.paper import reported
+from raypipe.report.paper import EARLIER, reported
 from raypipe.report.sheet import Cell, Sheet
 
 COLUMNS = {
@@ -16,6 +16,10 @@ COLUMNS = {
 """As the paper defines them: the clean model on normal and on perturbed test tiles, then the hardened model on both.
 The perturbed tiles are those made against the clean model, which makes the last column a static evaluation."""
 PAPER = "In parentheses what Nisa et al. (2024) report, for LC25000 with a random split; - where it cannot be read."
+COMPARED = (
+    "Earlier work as the paper's Table 3 has it, each on its own data: its figures cannot be compared with those "
+    "measured here, only their kind. All of it is static: none attacked the hardened model itself."
+)
 STATIC = (
     "'Robust on perturbed' is a static evaluation: the perturbed tiles were made against the model before it was "
     "hardened. What the hardened model does when it is attacked itself stands beside it."
@@ -89,6 +93,27 @@ def table_2(book: Book) -> Sheet:
                 *([percent(anew["accuracy"]) if anew else "-"] if hardened else []),
             )
         table.add_section()
+    return table
+
+
+def table_3(book: Book) -> Sheet:
+    """Earlier work as the paper compares with it, and what was measured here in the same form."""
+    table = Sheet("Table 3. Comparison with earlier work: accuracy, in %")
+    table.add_columns("work", "backbone", "attack", "defense")
+    table.add_columns("clean", "attacked", "defended,\nstatic", "defended,\nattacked anew", figures=True)
+    for row in EARLIER:
+        defended = "-" if row.defended is None else f"{row.defended:g}"
+        figures = (f"{row.clean:g}", f"{row.attacked:g}", defended, "-")
+        table.add_row(Cell("reported", below=row.data), row.backbone, row.attack, row.defense, *figures)
+    table.add_section()
+    for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
+        for subject, attack in _pairs(book, undefended, hardened=True):
+            attacked, anew = book.itself(undefended, attack), book.itself(subject, attack)
+            static = next(book.of_subject(subject, protocol="static", attack=attack), None)
+            rows = (book.subjects[undefended], attacked, static, anew)
+            defense = shown(book.subjects[subject]["defense"])
+            measured = (percent(row["accuracy"]) if row else "-" for row in rows)
+            table.add_row("measured here", undefended, attack, defense, *measured)
     return table
 
 

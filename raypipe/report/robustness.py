@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from raypipe.evaluation.checks import Check
+from raypipe.evaluation.checks import Check, Verdict
 from raypipe.evaluation.checks import verdict as verdict_of
 from raypipe.evaluation.run import ITSELF
 from raypipe.report.layout import Book, Row, percent, threat, with_interval
@@ -13,15 +13,26 @@ TONES: dict[str, Tone] = {PASS: "good", FAIL: "bad"}
 SHORT = {PASS: "pass", FAIL: "FAIL", "not applicable": "n/a"}
 
 
-def verdict_lines(book: Book) -> Iterator[Note]:
-    """For each model under test, what its sanity checks say together: it stands above all its figures."""
+def verdicts_of(book: Book) -> dict[str, Verdict]:
+    """What the checks of each model under test say together, where any were made."""
+    found = {}
     for subject in book.subjects:
         own = [row for row in book.checks if row["subject"] == subject]
-        checks = tuple(Check(row["check"], *(row[name] for name in Check._fields[1:])) for row in own)
-        if not checks:
+        if own:
+            found[subject] = verdict_of(
+                [Check(row["check"], *(row[name] for name in Check._fields[1:])) for row in own]
+            )
+    return found
+
+
+def verdict_lines(book: Book) -> Iterator[Note]:
+    """For each model under test, what its sanity checks say together: it stands above all its figures."""
+    verdicts = verdicts_of(book)
+    for subject in book.subjects:
+        if subject not in verdicts:
             yield Note(f"{subject}: not checked; nothing here may be called robust.", "bad")
             continue
-        said = verdict_of(checks)
+        said = verdicts[subject]
         yield Note(f"{subject}: {said.sentence}", "bad" if said.failed else "warn" if said.withheld else "good")
     for row in book.records:
         if row["broken"]:
@@ -38,20 +49,18 @@ def robustness_table(book: Book) -> Sheet:
     table.add_columns("model\ndefense, hardened on", whole=True)
     table.add_columns("clean\n", "static\n(paper)", "attacked\nanew", "transfer\n", figures=True, whole=True)
     table.add_columns(*("worst\n" + radius.replace(" <= ", "\n<= ") for radius in radii), figures=True, whole=True)
-    for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
-        for subject, clean in book.subjects.items():
-            if book.undefended(subject) == undefended:
-                hardened_on = clean["hardened_on"]
-                worst = book.worst_cases(subject)
-                kind = ", ".join(filter(None, (clean["defense"], hardened_on)))
-                table.add_row(
-                    Cell(undefended, below=kind or "undefended"),
-                    _cell(clean),
-                    _cell(_lowest(book, subject, ("static",), hardened_on), "not\nhardened"),
-                    _cell(_lowest(book, subject, ITSELF, hardened_on), "not\nattacked"),
-                    _cell(_lowest(book, subject, ("transfer",), None), "no other\nbackbone"),
-                    *(_cell(worst.get(radius), "not\nattacked") for radius in radii),
-                )
+    for undefended, members in book.families().items():
+        for subject in members:
+            hardened_on = book.subjects[subject]["hardened_on"]
+            worst = book.worst_cases(subject)
+            table.add_row(
+                Cell(undefended, below=book.kind(subject)),
+                _cell(book.subjects[subject]),
+                _cell(lowest(book, subject, ("static",), hardened_on), "not\nhardened"),
+                _cell(lowest(book, subject, ITSELF, hardened_on), "not\nattacked"),
+                _cell(lowest(book, subject, ("transfer",), None), "no other\nbackbone"),
+                *(_cell(worst.get(radius), "not\nattacked") for radius in radii),
+            )
         table.add_section()
     table.caption = (
         "Static and attacked anew: under the attack that the model was hardened on, or else the strongest. Transfer: "
@@ -70,7 +79,8 @@ def _cell(row: Row | None, reason: str = "") -> Cell:
     return Cell(percent(row["accuracy"]), below=interval)
 
 
-def _lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: str | None) -> Row | None:
+def lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: str | None) -> Row | None:
+    """The record of the attack that the model withstands least, of some protocols, or under one attack."""
     rows = [
         row
         for row in book.of_subject(subject)
@@ -133,7 +143,7 @@ def medicine_table(book: Book) -> Sheet | None:
     for heading in ("clean", "attacked anew", "worst case"):
         table.add_columns(f"{heading}:\ncancer missed", f"{heading}:\nfalse alarm", figures=True)
     for subject, clean in book.subjects.items():
-        anew = _lowest(book, subject, ITSELF, clean["hardened_on"])
+        anew = lowest(book, subject, ITSELF, clean["hardened_on"])
         worst = next(iter(book.worst_cases(subject).values()), None)
         figures = [
             with_interval(row, name)

@@ -19,12 +19,15 @@ class Cell(NamedTuple):
         After it, fainter: what the paper reports.
     tone
         Good or bad news, or nothing to see.
+    href
+        Where it leads, on a page.
     """
 
     text: str
     below: str = ""
     beside: str = ""
     tone: Tone = ""
+    href: str = ""
 
 
 class Column(NamedTuple):

@@ -13,6 +13,7 @@ import ray
 import torch
 
 from raypipe.config import Resources
+from raypipe.environment import Environment, describe_environment
 from raypipe.errors import StageError
 
 # Ray reads these when it is imported by a worker or when it starts; a user's own value wins.
@@ -157,6 +158,12 @@ class Capacity:
                 "lower resources.cpus_per_worker or set resources.gpu: false"
             )
         return min(fit, wanted) if wanted else fit
+
+
+def environment() -> Environment:
+    """What this process and the connected cluster compute with."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return describe_environment(len(nodes), ray.cluster_resources())  # type: ignore[no-untyped-call]
 
 
 def own_device(gpu: bool) -> torch.device:

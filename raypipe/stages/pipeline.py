@@ -11,12 +11,14 @@ from rich.console import Console
 from raypipe.cells import Cell, Stage, candidates
 from raypipe.config import Experiment
 from raypipe.description import describe_run
+from raypipe.environment import write_environment
 from raypipe.evaluation.results import RunResult, compute_result
-from raypipe.evaluation.run import write_run
+from raypipe.evaluation.run import Run, write_run
 from raypipe.listing import Prepared, prepare
+from raypipe.report.page.report import write_report
 from raypipe.report.tables import plan_table, result_tables
 from raypipe.stages.attack import attack
-from raypipe.stages.cluster import connected
+from raypipe.stages.cluster import connected, environment
 from raypipe.stages.diagnose import diagnose
 from raypipe.stages.evaluate import evaluate
 from raypipe.stages.harden import harden
@@ -51,11 +53,14 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
     console.print(plan_table(experiment, plan, store))
     if any(not cell.manifest(store) for cell in plan.cells):
         with connected(address, _log_file(store, experiment.name)):
+            write_environment(store, experiment.name, environment())
             _complete(prepared, console)
-    result = _results(prepared)
+    run = _describe(prepared)
+    result = compute_result(store, run)
     for table in result_tables(result):
         console.print(table)
-    console.print(f"Results: {result.location}", soft_wrap=True, highlight=False)
+    report = write_report(run, result, store)
+    console.print(f"Results: {result.location}\nReport: {report}", soft_wrap=True, highlight=False)
     return result
 
 
@@ -114,13 +119,14 @@ def _tested(cell: Cell, store: Store) -> int:
     return _tiles(tiles, tiles.spec.split, tiles.spec.tiles, store)
 
 
-def _results(prepared: Prepared) -> RunResult:
+def _describe(prepared: Prepared) -> Run:
+    """Write down what was tested, and how it was asked for."""
     experiment, store = prepared.experiment, prepared.store
     resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     store.write_bytes(f"runs/{experiment.name}/experiment.yaml", resolved.encode())
     run = describe_run(experiment, prepared.plan, prepared.listings[0].source, store)
     write_run(store, run)
-    return compute_result(store, run)
+    return run
 
 
 def _log_file(store: Store, name: str) -> Path:

@@ -1,0 +1,53 @@
+"""What each class loses."""
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from raypipe.evaluation.run import ITSELF
+from raypipe.report.figures.theme import ATTACKED, CLEAN, INK, STATIC, canvas, legend_above, percent_axis, svg
+from raypipe.report.layout import Book, Row
+from raypipe.report.robustness import lowest
+
+MEASURES = {"clean": CLEAN, "static": STATIC, "attacked itself": ATTACKED}
+ROW = 30
+"""Points for a label's bars."""
+
+
+def labels_figure(book: Book) -> str:
+    """Recall of each label, clean, static and attacked anew, of every model, with intervals."""
+    families = book.families()
+    across = max(len(members) for members in families.values())
+    labels = next(iter(book.subjects.values()))["labels"]
+    height = len(families) * (ROW * len(labels) + 50) + 40
+    with canvas(max(1000, 190 * across), height, len(families), across) as (figure, panels):
+        for members, line in zip(families.values(), panels, strict=True):
+            for place, axes in enumerate(line):
+                if place >= len(members):
+                    axes.set_visible(False)
+                    continue
+                axes.set_title(members[place].replace("/", "\n"), fontsize=9)
+                _bars(axes, book, members[place])
+                axes.set_yticks(range(len(labels)), labels if place == 0 else [""] * len(labels), color=INK)
+                axes.set_ylim(len(labels) - 0.5, -0.5)
+                axes.tick_params("y", length=0)
+                percent_axis(axes)
+        legend_above(figure, [Patch(color=color) for color in MEASURES.values()], list(MEASURES))
+        return svg(figure, "labels")
+
+
+def _bars(axes: Axes, book: Book, subject: str) -> None:
+    clean = book.subjects[subject]
+    rows: dict[str, Row | None] = {
+        "clean": clean,
+        "static": lowest(book, subject, ("static",), clean["hardened_on"]),
+        "attacked itself": lowest(book, subject, ITSELF, clean["hardened_on"]),
+    }
+    found = {measure: row for measure, row in rows.items() if row is not None}
+    for number, (measure, row) in enumerate(found.items()):
+        height = 0.8 / len(found)
+        for label, share in enumerate(row["recall"]):
+            middle = label + height * (number - (len(found) - 1) / 2)
+            axes.barh(middle, 100 * (share or 0), 0.85 * height, color=MEASURES[measure])
+            low, high = row["recall_low"][label], row["recall_high"][label]
+            if low is not None:
+                axes.plot([100 * low, 100 * high], [middle, middle], color=INK, linewidth=0.7, alpha=0.7)

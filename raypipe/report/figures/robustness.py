@@ -1,0 +1,89 @@
+"""The figure that comes first: what each model gets right, clean and under attack."""
+
+from collections.abc import Iterator
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from raypipe.evaluation.checks import Verdict
+from raypipe.evaluation.run import ITSELF
+from raypipe.report.figures.theme import (
+    ATTACKED,
+    CLEAN,
+    FAINT,
+    INK,
+    STATIC,
+    WORST,
+    canvas,
+    legend_above,
+    percent_axis,
+    svg,
+)
+from raypipe.report.layout import Book, Row
+from raypipe.report.robustness import lowest, verdicts_of
+
+BAR = 0.2
+"""Height of a bar, where a model has a height of 1."""
+MEASURES = {
+    "clean": ("clean", CLEAN),
+    "static": ("static: examples from before it was hardened, as the paper tests", STATIC),
+    "attacked": ("attacked itself", ATTACKED),
+    "worst": ("worst case of all attacks", WORST),
+}
+
+
+def robustness_figure(book: Book) -> str:
+    """Accuracy clean, static, attacked anew and in the worst case, by backbone and defense, with intervals."""
+    families, verdicts = book.families(), verdicts_of(book)
+    across = min(3, len(families))
+    down = -(-len(families) // across)
+    tallest = max(map(len, families.values()))
+    with canvas(1000, down * (46 * tallest + 40) + 40, down, across) as (figure, panels):
+        for axes, (family, members) in zip(panels.flat, families.items(), strict=False):
+            axes.set_title(family)
+            for place, subject in enumerate(members):
+                _bars(axes, book, subject, place)
+            axes.set_yticks(range(len(members)), [_name(book, name, verdicts) for name in members], color=INK)
+            axes.set_ylim(tallest - 0.45, -0.55)
+            axes.tick_params("y", length=0)
+            axes.grid(visible=False, axis="y")
+            percent_axis(axes)
+        for axes in panels.flat[len(families) :]:
+            axes.set_visible(False)
+        legend_above(
+            figure, [Patch(color=color) for _, color in MEASURES.values()], [name for name, _ in MEASURES.values()]
+        )
+        return svg(figure, "robustness")
+
+
+def _bars(axes: Axes, book: Book, subject: str, place: int) -> None:
+    found = dict(_figures(book, subject))
+    top = place - BAR * (len(found) - 1) / 2
+    for number, (measure, row) in enumerate(found.items()):
+        height, accuracy = top + number * BAR, 100 * row["accuracy"]
+        axes.barh(height, max(accuracy, 0.4), 0.86 * BAR, color=MEASURES[measure][1])
+        end = accuracy
+        if row["accuracy_low"] is not None:
+            low, end = 100 * row["accuracy_low"], max(accuracy, 100 * row["accuracy_high"])
+            axes.plot([low, end], [height, height], color=INK, linewidth=0.9, alpha=0.75)
+        axes.annotate(
+            f"{accuracy:.0f}", (end, height), (3, 0), textcoords="offset points", va="center", fontsize=7.5, color=FAINT
+        )
+
+
+def _figures(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
+    clean = book.subjects[subject]
+    worst = next(iter(book.worst_cases(subject).values()), None)
+    rows = {
+        "clean": clean,
+        "static": lowest(book, subject, ("static",), clean["hardened_on"]),
+        "attacked": lowest(book, subject, ITSELF, clean["hardened_on"]),
+        "worst": worst,
+    }
+    yield from ((measure, row) for measure, row in rows.items() if row is not None)
+
+
+def _name(book: Book, subject: str, verdicts: dict[str, Verdict]) -> str:
+    """What defends a model, and that its evaluation shows nothing, where that is so."""
+    name = book.kind(subject).replace(", ", "\n")
+    return f"{name}\n(checks failed)" if subject in verdicts and verdicts[subject].withheld else name

@@ -1,0 +1,90 @@
+"""How figures look: matplotlib draws them, the page colours them, so that one drawing serves light and dark."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Panels = NDArray[Any]
+"""(rows, columns) of `matplotlib.axes.Axes`."""
+
+INK, FAINT, GRID, PAPER = "#0d0d01", "#0d0d02", "#0d0d03", "#0d0d04"
+CLEAN, ATTACKED, STATIC, WORST, TRANSFER, OTHER = (f"#0d0d1{digit}" for digit in "123456")
+SERIES = tuple(f"#0d0d2{digit}" for digit in "12345678")
+"""Lines that have no meaning of their own, told apart."""
+STYLES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
+"""Of the lines once more, for readers who do not see colours."""
+
+_NAMES = {
+    INK: "ink", FAINT: "faint", GRID: "grid", PAPER: "paper", CLEAN: "clean", ATTACKED: "attacked", STATIC: "static",
+    WORST: "worst", TRANSFER: "transfer", OTHER: "other",
+    **{color: f"series-{number}" for number, color in enumerate(SERIES, 1)},
+}  # fmt: skip
+"""Colours that stand for a variable of the page's style sheet; none of them is ever seen."""
+
+_RULES: dict[Any, Any] = {
+    "svg.fonttype": "none", "font.size": 10, "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GRID, "axes.titlecolor": INK, "axes.titlesize": 11,
+    "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.facecolor": "none", "figure.facecolor": "none",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "grid.color": GRID, "grid.linewidth": 0.6, "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelsize": 9,
+    "ytick.labelsize": 9, "legend.frameon": False, "legend.fontsize": 9.5, "lines.linewidth": 1.8,
+    "hatch.linewidth": 0.8, "hatch.color": PAPER, "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+_SVG = re.compile(r'^<svg[^>]*?(viewBox="[^"]*")[^>]*>')
+_UNSEEN = re.compile(r"<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
+
+
+@contextmanager
+def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[tuple[Figure, Panels]]:
+    """A figure and its panels, (rows, columns), in our look; sizes in points."""
+    with mpl.rc_context(_RULES):
+        figure = Figure(figsize=(width / 72, height / 72))
+        yield figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def svg(figure: Figure, name: str) -> str:
+    """A figure as an ``<svg>`` element: scalable, coloured by the page, with the same bytes for the same figures.
+
+    Parameters
+    ----------
+    figure
+        Finished, inside its `canvas`.
+    name
+        Unique on the page; for screen readers, too.
+    """
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = _SVG.sub(rf'<svg \1 role="img" aria-label="{name}">', text[text.index("<svg") :])
+    text = _UNSEEN.sub("", text)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 var(--font)", text)
+    text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
+    for color, variable in _NAMES.items():
+        text = text.replace(color, f"var(--{variable})")
+    return re.sub(r">\s+<", "><", text.replace("xlink:href", "href")).strip()
+
+
+def percent_axis(axes: Axes, *, vertical: bool = False) -> None:
+    """0 to 100 %, with a little room for what stands at its ends."""
+    if vertical:
+        axes.set_ylim(0, 102)
+        axes.set_yticks(range(0, 101, 25), [f"{tick} %" for tick in range(0, 101, 25)])
+    else:
+        axes.set_xlim(0, 102)
+        axes.set_xticks(range(0, 101, 25), [f"{tick} %" for tick in range(0, 101, 25)])
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """One legend for all panels."""
+    figure.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 6), handlelength=1.4)

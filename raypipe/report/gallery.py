@@ -1,0 +1,163 @@
+"""Pictures of attacks: the tile, what was made of it, what was changed, and what the model said of both."""
+
+import base64
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.special import softmax
+
+from raypipe.data.images import decode_png
+from raypipe.evaluation.run import PairingRecord, Run
+from raypipe.evaluation.tested import Artifacts, Perturbed, Tested
+from raypipe.store import Store
+
+MISSED = 2
+"""Cancers called benign to show of each attack, those that took least first."""
+MIDDLE_GREY = 128
+FLIP, LEAST, MOST = "cancer called benign", "least perturbed", "most perturbed"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model says of a tile, and how sure it is, in [0, 1]."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A tile and its attack.
+
+    Parameters
+    ----------
+    sample_id
+        Of the tile.
+    chosen_for
+        Why it is shown.
+    label
+        The true class.
+    before, after
+        What the model says of the clean and of the adversarial tile.
+    sizes
+        By norm: of the perturbation, as `raypipe.schemas.ADVERSARIALS` has them.
+    factor
+        By which the difference is amplified.
+    clean, adversarial, difference
+        Images, as data URIs; no difference is middle grey.
+    side
+        Pixels of an image's side.
+    """
+
+    sample_id: str
+    chosen_for: str
+    label: str
+    before: Said
+    after: Said
+    sizes: Mapping[str, float]
+    factor: int
+    clean: str
+    adversarial: str
+    difference: str
+    side: int
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of one attack on one undefended model; none if it fooled the model on no tile."""
+
+    model: str
+    attack: str
+    norm: str
+    pictures: tuple[Picture, ...]
+
+
+def galleries(run: Run, store: Store) -> Iterator[Gallery]:
+    """A gallery for every undefended model and attack of the grid, from the stored tiles.
+
+    Raises
+    ------
+    FileNotFoundError
+        If artifacts are missing.
+    """
+    artifacts = Artifacts(store)
+    clean = {pairing.subject: pairing for pairing in run.pairings if pairing.protocol == "clean"}
+    for pairing in run.pairings:
+        if pairing.protocol == "white-box" and pairing.role == "grid" and pairing.attack and pairing.threat:
+            pictures = _pictures(run, store, artifacts, clean[pairing.subject], pairing)
+            yield Gallery(pairing.subject, pairing.attack, pairing.threat.norm, tuple(pictures))
+
+
+def _pictures(
+    run: Run, store: Store, artifacts: Artifacts, clean: PairingRecord, attacked: PairingRecord
+) -> Iterator[Picture]:
+    made, after = artifacts.perturbed(attacked), artifacts.tested(attacked)
+    before = artifacts.tested(clean).at(made.ids)
+    norm = attacked.threat.norm if attacked.threat and attacked.threat.norm in made.distortions else "l2"
+    chosen = dict(_chosen(run, made, after, norm))
+    ids = [str(made.ids[place]) for place in chosen]
+    originals = _images(store, "tiles", clean.tiles, ids, "test")
+    adversarials = _images(store, "adversarials", attacked.tiles, ids, "")
+    for (place, reason), sample_id in zip(chosen.items(), ids, strict=True):
+        original, adversarial = originals[sample_id], adversarials[sample_id]
+        change = adversarial.astype(np.int16) - original
+        factor = max(1, (MIDDLE_GREY - 1) // max(1, int(np.abs(change).max())))
+        yield Picture(
+            sample_id=sample_id,
+            chosen_for=reason,
+            label=run.labels[after.labels[place]],
+            before=_said(run, before, place),
+            after=_said(run, after, place),
+            sizes={name: float(sizes[place]) for name, sizes in made.distortions.items()},
+            factor=factor,
+            clean=data_uri(original),
+            adversarial=data_uri(adversarial),
+            difference=data_uri(np.clip(MIDDLE_GREY + factor * change, 0, 255).astype(np.uint8)),
+            side=original.shape[0],
+        )
+
+
+def _chosen(run: Run, made: Perturbed, after: Tested, norm: str) -> Iterator[tuple[int, str]]:
+    """Places of the tiles to show, with the reason; the first reason counts, so what came before goes last."""
+    sizes = made.distortions[norm]
+    order = [int(place) for place in np.argsort(sizes, kind="stable") if made.success[place]]
+    if not order:
+        return
+    malignant = np.isin(np.arange(len(run.labels)), [run.labels.index(label) for label in run.malignant])
+    missed = [place for place in order if malignant[after.labels[place]] and not malignant[after.predicted[place]]]
+    reasons = dict.fromkeys(missed[:MISSED], FLIP)
+    for place, reason in ((order[0], LEAST), (order[-1], MOST)):
+        reasons[place] = f"{reasons[place]}, {reason}" if place in reasons else reason
+    yield from reasons.items()
+
+
+def _said(run: Run, tested: Tested, place: int) -> Said:
+    shares = softmax(tested.logits[place].astype(np.float64))
+    return Said(run.labels[int(tested.predicted[place])], float(shares.max()))
+
+
+def _images(store: Store, kind: str, key: str, ids: Iterable[str], split: str) -> dict[str, NDArray[np.uint8]]:
+    wanted = set(ids)
+    found: dict[str, NDArray[np.uint8]] = {}
+    for shard in store.shards(kind, key, split):
+        table = store.read_table(shard, columns=["sample_id", "image"])
+        table = table.filter(pc.is_in(table["sample_id"], pc.cast(list(wanted), "string")))
+        for row in table.to_pylist():
+            found[row["sample_id"]] = decode_png(row["image"]["bytes"])
+    if missing := wanted - set(found):
+        raise FileNotFoundError(
+            f"{kind}/{key} lacks {len(missing)} tiles of the run: its artifacts do not belong together"
+        )
+    return found
+
+
+def data_uri(pixels: NDArray[np.uint8]) -> str:
+    """An RGB image, uint8 (height, width, 3), losslessly inside a page."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

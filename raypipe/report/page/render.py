@@ -1,0 +1,35 @@
+"""Templates to pages: everything is escaped, and what the browser needs is inside the file."""
+
+import importlib.metadata
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+
+def render(template: str, **values: Any) -> bytes:
+    """A page.
+
+    Parameters
+    ----------
+    template
+        Its name, without endings.
+    values
+        What it shows; text is escaped unless it is `markupsafe.Markup`.
+    """
+    folder = files(__package__) / "templates"
+    environment = Environment(
+        loader=PackageLoader("raypipe.report.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(f"{template}.html.j2").render(
+        version=importlib.metadata.version("raypipe"),
+        style=Markup((folder / "style.css").read_text()),  # noqa: S704  ours
+        script=Markup((folder / "table.js").read_text()),  # noqa: S704
+        **values,
+    )
+    return page.encode()

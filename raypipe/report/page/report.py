@@ -1,0 +1,209 @@
+"""The report of a run: one page, drawn from its records and its stored tiles alone."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from raypipe.environment import read_environment
+from raypipe.evaluation.results import RunResult
+from raypipe.evaluation.run import ITSELF, Run
+from raypipe.report.details import calibration_table, cost_table, differences_table, distortions_table, seeds_table
+from raypipe.report.figures.costs import costs_figure
+from raypipe.report.figures.curves import curves_figure, distortions_figure
+from raypipe.report.figures.labels import labels_figure
+from raypipe.report.figures.reliability import reliability_figure
+from raypipe.report.figures.robustness import robustness_figure
+from raypipe.report.gallery import galleries
+from raypipe.report.heats import confusions, transfers
+from raypipe.report.layout import Book, percent
+from raypipe.report.page.render import render
+from raypipe.report.paper_tables import COMPARED, PAPER, STATIC, table_1, table_2, table_3, threats
+from raypipe.report.robustness import (
+    attacks_table,
+    checks_table,
+    failures_table,
+    lowest,
+    medicine_table,
+    robustness_table,
+    verdict_lines,
+    verdicts_of,
+)
+from raypipe.report.sections import stamps
+from raypipe.report.sheet import Cell, Note, Section, Sheet, Tone
+from raypipe.report.threats import threats_table
+from raypipe.store import Store
+
+REPORT_FILE = "report.html"
+
+
+class Drawing(NamedTuple):
+    """A figure and what it shows."""
+
+    svg: Markup
+    caption: str
+
+
+class Part(NamedTuple):
+    """A part of the page: its anchor, its names in the contents and above it, its figures, its tables."""
+
+    id: str
+    name: str
+    heading: str
+    drawings: tuple[Drawing, ...]
+    sheets: tuple[Section, ...]
+
+
+def write_report(run: Run, result: RunResult, store: Store) -> str:
+    """Draw the report of a run into its folder; returns where it is.
+
+    Raises
+    ------
+    FileNotFoundError
+        If artifacts or records of the run are missing.
+    """
+    book = Book.of(result)
+    parts = tuple(_parts(book, run))
+    folder = f"runs/{run.name}"
+    named = [("glance", "At a glance"), ("checks", "Soundness"), *((part.id, part.name) for part in parts)]
+    page = render(
+        "report",
+        title=f"{run.name}: raypipe report",
+        run=run,
+        summary=_summary(book, run),
+        cards=tuple(_cards(book)),
+        stamps=stamps(book),
+        verdicts=tuple(verdict_lines(book)),
+        contents=[*named, ("pictures", "Pictures"), ("reproduce", "Make it again")],
+        figures={"robustness": Markup(robustness_figure(book))},  # noqa: S704  drawn here
+        sections=parts,
+        confusions=tuple(confusions(book)),
+        transfers=tuple(transfers(book)),
+        galleries=galleries(run, store),
+        environment=read_environment(store, run.name),
+        seeds=sorted({subject.seed for subject in run.subjects}),
+        experiment=store.read_bytes(f"{folder}/experiment.yaml").decode(),
+        location=result.location,
+        storage=store.root,
+    )
+    store.write_bytes(f"{folder}/{REPORT_FILE}", page)
+    return store.path(f"{folder}/{REPORT_FILE}")
+
+
+def _parts(book: Book, run: Run) -> Iterator[Part]:
+    notes = stamps(book)
+    yield Part(
+        "robustness",
+        "Robustness",
+        "Every model, every attack",
+        (),
+        _tables((robustness_table(book), attacks_table(book)), notes),
+    )
+    reservations = (Note(threats(book)), Note(PAPER), Note(STATIC), *notes)
+    paper = (
+        Section(table_1(book), (Note(threats(book)), *notes)),
+        Section(table_2(book), reservations),
+        Section(table_3(book), (Note(COMPARED), *notes)),
+    )
+    yield Part("paper", "The paper's tables", "The paper's tables: reported beside measured", (), paper)
+    yield Part("judged", "Checks", "The sanity checks", (), _tables((checks_table(book), failures_table(book)), notes))
+    curves = {
+        "Accuracy against the size of the perturbation, under all attacks together; bands are 95 % intervals.": (
+            curves_figure(book)
+        ),
+        "Smallest perturbation that fools each model, by attack: median (dot) and quartiles (line).": (
+            distortions_figure(book)
+        ),
+    }
+    yield Part("curves", "Curves", "How much it takes", _drawings(curves), _tables((distortions_table(book),), notes))
+    bars = {
+        "Recall of each class: the share of its tiles that the model finds. Lines are 95 % intervals.": labels_figure(
+            book
+        )
+    }
+    yield Part("classes", "Classes", "What each class loses", _drawings(bars), _tables((medicine_table(book),), notes))
+    if any(row["protocol"] == "transfer" for row in book.records):
+        yield Part("transfer", "Transfer", "Whose examples fool whom", (), ())
+    diagrams = {
+        "Accuracy against confidence: on the dotted line a model knows how often it is wrong. Points grow with the "
+        "tiles they stand for; lines are 95 % intervals.": reliability_figure(book)
+    }
+    yield Part(
+        "calibration",
+        "Calibration",
+        "Do the models know when they are wrong?",
+        _drawings(diagrams),
+        _tables((calibration_table(book),), notes),
+    )
+    if tables := _tables((differences_table(book), seeds_table(book)), notes):
+        yield Part("differences", "Differences", "What differs, and by how much", (), tables)
+    spent = {
+        "Seconds that the workers spent on attacks against each model, by what the attacks were for.": costs_figure(
+            book
+        )
+    }
+    yield Part("cost", "Cost", "What it cost", _drawings(spent), _tables((cost_table(book),), notes))
+    yield Part("threats", "Threat models", "What the attacker may do", (), (Section(threats_table(run)),))
+
+
+def _tables(sheets: tuple[Sheet | None, ...], notes: tuple[Note, ...]) -> tuple[Section, ...]:
+    return tuple(Section(sheet, notes) for sheet in sheets if sheet is not None)
+
+
+def _drawings(figures: Mapping[str, str | None]) -> tuple[Drawing, ...]:
+    return tuple(Drawing(Markup(svg), caption) for caption, svg in figures.items() if svg is not None)  # noqa: S704
+
+
+def _summary(book: Book, run: Run) -> str:
+    """What was tested, in a sentence or two."""
+    hardened = sum(row["defense"] is not None for row in book.subjects.values())
+    attacks = {
+        row["attack"] for row in book.records if row["protocol"] in ITSELF and row["role"] in ("grid", "evaluation")
+    }
+    clean = next(iter(book.subjects.values()))
+    attacked = next((row["tiles"] for row in book.records if row["protocol"] in ITSELF), 0)
+    undefended = len(book.subjects) - hardened
+    models = (
+        f"{undefended} undefended {_plural(undefended, 'model')} and {hardened} hardened {_plural(hardened, 'one')}"
+    )
+    return (
+        f"{models}, tested on {clean['tiles']} tiles of {len(run.labels)} classes from {clean['groups']} sources, and "
+        f"on {attacked} of them under {len(attacks)} {_plural(len(attacks), 'attack')} on every model itself."
+    )
+
+
+def _plural(count: int, word: str) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _cards(book: Book) -> Iterator[Cell]:
+    """The figures that a reader takes away."""
+    verdicts = verdicts_of(book)
+    sound = sum(not verdict.withheld for verdict in verdicts.values())
+    tone: Tone = "good" if sound == len(book.subjects) else "bad"
+    yield Cell(
+        f"{sound} of {len(book.subjects)}",
+        f"{_plural(len(book.subjects), 'model')} whose evaluation passed its checks",
+        tone=tone,
+    )
+    clean = max(book.subjects.values(), key=lambda row: row["accuracy"])
+    yield Cell(f"{percent(clean['accuracy'])} %", f"best clean accuracy: {clean['subject']}")
+    static = [
+        row
+        for row in book.records
+        if row["protocol"] == "static" and row["role"] == "grid" and row["hardened_on"] == row["attack"]
+    ]
+    if static:
+        best = max(static, key=lambda row: row["accuracy"])
+        yield Cell(f"{percent(best['accuracy'])} %", f"best static figure, as the paper tests: {best['subject']}")
+        anew = lowest(book, best["subject"], ITSELF, best["hardened_on"])
+        if anew is not None:
+            yield Cell(f"{percent(anew['accuracy'])} %", "the same model, attacked itself", tone="bad")
+    cleared = [name for name, verdict in verdicts.items() if not verdict.withheld]
+    for name in next((list(book.worst_cases(subject)) for subject in cleared), []):
+        rows = [row for subject in cleared if (row := book.worst_cases(subject).get(name))]
+        best = max(rows, key=lambda row: row["accuracy"])
+        yield Cell(
+            f"{percent(best['accuracy'])} %", f"best worst case, {name}, of the models that passed: {best['subject']}"
+        )
+        break
