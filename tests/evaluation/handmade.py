@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from raypipe.attacks.threat import ThreatModel
+from raypipe.data.images import encode_png
 from raypipe.evaluation.run import PairingRecord, Run, SubjectRecord, write_run
-from raypipe.schemas import ADVERSARIALS, PREDICTIONS
+from raypipe.schemas import ADVERSARIALS, PREDICTIONS, TILES
 from raypipe.store import Store
 
 IDS = [f"{group}{sibling}" for group in "abcd" for sibling in "12"]
@@ -32,11 +34,32 @@ def predict(store: Store, name: str, said: list[int]) -> str:
     return key(name)
 
 
+def original(place: int) -> NDArray[np.uint8]:
+    """The clean tile of a place: 8 pixels a side, of one colour."""
+    return np.full((8, 8, 3), 100 + place, np.uint8)
+
+
+def store_tiles(store: Store, name: str) -> str:
+    """The clean tiles."""
+    columns = {
+        "sample_id": IDS, "image": [{"bytes": encode_png(original(place)), "path": ""} for place in range(8)],
+        "label": LABELS, "label_name": [("cancer", "benign")[label] for label in LABELS],
+        "group_id": [name[0] for name in IDS], "split": ["test"] * 8, "source_path": IDS,
+    }  # fmt: skip
+    store.write_table(f"{store.artifact('tiles', key(name))}/test/part.parquet", pa.table(columns, schema=TILES))
+    store.publish("tiles", key(name), {})
+    return key(name)
+
+
 def perturb(store: Store, name: str, clean: list[int], said: list[int], steps: list[int]) -> str:
     """Adversarial tiles, each changed by so many steps of 1/255 in one value."""
     sizes = [step / 255 for step in steps]
+    images = [original(place) for place in range(8)]
+    for image, step in zip(images, steps, strict=True):
+        image[0, 0, 0] += step
     columns: dict[str, Any] = {
-        "sample_id": IDS, "group_id": [name[0] for name in IDS], "image": [{"bytes": b"", "path": ""}] * 8,
+        "sample_id": IDS, "group_id": [name[0] for name in IDS],
+        "image": [{"bytes": encode_png(image), "path": ""} for image in images],
         "label": LABELS, "clean_prediction": clean, "adversarial_prediction": said,
         "success": [c == y != s for c, y, s in zip(clean, LABELS, said, strict=True)],
         "l0": [int(step > 0) for step in steps], "l2": sizes, "linf": sizes,
@@ -68,10 +91,11 @@ def hand_run(store: Store) -> Run:
         return PairingRecord(subject=subject, protocol=protocol, role="grid", tiles=tiles, predictions=predictions,
                              **{**attacked, **more})  # fmt: skip
 
+    tiles = store_tiles(store, "tiles")
     pairings = (
-        pairing(CLEAN, "clean", key("tiles"), all_but_d2),
+        pairing(CLEAN, "clean", tiles, all_but_d2),
         pairing(CLEAN, "white-box", old, [1, 1, 1, 1, 0, 0, 0, 0], source=CLEAN),
-        pairing(HARDENED, "clean", key("tiles"), right),
+        pairing(HARDENED, "clean", tiles, right),
         pairing(HARDENED, "static", old, [0, 0, 0, 1, 1, 1, 1, 1], source=CLEAN),
         pairing(HARDENED, "adaptive", new, [1, 1, 1, 0, 0, 1, 1, 1], source=HARDENED),
     )
@@ -88,4 +112,5 @@ def hand_run(store: Store) -> Run:
         diagnostics={},
     )
     write_run(store, made)
+    store.write_bytes(f"runs/{made.name}/experiment.yaml", b"name: hand\n")
     return made
