@@ -19,7 +19,9 @@ from raypipe.evaluation.results import compute_result, load_result, result_json
 from raypipe.evaluation.run import read_run
 from raypipe.listing import check_experiment, prepare
 from raypipe.models.weights import WeightsError
-from raypipe.report.tables import cells_table, plan_table, result_tables
+from raypipe.report.compare import differences_sheet, side_by_side
+from raypipe.report.layout import Book
+from raypipe.report.tables import cells_table, plan_table, result_tables, table_of
 from raypipe.store import Store, StoreError
 from raypipe.telemetry import stage_progress
 
@@ -105,6 +107,40 @@ def report(
     store = Store.open(storage)
     where = write_report(read_run(store, name), load_result(store, name), store)
     _console().print(f"Report: {where}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def compare(
+    names: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN...", help="Names of runs; the first is the reference.")
+    ],
+    storage: Annotated[str, typer.Option(help="Where their results are.")] = "results",
+) -> None:
+    """Lay runs side by side, and say what differs, with intervals."""
+    from raypipe.evaluation.across import differences_across  # noqa: PLC0415
+    from raypipe.report.page.compare import write_comparison  # noqa: PLC0415
+
+    names = list(dict.fromkeys(names))
+    if len(names) < 2:
+        raise ConfigError("compare", [f"expected two runs or more, got {', '.join(names)}"])
+    store = Store.open(storage)
+    runs = [read_run(store, name) for name in names]
+    books = {name: Book.of(load_result(store, name)) for name in names}
+    differences = list(differences_across(runs, store))
+    console = _console()
+    for sheet in (side_by_side(books), differences_sheet(differences)):
+        if sheet is not None:
+            console.print(table_of(sheet))
+    where = write_comparison(runs, books, differences, store)
+    console.print(f"Comparison: {where}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def index(storage: Annotated[str, typer.Option(help="Where the runs are.")] = "results") -> None:
+    """Draw the page over all runs of a store: every model, worst case first."""
+    from raypipe.report.page.index import write_index  # noqa: PLC0415
+
+    _console().print(f"Index: {write_index(Store.open(storage))}", soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from raypipe.attacks.threat import written
 from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.results import RunResult
 from raypipe.evaluation.run import ITSELF
+from raypipe.report.sheet import Cell
 
 Row = dict[str, Any]
 
@@ -103,6 +104,21 @@ def with_interval(row: Mapping[str, Any] | None, name: str = "accuracy") -> str:
     if row[f"{name}_low"] is None:
         return f"{percent(row[name])} [no interval]"
     return f"{percent(row[name])} [{percent(row[f'{name}_low'])}, {percent(row[f'{name}_high'])}]"
+
+
+def interval_cell(row: Mapping[str, Any] | None, absent: str = "-") -> Cell:
+    """An accuracy above its interval, in percent, or why there is none."""
+    if row is None:
+        return Cell(absent, tone="dim")
+    low, high = row["accuracy_low"], row["accuracy_high"]
+    return Cell(percent(row["accuracy"]), below="no interval" if low is None else f"{percent(low)}-{percent(high)}")
+
+
+def verdict_cell(failed: int | None) -> Cell:
+    """What became of the sanity checks; None if none were made."""
+    if failed is None:
+        return Cell("not checked", tone="bad")
+    return Cell(f"{failed} failed", tone="bad") if failed else Cell("passed", tone="good")
 
 
 def threat(row: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from raypipe.evaluation.checks import Check, Verdict
 from raypipe.evaluation.checks import verdict as verdict_of
 from raypipe.evaluation.run import ITSELF
-from raypipe.report.layout import Book, Row, percent, threat, with_interval
+from raypipe.report.layout import Book, Row, interval_cell, threat, with_interval
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
 
 PASS, FAIL = "pass", "fail"
@@ -55,11 +55,11 @@ def robustness_table(book: Book) -> Sheet:
             worst = book.worst_cases(subject)
             table.add_row(
                 Cell(undefended, below=book.kind(subject)),
-                _cell(book.subjects[subject]),
-                _cell(lowest(book, subject, ("static",), hardened_on), "not\nhardened"),
-                _cell(lowest(book, subject, ITSELF, hardened_on), "not\nattacked"),
-                _cell(lowest(book, subject, ("transfer",), None), "no other\nbackbone"),
-                *(_cell(worst.get(radius), "not\nattacked") for radius in radii),
+                interval_cell(book.subjects[subject]),
+                interval_cell(lowest(book, subject, ("static",), hardened_on), "not\nhardened"),
+                interval_cell(lowest(book, subject, ITSELF, hardened_on), "not\nattacked"),
+                interval_cell(lowest(book, subject, ("transfer",), None), "no other\nbackbone"),
+                *(interval_cell(worst.get(radius), "not\nattacked") for radius in radii),
             )
         table.add_section()
     table.caption = (
@@ -68,15 +68,6 @@ def robustness_table(book: Book) -> Sheet:
         "transferred or made against itself."
     )
     return table
-
-
-def _cell(row: Row | None, reason: str = "") -> Cell:
-    """A figure above its interval, or why there is none."""
-    if row is None:
-        return Cell(reason, tone="dim")
-    low, high = row["accuracy_low"], row["accuracy_high"]
-    interval = f"{percent(low)}-{percent(high)}" if low is not None else "no interval"
-    return Cell(percent(row["accuracy"]), below=interval)
 
 
 def lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: str | None) -> Row | None:

@@ -15,6 +15,7 @@ from raypipe.environment import write_environment
 from raypipe.evaluation.results import RunResult, compute_result
 from raypipe.evaluation.run import Run, write_run
 from raypipe.listing import Prepared, prepare
+from raypipe.report.page.index import write_index
 from raypipe.report.page.report import write_report
 from raypipe.report.tables import plan_table, result_tables
 from raypipe.stages.attack import attack
@@ -60,6 +61,7 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
     for table in result_tables(result):
         console.print(table)
     report = write_report(run, result, store)
+    write_index(store)
     console.print(f"Results: {result.location}\nReport: {report}", soft_wrap=True, highlight=False)
     return result
 

@@ -14,7 +14,7 @@ LINEAR = {"l2": 0.1, "linf": 1.0, "l0": 1.0}
 """Up to where the axis is linear; logarithmic from there on."""
 
 
-def curves_figure(book: Book) -> str | None:
+def curves_figure(book: Book, name: str = "curves") -> str | None:
     """Robust accuracy of every model against eps, over all attacks: a panel for each backbone and norm."""
     rows = [row for row in book.curves if row["attack"] is None]
     if not rows:
@@ -34,7 +34,7 @@ def curves_figure(book: Book) -> str | None:
                 percent_axis(axes, vertical=True)
         lines = [Line2D([], [], color=color, linestyle=style) for color, style in map(_look, range(len(kinds)))]
         legend_above(figure, lines, kinds)
-        return svg(figure, "curves")
+        return svg(figure, name)
 
 
 def _look(number: int) -> tuple[str, Literal["-", "--", "-.", ":"]]:

@@ -32,7 +32,7 @@ MEASURES = {
 }
 
 
-def robustness_figure(book: Book) -> str:
+def robustness_figure(book: Book, name: str = "robustness") -> str:
     """Accuracy clean, static, attacked anew and in the worst case, by backbone and defense, with intervals."""
     families, verdicts = book.families(), verdicts_of(book)
     across = min(3, len(families))
@@ -53,7 +53,7 @@ def robustness_figure(book: Book) -> str:
         legend_above(
             figure, [Patch(color=color) for _, color in MEASURES.values()], [name for name, _ in MEASURES.values()]
         )
-        return svg(figure, "robustness")
+        return svg(figure, name)
 
 
 def _bars(axes: Axes, book: Book, subject: str, place: int) -> None:

@@ -1,0 +1,70 @@
+"""Differences between runs: the same model under the same attack, in one run and in another."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from raypipe.evaluation.comparison import compare, unpaired_difference
+from raypipe.evaluation.intervals import resample
+from raypipe.evaluation.outcomes import Measure, Outcome, examples_of, outcomes_of
+from raypipe.evaluation.run import Run
+from raypipe.evaluation.tested import Artifacts
+from raypipe.store import Store
+
+
+def differences_across(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
+    """Accuracy in each further run less that in the first, for every model and measure that both have.
+
+    Parameters
+    ----------
+    runs
+        The first is what the others are compared with. Models are the same if they have the same id.
+    store
+        Where the artifacts of all of them are.
+
+    Yields
+    ------
+    dict
+        With ``run``, ``against``, ``subject``, ``measure``, ``attack``, ``norm``, ``eps``; the ``difference`` with the
+        bounds of its 95 % interval; and whether it is ``paired``: made tile by tile, where both runs tested the same
+        tiles, and then with McNemar's ``p_value``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If artifacts are missing or do not belong together.
+    """
+    artifacts = Artifacts(store)
+    outcomes = [_outcomes(run, artifacts) for run in runs]
+    for run, own in zip(runs[1:], outcomes[1:], strict=True):
+        for subject, measures in outcomes[0].items():
+            for measure, before in measures.items():
+                if measure in own.get(subject, {}):
+                    after = own[subject][measure]
+                    yield {
+                        "run": run.name,
+                        "against": runs[0].name,
+                        "subject": subject,
+                        "measure": measure.name,
+                        "attack": measure.attack,
+                        "norm": measure.norm,
+                        "eps": measure.eps,
+                        **_difference(after, before, runs[0]),
+                    }
+
+
+def _outcomes(run: Run, artifacts: Artifacts) -> dict[str, dict[Measure, Outcome]]:
+    return {
+        subject.id: outcomes_of(subject, run, artifacts, examples_of(subject, run, artifacts))
+        for subject in run.subjects
+    }
+
+
+def _difference(after: Outcome, before: Outcome, run: Run) -> dict[str, Any]:
+    if np.array_equal(after.ids, before.ids):
+        paired = compare(after.right, before.right, resample(after.groups, run.replicates, run.seed))
+        return {**paired.difference.columns("difference"), "paired": True, "p_value": paired.p_value}
+    resampled = [resample(each.groups, run.replicates, run.seed) for each in (after, before)]
+    difference = unpaired_difference(after.right, resampled[0], before.right, resampled[1])
+    return {**difference.columns("difference"), "paired": False, "p_value": None}

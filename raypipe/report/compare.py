@@ -1,0 +1,81 @@
+"""Runs side by side."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from raypipe.evaluation.outcomes import WORST_CASE
+from raypipe.evaluation.run import ITSELF
+from raypipe.evaluation.settings import REFERENCE
+from raypipe.report.layout import Book, Row, interval_cell, shown, threat, verdict_cell, with_interval
+from raypipe.report.robustness import lowest, verdicts_of
+from raypipe.report.sheet import Cell, Sheet, Tone
+
+
+def side_by_side(books: Mapping[str, Book]) -> Sheet:
+    """Accuracy of every model of any run, clean, static, attacked anew and in the worst case, run beside run.
+
+    Parameters
+    ----------
+    books
+        By run.
+    """
+    table = Sheet("Accuracy and its 95 % interval, in %")
+    radii = list(
+        dict.fromkeys(
+            name for book in books.values() for subject in book.subjects for name in book.worst_cases(subject)
+        )
+    )
+    table.add_columns("model")
+    for heading in ("clean", "static (paper)", "attacked anew", *(f"worst, {radius}" for radius in radii)):
+        table.add_columns(*(f"{heading}\n{run}" for run in books), figures=True)
+    table.add_columns(*(f"checks\n{run}" for run in books))
+    for subject in dict.fromkeys(subject for book in books.values() for subject in book.subjects):
+        rows = {run: _figures(book, subject, radii) for run, book in books.items()}
+        figures = [interval_cell(row[place]) for place in range(3 + len(radii)) for row in rows.values()]
+        verdicts = (_verdict(book, subject) for book in books.values())
+        table.add_row(subject, *figures, *verdicts)
+    return table
+
+
+def _figures(book: Book, subject: str, radii: Iterable[str]) -> list[Row | None]:
+    if subject not in book.subjects:
+        return [None] * (3 + len(list(radii)))
+    clean, worst = book.subjects[subject], book.worst_cases(subject)
+    static = lowest(book, subject, ("static",), clean["hardened_on"])
+    anew = lowest(book, subject, ITSELF, clean["hardened_on"])
+    return [clean, static, anew, *(worst.get(radius) for radius in radii)]
+
+
+def _verdict(book: Book, subject: str) -> Cell:
+    if subject not in book.subjects:
+        return Cell("-", tone="dim")
+    verdict = verdicts_of(book).get(subject)
+    return verdict_cell(verdict.failed if verdict else None)
+
+
+def differences_sheet(differences: Iterable[Mapping[str, Any]]) -> Sheet | None:
+    """What the further runs have more or less than the first, with intervals."""
+    rows = [
+        row
+        for row in differences
+        if row["measure"] in ("clean", "attacked", "static", WORST_CASE) and row["attack"] != REFERENCE
+    ]
+    if not rows:
+        return None
+    table = Sheet("Differences of accuracy, in points")
+    table.add_columns("run", "less", "model", "measure", "under")
+    table.add_columns("difference [95 %]", "McNemar p", figures=True)
+    table.add_columns("by")
+    for row in rows:
+        interval = with_interval(row, "difference")
+        sure = row["difference_low"] is not None and (row["difference_low"] > 0 or row["difference_high"] < 0)
+        p_value = "-" if row["p_value"] is None else f"{row['p_value']:.2g}"
+        under = row["attack"] or (threat(row) if row["norm"] else None)
+        tone: Tone = "" if not sure else "good" if row["difference"] > 0 else "bad"
+        table.add_row(row["run"], row["against"], row["subject"], row["measure"], shown(under),
+                      Cell(interval, tone=tone), p_value, "tile" if row["paired"] else "means")  # fmt: skip
+    table.caption = (
+        "By tile: both runs tested the same tiles, and each is compared with itself. By means: they tested others. "
+        "Coloured: the interval does not hold 0."
+    )
+    return table

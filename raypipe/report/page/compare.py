@@ -1,0 +1,46 @@
+"""The page that lays runs side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raypipe.evaluation.run import Run
+from raypipe.report.compare import differences_sheet, side_by_side
+from raypipe.report.figures.curves import curves_figure
+from raypipe.report.figures.robustness import robustness_figure
+from raypipe.report.layout import Book
+from raypipe.report.page.render import render
+from raypipe.report.sections import stamps
+from raypipe.store import Store
+
+
+def write_comparison(
+    runs: Sequence[Run], books: Mapping[str, Book], differences: Sequence[Mapping[str, Any]], store: Store
+) -> str:
+    """Draw the comparison of runs into the store; returns where it is.
+
+    Parameters
+    ----------
+    runs
+        The first is what the others are compared with.
+    books
+        By run.
+    differences
+        Of `raypipe.evaluation.across.differences_across`.
+    """
+    names = [run.name for run in runs]
+    drawings = [
+        (name, robustness_figure(book, f"{name} robustness"), curves_figure(book, f"{name} curves"))
+        for name, book in books.items()
+    ]
+    page = render(
+        "compare",
+        title=f"{' and '.join(names)}: raypipe comparison",
+        names=names,
+        stamps=tuple(dict.fromkeys(note for book in books.values() for note in stamps(book))),
+        figures=side_by_side(books),
+        differences=differences_sheet(differences),
+        drawings=drawings,
+    )
+    path = f"comparisons/{'+'.join(names)}.html"
+    store.write_bytes(path, page)
+    return store.path(path)
