@@ -14,6 +14,7 @@ from rich.text import Text
 
 from raypipe import __version__
 from raypipe.config import ConfigError, Experiment, load_experiment
+from raypipe.environment import without_credentials
 from raypipe.errors import StageError
 from raypipe.evaluation.results import compute_result, load_result, result_json
 from raypipe.evaluation.run import read_run
@@ -141,6 +142,20 @@ def index(storage: Annotated[str, typer.Option(help="Where the runs are.")] = "r
     from raypipe.report.page.index import write_index  # noqa: PLC0415
 
     _console().print(f"Index: {write_index(Store.open(storage))}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def track(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
+    uri: Annotated[str, typer.Option("--to", help="Of an MLflow server, or file:FOLDER.")],
+    storage: Annotated[str, typer.Option(help="Where its results are.")] = "results",
+) -> None:
+    """Log a run to MLflow."""
+    from raypipe.tracking import track  # noqa: PLC0415  an extra
+
+    store = Store.open(storage)
+    track(read_run(store, name), load_result(store, name), store, uri)
+    _console().print(f"Logged to {without_credentials(uri)}", soft_wrap=True, highlight=False)
 
 
 @app.command()

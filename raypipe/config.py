@@ -133,12 +133,15 @@ class Experiment(Settings):
 
     ``seed`` decides the split and what is drawn; trainings take it too, unless ``seeds`` names several: then every
     model is trained and hardened once with each, and its figures get a mean and a spread.
+
+    ``tracking`` is the URI of an MLflow server, or ``file:...``, that gets the results besides.
     """
 
     name: str
     seed: int = Field(0, ge=0)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
     storage: str = "results"
+    tracking: str | None = None
     data: AnySource
     tiles: Tiles = Tiles()
     models: Annotated[dict[str, Model], BeforeValidator(entries), Field(min_length=1)]

@@ -67,7 +67,7 @@ def describe_environment(nodes: int, resources: dict[str, float]) -> Environment
         cpus=resources.get("CPU", 0.0),
         gpus=resources.get("GPU", 0.0),
         accelerators=tuple(sorted(name.removeprefix(prefix) for name in resources if name.startswith(prefix))),
-        command=_CREDENTIALS.sub(r"\1***@", shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        command=without_credentials(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
     )
 
 
@@ -80,6 +80,11 @@ def read_environment(store: Store, run: str) -> Environment | None:
 def write_environment(store: Store, run: str, environment: Environment) -> None:
     """Keep what a run is computed with."""
     store.write_bytes(f"runs/{run}/{ENVIRONMENT_FILE}", environment.model_dump_json(indent=1).encode())
+
+
+def without_credentials(text: str) -> str:
+    """``https://user:secret@host`` -> ``https://***@host``, wherever it stands."""
+    return _CREDENTIALS.sub(r"\1***@", text)
 
 
 def _commit(folder: Path) -> str | None:

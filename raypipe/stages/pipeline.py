@@ -27,6 +27,7 @@ from raypipe.stages.ingest import ingest
 from raypipe.stages.train import train
 from raypipe.store import Store
 from raypipe.telemetry import stage_progress
+from raypipe.tracking import require_mlflow, track
 
 
 def run_experiment(experiment: Experiment, *, address: str | None = None, console: Console | None = None) -> RunResult:
@@ -49,6 +50,8 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
         If a stage fails. What was finished is kept; the same call goes on from there.
     """
     console = console or Console()
+    if experiment.tracking:
+        require_mlflow()
     prepared = prepare(experiment)
     store, plan = prepared.store, prepared.plan
     console.print(plan_table(experiment, plan, store))
@@ -62,6 +65,8 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
         console.print(table)
     report = write_report(run, result, store)
     write_index(store)
+    if experiment.tracking:
+        track(run, result, store, experiment.tracking)
     console.print(f"Results: {result.location}\nReport: {report}", soft_wrap=True, highlight=False)
     return result
 
