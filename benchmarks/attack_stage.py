@@ -38,7 +38,7 @@ from raypipe.stages.ingest import ingest
 from raypipe.stages.loaded import load_model
 from raypipe.stages.train import train
 from raypipe.store import Store
-from raypipe.telemetry import stage_progress
+from raypipe.telemetry.stage import stage_progress
 
 
 def experiment_of(options: argparse.Namespace, storage: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.live import Live
 from rich.text import Text
 
 from raypipe import __version__
@@ -24,8 +26,11 @@ from raypipe.report.compare import differences_sheet, side_by_side
 from raypipe.report.layout import Book
 from raypipe.report.tables import cells_table, plan_table, result_tables, table_of
 from raypipe.store import Store, StoreError
-from raypipe.telemetry import stage_progress
+from raypipe.telemetry.stage import stage_progress
+from raypipe.telemetry.state import read_state
+from raypipe.telemetry.tree import run_tree, silence
 
+WATCH_SECONDS = 2.0
 LOG_WIDTH = 160
 """Columns of the tables where the output is not a terminal."""
 
@@ -76,6 +81,28 @@ def run(
     from raypipe.stages.pipeline import run_experiment  # noqa: PLC0415  only this command needs Ray
 
     run_experiment(_load(file, overrides, storage), address=address, console=_console())
+
+
+@app.command()
+def status(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
+    storage: Annotated[str, typer.Option(help="Where its results go.")] = "results",
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until the run ends.")] = False,
+) -> None:
+    """Say how a run goes that is made elsewhere."""
+    store, console = Store.open(storage), _console()
+    state = read_state(store, name)
+    if watch and state.state == "running":
+        with Live(run_tree(state), console=console, transient=True) as live:
+            while state.state == "running" and not silence(state):
+                time.sleep(WATCH_SECONDS)
+                state = read_state(store, name)
+                live.update(run_tree(state))
+    console.print(run_tree(state))
+    if silent := silence(state):
+        console.print(Text(silent, "bold red"), soft_wrap=True)
+    if state.state == "done":
+        console.print(f"Results: {store.path(f'runs/{name}')}", soft_wrap=True, highlight=False)
 
 
 @app.command()

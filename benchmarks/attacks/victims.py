@@ -22,7 +22,7 @@ from raypipe.stages.ingest import ingest
 from raypipe.stages.loaded import load_model
 from raypipe.stages.train import train
 from raypipe.store import Store
-from raypipe.telemetry import stage_progress
+from raypipe.telemetry.stage import stage_progress
 
 EPOCHS = {"resnet18": 12, "googlenet": 12, "shufflenet_v2_x1_0": 40}
 """From scratch on a few hundred tiles, ShuffleNetV2 needs three times as many as the others."""

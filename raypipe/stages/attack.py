@@ -1,5 +1,6 @@
 """Attack: workers turn shards of clean tiles into shards of adversarial ones, cell after cell."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from raypipe.data.images import encode_png
 from raypipe.schemas import ADVERSARIALS
 from raypipe.stages.chosen import ChosenTiles
 from raypipe.stages.loaded import ModelCache
+from raypipe.stages.metrics import count_attack, note_success
 from raypipe.stages.shards import Row, complete_cells, result_path
 from raypipe.store import Store
-from raypipe.telemetry import StageProgress
+from raypipe.telemetry.stage import StageProgress
 
 
 def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
@@ -47,8 +49,8 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     ]
     note = Tally(progress).note
 
-    def publish(cell: Cell) -> None:
-        _publish(cell, store, progress, device="cuda" if resources.gpu else "cpu")
+    def publish(cell: Cell) -> str:
+        return _publish(cell, store, device="cuda" if resources.gpu else "cpu")
 
     complete_cells(
         AttackShard(),
@@ -84,13 +86,15 @@ class AttackShard:
             torch.cuda.empty_cache()
         return Attacked(made, model.batch_size if model.batch_size < before else 0)
 
-    def tabulate(self, row: Row, tiles: pa.Table, made: Attacked | None) -> tuple[pa.Table, Row]:  # noqa: ARG002
+    def tabulate(self, row: Row, tiles: pa.Table, made: Attacked | None) -> tuple[pa.Table, Row]:
         """The adversarial tiles, and how the attack went."""
         if made is None:
             return ADVERSARIALS.empty_table(), dict.fromkeys(Tally.FIGURES, 0)
         result = made.made
+        attacked = int((result.clean_prediction == tiles["label"].to_numpy()).sum())
+        count_attack(json.loads(row["labels"]), attacked, result)
         figures = {
-            "attacked": int((result.clean_prediction == tiles["label"].to_numpy()).sum()),
+            "attacked": attacked,
             "fooled": int(result.success.sum()),
             "passes": int(result.forwards.sum() + result.backwards.sum()),
             "lowered_batch": made.lowered_batch,
@@ -133,7 +137,7 @@ class Tally:
         return f"{speed:.1f} images/s, {totals['fooled']} of {totals['attacked']} fooled, {each}"
 
 
-def _publish(cell: Cell, store: Store, progress: StageProgress, device: str) -> None:
+def _publish(cell: Cell, store: Store, device: str) -> str:
     columns = ["label", "clean_prediction", "success", "l0", "l2", "linf", "forwards", "backwards", "seconds"]
     table = pa.concat_tables(store.iter_tables(cell.kind, cell.key, columns=columns)).to_pandas()
     right = table[table["clean_prediction"] == table["label"]]
@@ -141,12 +145,14 @@ def _publish(cell: Cell, store: Store, progress: StageProgress, device: str) -> 
     seconds = float(table["seconds"].sum())
     median = {name: float(fooled[name].median()) if len(fooled) else None for name in ("l0", "l2", "linf")}
     mean = {name: float(fooled[name].mean()) if len(fooled) else None for name in ("l0", "l2", "linf")}
+    rate = len(fooled) / len(right) if len(right) else None
+    note_success(cell, rate)
     cell.publish(
         store,
         tiles=len(table),
         attacked=len(right),
         succeeded=len(fooled),
-        success_rate=len(fooled) / len(right) if len(right) else None,
+        success_rate=rate,
         median=median,
         mean=mean,
         forwards=int(table["forwards"].sum()),
@@ -156,4 +162,4 @@ def _publish(cell: Cell, store: Store, progress: StageProgress, device: str) -> 
     )
     size = f", median L2 {median['l2']:.2f}, L0 {median['l0']:.0f}" if len(fooled) else ""
     each = 1000 * seconds / max(1, len(right))
-    progress.say(f"{cell.name}  {len(fooled)} of {len(right)} fooled{size}, {each:.0f} ms each")
+    return f"{cell.name}  {len(fooled)} of {len(right)} fooled{size}, {each:.0f} ms each"

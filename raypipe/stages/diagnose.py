@@ -20,7 +20,7 @@ from raypipe.stages.chosen import ChosenTiles
 from raypipe.stages.loaded import ModelCache
 from raypipe.stages.shards import Row, complete_cells, result_path
 from raypipe.store import Store
-from raypipe.telemetry import StageProgress
+from raypipe.telemetry.stage import StageProgress
 
 BATCH = 32
 """Tiles a pass, where the experiment does not say."""

@@ -13,7 +13,7 @@ from raypipe.schemas import PREDICTIONS
 from raypipe.stages.loaded import ModelCache
 from raypipe.stages.shards import Row, complete_cells, result_path
 from raypipe.store import Store
-from raypipe.telemetry import StageProgress
+from raypipe.telemetry.stage import StageProgress
 
 BATCH = 64
 """Tiles a forward pass, where the experiment does not say."""

@@ -22,7 +22,7 @@ from raypipe.stages.loaded import load_model
 from raypipe.stages.watch import watched
 from raypipe.stages.worker_group import fit_in_group
 from raypipe.store import Store
-from raypipe.telemetry import StageProgress
+from raypipe.telemetry.stage import StageProgress
 from raypipe.training.examples import Examples, read_examples
 
 SCRATCH = "scratch/tune"

@@ -17,7 +17,7 @@ from raypipe.errors import StageError
 from raypipe.schemas import REJECTED
 from raypipe.stages.shards import Row, map_shards
 from raypipe.store import Store
-from raypipe.telemetry import StageProgress
+from raypipe.telemetry.stage import StageProgress
 
 MAX_PROBLEMS_SHOWN = 5
 SET_ASIDE = "aside"
@@ -58,13 +58,16 @@ def ingest(
     ]
     setup = {"source": source, "store": store, "root": root, "size": cell.spec.size}
     if todo:
+        aside = 0
         for row in map_shards(_ingest_shard, todo, resources, name="ingest", setup=setup):
-            progress.advance(row["tiles"], f"{row['rejected']} set aside" if row["rejected"] else "")
+            aside += row["rejected"]
+            progress.advance(row["tiles"] + row["rejected"], f"{aside} set aside" if aside else "", cell=cell.name)
     facts = _facts(cell, store, source)
     if facts["tiles"] + facts["rejected"] != len(items):
         raise StageError(f"ingest: {len(items)} files were listed, but {facts['tiles']} tiles and {facts['rejected']} "
                          f"rejected ones were stored; remove {store.path(root)} and run again")  # fmt: skip
     cell.publish(store, **facts)
+    progress.finish(cell.name)
     for reason, count in list(facts["reasons"].items())[:MAX_PROBLEMS_SHOWN]:
         progress.say(f"{count} set aside: {reason}")
 

@@ -2,19 +2,20 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
 from rich.console import Console
 
-from raypipe.cells import Cell, Stage, candidates
+from raypipe.cells import Cell, candidates
 from raypipe.config import Experiment
 from raypipe.description import describe_run
 from raypipe.environment import write_environment
 from raypipe.evaluation.results import RunResult, compute_result
 from raypipe.evaluation.run import Run, write_run
 from raypipe.listing import Prepared, prepare
+from raypipe.plan import Plan
 from raypipe.report.page.index import write_index
 from raypipe.report.page.report import write_report
 from raypipe.report.tables import plan_table, result_tables
@@ -24,10 +25,14 @@ from raypipe.stages.diagnose import diagnose
 from raypipe.stages.evaluate import evaluate
 from raypipe.stages.harden import harden
 from raypipe.stages.ingest import ingest
+from raypipe.stages.metrics import note_cells
 from raypipe.stages.train import train
 from raypipe.store import Store
-from raypipe.telemetry import stage_progress
+from raypipe.telemetry.run import RunProgress, run_progress
+from raypipe.telemetry.state import StageState
 from raypipe.tracking import require_mlflow, track
+
+ATTACK, ATTACK_HARDENED = "attack", "attack hardened"
 
 
 def run_experiment(experiment: Experiment, *, address: str | None = None, console: Console | None = None) -> RunResult:
@@ -55,60 +60,85 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
     prepared = prepare(experiment)
     store, plan = prepared.store, prepared.plan
     console.print(plan_table(experiment, plan, store))
-    if any(not cell.manifest(store) for cell in plan.cells):
-        with connected(address, _log_file(store, experiment.name)):
-            write_environment(store, experiment.name, environment())
-            _complete(prepared, console)
-    run = _describe(prepared)
-    result = compute_result(store, run)
+    with run_progress(console, store, experiment.name, tuple(_stages(plan, store)), note_cells) as progress:
+        if any(not cell.manifest(store) for cell in plan.cells):
+            with connected(address, _log_file(store, experiment.name)):
+                write_environment(store, experiment.name, environment())
+                _complete(prepared, progress)
+        run = _describe(prepared)
+        result = compute_result(store, run)
+        report = write_report(run, result, store)
+        write_index(store)
     for table in result_tables(result):
         console.print(table)
-    report = write_report(run, result, store)
-    write_index(store)
+    console.print(f"Results: {result.location}\nReport: {report}", soft_wrap=True, highlight=False)
     if experiment.tracking:
         track(run, result, store, experiment.tracking)
-    console.print(f"Results: {result.location}\nReport: {report}", soft_wrap=True, highlight=False)
     return result
 
 
-def _complete(prepared: Prepared, console: Console) -> None:
+def _stages(plan: Plan, store: Store) -> Iterator[StageState]:
+    """What the run will go through."""
+    steps: dict[str, tuple[Cell, ...]] = {_ingest_name(cell): (cell,) for cell in plan.stage("ingest")}
+    steps |= {"train": plan.stage("train"), ATTACK: _of_undefended(plan.stage("attack"))}
+    steps |= {"harden": plan.stage("harden"), ATTACK_HARDENED: _of_hardened(plan.stage("attack"))}
+    steps |= {"diagnose": plan.stage("diagnose"), "evaluate": plan.stage("evaluate")}
+    for name, cells in steps.items():
+        if cells:
+            done = sum(cell.manifest(store) is not None for cell in cells)
+            yield StageState(
+                name=name, cells=len(cells), cells_done=done, state="done" if done == len(cells) else "to do"
+            )
+
+
+def _ingest_name(cell: Cell) -> str:
+    return cell.name.replace("tiles", "ingest")
+
+
+def _of_undefended(attacks: Sequence[Cell]) -> tuple[Cell, ...]:
+    return tuple(cell for cell in attacks if cell.inputs["model"].stage == "train")
+
+
+def _of_hardened(attacks: Sequence[Cell]) -> tuple[Cell, ...]:
+    return tuple(cell for cell in attacks if cell.inputs["model"].stage != "train")
+
+
+def _complete(prepared: Prepared, progress: RunProgress) -> None:
     """Every stage, one after the other: each needs what those before it made."""
     plan, store, resources = prepared.plan, prepared.store, prepared.experiment.resources
 
-    def to_do(stage: Stage) -> tuple[Cell, ...]:
-        return tuple(cell for cell in plan.stage(stage) if not cell.manifest(store))
+    def to_do(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+        return tuple(cell for cell in cells if not cell.manifest(store))
+
+    def attack_all(cells: Sequence[Cell], name: str) -> None:
+        if cells:
+            tiles = sum(_tiles(cell, cell.spec.split, cell.spec.tiles, store) for cell in cells)
+            with progress.stage(name, tiles, "tiles") as stage:
+                attack(cells, store, resources, stage)
 
     for cell, listing in zip(plan.stage("ingest"), prepared.listings, strict=True):
         if not cell.manifest(store):
-            with stage_progress(console, cell.name.replace("tiles", "ingest"), len(listing.items), "files") as progress:
-                ingest(cell, listing.source, listing.items, store, resources, progress)
-    if cells := to_do("train"):
+            with progress.stage(_ingest_name(cell), len(listing.items), "files") as stage:
+                ingest(cell, listing.source, listing.items, store, resources, stage)
+    if cells := to_do(plan.stage("train")):
         epochs = sum(cell.spec.recipe.epochs for cell in cells)
-        with stage_progress(console, "train", epochs, "epochs") as progress:
-            train(plan.stage("train"), store, resources, progress)
-    _attack([cell for cell in to_do("attack") if cell.inputs["model"].stage == "train"], "attack", prepared, console)
-    if cells := to_do("harden"):
+        with progress.stage("train", epochs, "epochs") as stage:
+            train(plan.stage("train"), store, resources, stage)
+    attack_all(to_do(_of_undefended(plan.stage("attack"))), ATTACK)
+    if cells := to_do(plan.stage("harden")):
         fits = [candidate for cell in cells for candidate in candidates(cell) if not candidate.manifest(store)]
         epochs = sum(fit.spec.defense.epochs for fit in fits)
-        with stage_progress(console, "harden", epochs, "epochs") as progress:
-            harden(cells, store, resources, progress)
-    _attack(to_do("attack"), "attack hardened", prepared, console)
-    if cells := to_do("diagnose"):
+        with progress.stage("harden", epochs, "epochs") as stage:
+            harden(cells, store, resources, stage)
+    attack_all(to_do(_of_hardened(plan.stage("attack"))), ATTACK_HARDENED)
+    if cells := to_do(plan.stage("diagnose")):
         tiles = sum(_tiles(cell, "test", cell.spec.tiles, store) for cell in cells)
-        with stage_progress(console, "diagnose", tiles, "tiles") as progress:
-            diagnose(cells, store, resources, progress)
-    if cells := to_do("evaluate"):
+        with progress.stage("diagnose", tiles, "tiles") as stage:
+            diagnose(cells, store, resources, stage)
+    if cells := to_do(plan.stage("evaluate")):
         predictions = sum(_tested(cell, store) for cell in cells)
-        with stage_progress(console, "evaluate", predictions, "predictions") as progress:
-            evaluate(cells, store, resources, progress)
-
-
-def _attack(cells: Sequence[Cell], title: str, prepared: Prepared, console: Console) -> None:
-    if cells:
-        store = prepared.store
-        tiles = sum(_tiles(cell, cell.spec.split, cell.spec.tiles, store) for cell in cells)
-        with stage_progress(console, title, tiles, "tiles") as progress:
-            attack(cells, store, prepared.experiment.resources, progress)
+        with progress.stage("evaluate", predictions, "predictions") as stage:
+            evaluate(cells, store, resources, stage)
 
 
 def _tiles(cell: Cell, split: str, limit: int | None, store: Store) -> int:

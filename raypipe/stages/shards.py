@@ -24,8 +24,9 @@ from raypipe.data.tiles import images_of
 from raypipe.errors import StageError
 from raypipe.stages.cluster import capacity
 from raypipe.stages.loaded import ModelCache, models_of_this_process
+from raypipe.stages.metrics import count_shard, labels_of
 from raypipe.store import Store
-from raypipe.telemetry import StageProgress
+from raypipe.telemetry.stage import StageProgress
 
 NO_PROGRESS_SECONDS = 3600
 """One shard may take long; a pool that cannot be placed at all is refused before it starts."""
@@ -138,11 +139,13 @@ class ShardActor:
         images = images_of(tiles) if tiles.num_rows else None
         seconds = 0.0
         made = None
+        labels = json.loads(row["labels"])
         if images is not None:
             with self.turn:
                 begun = time.perf_counter()
                 made = self.work.compute(self.models, row, tiles, images)
                 seconds = time.perf_counter() - begun
+            count_shard(labels, tiles.num_rows, seconds)
         table, figures = self.work.tabulate(row, tiles, made)
         self.store.write_table(row["target"], table)
         return {"key": row["key"], "tiles": tiles.num_rows, "seconds": seconds, **figures}
@@ -160,7 +163,7 @@ def complete_cells(
     store: Store,
     resources: Resources,
     progress: StageProgress,
-    publish: Callable[[Cell], None],
+    publish: Callable[[Cell], str | None],
     note: Callable[[Row], str] | None = None,
 ) -> None:
     """Have the cluster write the shards that cells still lack, and publish each cell once it lacks none.
@@ -171,26 +174,27 @@ def complete_cells(
         One for each shard of each cell, with the cell's ``key``, the ``shard``'s path, which tiles to ``take`` from it
         (`raypipe.stages.chosen`), and the ``target`` path.
     publish
-        Called with each cell whose shards are all there.
+        Called with each cell whose shards are all there; says what came out, or nothing.
     note
         What to say in passing of a shard that was just done, from the actor's answer.
     """
-    todo = [row for row in rows if not store.exists(row["target"])]
-    missing = Counter(row["key"] for row in todo)
     by_key = {cell.key: cell for cell in cells}
+    labels = {cell.key: json.dumps(labels_of(cell)) for cell in cells}
+    todo = [{**row, "labels": labels[row["key"]]} for row in rows if not store.exists(row["target"])]
+    missing = Counter(row["key"] for row in todo)
     for cell in cells:
         if not missing[cell.key]:
-            publish(cell)
+            progress.finish(cell.name, publish(cell) or "")
     if not todo:
         return
     setup = {"work": work, "store": store, "resources": resources}
     how = ShardActor if resources.gpu else shard_task
     for row in map_shards(how, todo, resources, name=cells[0].stage, setup=setup, at_once=resources.attack_actors):
         cell = by_key[row["key"]]
-        progress.advance(row["tiles"], f"{cell.name}  {note(row)}" if note else cell.name)
+        progress.advance(row["tiles"], note(row) if note else "", cell=cell.name)
         missing[cell.key] -= 1
         if not missing[cell.key]:
-            publish(cell)
+            progress.finish(cell.name, publish(cell) or "")
 
 
 def result_path(cell: Cell, shard: str, store: Store) -> str:

@@ -14,7 +14,7 @@ from raypipe.stages.fitting import Worker, fit_cell
 from raypipe.stages.watch import watched
 from raypipe.stages.worker_group import fit_in_group
 from raypipe.store import Store
-from raypipe.telemetry import StageProgress
+from raypipe.telemetry.stage import StageProgress
 from raypipe.training.examples import read_examples
 
 

@@ -1,0 +1,129 @@
+"""Figures for Prometheus while a run goes on, as every process of it counts them; Ray collects and exports them.
+
+Labels are few and bounded: the stage, the model's id in the experiment, the attack's. Nothing here changes what is
+computed, and nothing is recorded where Ray does not run.
+"""
+
+import functools
+from dataclasses import dataclass, field
+
+import ray
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from raypipe.attacks.generate import Adversarials
+from raypipe.cells import Cell
+from raypipe.telemetry.state import RunState
+
+CELL = ("stage", "model", "attack")
+L2 = [0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0]
+"""Bounds of the distortion's buckets, with pixels in [0, 1]."""
+SECONDS = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
+
+Labels = dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Metrics:
+    """Every metric; Prometheus sees each with the prefix ``ray_``."""
+
+    tiles: Counter
+    attacked: Counter
+    fooled: Counter
+    forwards: Counter
+    backwards: Counter
+    distortion: Histogram
+    shard_seconds: Histogram
+    success_rate: Gauge
+    training_loss: Gauge
+    training_accuracy: Gauge
+    epochs: Counter
+    cells: Gauge
+    said: dict[tuple[Gauge, tuple[str, ...]], tuple[float, Labels]] = field(default_factory=dict)
+
+    def say(self, gauge: Gauge, value: float, labels: Labels) -> None:
+        """Set a gauge, and remember it for `repeat`."""
+        self.said[gauge, tuple(labels.values())] = value, labels
+        gauge.set(value, labels)
+
+    def repeat(self) -> None:
+        """Set all gauges again: Ray forgets those that nobody sets for a while."""
+        for (gauge, _), (value, labels) in list(self.said.items()):
+            gauge.set(value, labels)
+
+
+@functools.cache
+def metrics() -> Metrics:
+    """The metrics of this process."""
+    return Metrics(
+        tiles=Counter("raypipe_tiles", "Tiles worked on.", CELL),
+        attacked=Counter("raypipe_tiles_attacked", "Tiles that the model got right, and that were attacked.", CELL),
+        fooled=Counter("raypipe_tiles_fooled", "Attacked tiles whose stored 8-bit image fools the model.", CELL),
+        forwards=Counter("raypipe_forwards", "Forward passes of attacks, counted by tile.", CELL),
+        backwards=Counter("raypipe_backwards", "Backward passes of attacks, counted by tile.", CELL),
+        distortion=Histogram("raypipe_distortion_l2", "L2 of the stored perturbations that fool.", L2, CELL),
+        shard_seconds=Histogram("raypipe_shard_seconds", "Seconds of the network on a shard of tiles.", SECONDS, CELL),
+        success_rate=Gauge("raypipe_success_rate", "Share of attacked tiles that a finished cell fooled.", CELL),
+        training_loss=Gauge("raypipe_training_loss", "Mean loss of the last epoch.", CELL),
+        training_accuracy=Gauge("raypipe_training_accuracy", "Training accuracy of the last epoch.", CELL),
+        epochs=Counter("raypipe_epochs", "Epochs trained.", CELL),
+        cells=Gauge("raypipe_cells", "Cells of the run, by stage and state.", ("stage", "state")),
+    )
+
+
+def labels_of(cell: Cell) -> Labels:
+    """What tells a cell's figures from others'."""
+    victim = cell.inputs.get("model", cell)
+    attack = getattr(cell.spec, "attack", None)
+    return {"stage": cell.stage, "model": victim.name.split("/")[0], "attack": attack.name if attack else ""}
+
+
+def count_shard(labels: Labels, tiles: int, seconds: float) -> None:
+    """A shard with tiles was worked on."""
+    if ray.is_initialized():
+        metrics().tiles.inc(tiles, labels)
+        metrics().shard_seconds.observe(seconds, labels)
+
+
+def count_attack(labels: Labels, attacked: int, made: Adversarials) -> None:
+    """A shard was attacked."""
+    if not ray.is_initialized():
+        return
+    own = metrics()
+    counted = {
+        own.attacked: attacked,
+        own.fooled: int(made.success.sum()),
+        own.forwards: int(made.forwards.sum()),
+        own.backwards: int(made.backwards.sum()),
+    }
+    for counter, number in counted.items():
+        if number:
+            counter.inc(number, labels)
+    for size in made.l2[made.success].tolist():
+        own.distortion.observe(size, labels)
+
+
+def note_success(cell: Cell, rate: float | None) -> None:
+    """A cell of an attack is done."""
+    if rate is not None and ray.is_initialized():
+        metrics().say(metrics().success_rate, rate, labels_of(cell))
+
+
+def count_epochs(cell: Cell, epochs: int, loss: float, accuracy: float) -> None:
+    """Epochs were trained. For the driver, which lives on: the gauges of a worker go with it."""
+    if ray.is_initialized():
+        labels = labels_of(cell)
+        metrics().epochs.inc(epochs, labels)
+        metrics().say(metrics().training_loss, loss, labels)
+        metrics().say(metrics().training_accuracy, accuracy, labels)
+
+
+def note_cells(state: RunState) -> None:
+    """How many cells are done, failed and to do. Called every few seconds, by the driver."""
+    if not ray.is_initialized():
+        return
+    for stage in state.stages:
+        waiting = stage.cells - stage.cells_done
+        failed = waiting if stage.state == "failed" else 0
+        for name, number in (("done", stage.cells_done), ("failed", failed), ("to do", waiting - failed)):
+            metrics().say(metrics().cells, number, {"stage": stage.name, "state": name})
+    metrics().repeat()

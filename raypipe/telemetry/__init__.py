@@ -1,0 +1,1 @@
+"""How a run goes: for people who watch it, here or from elsewhere."""
