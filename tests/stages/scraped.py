@@ -5,10 +5,13 @@ import json
 import re
 import socket
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +23,7 @@ from raypipe.config import Experiment, validate_experiment
 from raypipe.listing import prepare
 from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store
+from tests.stages.prometheus import PROMETHEUS, Prometheus, prometheus, queries
 
 SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$")
 TAG = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -58,8 +62,10 @@ def scrape_run(experiment: Experiment) -> dict[str, Any]:
         stop = threading.Event()
         watcher = threading.Thread(target=_watch, args=(port, seen, stop))
         watcher.start()
-        run_experiment(experiment, console=Console(file=io.StringIO()))
-        time.sleep(SETTLED_SECONDS)
+        with tempfile.TemporaryDirectory() as folder, _beside(Path(folder), port) as server:
+            run_experiment(experiment, console=Console(file=io.StringIO()))
+            time.sleep(SETTLED_SECONDS)
+            panels = {title: list(map(server.series, asked)) for title, asked in queries().items()} if server else None
         stop.set()
         watcher.join()
     finally:
@@ -69,7 +75,12 @@ def scrape_run(experiment: Experiment) -> dict[str, Any]:
         "metrics": list(seen.values()),
         "adversarials": _attacked(store),
         "cells": len(prepare(experiment).plan.cells),
+        "panels": panels,
     }
+
+
+def _beside(folder: Path, target: int) -> AbstractContextManager[Prometheus | None]:
+    return prometheus(folder, target, free_port()) if PROMETHEUS else nullcontext()
 
 
 def _watch(port: int, seen: dict[Any, Any], stop: threading.Event) -> None:
