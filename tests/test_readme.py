@@ -98,7 +98,12 @@ def test_every_command_is_run_somewhere() -> None:
 @pytest.mark.xdist_group("ray")
 def test_our_commands_in_their_order(folder: Path) -> None:
     output = {command: run(command.split(), folder) for command in ours()}
-    assert [command.split()[1] for command in output] == ["validate", "plan", "run", "results", "run", "audit"]
+    assert [command.split()[1] for command in output] == [
+        "validate", "plan", "run", "results", "report", "index", "status", "run", "compare", "audit",
+    ]  # fmt: skip
+    assert "SYNTHETIC" in (folder / "results" / "runs" / "demo" / "report.html").read_text()
+    assert "runs/demo/report.html" in (folder / "results" / "index.html").read_text()
+    assert "demo" in output["raypipe status demo"]
     assert "valid" in output["raypipe validate jobs/demo.yaml"]
     assert "to do" in output["raypipe plan jobs/demo.yaml"]
     assert "adjusted Rand index" in output["raypipe audit LC25000.zip --groups groups.csv --out found.csv"]

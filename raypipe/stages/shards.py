@@ -4,6 +4,7 @@ Nothing else competes with the workers for CPUs, a result shard is complete or a
 the finished ones.
 """
 
+import functools
 import json
 import threading
 import time
@@ -91,13 +92,27 @@ def map_shards(
         blocks = min(len(items), BLOCKS_A_WORKER * size)
         how = {"compute": TaskPoolStrategy(size=size), "fn_kwargs": dict(setup or {})}
     dataset = ray.data.from_items(list(items), override_num_blocks=blocks).map(
-        work, num_cpus=resources.cpus_per_worker, **how
+        _named(work, name), num_cpus=resources.cpus_per_worker, **how
     )
     dataset.set_name(name)
     try:
         yield from dataset.iter_rows()
     except ray.exceptions.RayError as error:
         raise StageError(f"{name} failed: {_innermost(error)}; finished shards are kept, run again to go on") from error
+
+
+def _named(work: Callable[..., Row] | type, name: str) -> Callable[..., Row] | type:
+    """The same under another name: Ray's dashboard and `ps` show a worker by that of its function or class."""
+    name = name.replace(" ", "_")
+    if isinstance(work, type):
+        return type(name, (work,), {})
+
+    @functools.wraps(work)
+    def task(row: Row, **setup: Any) -> Row:
+        return work(row, **setup)
+
+    task.__name__ = name
+    return task
 
 
 class ShardWork(Protocol):
