@@ -149,9 +149,20 @@ def read_run(store: Store, name: str) -> Run:
     FileNotFoundError
         If there is none of that name; the message lists the runs there are.
     """
-    path = f"runs/{name}/{RUN_FILE}"
+    return Run.model_validate_json(store.read_bytes(find_in_run(store, name, RUN_FILE, "finished run")))
+
+
+def find_in_run(store: Store, name: str, file: str, what: str) -> str:
+    """The path of a file in a run's folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there; the message says that there is no such `what`, and which there are.
+    """
+    path = f"runs/{name}/{file}"
     if not store.exists(path):
-        runs = [run for run in store.list_directories("runs") if store.exists(f"runs/{run}/{RUN_FILE}")]
+        runs = [run for run in store.list_directories("runs") if store.exists(f"runs/{run}/{file}")]
         there = f"there are: {', '.join(runs)}{near_matches(name, runs)}" if runs else "there are none yet"
-        raise FileNotFoundError(f"no finished run {name!r} in {store.root}; {there}")
-    return Run.model_validate_json(store.read_bytes(path))
+        raise FileNotFoundError(f"no {what} {name!r} in {store.root}; {there}")
+    return path

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from raypipe.settings import near_matches
+from raypipe.evaluation.run import find_in_run
 from raypipe.store import Store
 
 PROGRESS_FILE = "progress.json"
@@ -94,9 +94,4 @@ def read_state(store: Store, run: str) -> RunState:
     FileNotFoundError
         If there is no run of that name; the message lists the runs there are.
     """
-    path = f"runs/{run}/{PROGRESS_FILE}"
-    if not store.exists(path):
-        runs = [name for name in store.list_directories("runs") if store.exists(f"runs/{name}/{PROGRESS_FILE}")]
-        there = f"there are: {', '.join(runs)}{near_matches(run, runs)}" if runs else "there are none yet"
-        raise FileNotFoundError(f"no run {run!r} in {store.root}; {there}")
-    return RunState.model_validate_json(store.read_bytes(path))
+    return RunState.model_validate_json(store.read_bytes(find_in_run(store, run, PROGRESS_FILE, "run")))
