@@ -1,15 +1,19 @@
-"""From the bytes of a file to pixels, and from pixels to the PNG that is stored."""
+"""From the bytes of a file of any kind to pixels."""
 
 import io
-import zlib
+import math
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Formats that tiles come in, not all that Pillow opens: its EPS reader would start Ghostscript, and its JPEG 2000
 # reader takes a file that was cut between two tile-parts for a whole one.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
+
+SPARE = 1.25
+"""How many times larger than the result a scaled JPEG is at least, so that resizing still blurs as it should."""
 
 
 class UnreadableImage(Exception):  # noqa: N818 - the name says what is the matter with the file
@@ -21,7 +25,7 @@ class UnreadableImage(Exception):  # noqa: N818 - the name says what is the matt
         return str(self)
 
 
-def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, draft: bool = False) -> npt.NDArray[np.uint8]:
+def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, scaled: bool = False) -> npt.NDArray[np.uint8]:
     """Decode an image of any common kind to square 8-bit RGB.
 
     Orientation from EXIF is applied, transparency is laid over white as on a slide, 16-bit greyscale is scaled
@@ -36,9 +40,10 @@ def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, draft: bool
         Height and width of the result in pixels, 1 or more.
     max_pixels
         Larger images are refused from their header alone. Pillow's own limit (about 179 million) holds as well.
-    draft
-        Let a JPEG's transform give it at a half, a quarter or an eighth of its size where `size` still fits into that:
-        a fraction of the cost, for pixels that differ a little.
+    scaled
+        Let a JPEG's transform give it at the fewest eighths of its size, 1 to 8, into which `size` still fits: half the
+        cost. On LC25000's tiles at 224 of 768 pixels, values differ by 0.9 of 255 in the mean from those that are
+        decoded whole and then resized, and 99 of 100 by at most 5.
 
     Returns
     -------
@@ -58,9 +63,8 @@ def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, draft: bool
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _require_one_image_of_known_range(image, max_pixels)
-            if draft:
-                image.draft(None, (size, size))
-            upright = ImageOps.exif_transpose(image)
+            small = _scaled_jpeg(data, image, size) if scaled else None
+            upright = ImageOps.exif_transpose(small or image)
             return np.array(_to_rgb(upright).resize((size, size), Image.Resampling.BILINEAR))
     except UnreadableImage:
         raise
@@ -73,24 +77,6 @@ def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, draft: bool
         raise UnreadableImage(f"damaged image ({type(error).__name__}: {error})") from error
 
 
-def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Encode 8-bit RGB, shape (height, width, 3), losslessly; ValueError for any other array."""
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"expected uint8 pixels of shape (height, width, 3), got {pixels.dtype} {pixels.shape}")
-    buffer = io.BytesIO()
-    # On LC25000 tiles at 224 pixels run-length coding gives the size of Pillow's default in a third of its time.
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
-    return buffer.getvalue()
-
-
-def decode_png(data: bytes) -> npt.NDArray[np.uint8]:
-    """Decode what `encode_png` gave to shape (height, width, 3); OSError or ValueError for anything else."""
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-        if image.mode != "RGB":
-            raise ValueError(f"expected an 8-bit RGB image, got mode {image.mode}")
-        return np.array(image)
-
-
 def _require_one_image_of_known_range(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         raise UnreadableImage(f"too large: {image.width}x{image.height}, more than {max_pixels} pixels")
@@ -99,6 +85,20 @@ def _require_one_image_of_known_range(image: Image.Image, max_pixels: int) -> No
         raise UnreadableImage(f"{frames} frames or pages: expected a single image")
     if image.mode == "F":
         raise UnreadableImage("floating-point pixels, whose range is unknown: expected 8 or 16 bits")
+
+
+def _scaled_jpeg(data: bytes, image: Image.Image, size: int) -> Image.Image | None:
+    """A colour JPEG, not much larger than `size`; None for all that Pillow has to judge, damaged files among them."""
+    least = math.ceil(SPARE * size)
+    if image.format != "JPEG" or image.mode != "RGB" or min(image.size) <= least:
+        return None
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least, min_factor=1, strict=True)
+    except ValueError:
+        return None
+    small = Image.fromarray(pixels)
+    small.info["exif"] = image.info.get("exif")  # which way is up
+    return small
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raypipe.data.images import UnreadableImage, decode, decode_png, encode_png
+from raypipe.data.images import UnreadableImage, decode
+from raypipe.data.png import decode_png, encode_png
 from raypipe.data.sources import Source, TileRef
 from raypipe.schemas import REJECTED, TILES
 
@@ -21,7 +22,9 @@ class TileItem(NamedTuple):
     split: str | None
 
 
-def make_tiles(source: Source, items: Iterable[TileItem], size: int) -> tuple[pa.Table, pa.Table]:
+def make_tiles(
+    source: Source, items: Iterable[TileItem], size: int, *, scaled: bool = False
+) -> tuple[pa.Table, pa.Table]:
     """Read, decode and resize files.
 
     Parameters
@@ -32,6 +35,8 @@ def make_tiles(source: Source, items: Iterable[TileItem], size: int) -> tuple[pa
         Files of `source`, each with its split.
     size
         Height and width of the stored tiles in pixels.
+    scaled
+        How to decode JPEGs: as for `raypipe.data.images.decode`.
 
     Returns
     -------
@@ -42,7 +47,7 @@ def make_tiles(source: Source, items: Iterable[TileItem], size: int) -> tuple[pa
     tiles, rejected = [], []
     for ref, split in items:
         try:
-            image = _read_image(source, ref, size)
+            image = _read_image(source, ref, size, scaled)
         except (UnreadableImage, OSError) as error:
             reason = str(error) or type(error).__name__
             rejected.append({"source_path": ref.path, "label_name": ref.label_name, "reason": reason})
@@ -86,7 +91,7 @@ def images_of(table: pa.Table) -> npt.NDArray[np.uint8]:
     return np.stack([decode_png(data) for data in encoded])
 
 
-def _read_image(source: Source, ref: TileRef, size: int) -> bytes:
+def _read_image(source: Source, ref: TileRef, size: int, scaled: bool) -> bytes:
     if ref.problem is not None:
         raise UnreadableImage(ref.problem)
-    return encode_png(decode(source.read(ref.path), size))
+    return encode_png(decode(source.read(ref.path), size, scaled=scaled))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from raypipe.data import open_source
-from raypipe.data.images import encode_png
+from raypipe.data.png import encode_png
 from raypipe.data.sources import TileRef
 from raypipe.data.synthetic import Synthetic
 from raypipe.data.tiles import TileItem, images_of, make_tiles, sample_id
