@@ -35,19 +35,30 @@ def read_annotations(location: str, column: str) -> list[Annotation]:
     FileNotFoundError
         There is no such file.
     ValueError
-        It is not UTF-8 text, or a column is missing.
+        It is not UTF-8 text or not CSV, or a column is missing or there twice.
     """
     try:
         text = read_location(location).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{location}: expected UTF-8 text ({error})") from error
     rows = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        return _read_rows(rows, column, location)
+    except csv.Error as error:
+        raise ValueError(
+            f"{location}: line {rows.line_num + 1} is not CSV ({error}); see whether a quotation mark is left open"
+        ) from error
+
+
+def _read_rows(rows: "csv.DictReader[str]", column: str, location: str) -> list[Annotation]:
     header = rows.fieldnames or []
     missing = [name for name in ("filename", column) if name not in header]
     if missing:
         raise ValueError(
             f"{location}: expected a header with filename and {column}, found {', '.join(header) or 'none'}"
         )
+    if twice := {name for name in ("filename", "label", column) if header.count(name) > 1}:
+        raise ValueError(f"{location}: the header has {', '.join(sorted(twice))} more than once; keep one column of it")
     return [Annotation(row["filename"] or "", row.get("label") or None, row[column]) for row in rows if row[column]]
 
 

@@ -2,13 +2,14 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
 from raypipe.data.listed import ListedSource, is_hidden
 from raypipe.data.sources import Source
-from raypipe.data.tree import open_tree
+from raypipe.data.tree import is_outside, open_tree
 from raypipe.settings import Settings
 
 
@@ -44,7 +45,7 @@ class Folder(Settings):
             return None
         try:
             compiled = re.compile(pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"{pattern!r}: expected a regular expression ({error})") from error
         if compiled.groups < 1:
             raise ValueError(f"{pattern!r}: expected a capture group that gives the tile's group, such as ^case(\\d+)")
@@ -68,7 +69,8 @@ def open_folder(settings: Folder, seed: int) -> Source:
         Fewer than two class folders hold a file.
     """
     tree = open_tree(settings.path)
-    labels = {top_folder(entry.path) for entry in tree.files() if not is_hidden(entry.path)} - {""}
+    labels = {top_folder(entry.path) for entry in tree.files() if not (is_hidden(entry.path) or is_outside(entry.path))}
+    labels.discard("")
     if len(labels) < 2:
         raise ValueError(
             f"path = {settings.path!r}: expected at least two class folders with files directly below it, found "

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from raypipe.data.annotations import match_annotations, read_annotations
 from raypipe.data.sources import TileRef, fingerprint_of, seeded_order
-from raypipe.data.tree import Tree
+from raypipe.data.tree import Tree, is_outside
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ class ListedSource:
         return fingerprint_of(self.labels, refs, contents)
 
     def _ref(self, path: str) -> TileRef:
+        if is_outside(path):
+            return TileRef(path, None, None, "its name leads out of the data set")
         if is_hidden(path):
             return TileRef(path, None, None, "hidden file")
         name = self.class_of(path)
@@ -132,7 +134,7 @@ def _grouped_by_name(tiles: Sequence[TileRef], pattern: str) -> list[TileRef]:
         raise ValueError(
             f"group_pattern = {pattern!r}: fits none of the {len(tiles)} file names, such as {tiles[0].path}"
         )
-    return [replace(ref, group=match[1] if match else None) for ref, match in zip(tiles, found, strict=True)]
+    return [replace(ref, group=(match[1] or None) if match else None) for ref, match in zip(tiles, found, strict=True)]
 
 
 def _class_folders(labels: Sequence[str]) -> str:

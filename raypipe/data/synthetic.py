@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from raypipe.data.images import encode_png
 from raypipe.data.lc25000 import MALIGNANT
+from raypipe.data.png import encode_png
 from raypipe.data.sources import Source, TileRef, fingerprint_of
 from raypipe.data.tissue import LABELS, render_tile
 from raypipe.settings import Settings

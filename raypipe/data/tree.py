@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-import lzma
+import os
+import stat
 import zipfile
 import zlib
-from collections.abc import Collection, MutableMapping, Sequence
+from collections.abc import Collection, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,8 @@ from typing import Any, Protocol
 from pyarrow import fs
 
 READERS = 16  # threads that hash files; more than cores, since most of the time is spent waiting for storage
+LARGEST = 512 * 2**20  # bytes of a file: more than 100 million pixels of four bytes take
+LINKS = 5  # to folders, one below another, that are followed: of folders that link to each other the paths are endless
 UNREADABLE = "unreadable"  # digest of a file that cannot be read: it takes part, and changes once it can be
 
 
@@ -64,10 +67,9 @@ class DirectoryTree:
 
     def files(self) -> list[FileEntry]:
         """List every file, hidden ones too, sorted by path."""
-        found = self.filesystem.get_file_info(fs.FileSelector(self.root, recursive=True))
         try:
-            entries = [self._entry(info) for info in found if info.type != fs.FileType.Directory]
-        except UnicodeDecodeError as error:
+            entries = list(_walk(self.root, self.location) if self.filesystem.type_name == "local" else self._listed())
+        except UnicodeError as error:
             raise ValueError(f"{self.location}: a file name is not UTF-8 ({error}); rename the file") from error
         return sorted(entries, key=lambda entry: entry.path)
 
@@ -89,9 +91,11 @@ class DirectoryTree:
                 cache[keys[path]] = digest
         return {path: read[path] if path in read else cache[keys[path]] for path in paths}
 
-    def _entry(self, info: fs.FileInfo) -> FileEntry:
-        stamp = "" if info.mtime_ns is None else str(info.mtime_ns)
-        return FileEntry(info.path.removeprefix(self.root).lstrip("/"), info.size or 0, stamp)
+    def _listed(self) -> Iterator[FileEntry]:
+        for info in self.filesystem.get_file_info(fs.FileSelector(self.root, recursive=True)):
+            if info.type != fs.FileType.Directory:
+                stamp = "" if info.mtime_ns is None else str(info.mtime_ns)
+                yield FileEntry(info.path.removeprefix(self.root).lstrip("/"), info.size or 0, stamp)
 
     def _digest(self, path: str) -> str:
         try:
@@ -108,7 +112,9 @@ class ZipTree:
         self._place = (location, filesystem, root)
         try:
             self._archive = zipfile.ZipFile(filesystem.open_input_file(root))
-        except (zipfile.BadZipFile, ValueError) as error:  # ValueError: pyarrow's, for a seek beyond the file
+        except OSError:
+            raise
+        except Exception as error:  # of damaged archives: BadZipFile, NotImplementedError, pyarrow's ValueError, ...
             raise OSError(f"{location}: not a readable zip archive ({error}); copy or download it again") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -117,19 +123,27 @@ class ZipTree:
 
     def files(self) -> list[FileEntry]:
         """List every file, hidden ones too, sorted by path; of several with one name, the last counts."""
-        members = self._archive.NameToInfo.values()
-        entries = [FileEntry(info.filename, info.file_size, f"{info.CRC:08x}") for info in members if not info.is_dir()]
+        members = [info for name, info in self._archive.NameToInfo.items() if name and not name.endswith("/")]
+        entries = [FileEntry(info.filename, info.file_size, f"{info.CRC:08x}") for info in members]
         return sorted(entries, key=lambda entry: entry.path)
 
     def read(self, path: str) -> bytes:
         """Return the bytes of one file, or raise OSError."""
         _require_inside(path, self.location)
         try:
-            return self._archive.read(path)
+            member = self._archive.getinfo(path)
+            _require_size(member.file_size, path)
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # Of the other methods zipfile unpacks at once whatever it is handed, and bzip2 makes gigabytes of 4 kB.
+                raise OSError(
+                    f"{path}: packed by zip's method {member.compress_type}; expected deflate, as zip packs by default"
+                )
+            with self._archive.open(member) as file:
+                return file.read(max(member.file_size, 1))  # of which no more is unpacked
         except KeyError:
             raise FileNotFoundError(f"{path}: not in {self.location}") from None
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
-            # RuntimeError is what zipfile raises for an encrypted member, and (a subclass) for unknown compression;
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+            # RuntimeError is what zipfile raises for an encrypted member;
             # ValueError what pyarrow raises for a seek beyond the file.
             raise OSError(f"{path}: {error}") from error
 
@@ -167,7 +181,7 @@ def open_tree(location: str) -> Tree:
             f"{location}: not found; expected a directory or a .zip file, as a local path or as a URI such as "
             "s3://bucket/tiles"
         )
-    if not root.lower().endswith(".zip"):
+    if kind != fs.FileType.File or not root.lower().endswith(".zip"):
         raise ValueError(f"{location}: expected a directory or a .zip file, found another kind of file; unpack it")
     return ZipTree(location, filesystem, root)
 
@@ -183,7 +197,10 @@ def read_location(location: str) -> bytes:
 def _resolve(location: str) -> tuple[str, fs.FileSystem, str]:
     if "://" not in location:
         # Absolute, because workers have another working directory.
-        root = Path(location).expanduser().absolute().as_posix()
+        try:
+            root = Path(location).expanduser().absolute().as_posix()
+        except RuntimeError as error:
+            raise ValueError(f"{location}: {error} Write the path out") from error
         return root, fs.LocalFileSystem(), root
     try:
         filesystem, root = fs.FileSystem.from_uri(location)
@@ -192,15 +209,59 @@ def _resolve(location: str) -> tuple[str, fs.FileSystem, str]:
     return location, filesystem, root.rstrip("/")
 
 
+def _walk(root: str, location: str) -> Iterator[FileEntry]:
+    """Every file below a local directory. Links to folders are followed, unless they lead back to where they lie."""
+    waiting: list[tuple[str, tuple[Path, ...]]] = [("", ())]
+    while waiting:
+        below, behind = waiting.pop()
+        with os.scandir(Path(root, below)) as entries:
+            for entry in entries:
+                path = f"{below}{entry.name}"
+                path.encode()
+                about = _stat(entry)
+                if not stat.S_ISDIR(about.st_mode):
+                    yield FileEntry(path, about.st_size, str(about.st_mtime_ns))
+                elif not entry.is_symlink():
+                    waiting.append((f"{path}/", behind))
+                else:
+                    trail, target = (*behind, Path(root, below).resolve()), Path(entry.path).resolve()
+                    if any(folder.is_relative_to(target) for folder in trail):
+                        continue
+                    if len(trail) > LINKS:
+                        raise ValueError(
+                            f"{location}: {path} lies behind more than {LINKS} links to folders; unlink some"
+                        )
+                    waiting.append((f"{path}/", trail))
+
+
+def _stat(entry: "os.DirEntry[str]") -> os.stat_result:
+    try:
+        return entry.stat()
+    except OSError:  # a link that leads nowhere
+        return entry.stat(follow_symlinks=False)
+
+
 def _read(filesystem: fs.FileSystem, path: str) -> bytes:
+    if filesystem.type_name == "local" and filesystem.get_file_info(path).type == fs.FileType.Unknown:
+        raise OSError(f"{path}: a pipe, a socket or a device, not a file")  # reading it might never end
     with filesystem.open_input_file(path) as file:
+        _require_size(file.size(), path)
         data: bytes = file.read()
     return data
 
 
+def _require_size(size: int, path: str) -> None:
+    if size > LARGEST:
+        raise OSError(f"{path}: too large: {size:,} bytes, more than {LARGEST:,}")
+
+
+def is_outside(path: str) -> bool:
+    """Whether a path, joined to a root, could leave it."""
+    return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+
+
 def _require_inside(path: str, location: str) -> None:
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts:
+    if is_outside(path):
         raise PermissionError(f"{path}: expected a path below {location}, without '..'")
 
 

@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from raypipe.data import SOURCES, open_source
 from raypipe.data.annotations import examples
 from raypipe.data.folder import Folder
-from raypipe.data.images import decode, encode_png
+from raypipe.data.images import decode
 from raypipe.data.lc25000 import LC25000
 from raypipe.data.listed import limit_per_class
+from raypipe.data.png import encode_png
 from raypipe.data.sources import TileRef
 from raypipe.data.synthetic import Synthetic
 from raypipe.settings import Settings

@@ -30,7 +30,7 @@ def write_directory(root: Path, files: dict[str, bytes]) -> Path:
 
 def write_zip(path: Path, files: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.mkdir("a")
+        archive.writestr("a/", b"")
         for name, data in files.items():
             archive.writestr(name, data)
     return path

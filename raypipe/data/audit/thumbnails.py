@@ -26,4 +26,4 @@ def thumbnail(data: bytes) -> npt.NDArray[np.uint8]:
     raypipe.data.images.UnreadableImage
         As `decode`.
     """
-    return decode(data, THUMBNAIL, draft=True)
+    return decode(data, THUMBNAIL, scaled=True)
