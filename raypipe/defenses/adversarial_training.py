@@ -2,6 +2,7 @@
 
 Szegedy et al., 2013 (arXiv:1312.6199) and, in the form reproduced here, Nisa, Suciati and Yuniarti, IPTEK 2024. The
 perturbed tiles are made once, against the clean model: in training the hardened model never meets an attack on itself.
+A mixture of attacks is that of Tramer and Boneh, 2019 (arXiv:1904.13000), with one attack a tile.
 """
 
 import itertools
@@ -46,6 +47,9 @@ class AdversarialTraining(NamedDefense):
         Candidates to compare. The best on held-out training tiles is kept; test tiles are never looked at.
     validation
         Share of the training groups held out to compare candidates; without a search nothing is held out.
+    attacks
+        ``each``: the model is hardened once for each attack of the experiment, as in the paper. ``mixture``: once, on
+        tiles perturbed by one of them each, drawn at random.
     """
 
     name: Literal["adversarial_training"] = "adversarial_training"
@@ -54,6 +58,12 @@ class AdversarialTraining(NamedDefense):
     learning_rate: LearningRate = 5e-4
     search: Search = Search()
     validation: float = Field(0.2, gt=0, lt=1)
+    attacks: Literal["each", "mixture"] = "each"
+
+    @property
+    def mixes_attacks(self) -> bool:
+        """Whether one model learns from all of them."""
+        return self.attacks == "mixture"
 
     def candidates(self) -> "list[AdversarialTraining]":
         """The settings of every combination in `search`; these settings alone if there is none."""

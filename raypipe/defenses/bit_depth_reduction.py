@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from raypipe.defenses.defense import NamedDefense
-from raypipe.models.fronts import BitDepth
+from raypipe.models.bit_depth import BitDepth
 
 
 class BitDepthReduction(NamedDefense):

@@ -21,6 +21,7 @@ CARLINI = "Carlini et al., 2019, arXiv:1902.06705"
 ATHALYE = "Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 3.1"
 CROCE = "Croce and Hein, 2020, arXiv:2003.01690"
 ZIMMERMANN = "Zimmermann et al., 2022, arXiv:2206.13991"
+GOWAL = "Gowal et al., 2018, arXiv:1810.12715, and Cohen et al., 2019, arXiv:1902.02918"
 OURS = "ours"
 
 
@@ -169,18 +170,29 @@ CHECKS = (
         OURS,
     ),
 )
-"""All checks, in the order in which they are shown."""
+"""The checks of every model, in the order in which they are shown."""
+
+OF_PROOFS = (
+    Rule(
+        "no certificate is broken",
+        judging.no_proof_is_broken,
+        "No attack does what is proved to be impossible. If one does, the proof is wrong, or of another model.",
+        GOWAL,
+    ),
+)
+"""Besides them, the checks of a model of which something is proved."""
 
 
 def run_checks(evidence: Evidence) -> tuple[Check, ...]:
-    """Make every check, in the order of `CHECKS`.
+    """Make every check, in the order of `CHECKS`, and then those of what is proved, if anything is.
 
     Raises
     ------
     ValueError
         If arrays that are compared are not of the same tiles.
     """
-    return tuple(Check(rule.name, *rule.judge(evidence), rule.meaning, rule.source) for rule in CHECKS)
+    rules = CHECKS if evidence.proof is None else CHECKS + OF_PROOFS
+    return tuple(Check(rule.name, *rule.judge(evidence), rule.meaning, rule.source) for rule in rules)
 
 
 def verdict(checks: Sequence[Check]) -> Verdict:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # both are NumPy only, but their modules import PyTorch, which judging does not need
+    from raypipe.evaluation.certified import Proof
     from raypipe.evaluation.planted import Planted
     from raypipe.evaluation.probe import Probe
 
@@ -42,6 +43,8 @@ class Evidence:
         (n,) classes as they are stored, and made once more with the same model from the same tiles.
     recorded_success, recomputed_success
         (n,) whether the white-box attack succeeded, as it recorded, and by the stored 8-bit tiles.
+    proof
+        What is proved of the model, beside the smallest perturbations that any attack found.
     """
 
     white_box: Fooled | None = None
@@ -60,3 +63,4 @@ class Evidence:
     remade_predictions: NDArray[np.int64] | None = None
     recorded_success: NDArray[np.bool_] | None = None
     recomputed_success: NDArray[np.bool_] | None = None
+    proof: "Proof | None" = None

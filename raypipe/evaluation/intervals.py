@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 CONFIDENCE = 0.95
 REPLICATES = 2000
@@ -130,7 +131,7 @@ def resample(group_ids: Iterable[object], replicates: int = REPLICATES, seed: in
 @lru_cache(maxsize=2)
 def _draws(digest: bytes, groups: int, replicates: int, seed: int) -> NDArray[np.float64]:
     """Multinomial weights (replicates, groups); every evaluation of a run asks for those of the same few test sets."""
-    rng = np.random.default_rng([seed, int.from_bytes(digest)])
+    rng = np.random.default_rng([seed, int.from_bytes(digest, "big")])
     drawn = rng.integers(groups, size=(replicates, groups)) + groups * np.arange(replicates)[:, None]
     weights = np.bincount(drawn.ravel(), minlength=replicates * groups).reshape(replicates, groups).astype(np.float64)
     weights.flags.writeable = False

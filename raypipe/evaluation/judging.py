@@ -11,6 +11,8 @@ Tolerances, and why:
 - Logits may move by float noise: 1e-4 of their spread from pass to pass, and 1e-3 between batch sizes, for which other
   kernels run.
 - What is stored and what is computed from it must agree on every tile.
+- Interval bounds in linf prove; not one may be broken. Randomised smoothing in l2 proves something of infinitely many
+  draws of noise, with a probability of error, and what is attacked averages over a few: one tile, or one in 200.
 """
 
 from collections.abc import Mapping
@@ -208,6 +210,18 @@ def success_repeats(evidence: Evidence) -> Finding:
     """Recorded success against what the stored tiles give."""
     names = ("recorded success", "success of the stored tiles")
     return _agree(evidence.recorded_success, evidence.recomputed_success, names)
+
+
+def no_proof_is_broken(evidence: Evidence) -> Finding:
+    """Tiles that are proved right within a radius in which something fools the model."""
+    if evidence.proof is None:
+        return _unknown("certificates")
+    proof = evidence.proof
+    broken = int((proof.smallest <= proof.radius).sum())
+    proved = int((proof.radius > 0).sum())
+    allowed = 0 if proof.norm == "linf" else max(1, len(proof.radius) // TILES_PER_LOST)
+    figure = f"{broken} of {proved} certificates in {proof.norm} broken by an attack, {allowed} allowed"
+    return _judged(broken <= allowed, figure)
 
 
 def planted_examples_found(evidence: Evidence) -> Finding:

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
+from raypipe.evaluation.certified import Proof, certified, proof_of
 from raypipe.evaluation.checks import run_checks
 from raypipe.evaluation.curves import curves
 from raypipe.evaluation.differences import differences
@@ -15,7 +16,7 @@ from raypipe.evaluation.outcomes import examples_of, outcomes_of
 from raypipe.evaluation.records import records_of
 from raypipe.evaluation.run import Run, SubjectRecord, read_run
 from raypipe.evaluation.tested import Artifacts
-from raypipe.schemas import CHECKS, CURVES, DIFFERENCES, RESULTS
+from raypipe.schemas import CERTIFIED, CHECKS, COSTS, CURVES, DIFFERENCES, RESULTS
 from raypipe.store import Store
 
 
@@ -29,8 +30,8 @@ class RunResult:
         Of the run.
     location
         Where its files are.
-    records, curves, differences, checks
-        `raypipe.schemas.RESULTS`, `CURVES`, `DIFFERENCES` and `CHECKS`.
+    records, curves, differences, checks, certified, costs
+        `raypipe.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED` and `COSTS`.
     """
 
     name: str
@@ -39,9 +40,18 @@ class RunResult:
     curves: pa.Table
     differences: pa.Table
     checks: pa.Table
+    certified: pa.Table
+    costs: pa.Table
 
 
-TABLES = {"records": RESULTS, "curves": CURVES, "differences": DIFFERENCES, "checks": CHECKS}
+TABLES = {
+    "records": RESULTS,
+    "curves": CURVES,
+    "differences": DIFFERENCES,
+    "checks": CHECKS,
+    "certified": CERTIFIED,
+    "costs": COSTS,
+}
 """The tables of a run, each a Parquet file of that name in its folder."""
 
 
@@ -56,6 +66,7 @@ def compute_result(store: Store, run: Run) -> RunResult:
     artifacts = Artifacts(store)
     examples = {subject.id: examples_of(subject, run, artifacts) for subject in run.subjects}
     outcomes = {subject.id: outcomes_of(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}
+    proofs = {subject.id: proof_of(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}
     rows = {
         "records": [
             row
@@ -64,7 +75,11 @@ def compute_result(store: Store, run: Run) -> RunResult:
         ],
         "curves": list(curves(run, examples)),
         "differences": list(differences(run, outcomes)),
-        "checks": [row for subject in run.subjects for row in _checks(subject, run, artifacts)],
+        "checks": [row for subject in run.subjects for row in _checks(subject, run, artifacts, proofs[subject.id])],
+        "certified": [
+            row for subject in run.subjects for row in certified(subject, proofs[subject.id], examples[subject.id], run)
+        ],
+        "costs": list(_costs(run, store)),
     }
     tables = {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in TABLES.items()}
     for name, table in tables.items():
@@ -79,14 +94,15 @@ def load_result(store: Store, name: str) -> RunResult:
     ------
     FileNotFoundError
         If there is none of that name; the message lists the runs there are.
+    raypipe.store.StoreError
+        If a newer raypipe wrote it, or it is damaged.
     """
-    read_run(store, name)
+    run = read_run(store, name)
     paths = {table: f"runs/{name}/{table}.parquet" for table in TABLES}
     if not all(store.exists(path) for path in paths.values()):
-        return compute_result(store, read_run(store, name))
-    return RunResult(
-        name, store.path(f"runs/{name}"), **{table: store.read_table(path) for table, path in paths.items()}
-    )
+        return compute_result(store, run)
+    tables = {table: store.read_table(path, schema=TABLES[table]) for table, path in paths.items()}
+    return RunResult(name, store.path(f"runs/{name}"), **tables)
 
 
 def result_json(result: RunResult) -> str:
@@ -95,9 +111,16 @@ def result_json(result: RunResult) -> str:
     return json.dumps({"name": result.name, "location": result.location, **tables}, indent=1) + "\n"
 
 
-def _checks(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]:
+def _costs(run: Run, store: Store) -> Iterator[dict[str, Any]]:
+    for cell in run.cells:
+        manifest = store.manifest(cell.kind, cell.key) or {}
+        about = cell.model_dump()
+        yield {"cell": about.pop("name"), **about, **manifest.get("cost", {})}
+
+
+def _checks(subject: SubjectRecord, run: Run, artifacts: Artifacts, proof: Proof | None) -> Iterator[dict[str, Any]]:
     if not run.diagnostics:
         return
-    for check in run_checks(gather(subject, run, artifacts)):
+    for check in run_checks(replace(gather(subject, run, artifacts), proof=proof)):
         row = check._asdict()
         yield {**subject.columns(), "check": row.pop("name"), **row}

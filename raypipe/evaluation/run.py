@@ -2,9 +2,11 @@
 
 from typing import Any, Literal
 
+from pydantic import Field, ValidationError
+
 from raypipe.attacks.threat import ThreatModel
-from raypipe.settings import Settings, near_matches
-from raypipe.store import Store
+from raypipe.settings import ID, Settings, near_matches
+from raypipe.store import Store, damaged
 
 RUN_FILE = "run.json"
 LEAKY, SYNTHETIC = "LEAKY", "SYNTHETIC"
@@ -83,6 +85,16 @@ class PairingRecord(Settings):
     predictions: str
 
 
+class CellRecord(Settings):
+    """A cell and its artifact: see `raypipe.cells.Cell`."""
+
+    stage: str
+    name: str
+    model: str
+    kind: str
+    key: str
+
+
 class Run(Settings):
     """A run.
 
@@ -102,6 +114,10 @@ class Run(Settings):
         What was tested, on what.
     diagnostics
         By subject: the key of its diagnostics.
+    certificates
+        By subject: the key of what is proved of it.
+    cells
+        All that was computed for it.
     """
 
     name: str
@@ -114,6 +130,8 @@ class Run(Settings):
     subjects: tuple[SubjectRecord, ...]
     pairings: tuple[PairingRecord, ...]
     diagnostics: dict[str, str]
+    certificates: dict[str, str] = Field(default_factory=dict)
+    cells: tuple[CellRecord, ...] = ()
 
 
 def stamps(manifest: dict[str, Any]) -> tuple[str, ...]:
@@ -138,7 +156,7 @@ def stamps(manifest: dict[str, Any]) -> tuple[str, ...]:
 
 def write_run(store: Store, run: Run) -> None:
     """Keep what a run tested."""
-    store.write_bytes(f"runs/{run.name}/{RUN_FILE}", run.model_dump_json(indent=1).encode())
+    store.write_record(f"runs/{run.name}/{RUN_FILE}", run.model_dump(mode="json"))
 
 
 def read_run(store: Store, name: str) -> Run:
@@ -148,8 +166,14 @@ def read_run(store: Store, name: str) -> Run:
     ------
     FileNotFoundError
         If there is none of that name; the message lists the runs there are.
+    raypipe.store.StoreError
+        If a newer raypipe wrote it, or it is damaged.
     """
-    return Run.model_validate_json(store.read_bytes(find_in_run(store, name, RUN_FILE, "finished run")))
+    path = find_in_run(store, name, RUN_FILE, "finished run")
+    try:
+        return Run.model_validate(store.read_record(path))
+    except ValidationError as error:
+        raise damaged(store.path(path), error) from error
 
 
 def find_in_run(store: Store, name: str, file: str, what: str) -> str:
@@ -161,7 +185,7 @@ def find_in_run(store: Store, name: str, file: str, what: str) -> str:
         If it is not there; the message says that there is no such `what`, and which there are.
     """
     path = f"runs/{name}/{file}"
-    if not store.exists(path):
+    if not ID.match(name) or not store.exists(path):
         runs = [run for run in store.list_directories("runs") if store.exists(f"runs/{run}/{file}")]
         there = f"there are: {', '.join(runs)}{near_matches(name, runs)}" if runs else "there are none yet"
         raise FileNotFoundError(f"no {what} {name!r} in {store.root}; {there}")

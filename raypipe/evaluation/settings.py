@@ -1,9 +1,10 @@
 """What an experiment says about its evaluation, and the attacks that its sanity checks need."""
 
 import math
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
+from typing_extensions import Self
 
 from raypipe.attacks import AttackSettings, NamedAttack
 from raypipe.attacks.apgd import AutoProjectedGradient

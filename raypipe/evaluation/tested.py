@@ -11,8 +11,15 @@ from numpy.typing import NDArray
 from raypipe.evaluation.distortion import Norm
 from raypipe.evaluation.metrics import predicted_labels
 from raypipe.evaluation.run import PairingRecord
+from raypipe.schemas import ADVERSARIALS, CERTIFICATES, DIAGNOSTICS, PREDICTIONS
 from raypipe.store import Store
 
+SCHEMAS = {
+    "predictions": PREDICTIONS,
+    "adversarials": ADVERSARIALS,
+    "diagnostics": DIAGNOSTICS,
+    "certificates": CERTIFICATES,
+}
 NORMS: tuple[Norm, ...] = ("l0", "l2", "linf")
 
 
@@ -139,18 +146,25 @@ class Artifacts:
 
     def device(self, pairing: PairingRecord) -> str | None:
         """What the attack ran on."""
-        return (self.store.manifest("adversarials", pairing.tiles) or {}).get("device")
+        manifest = self.store.manifest("adversarials", pairing.tiles) or {}
+        device: str | None = manifest.get("cost", {}).get("device")
+        return device
 
     def diagnostics(self, key: str) -> pa.Table:
         """The diagnostics of a model; raises as `tested`."""
         return self._read("diagnostics", key, None)
+
+    def certificates(self, key: str) -> pa.Table:
+        """What is proved of a model; raises as `tested`."""
+        return self._read("certificates", key, None)
 
     def _read(self, kind: str, key: str, columns: list[str] | None) -> pa.Table:
         if self.store.manifest(kind, key) is None:
             raise FileNotFoundError(
                 f"{self.store.path(self.store.artifact(kind, key))} is not there: run the experiment again to make it"
             )
-        table = pa.concat_tables(self.store.iter_tables(kind, key, columns=columns)).sort_by("sample_id")
+        found = list(self.store.iter_tables(kind, key, columns=columns, schema=SCHEMAS[kind]))
+        table = pa.concat_tables(found or [SCHEMAS[kind].empty_table()]).sort_by("sample_id")
         if not table.num_rows:
             raise ValueError(f"{kind}/{key}: no tiles to compute figures from")
         if pc.count_distinct(table["sample_id"]).as_py() != table.num_rows:

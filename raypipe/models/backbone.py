@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +11,10 @@ from torch.nn import functional as F
 IMAGENET_CLASSES = 1000
 AUXILIARY_WEIGHT = 0.3
 """Szegedy et al., 2014 (arXiv:1409.4842): auxiliary losses count 0.3 of the main one, in training only."""
+
+
+class Unpublished(Enum):
+    """The weights of an architecture that has none."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,15 @@ class Backbone:
         The torchvision weights enumeration, whose members can be named in an experiment.
     transforms_input
         The published weights expect mean = std = 0.5 and convert to it from ImageNet's normalisation.
+    added
+        Names, or parts of names, of parameters that the published weights need not have.
     """
 
     build: Callable[[int], nn.Module]
     head: tuple[str, ...]
     torchvision_weights: Any
     transforms_input: bool = False
+    added: tuple[str, ...] = ()
 
 
 def classification_loss(output: Any, labels: Tensor) -> Tensor:
@@ -44,12 +52,15 @@ def classification_loss(output: Any, labels: Tensor) -> Tensor:
     labels
         (n,) integers.
     """
-    logits = main_logits(output)
-    loss = F.cross_entropy(logits, labels)
-    if logits is not output:
-        auxiliary = [head for head in (output.aux_logits1, output.aux_logits2) if head is not None]
-        loss = loss + AUXILIARY_WEIGHT * sum((F.cross_entropy(head, labels) for head in auxiliary), loss.new_zeros(()))
-    return loss
+    return F.cross_entropy(main_logits(output), labels) + auxiliary_loss(output, labels)
+
+
+def auxiliary_loss(output: Any, labels: Tensor) -> Tensor:
+    """The auxiliary heads' share of `classification_loss`: 0 where there are none. Parameters as there."""
+    if isinstance(output, Tensor):
+        return output.new_zeros(())
+    heads = [head for head in (output.aux_logits1, output.aux_logits2) if head is not None]
+    return AUXILIARY_WEIGHT * sum((F.cross_entropy(head, labels) for head in heads), output.logits.new_zeros(()))
 
 
 def main_logits(output: Any) -> Tensor:

@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 
 from raypipe.models import BACKBONES
 from raypipe.models.classifier import Channels, Classifier
-from raypipe.models.fronts import BitDepth
+from raypipe.models.fronts import Front
 
 FILE_NAME = "model.safetensors"
 
@@ -29,7 +29,7 @@ class ModelCard:
     mean, std
         Of the normalisation inside.
     front
-        The layer before it, if a defense put one there.
+        The layer around it, if a defense put one there.
     """
 
     backbone: str
@@ -37,7 +37,7 @@ class ModelCard:
     size: int
     mean: Channels
     std: Channels
-    front: BitDepth | None = None
+    front: Front | None = None
 
 
 def save_classifier(classifier: Classifier, card: ModelCard) -> bytes:
@@ -52,19 +52,35 @@ def load_classifier(data: bytes) -> tuple[Classifier, ModelCard]:
     Raises
     ------
     ValueError
-        If the file has no card of ours.
+        If the file is damaged, or is no safetensors file with a card of ours, or its card and its weights do not fit.
     """
     card = _read_card(data)
-    network = BACKBONES[card.backbone].build(len(card.labels))
-    classifier = Classifier(network, card.mean, card.std, card.front)
-    classifier.load_state_dict(load(data))
+    if card.backbone not in BACKBONES:
+        raise ValueError(f"unknown backbone {card.backbone!r}, expected one of {', '.join(BACKBONES)}")
+    try:
+        tensors = load(data)
+        if not any(len(card.labels) in tensor.shape[:1] for tensor in tensors.values()):
+            raise ValueError(
+                f"none has a row for each of {len(card.labels)} labels"
+            )  # before a network is made for them
+        classifier = Classifier(BACKBONES[card.backbone].build(len(card.labels)), card.mean, card.std, card.front)
+        classifier.load_state_dict(tensors)
+    except Exception as error:  # safetensors' own kind, and those of torch
+        raise ValueError(f"the weights are damaged, or not those of its {card.backbone}: {error}") from error
     return classifier.eval(), card
 
 
 def _read_card(data: bytes) -> ModelCard:
     # safetensors gives the metadata of files only; the header is 8 bytes of length and then JSON.
-    (length,) = struct.unpack("<Q", data[:8])
-    metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    if "raypipe" not in metadata:
+    try:
+        (length,) = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8 : 8 + length])
+    except (struct.error, ValueError, RecursionError) as error:
+        raise ValueError(f"not a raypipe checkpoint: it has no safetensors header ({error})") from error
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or "raypipe" not in metadata:
         raise ValueError("not a raypipe checkpoint: its safetensors header has no 'raypipe' entry")
-    return TypeAdapter(ModelCard).validate_json(metadata["raypipe"])
+    try:
+        return TypeAdapter(ModelCard).validate_json(metadata["raypipe"])
+    except ValueError as error:
+        raise ValueError(f"not a raypipe checkpoint: its card is not one of ours: {error}") from error

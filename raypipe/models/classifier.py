@@ -7,7 +7,7 @@ from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from raypipe.models import BACKBONES
-from raypipe.models.fronts import BitDepth, build_front
+from raypipe.models.fronts import Front, build_front
 from raypipe.models.weights import check_weights, pretrained_state
 from raypipe.settings import Settings, near_matches
 
@@ -66,15 +66,15 @@ class Classifier(nn.Module):
     mean, std
         Per channel, on the [0, 1] scale.
     front
-        What a defense puts before all that.
+        What a defense puts around all that.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: Channels, std: Channels, front: BitDepth | None = None) -> None:
+    def __init__(self, network: nn.Module, mean: Channels, std: Channels, front: Front | None = None) -> None:
         super().__init__()
-        self.front = build_front(front)
+        self.front = build_front(front) if front else None
         self.network = network
         self.normalization = (mean, std)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -82,7 +82,11 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """Logits (n, classes) of images (n, 3, h, w) in [0, 1]; GoogLeNet in training mode adds its auxiliary heads."""
-        return self.network((self.front(images) - self.mean) / self.std)
+        return self.front(images, self.classify) if self.front else self.classify(images)
+
+    def classify(self, images: Tensor) -> Any:
+        """The same without the layer around it."""
+        return self.network((images - self.mean) / self.std)
 
 
 def build_classifier(model: Model, num_classes: int) -> Classifier:

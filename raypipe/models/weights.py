@@ -1,5 +1,6 @@
 """Pretrained weights: by their published name, from a local file, or none."""
 
+import pickle
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,11 @@ def check_weights(backbone: str, weights: str) -> None:
     ValueError
         If `weights` is neither ``none``, nor a published name of the backbone, nor an existing file.
     """
-    if weights in (FROM_SCRATCH, NEWEST) or weights in _published(backbone):
+    published = _published(backbone)
+    if weights == FROM_SCRATCH or weights in published or (published and weights == NEWEST):
         return
-    if not Path(weights).expanduser().is_file():
-        names = [FROM_SCRATCH, NEWEST, *_published(backbone)]
+    if not _is_file(weights):
+        names = [FROM_SCRATCH, *([NEWEST, *published] if published else [])]
         raise ValueError(f"expected one of {', '.join(names)}, or an existing local file{near_matches(weights, names)}")
 
 
@@ -42,22 +44,28 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
     Raises
     ------
     WeightsError
-        If published weights are neither cached nor can be downloaded, or if the file is of another architecture.
+        If published weights are neither cached nor can be downloaded, or if the file cannot be read, holds anything
+        but tensors of finite numbers, or is of another architecture.
     """
     if weights == FROM_SCRATCH:
         return None
-    state = _load_file(weights) if Path(weights).expanduser().is_file() else _download(backbone, weights)
-    expected = BACKBONES[backbone].build(2).state_dict()
-    head = BACKBONES[backbone].head
-    wrong = [
-        name
-        for name, tensor in expected.items()
-        if not name.startswith((*head, "aux")) and (name not in state or state[name].shape != tensor.shape)
-    ]
+    state = _load_file(weights) if _is_file(weights) else _download(backbone, weights)
+    network, architecture = BACKBONES[backbone].build(2).state_dict(), BACKBONES[backbone]
+    expected = {
+        name: tensor
+        for name, tensor in network.items()
+        if not name.startswith((*architecture.head, "aux")) and not any(part in name for part in architecture.added)
+    }
+    wrong = [name for name, tensor in expected.items() if not _stands_for(state.get(name), tensor)]
     if wrong:
         raise WeightsError(
             f"weights {weights!r} are not those of a {backbone}: {len(wrong)} of {len(expected)} tensors are missing "
             f"or have another shape, first {wrong[0]!r}"
+        )
+    if strange := [name for name in expected if not torch.isfinite(state[name]).all()]:
+        raise WeightsError(
+            f"weights {weights!r}: {strange[0]!r} and {len(strange) - 1} other tensors hold NaN or infinity; take a "
+            "checkpoint from before its training diverged"
         )
     return state
 
@@ -66,15 +74,42 @@ def _published(backbone: str) -> list[str]:
     return list(BACKBONES[backbone].torchvision_weights.__members__)
 
 
+def _is_file(weights: str) -> bool:
+    try:
+        return Path(weights).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):  # a name that is too long, ~nobody, a null byte
+        return False
+
+
 def _load_file(path: str) -> dict[str, Tensor]:
     file = Path(path).expanduser()
     try:
         state: Any = load_file(file) if file.suffix == ".safetensors" else _load_torch(file)
+    except pickle.UnpicklingError as error:  # torch's text for it is on how to run what the file holds all the same
+        raise WeightsError(
+            f"cannot read weights from {file}: it holds other things than tensors, and nothing of it was run; give the "
+            "file of a state_dict, best as .safetensors"
+        ) from error
     except Exception as error:  # the loaders raise many kinds
-        raise WeightsError(f"cannot read weights from {file}: {error}") from error
+        raise WeightsError(f"cannot read weights from {file}: {type(error).__name__}: {error}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise WeightsError(
+            f"cannot read weights from {file}: expected a state_dict, tensors by name, got a {type(state).__name__}"
+        )
     return {name.removeprefix("module.").removeprefix("network."): tensor for name, tensor in state.items()}
+
+
+def _stands_for(found: Any, expected: Tensor) -> bool:
+    return (
+        isinstance(found, Tensor)
+        and found.shape == expected.shape
+        and found.layout == torch.strided
+        and found.device.type == "cpu"
+        and not found.is_complex()
+        and not found.is_quantized
+    )
 
 
 def _load_torch(file: Path) -> Any:

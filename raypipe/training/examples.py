@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from raypipe.schemas import ADVERSARIALS, TILES
 from raypipe.store import Store
+
+SCHEMAS = {"tiles": TILES, "adversarials": ADVERSARIALS}
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,10 @@ class Examples:
 
 def read_examples(store: Store, kind: str, key: str, part: str = "") -> Examples:
     """The tiles, or adversarial tiles, of an artifact."""
-    columns = ["sample_id", "image", "label", "group_id"]
-    table = pa.concat_tables(store.iter_tables(kind, key, part, columns))
-    return Examples(
-        sample_ids=tuple(table["sample_id"].to_pylist()),
-        images=tuple(pc.struct_field(table["image"], "bytes").to_pylist()),
-        labels=tuple(table["label"].to_pylist()),
-        groups=tuple(pc.coalesce(table["group_id"], table["sample_id"]).to_pylist()),
-    )
+    ids, images, labels, groups = list[str](), list[bytes](), list[int](), list[str]()
+    for table in store.iter_tables(kind, key, part, ["sample_id", "image", "label", "group_id"], SCHEMAS[kind]):
+        ids += table["sample_id"].to_pylist()
+        images += pc.struct_field(table["image"], "bytes").to_pylist()
+        labels += table["label"].to_pylist()
+        groups += pc.coalesce(table["group_id"], table["sample_id"]).to_pylist()
+    return Examples(tuple(ids), tuple(images), tuple(labels), tuple(groups))

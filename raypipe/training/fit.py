@@ -4,15 +4,14 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from raypipe.data.images import decode_png
-from raypipe.models.backbone import classification_loss, main_logits
+from raypipe.data.png import decode_png
+from raypipe.training.objective import Objective, Scored, cross_entropy
 from raypipe.training.recipe import Recipe
 
 
@@ -29,9 +28,13 @@ class EpochRecord:
     accuracy
         Share of training tiles classified right, in [0, 1].
     tiles
-        How many tiles the epoch had.
+        How many tiles the epoch had, each counted as often as it was used.
     seconds
         Wall time.
+    forwards, backwards
+        Passes of a tile through a network.
+    score
+        How good the classifier is on held-out tiles, where the best epoch is kept.
     """
 
     epoch: int
@@ -39,6 +42,9 @@ class EpochRecord:
     accuracy: float
     tiles: int
     seconds: float
+    forwards: int
+    backwards: int
+    score: float | None = None
 
 
 class TileDataset(Dataset[tuple[Tensor, int]]):
@@ -80,18 +86,33 @@ class Fit:
         as the undisturbed one would.
     rank
         This worker's number; it enters the seed.
+    objective
+        What every step minimises.
+    replays
+        How often each batch is used before the next one; each is a step.
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, steps_per_epoch: int, *, device: torch.device, seed: int, rank: int = 0
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        steps_per_epoch: int,
+        *,
+        device: torch.device,
+        seed: int,
+        rank: int = 0,
+        objective: Objective = cross_entropy,
+        replays: int = 1,
     ) -> None:
         self.model = model
         self.recipe = recipe
         self.device = device
         self.seed = seed
         self.rank = rank
+        self.objective = objective
+        self.replays = replays
         self.optimizer = _optimizer(model, recipe)
-        steps = max(1, steps_per_epoch * recipe.epochs)
+        steps = self.steps = max(1, steps_per_epoch * replays * recipe.epochs)
         self.scheduler = (
             torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps)
             if recipe.schedule == "cosine"
@@ -148,21 +169,25 @@ class Fit:
 
     def _seed_epoch(self) -> None:
         entropy = np.random.SeedSequence([self.seed, self.finished_epochs, self.rank]).generate_state(1, np.uint64)
-        torch.manual_seed(int(entropy[0] >> 1))
+        torch.manual_seed(int(entropy[0]) >> 1)
 
     def _epoch(self, loader: "DataLoader[tuple[Tensor, Tensor]]") -> EpochRecord:
         start = time.perf_counter()
         self.model.train()
         loss_sum = torch.zeros((), device=self.device)
         correct = torch.zeros((), device=self.device)
-        tiles = 0
+        tiles = forwards = backwards = 0
         for pixels, labels in loader:
             images = pixels.to(self.device, non_blocking=True).float().div_(255)
             targets = labels.to(self.device, non_blocking=True)
-            output, loss = self._step(_brighten(images, self.recipe.brightness), targets)
-            loss_sum += loss.detach() * len(targets)
-            correct += (main_logits(output).detach().argmax(1) == targets).sum()
-            tiles += len(targets)
+            shown = _brighten(images, self.recipe.brightness)
+            for _ in range(self.replays):
+                scored = self._step(shown, targets)
+                loss_sum += scored.loss.detach() * len(targets)
+                correct += (scored.logits.detach().argmax(1) == targets).sum()
+                tiles += len(targets)
+                forwards += scored.forwards * len(targets)
+                backwards += scored.backwards * len(targets)
         epoch, seconds = self.finished_epochs + 1, time.perf_counter() - start
         mean_loss, accuracy = float(loss_sum) / tiles, float(correct) / tiles
         if not np.isfinite(mean_loss):
@@ -170,19 +195,18 @@ class Fit:
                 f"training diverged in epoch {epoch}: loss {mean_loss}; lower learning_rate "
                 f"({self.recipe.learning_rate}) or use precision fp32"
             )
-        return EpochRecord(epoch, mean_loss, accuracy, tiles, seconds)
+        return EpochRecord(epoch, mean_loss, accuracy, tiles, seconds, forwards, backwards)
 
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[Any, Tensor]:
+    def _step(self, images: Tensor, labels: Tensor) -> Scored:
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.precision)
         with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
-            output = self.model(images)
-            loss = classification_loss(output, labels)
+            scored = self.objective(self.model, images, labels, self.scheduler.last_epoch / self.steps)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(scored.loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.scheduler.step()
-        return output, loss
+        return scored
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -7,8 +7,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raypipe.attacks.threat import ThreatModel
-from raypipe.data.images import encode_png
-from raypipe.evaluation.run import PairingRecord, Run, SubjectRecord, write_run
+from raypipe.data.png import encode_png
+from raypipe.evaluation.run import CellRecord, PairingRecord, Run, SubjectRecord, write_run
 from raypipe.schemas import ADVERSARIALS, PREDICTIONS, TILES
 from raypipe.store import Store
 
@@ -69,7 +69,9 @@ def perturb(store: Store, name: str, clean: list[int], said: list[int], steps: l
     store.write_table(
         f"{store.artifact('adversarials', key(name))}/part.parquet", pa.table(columns, schema=ADVERSARIALS)
     )
-    store.publish("adversarials", key(name), {"device": "cpu"})
+    store.publish(
+        "adversarials", key(name), {"cost": {"forwards": 24, "backwards": 16, "seconds": 4.0, "device": "cpu"}}
+    )
     return key(name)
 
 
@@ -110,6 +112,14 @@ def hand_run(store: Store) -> Run:
         subjects=tuple(models),
         pairings=pairings,
         diagnostics={},
+        cells=tuple(
+            CellRecord(stage=stage, name=name, model="net", kind=kind, key=made)
+            for stage, name, kind, made in (
+                ("attack", "net/cw/test", "adversarials", old),
+                ("attack", "net/cw/at/cw/test", "adversarials", new),
+                ("ingest", "tiles", "tiles", tiles),
+            )
+        ),
     )
     write_run(store, made)
     store.write_bytes(f"runs/{made.name}/experiment.yaml", b"name: hand\n")

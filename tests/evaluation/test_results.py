@@ -50,6 +50,14 @@ def test_the_worst_case_counts_a_tile_only_if_nothing_fools_the_model(run: tuple
     assert record(result, CLEAN, "worst case", eps=2 / 255)["accuracy"] == 0
 
 
+def test_each_cell_tells_what_it_cost(run: tuple[Store, Run]) -> None:
+    static, adaptive, tiles = compute_result(*run).costs.to_pylist()
+    assert (adaptive["stage"], adaptive["cell"], adaptive["model"]) == ("attack", "net/cw/at/cw/test", "net")
+    assert [adaptive[name] for name in ("forwards", "backwards", "seconds", "device")] == [24, 16, 4.0, "cpu"]
+    assert static["seconds"] == 4.0
+    assert tiles["seconds"] is None, "its artifact does not tell"
+
+
 def test_cancer_called_benign_is_told_apart(run: tuple[Store, Run]) -> None:
     result = compute_result(*run)
     clean = record(result, CLEAN, "clean")

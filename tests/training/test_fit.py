@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from raypipe.data.images import encode_png
+from raypipe.data.png import encode_png
 from raypipe.training.fit import Fit, TileDataset
 from raypipe.training.recipe import Recipe
 

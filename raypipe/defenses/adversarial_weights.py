@@ -1,0 +1,45 @@
+"""Adversarial weight perturbation, AWP (Wu, Xia and Wang, 2020, arXiv:2004.05884): the worst loss near the weights.
+
+The gradient is taken at weights that are moved so as to raise the loss, and applied to the weights as they are.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from raypipe.attacks.tensors import TINY
+from raypipe.training.objective import Scored, bare
+
+
+def with_adversarial_weights(
+    model: nn.Module, loss: Callable[[Callable[[Tensor], Any]], Scored], gamma: float
+) -> Callable[[Tensor], Any]:
+    """The model with weights that are moved by one step up the loss; what is computed with it reaches its own weights.
+
+    Parameters
+    ----------
+    model
+        In training mode. Batch statistics are left alone by the step.
+    loss
+        What passes images through -> the batch's loss.
+    gamma
+        By how much of its own length each matrix or kernel is moved; biases and scales stay.
+
+    References
+    ----------
+    Wu, Xia and Wang, 2020, arXiv:2004.05884, equation 10, with one step.
+    """
+    inner = bare(model)
+    weights = {name: value for name, value in inner.named_parameters() if value.requires_grad and value.ndim > 1}
+    statistics = {name: value.clone() for name, value in inner.named_buffers()}
+    scored = loss(lambda images: functional_call(inner, statistics, (images,)))
+    gradients = torch.autograd.grad(scored.loss, list(weights.values()))
+    prefix = "" if inner is model else "module."
+    moved = {
+        prefix + name: weight + gamma * weight.detach().norm() / gradient.norm().clamp_min(TINY) * gradient
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+    }
+    return lambda images: functional_call(model, moved, (images,))

@@ -1,0 +1,94 @@
+"""Defense-GAN (Samangouei et al., 2018, arXiv:1805.06605): the network sees the nearest tile that a generator draws.
+
+The generator is trained on the clean training tiles as a Wasserstein GAN with gradient penalty (Gulrajani et al., 2017,
+arXiv:1704.00028); the network stays as it was. Attacks take the projection for the identity on the way back, which is
+how it was broken (Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 5.4.2).
+
+Departures: generator and critic take one step each a batch, instead of five of the critic.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from raypipe.attacks.victim import frozen
+from raypipe.defenses.defense import NamedDefense
+from raypipe.models.classifier import Classifier
+from raypipe.models.gan_projection import GanProjection, Projection
+from raypipe.training.objective import Objective, Scored
+from raypipe.training.recipe import Recipe
+
+PENALTY = 10.0
+"""Weight of the gradient penalty, as its authors have it."""
+
+
+class DefenseGan(NamedDefense):
+    """Settings of Defense-GAN. Its generator is trained by one worker.
+
+    Parameters
+    ----------
+    epochs, learning_rate
+        Of the generator's training.
+    latent, channels, finest
+        Size of the generator: see `raypipe.models.gan_projection.GanProjection`.
+    restarts, steps, step_size
+        Of the projection; every pass of the model costs ``restarts * steps`` of the generator.
+    """
+
+    learns_from_adversarials: ClassVar[bool] = False
+
+    name: Literal["defense_gan"] = "defense_gan"
+    epochs: int = Field(100, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    latent: int = Field(64, ge=1)
+    channels: int = Field(32, ge=1)
+    finest: Literal[16, 32, 64, 128] = 32
+    restarts: int = Field(2, ge=1)
+    steps: int = Field(50, ge=1)
+    step_size: float = Field(10.0, gt=0)
+
+    def recipe(self, base: Recipe) -> Recipe:
+        """How the generator is trained, given how the clean model was."""
+        return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate})
+
+    def front(self) -> GanProjection:
+        """The projection."""
+        return GanProjection(**self.model_dump(include=set(GanProjection.model_fields) - {"name"}))
+
+    def objective(self, clean: nn.Module) -> Objective:  # noqa: ARG002  the protocol's
+        """The generator's and the critic's losses, each with the other held still; no gradient reaches the network."""
+
+        def minimise(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
+            if not isinstance(model, Classifier) or not isinstance(model.front, Projection):
+                raise TypeError("defense_gan: its generator is trained by one worker; set resources.harden_workers: 1")
+            with frozen(model), torch.no_grad():
+                logits = model.classify(images)
+            return Scored(gan_loss(model.front, images), logits, forwards=1, backwards=0)
+
+        return minimise
+
+
+def gan_loss(gan: Projection, images: Tensor) -> Tensor:
+    """What one step of both minimises.
+
+    Parameters
+    ----------
+    gan
+        Generator and critic.
+    images
+        (n, 3, h, w), real ones in [0, 1].
+    """
+    size = (images.shape[2], images.shape[3])
+    drawn = gan.draw(torch.randn(len(images), gan.settings.latent, device=images.device), size)
+    fake = drawn.detach()
+    share = torch.rand(len(images), 1, 1, 1, device=images.device)
+    between = (share * images + (1 - share) * fake).requires_grad_()
+    (slope,) = torch.autograd.grad(gan.judge(between).sum(), between, create_graph=True)
+    penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    critics: Tensor = gan.judge(fake).mean() - gan.judge(images).mean() + PENALTY * penalty
+    gan.critic.requires_grad_(False)  # while its opinion teaches the generator
+    opinion = gan.judge(drawn).mean()
+    gan.critic.requires_grad_(True)
+    return critics - opinion

@@ -1,0 +1,55 @@
+"""MART (Wang et al., 2020, ICLR, openreview rklOg6EFwS): TRADES that cares most about tiles it still gets wrong.
+
+Departures: clean and perturbed tiles go through the network as one batch, and share its statistics.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from raypipe.attacks.tensors import TINY
+from raypipe.defenses.online import Forward, OnlineTraining, Perturbed, ascend, misclassification, random_start
+from raypipe.models.backbone import auxiliary_loss, main_logits
+from raypipe.training.objective import Scored
+
+
+class Mart(OnlineTraining):
+    """Settings of MART, beside those of `raypipe.defenses.online.OnlineTraining`.
+
+    Parameters
+    ----------
+    beta
+        Weight of saying the same within the ball: the authors' 5.
+    steps, step_size
+        Of the attack, and their length as a share of `eps`.
+    """
+
+    name: Literal["mart"] = "mart"
+    beta: float = Field(5.0, ge=0)
+    steps: int = Field(7, ge=1)
+    step_size: float = Field(0.25, gt=0)
+
+    @property
+    def training_work(self) -> float:
+        """The attack's passes, and those of the loss."""
+        return self.steps + 2 * super().training_work
+
+    def perturb(self, victim: nn.Module, images: Tensor, labels: Tensor) -> Perturbed:
+        """PGD from a random start."""
+        start, loss = random_start(images, self), misclassification(labels)
+        return Perturbed(ascend(victim, images, start, loss, self, self.steps, self.step_size), self.steps)
+
+    def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> Scored:
+        """The boosted cross-entropy, and the divergence weighted by the doubt about the clean tile."""
+        output = forward(torch.cat([images, perturbed]))
+        clean, other = main_logits(output).chunk(2)
+        chances, own = other.softmax(1), labels[:, None]
+        rival = chances.scatter(1, own, 0).amax(1)
+        boosted = F.cross_entropy(other, labels) - (1 - rival).clamp_min(TINY).log().mean()
+        doubt = 1 - clean.softmax(1).gather(1, own)[:, 0]
+        apart = F.kl_div(other.log_softmax(1), clean.softmax(1), reduction="none").sum(1)
+        loss = boosted + self.beta * (apart * doubt).mean() + auxiliary_loss(output, labels.repeat(2))
+        return Scored(loss, other, forwards=2, backwards=2)

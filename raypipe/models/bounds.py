@@ -1,0 +1,87 @@
+"""Interval bounds of a network (Gowal et al., 2018, arXiv:1810.12715): what its logits can be within a box of images.
+
+Every layer maps a box to a box that holds all that it can make of it. That is exact for a single layer and loose for
+many. In double precision rounding is far below what a bound is rounded to when it is used; it is not accounted for.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from raypipe.models import BACKBONES
+from raypipe.models.classifier import Classifier
+
+MONOTONE = (nn.ReLU, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity)
+"""They map the corners of a box to the corners of its image."""
+
+
+class Box(NamedTuple):
+    """A box by its centre and the half lengths of its sides, both (n, ...)."""
+
+    centre: Tensor
+    radius: Tensor
+
+
+def unbounded(backbone: str) -> str | None:
+    """Why interval bounds are not known for a backbone; None if they are.
+
+    Parameters
+    ----------
+    backbone
+        A name in `raypipe.models.BACKBONES`.
+    """
+    network = BACKBONES[backbone].build(2)
+    layers = list(network) if isinstance(network, nn.Sequential) else [network]
+    known = (*MONOTONE, nn.Conv2d, nn.Linear)
+    strange = sorted({type(layer).__name__ for layer in layers if not isinstance(layer, known)})
+    if not strange and isinstance(layers[-1], nn.Linear):
+        return None
+    return (
+        "interval bounds need convolutions, linear layers, ReLU and pooling one after the other, and a linear layer at "
+        f"the end; {backbone} is {', '.join(strange) or type(layers[-1]).__name__}"
+    )
+
+
+def margins(classifier: Classifier, images: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
+    """Lower bounds of how far the true class leads each other one, within a linf ball clipped to [0, 1]; (n, classes).
+
+    Parameters
+    ----------
+    classifier
+        Of a backbone for which `unbounded` is None, with no layer around it.
+    images
+        (n, channels, h, w) in [0, 1].
+    labels
+        (n,) classes; the lead of a class over itself is 0.
+    eps
+        Radius of the ball, or (n,) of them.
+    """
+    eps = torch.as_tensor(eps, dtype=images.dtype, device=images.device).view(-1, 1, 1, 1)
+    low, high = (images - eps).clamp(0, 1), (images + eps).clamp(0, 1)
+    low, high = ((edge - classifier.mean) / classifier.std for edge in (low, high))
+    box = Box((low + high) / 2, (high - low) / 2)
+    assert isinstance(classifier.network, nn.Sequential)  # noqa: S101  as `unbounded` has seen
+    *layers, last = classifier.network
+    for layer in layers:
+        box = _through(layer, box)
+    # Differences of logits are bounded, not logits: the last layer is not loose then (their section 3, "elision").
+    assert isinstance(last, nn.Linear)  # noqa: S101
+    leads = last.weight[labels][:, None] - last.weight[None]
+    centre = (leads @ box.centre[:, :, None])[..., 0] + last.bias[labels][:, None] - last.bias
+    lower: Tensor = centre - (leads.abs() @ box.radius[:, :, None])[..., 0]
+    return lower
+
+
+def _through(layer: nn.Module, box: Box) -> Box:
+    match layer:
+        case nn.Conv2d():
+            radius = F.conv2d(
+                box.radius, layer.weight.abs(), None, layer.stride, layer.padding, layer.dilation, layer.groups
+            )
+            return Box(layer(box.centre), radius)
+        case nn.Linear():
+            return Box(layer(box.centre), F.linear(box.radius, layer.weight.abs()))
+    low, high = layer(box.centre - box.radius), layer(box.centre + box.radius)
+    return Box((low + high) / 2, (high - low) / 2)

@@ -1,0 +1,74 @@
+"""Certify: workers prove, tile by tile, what no attack can do to the models of defenses that prove anything."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from raypipe.cells import Cell
+from raypipe.config import Resources
+from raypipe.costs import Cost
+from raypipe.defenses import DefenseSettings
+from raypipe.defenses.defense import Certified, NamedDefense
+from raypipe.schemas import CERTIFICATES
+from raypipe.stages.chosen import ChosenTiles
+from raypipe.stages.loaded import ModelCache
+from raypipe.stages.shards import Row, complete_cells, result_path
+from raypipe.store import Store
+from raypipe.telemetry.stage import StageProgress
+
+
+def certify(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
+    """Make the certificates of `cells`.
+
+    Raises
+    ------
+    raypipe.errors.StageError
+        If a shard fails.
+    """
+    chosen = ChosenTiles(store)
+    rows = [
+        {
+            "key": cell.key,
+            "model": cell.inputs["model"].key,
+            "defense": cell.spec.defense.model_dump_json(),
+            "norm": cell.spec.defense.certifies,
+            "seed": cell.spec.seed,
+            "shard": shard,
+            "take": take,
+            "target": result_path(cell, shard, store),
+        }
+        for cell in cells
+        for shard, take in chosen.shards(cell.inputs["tiles"], "test", cell.spec.tiles)
+    ]
+
+    def publish(cell: Cell, cost: Cost) -> None:
+        cell.publish(store, cost=cost.facts())
+
+    complete_cells(CertifyShard(), rows, cells, store, resources, progress, publish)
+
+
+class CertifyShard:
+    """Certifies a model on a shard of clean tiles."""
+
+    def compute(
+        self,
+        models: ModelCache,
+        row: Row,
+        tiles: pa.Table,  # noqa: ARG002  the protocol's
+        images: NDArray[np.uint8],
+    ) -> Certified:
+        """What the defense proves."""
+        defense: NamedDefense = TypeAdapter(DefenseSettings).validate_json(row["defense"])
+        return defense.certify(models.classifier(row["model"]).eval(), images, models.device, row["seed"])
+
+    def tabulate(self, row: Row, tiles: pa.Table, made: Certified | None) -> tuple[pa.Table, Row]:
+        """One row for each tile."""
+        if made is None:
+            return CERTIFICATES.empty_table(), {}
+        own = {name: tiles[name] for name in ("sample_id", "group_id", "label")}
+        proved = {"prediction": made.prediction, "radius": made.radius, "forwards": made.forwards}
+        table = pa.table({**own, "norm": [row["norm"]] * tiles.num_rows, **proved}, schema=CERTIFICATES)
+        return table, {"forwards": int(made.forwards.sum())}

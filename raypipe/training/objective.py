@@ -1,0 +1,58 @@
+"""What a training step minimises: one function of the model and a batch, so that every defense uses the same loop."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from raypipe.models.backbone import classification_loss, main_logits
+
+
+class Scored(NamedTuple):
+    """What an objective makes of a batch.
+
+    Parameters
+    ----------
+    loss
+        A scalar, to be minimised.
+    logits
+        (n, classes) of the batch's images, perturbed or not: the training accuracy is theirs.
+    forwards, backwards
+        Passes of a tile through a network that this took or will take, the step's own included.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    forwards: int = 1
+    backwards: int = 1
+
+
+class Objective(Protocol):
+    """What is minimised. What it draws at random, it draws from PyTorch's global generator: every epoch seeds it."""
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:
+        """Score a batch.
+
+        Parameters
+        ----------
+        model
+            In training mode; wrapped for DDP if there are several workers, and then to be called once.
+        images
+            (n, channels, h, w), float32 in [0, 1].
+        labels
+            (n,) true classes.
+        progress
+            Share of the fit that is done, in [0, 1).
+        """
+
+
+def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
+    """The cross-entropy of the images as they are."""
+    output = model(images)
+    return Scored(classification_loss(output, labels), main_logits(output))
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The model itself, where it is wrapped for DDP: for passes that no other worker takes part in."""
+    inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    assert isinstance(inner, nn.Module)  # noqa: S101  for the type checker
+    return inner

@@ -1,0 +1,17 @@
+"""The laboratories that the tests of defenses share."""
+
+import pytest
+
+from tests.defenses.laboratory import Laboratory
+
+
+@pytest.fixture(scope="session")
+def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
+    """With the small network."""
+    return Laboratory(tmp_path_factory.mktemp("convnet"), "convnet", epochs=15)
+
+
+@pytest.fixture(scope="session")
+def residual(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
+    """With a ResNet, barely trained."""
+    return Laboratory(tmp_path_factory.mktemp("resnet18"), "resnet18", epochs=1)

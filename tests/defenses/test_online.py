@@ -1,0 +1,148 @@
+"""Online adversarial training: it buys robustness against attacks on the hardened model itself."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from raypipe.attacks.generate import generate
+from raypipe.attacks.norms import sizes
+from raypipe.attacks.pgd import ProjectedGradient
+from raypipe.attacks.prepare import prepare
+from raypipe.attacks.victim import frozen
+from raypipe.defenses import DEFENSES
+from raypipe.defenses.adversarial_weights import with_adversarial_weights
+from raypipe.defenses.online import OnlineTraining
+from raypipe.defenses.pgd_training import PgdTraining
+from raypipe.training.objective import Scored, cross_entropy
+from tests.defenses.laboratory import Laboratory
+
+EPS = 12 / 255
+ONLINE: dict[str, dict[str, Any]] = {
+    "fast_training": {"eps": EPS},
+    "free_training": {"eps": EPS, "replays": 3},
+    "mart": {"eps": EPS, "steps": 4},
+    "pgd_training": {"eps": EPS, "steps": 4},
+    "trades": {"eps": EPS, "steps": 4},
+    "ddn_training": {"eps": 1.5, "iterations": 8, "epochs": 12, "learning_rate": 1e-3},
+}
+
+
+def training(name: str, **changes: Any) -> OnlineTraining:
+    settings = {"epochs": 8, "learning_rate": 2e-3, **ONLINE[name], **changes}
+    defense = DEFENSES[name].model_validate(settings)
+    assert isinstance(defense, OnlineTraining)
+    return defense
+
+
+def robust_accuracy(model: nn.Module, laboratory: Laboratory, defense: OnlineTraining) -> float:
+    """Under the project's PGD, as it is counted: on stored pixels."""
+    images, labels = laboratory.test_tiles()
+    prepared = prepare(model, (3, 32, 32), device="cpu", batch_size=16, memory_format="contiguous")
+    attack = ProjectedGradient(norm=defense.norm, eps=defense.eps, max_iterations=20)
+    return float((generate(prepared, images, labels, attack).adversarial_prediction == labels).mean())
+
+
+@pytest.mark.parametrize("name", sorted(ONLINE))
+def test_it_buys_robustness_at_the_eps_it_trains_for(name: str, laboratory: Laboratory) -> None:
+    defense = training(name)
+    before = robust_accuracy(laboratory.clean, laboratory, defense)
+    after = robust_accuracy(laboratory.harden(defense), laboratory, defense)
+    assert after >= before + 0.1, f"{before:.2f} -> {after:.2f}"
+
+
+@pytest.mark.parametrize("name", sorted(ONLINE))
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_training_tiles_stay_in_the_ball_and_cost_the_loss(name: str, norm: str, laboratory: Laboratory) -> None:
+    if name == "ddn_training" and norm == "linf":
+        pytest.skip("l2 only")
+    defense = training(name, norm=norm, eps=EPS if norm == "linf" else 1.0)
+    pixels, truth = laboratory.test_tiles()
+    images, labels = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(truth)
+    torch.manual_seed(0)
+    with frozen(laboratory.clean) as victim:
+        perturbed, _ = defense.perturb(victim, images, labels)
+    assert perturbed.min() >= 0
+    assert perturbed.max() <= 1
+    lengths = sizes(perturbed - images, defense.norm)
+    assert (lengths <= defense.eps + 1e-6).all()
+    if name != "free_training":  # which only starts there
+        before, after = (cross_entropy(laboratory.clean, each, labels, 0.0).loss for each in (images, perturbed))
+        assert after > before
+
+
+def test_the_best_epoch_on_held_out_tiles_is_kept(laboratory: Laboratory) -> None:
+    """With a learning rate that spoils the model sooner or later."""
+    defense = training("pgd_training", epochs=4, learning_rate=0.1, early_stopping=True)
+    hardened = laboratory.harden(defense)
+    scores = [epoch["score"] for epoch in laboratory.history(defense)]
+    assert defense.score(hardened, *laboratory.held_out(defense)) == max(scores) > min(scores)
+    last = laboratory.harden(defense, lost_after=3)
+    assert defense.score(last, *laboratory.held_out(defense)) == max(scores), "also where the fit was interrupted"
+
+
+def test_adversarial_weights_are_those_of_one_step_up_the_loss() -> None:
+    """By hand, on one layer: gamma times its length along its gradient."""
+    layer = nn.Linear(4, 3)
+    inputs, labels = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
+
+    def loss(forward: Any) -> Scored:
+        logits = forward(inputs)
+        return Scored(nn.functional.cross_entropy(logits, labels), logits)
+
+    moved = with_adversarial_weights(layer, loss, 0.1)
+    (gradient,) = torch.autograd.grad(loss(layer).loss, layer.weight)
+    weight = layer.weight + 0.1 * layer.weight.norm() / gradient.norm() * gradient
+    expected = inputs @ weight.T + layer.bias
+    torch.testing.assert_close(moved(inputs), expected)
+    scored = loss(moved)
+    scored.loss.backward()
+    assert layer.weight.grad is not None
+    assert scored.loss > loss(layer).loss
+    at = weight.detach().requires_grad_()
+    (there,) = torch.autograd.grad(nn.functional.cross_entropy(inputs @ at.T + layer.bias, labels), at)
+    torch.testing.assert_close(layer.weight.grad, there, atol=1e-4, rtol=0.2)
+
+
+def test_batch_statistics_are_those_of_what_is_trained_on() -> None:
+    """The inner attack and the step on the weights leave them alone: one batch is one update."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)).train()
+    images, labels = torch.rand(6, 3, 8, 8), torch.tensor([0, 1] * 3)
+    PgdTraining(steps=3, awp=0.01).objective(model)(model, images, labels, 0.0)
+    assert int(model[1].num_batches_tracked) == 1  # type: ignore[arg-type]
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "passes"),
+    [
+        ("pgd_training", {"steps": 3}, 4),
+        ("pgd_training", {"steps": 3, "awp": 0.01}, 5),
+        ("fast_training", {}, 2),
+        ("trades", {"steps": 3}, 5),
+        ("free_training", {}, 1),
+    ],
+)
+def test_passes_are_counted(name: str, changes: dict[str, Any], passes: int) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    model.register_forward_hook(count)
+    scored = training(name, **changes).objective(model)(model, torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 0, 1]), 0.0)
+    assert scored.backwards == passes
+    assert scored.forwards >= calls
+
+
+def test_eps_is_that_of_scaled_pixels() -> None:
+    assert PgdTraining().eps == pytest.approx(4 / 255)
+    assert PgdTraining.model_validate({"norm": "l2"}).eps == 0.5
+    with pytest.raises(ValueError, match="did you mean 8/255"):
+        PgdTraining(eps=8)
+    np.testing.assert_allclose(PgdTraining.model_validate({"eps": "8/255"}).eps, 8 / 255)

@@ -1,0 +1,55 @@
+"""Several defenses in one experiment on a real cluster, one of them trained by two workers."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from raypipe.config import Experiment
+from raypipe.evaluation.results import load_result
+from raypipe.stages.pipeline import run_experiment
+from raypipe.store import Store
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]
+
+
+def test_online_certified_and_mixed_defenses_go_from_the_file_to_the_report(tiny: Callable[..., Experiment]) -> None:
+    experiment = tiny(
+        models=["convnet"],
+        attacks={"deepfool": {"max_iterations": 5}, "ddn": {"max_iterations": 4}},
+        defenses={
+            "adversarial_training": {"epochs": 1, "attacks": "mixture"},
+            "trades": {"epochs": 2, "steps": 2, "awp": 0.005, "early_stopping": True},
+            "randomized_smoothing": {"epochs": 1, "samples": 2, "selection": 5, "estimation": 40, "sigma": 0.1},
+            "interval_bound_propagation": {"epochs": 2},
+        },
+        evaluation={
+            "curves": {"linf": ["1/255"]},
+            "bounded": {"name": "pgd", "max_iterations": 3},
+            "checks": {"max_queries": 10, "planted_tiles": 1},
+        },
+        resources={"train_workers": 1, "harden_workers": 2, "attack_batch": 8, "memory_format": "contiguous"},
+    )
+    console = Console(file=io.StringIO(), width=160)
+    result = run_experiment(experiment, console=console)
+    rows = result.records.to_pylist()
+    hardened = [f"convnet/{name}" for name in experiment.defenses]
+    assert [row["subject"] for row in rows if row["protocol"] == "clean"] == ["convnet", *hardened]
+    for subject in hardened:
+        protocols = {row["protocol"] for row in rows if row["subject"] == subject}
+        assert protocols == {"clean", "adaptive", "static", "worst case"}
+
+    proved = result.certified.to_pylist()
+    assert {(row["subject"], row["norm"]) for row in proved} == {
+        ("convnet/randomized_smoothing", "l2"),
+        ("convnet/interval_bound_propagation", "linf"),
+    }
+    for row in proved:
+        if row["norm"] == "linf":
+            assert row["certified_accuracy"] <= row["robust_accuracy"]
+    checked = {row["subject"]: row["verdict"] for row in result.checks.to_pylist() if "certificate" in row["check"]}
+    assert checked["convnet/interval_bound_propagation"] == "pass"
+    assert set(checked) == {row["subject"] for row in proved}
+    assert "Certified" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert load_result(Store.open(experiment.storage), "tiny").certified.equals(result.certified)
