@@ -1,0 +1,253 @@
+"""From trials to what every cell of a plan will take, and what each stage will take of the clock."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from raypipe.cells import STAGES, Cell, Stage
+from raypipe.config import Resources
+from raypipe.defenses.defense import NamedDefense
+from raypipe.errors import StageError
+from raypipe.estimation.trials import (
+    ModelTrial,
+    TilesTrial,
+    attacks_on,
+    backbone_of,
+    try_model,
+    try_tiles,
+    worker_start,
+)
+from raypipe.listing import Prepared
+
+RIGHT = 0.9
+"""Share of test tiles that a model is taken to get right, and that are attacked; of training tiles it is all."""
+EFFICIENCY = 0.85
+"""Of several workers: what is left for reading, writing and waiting for the last. Measured on 2 CPUs: 0.93."""
+ROW_BYTES = 150
+"""Of a tile's predictions or diagnostics."""
+
+
+@dataclass(frozen=True)
+class CellForecast:
+    """What a cell will take.
+
+    Parameters
+    ----------
+    cell
+        Which.
+    forwards, backwards
+        Passes of a tile through a network.
+    seconds
+        Of all workers together.
+    size
+        Bytes that it will store.
+    """
+
+    cell: Cell
+    forwards: float
+    backwards: float
+    seconds: float
+    size: float
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """What a stage's cells will take: passes, seconds of workers and of the clock, bytes."""
+
+    stage: Stage
+    cells: int
+    passes: float
+    seconds: float
+    wall: float
+    size: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What an experiment will take where nothing is at hand yet.
+
+    Parameters
+    ----------
+    cells
+        Those to do.
+    workers
+        At once.
+    start
+        Seconds until a worker is at work.
+    """
+
+    cells: tuple[CellForecast, ...]
+    workers: int
+    start: float
+
+    def stages(self, resources: Resources) -> list[StageForecast]:
+        """By stage, in order."""
+        found = []
+        for stage in STAGES:
+            members = [forecast for forecast in self.cells if forecast.cell.stage == stage]
+            if members:
+                seconds = sum(forecast.seconds for forecast in members)
+                workers = self._at_once(stage, resources, len(members))
+                wall = seconds / workers / (EFFICIENCY if workers > 1 else 1) + self.start
+                found.append(
+                    StageForecast(
+                        stage,
+                        len(members),
+                        sum(forecast.forwards + forecast.backwards for forecast in members),
+                        seconds,
+                        wall,
+                        sum(forecast.size for forecast in members),
+                    )
+                )
+        return found
+
+    def _at_once(self, stage: Stage, resources: Resources, cells: int) -> int:
+        match stage:
+            case "train":  # one backbone after the other
+                return min(self.workers, resources.train_workers)
+            case "harden":
+                return min(self.workers, max(1, resources.harden_workers) * cells)
+            case "ingest":
+                return self.workers
+        return min(self.workers, resources.attack_actors or self.workers)
+
+
+def forecast(
+    prepared: Prepared,
+    *,
+    workers: int | None = None,
+    attacked: int = 8,
+    say: Callable[[str], None] = lambda _: None,
+) -> Forecast:
+    """Try every backbone and attack of an experiment for a little while, and sum up its plan.
+
+    Parameters
+    ----------
+    workers
+        There will be at once; default: as many as this machine has CPUs, or GPUs, for.
+    attacked
+        Tiles that each attack is tried on.
+    say
+        Told what is being tried.
+
+    Raises
+    ------
+    raypipe.errors.StageError
+        If no tile can be read.
+    raypipe.models.weights.WeightsError
+        If pretrained weights are not at hand.
+    """
+    resources = prepared.experiment.resources
+    todo = [cell for cell in prepared.plan.cells if not cell.manifest(prepared.store)]
+    if not todo:
+        return Forecast((), workers or _workers_here(resources), 0.0)
+    device = _device(resources)
+    torch.set_num_threads(max(1, int(resources.cpus_per_worker)))
+    say("tiles")
+    listing, ingest = prepared.listings[0], prepared.plan.stage("ingest")[0]
+    tiles = try_tiles(listing.source, listing.items, ingest.spec)
+    trials = _try_models(prepared, todo, tiles, device, attacked, say)
+    counts = {split: sum(item.split == split for item in listing.items) for split in ("train", "test")}
+    say("a worker's start")
+    made = tuple(_of_cell(cell, trials.get(_backbone(cell), None), tiles, counts) for cell in todo)
+    return Forecast(made, workers or _workers_here(resources), worker_start())
+
+
+def _try_models(
+    prepared: Prepared,
+    todo: Sequence[Cell],
+    tiles: TilesTrial,
+    device: torch.device,
+    attacked: int,
+    say: Callable[[str], None],
+) -> dict[str, ModelTrial]:
+    attacks = attacks_on(cell for cell in todo if cell.stage == "attack")
+    planted = {backbone_of(cell): cell.spec.planted for cell in todo if cell.stage == "diagnose"}
+    needed = {backbone_of(cell) for cell in todo if cell.stage != "ingest"}
+    labels = prepared.plan.stage("ingest")[0].spec.labels
+    return {
+        cell.spec.model.name: try_model(
+            cell.spec.model,
+            cell.spec.recipe,
+            attacks.get(cell.spec.model.name, []),
+            planted.get(cell.spec.model.name),
+            tiles,
+            labels,
+            device,
+            resources=prepared.experiment.resources,
+            attacked=attacked,
+            say=say,
+        )
+        for cell in {cell.spec.model.name: cell for cell in prepared.plan.stage("train")}.values()
+        if cell.spec.model.name in needed
+    }
+
+
+def _backbone(cell: Cell) -> str:
+    return "" if cell.stage == "ingest" else backbone_of(cell)
+
+
+def _of_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, counts: dict[str, int]) -> CellForecast:
+    if model is None:
+        count = sum(counts.values())
+        return CellForecast(cell, 0, 0, count * tiles.seconds, count * tiles.size)
+    match cell.stage:
+        case "train" | "harden":
+            trains = cell.stage == "train"
+            steps = cell.spec.recipe.epochs * counts["train"] if trains else _hardening_steps(cell, counts["train"])
+            return CellForecast(cell, steps, steps, steps * model.training, model.size)
+        case "attack":
+            count = min(cell.spec.tiles or counts[cell.spec.split], counts[cell.spec.split])
+            work = _work(cell.inputs["model"])
+            right = count * (1 if cell.spec.split == "train" else RIGHT)
+            trial = model.attacks[cell.spec.attack.model_dump_json()]
+            seconds = right * trial.seconds + (count - right) * model.prediction
+            forwards, backwards = right * trial.forwards + count - right, right * trial.backwards
+            return CellForecast(cell, forwards, backwards, work * seconds, count * trial.size)
+        case "diagnose":
+            count = min(cell.spec.tiles or counts["test"], counts["test"])
+            planted = min(cell.spec.planted_tiles, count)
+            seconds = count * model.diagnosis + planted * model.planted
+            return CellForecast(cell, 0, 0, _work(cell.inputs["model"]) * seconds, count * ROW_BYTES)
+        case "certify":
+            count = min(cell.spec.tiles or counts["test"], counts["test"])
+            passes = count * cell.spec.defense.proof_work
+            return CellForecast(cell, passes, 0, passes * model.prediction, count * ROW_BYTES)
+    source = cell.inputs["tiles"].spec
+    count = min(getattr(source, "tiles", None) or counts[cell.spec.split], counts[cell.spec.split])
+    seconds = _work(cell.inputs["model"]) * count * model.prediction
+    return CellForecast(cell, count, 0, seconds, count * ROW_BYTES)
+
+
+def _work(model: Cell) -> float:
+    """How many passes through the network one of a cell's model takes."""
+    return model.spec.defense.prediction_work if model.stage == "harden" else 1
+
+
+def _hardening_steps(cell: Cell, training_tiles: int) -> float:
+    defense: NamedDefense = cell.spec.defense
+    if not defense.epochs:
+        return 0
+    tiles = sum(len(chosen) for chosen in defense.choose(training_tiles, cell.spec.seed))
+    return (
+        defense.training_work
+        * tiles
+        * sum(candidate.recipe(cell.spec.recipe).epochs for candidate in defense.candidates())
+    )
+
+
+def _device(resources: Resources) -> torch.device:
+    if resources.gpu and not torch.cuda.is_available():
+        raise StageError(
+            "resources.gpu is true, but PyTorch cannot use a GPU here: estimate on a machine like those that will do "
+            "the work, or set resources.gpu: false"
+        )
+    return torch.device("cuda" if resources.gpu else "cpu")
+
+
+def _workers_here(resources: Resources) -> int:
+    if resources.gpu:
+        return max(1, torch.cuda.device_count())
+    return max(1, int((os.cpu_count() or 1) // resources.cpus_per_worker))

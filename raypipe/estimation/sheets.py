@@ -1,0 +1,59 @@
+"""What an experiment will take, as tables."""
+
+from raypipe.config import Experiment
+from raypipe.estimation.forecast import Forecast
+from raypipe.report.sheet import Cell, Sheet
+from raypipe.telemetry.tree import duration
+
+
+def cells_sheet(forecast: Forecast) -> Sheet:
+    """Every cell to do."""
+    sheet = Sheet("Cells to do")
+    sheet.add_columns("stage", "cell")
+    sheet.add_columns("forwards", "backwards", "seconds", "MB", figures=True)
+    for each in forecast.cells:
+        figures = (f"{each.forwards:,.0f}", f"{each.backwards:,.0f}", f"{each.seconds:,.1f}", f"{each.size / 1e6:,.2f}")
+        sheet.add_row(each.cell.stage, each.cell.name, *figures)
+    return sheet
+
+
+def stages_sheet(experiment: Experiment, forecast: Forecast, price: float | None) -> Sheet:
+    """Every stage, and all of them.
+
+    Parameters
+    ----------
+    price
+        US dollars an hour of a worker; None: costs are not asked for.
+    """
+    unit = "GPU hours" if experiment.resources.gpu else "CPU hours"
+    at_once = f"{forecast.workers} {'worker' if forecast.workers == 1 else 'workers'}"
+    sheet = Sheet(f"{experiment.name}: what is to do, on {at_once} of the kind tried here")
+    sheet.add_columns("stage")
+    sheet.add_columns("cells", "passes", unit, "by the clock", "MB", figures=True)
+    if price is not None:
+        sheet.add_columns("US dollars", figures=True)
+    stages = forecast.stages(experiment.resources)
+    for stage in stages:
+        _row(sheet, stage.stage, (stage.cells, stage.passes, stage.seconds, stage.wall, stage.size), price)
+    sheet.add_section()
+    sums = [sum(getattr(stage, name) for stage in stages) for name in ("cells", "passes", "seconds", "wall", "size")]
+    _row(sheet, "all", (int(sums[0]), *sums[1:]), price, forecast.workers)
+    sheet.caption = (
+        "From short trials: every backbone trained for a little while, every attack run on a few tiles that it gets "
+        "right. Better trained or hardened models take other passes; the clock does not know what else a machine does."
+    )
+    return sheet
+
+
+def _row(
+    sheet: Sheet,
+    name: Cell | str,
+    figures: tuple[int, float, float, float, float],
+    price: float | None,
+    workers: int | None = None,
+) -> None:
+    cells, passes, seconds, wall, size = figures
+    hours = f"{seconds / 3600:,.2f}"
+    # Machines are paid for by the clock, whether all of them have work or not.
+    dollars = [] if price is None else [f"{price * wall / 3600 * workers:,.2f}" if workers else ""]
+    sheet.add_row(name, f"{cells:,}", f"{passes:,.0f}", hours, duration(wall), f"{size / 1e6:,.1f}", *dollars)

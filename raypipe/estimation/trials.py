@@ -1,0 +1,246 @@
+"""Short trials on the device at hand: what a tile takes to decode, to train on, to attack, to predict.
+
+A network that has learned nothing is fooled by anything. Each backbone is therefore trained for a little while on some
+of the experiment's own tiles, and every attack of the experiment is then run on a few that it gets right.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.generate import generate
+from raypipe.attacks.norms import BoundedAttack
+from raypipe.attacks.prepare import prepare
+from raypipe.cells import Cell
+from raypipe.config import Resources
+from raypipe.data.png import encode_png
+from raypipe.data.sources import Source, seeded_order
+from raypipe.data.tiles import TileItem, images_of, make_tiles
+from raypipe.errors import StageError
+from raypipe.evaluation.planted import binarization_test
+from raypipe.evaluation.predict import predict
+from raypipe.evaluation.probe import probe
+from raypipe.models.checkpoint import ModelCard, save_classifier
+from raypipe.models.classifier import Classifier, Model, build_classifier
+from raypipe.training.fit import Fit, TileDataset
+from raypipe.training.recipe import Recipe
+
+TRAINING_TILES = 192
+EPOCHS = 6
+"""Of a trial's training, or fewer if the experiment has fewer; the first, in which memory is got, is not timed."""
+LEARNED = 0.95
+"""Share of its tiles that a network gets right when it has learned enough to be attacked."""
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class TilesTrial:
+    """Some of the experiment's tiles, and what one took.
+
+    Parameters
+    ----------
+    images, labels
+        (n, h, w, 3) uint8, and (n,).
+    encoded
+        The same, as they are stored.
+    seconds, size
+        To decode, resize and encode a tile, and its bytes when stored.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    encoded: tuple[bytes, ...]
+    seconds: float
+    size: float
+
+
+@dataclass(frozen=True)
+class AttackTrial:
+    """What an attack takes a tile that the network gets right, and the bytes of what it stores."""
+
+    forwards: float
+    backwards: float
+    seconds: float
+    size: float
+
+
+@dataclass(frozen=True)
+class ModelTrial:
+    """What a backbone takes: seconds a tile, and the bytes of its checkpoint.
+
+    Parameters
+    ----------
+    training
+        Forward and backward pass and the optimiser's step.
+    prediction
+        A forward pass.
+    diagnosis, planted
+        Of the probe, and of the search for a planted example.
+    attacks
+        By the JSON of their settings.
+    """
+
+    training: float
+    prediction: float
+    diagnosis: float
+    planted: float
+    size: int
+    attacks: dict[str, AttackTrial] = field(default_factory=dict)
+
+
+def try_tiles(source: Source, items: Iterable[TileItem], spec: Any) -> TilesTrial:
+    """Ingest some training tiles of every class.
+
+    Parameters
+    ----------
+    spec
+        Of the cell that ingests them: `raypipe.cells.IngestSpec`.
+
+    Raises
+    ------
+    StageError
+        If none can be read.
+    """
+    members: dict[str, list[TileItem]] = {}
+    for item in items:
+        if item.split == "train":
+            members.setdefault(str(item.ref.label_name), []).append(item)
+    each = -(-TRAINING_TILES // max(1, len(members)))
+    by_path = {item.ref.path: item for group in members.values() for item in group}
+    chosen = [
+        by_path[path]
+        for group in members.values()
+        for path in seeded_order([item.ref.path for item in group], spec.seed)[:each]
+    ]
+    begun = time.perf_counter()
+    table, rejected = make_tiles(source, chosen, spec.size, scaled=spec.scaled_decoding)
+    seconds = time.perf_counter() - begun
+    if not table.num_rows:
+        raise StageError(f"none of {rejected.num_rows} training tiles can be read: {rejected['reason'][0]}")
+    encoded = tuple(pc.struct_field(table["image"], "bytes").to_pylist())
+    size = sum(map(len, encoded)) / len(encoded)
+    return TilesTrial(images_of(table), table["label"].to_numpy(), encoded, seconds / len(chosen), size)
+
+
+def try_model(
+    model: Model,
+    recipe: Recipe,
+    attacks: Sequence[NamedAttack],
+    planted: BoundedAttack | None,
+    tiles: TilesTrial,
+    labels: tuple[str, ...],
+    device: torch.device,
+    *,
+    resources: Resources,
+    attacked: int,
+    say: Callable[[str], None],
+) -> ModelTrial:
+    """Train a backbone for a little while, attack it, and say what each took.
+
+    Parameters
+    ----------
+    attacks
+        Every attack of the experiment on this backbone, each once.
+    planted
+        The attack that looks for planted examples; None where nothing is diagnosed.
+    attacked
+        How many tiles to attack.
+    say
+        Told what is being tried.
+    """
+    torch.manual_seed(0)
+    say(f"{model.name}: training")
+    classifier = build_classifier(model, len(labels)).to(device)
+    training = _train(classifier, recipe, tiles, device)
+    right = _right(classifier, tiles, device, attacked)
+    images, truth = tiles.images[right], tiles.labels[right]
+    prediction = _seconds(lambda: predict(classifier, tiles.images, BATCH, device), device) / len(tiles.images)
+    diagnosis = search = 0.0
+    if planted:
+        say(f"{model.name}: diagnosis")
+        diagnosis = _seconds(lambda: probe(classifier, images, truth, BATCH, device), device) / len(images)
+        search = _seconds(lambda: binarization_test(classifier, images[:1], planted, BATCH, device), device)
+    card = ModelCard(model.name, labels, images.shape[1], *classifier.normalization)
+    size = len(save_classifier(classifier, card))
+    trial = ModelTrial(training, prediction, diagnosis, search, size)
+    _, height, width, channels = images.shape
+    prepared = prepare(
+        classifier,
+        (channels, height, width),
+        device=device,
+        batch_size=resources.attack_batch,
+        memory_format=resources.memory_format,
+    )
+    for settings in attacks:
+        say(f"{model.name}: {settings.name}")
+        begun = time.perf_counter()
+        made = generate(prepared, images, truth, settings)
+        seconds = time.perf_counter() - begun
+        count = len(images)
+        trial.attacks[settings.model_dump_json()] = AttackTrial(
+            float(made.forwards.mean()),
+            float(made.backwards.mean()),
+            seconds / count,
+            sum(len(encode_png(image)) for image in made.images) / count,
+        )
+    return trial
+
+
+def worker_start() -> float:
+    """Seconds until a new worker process has imported what its tasks need."""
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import raypipe.stages.attack"], check=True, env=os.environ)
+    return time.perf_counter() - begun
+
+
+def _train(classifier: Classifier, recipe: Recipe, tiles: TilesTrial, device: torch.device) -> float:
+    short = recipe.model_copy(update={"epochs": max(2, min(recipe.epochs, EPOCHS))})
+    batch = min(recipe.batch_size, max(2, len(tiles.labels) // 2))
+    fit = Fit(classifier, short, -(-len(tiles.labels) // batch), device=device, seed=0)
+    timed = []
+    for record in fit.epochs(TileDataset(tiles.encoded, tiles.labels.tolist()), batch):
+        timed.append(record.seconds / record.tiles)
+        if len(timed) > 1 and record.accuracy >= LEARNED:
+            break
+    return float(np.median(timed[1:]))
+
+
+def _right(classifier: Classifier, tiles: TilesTrial, device: torch.device, count: int) -> NDArray[np.int64]:
+    """Positions of tiles that the network gets right; of any, where it has learned too little."""
+    said = predict(classifier, tiles.images, BATCH, device).argmax(1)
+    right = np.flatnonzero(said == tiles.labels)
+    order = right if len(right) else np.arange(len(said))
+    return np.random.default_rng(0).permutation(order)[:count]
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    begun = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def attacks_on(cells: Iterable[Cell]) -> dict[str, list[NamedAttack]]:
+    """The attacks of cells, each once, by the backbone that they are run on."""
+    found: dict[str, dict[str, NamedAttack]] = {}
+    for cell in cells:
+        found.setdefault(backbone_of(cell), {})[cell.spec.attack.model_dump_json()] = cell.spec.attack
+    return {backbone: list(attacks.values()) for backbone, attacks in found.items()}
+
+
+def backbone_of(cell: Cell) -> str:
+    """The name of the backbone that a cell trains, hardens, attacks or predicts with."""
+    while cell.stage != "train":
+        cell = cell.inputs["model"]
+    return str(cell.spec.model.name)
