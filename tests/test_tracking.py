@@ -1,9 +1,12 @@
-"""A run logged to MLflow's own file store, read back with MLflow's own client."""
+"""A run logged to MLflow's own file store, read back with MLflow's own client, and to TensorBoard's event files."""
 
+import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 from raypipe.environment import describe_environment, without_credentials, write_environment
 from raypipe.errors import StageError
@@ -52,3 +55,39 @@ def test_without_mlflow_it_says_what_to_install(tmp_path: Path, monkeypatch: pyt
 
 def test_credentials_of_a_server_are_never_repeated() -> None:
     assert without_credentials("run --set tracking=https://me:secret@host/x") == "run --set tracking=https://***@host/x"
+
+
+def scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
+    """Tag, step and value, from event files as TensorFlow defines them: length, checksum, message, checksum."""
+    for file in sorted(folder.glob("events.out.tfevents.*")):
+        data = file.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            yield from ((value.tag, event.step, value.simple_value) for value in event.summary.value)
+            data = data[16 + length :]
+
+
+def test_event_files_have_every_epoch_and_every_figure(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    run = hand_run(store)
+    epochs = [{"epoch": 1, "loss": 1.5, "accuracy": 0.5}, {"epoch": 2, "loss": 0.25, "accuracy": 1.0}]
+    (hardened,) = (subject for subject in run.subjects if subject.id == HARDENED)
+    store.publish("model", hardened.key, {"history": epochs})
+    for _ in range(2):
+        track(run, compute_result(store, run), store, f"tensorboard:{tmp_path / 'events'}")
+    written = list(scalars(tmp_path / "events" / "hand" / HARDENED))
+    assert [(step, value) for tag, step, value in written if tag == "training/loss"] == [(1, 1.5), (2, 0.25)]
+    assert [value for tag, _, value in written if tag == "static/cw/accuracy"] == [0.875]
+    assert [value for tag, _, value in written if tag == "adaptive/cw/accuracy"] == [0.5]
+    clean = {tag for tag, _, _ in scalars(tmp_path / "events" / "hand" / CLEAN)}
+    assert "clean/accuracy" in clean
+    assert not any(tag.startswith("training") for tag in clean)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    run = hand_run(store)
+    (tmp_path / "events").write_text("a file")
+    with pytest.raises(StageError, match="no event files could be written"):
+        track(run, compute_result(store, run), store, f"tensorboard:{tmp_path / 'events'}")

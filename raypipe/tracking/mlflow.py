@@ -9,20 +9,18 @@ import yaml
 
 from raypipe.environment import read_environment, without_credentials
 from raypipe.errors import StageError
-from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.results import TABLES, RunResult
 from raypipe.evaluation.run import Run
-from raypipe.report.layout import Book, Row, threat
+from raypipe.report.layout import Book
 from raypipe.report.page.report import REPORT_FILE
 from raypipe.store import Store
+from raypipe.tracking.figures import figures
 
 EXPERIMENT = "raypipe"
 FILES = ("experiment.yaml", REPORT_FILE, *(f"{name}.parquet" for name in TABLES))
-FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "cancer_called_benign", "benign_called_cancer",
-           "calibration_error", "forwards", "backwards", "seconds")  # fmt: skip
 
 
-def track(run: Run, result: RunResult, store: Store, uri: str) -> None:
+def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
     """Log a run to MLflow: its settings, every figure of every model, its report and its records.
 
     Logging it again replaces nothing: MLflow keeps both.
@@ -37,7 +35,7 @@ def track(run: Run, result: RunResult, store: Store, uri: str) -> None:
     raypipe.errors.StageError
         If MLflow is not installed or cannot be reached.
     """
-    mlflow = require_mlflow()
+    mlflow = require()
     client = mlflow.MlflowClient(tracking_uri=uri)
     try:
         found = client.get_experiment_by_name(EXPERIMENT)
@@ -49,7 +47,7 @@ def track(run: Run, result: RunResult, store: Store, uri: str) -> None:
         ) from error
 
 
-def require_mlflow() -> Any:
+def require() -> Any:
     """The module; raises StageError where it is not installed."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
@@ -82,22 +80,10 @@ def _log(client: Any, experiment: str, run: Run, result: RunResult, store: Store
         for name, value in about.items():
             client.log_param(below, name, value)
         client.log_metric(below, "checks_failed", failed)
-        for row in book.of_subject(subject):
-            for figure in FIGURES:
-                if row[figure] is not None:
-                    client.log_metric(below, f"{_measure(row)}/{figure}", row[figure])
+        for name, value in figures(book.of_subject(subject)):
+            client.log_metric(below, name, value)
         client.set_terminated(below)
     client.set_terminated(parent)
-
-
-def _measure(row: Row) -> str:
-    """What a row measures, in the letters that MLflow takes: ``adaptive/deepfool``, ``worst case/linf 8 of 255``."""
-    if row["protocol"] == WORST_CASE:
-        name = f"{WORST_CASE}/{threat(row).replace('<= ', '')}"
-    else:
-        name = "/".join(filter(None, (row["protocol"], row["attack"])))
-        name += f" from {row['source']}" if row["protocol"] == "transfer" else ""
-    return "".join(letter if letter.isalnum() or letter in "_-. :/" else "_" for letter in name)
 
 
 def _flat(settings: Any, prefix: str = "") -> list[tuple[str, Any]]:
