@@ -1,25 +1,21 @@
-"""What is submitted to a cluster: the job's entry point against a real head, and the cluster's own description."""
+"""What is submitted to a cluster: run, stopped and gone on with, and brought to a cluster that lacks the package."""
 
-import os
-import signal
-import socket
+import importlib.metadata
+import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ray.autoscaler._private.util import prepare_config, validate_config
 
 from raypipe.evaluation.results import load_result
 from raypipe.store import Store
+from raypipe.telemetry.state import read_state
+from tests.ray_head import BIN, Head, ray_head
 
 ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
 TINY: dict[str, Any] = {
     "name": "submitted",
     "data": {"source": "synthetic", "sources_per_class": 2, "siblings": 2, "size": 32},
@@ -30,88 +26,114 @@ TINY: dict[str, Any] = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+WHERE = """
+import importlib.metadata, os, ray
+import raypipe.stages.pipeline
+
+def told():
+    return f"FROM {importlib.metadata.distribution('raypipe').locate_file('')} {sorted(os.listdir())}"
+
+ray.init(log_to_driver=False)
+print(told())
+print(ray.get(ray.remote(told).remote()))
+"""
 
 
-@contextmanager
-def head(environment: dict[str, str], dashboard: int, temporary: Path) -> Iterator[None]:
-    """A Ray head with its dashboard on loopback; `ray stop` would end every Ray on the machine, so it is killed."""
-    command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1",
-               f"--port={free_port()}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
-               f"--dashboard-agent-listen-port={free_port()}",  # the default belongs to whatever Ray was there first
-               "--disable-usage-stats", f"--temp-dir={temporary}"]  # fmt: skip
-    log = (temporary / "head.log").open("w")
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            assert process.poll() is None, (temporary / "head.log").read_text()
-            assert time.monotonic() < deadline, "the dashboard did not come up"
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", dashboard)) == 0:
-                    break
-            time.sleep(0.5)
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
-        log.close()
+def experiment_folder(folder: Path, settings: dict[str, Any]) -> Path:
+    """What a user submits: the checkout's code, and an experiment."""
+    (folder / "jobs").mkdir(parents=True)
+    for name in ("run.py", "runtime_env.yaml"):
+        (folder / "jobs" / name).write_bytes((ROOT / "jobs" / name).read_bytes())
+    for name in ("pyproject.toml", "README.md", "constraints.txt"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    shutil.copytree(ROOT / "raypipe", folder / "raypipe", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "jobs" / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+def ray_job(head: Head, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [BIN / "ray", "job", words[0], f"--address={head.dashboard}", *words[1:]]
+    for _ in range(30):  # the dashboard answers some seconds before the node can take jobs
+        done = subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=400, check=False)
+        if "No available agent" not in done.stdout + done.stderr:
+            break
+        time.sleep(2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 @pytest.mark.cluster
 @pytest.mark.xdist_group("ray")
 def test_a_submitted_job_runs_the_experiment_and_leaves_its_results(tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    (work / "jobs").mkdir(parents=True)
-    (work / "jobs" / "run.py").symlink_to(ROOT / "jobs" / "run.py")
-    (work / "raypipe").symlink_to(ROOT / "raypipe")
-    (work / "jobs" / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    home = tmp_path / "home"
-    home.mkdir()
-    environment = {
-        **os.environ,
-        "HOME": str(home),
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_ADDRESS": "",
-    }
-    environment.pop("RAY_ADDRESS")
-    dashboard = free_port()
-    short = Path(os.path.realpath("/tmp")) / f"raypipe-{os.getpid()}"  # sockets' paths may have 107 bytes
-    short.mkdir()
-    command = [BIN / "ray", "job", "submit", f"--address=http://127.0.0.1:{dashboard}", "--working-dir", str(work),
-               "--", "python", "jobs/run.py", "jobs/tiny.yaml"]  # fmt: skip
-    with head(environment, dashboard, short):
-        for _ in range(30):  # the dashboard answers some seconds before the node can take jobs
-            submitted = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=400, check=False
-            )
-            if "No available agent" not in submitted.stdout + submitted.stderr:
-                break
-            time.sleep(2)
-    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    home, work = tmp_path / "home", experiment_folder(tmp_path / "work", TINY)
+    with ray_head(home) as head:
+        submitted = ray_job(head, "submit", "--working-dir", str(work), "--", "python", "jobs/run.py", "jobs/tiny.yaml")
     assert "Table 2" in submitted.stdout
+    assert "train  shufflenet_v2_x1_0  epoch 1/1  loss" in submitted.stdout, "lines of the log name their cell"
     result = load_result(Store.open(str(home / "raypipe" / "results")), "submitted")
     assert [row["protocol"] for row in result.records.to_pylist()][:2] == ["clean", "white-box"]
     assert result.location in submitted.stdout.replace("\n", "")
 
 
-def test_cluster_yaml_is_valid_for_the_cluster_launcher() -> None:
-    description = yaml.safe_load((ROOT / "cluster.yaml").read_text())
-    validate_config(prepare_config(description))
+def finished(store: Path) -> dict[Path, int]:
+    """When each file of an artifact was written, whether its cell is complete or not."""
+    return {path: path.stat().st_mtime_ns for path in store.glob("artifacts/**/*") if path.is_file()}
 
 
-@pytest.mark.parametrize(("section", "value"), [("max_wokers", 3), ("head_node_type", "nobody")])
-def test_the_launcher_s_validation_would_notice_a_mistake(section: str, value: object) -> None:
-    description = yaml.safe_load((ROOT / "cluster.yaml").read_text())
-    with pytest.raises(Exception, match=section.split("_", maxsplit=1)[0]):
-        validate_config(prepare_config({**description, section: value}))
+@pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
+def test_a_stopped_job_says_so_and_submitted_again_it_computes_nothing_twice(tmp_path: Path) -> None:
+    settings = {**TINY, "tiles": {**TINY["tiles"], "shard_size": 1}, "attacks": {"deepfool": {}, "ddn": {}}}
+    home, work = tmp_path / "home", experiment_folder(tmp_path / "work", settings)
+    store = home / "raypipe" / "results"
+    job = ("--working-dir", str(work), "--", "python", "jobs/run.py", "jobs/tiny.yaml")
+    with ray_head(home) as head:
+        ray_job(head, "submit", "--no-wait", "--submission-id", "first", *job)
+        deadline = time.monotonic() + 240
+        while not any(store.glob("artifacts/adversarials/*/*.parquet")):
+            assert time.monotonic() < deadline, ray_job(head, "logs", "first").stdout
+            time.sleep(0.1)
+        ray_job(head, "stop", "first")
+        assert "Table 2" not in ray_job(head, "logs", "first").stdout, "stopped in the midst of it"
+        told = subprocess.run(
+            [BIN / "raypipe", "status", "submitted", "--storage", str(store)],
+            env=head.environment, capture_output=True, text=True, timeout=60, check=True,
+        ).stdout  # fmt: skip
+        assert "Stopped from outside" in told
+        assert "✓ train" in told
+        assert "✗ attack" in told
+        kept = finished(store)
+
+        again = ray_job(head, "submit", "--submission-id", "second", *job)
+    assert "Table 2" in again.stdout
+    now = finished(store)
+    assert {path: now[path] for path in kept} == kept
+    assert len(now) > len(kept)
+    assert "epoch 1/1" not in again.stdout, "the model was there"
+    assert read_state(Store.open(str(store)), "submitted").state == "done"
 
 
-def test_the_cluster_s_dashboard_stays_on_loopback_and_no_key_is_written_down() -> None:
-    text = (ROOT / "cluster.yaml").read_text()
-    assert "--dashboard-host=127.0.0.1" in text
-    assert "aws_secret" not in text.lower()
+@pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
+def test_the_runtime_environment_brings_the_package_to_a_cluster_without_it(tmp_path: Path) -> None:
+    """What it depends on is there already, since nothing can be downloaded here: pip has to build and install it."""
+    pytest.importorskip("hatchling", reason="pip builds the package with it")
+    home, work = tmp_path / "home", experiment_folder(tmp_path / "work", TINY)
+    (work / "tiles.zip").write_bytes(b"0" * 100)
+    there = {each.name: each.version for each in importlib.metadata.distributions() if each.name != "raypipe"}
+    (work / "constraints.txt").write_text("".join(f"{name}=={version}\n" for name, version in there.items()))
+    (work / "where.py").write_text(WHERE)
+    environment = yaml.safe_load((work / "jobs" / "runtime_env.yaml").read_text())
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # pip reads the latter the other way round
+    (work / "offline.yaml").write_text(yaml.safe_dump({**environment, "env_vars": offline}))
+    with ray_head(home) as head:
+        submitted = ray_job(
+            head, "submit", "--runtime-env", str(work / "offline.yaml"), "--working-dir", str(work),
+            "--", "python", "where.py",
+        )  # fmt: skip
+    where = [line for line in submitted.stdout.splitlines() if line.startswith("FROM")]
+    assert len(where) == 2, submitted.stdout
+    for line in where:  # of the driver and of a worker
+        assert "/runtime_resources/pip/" in line, "installed for the job, not the cluster's own"
+        assert "'jobs', 'offline.yaml', 'pyproject.toml', 'raypipe'" in line
+        assert "tiles.zip" not in line, "data is not uploaded with the code"

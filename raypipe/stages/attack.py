@@ -1,7 +1,6 @@
 """Attack: workers turn shards of clean tiles into shards of adversarial ones, cell after cell."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +15,12 @@ from raypipe.attacks import AttackSettings
 from raypipe.attacks.generate import Adversarials, generate
 from raypipe.cells import Cell
 from raypipe.config import Resources
-from raypipe.data.images import encode_png
+from raypipe.costs import Cost
+from raypipe.data.png import encode_png
 from raypipe.schemas import ADVERSARIALS
 from raypipe.stages.chosen import ChosenTiles
 from raypipe.stages.loaded import ModelCache
-from raypipe.stages.metrics import count_attack, note_success
+from raypipe.stages.metrics import count_attack, labels_of, note_success
 from raypipe.stages.shards import Row, complete_cells, result_path
 from raypipe.store import Store
 from raypipe.telemetry.stage import StageProgress
@@ -47,21 +47,21 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
         for cell in cells
         for shard, take in chosen.shards(cell.inputs["tiles"], cell.spec.split, cell.spec.tiles)
     ]
-    note = Tally(progress).note
 
-    def publish(cell: Cell) -> str:
-        return _publish(cell, store, device="cuda" if resources.gpu else "cpu")
+    def publish(cell: Cell, cost: Cost) -> None:
+        facts = _facts(cell, store)
+        cell.publish(store, **facts, cost=cost.facts())
+        note_success(labels_of(progress.run, cell), facts["success_rate"])
 
-    complete_cells(
-        AttackShard(),
-        rows,
-        cells,
-        store,
-        resources,
-        progress,
-        publish,
-        note,
-    )
+    def report(cell: Cell, row: Row) -> None:
+        if not row["tiles"]:  # an empty shard, or one that was there already
+            return
+        passes = row["forwards"] + row["backwards"]
+        progress.advance(row["tiles"], cell, attacked=row["attacked"], fooled=row["fooled"], passes=passes)
+        if row["lowered_batch"]:
+            progress.say(f"a worker ran out of memory: it goes on with {row['lowered_batch']} tiles at once")
+
+    complete_cells(AttackShard(), rows, cells, store, resources, progress, publish, report)
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,15 @@ class AttackShard:
     def tabulate(self, row: Row, tiles: pa.Table, made: Attacked | None) -> tuple[pa.Table, Row]:
         """The adversarial tiles, and how the attack went."""
         if made is None:
-            return ADVERSARIALS.empty_table(), dict.fromkeys(Tally.FIGURES, 0)
+            return ADVERSARIALS.empty_table(), {}
         result = made.made
         attacked = int((result.clean_prediction == tiles["label"].to_numpy()).sum())
         count_attack(json.loads(row["labels"]), attacked, result)
         figures = {
+            "forwards": int(result.forwards.sum()),
+            "backwards": int(result.backwards.sum()),
             "attacked": attacked,
             "fooled": int(result.success.sum()),
-            "passes": int(result.forwards.sum() + result.backwards.sum()),
             "lowered_batch": made.lowered_batch,
         }
         return adversarials_table(tiles, result), figures
@@ -117,49 +118,18 @@ def adversarials_table(tiles: pa.Table, made: Adversarials) -> pa.Table:
     return pa.table(columns, schema=ADVERSARIALS)
 
 
-class Tally:
-    """The stage's figures so far, for whoever watches."""
-
-    FIGURES = ("attacked", "fooled", "passes", "lowered_batch")
-
-    def __init__(self, progress: StageProgress) -> None:
-        self.progress = progress
-        self.totals: Counter[str] = Counter()
-
-    def note(self, row: Row) -> str:
-        """Add a shard; say how it goes: clean tiles attacked a second, share fooled, passes a tile."""
-        self.totals.update({name: row.get(name, 0) for name in ("tiles", "attacked", "fooled", "passes")})
-        if row.get("lowered_batch"):
-            self.progress.say(f"a worker ran out of memory: it goes on with {row['lowered_batch']} tiles at once")
-        totals = self.totals
-        speed = totals["tiles"] / max(self.progress.elapsed(), 1e-9)
-        each = f"{totals['passes'] / totals['attacked']:.0f} passes each" if totals["attacked"] else ""
-        return f"{speed:.1f} images/s, {totals['fooled']} of {totals['attacked']} fooled, {each}"
-
-
-def _publish(cell: Cell, store: Store, device: str) -> str:
-    columns = ["label", "clean_prediction", "success", "l0", "l2", "linf", "forwards", "backwards", "seconds"]
+def _facts(cell: Cell, store: Store) -> dict[str, Any]:
+    columns = ["label", "clean_prediction", "success", "l0", "l2", "linf"]
     table = pa.concat_tables(store.iter_tables(cell.kind, cell.key, columns=columns)).to_pandas()
     right = table[table["clean_prediction"] == table["label"]]
     fooled = table[table["success"]]
-    seconds = float(table["seconds"].sum())
     median = {name: float(fooled[name].median()) if len(fooled) else None for name in ("l0", "l2", "linf")}
     mean = {name: float(fooled[name].mean()) if len(fooled) else None for name in ("l0", "l2", "linf")}
-    rate = len(fooled) / len(right) if len(right) else None
-    note_success(cell, rate)
-    cell.publish(
-        store,
-        tiles=len(table),
-        attacked=len(right),
-        succeeded=len(fooled),
-        success_rate=rate,
-        median=median,
-        mean=mean,
-        forwards=int(table["forwards"].sum()),
-        backwards=int(table["backwards"].sum()),
-        seconds=seconds,
-        device=device,
-    )
-    size = f", median L2 {median['l2']:.2f}, L0 {median['l0']:.0f}" if len(fooled) else ""
-    each = 1000 * seconds / max(1, len(right))
-    return f"{cell.name}  {len(fooled)} of {len(right)} fooled{size}, {each:.0f} ms each"
+    return {
+        "tiles": len(table),
+        "attacked": len(right),
+        "succeeded": len(fooled),
+        "success_rate": len(fooled) / len(right) if len(right) else None,
+        "median": median,
+        "mean": mean,
+    }

@@ -6,13 +6,11 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import ray
 import torch
 
-from raypipe.config import Resources
 from raypipe.environment import Environment, describe_environment
 from raypipe.errors import StageError
 
@@ -127,39 +125,6 @@ def _native_chatter_to(log_file: Path) -> Iterator[None]:
         os.close(kept)
 
 
-@dataclass(frozen=True)
-class Capacity:
-    """What the cluster has in total.
-
-    Parameters
-    ----------
-    cpus, gpus
-        Over all nodes.
-    """
-
-    cpus: float
-    gpus: float
-
-    def workers(self, resources: Resources, wanted: int | None = None) -> int:
-        """How many workers of the wanted size can run at once, at most `wanted`.
-
-        Raises
-        ------
-        StageError
-            If not a single one can.
-        """
-        fit = int(self.cpus // resources.cpus_per_worker)
-        if resources.gpu:
-            fit = min(fit, int(self.gpus))
-        if fit < 1:
-            needs = f"{resources.cpus_per_worker:g} CPUs" + (" and 1 GPU" if resources.gpu else "")
-            raise StageError(
-                f"a worker needs {needs}, but the cluster has {self.cpus:g} CPUs and {self.gpus:g} GPUs; add nodes, or "
-                "lower resources.cpus_per_worker or set resources.gpu: false"
-            )
-        return min(fit, wanted) if wanted else fit
-
-
 def environment() -> Environment:
     """What this process and the connected cluster compute with."""
     nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
@@ -187,9 +152,3 @@ def own_device(gpu: bool) -> torch.device:
             "install a CUDA build and a driver there, or set resources.gpu: false"
         )
     return torch.device("cuda")
-
-
-def capacity() -> Capacity:
-    """What the connected cluster has."""
-    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0))

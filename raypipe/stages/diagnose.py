@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from raypipe.attacks.norms import BoundedAttack
 from raypipe.cells import Cell
 from raypipe.config import Resources
+from raypipe.costs import Cost
 from raypipe.evaluation.planted import Planted, binarization_test
 from raypipe.evaluation.probe import Probe, probe
 from raypipe.evaluation.settings import AnyBounded
@@ -52,7 +53,11 @@ def diagnose(cells: Sequence[Cell], store: Store, resources: Resources, progress
             }
             for shard, take in chosen.shards(tiles, "test", spec.tiles)
         ]
-    complete_cells(DiagnoseShard(), rows, cells, store, resources, progress, lambda cell: cell.publish(store))
+
+    def publish(cell: Cell, cost: Cost) -> None:
+        cell.publish(store, cost=cost.facts())
+
+    complete_cells(DiagnoseShard(), rows, cells, store, resources, progress, publish)
 
 
 class Diagnosed(NamedTuple):
@@ -99,4 +104,5 @@ class DiagnoseShard:
             columns["forwards"][at] += planted.forwards
             columns["backwards"][at] += planted.backwards
         own = {name: tiles[name] for name in ("sample_id", "group_id", "label")}
-        return pa.table({**own, **{name: pa.array(values) for name, values in columns.items()}}, schema=DIAGNOSTICS), {}
+        table = pa.table({**own, **{name: pa.array(values) for name, values in columns.items()}}, schema=DIAGNOSTICS)
+        return table, {name: int(columns[name].sum()) for name in ("forwards", "backwards")}

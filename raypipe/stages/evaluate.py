@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from raypipe.cells import Cell
 from raypipe.config import Resources
+from raypipe.costs import Cost
 from raypipe.evaluation.predict import predict
 from raypipe.schemas import PREDICTIONS
 from raypipe.stages.loaded import ModelCache
@@ -41,7 +42,11 @@ def evaluate(cells: Sequence[Cell], store: Store, resources: Resources, progress
             }
             for shard in store.shards(tiles.kind, tiles.key, cell.spec.split if tiles.kind == "tiles" else "")
         ]
-    complete_cells(PredictShard(), rows, cells, store, resources, progress, lambda cell: cell.publish(store))
+
+    def publish(cell: Cell, cost: Cost) -> None:
+        cell.publish(store, cost=cost.facts())
+
+    complete_cells(PredictShard(), rows, cells, store, resources, progress, publish)
 
 
 class PredictShard:
@@ -67,4 +72,4 @@ class PredictShard:
             "tiles_key": [row["tiles"]] * tiles.num_rows,
             "logits": pa.array([] if made is None else list(made), pa.list_(pa.float32())),
         }
-        return pa.table(columns, schema=PREDICTIONS), {}
+        return pa.table(columns, schema=PREDICTIONS), {"forwards": tiles.num_rows}

@@ -17,24 +17,28 @@ from ray.train import Checkpoint
 from torch import nn
 
 from raypipe.cells import Cell
+from raypipe.costs import FREE, Cost
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.stages.cluster import own_device
 from raypipe.store import Store
 from raypipe.training.examples import Examples
 from raypipe.training.fit import EpochRecord, Fit, TileDataset
+from raypipe.training.objective import Objective, cross_entropy
 from raypipe.training.recipe import Recipe
 
 FIT_STATE = "fit.pt"
+BEST = "best.safetensors"
 CELL_KEY = "cell.json"
 
 
 @dataclass(frozen=True)
 class Saved:
-    """Where an interrupted fit can go on: the weights, and the rest of its state."""
+    """Where an interrupted fit can go on: the weights, the rest of its state, and the best epoch's weights."""
 
     weights: bytes
     state: bytes
+    best: bytes = b""
 
 
 class Worker(Protocol):
@@ -76,11 +80,19 @@ class GroupWorker:
         """Loss and accuracy weighted by each worker's tiles."""
         if self.world_size == 1:
             return record
-        weighted = [record.loss * record.tiles, record.accuracy * record.tiles, float(record.tiles)]
-        sums = torch.tensor(weighted, device=self.device)
+        weighted = [record.loss * record.tiles, record.accuracy * record.tiles]
+        counted = [float(count) for count in (record.tiles, record.forwards, record.backwards)]
+        sums = torch.tensor([*weighted, *counted], device=self.device)
         torch.distributed.all_reduce(sums)
-        loss, accuracy, tiles = sums.tolist()
-        return replace(record, loss=loss / tiles, accuracy=accuracy / tiles, tiles=int(tiles))
+        loss, accuracy, tiles, forwards, backwards = sums.tolist()
+        return replace(
+            record,
+            loss=loss / tiles,
+            accuracy=accuracy / tiles,
+            tiles=int(tiles),
+            forwards=int(forwards),
+            backwards=int(backwards),
+        )
 
     def saved(self, cell: Cell) -> Saved | None:
         """From Ray Train's last committed checkpoint, if it is of this cell."""
@@ -91,7 +103,7 @@ class GroupWorker:
             folder = Path(directory)
             if json.loads((folder / CELL_KEY).read_text())["key"] != cell.key:
                 return None
-            return Saved((folder / FILE_NAME).read_bytes(), (folder / FIT_STATE).read_bytes())
+            return Saved(*((folder / name).read_bytes() for name in (FILE_NAME, FIT_STATE, BEST)))
 
     def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
         """A checkpoint from rank 0; every rank reports, as Ray Train demands."""
@@ -105,6 +117,7 @@ class GroupWorker:
             (folder / CELL_KEY).write_text(json.dumps({"key": cell.key}))
             (folder / FILE_NAME).write_bytes(saved.weights)
             (folder / FIT_STATE).write_bytes(saved.state)
+            (folder / BEST).write_bytes(saved.best)
             ray.train.report(metrics, checkpoint=Checkpoint.from_directory(directory), checkpoint_dir_name=name)
 
 
@@ -147,6 +160,9 @@ def fit_cell(
     recipe: Recipe,
     loader_workers: int,
     judge: Callable[[Classifier], dict[str, float]] | None = None,
+    objective: Objective = cross_entropy,
+    score: Callable[[Classifier], float] | None = None,
+    replays: int = 1,
 ) -> None:
     """Fit a classifier and publish it as the artifact of `cell`. Every worker of a group calls this.
 
@@ -166,6 +182,12 @@ def fit_cell(
         Processes that decode tiles for this worker.
     judge
         Figures of the fitted classifier to publish with it, for whoever chooses between candidates.
+    objective
+        What every step minimises.
+    score
+        How good the classifier is after an epoch: the best epoch is published instead of the last.
+    replays
+        How often each batch is used before the next one.
     """
     seed = cell.spec.seed
     share = examples.share(worker.rank, worker.world_size, seed)
@@ -174,20 +196,38 @@ def fit_cell(
         classifier = load_classifier(saved.weights)[0]
     model = worker.prepare(classifier)
     steps = -(-len(share) // batch) - (len(share) % batch == 1)
-    fit = Fit(model, recipe, steps, device=worker.device, seed=seed, rank=worker.rank)
+    fit = Fit(
+        model,
+        recipe,
+        steps,
+        device=worker.device,
+        seed=seed,
+        rank=worker.rank,
+        objective=objective,
+        replays=replays,
+    )
+    best = b""
     if saved:
         fit.restore(saved.state)
+        best = saved.best
     for epoch in fit.epochs(TileDataset(share.images, share.labels), batch, loader_workers):
         fit.history[-1] = record = worker.mean(epoch)
+        if score and worker.rank == 0:
+            fit.history[-1] = record = replace(record, score=score(classifier.eval()))
+            if record.score == max(earlier.score or 0 for earlier in fit.history):
+                best = save_classifier(classifier, card)
         if worker.rank == 0:
             where = {"host": socket.gethostname(), "pid": os.getpid()}
             store.write_json(
                 _progress_path(cell), {"name": cell.name, "epochs": recipe.epochs, **where, **asdict(record)}
             )
-        worker.report(cell, record, lambda: Saved(save_classifier(classifier, card), fit.state()))
+        worker.report(cell, record, lambda: Saved(save_classifier(classifier, card), fit.state(), best))  # noqa: B023
     if worker.rank == 0:
+        if best:
+            classifier = load_classifier(best)[0].to(worker.device)
         facts: dict[str, Any] = {"validation": judge(classifier)} if judge else {}
-        publish_model(cell, classifier, card, store, history=fit.history, workers=worker.world_size, **facts)
+        cost = _cost(fit.history, worker)
+        publish_model(cell, classifier, card, store, history=fit.history, cost=cost, workers=worker.world_size, **facts)
         store.remove(_progress_path(cell))
 
 
@@ -198,12 +238,19 @@ def publish_model(
     store: Store,
     *,
     history: Sequence[EpochRecord] = (),
+    cost: Cost = FREE,
     **facts: Any,
 ) -> None:
     """Keep a classifier as the artifact of `cell`, with how it was fitted and other facts."""
     store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", save_classifier(classifier, card))
     described = TypeAdapter(ModelCard).dump_python(card, mode="json")
-    cell.publish(store, card=described, history=[asdict(record) for record in history], **facts)
+    cell.publish(store, card=described, history=[asdict(record) for record in history], cost=cost.facts(), **facts)
+
+
+def _cost(history: Sequence[EpochRecord], worker: Worker) -> Cost:
+    forwards, backwards = (sum(getattr(record, name) for record in history) for name in ("forwards", "backwards"))
+    seconds = sum(record.seconds for record in history) * worker.world_size
+    return Cost(forwards=forwards, backwards=backwards, seconds=seconds, device=worker.device.type)
 
 
 def last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:

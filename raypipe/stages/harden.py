@@ -7,18 +7,22 @@ from typing import Any
 
 import numpy as np
 import ray.tune
+import torch
+from numpy.typing import NDArray
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from raypipe.cells import Cell, candidates
 from raypipe.config import Resources
-from raypipe.data.images import decode_png
+from raypipe.costs import FREE, Cost
+from raypipe.data.png import decode_png
 from raypipe.errors import StageError
 from raypipe.evaluation.predict import predict
+from raypipe.models import BACKBONES
 from raypipe.models.checkpoint import FILE_NAME, ModelCard
-from raypipe.models.classifier import Classifier
-from raypipe.stages.cluster import capacity
+from raypipe.models.classifier import Classifier, build_classifier
 from raypipe.stages.fitting import Worker, fit_cell, publish_model
 from raypipe.stages.loaded import load_model
+from raypipe.stages.room import needs_of, room_for
 from raypipe.stages.watch import watched
 from raypipe.stages.worker_group import fit_in_group
 from raypipe.store import Store
@@ -41,24 +45,30 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
         If a trial fails; the others are finished and kept.
     """
     todo = [candidate for cell in cells for candidate in candidates(cell) if not candidate.manifest(store)]
-    for cell in todo:
-        if not cell.spec.defense.epochs:
-            publish_model(cell, *_starting_point(cell, store), store)
-    if fits := [cell for cell in todo if cell.spec.defense.epochs]:
-        with watched(fits, store, progress):
-            _run_trials(fits, store, resources)
-    for cell in cells:
-        if not cell.manifest(store):
-            _publish_best(cell, store, progress)
+    fits = [cell for cell in todo if cell.spec.defense.epochs]
+    try:
+        with watched(fits, [cell for cell in cells if not cell.manifest(store)], store, progress):
+            for cell in todo:
+                if not cell.spec.defense.epochs:
+                    publish_model(cell, *_starting_point(cell, store), store)
+            if fits:
+                _run_trials(fits, store, resources, progress)
+            for cell in cells:
+                if not cell.manifest(store):
+                    _publish_best(cell, store, progress)
+    except StageError:
+        progress.fail(*(cell for cell in cells if not all(each.manifest(store) for each in candidates(cell))))
+        raise
 
 
-def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources) -> None:
+def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
     by_name = {cell.name: cell for cell in todo}
-    name = hashlib.sha256(" ".join(cell.key for cell in todo).encode()).hexdigest()[:20]
-    room = capacity()
-    workers = min(resources.harden_workers, room.workers(resources, max(1, resources.harden_workers)))
-    at_once = room.workers(resources) // max(1, workers)
-    fits_itself: dict[str, float] = {"CPU": resources.cpus_per_worker, "GPU": 1 if resources.gpu else 0}
+    name = f"harden-{hashlib.sha256(' '.join(cell.key for cell in todo).encode()).hexdigest()[:20]}"
+    several = max(resources.train_workers, resources.harden_workers)  # trials at once, on what training may have
+    room = room_for(resources, ask=several, on=resources.train_on, say=progress.say)
+    workers = min(resources.harden_workers, room)
+    at_once = room // max(1, workers)
+    fits_itself = needs_of(resources, resources.train_on)
 
     def trial(config: dict[str, Any]) -> None:
         cell = by_name[config["cell"]]
@@ -98,10 +108,18 @@ def _trial_name(trial: Any) -> str:
 
 
 def _starting_point(cell: Cell, store: Store) -> tuple[Classifier, ModelCard]:
-    """The clean model, behind the layer that the defense puts before it."""
-    classifier, card = load_model(store, cell.inputs["model"].key)
-    front = cell.spec.defense.front()
-    return Classifier(classifier.network, *classifier.normalization, front).eval(), replace(card, front=front)
+    """The clean model, or what it started from, in the architecture and behind the layer that the defense gives it."""
+    defense, trained = cell.spec.defense, cell.inputs["model"]
+    classifier, card = load_model(store, trained.key)
+    torch.manual_seed(cell.spec.seed)  # of new layers' weights
+    if defense.starts_anew:
+        classifier = build_classifier(trained.spec.model, len(card.labels))
+    network, backbone, front = classifier.network, defense.architecture(card.backbone), defense.front()
+    if backbone != card.backbone:
+        network = BACKBONES[backbone].build(len(card.labels))
+        network.load_state_dict(network.state_dict() | classifier.network.state_dict())
+    hardened = Classifier(network, *classifier.normalization, front)
+    return hardened.eval(), replace(card, backbone=backbone, front=front)
 
 
 def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -> None:
@@ -110,14 +128,18 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
     if defense.learns_from_adversarials:
         parts["perturbed"] = _perturbed(cell, parts["clean"], store)
     held: dict[str, Examples] = {}
-    if cell.spec.held_out:
-        kept, held_out = parts["clean"].split_by_group(cell.spec.held_out, seed)
+    if fraction := cell.spec.held_out or (defense.validation if defense.keeps_best else 0):
+        kept, held_out = parts["clean"].split_by_group(fraction, seed)
         held = {name: examples.take(held_out) for name, examples in parts.items()}
         parts = {name: examples.take(kept) for name, examples in parts.items()}
 
     def judge(fitted: Classifier) -> dict[str, float]:
         return {name: _accuracy(fitted, examples, worker) for name, examples in held.items()}
 
+    def score(fitted: Classifier) -> float:
+        return float(defense.score(fitted, _images(held["clean"]), np.array(held["clean"].labels)))
+
+    clean, _ = load_model(store, cell.inputs["model"].key)
     of_clean, of_perturbed = defense.choose(len(parts["clean"]), seed)
     examples = parts["clean"].take(of_clean)
     if defense.learns_from_adversarials:
@@ -131,24 +153,34 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
         recipe=defense.recipe(cell.spec.recipe),
         loader_workers=loader_workers,
         judge=judge if held else None,
+        objective=defense.objective(clean.to(worker.device)),
+        score=score if defense.keeps_best else None,
+        replays=defense.steps_a_batch,
     )
 
 
 def _perturbed(cell: Cell, clean: Examples, store: Store) -> Examples:
-    key = cell.inputs["adversarials"].key
-    perturbed = read_examples(store, "adversarials", key)
-    if clean.sample_ids != perturbed.sample_ids:
-        raise StageError(
-            f"{cell.name}: the perturbed training tiles are not those of the clean ones; remove the artifact "
-            f"adversarials/{key} and run again"
-        )
-    return perturbed
+    """Every training tile perturbed by the cell's attack, or by one of its attacks."""
+    keys = [made.key for made in cell.inputs.values() if made.stage == "attack"]
+    found = [read_examples(store, "adversarials", key) for key in keys]
+    for key, perturbed in zip(keys, found, strict=True):
+        if clean.sample_ids != perturbed.sample_ids:
+            raise StageError(
+                f"{cell.name}: the perturbed training tiles are not those of the clean ones; remove the artifact "
+                f"adversarials/{key} and run again"
+            )
+    by = np.random.default_rng(cell.spec.seed).integers(len(found), size=len(clean))
+    images = tuple(found[attack].images[tile] for tile, attack in enumerate(by))
+    return replace(clean, images=images)
 
 
 def _accuracy(classifier: Classifier, examples: Examples, worker: Worker) -> float:
-    images = np.stack([decode_png(image) for image in examples.images])
-    logits = predict(classifier, images, JUDGE_BATCH, worker.device)
+    logits = predict(classifier, _images(examples), JUDGE_BATCH, worker.device)
     return float((logits.argmax(1) == np.array(examples.labels)).mean())
+
+
+def _images(examples: Examples) -> NDArray[np.uint8]:
+    return np.stack([decode_png(image) for image in examples.images])
 
 
 def _publish_best(cell: Cell, store: Store, progress: StageProgress) -> None:
@@ -161,5 +193,13 @@ def _publish_best(cell: Cell, store: Store, progress: StageProgress) -> None:
         {"key": key, "defense": candidate.spec.defense.model_dump(mode="json"), "validation": facts["validation"]}
         for key, (candidate, facts) in judged.items()
     ]
-    cell.publish(store, card=manifest["card"], history=manifest["history"], chosen=best.key, candidates=tried)
+    cost = sum((Cost.of(facts) for _, facts in judged.values()), FREE)
+    cell.publish(
+        store,
+        card=manifest["card"],
+        history=manifest["history"],
+        chosen=best.key,
+        candidates=tried,
+        cost=cost.facts(),
+    )
     progress.say(f"{cell.name}: {best.name} of {len(tried)} candidates, held-out {manifest['validation']}")

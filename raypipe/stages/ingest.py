@@ -1,6 +1,7 @@
 """Ingest: files of a source become 8-bit tiles of one size in Parquet shards; what cannot be read is set aside."""
 
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,7 +11,8 @@ import pyarrow as pa
 
 from raypipe.cells import Cell
 from raypipe.config import Resources
-from raypipe.data.leakage import leakage_share, require_disjoint
+from raypipe.costs import Cost, cost_of_shard, with_cost
+from raypipe.data.leakage import LeakageError, leakage_share, require_disjoint
 from raypipe.data.sources import Source, TileRef, seeded_order
 from raypipe.data.tiles import TileItem, make_tiles
 from raypipe.errors import StageError
@@ -56,18 +58,30 @@ def ingest(
         for row in _shards(items, cell.spec.shard_size, cell.spec.seed)
         if not store.exists(f"{root}/{row['shard']}")
     ]
-    setup = {"source": source, "store": store, "root": root, "size": cell.spec.size}
-    if todo:
-        aside = 0
-        for row in map_shards(_ingest_shard, todo, resources, name="ingest", setup=setup):
-            aside += row["rejected"]
-            progress.advance(row["tiles"] + row["rejected"], f"{aside} set aside" if aside else "", cell=cell.name)
-    facts = _facts(cell, store, source)
-    if facts["tiles"] + facts["rejected"] != len(items):
-        raise StageError(f"ingest: {len(items)} files were listed, but {facts['tiles']} tiles and {facts['rejected']} "
-                         f"rejected ones were stored; remove {store.path(root)} and run again")  # fmt: skip
+    setup = {
+        "source": source,
+        "store": store,
+        "root": root,
+        "size": cell.spec.size,
+        "scaled": cell.spec.scaled_decoding,
+    }
+    try:
+        if todo:
+            aside = 0
+            for row in map_shards(_ingest_shard, todo, resources, name="ingest", setup=setup, say=progress.say):
+                aside += row["rejected"]
+                progress.advance(row["tiles"] + row["rejected"], cell, note=f"{aside} set aside" if aside else "")
+        facts = _facts(cell, store, source)
+        if facts["tiles"] + facts["rejected"] != len(items):
+            raise StageError(
+                f"ingest: {len(items)} files were listed, but {facts['tiles']} tiles and {facts['rejected']} rejected "
+                f"ones were stored; remove {store.path(root)} and run again"
+            )
+    except (StageError, LeakageError):
+        progress.fail(cell)
+        raise
     cell.publish(store, **facts)
-    progress.finish(cell.name)
+    progress.finish(cell)
     for reason, count in list(facts["reasons"].items())[:MAX_PROBLEMS_SHOWN]:
         progress.say(f"{count} set aside: {reason}")
 
@@ -90,18 +104,22 @@ def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
     return rows
 
 
-def _ingest_shard(row: Row, source: Source, store: Store, root: str, size: int) -> Row:
+def _ingest_shard(row: Row, source: Source, store: Store, root: str, size: int, scaled: bool) -> Row:
     items = [TileItem(TileRef(**ref), split) for ref, split in json.loads(row["items"])]
-    tiles, rejected = make_tiles(source, items, size)
+    begun = time.perf_counter()
+    tiles, rejected = make_tiles(source, items, size, scaled=scaled)
+    cost = Cost(seconds=time.perf_counter() - begun, device="cpu")
     part = row["shard"].replace("/", "-")
     store.write_table(f"{root}/rejected/{part}", rejected)
-    store.write_table(f"{root}/{row['shard']}", tiles)  # last: its presence says that the shard is done
+    # last: its presence says that the shard is done
+    store.write_table(f"{root}/{row['shard']}", with_cost(tiles, cost))
     return {"tiles": tiles.num_rows, "rejected": rejected.num_rows}
 
 
 def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
     columns = ["label_name", "group_id", "split"]
-    tables = [table for split in ("train", "test") for table in store.iter_tables(cell.kind, cell.key, split, columns)]
+    shards = [shard for split in ("train", "test", SET_ASIDE) for shard in store.shards(cell.kind, cell.key, split)]
+    tables = [store.read_table(shard, columns) for shard in shards]
     tiles = pa.concat_tables(tables).to_pydict() if tables else {name: [] for name in columns}
     rejected = _rejected(store, cell)
     counts = Counter(zip(tiles["split"], tiles["label_name"], strict=True))
@@ -121,6 +139,7 @@ def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
         "tiles": len(groups),
         "rejected": sum(rejected.values()),
         "reasons": dict(rejected.most_common()),
+        "cost": sum((cost_of_shard(store, shard) for shard in shards), Cost()).facts(),
     }
 
 

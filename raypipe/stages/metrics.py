@@ -1,7 +1,7 @@
 """Figures for Prometheus while a run goes on, as every process of it counts them; Ray collects and exports them.
 
-Labels are few and bounded: the stage, the model's id in the experiment, the attack's. Nothing here changes what is
-computed, and nothing is recorded where Ray does not run.
+Labels are few and bounded: the run, the stage, the model's id in the experiment, the attack's. Nothing here changes
+what is computed, and nothing is recorded where Ray does not run.
 """
 
 import functools
@@ -14,7 +14,7 @@ from raypipe.attacks.generate import Adversarials
 from raypipe.cells import Cell
 from raypipe.telemetry.state import RunState
 
-CELL = ("stage", "model", "attack")
+CELL = ("run", "stage", "model", "attack")
 L2 = [0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0]
 """Bounds of the distortion's buckets, with pixels in [0, 1]."""
 SECONDS = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
@@ -66,15 +66,14 @@ def metrics() -> Metrics:
         training_loss=Gauge("raypipe_training_loss", "Mean loss of the last epoch.", CELL),
         training_accuracy=Gauge("raypipe_training_accuracy", "Training accuracy of the last epoch.", CELL),
         epochs=Counter("raypipe_epochs", "Epochs trained.", CELL),
-        cells=Gauge("raypipe_cells", "Cells of the run, by stage and state.", ("stage", "state")),
+        cells=Gauge("raypipe_cells", "Cells of the run, by stage and state.", ("run", "stage", "state")),
     )
 
 
-def labels_of(cell: Cell) -> Labels:
+def labels_of(run: str, cell: Cell) -> Labels:
     """What tells a cell's figures from others'."""
-    victim = cell.inputs.get("model", cell)
     attack = getattr(cell.spec, "attack", None)
-    return {"stage": cell.stage, "model": victim.name.split("/")[0], "attack": attack.name if attack else ""}
+    return {"run": run, "stage": cell.stage, "model": cell.model, "attack": attack.name if attack else ""}
 
 
 def count_shard(labels: Labels, tiles: int, seconds: float) -> None:
@@ -102,16 +101,15 @@ def count_attack(labels: Labels, attacked: int, made: Adversarials) -> None:
         own.distortion.observe(size, labels)
 
 
-def note_success(cell: Cell, rate: float | None) -> None:
+def note_success(labels: Labels, rate: float | None) -> None:
     """A cell of an attack is done."""
     if rate is not None and ray.is_initialized():
-        metrics().say(metrics().success_rate, rate, labels_of(cell))
+        metrics().say(metrics().success_rate, rate, labels)
 
 
-def count_epochs(cell: Cell, epochs: int, loss: float, accuracy: float) -> None:
+def count_epochs(labels: Labels, epochs: int, loss: float, accuracy: float) -> None:
     """Epochs were trained. For the driver, which lives on: the gauges of a worker go with it."""
     if ray.is_initialized():
-        labels = labels_of(cell)
         metrics().epochs.inc(epochs, labels)
         metrics().say(metrics().training_loss, loss, labels)
         metrics().say(metrics().training_accuracy, accuracy, labels)
@@ -122,8 +120,8 @@ def note_cells(state: RunState) -> None:
     if not ray.is_initialized():
         return
     for stage in state.stages:
-        waiting = stage.cells - stage.cells_done
-        failed = waiting if stage.state == "failed" else 0
-        for name, number in (("done", stage.cells_done), ("failed", failed), ("to do", waiting - failed)):
-            metrics().say(metrics().cells, number, {"stage": stage.name, "state": name})
+        whole = stage.whole
+        waiting = whole.cells - whole.done - whole.failed
+        for name, number in (("done", whole.done), ("failed", whole.failed), ("to do", waiting)):
+            metrics().say(metrics().cells, number, {"run": state.run, "stage": stage.name, "state": name})
     metrics().repeat()

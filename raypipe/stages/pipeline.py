@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -20,17 +20,19 @@ from raypipe.report.page.index import write_index
 from raypipe.report.page.report import write_report
 from raypipe.report.tables import plan_table, result_tables
 from raypipe.stages.attack import attack
+from raypipe.stages.certify import certify
 from raypipe.stages.cluster import connected, environment
 from raypipe.stages.diagnose import diagnose
 from raypipe.stages.evaluate import evaluate
 from raypipe.stages.harden import harden
 from raypipe.stages.ingest import ingest
 from raypipe.stages.metrics import note_cells
+from raypipe.stages.room import require_room
 from raypipe.stages.train import train
 from raypipe.store import Store
 from raypipe.telemetry.run import RunProgress, run_progress
-from raypipe.telemetry.state import StageState
-from raypipe.tracking import require_mlflow, track
+from raypipe.telemetry.state import StageState, stage_of
+from raypipe.tracking import require_tracker, track
 
 ATTACK, ATTACK_HARDENED = "attack", "attack hardened"
 
@@ -56,13 +58,14 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
     """
     console = console or Console()
     if experiment.tracking:
-        require_mlflow()
+        require_tracker(experiment.tracking)
     prepared = prepare(experiment)
     store, plan = prepared.store, prepared.plan
     console.print(plan_table(experiment, plan, store))
     with run_progress(console, store, experiment.name, tuple(_stages(plan, store)), note_cells) as progress:
-        if any(not cell.manifest(store) for cell in plan.cells):
+        if todo := {cell.stage for cell in plan.cells if not cell.manifest(store)}:
             with connected(address, _log_file(store, experiment.name)):
+                require_room(todo, experiment.resources)
                 write_environment(store, experiment.name, environment())
                 _complete(prepared, progress)
         run = _describe(prepared)
@@ -82,13 +85,10 @@ def _stages(plan: Plan, store: Store) -> Iterator[StageState]:
     steps: dict[str, tuple[Cell, ...]] = {_ingest_name(cell): (cell,) for cell in plan.stage("ingest")}
     steps |= {"train": plan.stage("train"), ATTACK: _of_undefended(plan.stage("attack"))}
     steps |= {"harden": plan.stage("harden"), ATTACK_HARDENED: _of_hardened(plan.stage("attack"))}
-    steps |= {"diagnose": plan.stage("diagnose"), "evaluate": plan.stage("evaluate")}
+    steps |= {name: plan.stage(name) for name in ("diagnose", "certify", "evaluate")}
     for name, cells in steps.items():
         if cells:
-            done = sum(cell.manifest(store) is not None for cell in cells)
-            yield StageState(
-                name=name, cells=len(cells), cells_done=done, state="done" if done == len(cells) else "to do"
-            )
+            yield stage_of(name, cells, store)
 
 
 def _ingest_name(cell: Cell) -> str:
@@ -131,14 +131,23 @@ def _complete(prepared: Prepared, progress: RunProgress) -> None:
         with progress.stage("harden", epochs, "epochs") as stage:
             harden(cells, store, resources, stage)
     attack_all(to_do(_of_hardened(plan.stage("attack"))), ATTACK_HARDENED)
-    if cells := to_do(plan.stage("diagnose")):
-        tiles = sum(_tiles(cell, "test", cell.spec.tiles, store) for cell in cells)
-        with progress.stage("diagnose", tiles, "tiles") as stage:
-            diagnose(cells, store, resources, stage)
+    _examine(to_do(plan.stage("diagnose")), "diagnose", diagnose, prepared, progress)
+    _examine(to_do(plan.stage("certify")), "certify", certify, prepared, progress)
     if cells := to_do(plan.stage("evaluate")):
         predictions = sum(_tested(cell, store) for cell in cells)
         with progress.stage("evaluate", predictions, "predictions") as stage:
             evaluate(cells, store, resources, stage)
+
+
+def _examine(
+    cells: Sequence[Cell], name: str, examine: Callable[..., None], prepared: Prepared, progress: RunProgress
+) -> None:
+    """Look at models on clean test tiles."""
+    if cells:
+        store = prepared.store
+        tiles = sum(_tiles(cell, "test", cell.spec.tiles, store) for cell in cells)
+        with progress.stage(name, tiles, "tiles") as stage:
+            examine(cells, store, prepared.experiment.resources, stage)
 
 
 def _tiles(cell: Cell, split: str, limit: int | None, store: Store) -> int:

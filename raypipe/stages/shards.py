@@ -8,7 +8,7 @@ import functools
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -21,11 +21,12 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from raypipe.cells import Cell
 from raypipe.config import Resources
+from raypipe.costs import FREE, Cost, cost_of_shard, with_cost
 from raypipe.data.tiles import images_of
 from raypipe.errors import StageError
-from raypipe.stages.cluster import capacity
 from raypipe.stages.loaded import ModelCache, models_of_this_process
 from raypipe.stages.metrics import count_shard, labels_of
+from raypipe.stages.room import SHARE, room_for
 from raypipe.store import Store
 from raypipe.telemetry.stage import StageProgress
 
@@ -50,6 +51,9 @@ def map_shards(
     name: str,
     setup: Mapping[str, Any] | None = None,
     at_once: int | None = None,
+    grow: bool = False,
+    on: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Row]:
     """Run `work` on every item, in parallel over the cluster, yielding its rows as they come.
 
@@ -68,6 +72,12 @@ def map_shards(
         Arguments of the class, or further ones of the function.
     at_once
         Items in work at most; default: as many as the cluster has room for.
+    grow
+        Whether nodes that join meanwhile are worked on too, and an autoscaler is asked for them.
+    on
+        A custom resource of the nodes to work on; default: any node will do.
+    say
+        Told of a wait for nodes, and of room for fewer.
 
     Raises
     ------
@@ -77,40 +87,69 @@ def map_shards(
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
+    context.raise_original_map_exception = True  # else all that is left is "UDF failed to process a data block"
     context.target_max_block_size = 1  # byte: every row is handed on as soon as it is there
     blocks = len(items)
     if isinstance(work, type):
-        size = min(len(items), capacity().workers(resources, at_once))
+        size = min(len(items), room_for(resources, at_once, on=on, say=say))
+        pool = ActorPoolStrategy(
+            min_size=1,
+            initial_size=size,
+            max_size=min(len(items), at_once or len(items)) if grow else size,
+            max_tasks_in_flight_per_actor=SHARDS_IN_FLIGHT,
+        )
         how: dict[str, Any] = {
-            "compute": ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=SHARDS_IN_FLIGHT),
+            "compute": pool,
             "max_concurrency": SHARDS_IN_FLIGHT,
             "fn_constructor_kwargs": dict(setup or {}),
             "num_gpus": 1 if resources.gpu else 0,
         }
     else:
-        size = capacity().workers(resources.model_copy(update={"gpu": False}), at_once)
+        size = room_for(resources.model_copy(update={"gpu": False}), at_once, on=on, say=say)
         blocks = min(len(items), BLOCKS_A_WORKER * size)
-        how = {"compute": TaskPoolStrategy(size=size), "fn_kwargs": dict(setup or {})}
+        how = {"compute": TaskPoolStrategy(size=at_once if grow else size), "fn_kwargs": dict(setup or {})}
     dataset = ray.data.from_items(list(items), override_num_blocks=blocks).map(
-        _named(work, name), num_cpus=resources.cpus_per_worker, **how
+        _named(work, name), num_cpus=resources.cpus_per_worker, resources={on: SHARE} if on else None, **how
     )
     dataset.set_name(name)
     try:
         yield from dataset.iter_rows()
     except ray.exceptions.RayError as error:
-        raise StageError(f"{name} failed: {_innermost(error)}; finished shards are kept, run again to go on") from error
+        cause = _innermost(error)
+        why = str(cause) if isinstance(cause, ItemError) else _last_line(cause)
+        raise StageError(f"{name} failed: {why}; finished shards are kept, run again to go on") from cause
+
+
+class ItemError(ray.exceptions.UserCodeException):
+    """Work on an item failed. Its arguments: why, and the name of the cell that the item is of, if it says one.
+
+    Ray Data takes any other exception for its own, and asks the user to report it.
+    """
+
+    def __str__(self) -> str:
+        why, cell = self.args
+        why = why.splitlines()[0]  # to the rest Ray Data has added advice about retries
+        return f"{cell}: {why}" if cell else why
 
 
 def _named(work: Callable[..., Row] | type, name: str) -> Callable[..., Row] | type:
     """The same under another name: Ray's dashboard and `ps` show a worker by that of its function or class."""
+
+    def told(call: Callable[..., Row]) -> Callable[..., Row]:
+        @functools.wraps(call)
+        def of_item(*arguments: Any, **setup: Any) -> Row:
+            try:
+                return call(*arguments, **setup)
+            except Exception as error:
+                row = arguments[-1]
+                raise ItemError(f"{type(error).__name__}: {_last_line(error)}", row.get("cell", "")) from error
+
+        return of_item
+
     name = name.replace(" ", "_")
     if isinstance(work, type):
-        return type(name, (work,), {})
-
-    @functools.wraps(work)
-    def task(row: Row, **setup: Any) -> Row:
-        return work(row, **setup)
-
+        return type(name, (work,), {"__call__": told(work.__call__)})
+    task = told(work)
     task.__name__ = name
     return task
 
@@ -122,7 +161,8 @@ class ShardWork(Protocol):
         """Run the network on the shard's tiles; called for one shard at a time."""
 
     def tabulate(self, row: Row, tiles: pa.Table, made: Any) -> tuple[pa.Table, Row]:
-        """The result as it is stored, and figures of it for whoever watches. `made` is None if the shard is empty."""
+        """The result as it is stored, and figures of it: its ``forwards`` and ``backwards``, and others for whoever
+        watches. `made` is None if the shard is empty."""
 
 
 class ShardActor:
@@ -147,7 +187,7 @@ class ShardActor:
     def __call__(self, row: Row) -> Row:
         """Work on one shard and write the result, whole; unless it is there, which it may be if Ray repeats a task."""
         if self.store.exists(row["target"]):
-            return {"key": row["key"], "tiles": 0, "seconds": 0.0}
+            return {"key": row["key"], "tiles": 0, **cost_of_shard(self.store, row["target"]).facts()}
         tiles = self.store.read_table(row["shard"])
         if row["take"]:
             tiles = tiles.take(json.loads(row["take"]))
@@ -162,8 +202,9 @@ class ShardActor:
                 seconds = time.perf_counter() - begun
             count_shard(labels, tiles.num_rows, seconds)
         table, figures = self.work.tabulate(row, tiles, made)
-        self.store.write_table(row["target"], table)
-        return {"key": row["key"], "tiles": tiles.num_rows, "seconds": seconds, **figures}
+        cost = Cost(figures.pop("forwards", 0), figures.pop("backwards", 0), seconds, self.models.device.type)
+        self.store.write_table(row["target"], with_cost(table, cost))
+        return {"key": row["key"], "tiles": tiles.num_rows, **cost.facts(), **figures}
 
 
 def shard_task(row: Row, work: ShardWork, store: Store, resources: Resources) -> Row:
@@ -178,8 +219,8 @@ def complete_cells(
     store: Store,
     resources: Resources,
     progress: StageProgress,
-    publish: Callable[[Cell], str | None],
-    note: Callable[[Row], str] | None = None,
+    publish: Callable[[Cell, Cost], None],
+    report: Callable[[Cell, Row], None] | None = None,
 ) -> None:
     """Have the cluster write the shards that cells still lack, and publish each cell once it lacks none.
 
@@ -189,27 +230,64 @@ def complete_cells(
         One for each shard of each cell, with the cell's ``key``, the ``shard``'s path, which tiles to ``take`` from it
         (`raypipe.stages.chosen`), and the ``target`` path.
     publish
-        Called with each cell whose shards are all there; says what came out, or nothing.
-    note
-        What to say in passing of a shard that was just done, from the actor's answer.
+        Called with each cell whose shards are all there, and what they cost.
+    report
+        Tells `progress` of a shard that was just done, from the worker's answer; default: of its tiles.
+
+    Raises
+    ------
+    StageError
+        If a shard fails, naming its cell.
     """
     by_key = {cell.key: cell for cell in cells}
-    labels = {cell.key: json.dumps(labels_of(cell)) for cell in cells}
-    todo = [{**row, "labels": labels[row["key"]]} for row in rows if not store.exists(row["target"])]
-    missing = Counter(row["key"] for row in todo)
-    for cell in cells:
+    by_name = {cell.name: cell for cell in cells}
+    labels = {cell.key: json.dumps(labels_of(progress.run, cell)) for cell in cells}
+    missing: Counter[str] = Counter()
+    costs: dict[str, Cost] = defaultdict(Cost)
+    todo = []
+    for row in rows:
+        key, done = row["key"], store.exists(row["target"])
+        missing[key] += not done
+        costs[key] += cost_of_shard(store, row["target"]) if done else FREE
+        todo += [] if done else [{**row, "cell": by_key[key].name, "labels": labels[key]}]
+
+    def publish_whole(cell: Cell) -> None:
         if not missing[cell.key]:
-            progress.finish(cell.name, publish(cell) or "")
+            publish(cell, costs[cell.key])
+            progress.finish(cell)
+
+    for cell in cells:
+        publish_whole(cell)
     if not todo:
         return
     setup = {"work": work, "store": store, "resources": resources}
     how = ShardActor if resources.gpu else shard_task
-    for row in map_shards(how, todo, resources, name=cells[0].stage, setup=setup, at_once=resources.attack_actors):
-        cell = by_key[row["key"]]
-        progress.advance(row["tiles"], note(row) if note else "", cell=cell.name)
-        missing[cell.key] -= 1
-        if not missing[cell.key]:
-            progress.finish(cell.name, publish(cell) or "")
+    name = progress.state.name
+    try:
+        rows_done = map_shards(
+            how,
+            todo,
+            resources,
+            name=name,
+            setup=setup,
+            at_once=resources.attack_actors,
+            grow=True,
+            on=resources.attack_on,
+            say=progress.say,
+        )
+        for row in rows_done:
+            cell = by_key[row["key"]]
+            costs[cell.key] += Cost(**{name: row[name] for name in Cost.__dataclass_fields__})
+            if report:
+                report(cell, row)
+            else:
+                progress.advance(row["tiles"], cell)
+            missing[cell.key] -= 1
+            publish_whole(cell)
+    except StageError as error:
+        if isinstance(error.__cause__, ItemError):  # else a worker was lost, and nobody knows with which cell
+            progress.fail(by_name[error.__cause__.args[1]])
+        raise
 
 
 def result_path(cell: Cell, shard: str, store: Store) -> str:
@@ -217,8 +295,12 @@ def result_path(cell: Cell, shard: str, store: Store) -> str:
     return f"{store.artifact(cell.kind, cell.key)}/{shard.rsplit('/', 1)[1]}"
 
 
-def _innermost(error: BaseException) -> str:
-    cause: BaseException = error
+def _innermost(error: BaseException) -> BaseException:
+    cause = error
     while isinstance(cause, ray.exceptions.RayTaskError) and isinstance(cause.cause, BaseException):
         cause = cause.cause
-    return str(cause).strip().splitlines()[-1] if str(cause).strip() else type(cause).__name__
+    return cause
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__

@@ -6,11 +6,12 @@ import torch
 
 from raypipe.cells import Cell
 from raypipe.config import Resources
+from raypipe.errors import StageError
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import build_classifier
 from raypipe.models.weights import pretrained_state
-from raypipe.stages.cluster import capacity
 from raypipe.stages.fitting import Worker, fit_cell
+from raypipe.stages.room import room_for
 from raypipe.stages.watch import watched
 from raypipe.stages.worker_group import fit_in_group
 from raypipe.store import Store
@@ -30,12 +31,14 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
     """
     for cell in cells:
         pretrained_state(cell.spec.model.name, cell.spec.model.weights)
-    wanted = resources.train_workers
-    workers = capacity().workers(resources, wanted)
-    if workers < wanted:
-        progress.say(f"with {workers} of {wanted} workers: the cluster has no room for more")
-    with watched([cell for cell in cells if not cell.manifest(store)], store, progress):
-        fit_in_group(_train_cell, cells, store, resources, workers)
+    workers = room_for(resources, resources.train_workers, on=resources.train_on, say=progress.say)
+    todo = [cell for cell in cells if not cell.manifest(store)]
+    try:
+        with watched(todo, todo, store, progress):
+            fit_in_group(_train_cell, cells, store, resources, workers)
+    except StageError:
+        progress.fail(*[cell for cell in todo if not cell.manifest(store)][:1])  # the others were never begun
+        raise
 
 
 def _train_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -> None:

@@ -1,4 +1,4 @@
-"""Watching fits that run elsewhere: every finished epoch becomes a line, read from the store."""
+"""Watching fits that run elsewhere: what they finish is read from the store, and every epoch becomes a line."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from raypipe.cells import Cell
 from raypipe.stages.fitting import last_epoch
-from raypipe.stages.metrics import count_epochs
+from raypipe.stages.metrics import count_epochs, labels_of
 from raypipe.store import Store
 from raypipe.telemetry.stage import StageProgress
 
@@ -14,25 +14,36 @@ POLL_SECONDS = 1.0
 
 
 @contextmanager
-def watched(cells: Sequence[Cell], store: Store, progress: StageProgress) -> Iterator[None]:
-    """Report the cells' epochs to `progress` while the block runs, and those whose last epoch is done."""
-    seen = {cell.key: 0 for cell in cells}
+def watched(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progress: StageProgress) -> Iterator[None]:
+    """Report to `progress`, while the block runs, every epoch of `fits`, and which of the `cells` get their artifact.
+
+    Parameters
+    ----------
+    fits
+        The cells themselves, or the candidates that they choose from.
+    cells
+        Of the stage, that have no artifact yet.
+    """
+    seen = {fit.key: 0 for fit in fits}
+    waiting = list(cells)
     stop = threading.Event()
 
     def look() -> None:
-        for cell in cells:
-            epoch = last_epoch(store, cell)
-            if epoch and epoch["epoch"] > seen[cell.key]:
+        for fit in fits:
+            epoch = last_epoch(store, fit)
+            if epoch and epoch["epoch"] > seen[fit.key]:
                 line = (
-                    f"{cell.name}  epoch {epoch['epoch']}/{epoch['epochs']}  loss {epoch['loss']:.3f}  "
+                    f"{fit.name}  epoch {epoch['epoch']}/{epoch['epochs']}  loss {epoch['loss']:.3f}  "
                     f"accuracy {epoch['accuracy']:.1%}  {epoch['seconds']:.1f} s"
                 )
-                done = f"loss {epoch['loss']:.3f}, accuracy {epoch['accuracy']:.1%}"
-                count_epochs(cell, epoch["epoch"] - seen[cell.key], epoch["loss"], epoch["accuracy"])
-                progress.advance(epoch["epoch"] - seen[cell.key], done, cell=cell.name, line=line)
-                seen[cell.key] = epoch["epoch"]
-                if epoch["epoch"] == epoch["epochs"]:
-                    progress.finish(cell.name)
+                more = epoch["epoch"] - seen[fit.key]
+                count_epochs(labels_of(progress.run, fit), more, epoch["loss"], epoch["accuracy"])
+                note = f"loss {epoch['loss']:.3f}, accuracy {epoch['accuracy']:.1%}"
+                progress.advance(more, fit, note=note, line=line)
+                seen[fit.key] = epoch["epoch"]
+        for cell in [cell for cell in waiting if cell.manifest(store)]:
+            progress.finish(cell)
+            waiting.remove(cell)
 
     def loop() -> None:
         while not stop.wait(POLL_SECONDS):

@@ -13,6 +13,7 @@ from raypipe.cells import Cell
 from raypipe.config import Resources
 from raypipe.errors import StageError
 from raypipe.stages.fitting import GroupWorker, SoleWorker, Worker
+from raypipe.stages.room import needs_of
 from raypipe.store import Store
 
 SCRATCH = "scratch/train"
@@ -61,8 +62,9 @@ def fit_in_group(
         If a fit fails more often than `resources.max_failures`.
     """
     os.environ.setdefault(*COLLECT_SECONDS)
-    name = hashlib.sha256(" ".join(cell.key for cell in cells).encode()).hexdigest()[:20]
-    per_worker = {"CPU": resources.cpus_per_worker, **({"GPU": 1} if resources.gpu else {})}
+    shown = cells[0].name.replace("/", "-") if len(cells) == 1 else cells[0].stage
+    name = f"{shown}-{hashlib.sha256(' '.join(cell.key for cell in cells).encode()).hexdigest()[:20]}"
+    per_worker = needs_of(resources, resources.train_on)
     scaling = (
         ScalingConfig(num_workers=workers, use_gpu=resources.gpu, resources_per_worker=per_worker)
         if workers

@@ -1,0 +1,122 @@
+"""A real Ray head of a test's own, alone or with an autoscaler whose nodes are processes of this machine."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+BIN = Path(sys.executable).parent
+LISTS = (
+    *("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands"),
+    *("head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter"),
+)
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a head is, and the environment that its clients need."""
+
+    address: str
+    dashboard: str
+    environment: dict[str, str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def ray_head(home: Path, cpus: int = 2, node_types: dict[str, dict[str, int]] | None = None) -> Iterator[Head]:
+    """A Ray head with its dashboard on loopback; `ray stop` would end every Ray on the machine, so it is killed.
+
+    Parameters
+    ----------
+    node_types
+        By name, the resources of nodes that the autoscaler may add, one of each.
+    """
+    home.mkdir(exist_ok=True)
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "disabled",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    port, dashboard = free_port(), free_port()
+    session = Path(tempfile.mkdtemp(prefix="rp-", dir=os.path.realpath("/tmp")))  # sockets' paths may have 107 bytes
+    command = [BIN / "ray", "start", "--head", "--block", f"--num-cpus={cpus}", "--node-ip-address=127.0.0.1",
+               f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+               f"--dashboard-agent-listen-port={free_port()}",  # the default belongs to whatever Ray was there first
+               "--disable-usage-stats", f"--temp-dir={session}"]  # fmt: skip
+    if node_types:
+        (session / "cluster.yaml").write_text(yaml.safe_dump(_autoscaler(f"127.0.0.1:{port}", node_types)))
+        command.append(f"--autoscaling-config={session / 'cluster.yaml'}")
+        fake = {"RAY_FAKE_CLUSTER": "1", "RAY_OVERRIDE_NODE_ID_FOR_TESTING": "f" * 51 + "00000"}
+        started = environment | fake | {"AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    else:
+        started = environment
+    log = (session / "head.log").open("w")
+    process = subprocess.Popen(command, env=started, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert process.poll() is None, (session / "head.log").read_text()
+            assert time.monotonic() < deadline, "the dashboard did not come up"
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", dashboard)) == 0:
+                    break
+            time.sleep(0.5)
+        yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+        log.close()
+        _end_nodes_of(session)
+        shutil.rmtree(session, ignore_errors=True)
+
+
+def _autoscaler(address: str, node_types: dict[str, dict[str, int]]) -> dict[str, Any]:
+    """What `ray up` leaves on a head, with Ray's own provider of nodes that are processes."""
+    head = {"resources": {}, "node_config": {}, "min_workers": 0, "max_workers": 0}
+    others = {
+        name: {"resources": resources, "node_config": {}, "min_workers": 0, "max_workers": 1}
+        for name, resources in node_types.items()
+    }
+    return {
+        "cluster_name": "test",
+        "max_workers": len(node_types),
+        "idle_timeout_minutes": 0.2,
+        "upscaling_speed": 1.0,
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": address,
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+        },
+        "head_node_type": "ray.head.default",
+        "available_node_types": {"ray.head.default": head, **others},
+        **{name: {} for name in ("auth", "docker", "file_mounts")},
+        **{name: [] for name in LISTS},
+        "file_mounts_sync_continuously": False,
+    }
+
+
+def _end_nodes_of(session: Path) -> None:
+    """Nodes that an autoscaler started outlive its end, and are known by their session's folder."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{session}/".encode() in (entry / "cmdline").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)

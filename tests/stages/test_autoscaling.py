@@ -1,0 +1,75 @@
+"""A run on a cluster that has no workers yet: they are asked for, by kind, and go when they are idle."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.ray_head import Head, ray_head
+
+WATCH = """
+import json, sys, time
+from pathlib import Path
+import ray
+address, progress = sys.argv[1], Path(sys.argv[2])
+ray.init(address=address, log_to_driver=False, logging_level=40)
+while True:
+    kinds = sorted(k for n in ray.nodes() if n["Alive"] for k in ("on_demand", "spot") if k in n["Resources"])
+    stages = json.loads(progress.read_text())["stages"] if progress.exists() else []
+    running = [stage["name"] for stage in stages if stage["state"] == "running"]
+    print(json.dumps([running, kinds]), flush=True)
+    time.sleep(0.3)
+"""
+
+
+def seen(log: Path) -> list[tuple[list[str], list[str]]]:
+    return [tuple(json.loads(line)) for line in log.read_text().splitlines() if line.endswith("]")]
+
+
+def run(head: Head, experiment: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "raypipe.cli", "run", str(experiment), "--address", head.address, *options]
+    return subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=500, check=False)
+
+
+@pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(900)
+def test_training_and_attacks_bring_up_nodes_of_their_kind_which_go_again(
+    tmp_path: Path, tiny_settings: dict[str, Any]
+) -> None:
+    storage, experiment, log = tmp_path / "store", tmp_path / "tiny.yaml", tmp_path / "seen.jsonl"
+    resources = {**tiny_settings["resources"], "train_workers": 1, "train_on": "on_demand", "attack_on": "spot"}
+    settings = {**tiny_settings, "storage": str(storage), "resources": resources, "attacks": {"deepfool": {}}}
+    experiment.write_text(yaml.safe_dump(settings))
+    kinds = {"on_demand": {"CPU": 1, "on_demand": 1}, "spot": {"CPU": 1, "spot": 1}}
+    with ray_head(tmp_path / "home", cpus=1, node_types=kinds) as head, log.open("w") as lines:
+        refused = run(head, experiment)
+        assert refused.returncode == 1
+        assert "the cluster has no node with the resource 'on_demand'" in refused.stderr.replace("\n", " ")
+        assert "resources.wait_minutes" in refused.stderr
+
+        watch = [sys.executable, "-c", WATCH, head.address, str(storage / "runs" / "tiny" / "progress.json")]
+        watching = subprocess.Popen(watch, env=head.environment, stdout=lines, stderr=subprocess.DEVNULL)
+        try:
+            done = run(head, experiment, "--set", "resources.wait_minutes=4")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "Table 2" in done.stdout
+            told = "train  waits for nodes with the resource 'on_demand': there is room for 0 of 1 workers"
+            assert told in done.stdout
+            while_at_work = seen(log)
+            deadline = time.monotonic() + 120
+            while seen(log)[-1][1]:
+                assert time.monotonic() < deadline, "idle nodes stayed"
+                time.sleep(0.5)
+        finally:
+            watching.kill()
+            watching.wait()
+    first_attack = next(at for at, (stages, _) in enumerate(while_at_work) if "attack" in stages)
+    assert not any("spot" in nodes for _, nodes in while_at_work[:first_attack]), "training is kept off them"
+    for stage, kind in {"train": "on_demand", "attack": "spot", "harden": "on_demand"}.items():
+        assert any(stage in stages and kind in nodes for stages, nodes in while_at_work), (stage, kind)

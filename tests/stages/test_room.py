@@ -1,0 +1,50 @@
+"""How many workers fit, and what is said where they do not."""
+
+import pytest
+
+from raypipe.config import Resources
+from raypipe.errors import StageError
+from raypipe.stages.room import Capacity, Node, needs_of
+
+
+def test_as_many_workers_as_fit_but_no_more_than_wanted() -> None:
+    eight, told = Capacity((Node(8, 0),)), list[str]()
+    assert eight.workers(Resources(cpus_per_worker=2), say=told.append) == 4
+    assert eight.workers(Resources(cpus_per_worker=2), wanted=3, say=told.append) == 3
+    assert not told
+    assert eight.workers(Resources(cpus_per_worker=2), wanted=9, say=told.append) == 4
+    assert told == ["goes on with 4 of 9 workers: there is room for no more of 2 CPUs each"]
+    assert Capacity((Node(8, 2),)).workers(Resources(gpu=True)) == 2
+
+
+def test_a_worker_is_not_spread_over_nodes() -> None:
+    assert Capacity((Node(3, 0), Node(3, 0), Node(1, 0))).workers(Resources(cpus_per_worker=2)) == 2
+    with pytest.raises(StageError, match=r"2 CPUs on one node, but the cluster has these nodes: 4 x 1 CPUs and 0 GPUs"):
+        Capacity((Node(1, 0),) * 4).workers(Resources(cpus_per_worker=2))
+
+
+@pytest.mark.parametrize(
+    ("capacity", "resources", "missing"),
+    [
+        (Capacity((Node(8, 0),)), Resources(gpu=True), "these nodes: 1 x 8 CPUs and 0 GPUs; add nodes"),
+        (Capacity((Node(2, 4),)), Resources(cpus_per_worker=4), "these nodes: 1 x 2 CPUs and 4 GPUs; add nodes"),
+        (
+            Capacity((Node(0, 0), Node(2, 0)), "spot"),
+            Resources(gpu=True),
+            "these nodes with the resource 'spot': 1 x 0",
+        ),
+        (Capacity((), "spot"), Resources(), "no node with the resource 'spot'; add nodes"),
+    ],
+)
+def test_what_cannot_be_placed_is_refused_with_what_is_missing(
+    capacity: Capacity, resources: Resources, missing: str
+) -> None:
+    with pytest.raises(StageError, match=r"a worker needs .* on one node, but the cluster has ") as refusal:
+        capacity.workers(resources)
+    assert missing in str(refusal.value)
+    assert "resources.wait_minutes" in str(refusal.value)
+
+
+def test_a_worker_s_kind_of_node_is_asked_for_beside_what_it_takes() -> None:
+    assert needs_of(Resources(cpus_per_worker=4, gpu=True)) == {"CPU": 4, "GPU": 1}
+    assert needs_of(Resources(), "spot") == {"CPU": 1, "spot": 0.001}

@@ -1,0 +1,118 @@
+"""What docs/cluster.md tells to type is run somewhere or needs an account; its estimate is what the program says."""
+
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from ray._private.ray_constants import get_runtime_env_default_excludes
+from ray._private.runtime_env.packaging import create_package
+
+from raypipe.config import load_experiment
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs" / "cluster.md"
+TEXT = DOCS.read_text()
+NEEDS_A_CLOUD_OR_MACHINES = (
+    *(
+        "pip install boto3",
+        "aws ",
+        "helm ",
+        "kubectl ",
+        "ray up ",
+        "ray down ",
+        "ray dashboard ",
+        "export RAY_ADDRESS=",
+    ),
+)
+ELSEWHERE = {
+    "ray start --head": ("tests/ray_head.py", '"start", "--head"'),
+    "ray job submit": ("tests/test_jobs.py", '"submit", "--no-wait", "--submission-id"'),
+    "ray job submit --runtime-env": ("tests/test_jobs.py", '"submit", "--runtime-env"'),
+    "ray job logs": ("tests/test_jobs.py", '"logs", "first"'),
+    "ray job stop": ("tests/test_jobs.py", '"stop", "first"'),
+    "raypipe status": ("tests/test_jobs.py", '"status", "submitted", "--storage"'),
+    "raypipe report": ("tests/test_readme.py", '"report"'),
+    "git archive": ("tests/test_cluster_docs.py", '"git archive "'),
+    "python -m benchmarks.paper_estimate": ("tests/test_cluster_docs.py", '"benchmarks.paper_estimate"'),
+}
+"""Commands that a test runs, and where."""
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.S)
+    return [line.strip() for block in blocks for line in block.splitlines()]
+
+
+def run(*words: str) -> str:
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def test_every_command_is_run_somewhere_or_needs_what_no_test_has() -> None:
+    for command in commands():
+        places = [place for start, place in ELSEWHERE.items() if command.startswith(start)]
+        assert places or command.startswith(NEEDS_A_CLOUD_OR_MACHINES), f"nothing runs {command!r}"
+    for start, (place, words) in ELSEWHERE.items():
+        assert any(command.startswith(start) for command in commands()), f"{start} is not told any more"
+        assert words in re.sub(r"\s+", " ", (ROOT / place).read_text()), f"{place} does not run {start!r}"
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if " -- python " in command])
+def test_what_is_submitted_is_an_experiment_that_can_be_read(command: str) -> None:
+    _, script, file, *options = shlex.split(command.split(" -- ")[1])
+    assert (ROOT / script).is_file()
+    pairs = list(zip(options[::2], options[1::2], strict=True))
+    assert {option for option, _ in pairs} <= {"--set", "--storage"}
+    load_experiment(ROOT / file, [value for option, value in pairs if option == "--set"])
+
+
+def test_the_estimate_is_what_the_program_says() -> None:
+    table = run(sys.executable, "-m", "benchmarks.paper_estimate")
+    assert table in TEXT
+    (cells,) = re.findall(r"\((\d+) cells", TEXT)
+    assert f"| **all** | {cells} |" in table
+    shown = next(command for command in commands() if "paper_estimate" in command)
+    faster = run(sys.executable, *shown.split()[1:])
+    assert total(faster) < total(table), "twice the speed costs less"
+
+
+def total(table: str) -> float:
+    (dollars,) = re.findall(r"\*\*all\*\* .* (\d+) \|\n", table)
+    return float(dollars)
+
+
+def test_the_archive_for_kubernetes_has_what_the_job_needs_in_one_folder(tmp_path: Path) -> None:
+    (command,) = (command for command in commands() if command.startswith("git archive "))
+    run(*shlex.split(command.replace("--output=", f"--output={tmp_path}/")))
+    with zipfile.ZipFile(tmp_path / "raypipe.zip") as archive:
+        names = archive.namelist()
+    assert {name.split("/")[0] for name in names} == {"raypipe"}, "Ray takes away one folder"
+    needed = ("jobs/run.py", "jobs/paper.yaml", "pyproject.toml", "constraints.txt", "raypipe/cli.py")
+    assert {f"raypipe/{name}" for name in needed} <= set(names)
+
+
+def test_little_is_uploaded_with_a_job(tmp_path: Path) -> None:
+    excludes = yaml.safe_load((ROOT / "jobs" / "runtime_env.yaml").read_text())["excludes"]
+    always = get_runtime_env_default_excludes()
+    create_package(str(ROOT), tmp_path / "all.zip", include_gitignore=True, excludes=always)
+    create_package(str(ROOT), tmp_path / "some.zip", include_gitignore=True, excludes=[*always, *excludes])
+    for name in ("all", "some"):
+        assert (tmp_path / f"{name}.zip").stat().st_size < 20 * 2**20
+    with zipfile.ZipFile(tmp_path / "some.zip") as archive:
+        names = archive.namelist()
+    assert {"jobs/run.py", "jobs/paper.yaml", "pyproject.toml", "raypipe/data/folder.py"} <= set(names), "code is code"
+    assert not [name for name in names if name.startswith(("tests/", "results/", ".git/"))]
+
+
+@pytest.mark.parametrize("place", sorted(set(re.findall(r"\]\((?!http)([^)]+)\)", TEXT))))
+def test_links_lead_somewhere(place: str) -> None:
+    file, _, anchor = place.partition("#")
+    assert (DOCS.parent / file).exists()
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.+)", TEXT, re.M)
+    }
+    assert not anchor or anchor in headings
