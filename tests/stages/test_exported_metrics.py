@@ -33,7 +33,7 @@ def test_metrics_agree_with_the_records(tiny: Callable[..., Experiment]) -> None
             if sample == f"ray_raypipe_{name}" and all(tags.get(tag) == said for tag, said in labels.items())
         )
 
-    of_attacks = {"stage": "attack", "model": "shufflenet_v2_x1_0", "attack": "deepfool"}
+    of_attacks = {"run": "tiny", "stage": "attack", "model": "shufflenet_v2_x1_0", "attack": "deepfool"}
     assert total("tiles_total", **of_attacks) == tiles["tiles"] > 0
     assert total("tiles_attacked_total", **of_attacks) == tiles["attacked"]
     assert (
@@ -47,7 +47,7 @@ def test_metrics_agree_with_the_records(tiny: Callable[..., Experiment]) -> None
     assert 0 < total("training_accuracy", stage="train") <= 1
     assert total("training_loss", stage="train") > 0
     assert total("cells", state="to do") == total("cells", state="failed") == 0
-    assert total("cells", state="done") == told["cells"]
+    assert total("cells", state="done", run="tiny") == told["cells"]
     if told["panels"] is not None:
         assert [title for title, series in told["panels"].items() if not all(series)] == []
     tags = {tag for sample, labels, _ in found if sample.startswith("ray_raypipe_") for tag in labels}

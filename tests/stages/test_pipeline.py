@@ -18,7 +18,7 @@ from PIL import Image
 from rich.console import Console
 
 from raypipe.config import ConfigError, Experiment
-from raypipe.data.images import decode_png, encode_png
+from raypipe.data.png import decode_png, encode_png
 from raypipe.data.tissue import render_tile
 from raypipe.evaluation.results import RunResult, load_result
 from raypipe.schemas import ADVERSARIALS, PREDICTIONS, TILES
@@ -72,6 +72,7 @@ def test_a_run_and_what_changing_one_attack_recomputes(tiny: Build) -> None:
     assert load_result(Store.open(experiment.storage), "tiny").records.equals(result.records)
 
     check_tables(experiment, rows)
+    check_costs(result)
 
     before = files(experiment)
     again, text = run(experiment)
@@ -114,6 +115,27 @@ def check_tables(experiment: Experiment, rows: list[dict[str, Any]]) -> None:
             standing = (adversarials["clean_prediction"] == adversarials["label"]) & ~adversarials["success"]
             assert row["accuracy"] == standing.mean()
     assert len(list((root / "model").iterdir())) == 1 + 2
+
+
+def check_costs(result: RunResult) -> None:
+    """Every cell tells what it cost, in passes that can be counted from its tiles."""
+    costs = result.costs.to_pandas()
+    stages = ("ingest", "train", "attack", "harden", "evaluate")
+    assert sorted(set(costs["stage"])) == sorted(stages)
+    assert (costs["seconds"] > 0).all()
+    assert set(costs["device"]) == {"cpu"}
+    passes = {stage: costs[costs["stage"] == stage][["forwards", "backwards"]].to_numpy() for stage in stages}
+    tests = next(row["tiles"] for row in result.records.to_pylist())
+    trains = 40 - tests
+    assert not passes["ingest"].any()
+    assert (passes["evaluate"] == [tests, 0]).all()
+    assert (passes["train"] % trains == 0).all()
+    assert (passes["train"] > 0).all()
+    assert (passes["attack"] > 0).all()
+    attacks = costs[costs["stage"] == "attack"].set_index("key")
+    for row in result.records.to_pylist():
+        if row["protocol"] in ("white-box", "adaptive"):
+            assert attacks.loc[row["tiles_key"], "forwards"] == row["forwards"]
 
 
 def test_a_search_keeps_the_candidate_that_was_best_on_held_out_tiles(tiny: Build) -> None:

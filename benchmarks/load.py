@@ -1,0 +1,238 @@
+"""How memory and time grow with the number of tiles, of cells and of runs.
+
+`python -m benchmarks.load --tiles 1000 10000 100000 --out benchmarks/results/load.json`
+
+Whole runs on a local Ray: tiles of 32 pixels go through ingest, an FGSM attack and predictions; about 500 of them train
+the model. They are drawn tissue: every tile of its own, or with `--copies` a folder of files that repeat 200 of them,
+since drawing 100,000 takes half an hour of CPU. Memory is what a process has resident less what it shares with others
+(RssAnon + RssFile of Linux, so without Ray's object store), sampled twice a second. Then a plan of 1,000 cells is
+listed, and the page of a store with 1,000 runs is drawn, each in a process of its own; what its imports take is told
+apart.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from raypipe.data.png import encode_png
+from raypipe.data.tissue import LABELS, render_tile
+
+SIBLINGS, TRAINED = 100, 500
+"""Tiles of a source tile; training tiles: one source tile of each class."""
+SAMPLE_SECONDS = 0.5
+MIB = 2**20
+
+LISTED = """
+import sys, time
+begun = time.perf_counter()
+from rich.console import Console
+from raypipe.config import load_experiment
+from raypipe.listing import prepare
+from raypipe.report.tables import cells_table, plan_table
+imported, used = time.perf_counter(), time.process_time()
+prepared = prepare(load_experiment(sys.argv[1]))
+console = Console(width=160)
+console.print(cells_table(prepared.plan, prepared.store))
+console.print(plan_table(prepared.experiment, prepared.plan, prepared.store))
+took = [imported - begun, time.perf_counter() - imported, time.process_time() - used]
+print(len(prepared.plan.cells), *took)
+"""
+INDEXED = """
+import sys, time
+begun = time.perf_counter()
+from raypipe.report.page.index import write_index
+from raypipe.store import Store
+imported, used = time.perf_counter(), time.process_time()
+store = Store.open(sys.argv[1])
+write_index(store)
+took = [imported - begun, time.perf_counter() - imported, time.process_time() - used]
+print(len(store.list_directories("runs")), *took)
+"""
+
+
+def experiment_of(tiles: int, storage: Path, files: Path | None = None) -> dict[str, Any]:
+    """One small backbone and FGSM on so many tiles, drawn or from files."""
+    experiment: dict[str, Any] = {
+        "name": "load",
+        "storage": str(storage),
+        "data": {
+            "source": "synthetic", "size": 32, "siblings": SIBLINGS,
+            "sources_per_class": max(2, tiles // (len(LABELS) * SIBLINGS)),
+        },
+        "tiles": {"size": 32, "train_fraction": min(0.5, TRAINED / tiles)},
+        "models": ["shufflenet_v2_x1_0"],
+        "train": {"epochs": 2},
+        "attacks": {"fgsm": {"eps": "4/255"}},
+        "evaluation": {"curves": {}, "checks": None},
+        "resources": {"attack_batch": 64, "memory_format": "contiguous"},
+    }  # fmt: skip
+    if files:
+        experiment["data"] = {"source": "folder", "path": str(files), "group_pattern": r"^(\w+)-"}
+    return experiment
+
+
+def repeat_tiles(tiles: int, folder: Path) -> Path:
+    """A folder of so many files, links to a few drawn tiles; siblings share the first part of their name."""
+    for label in LABELS:
+        (folder / "drawn" / label).mkdir(parents=True)
+        for source, sibling in product(range(4), range(10)):
+            drawn = folder / "drawn" / label / f"{source}-{sibling}.png"
+            drawn.write_bytes(encode_png(render_tile(label, source, sibling, size=32, seed=0)))
+        (folder / "files" / label).mkdir(parents=True)
+        for source, sibling in product(range(tiles // (len(LABELS) * SIBLINGS)), range(SIBLINGS)):
+            drawn = folder / "drawn" / label / f"{source % 4}-{sibling % 10}.png"
+            os.link(drawn, folder / "files" / label / f"{label}{source}-{sibling}.png")
+    return folder / "files"
+
+
+def resident(process: psutil.Process) -> float:
+    """MiB that a process does not share."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return sum(int(fields[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
+
+
+def by_kind(driver: psutil.Process) -> dict[str, float]:
+    """The driver's memory, the largest worker's, and that of Ray's own processes together."""
+    found: dict[str, float] = defaultdict(float)
+    with suppress(OSError, psutil.NoSuchProcess, KeyError):
+        found["driver"] = resident(driver)
+    for child in driver.children(recursive=True):
+        with suppress(OSError, psutil.NoSuchProcess, KeyError):  # it may end at any moment
+            size, title = resident(child), " ".join(child.cmdline())
+            if title.startswith("ray::"):
+                found["worker"] = max(found["worker"], size)
+            else:
+                found["Ray"] += size
+    return found
+
+
+def stage_now(storage: Path) -> str:
+    """The stage in work, as the driver wrote it down; before and after the stages, that of plan and results."""
+    with suppress(OSError, json.JSONDecodeError):
+        state = json.loads((storage / "runs" / "load" / "progress.json").read_text())
+        running = [stage["name"] for stage in state["stages"] if stage["state"] == "running"]
+        done = [stage for stage in state["stages"] if stage["state"] == "done"]
+        return running[0] if running else "results" if len(done) == len(state["stages"]) else "plan"
+    return "plan"
+
+
+def run_through(tiles: int, storage: Path, copies: bool) -> dict[str, Any]:
+    """A whole run, with the peaks of its memory and its seconds by stage."""
+    file = storage.with_suffix(".yaml")
+    files = repeat_tiles(tiles, storage.with_suffix(".source")) if copies else None
+    file.write_text(yaml.safe_dump(experiment_of(tiles, storage, files)))
+    begun = time.perf_counter()
+    with (storage.with_suffix(".log")).open("w") as log:
+        process = subprocess.Popen([sys.executable, "-m", "raypipe.cli", "run", str(file)], stdout=log, stderr=log)
+        driver = psutil.Process(process.pid)
+        peaks: dict[str, dict[str, float]] = defaultdict(dict)
+        while process.poll() is None:
+            stage = peaks[stage_now(storage)]
+            for kind, size in by_kind(driver).items():
+                stage[kind] = max(stage.get(kind, 0.0), round(size, 1))
+            time.sleep(SAMPLE_SECONDS)
+    if process.returncode:
+        raise SystemExit(storage.with_suffix(".log").read_text())
+    state = json.loads((storage / "runs" / "load" / "progress.json").read_text())
+    seconds = {stage["name"]: round(stage["seconds"], 1) for stage in state["stages"]}
+    took = round(time.perf_counter() - begun, 1)
+    return {"tiles": tiles, "copies": copies, "seconds": took, "stages": seconds, "peaks": dict(peaks)}
+
+
+def timed(code: str, argument: Path) -> dict[str, float]:
+    """What a program, in a process of its own, says of itself."""
+    done = subprocess.run([sys.executable, "-c", code, str(argument)], stdout=subprocess.PIPE, text=True, check=True)
+    count, imports, seconds, cpu = done.stdout.splitlines()[-1].split()
+    return {"count": int(count), "imports": float(imports), "seconds": float(seconds), "cpu": float(cpu)}
+
+
+def plan_of_a_thousand(folder: Path) -> dict[str, float]:
+    """List a plan of about 1,000 cells."""
+    attacks = {f"fgsm_{number}": {"name": "fgsm", "eps": f"{number}/255"} for number in range(1, 10)}
+    experiment = experiment_of(1000, folder / "planned") | {
+        "models": ["resnet18", "googlenet", "shufflenet_v2_x1_0"],
+        "attacks": attacks,
+        "defenses": ["adversarial_training"],
+    }
+    file = folder / "planned.yaml"
+    file.write_text(yaml.safe_dump(experiment))
+    return timed(LISTED, file)
+
+
+def index_of_a_thousand(run: Path, folder: Path) -> dict[str, float]:
+    """Draw the page of a store with 1,000 runs, copies of one."""
+    for number in range(1000):
+        (copy := folder / "indexed" / "runs" / f"run-{number:04d}").mkdir(parents=True)
+        for name in run.iterdir():
+            if name.suffix in (".parquet", ".json"):
+                os.link(name, copy / name.name)
+    return timed(INDEXED, folder / "indexed")
+
+
+def rows_of(record: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """A line for each number of tiles."""
+    for run in record["runs"]:
+        peaks = run["peaks"].values()
+        most = [max(peak.get(kind, 0.0) for peak in peaks) for kind in ("driver", "worker", "Ray")]
+        yield f"{run['tiles']:,}", f"{run['seconds']:.0f}", *(f"{size:.0f}" for size in most)
+
+
+def report(record: dict[str, Any], console: Console) -> None:
+    """Peaks by number of tiles, and the two times."""
+    table = Table(title="A whole run by its tiles: peak MiB, without the object store")
+    for name in ("tiles", "seconds", "driver", "largest worker", "Ray's own processes"):
+        table.add_column(name, justify="right")
+    for row in rows_of(record):
+        table.add_row(*row)
+    console.print(table)
+    for what in ("plan", "index"):
+        if took := record.get(what):
+            seconds, cpu, imports = (f"{took[name]:.2f} s" for name in ("seconds", "cpu", "imports"))
+            console.print(f"{what} of {took['count']:,}: {seconds}, {cpu} of CPU, and {imports} of imports")
+
+
+def main() -> None:
+    """Measure, and keep the record after every run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiles", type=int, nargs="*", default=[1000, 10_000, 100_000])
+    parser.add_argument("--copies", action="store_true", help="files that repeat a few tiles")
+    parser.add_argument("--out", type=Path, help="JSON record")
+    options = parser.parse_args()
+    machine = {"python": platform.python_version(), "cpus": os.cpu_count()}
+    record: dict[str, Any] = {"machine": machine, "runs": []}
+    folder = Path(tempfile.mkdtemp(prefix="load-"))
+    try:
+        for tiles in options.tiles:
+            storage = folder / f"tiles-{tiles}"
+            record["runs"].append(run_through(tiles, storage, options.copies))
+            if "index" not in record:
+                record["plan"] = plan_of_a_thousand(folder)
+                record["index"] = index_of_a_thousand(storage / "runs" / "load", folder)
+            if options.out:
+                options.out.write_text(json.dumps(record, indent=1) + "\n")
+            shutil.rmtree(storage)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    report(record, Console())
+
+
+if __name__ == "__main__":
+    main()

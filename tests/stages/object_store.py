@@ -1,0 +1,60 @@
+"""A real S3 server on loopback, and what a test asks of it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+BUCKET = "raypipe-tests"
+SECRET = "not-to-be-seen-anywhere"
+
+
+class ObjectStore:
+    """A server whose objects outlive its stops, with a bucket that keeps every version of an object."""
+
+    def __init__(self) -> None:
+        self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self.server.start()
+        self.host, self.port = self.server.get_host_and_port()
+
+    def stop(self) -> None:
+        """From now on nobody answers."""
+        self.server.stop()
+
+    def start(self) -> None:
+        """Answer again, at the same address, with the same objects."""
+        self.server = ThreadedMotoServer(ip_address=self.host, port=self.port, verbose=False)
+        self.server.start()
+
+    def versions(self, prefix: str) -> Counter[str]:
+        """How often each object below a prefix was written."""
+        pages = boto3.client("s3").get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=prefix)
+        return Counter(version["Key"] for page in pages for version in page.get("Versions", ()))
+
+    def copy(self, prefix: str, to: str, below: str) -> None:
+        """Copy what one store of the bucket has below a path to another."""
+        client = boto3.client("s3")
+        for name in self.versions(f"{prefix}/{below}"):
+            target = str(PurePosixPath(to) / PurePosixPath(name).relative_to(prefix))
+            client.copy_object(Bucket=BUCKET, Key=target, CopySource={"Bucket": BUCKET, "Key": name})
+
+
+@contextmanager
+def object_store() -> Iterator[ObjectStore]:
+    """The server, and its address and credentials in the environment, where every process looks for them."""
+    store = ObjectStore()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{store.host}:{store.port}")
+        environment.setenv("AWS_ACCESS_KEY_ID", "tester")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        environment.delenv("AWS_PROFILE", raising=False)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket=BUCKET)
+        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        yield store
+        store.stop()

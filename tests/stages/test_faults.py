@@ -1,0 +1,308 @@
+"""Experiments on several machines and an object store, losing what can be lost while they run.
+
+Every one ends like the undisturbed run, and nothing that was finished is computed twice: the bucket keeps all versions
+of an object, and there is one of each. `pytest --junitxml FILE` writes down how long recoveries took.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow.fs import FileSelector, LocalFileSystem
+
+from raypipe.store import Store
+from tests.stages.machines import Driver, Files, Machines, several_machines, wait_until
+from tests.stages.object_store import BUCKET, SECRET, ObjectStore, object_store
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.timeout(1800)]
+OUTAGE_SECONDS = 60
+KINDS = ("tiles", "model", "adversarials", "diagnostics", "predictions")
+SETTINGS: dict[str, Any] = {
+    "name": "tiny",
+    "data": {"source": "synthetic", "sources_per_class": 3, "siblings": 1, "size": 32},
+    "tiles": {"size": 32, "shard_size": 2},
+    "models": ["shufflenet_v2_x1_0"],
+    "train": {"epochs": 8, "batch_size": 4},
+    "attacks": {"pgd": {"norm": "l2", "eps": 0.01, "max_iterations": 150}},
+    "defenses": {"adversarial_training": {"epochs": 3}},
+    "evaluation": {
+        "tiles": 2,
+        "curves": {},
+        "bounded": {"name": "pgd", "max_iterations": 1},
+        "checks": {"planted_tiles": 1, "max_queries": 2},
+    },
+    "resources": {
+        "train_workers": 2, "harden_workers": 0, "attack_actors": 3, "attack_batch": 8, "memory_format": "contiguous",
+    },
+}  # fmt: skip
+Note = Callable[[str, object], None]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[ObjectStore]:
+    with object_store() as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def machines(bucket: ObjectStore) -> Iterator[Machines]:
+    with several_machines() as cluster:
+        yield cluster
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run on a store of its own in the bucket."""
+
+    machines: Machines
+    bucket: ObjectStore
+    name: str
+
+    @property
+    def files(self) -> Files:
+        return Files(Store.open(f"s3://{BUCKET}/{self.name}"))
+
+    def start(self, **changes: Any) -> Driver:
+        return self.machines.start({**SETTINGS, "storage": f"s3://{BUCKET}/{self.name}", **changes}, self.name)
+
+    def written(self, kind: str = "") -> dict[str, int]:
+        """How often each file of an artifact was written."""
+        return dict(self.bucket.versions(f"{self.name}/artifacts/{kind}"))
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    job: Job
+    output: str
+
+    @property
+    def store(self) -> Store:
+        return self.job.files.store
+
+    def artifacts(self) -> list[tuple[str, dict[str, Any]]]:
+        """Those that a disturbed attack begins with: all but the grid's adversarial tiles and the predictions."""
+        found = [(kind, manifest) for kind in KINDS[:-1] for manifest in self.job.files.manifests(kind)]
+        return [(kind, manifest) for kind, manifest in found if "/pgd/" not in manifest["name"] or kind == "model"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(bucket: ObjectStore, machines: Machines) -> Undisturbed:
+    """The whole experiment on two nodes that share nothing but the bucket."""
+    job = Job(machines, bucket, "undisturbed")
+    return Undisturbed(job, job.start().finish())
+
+
+@pytest.fixture
+def attacking(undisturbed: Undisturbed, bucket: ObjectStore, machines: Machines, request: Any) -> Job:
+    """The same on another store, where all that comes before the grid's attacks is there already."""
+    job = Job(machines, bucket, request.node.name)
+    for kind, manifest in undisturbed.artifacts():
+        bucket.copy("undisturbed", job.name, f"artifacts/{kind}/{manifest['key']}/")
+    return job
+
+
+def check_like_undisturbed(job: Job, undisturbed: Undisturbed) -> None:
+    check_same_results(job.files, undisturbed)
+    assert set(job.written().values()) == {1}, "something finished was computed twice"
+
+
+def check_same_results(files: Files, undisturbed: Undisturbed) -> None:
+    for table in ("records", "curves", "costs", "checks"):
+        ours, theirs = (
+            timeless(store.read_table(f"runs/tiny/{table}.parquet")) for store in (files.store, undisturbed.store)
+        )
+        assert ours.to_pylist() == theirs.to_pylist()
+    shards = files.of("adversarials")
+    assert shards == undisturbed.job.files.of("adversarials")
+    for shard in shards:
+        ours, theirs = (timeless(store.read_table(shard)) for store in (files.store, undisturbed.store))
+        assert ours.equals(theirs)
+
+
+def timeless(table: pa.Table) -> pa.Table:
+    """Without what a clock says."""
+    return table.select([name for name in table.column_names if name != "seconds"])
+
+
+def test_an_experiment_keeps_everything_in_the_bucket(undisturbed: Undisturbed, machines: Machines) -> None:
+    store = undisturbed.store
+    assert f"{BUCKET}/undisturbed/runs/tiny" in undisturbed.output
+    assert {"records.parquet", "report.html", "run.json"} <= set(store.list_files("runs/tiny"))
+    assert set(undisturbed.job.written().values()) == {1}, "something was written twice"
+    left = store.filesystem.get_file_info(FileSelector(store.path("scratch"), allow_not_found=True, recursive=True))
+    assert not [info.path for info in left if info.is_file]
+    if machines.mounts:
+        drivers = {"undisturbed.yaml", "undisturbed.log"}
+        assert drivers <= {path.name for path in machines.home.iterdir()}
+        assert not any(drivers & node.sees(machines.home) for node in machines.nodes), "the nodes share a folder"
+
+
+def test_credentials_are_in_no_artifact_and_no_output(undisturbed: Undisturbed) -> None:
+    store = undisturbed.store
+    assert SECRET not in undisturbed.output
+    for name in store.list_files("runs/tiny"):
+        assert SECRET.encode() not in store.read_bytes(f"runs/tiny/{name}")
+
+
+def test_a_run_that_gets_fewer_workers_than_it_asks_for_says_so(undisturbed: Undisturbed) -> None:
+    assert "goes on with 2 of 3 workers: there is room for no more of 1 CPUs each" in undisturbed.output
+
+
+def test_a_run_that_cannot_be_placed_fails_before_anything_is_computed(machines: Machines, bucket: ObjectStore) -> None:
+    job = Job(machines, bucket, "unplaceable")
+    driver = job.start(resources={**SETTINGS["resources"], "gpu": True})
+    assert driver.wait() == 1
+    assert "a worker needs 1 CPUs and 1 GPU on one node, but the cluster has these nodes: " in driver.output()
+    assert "2 x 1 CPUs and 0 GPUs" in driver.output()
+    assert "; add nodes, or lower resources.cpus_per_worker" in driver.output()
+    assert not job.written()
+
+
+def test_a_run_killed_in_every_stage_ends_like_an_undisturbed_one(
+    undisturbed: Undisturbed, machines: Machines, bucket: ObjectStore, record_property: Note
+) -> None:
+    job = Job(machines, bucket, "killed")
+    files, seen = job.files, dict[int, float]()
+    store = files.store
+
+    def progress() -> list[dict[str, Any]]:
+        return [store.read_json(f"progress/{name}") for name in store.list_files("progress")]
+
+    def keeps_an_epoch_that_was_seen() -> bool:
+        seen.update({told["epoch"]: told["seconds"] for told in progress()})
+        kept = [
+            int(epoch)
+            for name in store.list_directories("scratch/train")
+            if store.exists(path := f"scratch/train/{name}/checkpoint_manager_snapshot.json")
+            for epoch in re.findall(rb"epoch_(\d+)", store.read_bytes(path))
+        ]
+        return bool(seen) and max(kept, default=0) >= min(seen)
+
+    reached: dict[str, Callable[[], Any]] = {
+        "ingest": lambda: [path for path in job.written("tiles") if "/part-" in path and "rejected" not in path],
+        "train": keeps_an_epoch_that_was_seen,
+        "attack": lambda: files.of("adversarials"),
+        "harden": lambda: [told for told in progress() if told["name"].endswith("adversarial_training")],
+        "diagnose": lambda: files.of("diagnostics"),
+        "evaluate": lambda: files.of("predictions"),
+    }
+    for stage, condition in reached.items():
+        before = job.written()
+        begun = time.monotonic()
+        job.start().kill_when(condition)
+        record_property(f"killed in {stage} after seconds", round(time.monotonic() - begun, 1))
+        assert len(job.written()) >= len(before)
+    begun = time.monotonic()
+    job.start().finish()
+    record_property("last run's seconds", round(time.monotonic() - begun, 1))
+    check_like_undisturbed(job, undisturbed)
+    (trained,) = (manifest for manifest in files.manifests("model") if manifest["stage"] == "train")
+    took = {epoch["epoch"]: epoch["seconds"] for epoch in trained["history"]}
+    again = [epoch for epoch, seconds in seen.items() if took[epoch] != seconds]
+    record_property("epochs trained again", len(again))
+    assert min(seen) not in again
+
+
+def next_shard(job: Job, driver: Driver, known: list[str]) -> float:
+    """Seconds until one more shard is there."""
+    begun = time.monotonic()
+    wait_until(lambda: len(job.files.of("adversarials")) > len(known), driver.check_runs)
+    return round(time.monotonic() - begun, 1)
+
+
+def started(job: Job) -> tuple[Driver, list[str]]:
+    """A run that has just made the first of its shards, and those there are."""
+    seeded, driver = job.files.of("adversarials"), job.start()
+    wait_until(lambda: len(job.files.of("adversarials")) > len(seeded), driver.check_runs)
+    return driver, job.files.of("adversarials")
+
+
+def test_a_killed_attack_worker_costs_its_shards_alone(
+    attacking: Job, undisturbed: Undisturbed, machines: Machines, record_property: Note
+) -> None:
+    driver, _ = started(attacking)
+    workers = wait_until(machines.nodes[0].attackers, driver.check_runs)
+    for worker in workers:
+        worker.kill()
+    begun = time.monotonic()
+    wait_until(lambda: set(machines.nodes[0].attackers()) - set(workers), driver.check_runs)
+    record_property("seconds until the node attacks again", round(time.monotonic() - begun, 1))
+    driver.finish()
+    check_like_undisturbed(attacking, undisturbed)
+
+
+def test_a_lost_node_is_made_up_for_by_one_that_joins(
+    attacking: Job, undisturbed: Undisturbed, machines: Machines, record_property: Note
+) -> None:
+    driver, _ = started(attacking)
+    lost = machines.nodes[0]
+    wait_until(lost.attackers, driver.check_runs)
+    machines.lose(lost)
+    begun = time.monotonic()
+    joined = machines.add()
+    wait_until(joined.workers, driver.check_runs)
+    record_property("seconds until the new node works", round(time.monotonic() - begun, 1))
+    driver.finish()
+    check_like_undisturbed(attacking, undisturbed)
+
+
+def test_an_object_store_that_is_gone_for_a_minute_is_waited_for(
+    attacking: Job, undisturbed: Undisturbed, bucket: ObjectStore, record_property: Note
+) -> None:
+    driver, known = started(attacking)
+    bucket.stop()
+    time.sleep(OUTAGE_SECONDS)
+    driver.check_runs()
+    bucket.start()
+    record_property("seconds to the next shard", next_shard(attacking, driver, known))
+    driver.finish()
+    check_like_undisturbed(attacking, undisturbed)
+
+
+def copy_artifacts(undisturbed: Undisturbed, to: Path) -> None:
+    """What a disturbed attack begins with, to a folder."""
+    store = undisturbed.store
+    for kind, manifest in undisturbed.artifacts():
+        everything = FileSelector(store.path(store.artifact(kind, manifest["key"])), recursive=True)
+        for info in store.filesystem.get_file_info(everything):
+            if info.is_file:
+                path = str(Path(info.path).relative_to(store.root))
+                (to / path).parent.mkdir(parents=True, exist_ok=True)
+                (to / path).write_bytes(store.read_bytes(path))
+
+
+def test_a_full_disk_stops_the_run_which_goes_on_once_there_is_space(
+    undisturbed: Undisturbed, machines: Machines, record_property: Note
+) -> None:
+    if not machines.mounts:
+        pytest.skip("needs to mount a small disk: root, unshare and nsenter")
+    root = machines.seen(machines.disk)
+    copy_artifacts(undisturbed, root / "store")
+    files = Files(Store(LocalFileSystem(), str(root / "store")))
+    settings, seeded = {**SETTINGS, "storage": str(machines.disk / "store")}, files.of("adversarials")
+    driver = machines.start(settings, "disk")
+    wait_until(lambda: len(files.of("adversarials")) > len(seeded), driver.check_runs)
+    with suppress(OSError), (root / "something else").open("wb", buffering=0) as stream:
+        while True:
+            stream.write(bytes(4096))
+    assert driver.wait() == 1
+    told = driver.output().replace("\n", " ")
+    assert re.search(
+        r"attack failed: \S+/pgd/\S+: StoreError: cannot write \S+ \([\d,]+ bytes\): No space left on device; free "
+        r"space or choose another `storage`, then run again: finished work is kept", told
+    ), told  # fmt: skip
+    kept = {path: (root / "store" / path).stat().st_mtime_ns for path in files.of("adversarials")}
+    assert not list((root / "store" / "artifacts").rglob(".tmp-*"))
+
+    machines.resize_disk("128m")
+    begun = time.monotonic()
+    machines.start(settings, "disk").finish()
+    record_property("seconds of the run that went on", round(time.monotonic() - begun, 1))
+    assert {path: (root / "store" / path).stat().st_mtime_ns for path in kept} == kept
+    check_same_results(files, undisturbed)

@@ -1,0 +1,117 @@
+"""A run that another process makes, as `raypipe status` tells of it: at work, killed, gone on with, done."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from raypipe.store import Store
+from raypipe.telemetry.state import RunState, read_state, write_state
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray")]
+PATIENCE_SECONDS = 240
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "raypipe.cli", *words]
+
+
+def status(storage: Path) -> str:
+    told = subprocess.run(
+        command("status", "tiny", "--storage", str(storage)), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
+def wait_until(driver: "subprocess.Popen[str]", store: Store, reached: Callable[[RunState], bool]) -> RunState:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        assert driver.poll() is None, driver.communicate()[0]
+        if store.exists("runs/tiny/progress.json") and reached(state := read_state(store, "tiny")):
+            return state
+        time.sleep(0.1)
+    raise AssertionError("never reached")
+
+
+def stage(state: RunState, name: str) -> Any:
+    return next(stage for stage in state.stages if stage.name == name)
+
+
+def test_status_of_a_run_at_work_then_killed_then_done(tmp_path: Path, tiny_settings: dict[str, Any]) -> None:
+    storage, file = tmp_path / "store", tmp_path / "tiny.yaml"
+    settings = {**tiny_settings, "storage": str(storage), "train": {"epochs": 10, "batch_size": 8}}
+    file.write_text(yaml.safe_dump(settings))
+    store = Store.open(str(storage))
+
+    def start() -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            command("run", str(file)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+
+    driver = start()
+    seen = wait_until(driver, store, lambda state: stage(state, "train").whole.units > 0)
+    assert (seen.state, stage(seen, "ingest").state, stage(seen, "evaluate").state) == ("running", "done", "to do")
+    text = status(storage)
+    assert "✓ ingest" in text
+    assert "▶ train" in text
+    assert "of 10 epochs" in text
+    assert "· evaluate" in text
+    assert "Last sign of life" in text
+
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    left = read_state(store, "tiny")
+    assert left.state == "running", "nobody was left to say that it ended"
+    write_state(store, left.model_copy(update={"updated": left.updated - 720}))
+    assert "probably stopped" in status(storage)
+
+    driver = start()
+    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == 0, output
+    ended = read_state(store, "tiny")
+    assert ended.state == "done"
+    assert all(stage.state == "done" and stage.whole.done == stage.whole.cells for stage in ended.stages)
+    assert stage(ended, "ingest").seconds == 0, "done before"
+    text = status(storage)
+    assert f"Results: {storage}/runs/tiny" in text
+    assert "sign of life" not in text
+
+    said = [line for line in output.splitlines() if line.startswith("  attack  ")]
+    assert "tiles to do" in said[0]
+    assert "fooled" in said[-1]
+    assert not [line for line in said if "deepfool/t" in line and "tiles, " not in line], "no line for each cell"
+
+
+def test_a_shard_that_fails_is_told_with_its_cell_and_its_cause(tmp_path: Path, tiny_settings: dict[str, Any]) -> None:
+    storage, file = tmp_path / "store", tmp_path / "tiny.yaml"
+    settings = {**tiny_settings, "storage": str(storage), "defenses": [], "attacks": {"deepfool": {}}}
+    file.write_text(yaml.safe_dump(settings))
+    store = Store.open(str(storage))
+    driver = subprocess.Popen(
+        command("run", str(file)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    wait_until(driver, store, lambda state: stage(state, "ingest").state == "done")
+    for shard in storage.glob("artifacts/tiles/*/test/*.parquet"):
+        shard.write_bytes(b"not parquet")
+    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == 1, output
+    error = next(line for line in output.splitlines() if "attack failed" in line)
+    assert "shufflenet_v2_x1_0/deepfool/test: ArrowInvalid" in error
+    assert "run again to go on" in error
+    ended = read_state(store, "tiny")
+    assert ended.state == "failed"
+    assert "shufflenet_v2_x1_0/deepfool/test" in ended.error
+    assert (stage(ended, "attack").state, stage(ended, "attack").whole.failed) == ("failed", 1)
+    text = status(storage)
+    assert "✗ attack" in text
+    assert "1 failed" in text
+    assert "ArrowInvalid" in text
