@@ -151,12 +151,13 @@ def subjects(chosen: Sequence[Experiment], tiles: int, seed: int, console: Conso
 
 
 def _needed(prepared: Prepared) -> list[Cell]:
-    return [prepared.plan.tiles, *prepared.plan.stage("train")]
+    return [*prepared.plan.stage("ingest"), *prepared.plan.stage("train")]
 
 
 def _complete(prepared: Prepared, console: Console) -> None:
     """Ingest and train, and nothing else of the experiment."""
-    store, resources, listing = prepared.store, prepared.experiment.resources, prepared.listing
+    store, resources = prepared.store, prepared.experiment.resources
+    listing = prepared.listings[0]
     tiles, *models = _needed(prepared)
     if not tiles.manifest(store):
         with stage_progress(console, "ingest", len(listing.items), "files") as progress:
@@ -184,7 +185,7 @@ def _subject(prepared: Prepared, count: int, seed: int) -> Subject:
         "labels": list(card.labels),
         "size": card.size,
         "key": model.key,
-        "synthetic": prepared.listing.source.synthetic,
+        "synthetic": prepared.listings[0].source.synthetic,
         "attacked": [sources[index] for index in attacked],
     }
     return Subject(model.name, classifier.eval(), images[attacked], labels[attacked], facts)
