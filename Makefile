@@ -1,11 +1,12 @@
 # make demo   the paper's whole grid on drawn tissue, about 6 minutes on 2 CPU cores after installation
 # make test   lint, types, layers and tests
 # make bench-attacks   our attacks beside four libraries'; BENCH_OPTIONS='--data FOLDER' for real tiles, --help for more
+# make audit  known vulnerabilities of the versions in constraints.txt; asks a server, so it needs the network
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench-attacks install lint clean
+.PHONY: demo test bench-attacks install lint audit clean
 
 demo: install
 	$(BIN)/raypipe run jobs/demo.yaml $(DEMO_OPTIONS)
@@ -22,6 +23,9 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: $(VENV)-audit/installed
+	$(VENV)-audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
+
 install: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -34,5 +38,10 @@ $(VENV)/bench-installed: $(VENV)/installed benchmarks/peers.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --requirement benchmarks/peers.txt
 	touch $@
 
+$(VENV)-audit/installed:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet 'pip-audit>=2.7'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-audit build dist .mypy_cache .pytest_cache .ruff_cache

@@ -6,10 +6,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from raypipe.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from raypipe.evaluation.results import RunResult
-
-__version__ = "0.1.0"
 
 
 def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "RunResult":

@@ -17,11 +17,19 @@ from raypipe.settings import Settings
 from raypipe.store import Store
 from raypipe.training.recipe import Recipe
 
-Stage = Literal["ingest", "train", "attack", "harden", "diagnose", "evaluate"]
+Stage = Literal["ingest", "train", "attack", "harden", "diagnose", "certify", "evaluate"]
 Split = Literal["train", "test"]
 
-STAGES: tuple[Stage, ...] = ("ingest", "train", "attack", "harden", "diagnose", "evaluate")
-VERSIONS: dict[Stage, int] = {"ingest": 1, "train": 1, "attack": 4, "harden": 1, "diagnose": 1, "evaluate": 1}
+STAGES: tuple[Stage, ...] = ("ingest", "train", "attack", "harden", "diagnose", "certify", "evaluate")
+VERSIONS: dict[Stage, int] = {
+    "ingest": 1,
+    "train": 1,
+    "attack": 4,
+    "harden": 1,
+    "diagnose": 1,
+    "certify": 1,
+    "evaluate": 1,
+}
 """Raised when a stage computes something else from the same settings: what it computed before is then computed anew."""
 
 KINDS: dict[Stage, str] = {
@@ -30,6 +38,7 @@ KINDS: dict[Stage, str] = {
     "attack": "adversarials",
     "harden": "model",
     "diagnose": "diagnostics",
+    "certify": "certificates",
     "evaluate": "predictions",
 }
 
@@ -44,6 +53,7 @@ class IngestSpec(Settings):
     assignment: str
     shard_size: int
     seed: int
+    scaled_decoding: bool
 
 
 class TrainSpec(Settings):
@@ -89,13 +99,21 @@ class DiagnoseSpec(Settings):
     seed: int
 
 
+class CertifySpec(Settings):
+    """What determines what is proved of a model, besides it and the clean test tiles; `tiles` as in `AttackSpec`."""
+
+    defense: DefenseSettings
+    tiles: int | None
+    seed: int
+
+
 class EvaluateSpec(Settings):
     """What determines predictions, besides the model and the tiles."""
 
     split: Split
 
 
-Spec = IngestSpec | TrainSpec | AttackSpec | HardenSpec | DiagnoseSpec | EvaluateSpec
+Spec = IngestSpec | TrainSpec | AttackSpec | HardenSpec | DiagnoseSpec | CertifySpec | EvaluateSpec
 
 
 @dataclass(frozen=True)
@@ -123,6 +141,11 @@ class Cell:
     def kind(self) -> str:
         """The kind of its artifact."""
         return KINDS[self.stage]
+
+    @property
+    def model(self) -> str:
+        """The model that it is about, as the experiment and the plan name it; the tiles' name if it is about none."""
+        return self.inputs.get("model", self).name.split("/")[0]
 
     @cached_property
     def key(self) -> str:

@@ -20,7 +20,7 @@ from raypipe.environment import without_credentials
 from raypipe.errors import StageError
 from raypipe.evaluation.results import compute_result, load_result, result_json
 from raypipe.evaluation.run import read_run
-from raypipe.listing import check_experiment, prepare
+from raypipe.listing import Prepared, check_experiment, prepare
 from raypipe.models.weights import WeightsError
 from raypipe.report.compare import differences_sheet, side_by_side
 from raypipe.report.layout import Book
@@ -28,7 +28,7 @@ from raypipe.report.tables import cells_table, plan_table, result_tables, table_
 from raypipe.store import Store, StoreError
 from raypipe.telemetry.stage import stage_progress
 from raypipe.telemetry.state import read_state
-from raypipe.telemetry.tree import run_tree, silence
+from raypipe.telemetry.tree import duration, run_tree, sign_of_life, silent
 
 WATCH_SECONDS = 2.0
 LOG_WIDTH = 160
@@ -60,12 +60,45 @@ def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: 
 
 
 @app.command()
-def plan(file: ExperimentFile, overrides: Overrides = [], storage: Storage = None) -> None:  # noqa: B006
-    """List the cells of an experiment: what is done and what is to do."""
+def plan(
+    file: ExperimentFile,
+    overrides: Overrides = [],  # noqa: B006
+    storage: Storage = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Try out here what it will take.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="There will be at once; default: as many as this machine has room for.")
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="US dollars an hour of a worker.")] = None,
+    trial_tiles: Annotated[int, typer.Option(min=1, help="Tiles that each attack is tried on.")] = 8,
+) -> None:
+    """List the cells of an experiment: what is done, what is to do, and what that will take."""
     prepared = prepare(_load(file, overrides, storage))
     console = _console()
+    if estimate:
+        _print_estimate(prepared, console, workers, price, trial_tiles)
+        return
     console.print(cells_table(prepared.plan, prepared.store))
     console.print(plan_table(prepared.experiment, prepared.plan, prepared.store))
+
+
+def _print_estimate(
+    prepared: Prepared, console: Console, workers: int | None, price: float | None, trial_tiles: int
+) -> None:
+    from raypipe.estimation.forecast import forecast  # noqa: PLC0415  ART and scikit-learn are slow
+    from raypipe.estimation.sheets import cells_sheet, stages_sheet  # noqa: PLC0415
+
+    begun = time.perf_counter()
+    with console.status("") as status:
+
+        def say(text: str) -> None:
+            status.update(f"trying {text}")
+            if not console.is_terminal:
+                console.print(f"trying {text}", highlight=False)
+
+        found = forecast(prepared, workers=workers, attacked=trial_tiles, say=say)
+    console.print(table_of(cells_sheet(found)))
+    console.print(table_of(stages_sheet(prepared.experiment, found, price)))
+    console.print(f"Tried for {duration(time.perf_counter() - begun)}.", highlight=False)
 
 
 @app.command()
@@ -93,14 +126,14 @@ def status(
     store, console = Store.open(storage), _console()
     state = read_state(store, name)
     if watch and state.state == "running":
-        with Live(run_tree(state), console=console, transient=True) as live:
-            while state.state == "running" and not silence(state):
+        with Live(run_tree(state, console.height), console=console, transient=True) as live:
+            while state.state == "running" and not silent(state):
                 time.sleep(WATCH_SECONDS)
                 state = read_state(store, name)
-                live.update(run_tree(state))
+                live.update(run_tree(state, console.height))
     console.print(run_tree(state))
-    if silent := silence(state):
-        console.print(Text(silent, "bold red"), soft_wrap=True)
+    if state.state == "running":
+        console.print(Text(sign_of_life(state), "bold red" if silent(state) else "dim"), soft_wrap=True)
     if state.state == "done":
         console.print(f"Results: {store.path(f'runs/{name}')}", soft_wrap=True, highlight=False)
 
@@ -174,10 +207,12 @@ def index(storage: Annotated[str, typer.Option(help="Where the runs are.")] = "r
 @app.command()
 def track(
     name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
-    uri: Annotated[str, typer.Option("--to", help="Of an MLflow server, or file:FOLDER.")],
+    uri: Annotated[
+        str, typer.Option("--to", help="An MLflow server, file:FOLDER for its files, or tensorboard:FOLDER.")
+    ],
     storage: Annotated[str, typer.Option(help="Where its results are.")] = "results",
 ) -> None:
-    """Log a run to MLflow."""
+    """Log a run to MLflow or TensorBoard."""
     from raypipe.tracking import track  # noqa: PLC0415  an extra
 
     store = Store.open(storage)
@@ -240,8 +275,13 @@ def tell_errors() -> Iterator[None]:
     try:
         yield
     except (ConfigError, StageError, WeightsError, StoreError, FileNotFoundError) as error:
-        Console(stderr=True).print(Text(str(error), "red"), soft_wrap=True)
+        Console(stderr=True).print(Text(printable(str(error)), "red"), soft_wrap=True)
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from error
+
+
+def printable(text: str) -> str:
+    """A text whose control characters are written out: file names must not steer the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 
 def _load(file: Path, overrides: list[str], storage: str | None) -> Experiment:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from typing_extensions import Self
 
 from raypipe.attacks import ATTACKS, AttackSettings
 from raypipe.attacks.prepare import MemoryFormat
@@ -13,11 +14,21 @@ from raypipe.data import SOURCES
 from raypipe.defenses import DEFENSES, DefenseSettings
 from raypipe.defenses.adversarial_training import Search
 from raypipe.evaluation.settings import Checks, Evaluation
+from raypipe.filesystems import require_no_credentials
 from raypipe.models.classifier import Model
 from raypipe.settings import ID, Settings, chosen_by, entries, near_matches, plain_ids
 from raypipe.training.recipe import Recipe
 
 SplitKind = Literal["group", "paper"]
+
+LONGEST = 2**16
+"""Characters of an experiment file, which PyYAML reads in a second or two: the longest of ours has 3,000."""
+LARGEST = 10_000
+"""Values an experiment may hold, those that YAML's aliases repeat counted each time: the largest of ours has 150."""
+SHOWN = 200
+"""Characters of a wrong value in its message."""
+DIGITS = 25
+"""Of a whole number; none of ours is larger than 64 bits."""
 
 
 class ConfigError(ValueError):
@@ -60,6 +71,9 @@ class Tiles(Settings):
         A CSV with the columns ``filename,split`` (``train`` or ``test``) to use instead of drawing a split.
     shard_size
         Tiles a Parquet file, which is also the unit of parallel work.
+    scaled_decoding
+        Have large JPEGs decoded at a fraction of their size before they are resized: `raypipe.data.images.decode` says
+        what that saves and how little pixels differ.
     """
 
     size: int = Field(255, ge=32, le=4096)
@@ -67,6 +81,7 @@ class Tiles(Settings):
     train_fraction: float = Field(0.7, gt=0, lt=1)
     splits: str | None = None
     shard_size: int = Field(256, ge=1)
+    scaled_decoding: bool = True
 
     @field_validator("split")
     @classmethod
@@ -107,6 +122,11 @@ class Resources(Settings):
         both this and `attack_batch` where two runs must agree to the last bit.
     max_failures
         How often a training may lose a worker and go on from its last epoch.
+    train_on, attack_on
+        A custom resource of Ray; training and hardening, or attacks and all other work on a GPU, then run on those
+        nodes alone that offer it: one kind of machine for what must not be interrupted, a cheaper one for what may be.
+    wait_minutes
+        How long to wait for an autoscaler to bring as many workers as were asked for; 0 takes those there are.
     """
 
     train_workers: int = Field(1, ge=1)
@@ -118,7 +138,13 @@ class Resources(Settings):
     attack_batch: int | None = Field(None, ge=1)
     memory_format: MemoryFormat | None = None
     max_failures: int = Field(3, ge=0)
+    train_on: str | None = None
+    attack_on: str | None = None
+    wait_minutes: float = Field(0, ge=0)
 
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator takes."""
 
 AnySource = Annotated[
     SerializeAsAny[Settings], chosen_by("source", {name: entry.settings for name, entry in SOURCES.items()})
@@ -134,12 +160,13 @@ class Experiment(Settings):
     ``seed`` decides the split and what is drawn; trainings take it too, unless ``seeds`` names several: then every
     model is trained and hardened once with each, and its figures get a mean and a spread.
 
-    ``tracking`` is the URI of an MLflow server, or ``file:...``, that gets the results besides.
+    ``tracking`` is the address of an MLflow server, ``file:FOLDER`` for its files, or ``tensorboard:FOLDER``, that
+    gets the results besides.
     """
 
     name: str
-    seed: int = Field(0, ge=0)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    seed: Seed = 0
+    seeds: tuple[Seed, ...] = ()
     storage: str = "results"
     tracking: str | None = None
     data: AnySource
@@ -162,12 +189,30 @@ class Experiment(Settings):
             raise ValueError(f"evaluation.attacks: {', '.join(twice)}: an attack of the grid has this id already")
         return self
 
+    @model_validator(mode="after")
+    def _defenses_fit_the_models(self) -> Self:
+        refused = [
+            f"defenses.{defense_id} and models.{model_id}: {refusal}"
+            for defense_id, defense in self.defenses.items()
+            for model_id, model in self.models.items()
+            if (refusal := defense.refusal(model.name))
+        ]
+        if refused:
+            raise ValueError("; ".join(refused))
+        return self
+
     @field_validator("name")
     @classmethod
     def _name_is_a_folder(cls, name: str) -> str:
         if not ID.match(name):
             raise ValueError("expected letters, digits, '_', '.', '-', beginning with a letter or digit")
         return name
+
+    @field_validator("storage")
+    @classmethod
+    def _storage_has_no_credentials(cls, storage: str) -> str:
+        require_no_credentials(storage)
+        return storage
 
     @field_validator("models", "attacks", "defenses")
     @classmethod
@@ -204,11 +249,14 @@ def read_experiment(path: str | Path, overrides: Iterable[str] = ()) -> dict[str
     """
     source = str(path)
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open(encoding="utf-8") as file:
+            raw = _read_yaml(file.read(LONGEST + 1))
     except OSError as error:
         raise ConfigError(source, [f"cannot be read: {error.strerror}; give the path of an experiment file"]) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(source, [f"is not YAML: {error}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(source, [f"is not UTF-8 text ({error}); save it as UTF-8"]) from error
+    except ValueError as error:
+        raise ConfigError(source, [str(error)]) from error
     if not isinstance(raw, dict):
         raise ConfigError(source, [f"expected a mapping of settings, got {type(raw).__name__}"])
     if problems := [p for override in overrides if (p := _override(raw, override))]:
@@ -246,10 +294,48 @@ def _override(raw: dict[str, Any], override: str) -> str | None:
         node[part] = child if child is not None else {}
         node = node[part]
     try:
-        node[parts[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return f"--set {override}: {text!r} is not a YAML value"
+        node[parts[-1]] = _read_yaml(text)
+    except ValueError:
+        return f"--set {_shortened(override)}: {_shortened(repr(text))} is not a YAML value"
     return None
+
+
+def _read_yaml(text: str) -> Any:
+    """Plain values from YAML; ValueError, saying what is the matter, for whatever gives none."""
+    if len(text) > LONGEST:
+        raise ValueError(f"has more than {LONGEST:,} characters; give the path of an experiment file")
+    try:
+        _require_few(yaml.compose(text, Loader=yaml.SafeLoader))
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply; an experiment needs half a dozen levels") from None
+    except TooMuch:
+        raise
+    except Exception as error:
+        # Besides its own errors PyYAML lets through those of int(), date() and others: ValueError, KeyError, ...
+        raise ValueError(f"is not YAML: {error}") from error
+
+
+class TooMuch(ValueError):  # noqa: N818 - the name says what is the matter with the file
+    """YAML that is small but means something large."""
+
+
+def _require_few(root: yaml.Node | None) -> None:
+    """See that a document is small, its aliases followed, before values and merged mappings are made of it."""
+    waiting, count = [root] if root else [], 0
+    while waiting:
+        node = waiting.pop()
+        count += 1
+        if count > LARGEST:
+            raise TooMuch(
+                f"holds more than {LARGEST:,} values once its aliases (`*name`) are followed; write out what is needed"
+            )
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif node.tag == "tag:yaml.org,2002:int" and len(node.value) > DIGITS:
+            raise TooMuch(f"holds a number of {len(node.value):,} digits; none may have more than {DIGITS}")
 
 
 def _describe(problem: Any) -> str:
@@ -261,8 +347,12 @@ def _describe(problem: Any) -> str:
             return f"{path}: required, but not given"
         case "extra_forbidden":
             return f"{path}: no such setting{near_matches(str(problem['loc'][-1]), _field_names())}"
-    shown = "" if isinstance(problem["input"], dict | list) else f" = {problem['input']!r}"
+    shown = "" if isinstance(problem["input"], dict | list) else f" = {_shortened(repr(problem['input']))}"
     return f"{path or 'experiment'}{shown}: {message[:1].lower() + message[1:]}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _field_names() -> set[str]:

@@ -3,7 +3,7 @@
 from raypipe.attacks.threat import threat_of
 from raypipe.config import Experiment
 from raypipe.data.sources import Source
-from raypipe.evaluation.run import PairingRecord, Run, SubjectRecord, stamps
+from raypipe.evaluation.run import CellRecord, PairingRecord, Run, SubjectRecord, stamps
 from raypipe.plan import Pairing, Plan, Subject
 from raypipe.store import Store
 
@@ -60,4 +60,9 @@ def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Stor
         subjects=tuple(subject_of(subject) for subject in plan.subjects),
         pairings=tuple(pairing_of(pairing) for pairing in plan.pairings),
         diagnostics={subject.name: cell.key for subject, cell in plan.diagnostics},
+        certificates={subject.name: cell.key for subject, cell in plan.certificates},
+        cells=tuple(
+            CellRecord(stage=cell.stage, name=cell.name, model=cell.model, kind=cell.kind, key=cell.key)
+            for cell in plan.cells
+        ),
     )

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from raypipe.settings import Settings
-from raypipe.store import Store
+from raypipe.store import Store, damaged
 
 PACKAGES = ("raypipe", "torch", "torchvision", "ray", "adversarial-robustness-toolbox", "numpy", "scikit-learn")
 ENVIRONMENT_FILE = "environment.json"
@@ -74,7 +76,12 @@ def describe_environment(nodes: int, resources: dict[str, float]) -> Environment
 def read_environment(store: Store, run: str) -> Environment | None:
     """What a run was computed with; None if all of it had been computed by others before."""
     path = f"runs/{run}/{ENVIRONMENT_FILE}"
-    return Environment.model_validate_json(store.read_bytes(path)) if store.exists(path) else None
+    if not store.exists(path):
+        return None
+    try:
+        return Environment.model_validate_json(store.read_bytes(path))
+    except ValidationError as error:
+        raise damaged(store.path(path), error) from error
 
 
 def write_environment(store: Store, run: str, environment: Environment) -> None:

@@ -15,7 +15,7 @@ from raypipe.data.sources import Source, TileRef
 from raypipe.data.splits import assign_splits, read_split_file
 from raypipe.data.tiles import TileItem
 from raypipe.plan import Plan, make_plan
-from raypipe.store import Store
+from raypipe.store import Store, StoreError
 
 FINGERPRINTS = "cache/fingerprints.json"
 
@@ -114,6 +114,7 @@ def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str
         assignment=hashlib.sha256(assignment.encode()).hexdigest(),
         shard_size=experiment.tiles.shard_size,
         seed=experiment.seed,
+        scaled_decoding=experiment.tiles.scaled_decoding,
     )
 
 
@@ -135,11 +136,26 @@ def prepare(experiment: Experiment) -> Prepared:
     ConfigError
         As `list_files`.
     """
-    store = Store.open(experiment.storage)
+    try:
+        store = Store.open(experiment.storage)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            experiment.name,
+            [f"storage = {experiment.storage!r}: {error}; expected a directory or a URI such as s3://..."],
+        ) from error
     listings = list_files(experiment)
-    known = store.read_json(FINGERPRINTS) if store.exists(FINGERPRINTS) else {}
+    known = _known_fingerprints(store)
     cache = dict(known)
     specs = [describe(listing, experiment, cache) for listing in listings]
     if cache != known:
         store.write_json(FINGERPRINTS, cache)
     return Prepared(experiment, store, listings, make_plan(experiment, specs))
+
+
+def _known_fingerprints(store: Store) -> dict[str, str]:
+    """What was read before; nothing where the cache is damaged, which costs time and nothing else."""
+    try:
+        known = store.read_json(FINGERPRINTS) if store.exists(FINGERPRINTS) else {}
+    except StoreError:
+        return {}
+    return {key: value for key, value in known.items() if isinstance(value, str)} if isinstance(known, dict) else {}

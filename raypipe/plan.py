@@ -4,7 +4,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from raypipe.attacks import NamedAttack
-from raypipe.cells import STAGES, AttackSpec, Cell, DiagnoseSpec, EvaluateSpec, HardenSpec, IngestSpec, Stage, TrainSpec
+from raypipe.cells import (
+    STAGES,
+    AttackSpec,
+    Cell,
+    CertifySpec,
+    DiagnoseSpec,
+    EvaluateSpec,
+    HardenSpec,
+    IngestSpec,
+    Stage,
+    TrainSpec,
+)
 from raypipe.config import Experiment
 from raypipe.evaluation.run import Protocol, Role
 from raypipe.evaluation.settings import REFERENCE
@@ -21,7 +32,7 @@ class Subject:
     split, seed
         Of the tiles it was trained on, and of its training.
     defense, hardened_on
-        The ids of the defense and of the attack whose tiles it was hardened with; None where there is none.
+        The ids of the defense and of the attack whose tiles it was hardened with; None where there is none, or all.
     cell
         What computes it.
     undefended
@@ -84,6 +95,7 @@ class Plan:
     subjects: tuple[Subject, ...]
     pairings: tuple[Pairing, ...]
     diagnostics: tuple[tuple[Subject, Cell], ...]
+    certificates: tuple[tuple[Subject, Cell], ...] = ()
 
     def stage(self, stage: Stage) -> tuple[Cell, ...]:
         """The cells of one stage."""
@@ -100,8 +112,9 @@ def make_plan(experiment: Experiment, ingests: Sequence[IngestSpec]) -> Plan:
     ]
     pairings = [pairing for subject in subjects for pairing in _pairings(experiment, subject, subjects)]
     diagnostics = [(subject, cell) for subject in subjects if (cell := _diagnostics(experiment, subject))]
-    needed = [pairing.predictions for pairing in pairings] + [cell for _, cell in diagnostics]
-    return Plan(tuple(_in_order(needed)), tuple(subjects), tuple(pairings), tuple(diagnostics))
+    certificates = [(subject, cell) for subject in subjects if (cell := _certificates(experiment, subject))]
+    needed = [pairing.predictions for pairing in pairings] + [cell for _, cell in (*diagnostics, *certificates)]
+    return Plan(tuple(_in_order(needed)), tuple(subjects), tuple(pairings), tuple(diagnostics), tuple(certificates))
 
 
 def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subject]:
@@ -119,8 +132,16 @@ def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subjec
                 cell = Cell("harden", f"{name}/{defense_id}", harden, inputs)
                 yield Subject(model_id, split, seed, defense_id, None, cell, clean)
                 continue
-            for attack_id, attack in experiment.attacks.items():
-                perturbed = _attacked(clean, attack_id, AttackSpec(attack=attack, split="train"))
+            perturbed_by = {
+                attack_id: _attacked(clean, attack_id, AttackSpec(attack=attack, split="train"))
+                for attack_id, attack in experiment.attacks.items()
+            }
+            if defense.mixes_attacks:
+                mixture = {f"adversarials {attack_id}": perturbed for attack_id, perturbed in perturbed_by.items()}
+                cell = Cell("harden", f"{name}/{defense_id}", harden, {**inputs, **mixture})
+                yield Subject(model_id, split, seed, defense_id, None, cell, clean)
+                continue
+            for attack_id, perturbed in perturbed_by.items():
                 cell = Cell("harden", f"{name}/{attack_id}/{defense_id}", harden, {**inputs, "adversarials": perturbed})
                 yield Subject(model_id, split, seed, defense_id, attack_id, cell, clean)
 
@@ -173,6 +194,14 @@ def _diagnostics(experiment: Experiment, subject: Subject) -> Cell | None:
         seed=experiment.seed,
     )
     return Cell("diagnose", f"{subject.name} diagnosed", spec, _inputs(subject, subject.tiles))
+
+
+def _certificates(experiment: Experiment, subject: Subject) -> Cell | None:
+    defense = experiment.defenses[subject.defense] if subject.defense else None
+    if defense is None or defense.certifies is None:
+        return None
+    spec = CertifySpec(defense=defense, tiles=experiment.evaluation.tiles, seed=experiment.seed)
+    return Cell("certify", f"{subject.name} certified", spec, _inputs(subject, subject.tiles))
 
 
 def _inputs(subject: Subject, tiles: Cell) -> dict[str, Cell]:

@@ -71,6 +71,20 @@ DIAGNOSTICS = pa.schema(
 """What a model looks like to an attack, tile by tile: see `raypipe.evaluation.probe.Probe`. Where `planted`, an
 adversarial example was planted, or not, for `planted_reason`: see `raypipe.evaluation.planted.Planted`."""
 
+CERTIFICATES = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("group_id", pa.string()),
+        ("label", pa.int64()),
+        ("norm", pa.string()),
+        ("prediction", pa.int64()),
+        ("radius", pa.float64()),
+        ("forwards", pa.int64()),
+    ]
+)
+"""What is proved of a model, tile by tile: no perturbation of at most `radius` in `norm` changes the prediction, which
+is -1 where nothing is proved. See `raypipe.defenses.defense.Certified`."""
+
 PREDICTIONS = pa.schema(
     [
         ("sample_id", pa.string()),
@@ -185,6 +199,35 @@ CURVES = pa.schema(
 )
 """Robust accuracy against the size of the perturbation, for each attack on the model itself, and with no attack for the
 smallest perturbations that any of them, or any transferred tile, needed."""
+
+CERTIFIED = pa.schema(
+    [
+        *SUBJECT,
+        ("norm", pa.string()),
+        ("eps", pa.float64()),
+        ("tiles", pa.int64()),
+        *_interval("certified_accuracy"),
+        *_interval("robust_accuracy"),
+    ]
+)
+"""Of models whose defense proves something: the share of tiles that are proved right within each radius, and the share
+that nothing fooled there. The first cannot be larger than the second unless a proof is wrong."""
+
+COSTS = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("cell", pa.string()),
+        ("model", pa.string()),
+        ("kind", pa.string()),
+        ("key", pa.string()),
+        ("forwards", pa.int64()),
+        ("backwards", pa.int64()),
+        ("seconds", pa.float64()),
+        ("device", pa.string()),
+    ]
+)
+"""What each cell of the run cost, whenever it was computed: see `raypipe.costs.Cost`. Null where its artifact does not
+tell."""
 
 DIFFERENCES = pa.schema(
     [

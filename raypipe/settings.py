@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 """What may name a run, a model, an attack or a defense."""
 
 
 class Settings(BaseModel):
     """Immutable, validated settings; a field that does not exist is an error, not a silent default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _ratio(value: Any) -> Any:

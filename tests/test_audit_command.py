@@ -11,7 +11,7 @@ import pytest
 
 from raypipe.cli import app
 from raypipe.config import ConfigError
-from raypipe.data.images import encode_png
+from raypipe.data.png import encode_png
 from raypipe.data.tissue import render_tile
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

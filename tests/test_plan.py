@@ -39,6 +39,7 @@ def test_every_model_is_tested_in_every_way_and_no_cell_is_planned_twice() -> No
         "attack": models * attacks + (models + hardened) * attacks,  # training tiles, then test tiles of every model
         "harden": hardened,
         "diagnose": 0,
+        "certify": 0,
         # clean; attacked itself; the old tiles; those of the other backbone
         "evaluate": (models + hardened) * (1 + attacks + attacks) + hardened * attacks,
     }

@@ -15,7 +15,7 @@ import yaml
 from art.estimators.classification import PyTorchClassifier
 
 from raypipe.config import load_experiment
-from raypipe.data.images import encode_png
+from raypipe.data.png import encode_png
 from raypipe.data.tissue import LABELS, render_tile
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +31,7 @@ ELSEWHERE = {
     "make demo": ".ci/run",
     "make test": ".ci/run",
     "pip install .": ".ci/run",
-    "ray start --head": "tests/test_jobs.py",
+    "ray start --head": "tests/ray_head.py",
     "ray job submit --working-dir .": "tests/test_jobs.py",
 }
 """Commands that something other than this file runs, and what."""

@@ -7,11 +7,12 @@ from the best point. Every tile has its own step size, counters and checkpoints;
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import Self
 
 from raypipe.attacks.active import keep, predict, run_active
 from raypipe.attacks.goal import Goal

@@ -18,7 +18,7 @@ def seeds(images: Tensor, key: str) -> list[int]:
     """
     pixels = images.detach().mul(255).round().to(torch.uint8).cpu().numpy()
     digests = (hashlib.blake2b(tile.tobytes(), digest_size=6, key=key.encode()).digest() for tile in pixels)
-    return [int.from_bytes(digest) for digest in digests]
+    return [int.from_bytes(digest, "big") for digest in digests]
 
 
 def generators(images: Tensor, key: str) -> list[torch.Generator]:

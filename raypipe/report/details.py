@@ -1,6 +1,7 @@
 """The tables behind the first ones: distortions, calibration, differences, seeds and costs."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from raypipe.evaluation.comparison import over_seeds
 from raypipe.evaluation.outcomes import WORST_CASE
@@ -8,6 +9,8 @@ from raypipe.evaluation.run import ITSELF
 from raypipe.evaluation.settings import REFERENCE
 from raypipe.report.layout import Book, Row, percent, shown, threat, with_interval
 from raypipe.report.sheet import Sheet
+
+COUNTED = "Passes are counted by tile. Seconds are of all workers together; of a training, those of its epochs."
 
 SCALES = {"l0": (1, ".0f"), "l2": (1, ".3f"), "linf": (255, ".1f")}
 """How distortions are written: values changed; length with pixels in [0, 1]; steps of 1/255."""
@@ -102,6 +105,45 @@ def seeds_table(book: Book) -> Sheet | None:
         names = [str(shown(name)) for name in (model, split, defense, hardened_on, protocol, under)]  # type: ignore[arg-type]
         table.add_row(*names, percent(spread.mean), f"{100 * spread.deviation:.1f}", str(spread.seeds))
     return table
+
+
+def stage_costs_table(book: Book) -> Sheet | None:
+    """What every stage cost."""
+    if not (costs := _told(book)):
+        return None
+    table = Sheet("Cost by stage", caption=COUNTED)
+    table.add_columns("stage")
+    table.add_columns("cells", "forwards", "backwards", "seconds", figures=True)
+    table.add_columns("device")
+    for stage in dict.fromkeys(row["stage"] for row in costs):
+        table.add_row(stage, *_sums([row for row in costs if row["stage"] == stage]))
+    table.add_section()
+    table.add_row("all", *_sums(costs))
+    return table
+
+
+def cell_costs_table(book: Book) -> Sheet | None:
+    """What every cell cost."""
+    if not (costs := _told(book)):
+        return None
+    table = Sheet("Cost of each cell", caption=COUNTED)
+    table.add_columns("stage", "cell")
+    table.add_columns("forwards", "backwards", "seconds", figures=True)
+    table.add_columns("device")
+    for row in costs:
+        _, *figures = _sums([row])
+        table.add_row(row["stage"], row["cell"], *figures)
+    return table
+
+
+def _told(book: Book) -> list[Row]:
+    return [row for row in book.costs if row["seconds"] is not None]
+
+
+def _sums(costs: Sequence[Row]) -> tuple[str, ...]:
+    passes = (f"{sum(row[name] for row in costs):,}" for name in ("forwards", "backwards"))
+    devices = sorted({row["device"] for row in costs} - {""})
+    return (str(len(costs)), *passes, f"{sum(row['seconds'] for row in costs):,.1f}", shown("+".join(devices)))
 
 
 def cost_table(book: Book) -> Sheet | None:

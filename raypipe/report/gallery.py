@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
-from raypipe.data.images import decode_png
+from raypipe.data.png import decode_png
 from raypipe.evaluation.run import PairingRecord, Run
 from raypipe.evaluation.tested import Artifacts, Perturbed, Tested
 from raypipe.store import Store

@@ -20,7 +20,7 @@ class Book:
 
     Parameters
     ----------
-    records, curves, differences, checks
+    records, curves, differences, checks, certified, costs
         Of `raypipe.evaluation.results.RunResult`.
     """
 
@@ -28,11 +28,13 @@ class Book:
     curves: list[Row]
     differences: list[Row]
     checks: list[Row]
+    certified: list[Row]
+    costs: list[Row]
 
     @classmethod
     def of(cls, result: RunResult) -> "Book":
         """The rows of a result."""
-        tables = (result.records, result.curves, result.differences, result.checks)
+        tables = (result.records, result.curves, result.differences, result.checks, result.certified, result.costs)
         return cls(*(table.to_pylist() for table in tables))
 
     @cached_property

@@ -1,21 +1,24 @@
 """All models of all runs of a store, those that withstand most first."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from raypipe.evaluation.outcomes import WORST_CASE
-from raypipe.evaluation.results import TABLES
-from raypipe.evaluation.run import ITSELF, RUN_FILE
+from raypipe.evaluation.run import ITSELF, RUN_FILE, read_run
 from raypipe.report.layout import interval_cell, threat, verdict_cell
 from raypipe.report.sheet import Cell, Sheet
+from raypipe.schemas import CHECKS, RESULTS
 from raypipe.store import Store
 
 RECORDS = [
     "subject", "model", "defense", "hardened_on", "protocol", "role", "attack", "norm", "eps", "tiles", "stamps",
     "accuracy", "accuracy_low", "accuracy_high",
 ]  # fmt: skip
+READERS = 16
+"""Runs read at once: an object store answers each after a while."""
 RADII = 4
 """Worst cases to show: without a bound, and the radii that most models have."""
 
@@ -75,11 +78,19 @@ def leaderboard(store: Store) -> Sheet:
 
 
 def _standings(store: Store) -> Iterator[Standing]:
-    for run in store.list_directories("runs"):
-        paths = [f"runs/{run}/{name}.parquet" for name in TABLES]
-        if store.exists(f"runs/{run}/{RUN_FILE}") and all(map(store.exists, paths)):
-            checks = store.read_table(f"runs/{run}/checks.parquet", columns=["subject", "verdict"])
-            yield from _of_run(run, store.read_table(f"runs/{run}/records.parquet", columns=RECORDS), checks)
+    with ThreadPoolExecutor(READERS) as readers:
+        for found in readers.map(lambda run: _read(run, store), store.list_directories("runs")):
+            if found:
+                yield from _of_run(*found)
+
+
+def _read(run: str, store: Store) -> tuple[str, pa.Table, pa.Table] | None:
+    """A run's name, records and checks; None as long as it has not finished."""
+    if not {RUN_FILE, "records.parquet", "checks.parquet"} <= set(store.list_files(f"runs/{run}")):
+        return None
+    read_run(store, run)  # which refuses what a newer raypipe wrote
+    checks = store.read_table(f"runs/{run}/checks.parquet", ["subject", "verdict"], CHECKS)
+    return run, store.read_table(f"runs/{run}/records.parquet", RECORDS, RESULTS), checks
 
 
 def _of_run(run: str, records: pa.Table, checks: pa.Table) -> Iterator[Standing]:

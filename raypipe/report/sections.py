@@ -2,11 +2,20 @@
 
 from collections.abc import Iterator
 
-from raypipe.report.details import calibration_table, cost_table, differences_table, distortions_table, seeds_table
+from raypipe.report.details import (
+    calibration_table,
+    cell_costs_table,
+    cost_table,
+    differences_table,
+    distortions_table,
+    seeds_table,
+    stage_costs_table,
+)
 from raypipe.report.layout import Book
 from raypipe.report.paper_tables import PAPER, STATIC, table_1, table_2, threats
 from raypipe.report.robustness import (
     attacks_table,
+    certified_table,
     checks_table,
     failures_table,
     medicine_table,
@@ -34,7 +43,15 @@ def sections(book: Book) -> Iterator[Section]:
     reservations = [threats(book), PAPER]
     reservations += [STATIC] if any(row["defense"] for row in book.records) else []
     yield Section(table_2(book), (*map(Note, reservations), *marks))
-    first = (attacks_table, checks_table, failures_table, medicine_table, distortions_table, calibration_table)
-    for make in (*first, differences_table, seeds_table, cost_table):
+    first = (
+        attacks_table,
+        certified_table,
+        checks_table,
+        failures_table,
+        medicine_table,
+        distortions_table,
+        calibration_table,
+    )
+    for make in (*first, differences_table, seeds_table, cost_table, stage_costs_table, cell_costs_table):
         if (sheet := make(book)) is not None:
             yield Section(sheet, marks)

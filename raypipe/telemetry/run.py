@@ -1,7 +1,6 @@
 """The progress of a run: a live tree on a terminal, and a file in its store for those who watch from elsewhere."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from raypipe.telemetry.state import RunState, StageState, write_state
 from raypipe.telemetry.tree import run_tree
 
 WRITE_EVERY_SECONDS = 3.0
+STOPPED = "Stopped from outside. Start it again with the same file: it goes on from what is done."
 
 
 @dataclass
@@ -40,8 +40,7 @@ class RunProgress:
         StopIteration
             If the run has no such stage.
         """
-        own = next(stage for stage in self.state.stages if stage.name == name)
-        return stage_progress(self.console, name, total, unit, of=own, drawn=self.console.is_terminal)
+        return stage_progress(self.console, name, total, unit, run=self.state)
 
 
 @contextmanager
@@ -66,10 +65,12 @@ def run_progress(
     """
     state = RunState(run=run, stages=list(stages))
     stop = threading.Event()
-    live = Live(get_renderable=lambda: run_tree(state), console=console, transient=True, refresh_per_second=4)
+    live = Live(
+        get_renderable=lambda: run_tree(state, console.height), console=console, transient=True, refresh_per_second=4
+    )
 
     def note() -> None:
-        state.updated = time.time()
+        state.touch()
         observe(state)
         write_state(store, state)
 
@@ -86,9 +87,11 @@ def run_progress(
             yield RunProgress(state, console)
         state.state = "done"
     except BaseException as error:
-        state.state, state.error = "failed", str(error) or type(error).__name__
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Ray turns a SIGTERM into the latter
+        state.state, state.error = "failed", STOPPED if stopped else str(error) or type(error).__name__
         raise
     finally:
         stop.set()
         writer.join()
-        note()
+        with suppress(StoreError) if state.state == "failed" else nullcontext():  # the first error says more
+            note()

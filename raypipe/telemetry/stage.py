@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.live import Live
 
-from raypipe.telemetry.state import RunState, StageState
-from raypipe.telemetry.tree import duration, run_tree, summary
+from raypipe.cells import Cell
+from raypipe.telemetry.state import GroupState, RunState, StageState
+from raypipe.telemetry.tree import duration, figures, run_tree, summary
 
 LINE_EVERY_SECONDS = 10.0
 CELLS_REMEMBERED = 50
@@ -17,86 +18,127 @@ CELLS_REMEMBERED = 50
 
 @dataclass
 class StageProgress:
-    """The progress of one stage: plain lines for a log, and a state for those who draw it.
+    """The progress of one stage: lines for people, and a state for those who draw it.
 
     Parameters
     ----------
+    run
+        The name of the run.
     state
-        What is known of it.
+        What is known of the stage.
     console
-        Where lines go.
-    lines
-        Whether lines in passing go there too: not where something draws the state.
+        Where lines go. On a terminal something draws the state, so that it gets no lines in passing.
     """
 
+    run: str
     state: StageState
     console: Console
-    lines: bool = True
-    started: float = field(default_factory=time.monotonic)
     last_line: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(f"  {self.state.name}  {text}", highlight=False, markup=False)
+        self.console.print(f"  {self.state.name}  {text}", highlight=False, markup=False, soft_wrap=True)
         self.last_line = time.monotonic()
 
-    def advance(self, units: int = 1, note: str = "", *, cell: str = "", line: str = "") -> None:
-        """Work has been done on a cell; `note` says in passing how it goes, `line` stays."""
-        state = self.state
-        state.units += units
-        state.seconds = self.elapsed()
+    def advance(
+        self,
+        units: int = 1,
+        cell: Cell | None = None,
+        *,
+        attacked: int = 0,
+        fooled: int = 0,
+        passes: int = 0,
+        note: str = "",
+        line: str = "",
+    ) -> None:
+        """Work has been done on a cell.
+
+        Parameters
+        ----------
+        attacked, fooled, passes
+            If it was an attack, as in `GroupState`.
+        note
+            How it goes, in passing.
+        line
+            What stays.
+        """
+        state, group = self.state, self._group(cell)
+        group.units += units
+        group.attacked += attacked
+        group.fooled += fooled
+        group.passes += passes
+        state.seconds = time.time() - state.began
         state.note = note or state.note
         if cell:
-            state.working = [*(name for name in state.working if name != cell), cell][-CELLS_REMEMBERED:]
+            touched = [*self._others(cell).items(), (cell.name, cell.model)]
+            state.working = dict(touched[-CELLS_REMEMBERED:])
         if line:
             self.say(line)
-        elif self.lines and time.monotonic() - self.last_line >= LINE_EVERY_SECONDS:
-            self.say("  ".join(filter(None, (summary(state), cell))))
+        elif not self.console.is_terminal and time.monotonic() - self.last_line >= LINE_EVERY_SECONDS:
+            self.say("  ".join(filter(None, (summary(state), cell.name if cell else ""))))
 
-    def finish(self, cell: str, line: str = "") -> None:
-        """A cell is done."""
-        state = self.state
-        state.cells_done += 1
-        state.working = [name for name in state.working if name != cell]
-        if line:
-            self.say(line)
+    def finish(self, cell: Cell) -> None:
+        """A cell is done; say so once all cells of its model are."""
+        group = self._group(cell)
+        group.done += 1
+        self.state.working = self._others(cell)
+        if len(self.state.groups) > 1 and group.done == group.cells:
+            done = f"{cell.model}  {group.done} {'cell' if group.done == 1 else 'cells'} done"
+            self.say("  ".join(filter(None, (done, figures(group)))))
 
-    def elapsed(self) -> float:
-        """Seconds since the stage began."""
-        return time.monotonic() - self.started
+    def fail(self, *cells: Cell) -> None:
+        """Cells have failed; the error that ends the stage says why."""
+        for cell in cells:
+            self._group(cell).failed += 1
+            self.state.working = self._others(cell)
+
+    def _group(self, cell: Cell | None) -> GroupState:
+        return self.state.groups.setdefault(cell.model if cell else "", GroupState())
+
+    def _others(self, cell: Cell) -> dict[str, str]:
+        """Cells in work besides one and the candidates that it chooses from."""
+        return {
+            name: model
+            for name, model in self.state.working.items()
+            if name != cell.name and not name.startswith(f"{cell.name}/")
+        }
 
 
 @contextmanager
 def stage_progress(
-    console: Console, title: str, total: int, unit: str, *, of: StageState | None = None, drawn: bool = False
+    console: Console, name: str, total: int, unit: str, *, run: RunState | None = None
 ) -> Iterator[StageProgress]:
-    """Show a stage's progress while the block runs; say how long it took at its end.
+    """Show a stage's progress while the block runs; say at its end how long it took and what came out.
 
     Parameters
     ----------
     console
         Where lines go, or, on a terminal, a live display.
-    title, total, unit
+    name, total, unit
         What is done, and how much of what is to do.
-    of
-        The stage's place in a run's state; default: it stands alone.
-    drawn
-        Whether somebody else draws that state.
+    run
+        That the stage is one of, and that somebody else draws; default: it stands alone.
+
+    Raises
+    ------
+    StopIteration
+        If the run has no such stage.
     """
-    state = of or StageState(name=title, cells=1, cells_done=0)
-    state.state, state.total, state.unit = "running", total, unit
-    stage = StageProgress(state, console, lines=not drawn and not console.is_terminal)
+    whole = run or RunState(run=name, stages=[StageState(name=name)])
+    state = next(stage for stage in whole.stages if stage.name == name)
+    state.state, state.total, state.unit, state.began = "running", total, unit, time.time()
+    stage = StageProgress(whole.run, state, console)
     if not console.is_terminal:
         stage.say(f"{total} {unit} to do")
+    drawn = Live(
+        get_renderable=lambda: run_tree(whole, console.height), console=console, transient=True, refresh_per_second=4
+    )
     try:
-        if console.is_terminal and not drawn:
-            alone = RunState(run=title, stages=[state])
-            with Live(get_renderable=lambda: run_tree(alone), console=console, transient=True, refresh_per_second=4):
-                yield stage
-        else:
+        with drawn if console.is_terminal and run is None else nullcontext():
             yield stage
     except BaseException:
         state.state = "failed"
         raise
-    state.state, state.seconds = "done", stage.elapsed()
-    stage.say(f"{state.units} {unit} done in {duration(state.seconds)}")
+    state.state, state.seconds = "done", time.time() - state.began
+    done = state.whole
+    stage.say("  ".join(filter(None, (f"{done.units} {unit} done in {duration(state.seconds)}", figures(done)))))

@@ -145,3 +145,26 @@ def test_a_page_that_fails_is_seen_to_fail(tmp_path: Path) -> None:
     assert "boom" in seen.errors[0]
     assert seen.overflow > 400
     assert seen.unseen == ["gone"]
+
+
+def test_cost_is_summed_over_the_cells_of_a_stage(html: str) -> None:
+    spent = part(html, "cost")
+    assert "Cost by stage" in spent
+    by_stage = spent[spent.index("Cost by stage") : spent.index("Cost of attacking each model")]
+    for figure in ("48", "32", "8.0"):
+        assert f">{figure}<" in by_stage
+    assert "net/cw/at/cw/test" in spent[spent.index("Cost of each cell") :]
+
+
+def test_tiles_of_a_single_source_have_figures_without_intervals(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    for pairing in run.pairings:
+        for shard in store.shards("predictions", pairing.predictions):
+            table = store.read_table(shard)
+            place = table.schema.get_field_index("group_id")
+            store.write_table(shard, table.set_column(place, "group_id", [["a"] * table.num_rows]))
+    write_environment(store, run.name, describe_environment(1, {"CPU": 1.0}))
+    result = compute_result(store, run)
+    assert set(result.curves["robust_accuracy_low"].combine_chunks().flatten().to_pylist()) == {None}
+    assert 'id="curves"' in Path(write_report(run, result, store)).read_text()

@@ -9,22 +9,20 @@ from raypipe.report.layout import Book
 
 
 def costs_figure(book: Book) -> str | None:
-    """Seconds of the workers on attacks against each model, by what the attacks were for."""
-    spent: dict[str, dict[str, float]] = {subject: defaultdict(float) for subject in book.subjects}
-    counted = set()
-    for row in book.records:
-        if row["seconds"] is not None and row["tiles_key"] not in counted:
-            counted.add(row["tiles_key"])
-            spent[row["subject"]][row["role"]] += row["seconds"]
-    roles = list(dict.fromkeys(role for by_role in spent.values() for role in by_role))
-    if not roles:
+    """Seconds of the workers on each model, by stage."""
+    spent: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for row in book.costs:
+        if row["seconds"] is not None:
+            spent[row["model"]][row["stage"]] += row["seconds"]
+    stages = list(dict.fromkeys(stage for by_stage in spent.values() for stage in by_stage))
+    if not stages:
         return None
     with canvas(1000, 22 * len(spent) + 80) as (figure, panels):
         axes = panels[0, 0]
-        for place, by_role in enumerate(spent.values()):
+        for place, by_stage in enumerate(spent.values()):
             begin = 0.0
-            for role, seconds in by_role.items():
-                axes.barh(place, seconds, 0.7, left=begin, color=SERIES[roles.index(role) % len(SERIES)])
+            for stage, seconds in by_stage.items():
+                axes.barh(place, seconds, 0.7, left=begin, color=SERIES[stages.index(stage) % len(SERIES)])
                 begin += seconds
             axes.annotate(
                 f"{begin:.0f} s",
@@ -40,5 +38,5 @@ def costs_figure(book: Book) -> str | None:
         axes.tick_params("y", length=0)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("seconds of all workers")
-        legend_above(figure, [Patch(color=SERIES[number % len(SERIES)]) for number, _ in enumerate(roles)], roles)
+        legend_above(figure, [Patch(color=SERIES[number % len(SERIES)]) for number, _ in enumerate(stages)], stages)
         return svg(figure, "costs")

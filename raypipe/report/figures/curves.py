@@ -45,8 +45,9 @@ def _curve(axes: Axes, row: Row, number: int) -> None:
     color, style = _look(number)
     scale = SCALES[row["norm"]][0]
     radii = [scale * eps for eps in row["eps"]]
-    low, high = ([100 * share for share in row[f"robust_accuracy_{end}"]] for end in ("low", "high"))
-    axes.fill_between(radii, low, high, step="post", color=color, alpha=0.08, linewidth=0)
+    if None not in row["robust_accuracy_low"]:  # tiles of a single source have no interval
+        low, high = ([100 * share for share in row[f"robust_accuracy_{end}"]] for end in ("low", "high"))
+        axes.fill_between(radii, low, high, step="post", color=color, alpha=0.08, linewidth=0)
     axes.step(radii, [100 * share for share in row["robust_accuracy"]], where="post", color=color, linestyle=style)
 
 

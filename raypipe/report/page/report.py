@@ -8,7 +8,15 @@ from markupsafe import Markup
 from raypipe.environment import read_environment
 from raypipe.evaluation.results import RunResult
 from raypipe.evaluation.run import ITSELF, Run
-from raypipe.report.details import calibration_table, cost_table, differences_table, distortions_table, seeds_table
+from raypipe.report.details import (
+    calibration_table,
+    cell_costs_table,
+    cost_table,
+    differences_table,
+    distortions_table,
+    seeds_table,
+    stage_costs_table,
+)
 from raypipe.report.figures.costs import costs_figure
 from raypipe.report.figures.curves import curves_figure, distortions_figure
 from raypipe.report.figures.labels import labels_figure
@@ -138,11 +146,10 @@ def _parts(book: Book, run: Run) -> Iterator[Part]:
     if tables := _tables((differences_table(book), seeds_table(book)), notes):
         yield Part("differences", "Differences", "What differs, and by how much", (), tables)
     spent = {
-        "Seconds that the workers spent on attacks against each model, by what the attacks were for.": costs_figure(
-            book
-        )
+        "Seconds that the workers spent on each model, by stage.": costs_figure(book),
     }
-    yield Part("cost", "Cost", "What it cost", _drawings(spent), _tables((cost_table(book),), notes))
+    costs = _tables((stage_costs_table(book), cost_table(book), cell_costs_table(book)), notes)
+    yield Part("cost", "Cost", "What it cost", _drawings(spent), costs)
     yield Part("threats", "Threat models", "What the attacker may do", (), (Section(threats_table(run)),))
 
 
