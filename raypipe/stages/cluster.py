@@ -37,8 +37,14 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
         inside a submitted job, or else a local one on loopback, which ends with the block.
     log_file
         Takes what Ray has to say.
+
+    Raises
+    ------
+    raypipe.errors.StageError
+        If there is no such cluster, or this process is connected to another.
     """
     if ray.is_initialized():
+        _require_connected_to(address)
         yield
         return
     for name, value in QUIET.items():
@@ -82,6 +88,16 @@ def _start_local() -> None:
                 ) from error
         else:
             return
+
+
+def _require_connected_to(address: str | None) -> None:
+    """A process that is connected stays so: see that nobody asked for another cluster."""
+    here = ray.get_runtime_context().gcs_address
+    if address not in (None, "auto", "local", here):
+        raise StageError(
+            f"this process is connected to the Ray cluster at {here} already, not to {address}; call ray.shutdown() "
+            "first, or leave the address out"
+        )
 
 
 def _check_reachable(address: str) -> None:

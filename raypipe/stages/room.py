@@ -9,7 +9,7 @@ from typing import NamedTuple
 import ray
 from ray.autoscaler.sdk import request_resources
 
-from raypipe.cells import Stage
+from raypipe.cells import STAGES, Stage
 from raypipe.config import Resources
 from raypipe.errors import StageError
 
@@ -149,13 +149,13 @@ def require_room(stages: Collection[Stage], resources: Resources) -> None:
     """
     if resources.wait_minutes:
         return
-    for stage in stages:
+    for stage in sorted(stages, key=STAGES.index):
         match stage:
             case "ingest":
                 capacity().workers(resources.model_copy(update={"gpu": False}))
             case "train" | "harden":
                 capacity(resources.train_on).workers(resources)
-            case "attack" | "diagnose" | "evaluate":
+            case "attack" | "diagnose" | "certify" | "evaluate":
                 capacity(resources.attack_on).workers(resources)
 
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,23 @@ def test_a_gpu_that_pytorch_cannot_use_is_an_error_not_a_slow_run() -> None:
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """In a process of its own, since this one may be connected to a cluster by now."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom raypipe.stages.cluster import connected\n"
+        "with connected('127.0.0.1:1', Path(sys.argv[1])):\n    pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "ray.log")], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "StageError: no Ray cluster at '127.0.0.1:1'" in done.stderr
+
+
+@pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("two_nodes")
+def test_a_connected_process_is_not_taken_to_another_cluster(tmp_path: Path) -> None:
     with (
-        pytest.raises(StageError, match=r"no Ray cluster at '127.0.0.1:1'"),
+        pytest.raises(StageError, match=r"connected to the Ray cluster at .* already, not to 127.0.0.1:1"),
         connected("127.0.0.1:1", tmp_path / "ray.log"),
     ):
         pass
