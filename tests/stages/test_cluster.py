@@ -26,7 +26,11 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
         "with connected('127.0.0.1:1', Path(sys.argv[1])):\n    pass\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "ray.log")], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code, str(tmp_path / "ray.log")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert "StageError: no Ray cluster at '127.0.0.1:1'" in done.stderr
 
