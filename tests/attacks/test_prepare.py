@@ -1,8 +1,11 @@
 """A model made ready to be attacked computes the same function, faster, and leaves the original alone."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 
 from raypipe.attacks.prepare import PreparedModel, prepare
 from raypipe.models import BACKBONES
@@ -29,8 +32,9 @@ def layers(model: nn.Module) -> int:
 
 
 def gradient(model: nn.Module, images: Tensor) -> Tensor:
-    points = images.clone().requires_grad_()
-    (found,) = torch.autograd.grad(model(points)[:, 0].sum(), points)
+    """In double precision: in single precision rounding alone can switch a ReLU, and a percent of the gradient."""
+    points = images.double().requires_grad_()
+    (found,) = torch.autograd.grad(copy.deepcopy(model).double()(points)[:, 0].sum(), points)
     return found
 
 
@@ -42,11 +46,11 @@ def test_every_backbone_is_folded_and_computes_the_same(name: str, memory_format
     prepared = prepare(model, SHAPE, device="cpu", batch_size=4, memory_format=memory_format)
     assert prepared.folded
     assert layers(prepared.fast) == 0
-    assert layers(model) > 0
+    assert layers(model) > 0 or name == "convnet"  # which has none to fold
     images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         torch.testing.assert_close(prepared.fast(images), model(images), rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(gradient(prepared.fast, images), gradient(model, images), rtol=2e-2, atol=1e-5)
+    torch.testing.assert_close(gradient(prepared.fast, images), gradient(model, images), rtol=1e-3, atol=1e-6)
     assert not any(parameter.requires_grad for parameter in prepared.fast.parameters())
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
@@ -70,6 +74,28 @@ def test_a_model_that_cannot_be_traced_is_used_as_it_is() -> None:
     prepared = prepare(Winding().eval(), SHAPE, device="cpu", batch_size=4, memory_format="contiguous")
     assert not prepared.folded
     assert layers(prepared.fast) == 1
+
+
+class StraightThrough(nn.Module):
+    """Can be traced, but tracing forgets `no_grad`: the logits stay the same, and the gradient becomes zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            correction = (images * 7).round() / 7 - images
+        return self.convolution(images + correction).mean((2, 3))
+
+
+def test_a_model_whose_gradient_tracing_changes_is_used_as_it_is() -> None:
+    model = StraightThrough().eval()
+    images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1))
+    assert gradient(fuse(model), images).abs().max() == 0, "the trap is one"
+    prepared = prepare(model, SHAPE, device="cpu", batch_size=4, memory_format="contiguous")
+    assert not prepared.folded
+    torch.testing.assert_close(gradient(prepared.fast, images), gradient(model, images))
 
 
 def test_trials_choose_a_format_and_a_batch_size() -> None:
