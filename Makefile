@@ -1,12 +1,16 @@
 # make demo   the paper's whole grid on drawn tissue, about 6 minutes on 2 CPU cores after installation
 # make test   lint, types, layers and tests
 # make bench-attacks   our attacks beside four libraries'; BENCH_OPTIONS='--data FOLDER' for real tiles, --help for more
+# make bench-pipeline   our honest grid beside the paper's, as its authors would have written it, on a tenth of the tiles
 # make audit  known vulnerabilities of the versions in constraints.txt; asks a server, so it needs the network
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench-attacks install lint audit clean
+BENCH_EXPERIMENT ?= jobs/lc25000_cpu.yaml
+BENCH_OUT ?= results/bench-pipeline
+
+.PHONY: demo test bench-attacks bench-pipeline install lint audit clean
 
 demo: install
 	$(BIN)/raypipe run jobs/demo.yaml $(DEMO_OPTIONS)
@@ -16,6 +20,9 @@ test: install lint
 
 bench-attacks: $(VENV)/bench-installed
 	$(BIN)/python -m benchmarks.attacks $(BENCH_OPTIONS)
+
+bench-pipeline: $(VENV)/bench-installed
+	$(BIN)/python -m benchmarks.pipeline $(BENCH_EXPERIMENT) --out $(BENCH_OUT) $(BENCH_OPTIONS)
 
 lint: install
 	$(BIN)/ruff check .

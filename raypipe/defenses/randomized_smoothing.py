@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.stats import beta, norm
+from scipy.special import betaincinv, ndtri  # what scipy.stats would be asked, without half a second of imports
 
 from raypipe.attacks.attack import Norm
 from raypipe.attacks.draws import generators
@@ -104,5 +104,5 @@ def quantile_of_votes(votes: int, draws: int, alpha: float) -> float:
     alpha
         Probability that the true share is smaller than the bound.
     """
-    bound = beta.ppf(alpha, votes, draws - votes + 1) if votes else 0.0
-    return float(norm.ppf(bound))
+    bound = betaincinv(votes, draws - votes + 1, alpha) if votes else 0.0
+    return float(ndtri(bound))

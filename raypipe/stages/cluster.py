@@ -23,6 +23,8 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 CONNECT_SECONDS = 10.0
+WARM_WORKERS = 4
+"""Processes a CPU that a local Ray keeps between stages, by default one: others would import everything anew."""
 _LOGGERS = ("ray", "ray.data", "ray.train", "ray.tune", "ray.air", "ray._private")
 
 
@@ -77,6 +79,7 @@ def _start_local() -> None:
                 log_to_driver=False,
                 logging_level=logging.WARNING,
                 _node_ip_address="127.0.0.1",
+                _system_config={"num_workers_soft_limit": WARM_WORKERS * (os.cpu_count() or 1)},
             )
         except Exception as error:
             ray.shutdown()

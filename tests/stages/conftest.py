@@ -9,15 +9,15 @@ import ray
 from ray.cluster_utils import Cluster
 
 from raypipe.config import Experiment, validate_experiment
-from raypipe.stages.cluster import QUIET
+from raypipe.stages.cluster import QUIET, WARM_WORKERS
 
 TINY: dict[str, Any] = {
     "name": "tiny",
     "data": {"source": "synthetic", "sources_per_class": 4, "siblings": 2, "size": 32},
     "tiles": {"size": 32, "shard_size": 8},
-    "models": ["shufflenet_v2_x1_0"],
+    "models": ["convnet"],
     "train": {"epochs": 2, "batch_size": 8},
-    "attacks": {"deepfool": {"max_iterations": 5}, "saliency_map": {"growth": 2}},
+    "attacks": {"deepfool": {"max_iterations": 5}, "saliency_map": {"growth": 2, "attempts": 1, "max_iterations": 40}},
     "defenses": {"adversarial_training": {"epochs": 1}},
     "evaluation": {"curves": {}, "checks": None},
     "resources": {"train_workers": 2, "harden_workers": 0, "attack_batch": 8, "memory_format": "contiguous"},
@@ -30,7 +30,8 @@ def two_nodes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         for name, value in QUIET.items():
             environment.setenv(name, value)
-        node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+        node: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+        node["_system_config"] = {"num_workers_soft_limit": WARM_WORKERS}
         cluster = Cluster(initialize_head=True, head_node_args=node)
         cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
         ray.init(address=cluster.address, log_to_driver=False, _node_ip_address="127.0.0.1")

@@ -24,7 +24,7 @@ import psutil
 import pytest
 import yaml
 
-from raypipe.stages.cluster import QUIET
+from raypipe.stages.cluster import QUIET, WARM_WORKERS
 from raypipe.store import Store
 from tests.ray_head import BIN, free_port
 
@@ -189,6 +189,7 @@ def several_machines() -> Iterator[Machines]:
             "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={home}"]  # fmt: skip
     with_disk = [*OWN_MOUNTS, "sh", "-c", f'mount -t tmpfs -o size={DISK_MIB}m tmpfs "$0" && exec "$@"', str(disk)]
     quick = {"RAY_AUTH_MODE": "disabled", "RAY_health_check_period_ms": "1000", "OMP_NUM_THREADS": "1"}
+    quick["RAY_num_workers_soft_limit"] = str(WARM_WORKERS)
     log = disk.with_name(f"{disk.name}-head.log")
     with pytest.MonkeyPatch.context() as environment, log.open("wb") as output:
         for name, value in {**QUIET, **quick}.items():

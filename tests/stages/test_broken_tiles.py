@@ -114,7 +114,7 @@ def test_a_tile_without_finite_logits_is_counted_and_changes_no_other_tile(
     assert {row["broken"] for row in rows} == {1}
     assert {row["tiles"] for row in rows} == {9}
     for tested in ("clean tiles", *ATTACKS):
-        assert f"shufflenet_v2_x1_0: on {tested}, 1 of 9 tiles have logits that are not finite" in text
+        assert f"convnet: on {tested}, 1 of 9 tiles have logits that are not finite" in text
 
     white = set()
     for kind in ("adversarials", "predictions"):

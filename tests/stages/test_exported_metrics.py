@@ -33,7 +33,7 @@ def test_metrics_agree_with_the_records(tiny: Callable[..., Experiment]) -> None
             if sample == f"ray_raypipe_{name}" and all(tags.get(tag) == said for tag, said in labels.items())
         )
 
-    of_attacks = {"run": "tiny", "stage": "attack", "model": "shufflenet_v2_x1_0", "attack": "deepfool"}
+    of_attacks = {"run": "tiny", "stage": "attack", "model": "convnet", "attack": "deepfool"}
     assert total("tiles_total", **of_attacks) == tiles["tiles"] > 0
     assert total("tiles_attacked_total", **of_attacks) == tiles["attacked"]
     assert (

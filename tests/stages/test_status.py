@@ -47,7 +47,7 @@ def stage(state: RunState, name: str) -> Any:
 
 def test_status_of_a_run_at_work_then_killed_then_done(tmp_path: Path, tiny_settings: dict[str, Any]) -> None:
     storage, file = tmp_path / "store", tmp_path / "tiny.yaml"
-    settings = {**tiny_settings, "storage": str(storage), "train": {"epochs": 10, "batch_size": 8}}
+    settings = {**tiny_settings, "storage": str(storage), "train": {"epochs": 60, "batch_size": 8}}
     file.write_text(yaml.safe_dump(settings))
     store = Store.open(str(storage))
 
@@ -64,7 +64,7 @@ def test_status_of_a_run_at_work_then_killed_then_done(tmp_path: Path, tiny_sett
     text = status(storage)
     assert "✓ ingest" in text
     assert "▶ train" in text
-    assert "of 10 epochs" in text
+    assert "of 60 epochs" in text
     assert "· evaluate" in text
     assert "Last sign of life" in text
 
@@ -106,13 +106,13 @@ def test_a_shard_that_fails_is_told_with_its_cell_and_its_cause(tmp_path: Path, 
     output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
     assert driver.returncode == 1, output
     error = next(line for line in output.splitlines() if "attack failed" in line)
-    assert "shufflenet_v2_x1_0/deepfool/test: StoreError" in error
+    assert "convnet/deepfool/test: StoreError" in error
     assert "cannot be read: " in error
     assert str(storage / "artifacts" / "tiles") in error
     assert "run again to go on" in error
     ended = read_state(store, "tiny")
     assert ended.state == "failed"
-    assert "shufflenet_v2_x1_0/deepfool/test" in ended.error
+    assert "convnet/deepfool/test" in ended.error
     assert (stage(ended, "attack").state, stage(ended, "attack").whole.failed) == ("failed", 1)
     text = status(storage)
     assert "✗ attack" in text

@@ -5,7 +5,7 @@ Nothing is crippled and nothing tuned: models of torchvision, a plain training l
 attacked with each attack, a copy is retrained on clean and perturbed tiles, and both are tested on clean and on old
 perturbed tiles.
 
-    python -m benchmarks.paper_baseline jobs/lc25000_cpu.yaml --tiles 75 --attack-tiles 4
+    python -m benchmarks.pipeline.baseline jobs/lc25000_cpu.yaml --tiles 75 --attack-tiles 4
 
 takes tiles, split, backbones, epochs and the choice of attacks from an experiment file, as `raypipe run` would. With
 `--attack-tiles`, an attack that has more tiles to do is run on so many of each side and its time is scaled; of the

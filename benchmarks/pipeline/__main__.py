@@ -1,0 +1,147 @@
+"""The command line: ``python -m benchmarks.pipeline jobs/lc25000_cpu.yaml --set data.path=... --out DIR``."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.pipeline.figure import draw
+from benchmarks.pipeline.ours import bytes_of, import_seconds, machine, parts_of, run_command, stages_of
+from benchmarks.pipeline.processes import watch
+from raypipe.config import load_experiment
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+SHARE = 10
+"""The baseline gets so many times fewer tiles."""
+
+
+def parse() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__)
+    parser.add_argument("experiment", help="an experiment file on LC25000")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a setting, for both")
+    parser.add_argument("--tiles", type=int, default=750, help="of ours; the baseline gets a tenth")
+    parser.add_argument(
+        "--attack-tiles", type=int, help="of each side that each of ART's attacks is run on, then scaled"
+    )
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--estimate", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for pipeline.json, pipeline.svg and logs")
+    return parser.parse_args()
+
+
+def estimate(experiment: str, overrides: list[str], storage: Path) -> dict[str, Any]:
+    """What `raypipe plan --estimate` foresees."""
+    command = [sys.executable, "-m", "benchmarks.pipeline.estimate", experiment, *overrides, f"storage={storage}"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **ONE_THREAD})
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def run_ours(options: argparse.Namespace, overrides: list[str], imports: float, log: Path) -> dict[str, Any]:
+    """The honest grid from an empty store, on a local Ray."""
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Path(folder)
+        seen = watch(run_command(options.experiment, overrides, storage), log)
+        if seen.status:
+            raise SystemExit(f"raypipe run ended with {seen.status}; see {log}")
+        name = load_experiment(options.experiment, overrides).name
+        stages = stages_of(storage, name)
+        return {
+            "wall": seen.wall,
+            "cpu": sum(seen.cpu.values()),
+            "with_torch": seen.with_torch,
+            "stages": stages,
+            "parts": parts_of(seen, stages, imports),
+            "tasks": seen.tasks,
+            "bytes": bytes_of(storage),
+        }
+
+
+def run_baseline(options: argparse.Namespace, overrides: list[str], log: Path) -> dict[str, Any]:
+    """The static grid on a tenth of the tiles."""
+    record = log.with_suffix(".json")
+    words = ["--tiles", str(options.tiles // SHARE), "--out", str(record)]
+    words += ["--attack-tiles", str(options.attack_tiles)] if options.attack_tiles else []
+    sets = [word for override in overrides for word in ("--set", override)]
+    seen = watch([sys.executable, "-m", "benchmarks.pipeline.baseline", options.experiment, *sets, *words], log)
+    if seen.status:
+        raise SystemExit(f"the baseline ended with {seen.status}; see {log}")
+    found: dict[str, Any] = json.loads(record.read_text())
+    record.unlink()
+    return found
+
+
+def main() -> None:
+    """Estimate, alternate, and write the record."""
+    options = parse()
+    options.out.mkdir(parents=True, exist_ok=True)
+    overrides = [*options.set, f"data.per_class={options.tiles // 5}"]
+    record: dict[str, Any] = {
+        "machine": machine(),
+        "experiment": options.experiment,
+        "set": [override for override in overrides if not override.startswith(("data.path", "data.groups"))],
+        "tiles": options.tiles,
+        "imports": import_seconds(),
+        "rounds": [],
+    }
+    if options.estimate:
+        record["estimate"] = estimate(options.experiment, overrides, options.out / "nothing")
+    for number in range(options.rounds):
+        ours = run_ours(options, overrides, record["imports"], options.out / f"ours-{number}.log")
+        baseline = run_baseline(options, overrides, options.out / f"baseline-{number}.log")
+        record["rounds"].append({"ours": ours, "baseline": baseline})
+        (options.out / "pipeline.json").write_text(json.dumps(record, indent=1))
+    draw(record, options.out / "pipeline.svg")
+    console = Console(width=160)
+    console.print(totals_table(record))
+    if options.estimate:
+        console.print(estimate_table(record))
+    console.print(f"Record: {options.out / 'pipeline.json'}", highlight=False)
+
+
+def totals_table(record: dict[str, Any]) -> Table:
+    """Both grids, medians over rounds."""
+    table = Table(title=f"The honest grid on {record['tiles']} tiles, the static one on {record['tiles'] // SHARE}")
+    for column in ("", "tiles", "CPU s", "wall s"):
+        table.add_column(column, justify="left" if not column else "right")
+    medians = {
+        (who, what): statistics.median(round_[who][what] for round_ in record["rounds"])
+        for who in ("ours", "baseline")
+        for what in ("cpu", "wall")
+    }
+    table.add_row("ours", str(record["tiles"]), *(f"{medians['ours', what]:,.0f}" for what in ("cpu", "wall")))
+    tiles = str(record["rounds"][0]["baseline"]["tiles"])
+    table.add_row("baseline", tiles, *(f"{medians['baseline', what]:,.0f}" for what in ("cpu", "wall")))
+    ratios = (medians["baseline", what] / medians["ours", what] for what in ("cpu", "wall"))
+    table.add_row("baseline / ours", "", *(f"{ratio:.2f}" for ratio in ratios))
+    return table
+
+
+def estimate_table(record: dict[str, Any]) -> Table:
+    """Foreseen and measured, by stage; the last round's outcome."""
+    table = Table(title="Worker seconds by stage: foreseen and measured")
+    for column in ("stage", "foreseen", "measured", "foreseen / measured"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    ours = record["rounds"][-1]["ours"]
+    rows = {
+        stage: (record["estimate"]["stages"].get(stage, {}).get("seconds", 0.0), told["seconds"])
+        for stage, told in ours["stages"].items()
+    }
+    rows["all"] = (sum(a for a, _ in rows.values()), sum(b for _, b in rows.values()))
+    rows["clock"] = (sum(stage["wall"] for stage in record["estimate"]["stages"].values()), ours["wall"])
+    for stage, (foreseen, measured) in rows.items():
+        table.add_row(stage, f"{foreseen:,.0f}", f"{measured:,.0f}", f"{foreseen / measured:.2f}")
+    return table
+
+
+if __name__ == "__main__":
+    main()

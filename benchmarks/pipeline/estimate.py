@@ -1,0 +1,31 @@
+"""What `raypipe plan --estimate` foresees, as JSON: a process of its own, which starts as cold as a user's does."""
+
+import json
+import sys
+import time
+
+from raypipe.config import load_experiment
+from raypipe.estimation.forecast import forecast
+from raypipe.listing import prepare
+
+
+def main() -> None:
+    """``python -m benchmarks.pipeline.estimate FILE [FIELD=VALUE ...]``."""
+    begun = time.perf_counter()
+    prepared = prepare(load_experiment(sys.argv[1], sys.argv[2:]))
+    found = forecast(prepared)
+    stages = found.stages(prepared.experiment.resources)
+    print(
+        json.dumps(
+            {
+                "took": time.perf_counter() - begun,
+                "workers": found.workers,
+                "stages": {s.stage: {"seconds": s.seconds, "passes": s.passes, "wall": s.wall} for s in stages},
+                "bytes": sum(s.size for s in stages),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

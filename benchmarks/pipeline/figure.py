@@ -1,0 +1,41 @@
+"""Where the CPU seconds of both grids went: a bar each, stacked."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+COLORS = ("#7f7f7f", "#b0b0b0", "#d9d9d9", "#3a6ea5", "#d98e04", "#c44536", "#0b6e4f", "#8e5ea2", "#5ab4ac", "#f0c9a0")
+
+
+def draw(record: dict[str, Any], path: Path) -> None:
+    """Draw the first round of a record and write it as an SVG."""
+    ours, baseline = record["rounds"][0]["ours"], record["rounds"][0]["baseline"]
+    bars = {
+        f"raypipe's honest grid, {record['tiles']} tiles": {k: v for k, v in ours["parts"].items() if v > 0},
+        f"the static grid with ART, {baseline['tiles']} tiles": baseline_parts(baseline),
+    }
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    for place, (title, parts) in enumerate(bars.items(), start=1):
+        axes, begin = figure.add_subplot(2, 1, place), 0.0
+        for color, (name, seconds) in zip(COLORS, parts.items(), strict=False):
+            axes.barh(0, seconds, left=begin, color=color, label=f"{name}: {seconds:,.0f} s")
+            begin += seconds
+        axes.set_title(f"{title}: {begin:,.0f} CPU s", loc="left", fontsize=10)
+        axes.set_xlim(0, max(sum(other.values()) for other in bars.values()) * 1.02)
+        axes.set_yticks([])
+        axes.legend(ncols=4, fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.12))
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(path, format="svg")
+
+
+def baseline_parts(baseline: dict[str, Any]) -> dict[str, float]:
+    """The static grid's seconds: training, each attack, retraining, testing."""
+    found: dict[str, float] = defaultdict(float)
+    found["loading"] = baseline["loading"]
+    for part in baseline["parts"]:
+        kind, _, *attack = part["part"].split()
+        found[f"{kind} {attack[0]}" if kind == "attack" else kind] += part["cpu"]
+    return dict(found)

@@ -1,0 +1,76 @@
+"""What a finished run of raypipe's says that it took, beside what was seen of its processes."""
+
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from benchmarks.pipeline.processes import Watched
+
+IMPORTS = "import raypipe.stages.attack, raypipe.stages.evaluate, raypipe.stages.fitting"
+
+
+def import_seconds() -> float:
+    """CPU seconds of a worker's imports."""
+    code = f"import time\n{IMPORTS}\nprint(time.process_time())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def stages_of(storage: Path, name: str) -> dict[str, dict[str, float]]:
+    """Worker seconds, passes and cells of each stage, from the run's records of costs."""
+    found: dict[str, dict[str, float]] = defaultdict(lambda: {"cells": 0, "seconds": 0.0, "passes": 0})
+    for row in pq.read_table(storage / "runs" / name / "costs.parquet").to_pylist():
+        stage = found[row["stage"]]
+        stage["cells"] += 1
+        stage["seconds"] += row["seconds"] or 0.0
+        stage["passes"] += (row["forwards"] or 0) + (row["backwards"] or 0)
+    return dict(found)
+
+
+def bytes_of(storage: Path) -> int:
+    """What a store holds."""
+    return sum(path.stat().st_size for path in storage.rglob("*") if path.is_file())
+
+
+def parts_of(watched: Watched, stages: dict[str, dict[str, float]], imports: float) -> dict[str, float]:
+    """Where the CPU seconds of a run went; they add up to all that was seen.
+
+    What stages tell are seconds by the clock of work that computes: CPU seconds too, where no more workers run than
+    there are cores. The rest of the workers is reading, writing and what surrounds the work.
+    """
+    work = {stage: told["seconds"] for stage, told in stages.items()}
+    importing = imports * max(0, watched.with_torch - 1)  # less the driver's
+    rest = watched.cpu.get("workers", 0.0) - sum(work.values()) - importing
+    return {
+        "driver: planning, results, report": watched.cpu.get("driver", 0.0),
+        "Ray itself": watched.cpu.get("Ray", 0.0),
+        "workers' imports": importing,
+        **work,
+        "workers: reading, writing, waiting": rest,
+    }
+
+
+def run_command(experiment: str, overrides: list[str], storage: Path) -> list[str]:
+    """``raypipe run`` on an empty store."""
+    options = [word for override in overrides for word in ("--set", override)]
+    return [sys.executable, "-m", "raypipe.cli", "run", experiment, *options, "--storage", str(storage)]
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
+    import os  # noqa: PLC0415
+    import platform  # noqa: PLC0415
+
+    import torch  # noqa: PLC0415
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cpus": os.cpu_count(),
+        "day": time.strftime("%Y-%m-%d"),
+    }

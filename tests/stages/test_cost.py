@@ -1,0 +1,119 @@
+"""What a run costs in things that can be counted, so that none of them grows unseen: no clock is asked.
+
+The counts are those of the experiment in conftest.py, on a Ray of its own with two CPUs. Who makes one of them smaller
+lowers it here.
+"""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from benchmarks.pipeline.processes import Watched, watch
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray")]
+RUN = """
+import json, sys, time
+from pathlib import Path
+import ray
+from ray._private.state import actors
+from raypipe.config import load_experiment
+from raypipe.stages.cluster import connected
+from raypipe.stages.pipeline import run_experiment
+
+def of_data():
+    return [event["cat"].removeprefix("task::") for event in ray.timeline() if event["cat"].startswith("task::Map(")]
+
+with connected(None, Path(sys.argv[2]).with_name("ray.log")):
+    run_experiment(load_experiment(sys.argv[1]))
+    before = None
+    while (tasks := of_data()) != before:  # workers report once a second
+        before = tasks
+        time.sleep(2.5)
+    started = [actor["ActorClassName"].split(".")[-1] for actor in actors().values()]
+    Path(sys.argv[2]).write_text(json.dumps({"tasks": tasks, "actors": started}))
+"""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was started, seen from inside and outside, and the store that it filled."""
+
+    tasks: "Counter[str]"
+    actors: "Counter[str]"
+    watched: Watched
+    artifacts: Path
+    costs: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Counted:
+    from tests.stages.conftest import TINY  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("counted")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump({**TINY, "storage": str(folder / "store")}))
+    command = [sys.executable, "-c", RUN, str(folder / "tiny.yaml"), str(folder / "told.json")]
+    watched = watch(command, folder / "log")
+    assert watched.status == 0, (folder / "log").read_text()
+    told = json.loads((folder / "told.json").read_text())
+    costs = pq.read_table(folder / "store" / "runs" / "tiny" / "costs.parquet").to_pylist()
+    return Counted(Counter(told["tasks"]), Counter(told["actors"]), watched, folder / "store" / "artifacts", costs)
+
+
+def test_a_task_for_each_shard_and_no_other(counted: Counted) -> None:
+    """10 test tiles are 2 shards of 8, 30 training tiles 4; ingest reads 40 files in 6 blocks."""
+    cells = Counter(row["stage"] for row in counted.costs)
+    assert cells == {"ingest": 1, "train": 1, "attack": 8, "harden": 2, "evaluate": 13}
+    assert counted.tasks == {
+        "Map(ingest)": 6,
+        "Map(attack)": 2 * (2 + 4),
+        "Map(attack_hardened)": 4 * 2,
+        "Map(evaluate)": 13 * 2,
+    }
+
+
+def test_an_actor_for_each_trial_and_each_training_worker(counted: Counted) -> None:
+    assert counted.actors["ImplicitFunc"] == 2
+    assert counted.actors["RayTrainWorker"] == 2
+    assert counted.actors["TrainController"] == 1
+    assert counted.actors.total() <= 11, "Ray's own besides: " + ", ".join(counted.actors)
+
+
+def test_pytorch_is_loaded_once_a_worker_and_not_once_a_stage(counted: Counted) -> None:
+    """The driver, two workers of tasks, two of the training and their controller, two trials; and one more at most."""
+    assert 6 <= counted.watched.with_torch <= 9
+
+
+def test_passes_through_the_network(counted: Counted) -> None:
+    passes = Counter[str]()
+    for row in counted.costs:
+        passes[row["stage"]] += row["forwards"] + row["backwards"]
+    assert passes["train"] == 2 * 2 * 30
+    assert passes["harden"] == 2 * 2 * 60
+    assert passes["evaluate"] == 13 * 10
+    assert 0 < passes["attack"] <= 9_000
+
+
+def test_files_and_bytes(counted: Counted) -> None:
+    """Every shard and every manifest once, and no tile larger than twice its pixels, of which there are few here."""
+    files = [path for path in counted.artifacts.rglob("*") if path.is_file()]
+    assert Counter(path.suffix for path in files) == {".parquet": 58, ".json": 25, ".safetensors": 3}
+    tiles = [path for path in files if path.parts[-4] == "tiles"]
+    assert sum(path.stat().st_size for path in tiles) <= 40 * 32 * 32 * 3 * 2
+    assert sum(path.stat().st_size for path in files) <= 6 * 2**20
+
+
+def test_the_command_line_starts_without_what_few_commands_need() -> None:
+    code = (
+        "import sys, raypipe.cli\n"
+        "print(*(name for name in ('ray', 'matplotlib', 'art', 'mlflow') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not done.stdout.strip()
