@@ -1,6 +1,6 @@
 """Experiment files: YAML in, one immutable validated record out, or every error at once with its field's path."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,9 @@ from raypipe.defenses import DEFENSES, DefenseSettings
 from raypipe.defenses.adversarial_training import Search
 from raypipe.evaluation.settings import Checks, Evaluation
 from raypipe.filesystems import require_no_credentials
+from raypipe.models import BACKBONES
 from raypipe.models.classifier import Model
+from raypipe.models.named import obstacle
 from raypipe.settings import ID, Settings, chosen_by, entries, near_matches, plain_ids
 from raypipe.training.recipe import Recipe
 
@@ -52,6 +54,17 @@ class ConfigError(ValueError):
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _models(value: Any) -> Any:
+    """`entries`, with ids for names that cannot be one: ``timm:convnext_tiny`` gets ``timm-convnext_tiny``."""
+    named = entries(value)
+    if not isinstance(named, Mapping):
+        return named
+    ids = [key.replace(":", "-") if isinstance(key, str) else key for key in named]
+    if len(set(ids)) < len(ids):
+        raise ValueError("two have the same id once ':' is '-'; give one an id of its own, as `mine: {name: ...}`")
+    return dict(zip(ids, named.values(), strict=True))
 
 
 class Tiles(Settings):
@@ -155,7 +168,8 @@ class Experiment(Settings):
     """A whole experiment: the grid of models, attacks and defenses over one set of tiles.
 
     ``models``, ``attacks`` and ``defenses`` map an id to settings; the id is the registry's name unless ``name`` says
-    otherwise, so that one attack can stand in the grid twice. A plain list of names takes the defaults.
+    otherwise, so that one attack can stand in the grid twice. A plain list of names takes the defaults. Where a model's
+    name has colons, its id has hyphens for them.
 
     ``seed`` decides the split and what is drawn; trainings take it too, unless ``seeds`` names several: then every
     model is trained and hardened once with each, and its figures get a mean and a spread.
@@ -171,7 +185,7 @@ class Experiment(Settings):
     tracking: str | None = None
     data: AnySource
     tiles: Tiles = Tiles()
-    models: Annotated[dict[str, Model], BeforeValidator(entries), Field(min_length=1)]
+    models: Annotated[dict[str, Model], BeforeValidator(_models), Field(min_length=1)]
     train: Recipe = Recipe()
     attacks: Annotated[dict[str, AttackSettings], BeforeValidator(entries), Field(min_length=1)]
     defenses: Annotated[dict[str, DefenseSettings], BeforeValidator(entries)] = Field(default_factory=dict)
@@ -190,8 +204,15 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
-    def _defenses_fit_the_models(self) -> Self:
+    def _models_fit(self) -> Self:
+        """Every backbone that is not ours is built, and tried on images of the size that it will get."""
         refused = [
+            f"models.{model_id}: {model.name} {refusal}"
+            for model_id, model in self.models.items()
+            if model.name not in BACKBONES
+            if (refusal := obstacle(model.name, model.resize or self.tiles.size))
+        ]
+        refused += [
             f"defenses.{defense_id} and models.{model_id}: {refusal}"
             for defense_id, defense in self.defenses.items()
             for model_id, model in self.models.items()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from raypipe.attacks import ArtAttack, DeepFool
 from raypipe.config import ConfigError, Experiment, load_experiment, validate_experiment
+from raypipe.models import BACKBONES
 
 MINIMAL = {"name": "t", "data": {"source": "synthetic"}, "models": ["resnet18"], "attacks": ["deepfool"]}
 
@@ -140,7 +141,9 @@ NO_EXPERIMENTS = {"rayjob.yaml", "runtime_env.yaml"}
 def test_the_experiments_that_come_with_the_project_are_valid(path: Path) -> None:
     experiment = load_experiment(path)
     assert experiment.name == path.stem
-    if path.stem not in ("leakage", "defenses"):  # the others are the paper's grid
+    if path.stem == "backbones":
+        assert experiment.models.keys() == BACKBONES.keys()
+    elif path.stem not in ("leakage", "defenses"):  # the others are the paper's grid
         assert len(experiment.models) == len(experiment.attacks) == 3
     assert experiment.evaluation.checks is not None, "no experiment of ours goes unchecked"
 

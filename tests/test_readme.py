@@ -27,6 +27,12 @@ SMALL = {
     "tiles": {"size": 32, "shard_size": 16},
     "evaluation": {"tiles": 5, "bounded": {"name": "pgd", "max_iterations": 2}, "checks": {"planted_tiles": 1}},
 }
+OWN_NETWORK = """
+from torchvision.models import shufflenet_v2_x0_5
+
+def build(num_classes):
+    return shufflenet_v2_x0_5(num_classes=num_classes)
+"""
 ELSEWHERE = {
     "make demo": ".ci/run",
     "make test": ".ci/run",
@@ -135,11 +141,17 @@ def test_the_toolbox_s_user_changes_one_import() -> None:
     assert (before != after).all()
 
 
-def test_the_experiment_shown_is_valid(tmp_path: Path) -> None:
+def test_the_experiment_shown_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
+    (tmp_path / "mypkg").mkdir()
+    (tmp_path / "mypkg" / "net.py").write_text(OWN_NETWORK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "mine.yaml").write_text(example)
     experiment = load_experiment(tmp_path / "mine.yaml")
     assert experiment.attacks["theirs"].name == "deepfool"
+    assert experiment.models["convnext"].resize == 224
+    assert experiment.models["ours"].digest
 
 
 @pytest.mark.parametrize("place", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))

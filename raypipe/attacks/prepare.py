@@ -141,13 +141,28 @@ def _folded(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]:
     """
     network = copy.deepcopy(model).eval().requires_grad_(False)
     try:
-        exact = copy.deepcopy(network).double()
+        exact = _parted(copy.deepcopy(network)).double()
         candidate: nn.Module = fuse(exact).requires_grad_(False)
         both = [_logits_and_gradient(form, tiles.double()) for form in (exact, candidate)]
         same = all((one - other).norm() <= SAME * one.norm() for one, other in zip(*both, strict=True))
     except Exception:  # noqa: BLE001  tracing runs foreign code, and untraceable models are common
         return network, False
     return (candidate.float(), True) if same else (network, False)
+
+
+def _parted(network: nn.Module) -> nn.Module:
+    """The same, with timm's batch normalisation that ends in an activation as the two layers that it is: folding looks
+    for batch normalisation alone.
+    """
+    for name, layer in network.named_children():
+        if isinstance(layer, nn.BatchNorm2d) and hasattr(layer, "act"):
+            ends = [part for part in (layer.drop, layer.act) if isinstance(part, nn.Module)]
+            plain = nn.BatchNorm2d(layer.num_features, eps=layer.eps).to(layer.weight).requires_grad_(False).eval()
+            plain.load_state_dict(layer.state_dict())
+            setattr(network, name, nn.Sequential(plain, *ends))
+        else:
+            _parted(layer)
+    return network
 
 
 def _logits_and_gradient(network: nn.Module, tiles: Tensor) -> tuple[Tensor, Tensor]:

@@ -126,7 +126,7 @@ class NamedDefense(Settings):
         return None
 
     def architecture(self, backbone: str) -> str:
-        """The name, in `raypipe.models.BACKBONES`, of the network that it makes of a backbone; it takes over all
+        """The name, as in `raypipe.models.named`, of the network that it makes of a backbone; it takes over all
         parameters of the same name.
         """
         return backbone

@@ -168,11 +168,11 @@ def _try_models(
     needed = {backbone_of(cell) for cell in todo if cell.stage != "ingest"}
     labels = prepared.plan.stage("ingest")[0].spec.labels
     return {
-        cell.spec.model.name: try_model(
+        backbone: try_model(
             cell.spec.model,
             cell.spec.recipe,
-            attacks.get(cell.spec.model.name, []),
-            planted.get(cell.spec.model.name),
+            attacks.get(backbone, []),
+            planted.get(backbone),
             tiles,
             labels,
             device,
@@ -180,8 +180,8 @@ def _try_models(
             attacked=attacked,
             say=say,
         )
-        for cell in {cell.spec.model.name: cell for cell in prepared.plan.stage("train")}.values()
-        if cell.spec.model.name in needed
+        for backbone, cell in {backbone_of(cell): cell for cell in prepared.plan.stage("train")}.items()
+        if backbone in needed
     }
 
 

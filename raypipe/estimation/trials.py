@@ -170,7 +170,7 @@ def try_model(
         say(f"{model.name}: diagnosis")
         diagnosis = _seconds(lambda: probe(classifier, images, truth, BATCH, device), device) / len(images)
         search = _seconds(lambda: binarization_test(classifier, images[:1], planted, BATCH, device), device)
-    card = ModelCard(model.name, labels, images.shape[1], *classifier.normalization)
+    card = ModelCard(model.name, labels, images.shape[1], *classifier.normalization, resize=model.resize)
     size = len(save_classifier(classifier, card))
     trial = ModelTrial(training, prediction, diagnosis, search, size)
     _, height, width, channels = images.shape
@@ -232,7 +232,7 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def attacks_on(cells: Iterable[Cell]) -> dict[str, list[NamedAttack]]:
-    """The attacks of cells, each once, by the backbone that they are run on."""
+    """The attacks of cells, each once, by `backbone_of` what they are run on."""
     found: dict[str, dict[str, NamedAttack]] = {}
     for cell in cells:
         found.setdefault(backbone_of(cell), {})[cell.spec.attack.model_dump_json()] = cell.spec.attack
@@ -240,7 +240,7 @@ def attacks_on(cells: Iterable[Cell]) -> dict[str, list[NamedAttack]]:
 
 
 def backbone_of(cell: Cell) -> str:
-    """The name of the backbone that a cell trains, hardens, attacks or predicts with."""
+    """What a network costs depends on: name and `resize` of the one that a cell trains, hardens, attacks or asks."""
     while cell.stage != "train":
         cell = cell.inputs["model"]
-    return str(cell.spec.model.name)
+    return f"{cell.spec.model.name} {cell.spec.model.resize}"

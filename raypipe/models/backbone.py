@@ -1,8 +1,7 @@
-"""What a backbone is: an architecture by name, its pretrained weights, and how its training-mode output is scored."""
+"""What a backbone is: an architecture by name, its published weights, and how its training-mode output is scored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,9 +11,33 @@ IMAGENET_CLASSES = 1000
 AUXILIARY_WEIGHT = 0.3
 """Szegedy et al., 2014 (arXiv:1409.4842): auxiliary losses count 0.3 of the main one, in training only."""
 
+Channels = tuple[float, float, float]
 
-class Unpublished(Enum):
-    """The weights of an architecture that has none."""
+
+@dataclass(frozen=True)
+class Published:
+    """Weights of an architecture that somebody published.
+
+    Parameters
+    ----------
+    mean, std
+        Of the normalisation that they were trained with, per channel.
+    size
+        Height and width of the images that they were trained on, in pixels.
+    get
+        Their tensors by name, from a cache or from where they were published; whatever a download raises.
+    source
+        Where that is, for people.
+    remedy
+        What to do where they can be had neither way, as ``download it ... and put it ...``.
+    """
+
+    mean: Channels
+    std: Channels
+    size: int
+    get: Callable[[], Mapping[str, Tensor]]
+    source: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -25,30 +48,38 @@ class Backbone:
     ----------
     build
         ``build(num_classes)`` returns a freshly initialised network: normalised images (n, 3, h, w) in, logits out.
-    head
-        Names of the parameters' prefixes that depend on the number of classes: not taken from pretrained weights.
-    torchvision_weights
-        The torchvision weights enumeration, whose members can be named in an experiment.
+    published
+        Its published weights by name, ``imagenet`` among them if it has any of ImageNet's 1,000 classes.
     transforms_input
         The published weights expect mean = std = 0.5 and convert to it from ImageNet's normalisation.
     added
-        Names, or parts of names, of parameters that the published weights need not have.
+        Parts of names of parameters that weights from elsewhere need not have.
+    size
+        Height and width of the images it is made for, in pixels; None if it takes any and prefers none.
+    digest
+        Of the source file, where that is the user's own.
+    require
+        Raises ValueError where a package that it needs is not installed.
     """
 
     build: Callable[[int], nn.Module]
-    head: tuple[str, ...]
-    torchvision_weights: Any
+    published: Callable[[], Mapping[str, Published]] = dict
     transforms_input: bool = False
     added: tuple[str, ...] = ()
+    size: Callable[[], int | None] = lambda: None
+    digest: str | None = None
+    require: Callable[[], object] = lambda: None
 
 
 def classification_loss(output: Any, labels: Tensor) -> Tensor:
-    """Cross-entropy of a backbone's output in training mode, GoogLeNet's auxiliary heads included.
+    """Cross-entropy of a backbone's output in training mode, auxiliary heads included.
 
     Parameters
     ----------
     output
-        Logits (n, classes), or GoogLeNet's named tuple ``(logits, aux_logits2, aux_logits1)``.
+        Logits (n, classes); or logits and then others of the same shape from auxiliary heads, as a tuple, which is what
+        torchvision's GoogLeNet and Inception give, or as a mapping with the entry ``logits``. What has another shape is
+        not scored.
     labels
         (n,) integers.
     """
@@ -57,12 +88,20 @@ def classification_loss(output: Any, labels: Tensor) -> Tensor:
 
 def auxiliary_loss(output: Any, labels: Tensor) -> Tensor:
     """The auxiliary heads' share of `classification_loss`: 0 where there are none. Parameters as there."""
-    if isinstance(output, Tensor):
-        return output.new_zeros(())
-    heads = [head for head in (output.aux_logits1, output.aux_logits2) if head is not None]
-    return AUXILIARY_WEIGHT * sum((F.cross_entropy(head, labels) for head in heads), output.logits.new_zeros(()))
+    main, others = _heads(output)
+    heads = [head for head in others if isinstance(head, Tensor) and head.shape == main.shape]
+    return AUXILIARY_WEIGHT * sum((F.cross_entropy(head, labels) for head in heads), main.new_zeros(()))
 
 
 def main_logits(output: Any) -> Tensor:
     """The logits that are the prediction, also where auxiliary heads come with them."""
-    return output if isinstance(output, Tensor) else output.logits
+    return _heads(output)[0]
+
+
+def _heads(output: Any) -> tuple[Tensor, list[Any]]:
+    if isinstance(output, Tensor):
+        return output, []
+    if isinstance(output, Mapping):
+        return output["logits"], [head for name, head in output.items() if name != "logits"]
+    main, *others = output
+    return main, others

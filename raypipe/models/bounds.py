@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.models import BACKBONES
 from raypipe.models.classifier import Classifier
+from raypipe.models.named import named
 
 MONOTONE = (nn.ReLU, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity)
 """They map the corners of a box to the corners of its image."""
@@ -30,9 +30,9 @@ def unbounded(backbone: str) -> str | None:
     Parameters
     ----------
     backbone
-        A name in `raypipe.models.BACKBONES`.
+        As in `raypipe.models.named`.
     """
-    network = BACKBONES[backbone].build(2)
+    network = named(backbone).build(2)
     layers = list(network) if isinstance(network, nn.Sequential) else [network]
     known = (*MONOTONE, nn.Conv2d, nn.Linear)
     strange = sorted({type(layer).__name__ for layer in layers if not isinstance(layer, known)})
@@ -60,7 +60,7 @@ def margins(classifier: Classifier, images: Tensor, labels: Tensor, eps: float |
     """
     eps = torch.as_tensor(eps, dtype=images.dtype, device=images.device).view(-1, 1, 1, 1)
     low, high = (images - eps).clamp(0, 1), (images + eps).clamp(0, 1)
-    low, high = ((edge - classifier.mean) / classifier.std for edge in (low, high))
+    low, high = (classifier.preprocessed(edge) for edge in (low, high))  # monotone: no weight of a resize is negative
     box = Box((low + high) / 2, (high - low) / 2)
     assert isinstance(classifier.network, nn.Sequential)  # noqa: S101  as `unbounded` has seen
     *layers, last = classifier.network

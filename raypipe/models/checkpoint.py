@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 from safetensors.torch import load, save
 
-from raypipe.models import BACKBONES
-from raypipe.models.classifier import Channels, Classifier
+from raypipe.models.backbone import Channels
+from raypipe.models.classifier import Classifier
 from raypipe.models.fronts import Front
+from raypipe.models.named import named
 
 FILE_NAME = "model.safetensors"
 
@@ -21,7 +22,7 @@ class ModelCard:
     Parameters
     ----------
     backbone
-        Its name in `raypipe.models.BACKBONES`.
+        Its name, as in `raypipe.models.named`.
     labels
         Class names; the position is the label.
     size
@@ -30,6 +31,10 @@ class ModelCard:
         Of the normalisation inside.
     front
         The layer around it, if a defense put one there.
+    resize
+        To what height and width its images are brought inside it; None: they are left as they are.
+    digest
+        Of the source file, where the backbone is the user's own.
     """
 
     backbone: str
@@ -38,6 +43,8 @@ class ModelCard:
     mean: Channels
     std: Channels
     front: Front | None = None
+    resize: int | None = None
+    digest: str | None = None
 
 
 def save_classifier(classifier: Classifier, card: ModelCard) -> bytes:
@@ -52,18 +59,22 @@ def load_classifier(data: bytes) -> tuple[Classifier, ModelCard]:
     Raises
     ------
     ValueError
-        If the file is damaged, or is no safetensors file with a card of ours, or its card and its weights do not fit.
+        If the file is damaged, or is no safetensors file with a card of ours, or its card and its weights do not fit,
+        or its backbone is the user's own and cannot be imported, or has changed since.
     """
     card = _read_card(data)
-    if card.backbone not in BACKBONES:
-        raise ValueError(f"unknown backbone {card.backbone!r}, expected one of {', '.join(BACKBONES)}")
+    try:
+        backbone = named(card.backbone, card.digest)
+    except ValueError as error:
+        raise ValueError(f"its backbone {card.backbone!r}: {error}") from error
     try:
         tensors = load(data)
         if not any(len(card.labels) in tensor.shape[:1] for tensor in tensors.values()):
             raise ValueError(
                 f"none has a row for each of {len(card.labels)} labels"
             )  # before a network is made for them
-        classifier = Classifier(BACKBONES[card.backbone].build(len(card.labels)), card.mean, card.std, card.front)
+        network = backbone.build(len(card.labels))
+        classifier = Classifier(network, card.mean, card.std, card.front, card.resize)
         classifier.load_state_dict(tensors)
     except Exception as error:  # safetensors' own kind, and those of torch
         raise ValueError(f"the weights are damaged, or not those of its {card.backbone}: {error}") from error

@@ -1,18 +1,26 @@
-"""A classifier: a backbone with its normalisation inside, so that everywhere else an image is [0, 1]."""
+"""A classifier: a backbone with its preprocessing inside, so that everywhere else an image is a tile in [0, 1]."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from raypipe.models import BACKBONES
+from raypipe.models.backbone import Channels
 from raypipe.models.fronts import Front, build_front
-from raypipe.models.weights import check_weights, pretrained_state
-from raypipe.settings import Settings, near_matches
+from raypipe.models.named import named
+from raypipe.models.weights import FROM_SCRATCH, check_weights, pretrained_state
+from raypipe.settings import Settings
 
 IMAGENET_NORMALIZATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-Channels = tuple[float, float, float]
+OWN = "own"
+"""A `resize` to the size that the network is made for."""
+
+
+def _absent(value: object) -> bool:
+    return value is None
 
 
 class Model(Settings):
@@ -21,24 +29,53 @@ class Model(Settings):
     Parameters
     ----------
     name
-        A name in `raypipe.models.BACKBONES`.
+        A name in `raypipe.models.BACKBONES`; ``torchvision:NAME`` or ``timm:NAME``, any classifier that these know; or
+        ``module:PACKAGE.MODULE:FUNCTION``, the user's own, which is called with the number of classes and gives a
+        network: normalised images (n, 3, h, w) in, logits (n, classes) out. Importing it runs its code.
     weights
-        ``none`` (from scratch), the name of published weights (``imagenet``, ``IMAGENET1K_V1``), or a local ``.pth``,
-        ``.pt`` or ``.safetensors`` file of the architecture.
+        ``none`` (from scratch), the name of published weights (``imagenet``, torchvision's ``IMAGENET1K_V1``, a tag of
+        timm's as ``a1_in1k``), or a local ``.pth``, ``.pt`` or ``.safetensors`` file of the architecture.
     mean, std
-        Of the normalisation inside the model, per channel; the paper's 0.5.
+        Of the normalisation inside the model, per channel. Default: what published weights were trained with where
+        `weights` names such, else the paper's 0.5.
+    resize
+        Height and width, in pixels, to which images are brought inside the model, bilinearly and without aliasing;
+        ``own``: the size of the published weights, or that the network is made for. Not set: the network gets tiles as
+        they are.
+    digest
+        Of the source file of a ``module:``, without what that imports: it enters what determines the model, so that a
+        changed network is not mistaken for the old one. Where it is given, as in the resolved experiment of a run, the
+        file has to be that one.
     """
 
     name: str
-    weights: str = "none"
+    weights: str = FROM_SCRATCH
     mean: Channels = (0.5, 0.5, 0.5)
     std: Channels = (0.5, 0.5, 0.5)
+    # Left out of content keys where they are not set: models that were trained before these existed keep theirs.
+    resize: int | None = Field(None, ge=8, le=4096, exclude_if=_absent)
+    digest: str | None = Field(None, exclude_if=_absent)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_is_known_of_it(cls, given: Any) -> Any:
+        """The defaults that depend on the network; where its name or weights are wrong, their own validators say so."""
+        if not isinstance(given, Mapping) or not isinstance(name := given.get("name"), str):
+            return given
+        try:
+            backbone = named(name)
+        except ValueError:
+            return given
+        known: dict[str, Any] = {"digest": backbone.digest}
+        weights = given.get("weights", FROM_SCRATCH)
+        if isinstance(weights, str) and weights != FROM_SCRATCH and (found := backbone.published().get(weights)):
+            known |= {"mean": found.mean, "std": found.std}
+        return known | dict(given)
 
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in BACKBONES:
-            raise ValueError(f"unknown backbone, expected one of {', '.join(BACKBONES)}{near_matches(name, BACKBONES)}")
+        named(name)
         return name
 
     @field_validator("std")
@@ -55,9 +92,28 @@ class Model(Settings):
             check_weights(info.data["name"], weights)
         return weights
 
+    @field_validator("resize", mode="before")
+    @classmethod
+    def _own_size(cls, resize: Any, info: ValidationInfo) -> Any:
+        if resize != OWN or "name" not in info.data:
+            return None if resize == OWN else resize
+        backbone = named(info.data["name"])
+        published = backbone.published().get(info.data.get("weights", ""))
+        size = published.size if published else backbone.size()
+        if size is None:
+            raise ValueError("the network prefers no size: give one in pixels, or leave it out")
+        return size
+
+    @field_validator("digest")
+    @classmethod
+    def _source_is_what_was_meant(cls, digest: str | None, info: ValidationInfo) -> str | None:
+        if "name" in info.data:
+            named(info.data["name"], digest)
+        return digest
+
 
 class Classifier(nn.Module):
-    """A network behind its normalisation.
+    """A network behind its preprocessing.
 
     Parameters
     ----------
@@ -67,13 +123,18 @@ class Classifier(nn.Module):
         Per channel, on the [0, 1] scale.
     front
         What a defense puts around all that.
+    resize
+        To what height and width images are brought first; None: they are left as they are.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: Channels, std: Channels, front: Front | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, mean: Channels, std: Channels, front: Front | None = None, resize: int | None = None
+    ) -> None:
         super().__init__()
+        self.resize = resize
         self.front = build_front(front) if front else None
         self.network = network
         self.normalization = (mean, std)
@@ -86,7 +147,13 @@ class Classifier(nn.Module):
 
     def classify(self, images: Tensor) -> Any:
         """The same without the layer around it."""
-        return self.network((images - self.mean) / self.std)
+        return self.network(self.preprocessed(images))
+
+    def preprocessed(self, images: Tensor) -> Tensor:
+        """What the network gets of images (n, 3, h, w) in [0, 1]."""
+        if self.resize:
+            images = F.interpolate(images, (self.resize, self.resize), mode="bilinear", antialias=True)
+        return (images - self.mean) / self.std
 
 
 def build_classifier(model: Model, num_classes: int) -> Classifier:
@@ -96,16 +163,16 @@ def build_classifier(model: Model, num_classes: int) -> Classifier:
     ------
     raypipe.models.weights.WeightsError
         If the weights are not at hand, or not this architecture's.
+    ValueError
+        If the network is the user's own, and is another one here or cannot be imported.
     """
-    backbone = BACKBONES[model.name]
+    backbone = named(model.name, model.digest)
     network = backbone.build(num_classes)
     state = pretrained_state(model.name, model.weights)
     if state is not None:
-        own = network.state_dict()
-        taken = {k: v for k, v in state.items() if k in own and not k.startswith(backbone.head)}
-        network.load_state_dict({**own, **taken})
+        network.load_state_dict(network.state_dict() | dict(state))
     mean, std = model.mean, model.std
     if state is not None and backbone.transforms_input and (mean, std) == IMAGENET_NORMALIZATION:
         # torchvision's `transform_input` turns ImageNet's normalisation into 0.5, 0.5: we write what it amounts to.
         mean = std = (0.5, 0.5, 0.5)
-    return Classifier(network, mean, std)
+    return Classifier(network, mean, std, resize=model.resize)

@@ -6,7 +6,7 @@ they prove anything. Departures: twice the channels, and an average over a 4x4 g
 
 from torch import nn
 
-from raypipe.models.backbone import Backbone, Unpublished
+from raypipe.models.backbone import Backbone
 
 GRID = 4
 
@@ -26,4 +26,4 @@ def build(num_classes: int) -> nn.Module:
     )
 
 
-BACKBONE = Backbone(build, head=("8.",), torchvision_weights=Unpublished)
+BACKBONE = Backbone(build)

@@ -1,16 +1,8 @@
-"""ShuffleNetV2, width 1.0 (Ma et al., 2018, arXiv:1807.11164) from torchvision."""
+"""ShuffleNetV2 in its four widths (Ma et al., 2018, arXiv:1807.11164) from torchvision."""
 
-import torchvision
-from torch import nn
-from torchvision.models import ShuffleNet_V2_X1_0_Weights
+from raypipe.models.from_torchvision import from_torchvision
 
-from raypipe.models.backbone import Backbone
-
-
-def build(num_classes: int) -> nn.Module:
-    """ShuffleNetV2 x1.0, freshly initialised."""
-    network: nn.Module = torchvision.models.shufflenet_v2_x1_0(weights=None, num_classes=num_classes)
-    return network
-
-
-BACKBONE = Backbone(build, head=("fc.",), torchvision_weights=ShuffleNet_V2_X1_0_Weights)
+X0_5 = from_torchvision("shufflenet_v2_x0_5")
+X1_0 = from_torchvision("shufflenet_v2_x1_0")
+X1_5 = from_torchvision("shufflenet_v2_x1_5")
+X2_0 = from_torchvision("shufflenet_v2_x2_0")

@@ -7,12 +7,12 @@ Xie et al., 2019 (arXiv:1812.03411) put their denoising into one. Its last layer
 is trained already begins as what it was.
 """
 
-import torch
-import torchvision
-from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet50_Weights
+from dataclasses import replace
 
-from raypipe.models.backbone import Backbone
+import torch
+from torch import Tensor, nn
+
+from raypipe.models import resnet
 
 START = -2.0
 """Of the thresholds before the softplus: about an eighth of the mean size."""
@@ -54,14 +54,14 @@ def _denoised(network: nn.Module) -> nn.Module:
 
 def build_resnet18(num_classes: int) -> nn.Module:
     """ResNet-18 with denoising, freshly initialised."""
-    return _denoised(torchvision.models.resnet18(weights=None, num_classes=num_classes))
+    return _denoised(resnet.RESNET18.build(num_classes))
 
 
 def build_resnet50(num_classes: int) -> nn.Module:
     """ResNet-50 with denoising, freshly initialised."""
-    return _denoised(torchvision.models.resnet50(weights=None, num_classes=num_classes))
+    return _denoised(resnet.RESNET50.build(num_classes))
 
 
 ADDED = (".threshold", ".mix.")
-RESNET18_D = Backbone(build_resnet18, head=("fc.",), torchvision_weights=ResNet18_Weights, added=ADDED)
-RESNET50_D = Backbone(build_resnet50, head=("fc.",), torchvision_weights=ResNet50_Weights, added=ADDED)
+RESNET18_D = replace(resnet.RESNET18, build=build_resnet18, added=ADDED)
+RESNET50_D = replace(resnet.RESNET50, build=build_resnet50, added=ADDED)

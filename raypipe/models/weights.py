@@ -1,7 +1,7 @@
 """Pretrained weights: by their published name, from a local file, or none."""
 
 import pickle
-import urllib.error
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from raypipe.models import BACKBONES
+from raypipe.models.backbone import Backbone, Published
+from raypipe.models.named import named
 from raypipe.settings import near_matches
 
 FROM_SCRATCH = "none"
-NEWEST = "imagenet"
 
 
 class WeightsError(RuntimeError):
@@ -28,16 +28,14 @@ def check_weights(backbone: str, weights: str) -> None:
     ValueError
         If `weights` is neither ``none``, nor a published name of the backbone, nor an existing file.
     """
-    published = _published(backbone)
-    if weights == FROM_SCRATCH or weights in published or (published and weights == NEWEST):
-        return
-    if not _is_file(weights):
-        names = [FROM_SCRATCH, *([NEWEST, *published] if published else [])]
+    names = [FROM_SCRATCH, *named(backbone).published()]
+    if weights not in names and not _is_file(weights):
         raise ValueError(f"expected one of {', '.join(names)}, or an existing local file{near_matches(weights, names)}")
 
 
 def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
-    """The state to start fine-tuning from; None for a start from scratch.
+    """The tensors to start fine-tuning from, without the head, whose shapes depend on how many classes there are; None
+    for a start from scratch.
 
     Foreign files are read without executing anything in them (safetensors, or ``weights_only=True``).
 
@@ -49,13 +47,11 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
     """
     if weights == FROM_SCRATCH:
         return None
-    state = _load_file(weights) if _is_file(weights) else _download(backbone, weights)
-    network, architecture = BACKBONES[backbone].build(2).state_dict(), BACKBONES[backbone]
-    expected = {
-        name: tensor
-        for name, tensor in network.items()
-        if not name.startswith((*architecture.head, "aux")) and not any(part in name for part in architecture.added)
-    }
+    architecture = named(backbone)
+    published = architecture.published().get(weights)
+    state = _fetched(backbone, weights, published) if published else _load_file(weights)
+    body = _body(architecture)
+    expected = {name: tensor for name, tensor in body.items() if not any(part in name for part in architecture.added)}
     wrong = [name for name, tensor in expected.items() if not _stands_for(state.get(name), tensor)]
     if wrong:
         raise WeightsError(
@@ -67,11 +63,13 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
             f"weights {weights!r}: {strange[0]!r} and {len(strange) - 1} other tensors hold NaN or infinity; take a "
             "checkpoint from before its training diverged"
         )
-    return state
+    return {name: state[name] for name, tensor in body.items() if _stands_for(state.get(name), tensor)}
 
 
-def _published(backbone: str) -> list[str]:
-    return list(BACKBONES[backbone].torchvision_weights.__members__)
+def _body(architecture: Backbone) -> dict[str, Tensor]:
+    """What does not depend on the number of classes, by its name."""
+    two, three = (architecture.build(classes).state_dict() for classes in (2, 3))
+    return {name: tensor for name, tensor in two.items() if tensor.shape == three[name].shape}
 
 
 def _is_file(weights: str) -> bool:
@@ -116,16 +114,11 @@ def _load_torch(file: Path) -> Any:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _download(backbone: str, weights: str) -> dict[str, Tensor]:
-    enumeration = BACKBONES[backbone].torchvision_weights
-    member = enumeration["DEFAULT" if weights == NEWEST else weights]
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(member.url).name
+def _fetched(backbone: str, weights: str, published: Published) -> Mapping[str, Tensor]:
     try:
-        state: dict[str, Tensor] = member.get_state_dict(progress=False, check_hash=True)
-    except (urllib.error.URLError, OSError) as error:
+        return published.get()
+    except Exception as error:  # torchvision's and timm's ways to the network fail in many ways
         raise WeightsError(
-            f"weights {weights!r} of {backbone} are not cached and {member.url} cannot be reached ({error}); download "
-            f"it where there is a network and put it at {cached}, or give its path as `weights: /path/{cached.name}`, "
-            "or train from scratch with `weights: none`"
+            f"weights {weights!r} of {backbone} are not cached and {published.source} cannot be reached "
+            f"({type(error).__name__}: {error}); {published.remedy}, or train from scratch with `weights: none`"
         ) from error
-    return state

@@ -17,9 +17,9 @@ from raypipe.costs import FREE, Cost
 from raypipe.data.png import decode_png
 from raypipe.errors import StageError
 from raypipe.evaluation.predict import predict
-from raypipe.models import BACKBONES
 from raypipe.models.checkpoint import FILE_NAME, ModelCard
 from raypipe.models.classifier import Classifier, build_classifier
+from raypipe.models.named import named
 from raypipe.stages.fitting import Worker, fit_cell, publish_model
 from raypipe.stages.loaded import load_model
 from raypipe.stages.room import needs_of, room_for
@@ -116,9 +116,9 @@ def _starting_point(cell: Cell, store: Store) -> tuple[Classifier, ModelCard]:
         classifier = build_classifier(trained.spec.model, len(card.labels))
     network, backbone, front = classifier.network, defense.architecture(card.backbone), defense.front()
     if backbone != card.backbone:
-        network = BACKBONES[backbone].build(len(card.labels))
+        network = named(backbone).build(len(card.labels))
         network.load_state_dict(network.state_dict() | classifier.network.state_dict())
-    hardened = Classifier(network, *classifier.normalization, front)
+    hardened = Classifier(network, *classifier.normalization, front, classifier.resize)
     return hardened.eval(), replace(card, backbone=backbone, front=front)
 
 

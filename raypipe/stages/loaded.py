@@ -43,9 +43,9 @@ class ModelCache:
         self.resources = resources
         self.device = own_device(resources.gpu)
         torch.set_num_threads(max(1, int(resources.cpus_per_worker)))
-        self._classifier: tuple[str, Classifier, str] | None = None
+        self._classifier: tuple[str, Classifier, ModelCard] | None = None
         self._prepared: tuple[str, PreparedModel] | None = None
-        self._tried: dict[tuple[str, tuple[int, int, int]], tuple[int, MemoryFormat]] = {}
+        self._tried: dict[tuple[str, int | None, tuple[int, int, int]], tuple[int, MemoryFormat]] = {}
 
     def classifier(self, key: str) -> Classifier:
         """The classifier of a model artifact."""
@@ -57,19 +57,18 @@ class ModelCache:
         What trials found out for a backbone serves all models of it: another model's weights take the same time.
         """
         if self._prepared is None or self._prepared[0] != key:
-            classifier, backbone = self._load(key)
-            batch, memory_format = self._tried.get(
-                (backbone, shape), (self.resources.attack_batch, self.resources.memory_format)
-            )
+            classifier, card = self._load(key)
+            kind = card.backbone, card.resize, shape
+            batch, memory_format = self._tried.get(kind, (self.resources.attack_batch, self.resources.memory_format))
             model = prepare(classifier, shape, device=self.device, batch_size=batch, memory_format=memory_format)
-            self._tried[backbone, shape] = model.batch_size, model.memory_format
+            self._tried[kind] = model.batch_size, model.memory_format
             self._prepared = key, model
         return self._prepared[1]
 
-    def _load(self, key: str) -> tuple[Classifier, str]:
+    def _load(self, key: str) -> tuple[Classifier, ModelCard]:
         if self._classifier is None or self._classifier[0] != key:
             classifier, card = load_model(self.store, key)
-            self._classifier = key, classifier.to(self.device), card.backbone
+            self._classifier = key, classifier.to(self.device), card
         return self._classifier[1:]
 
 

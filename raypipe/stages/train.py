@@ -42,10 +42,12 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
 
 
 def _train_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -> None:
-    tiles = cell.inputs["tiles"]
+    tiles, model = cell.inputs["tiles"], cell.spec.model
     labels = tiles.spec.labels
     torch.manual_seed(cell.spec.seed)  # of the new layers' weights
-    classifier = build_classifier(cell.spec.model, len(labels))
-    card = ModelCard(cell.spec.model.name, labels, tiles.spec.size, *classifier.normalization)
+    classifier = build_classifier(model, len(labels))
+    card = ModelCard(
+        model.name, labels, tiles.spec.size, *classifier.normalization, resize=model.resize, digest=model.digest
+    )
     examples = read_examples(store, "tiles", tiles.key, "train")
     fit_cell(cell, classifier, card, examples, store, worker, recipe=cell.spec.recipe, loader_workers=loader_workers)

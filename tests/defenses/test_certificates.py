@@ -93,10 +93,11 @@ def test_bounds_of_one_layer_are_exact() -> None:
             torch.testing.assert_close(margins(model, images, labels, eps)[row, other], lead)
 
 
+@pytest.mark.parametrize("resize", [None, 20, 48])
 @pytest.mark.parametrize("eps", [0.0, 1 / 255, 8 / 255])
-def test_no_point_of_the_ball_is_beyond_the_bounds(eps: float) -> None:
+def test_no_point_of_the_ball_is_beyond_the_bounds(eps: float, resize: int | None) -> None:
     torch.manual_seed(0)
-    model = Classifier(build(4), HALF, HALF).double().eval()
+    model = Classifier(build(4), HALF, HALF, resize=resize).double().eval()
     images, labels = torch.rand(3, 3, 32, 32).double(), torch.tensor([0, 1, 3])
     with torch.no_grad():
         lower = margins(model, images, labels, eps)

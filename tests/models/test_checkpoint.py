@@ -116,7 +116,7 @@ def test_a_checkpoint_is_whole(checkpoint: bytes) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "resnet81"}, "unknown backbone 'resnet81', expected one of"),
+        ({"backbone": "resnet81"}, "its backbone 'resnet81': unknown backbone, expected one of"),
         ({"backbone": "resnet18"}, "not those of its resnet18"),
         ({"labels": ["a", "b"]}, "not those of its shufflenet"),
         ({"labels": [str(number) for number in range(2000)]}, "none has a row for each of 2000 labels"),
