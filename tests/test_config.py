@@ -178,7 +178,7 @@ def test_every_error_of_the_evaluation_is_listed() -> None:
     assert "evaluation.bounded" in text
     assert "expected no target" in text
     assert "eps = 8: expected 0..1, pixels are scaled; did you mean 8/255?" in text
-    assert "tiles.split[1] = 'papr': input should be 'group' or 'paper'" in text
+    assert "tiles.split[1] = 'papr': input should be 'group', 'paper' or 'official'" in text
     assert text.count("papr") == 1
     assert "did you mean 4/255" in problems(evaluation={"checks": {"eps": 4}})
 
