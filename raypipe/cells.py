@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from raypipe.attacks import AttackSettings
+from raypipe.data.splits import SplitKind
 from raypipe.defenses import DefenseSettings
 from raypipe.models.classifier import Model
 from raypipe.settings import Settings
@@ -49,7 +50,7 @@ class IngestSpec(Settings):
     fingerprint: str
     labels: tuple[str, ...]
     size: int
-    split: Literal["group", "paper"]
+    split: SplitKind
     assignment: str
     shard_size: int
     seed: int

@@ -15,9 +15,10 @@ from rich.live import Live
 from rich.text import Text
 
 from raypipe import __version__
+from raypipe.commands import data
 from raypipe.config import ConfigError, Experiment, load_experiment
 from raypipe.environment import without_credentials
-from raypipe.errors import StageError
+from raypipe.errors import FetchError, StageError
 from raypipe.evaluation.results import compute_result, load_result, result_json
 from raypipe.evaluation.run import read_run
 from raypipe.listing import Prepared, check_experiment, prepare
@@ -40,6 +41,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data.app, name="data")
 ExperimentFile = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML file.")]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Replace a setting: train.epochs=3.")
@@ -274,7 +276,7 @@ def tell_errors() -> Iterator[None]:
     """Tell errors that the user can mend without a traceback; exit with 2 for the experiment's own, else with 1."""
     try:
         yield
-    except (ConfigError, StageError, WeightsError, StoreError, FileNotFoundError) as error:
+    except (ConfigError, FetchError, StageError, WeightsError, StoreError, FileNotFoundError) as error:
         Console(stderr=True).print(Text(printable(str(error)), "red"), soft_wrap=True)
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from error
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator, model_validator
@@ -11,6 +11,7 @@ from typing_extensions import Self
 from raypipe.attacks import ATTACKS, AttackSettings
 from raypipe.attacks.prepare import MemoryFormat
 from raypipe.data import SOURCES
+from raypipe.data.splits import SplitKind
 from raypipe.defenses import DEFENSES, DefenseSettings
 from raypipe.defenses.adversarial_training import Search
 from raypipe.evaluation.settings import Checks, Evaluation
@@ -20,8 +21,6 @@ from raypipe.models.classifier import Model
 from raypipe.models.named import obstacle
 from raypipe.settings import ID, Settings, chosen_by, entries, near_matches, plain_ids
 from raypipe.training.recipe import Recipe
-
-SplitKind = Literal["group", "paper"]
 
 LONGEST = 2**16
 """Characters of an experiment file, which PyYAML reads in a second or two: the longest of ours has 3,000."""
@@ -76,8 +75,9 @@ class Tiles(Settings):
         Height and width in pixels; the paper's 255.
     split
         ``group``: stratified, and no group (source tile, patient) on both sides. ``paper``: at random, which leaks
-        wherever images have siblings; every output is stamped LEAKY. A list of both runs the whole grid on each, and
-        reports what the leak is worth.
+        wherever images have siblings; every output is stamped LEAKY. ``official``: as published with the data set,
+        stamped LEAKY unless its groups are known and kept apart. A list runs the whole grid on each, and reports what
+        the leak is worth.
     train_fraction
         Share of training tiles (of groups, for a group split).
     splits
@@ -98,15 +98,17 @@ class Tiles(Settings):
 
     @field_validator("split")
     @classmethod
-    def _one_or_both(cls, split: tuple[SplitKind, ...]) -> tuple[SplitKind, ...]:
+    def _one_or_more(cls, split: tuple[SplitKind, ...]) -> tuple[SplitKind, ...]:
         if not split:
-            raise ValueError("expected group, paper, or both")
+            raise ValueError("expected group, paper, official, or several of them")
         return tuple(dict.fromkeys(split))
 
     @model_validator(mode="after")
     def _a_file_is_one_split(self) -> Self:
         if self.splits and len(self.split) > 1:
             raise ValueError("split: a CSV of `splits` is one split; give one name")
+        if self.splits and "official" in self.split:
+            raise ValueError("splits: the split is `official`, or what this CSV says; leave one out")
         return self
 
 

@@ -53,7 +53,10 @@ def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Stor
         name=experiment.name,
         labels=source.labels,
         malignant=source.malignant,
-        stamps={cell.spec.split: stamps(cell.manifest(store) or {}) for cell in plan.stage("ingest")},
+        restriction=source.restriction,
+        stamps={
+            cell.spec.split: stamps(cell.manifest(store) or {}, source.restriction) for cell in plan.stage("ingest")
+        },
         replicates=experiment.evaluation.replicates,
         seed=experiment.seed,
         radii=dict(experiment.evaluation.curves),

@@ -3,23 +3,34 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from raypipe.data import areds, breakhis, chaoyang, chest_xray14, ebhi_seg, fundus, lc25000, medmnist
 from raypipe.data.folder import Folder, open_folder
-from raypipe.data.lc25000 import LC25000, open_lc25000
+from raypipe.data.parquet import Parquet, open_parquet
+from raypipe.data.published import Published
 from raypipe.data.sources import Source
 from raypipe.data.synthetic import Synthetic, open_synthetic
 from raypipe.settings import Settings
 
 
 class SourceEntry(NamedTuple):
-    """A kind of data set: the record that an experiment fills in, and what opens it with a seed."""
+    """A kind of data set: the record that an experiment fills in, what opens it with a seed, and where to get it."""
 
     settings: type[Settings]
     open: Callable[[Any, int], Source]
+    published: Published | None = None
 
 
 SOURCES: dict[str, SourceEntry] = {
+    "areds": SourceEntry(areds.AREDS, areds.open_areds, areds.PUBLISHED),
+    "breakhis": SourceEntry(breakhis.BreakHis, breakhis.open_breakhis, breakhis.PUBLISHED),
+    "chaoyang": SourceEntry(chaoyang.Chaoyang, chaoyang.open_chaoyang, chaoyang.PUBLISHED),
+    "chest_xray14": SourceEntry(chest_xray14.ChestXray14, chest_xray14.open_chest_xray14, chest_xray14.PUBLISHED),
+    "ebhi_seg": SourceEntry(ebhi_seg.EBHISeg, ebhi_seg.open_ebhi_seg, ebhi_seg.PUBLISHED),
     "folder": SourceEntry(Folder, open_folder),
-    "lc25000": SourceEntry(LC25000, open_lc25000),
+    "fundus": SourceEntry(fundus.Fundus, fundus.open_fundus, fundus.PUBLISHED),
+    "lc25000": SourceEntry(lc25000.LC25000, lc25000.open_lc25000, lc25000.PUBLISHED),
+    "medmnist": SourceEntry(medmnist.MedMNIST, medmnist.open_medmnist, medmnist.PUBLISHED),
+    "parquet": SourceEntry(Parquet, open_parquet),
     "synthetic": SourceEntry(Synthetic, open_synthetic),
 }
 

@@ -3,12 +3,15 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from raypipe.data.sources import TileRef
 from raypipe.data.tree import read_location
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,29 +40,65 @@ def read_annotations(location: str, column: str) -> list[Annotation]:
     ValueError
         It is not UTF-8 text or not CSV, or a column is missing or there twice.
     """
+    rows = read_rows(read_location(location), location, ("filename", column), optional=("label",))
+    return [Annotation(row["filename"], row["label"] or None, row[column]) for _, row in rows if row[column]]
+
+
+def read_header(data: bytes, location: str) -> list[str]:
+    """Return the names of a CSV's columns; ValueError where it is not UTF-8 text or not CSV."""
+    return list(_reading(data, location, lambda rows: rows.fieldnames or []))
+
+
+def read_rows(
+    data: bytes, location: str, columns: Sequence[str], *, optional: Sequence[str] = ()
+) -> list[tuple[int, dict[str, str]]]:
+    """Read some columns of a CSV with a header.
+
+    Parameters
+    ----------
+    data
+        The file.
+    location
+        Where it is, for messages.
+    columns
+        What its header must have.
+    optional
+        What it may have.
+
+    Returns
+    -------
+    list
+        The number of each row's line and the row; what it does not have is "".
+
+    Raises
+    ------
+    ValueError
+        It is not UTF-8 text or not CSV, or a column is missing or there twice.
+    """
+    header = read_header(data, location)
+    if [name for name in columns if name not in header]:
+        raise ValueError(
+            f"{location}: expected a header with {' and '.join(columns)}, found {', '.join(header) or 'none'}"
+        )
+    wanted = (*columns, *optional)
+    if twice := {name for name in wanted if header.count(name) > 1}:
+        raise ValueError(f"{location}: the header has {', '.join(sorted(twice))} more than once; keep one column of it")
+    return _reading(
+        data, location, lambda rows: [(rows.line_num, {name: row.get(name) or "" for name in wanted}) for row in rows]
+    )
+
+
+def _reading(data: bytes, location: str, read: "Callable[[csv.DictReader[str]], T]") -> T:
     try:
-        text = read_location(location).decode("utf-8-sig")
+        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
     except UnicodeDecodeError as error:
         raise ValueError(f"{location}: expected UTF-8 text ({error})") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
     try:
-        return _read_rows(rows, column, location)
+        return read(rows)
     except csv.Error as error:
         raise ValueError(
             f"{location}: line {rows.line_num + 1} is not CSV ({error}); see whether a quotation mark is left open"
         ) from error
-
-
-def _read_rows(rows: "csv.DictReader[str]", column: str, location: str) -> list[Annotation]:
-    header = rows.fieldnames or []
-    missing = [name for name in ("filename", column) if name not in header]
-    if missing:
-        raise ValueError(
-            f"{location}: expected a header with filename and {column}, found {', '.join(header) or 'none'}"
-        )
-    if twice := {name for name in ("filename", "label", column) if header.count(name) > 1}:
-        raise ValueError(f"{location}: the header has {', '.join(sorted(twice))} more than once; keep one column of it")
-    return [Annotation(row["filename"] or "", row.get("label") or None, row[column]) for row in rows if row[column]]
 
 
 def match_annotations(

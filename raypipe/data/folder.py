@@ -1,13 +1,14 @@
 """Any data set that is laid out as one folder a class."""
 
-import re
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from raypipe.data.listed import ListedSource, is_hidden
+from raypipe.data.listed import ListedSource, in_class_folders, is_hidden
+from raypipe.data.patterns import GroupPattern
 from raypipe.data.sources import Source
 from raypipe.data.tree import is_outside, open_tree
 from raypipe.settings import Settings
@@ -29,27 +30,18 @@ class Folder(Settings):
         Keep this many tiles of each class, in whole groups as far as possible; all by default.
     malignant
         The classes that are cancer: with them, cancer called benign is reported apart from benign called cancer.
+    restriction
+        Why no picture made from the tiles may be passed on, such as "the hospital's terms forbid it"; with it, reports
+        show none.
     """
 
     source: Literal["folder"] = "folder"
     path: str
     groups: str | None = None
-    group_pattern: str | None = None
+    group_pattern: GroupPattern | None = None
     per_class: int | None = Field(default=None, ge=1)
     malignant: tuple[str, ...] = ()
-
-    @field_validator("group_pattern")
-    @classmethod
-    def _captures_a_group(cls, pattern: str | None) -> str | None:
-        if pattern is None:
-            return None
-        try:
-            compiled = re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"{pattern!r}: expected a regular expression ({error})") from error
-        if compiled.groups < 1:
-            raise ValueError(f"{pattern!r}: expected a capture group that gives the tile's group, such as ^case(\\d+)")
-        return pattern
+    restriction: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _groups_come_from_one_place(self) -> Self:
@@ -83,12 +75,13 @@ def open_folder(settings: Folder, seed: int) -> Source:
     return ListedSource(
         tree=tree,
         labels=tuple(sorted(labels)),
-        class_of=top_folder,
+        refs_of=partial(in_class_folders, tree, tuple(sorted(labels)), top_folder),
         groups=settings.groups,
         group_pattern=settings.group_pattern,
         per_class=settings.per_class,
         seed=seed,
         malignant=settings.malignant,
+        restriction=settings.restriction,
     )
 
 

@@ -4,7 +4,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,16 @@ class TileRef:
         What it shares with its siblings (source tile, case, patient); None where that is unknown.
     problem
         Why the listing alone sets the file aside, such as a file outside the class folders.
+    official
+        Its side of the split that was published with the data set; None where there is none. What was published for
+        validation is for training here, where nothing is chosen by it.
     """
 
     path: str
     label_name: str | None
     group: str | None
     problem: str | None = None
+    official: Split | None = None
 
 
 class Source(Protocol):
@@ -45,8 +51,8 @@ class Source(Protocol):
         """Whether the tiles are drawn by a program, so that no figure from them speaks of tissue."""
 
     @property
-    def grouped(self) -> bool:
-        """Whether the source was told which tiles are siblings."""
+    def restriction(self) -> str | None:
+        """Why no picture made from its tiles may be passed on, such as a licence; None where nothing forbids it."""
 
     def list(self) -> Sequence[TileRef]:
         """List every file, sorted by path; the same files give the same list."""

@@ -5,15 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from raypipe.data.annotations import examples, match_annotations, read_annotations
-from raypipe.data.sources import TileRef, seeded_order
+from raypipe.data.sources import Split, TileRef, seeded_order
 
-Split = Literal["train", "test"]
+SplitKind = Literal["group", "paper", "official"]
 SPLITS: tuple[Split, Split] = ("train", "test")
 
 
-def assign_splits(
-    refs: Iterable[TileRef], kind: Literal["paper", "group"], train_fraction: float, seed: int
-) -> dict[str, Split]:
+def assign_splits(refs: Iterable[TileRef], kind: SplitKind, train_fraction: float, seed: int) -> dict[str, Split]:
     """Assign every tile to one side. The same tiles in another order give the same sides.
 
     "paper" is the random split of Nisa et al. (IPTEK 2024): `round(n * train_fraction)` tiles train, whatever their
@@ -22,12 +20,15 @@ def assign_splits(
     "group" keeps every group on one side and comes within one group's size of `train_fraction` for each label
     (as close as the groups allow where they span labels).
 
+    "official" is the split that was published with the data set, whatever `train_fraction` and `seed` say. Whether
+    it keeps groups apart is for its publishers to answer.
+
     Parameters
     ----------
     refs
         The tiles; those with a problem are left out.
     kind
-        "paper" or "group".
+        "paper", "group" or "official".
     train_fraction
         Share of the tiles that train, between 0 and 1.
     seed
@@ -41,12 +42,14 @@ def assign_splits(
     Raises
     ------
     ValueError
-        The fraction is not between 0 and 1, a side would be empty, or ("group") a tile has no group, a label has
-        only one, or groups that span labels leave a label no group on one side.
+        The fraction is not between 0 and 1, a side would be empty, ("group") a tile has no group, a label has only
+        one, or groups that span labels leave a label no group on one side, or ("official") a tile has no side.
     """
     if not 0 < train_fraction < 1:
         raise ValueError(f"train_fraction = {train_fraction}: expected a number between 0 and 1, such as 0.7")
     tiles = [ref for ref in refs if ref.problem is None]
+    if kind == "official":
+        return _official_sides(tiles)
     if kind == "paper":
         return _random_sides(tiles, train_fraction, seed)
     return _group_sides(tiles, train_fraction, seed)
@@ -90,6 +93,21 @@ def read_split_file(location: str, refs: Iterable[TileRef]) -> dict[str, Split]:
     if missing:
         raise ValueError(f"{location}: does not name {len(missing)} tiles ({examples(missing)}); add a row for each")
     return {path: "train" if values[path] == "train" else "test" for path in sorted(tiles)}
+
+
+def _official_sides(tiles: Sequence[TileRef]) -> dict[str, Split]:
+    sides = {ref.path: ref.official for ref in sorted(tiles, key=lambda ref: ref.path) if ref.official is not None}
+    if lost := [ref.path for ref in tiles if ref.official is None]:
+        raise ValueError(
+            f"split 'official': {len(lost)} of {len(tiles)} tiles are on no side of a published split "
+            f"({examples(lost)}); take split 'group', or give the split as a CSV with tiles.splits"
+        )
+    if missing := [side for side in SPLITS if side not in sides.values()]:
+        raise ValueError(
+            f"split 'official': no tile is on the side {' or '.join(missing)}; complete the data set, or take split "
+            "'group'"
+        )
+    return sides
 
 
 def _random_sides(tiles: Sequence[TileRef], train_fraction: float, seed: int) -> dict[str, Split]:

@@ -47,7 +47,7 @@ class SyntheticSource:
     labels: tuple[str, ...] = LABELS
     malignant: tuple[str, ...] = MALIGNANT
     synthetic: bool = True
-    grouped: bool = True
+    restriction: str | None = None
 
     def list(self) -> Sequence[TileRef]:
         """List the tiles that can be drawn, sorted by path."""

@@ -45,12 +45,18 @@ def make_tiles(
     """
     label_of = {name: label for label, name in enumerate(source.labels)}
     tiles, rejected = [], []
-    for ref, split in items:
+    items = list(items)
+    images: dict[str, bytes | str] = {}
+    # by path: what one read of a file of many pictures costs serves the next
+    for ref, _ in sorted(items, key=lambda item: item.ref.path):
         try:
-            image = _read_image(source, ref, size, scaled)
+            images[ref.path] = _read_image(source, ref, size, scaled)
         except (UnreadableImage, OSError) as error:
-            reason = str(error) or type(error).__name__
-            rejected.append({"source_path": ref.path, "label_name": ref.label_name, "reason": reason})
+            images[ref.path] = str(error) or type(error).__name__
+    for ref, split in items:
+        image = images[ref.path]
+        if isinstance(image, str):
+            rejected.append({"source_path": ref.path, "label_name": ref.label_name, "reason": image})
             continue
         name = sample_id(ref.path)
         tiles.append(

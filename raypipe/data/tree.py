@@ -82,7 +82,7 @@ class DirectoryTree:
         """Return the SHA-256 of each of `paths`; files that `cache` knows, by size and time, are not read."""
         cache = {} if cache is None else cache
         entries = {entry.path: entry for entry in self.files()}
-        keys = {path: _cache_key(self.location, entries[path]) for path in paths if path in entries}
+        keys = {path: cache_key(self.location, entries[path]) for path in paths if path in entries}
         unknown = [path for path in paths if keys.get(path) not in cache]
         with ThreadPoolExecutor(READERS) as pool:
             read = dict(zip(unknown, pool.map(self._digest, unknown), strict=True))
@@ -172,7 +172,7 @@ def open_tree(location: str) -> Tree:
     ValueError
         The URI's scheme is unknown, or the location is a file but not a zip archive.
     """
-    location, filesystem, root = _resolve(location)
+    location, filesystem, root = resolve(location)
     kind = filesystem.get_file_info(root).type
     if kind == fs.FileType.Directory:
         return DirectoryTree(location, filesystem, root)
@@ -188,13 +188,14 @@ def open_tree(location: str) -> Tree:
 
 def read_location(location: str) -> bytes:
     """Return the bytes of the file at a local path or URI, as for `open_tree`; OSError where it cannot be read."""
-    location, filesystem, root = _resolve(location)
+    location, filesystem, root = resolve(location)
     if filesystem.get_file_info(root).type != fs.FileType.File:
         raise FileNotFoundError(f"{location}: no such file; expected a local path or a URI such as s3://bucket/file")
     return _read(filesystem, root)
 
 
-def _resolve(location: str) -> tuple[str, fs.FileSystem, str]:
+def resolve(location: str) -> tuple[str, fs.FileSystem, str]:
+    """Return a location made absolute, its filesystem, and its path there; ValueError where there is no such thing."""
     if "://" not in location:
         # Absolute, because workers have another working directory.
         try:
@@ -265,5 +266,6 @@ def _require_inside(path: str, location: str) -> None:
         raise PermissionError(f"{path}: expected a path below {location}, without '..'")
 
 
-def _cache_key(location: str, entry: FileEntry) -> str:
+def cache_key(location: str, entry: FileEntry) -> str:
+    """Name a file as it is now: another size or time gives another name."""
     return hashlib.sha256(json.dumps([location, entry.path, entry.size, entry.stamp]).encode()).hexdigest()

@@ -9,7 +9,7 @@ from raypipe.settings import ID, Settings, near_matches
 from raypipe.store import Store, damaged
 
 RUN_FILE = "run.json"
-LEAKY, SYNTHETIC = "LEAKY", "SYNTHETIC"
+LEAKY, SYNTHETIC, WITHHELD = "LEAKY", "SYNTHETIC", "NOT FOR REDISTRIBUTION"
 
 Protocol = Literal["clean", "white-box", "static", "adaptive", "transfer"]
 """``clean`` tiles; ``white-box``: an undefended model attacked itself; ``adaptive``: the same for a hardened model;
@@ -108,6 +108,8 @@ class Run(Settings):
         By split: what must stand beside every figure measured on its tiles.
     replicates, seed
         Of the bootstrap.
+    restriction
+        Why no picture of its tiles may be passed on; None where nothing forbids it.
     radii
         By norm: at which the worst case is given.
     subjects, pairings
@@ -126,6 +128,7 @@ class Run(Settings):
     stamps: dict[str, tuple[str, ...]]
     replicates: int
     seed: int
+    restriction: str | None = None
     radii: dict[str, tuple[float, ...]]
     subjects: tuple[SubjectRecord, ...]
     pairings: tuple[PairingRecord, ...]
@@ -134,23 +137,28 @@ class Run(Settings):
     cells: tuple[CellRecord, ...] = ()
 
 
-def stamps(manifest: dict[str, Any]) -> tuple[str, ...]:
+def stamps(manifest: dict[str, Any], restriction: str | None = None) -> tuple[str, ...]:
     """What must stand beside every figure measured on these tiles.
 
     Parameters
     ----------
     manifest
         Of the tiles' artifact.
+    restriction
+        Why no picture of them may be passed on, if anything forbids it.
     """
     found = []
-    if manifest["split"] == "paper":
-        share = manifest["leakage"]
+    split, share = manifest["split"], manifest["leakage"]
+    if split == "paper" or (split == "official" and share != 0):
         known = f"{share:.1%} of the test tiles have a sibling among the training tiles" if share is not None else (
-            "random split; siblings are unknown, so nothing shows that it does not leak"
+            f"{'random' if split == 'paper' else 'published'} split; siblings are unknown, so nothing shows that it "
+            "does not leak"
         )  # fmt: skip
         found.append(f"{LEAKY}: {known}")
     if manifest["synthetic"]:
         found.append(f"{SYNTHETIC}: computer-drawn tissue; no figure here speaks of real images")
+    if restriction is not None:
+        found.append(f"{WITHHELD}: {restriction}; pictures of tiles stay in the store")
     return tuple(found)
 
 

@@ -80,11 +80,15 @@ class Gallery:
 def galleries(run: Run, store: Store) -> Iterator[Gallery]:
     """A gallery for every undefended model and attack of the grid, from the stored tiles.
 
+    There is none where the data set's terms forbid to pass its tiles on: the report is made to be passed on.
+
     Raises
     ------
     FileNotFoundError
         If artifacts are missing.
     """
+    if run.restriction is not None:
+        return
     artifacts = Artifacts(store)
     clean = {pairing.subject: pairing for pairing in run.pairings if pairing.protocol == "clean"}
     for pairing in run.pairings:

@@ -3,33 +3,26 @@
 import os
 import pickle
 import shutil
-import zipfile
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from raypipe.data import SOURCES, open_source
 from raypipe.data.annotations import examples
+from raypipe.data.ebhi_seg import EBHISeg
 from raypipe.data.folder import Folder
 from raypipe.data.images import decode
 from raypipe.data.lc25000 import LC25000
 from raypipe.data.listed import limit_per_class
-from raypipe.data.png import encode_png
 from raypipe.data.sources import TileRef
 from raypipe.data.synthetic import Synthetic
 from raypipe.settings import Settings
+from tests.data.layouts import PUBLISHED_LAYOUTS, Case, png, write
 
 REAL_TILES = Path(__file__).parents[2] / ".." / "shared" / "data"
-
-
-def png(value: int) -> bytes:
-    return encode_png(np.full((8, 8, 3), value, np.uint8))
 
 
 LC25000_FILES = {
@@ -57,31 +50,6 @@ colonca2.jpeg,colon_aca,colon_aca:1
 lungn1.jpeg,lung_n,lung_n:1
 lungn999.jpeg,lung_n,lung_n:9
 """
-
-
-def write(root: Path, files: dict[str, bytes], *, as_zip: bool) -> str:
-    if as_zip:
-        with zipfile.ZipFile(root / "tiles.zip", "w") as archive:
-            for name, data in files.items():
-                archive.writestr(name, data)
-        return str(root / "tiles.zip")
-    for name, data in files.items():
-        (root / "tiles" / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / "tiles" / name).write_bytes(data)
-    return str(root / "tiles")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A data set as it is published, and what must be found in it."""
-
-    name: str
-    settings: Callable[[Path], Settings]
-    labels: tuple[str, ...]
-    tiles: dict[str, int]
-    aside: int
-    groups: dict[str, int]
-    synthetic: bool = False
 
 
 LC25000_LABELS = ("colon_aca", "colon_n", "lung_aca", "lung_n", "lung_scc")
@@ -137,6 +105,7 @@ CASES = [
         {f"{label}:{source}": 3 for label in LC25000_LABELS for source in range(2)},
         synthetic=True,
     ),
+    *PUBLISHED_LAYOUTS,
 ]
 CASE_IDS = [case.name for case in CASES]
 
@@ -149,7 +118,8 @@ def test_every_source_lists_what_is_there(case, tmp_path):
 
     assert source.labels == case.labels
     assert source.synthetic is case.synthetic
-    assert source.grouped is bool(case.groups)
+    assert (source.restriction is not None) is case.restricted
+    assert Counter(ref.official for ref in tiles if ref.official is not None) == case.official
     assert [ref.path for ref in refs] == sorted({ref.path for ref in refs})
     assert Counter(ref.label_name for ref in tiles) == case.tiles
     assert Counter(ref.group for ref in tiles if ref.group is not None) == case.groups
@@ -234,7 +204,7 @@ def test_zip_fingerprints_change_with_a_byte(tmp_path):
 def test_the_registry_names_each_source_as_its_settings_do():
     for name, entry in SOURCES.items():
         assert get_args(entry.settings.model_fields["source"].annotation) == (name,)
-    with pytest.raises(TypeError, match=r"expected the settings of a data set \(Folder, LC25000, Synthetic\)"):
+    with pytest.raises(TypeError, match=r"expected the settings of a data set \(AREDS, BreakHis, .*Synthetic\)"):
         open_source(Settings(), seed=0)
 
 
@@ -253,7 +223,7 @@ def test_a_wrong_folder_is_an_error_not_an_empty_data_set(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: not found"):
         open_source(LC25000(path=str(tmp_path / "nowhere")), seed=3)
     path = write(tmp_path, FOLDER_FILES, as_zip=False)
-    with pytest.raises(ValueError, match="none of 6 files is in a class folder"):
+    with pytest.raises(ValueError, match="none of 6 files is a tile: 5 are not in a class folder"):
         open_source(LC25000(path=path), seed=3).list()
     with pytest.raises(ValueError, match=r"expected at least two class folders.*found tiles; point to the folder"):
         open_source(Folder(path=str(tmp_path)), seed=3)
@@ -366,8 +336,7 @@ def test_the_real_lc25000_is_grouped_completely():
 
 @pytest.mark.skipif(not REAL_TILES.is_dir(), reason="the real tiles (../shared/data) are not here")
 def test_the_real_ebhi_seg_is_grouped_by_case():
-    # One case has names with and without the prefixes xc, XC and DC, so only the number counts.
-    source = open_source(Folder(path=str(REAL_TILES / "ebhi_seg"), group_pattern=r"^\D*(\d+)-"), seed=0)
+    source = open_source(EBHISeg(path=str(REAL_TILES / "ebhi_seg")), seed=0)
     refs = source.list()
     assert source.labels == ("Adenocarcinoma", "High-grade_IN", "Low-grade_IN", "Normal", "Polyp", "Serrated_adenoma")
     assert len(refs) == 881

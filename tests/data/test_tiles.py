@@ -24,7 +24,7 @@ class MemorySource:
     files: dict[str, bytes]
     labels: tuple[str, ...] = ("a", "b")
     synthetic: bool = False
-    grouped: bool = False
+    restriction: str | None = None
     read_paths: list[str] = field(default_factory=list)
 
     def list(self):

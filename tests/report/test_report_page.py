@@ -113,6 +113,18 @@ def test_pictures_show_the_stored_tiles_and_cancers_that_are_missed_first(tmp_pa
         assert np.array_equal(difference, 128 + picture.factor * change)
 
 
+def test_no_picture_of_tiles_that_may_not_be_passed_on_is_in_a_report(tmp_path: Path, html: str) -> None:
+    assert "<img" in part(html, "pictures")
+    assert "data:image" in html
+    withheld = page_of(
+        tmp_path, restriction="the licence forbids <it>", stamps={"group": ("NOT FOR REDISTRIBUTION: x",)}
+    ).read_text()
+    assert "<img" not in withheld
+    assert "data:image" not in withheld
+    assert "No picture is shown: the licence forbids &lt;it&gt;" in part(withheld, "pictures")
+    assert "NOT FOR REDISTRIBUTION: x" in part(withheld, "glance")
+
+
 def pixels(uri: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("RGB"))
 

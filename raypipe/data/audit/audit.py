@@ -12,8 +12,8 @@ from raypipe.data.audit.sketch import Progress, sketch_tiles
 from raypipe.data.folder import Folder, open_folder
 from raypipe.data.lc25000 import LABELS, LC25000, open_lc25000
 from raypipe.data.leakage import leakage_share
-from raypipe.data.sources import Source, TileRef
-from raypipe.data.splits import Split, assign_splits
+from raypipe.data.sources import Source, Split, TileRef
+from raypipe.data.splits import assign_splits
 from raypipe.data.tree import open_tree
 
 SEEDS = 20
