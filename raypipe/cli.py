@@ -15,6 +15,8 @@ from rich.live import Live
 from rich.text import Text
 
 from raypipe import __version__
+from raypipe.commands.attack import attack
+from raypipe.commands.evaluate import evaluate
 from raypipe.commands.export import export
 from raypipe.commands.terminal import output
 from raypipe.config import ConfigError, Experiment, load_experiment
@@ -258,6 +260,8 @@ def audit(
 
 
 app.command()(export)
+app.command()(attack)
+app.command()(evaluate)
 
 
 @app.command()

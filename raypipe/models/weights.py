@@ -49,7 +49,7 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
     """
     if weights == FROM_SCRATCH:
         return None
-    state = _load_file(weights) if _is_file(weights) else _download(backbone, weights)
+    state = read_state(weights) if _is_file(weights) else _download(backbone, weights)
     network, architecture = BACKBONES[backbone].build(2).state_dict(), BACKBONES[backbone]
     expected = {
         name: tensor
@@ -81,7 +81,16 @@ def _is_file(weights: str) -> bool:
         return False
 
 
-def _load_file(path: str) -> dict[str, Tensor]:
+def read_state(path: str) -> dict[str, Tensor]:
+    """The tensors of a file by name, read without executing anything in it.
+
+    Prefixes that wrappers put before all names (``module.``, ``network.``) are left out.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read, or holds anything but tensors.
+    """
     file = Path(path).expanduser()
     try:
         state: Any = load_file(file) if file.suffix == ".safetensors" else _load_torch(file)
