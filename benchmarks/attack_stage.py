@@ -32,10 +32,10 @@ from raypipe.cells import Cell
 from raypipe.config import Resources, validate_experiment
 from raypipe.data.tiles import images_of
 from raypipe.listing import prepare
+from raypipe.models.artifacts import load_model
 from raypipe.stages.attack import attack
 from raypipe.stages.cluster import connected
 from raypipe.stages.ingest import ingest
-from raypipe.stages.loaded import load_model
 from raypipe.stages.train import train
 from raypipe.store import Store
 from raypipe.telemetry.stage import stage_progress

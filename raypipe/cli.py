@@ -16,6 +16,10 @@ from rich.text import Text
 
 from raypipe import __version__
 from raypipe.commands import data
+from raypipe.commands.attack import attack
+from raypipe.commands.evaluate import evaluate
+from raypipe.commands.export import export
+from raypipe.commands.terminal import output
 from raypipe.config import ConfigError, Experiment, load_experiment
 from raypipe.environment import without_credentials
 from raypipe.errors import FetchError, StageError
@@ -32,8 +36,6 @@ from raypipe.telemetry.state import read_state
 from raypipe.telemetry.tree import duration, run_tree, sign_of_life, silent
 
 WATCH_SECONDS = 2.0
-LOG_WIDTH = 160
-"""Columns of the tables where the output is not a terminal."""
 
 app = typer.Typer(
     help="How easily is a medical image classifier fooled, and what does hardening it buy?",
@@ -58,7 +60,7 @@ def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: 
     grid *= len(listings) * len(experiment.training_seeds)
     aside = sum(item.split is None for item in listings[0].items)
     text = f"{file}: valid. {grid} grid cells over {len(listings[0].items)} files"
-    _console().print(f"{text}, {aside} of them set aside" if aside else text, highlight=False, soft_wrap=True)
+    output().print(f"{text}, {aside} of them set aside" if aside else text, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -75,7 +77,7 @@ def plan(
 ) -> None:
     """List the cells of an experiment: what is done, what is to do, and what that will take."""
     prepared = prepare(_load(file, overrides, storage))
-    console = _console()
+    console = output()
     if estimate:
         _print_estimate(prepared, console, workers, price, trial_tiles)
         return
@@ -115,7 +117,7 @@ def run(
     """Do what an experiment still lacks, and print its tables."""
     from raypipe.stages.pipeline import run_experiment  # noqa: PLC0415  only this command needs Ray
 
-    run_experiment(_load(file, overrides, storage), address=address, console=_console())
+    run_experiment(_load(file, overrides, storage), address=address, console=output())
 
 
 @app.command()
@@ -125,7 +127,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Go on until the run ends.")] = False,
 ) -> None:
     """Say how a run goes that is made elsewhere."""
-    store, console = Store.open(storage), _console()
+    store, console = Store.open(storage), output()
     state = read_state(store, name)
     if watch and state.state == "running":
         with Live(run_tree(state, console.height), console=console, transient=True) as live:
@@ -153,7 +155,7 @@ def results(
     if as_json:
         sys.stdout.write(result_json(result))
         return
-    console = _console()
+    console = output()
     for table in result_tables(result):
         console.print(table)
     console.print(f"Results: {result.location}", soft_wrap=True, highlight=False)
@@ -169,7 +171,7 @@ def report(
 
     store = Store.open(storage)
     where = write_report(read_run(store, name), load_result(store, name), store)
-    _console().print(f"Report: {where}", soft_wrap=True, highlight=False)
+    output().print(f"Report: {where}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -190,7 +192,7 @@ def compare(
     runs = [read_run(store, name) for name in names]
     books = {name: Book.of(load_result(store, name)) for name in names}
     differences = list(differences_across(runs, store))
-    console = _console()
+    console = output()
     for sheet in (side_by_side(books), differences_sheet(differences)):
         if sheet is not None:
             console.print(table_of(sheet))
@@ -203,7 +205,7 @@ def index(storage: Annotated[str, typer.Option(help="Where the runs are.")] = "r
     """Draw the page over all runs of a store: every model, worst case first."""
     from raypipe.report.page.index import write_index  # noqa: PLC0415
 
-    _console().print(f"Index: {write_index(Store.open(storage))}", soft_wrap=True, highlight=False)
+    output().print(f"Index: {write_index(Store.open(storage))}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -219,7 +221,7 @@ def track(
 
     store = Store.open(storage)
     track(read_run(store, name), load_result(store, name), store, uri)
-    _console().print(f"Logged to {without_credentials(uri)}", soft_wrap=True, highlight=False)
+    output().print(f"Logged to {without_credentials(uri)}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -239,7 +241,7 @@ def audit(
     from raypipe.data.audit.audit import audit_source, open_data, write_groups  # noqa: PLC0415  scikit-learn is slow
     from raypipe.report.audit import audit_tables  # noqa: PLC0415
 
-    console = _console()
+    console = output()
     try:
         source = open_data(data, groups, group_pattern)
         found = audit_source(
@@ -259,10 +261,15 @@ def audit(
         console.print(f"Groups: {out}", soft_wrap=True, highlight=False)
 
 
+app.command()(export)
+app.command()(attack)
+app.command()(evaluate)
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
-    _console().print(__version__, highlight=False)
+    output().print(__version__, highlight=False)
 
 
 def main() -> None:
@@ -288,10 +295,6 @@ def printable(text: str) -> str:
 
 def _load(file: Path, overrides: list[str], storage: str | None) -> Experiment:
     return load_experiment(file, [*overrides, *([f"storage={storage}"] if storage else [])])
-
-
-def _console() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from raypipe.attacks import ATTACKS, AttackSettings
@@ -282,6 +290,17 @@ def read_experiment(path: str | Path, overrides: Iterable[str] = ()) -> dict[str
         raise ConfigError(source, [str(error)]) from error
     if not isinstance(raw, dict):
         raise ConfigError(source, [f"expected a mapping of settings, got {type(raw).__name__}"])
+    return overridden(raw, overrides, source)
+
+
+def overridden(raw: dict[str, Any], overrides: Iterable[str], source: str) -> dict[str, Any]:
+    """A mapping of settings with overrides, ``a.b.c=value``, applied in place.
+
+    Raises
+    ------
+    ConfigError
+        If one does not fit into it.
+    """
     if problems := [p for override in overrides if (p := _override(raw, override))]:
         raise ConfigError(source, problems)
     return raw
@@ -295,8 +314,22 @@ def validate_experiment(raw: dict[str, Any], source: str = "experiment") -> Expe
     ConfigError
         With every error.
     """
+    experiment: Experiment = validated(Experiment, raw, source)
+    return experiment
+
+
+def validated(kind: Any, raw: Any, source: str) -> Any:
+    """Turn a mapping into settings of some kind; raises as `validate_experiment`.
+
+    Parameters
+    ----------
+    kind
+        A record, or a type such as `raypipe.attacks.AttackSettings`.
+    raw, source
+        The mapping, and what errors call it.
+    """
     try:
-        return Experiment.model_validate(raw)
+        return TypeAdapter(kind).validate_python(raw)
     except ValidationError as error:
         raise ConfigError(source, [_describe(problem) for problem in error.errors()]) from error
 

@@ -17,9 +17,9 @@ from raypipe.config import Experiment, validate_experiment
 from raypipe.data.tiles import images_of
 from raypipe.evaluation.predict import predict
 from raypipe.listing import Prepared, prepare
+from raypipe.models.artifacts import load_model
 from raypipe.stages.cluster import connected
 from raypipe.stages.ingest import ingest
-from raypipe.stages.loaded import load_model
 from raypipe.stages.train import train
 from raypipe.store import Store
 from raypipe.telemetry.stage import stage_progress

@@ -1,1 +1,1 @@
-"""Commands of the command line that have a name of their own: each a small typer application."""
+"""Commands that stand on their own, each a file; a group of them is a typer application."""

@@ -10,6 +10,8 @@ from raypipe.store import Store, damaged
 
 RUN_FILE = "run.json"
 LEAKY, SYNTHETIC, WITHHELD = "LEAKY", "SYNTHETIC", "NOT FOR REDISTRIBUTION"
+GIVEN = "given"
+"""The split of tiles that a model was given to be tested on, whatever it was trained on."""
 
 Protocol = Literal["clean", "white-box", "static", "adaptive", "transfer"]
 """``clean`` tiles; ``white-box``: an undefended model attacked itself; ``adaptive``: the same for a hardened model;
@@ -155,6 +157,8 @@ def stamps(manifest: dict[str, Any], restriction: str | None = None) -> tuple[st
             "does not leak"
         )  # fmt: skip
         found.append(f"{LEAKY}: {known}")
+    if manifest["split"] == GIVEN:
+        found.append(f"{LEAKY}?: whether the model was trained on these tiles, or on siblings of them, is not known")
     if manifest["synthetic"]:
         found.append(f"{SYNTHETIC}: computer-drawn tissue; no figure here speaks of real images")
     if restriction is not None:

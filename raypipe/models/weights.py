@@ -49,7 +49,7 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
         return None
     architecture = named(backbone)
     published = architecture.published().get(weights)
-    state = _fetched(backbone, weights, published) if published else _load_file(weights)
+    state = _fetched(backbone, weights, published) if published else read_state(weights)
     body = _body(architecture)
     expected = {name: tensor for name, tensor in body.items() if not any(part in name for part in architecture.added)}
     wrong = [name for name, tensor in expected.items() if not _stands_for(state.get(name), tensor)]
@@ -79,7 +79,16 @@ def _is_file(weights: str) -> bool:
         return False
 
 
-def _load_file(path: str) -> dict[str, Tensor]:
+def read_state(path: str) -> dict[str, Tensor]:
+    """The tensors of a file by name, read without executing anything in it.
+
+    Prefixes that wrappers put before all names (``module.``, ``network.``) are left out.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read, or holds anything but tensors.
+    """
     file = Path(path).expanduser()
     try:
         state: Any = load_file(file) if file.suffix == ".safetensors" else _load_torch(file)

@@ -55,3 +55,27 @@ def sections(book: Book) -> Iterator[Section]:
     for make in (*first, differences_table, seeds_table, cost_table, stage_costs_table, cell_costs_table):
         if (sheet := make(book)) is not None:
             yield Section(sheet, marks)
+
+
+LEFT_OUT = (
+    "Left out, because they need other models: tiles made against the model before it was hardened (static), and "
+    "against other backbones (transfer). A run makes both."
+)
+
+
+def sections_of_one(book: Book) -> Iterator[Section]:
+    """The tables of a model that was judged on its own."""
+    marks = stamps(book)
+    yield Section(robustness_table(book), (Note(LEFT_OUT), *marks))
+    tables = (
+        attacks_table,
+        checks_table,
+        failures_table,
+        medicine_table,
+        distortions_table,
+        calibration_table,
+        cost_table,
+    )
+    for make in tables:
+        if (sheet := make(book)) is not None:
+            yield Section(sheet, marks)

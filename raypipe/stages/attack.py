@@ -16,7 +16,7 @@ from raypipe.attacks.generate import Adversarials, generate
 from raypipe.cells import Cell
 from raypipe.config import Resources
 from raypipe.costs import Cost
-from raypipe.data.png import encode_png
+from raypipe.evaluation.stored import adversarials_table
 from raypipe.schemas import ADVERSARIALS
 from raypipe.stages.chosen import ChosenTiles
 from raypipe.stages.loaded import ModelCache
@@ -101,21 +101,6 @@ class AttackShard:
             "lowered_batch": made.lowered_batch,
         }
         return adversarials_table(tiles, result), figures
-
-
-def adversarials_table(tiles: pa.Table, made: Adversarials) -> pa.Table:
-    """The stored form of adversarial tiles, in the order of the clean ones."""
-    ids = tiles["sample_id"].to_pylist()
-    columns: dict[str, Any] = {
-        "sample_id": ids,
-        "group_id": tiles["group_id"],
-        "image": [
-            {"bytes": encode_png(image), "path": f"{name}.png"} for name, image in zip(ids, made.images, strict=True)
-        ],
-        "label": tiles["label"],
-    }
-    columns |= {name: getattr(made, name) for name in ADVERSARIALS.names if name not in columns}
-    return pa.table(columns, schema=ADVERSARIALS)
 
 
 def _facts(cell: Cell, store: Store) -> dict[str, Any]:

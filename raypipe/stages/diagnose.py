@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
@@ -13,9 +13,8 @@ from raypipe.attacks.norms import BoundedAttack
 from raypipe.cells import Cell
 from raypipe.config import Resources
 from raypipe.costs import Cost
-from raypipe.evaluation.planted import Planted, binarization_test
-from raypipe.evaluation.probe import Probe, probe
 from raypipe.evaluation.settings import AnyBounded
+from raypipe.evaluation.stored import Diagnosed, diagnose_tiles, diagnostics_table
 from raypipe.schemas import DIAGNOSTICS
 from raypipe.stages.chosen import ChosenTiles
 from raypipe.stages.loaded import ModelCache
@@ -60,14 +59,6 @@ def diagnose(cells: Sequence[Cell], store: Store, resources: Resources, progress
     complete_cells(DiagnoseShard(), rows, cells, store, resources, progress, publish)
 
 
-class Diagnosed(NamedTuple):
-    """What is known of a shard's tiles, and which of them got a planted adversarial example."""
-
-    probe: Probe
-    planted: Planted | None
-    positions: NDArray[np.int64]
-
-
 class DiagnoseShard:
     """Diagnoses a model on a shard of clean tiles."""
 
@@ -78,31 +69,15 @@ class DiagnoseShard:
         taken = json.loads(row["take"]) if row["take"] else range(tiles.num_rows)
         wanted = set(json.loads(row["planted"]))
         positions = np.array([at for at, place in enumerate(taken) if place in wanted], dtype=np.int64)
-        planted = None
-        if len(positions):
-            attack: BoundedAttack = TypeAdapter(AnyBounded).validate_json(row["attack"])
-            planted = binarization_test(model, images[positions], attack, batch, device, seed=row["seed"])
-        return Diagnosed(probe(model, images, tiles["label"].to_numpy(), batch, device), planted, positions)
+        attack: BoundedAttack = TypeAdapter(AnyBounded).validate_json(row["attack"])
+        labels = tiles["label"].to_numpy()
+        return diagnose_tiles(
+            model, images, labels, attack, positions, batch_size=batch, device=device, seed=row["seed"]
+        )
 
     def tabulate(self, row: Row, tiles: pa.Table, made: Diagnosed | None) -> tuple[pa.Table, Row]:  # noqa: ARG002
         """One row for each tile."""
         if made is None:
             return DIAGNOSTICS.empty_table(), {}
-        seen, planted, at = made
-        count = tiles.num_rows
-        columns: dict[str, NDArray[Any]] = {
-            name: getattr(seen, name).copy() for name in DIAGNOSTICS.names if hasattr(seen, name)
-        }
-        columns |= {name: np.zeros(count, bool) for name in ("planted", "planted_found", "planted_random_found")}
-        columns |= {"planted_reason": np.full(count, "", object), "planted_random_points": np.zeros(count, np.int64)}
-        if planted is not None:
-            columns["planted"][at] = True
-            columns["planted_reason"][at] = planted.reasons
-            columns["planted_found"][at] = planted.found
-            columns["planted_random_found"][at] = planted.random_found
-            columns["planted_random_points"][at] = planted.random_points
-            columns["forwards"][at] += planted.forwards
-            columns["backwards"][at] += planted.backwards
-        own = {name: tiles[name] for name in ("sample_id", "group_id", "label")}
-        table = pa.table({**own, **{name: pa.array(values) for name, values in columns.items()}}, schema=DIAGNOSTICS)
-        return table, {name: int(columns[name].sum()) for name in ("forwards", "backwards")}
+        table = diagnostics_table(tiles, made)
+        return table, {name: pc.sum(table[name]).as_py() for name in ("forwards", "backwards")}

@@ -10,6 +10,7 @@ from raypipe.cells import Cell
 from raypipe.config import Resources
 from raypipe.costs import Cost
 from raypipe.evaluation.predict import predict
+from raypipe.evaluation.stored import predictions_table
 from raypipe.schemas import PREDICTIONS
 from raypipe.stages.loaded import ModelCache
 from raypipe.stages.shards import Row, complete_cells, result_path
@@ -64,12 +65,6 @@ class PredictShard:
 
     def tabulate(self, row: Row, tiles: pa.Table, made: NDArray[np.float32] | None) -> tuple[pa.Table, Row]:
         """The logits beside what they belong to."""
-        columns = {
-            "sample_id": tiles["sample_id"],
-            "group_id": tiles["group_id"],
-            "label": tiles["label"],
-            "model_key": [row["model"]] * tiles.num_rows,
-            "tiles_key": [row["tiles"]] * tiles.num_rows,
-            "logits": pa.array([] if made is None else list(made), pa.list_(pa.float32())),
-        }
-        return pa.table(columns, schema=PREDICTIONS), {"forwards": tiles.num_rows}
+        if made is None:
+            return PREDICTIONS.empty_table(), {"forwards": tiles.num_rows}
+        return predictions_table(tiles, made, row["model"], row["tiles"]), {"forwards": tiles.num_rows}

@@ -17,11 +17,11 @@ from raypipe.costs import FREE, Cost
 from raypipe.data.png import decode_png
 from raypipe.errors import StageError
 from raypipe.evaluation.predict import predict
+from raypipe.models.artifacts import load_model
 from raypipe.models.checkpoint import FILE_NAME, ModelCard
 from raypipe.models.classifier import Classifier, build_classifier
 from raypipe.models.named import named
 from raypipe.stages.fitting import Worker, fit_cell, publish_model
-from raypipe.stages.loaded import load_model
 from raypipe.stages.room import needs_of, room_for
 from raypipe.stages.watch import watched
 from raypipe.stages.worker_group import fit_in_group

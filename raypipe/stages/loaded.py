@@ -6,25 +6,11 @@ import torch
 
 from raypipe.attacks.prepare import MemoryFormat, PreparedModel, prepare
 from raypipe.config import Resources
-from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
+from raypipe.models.artifacts import load_model
+from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import Classifier
 from raypipe.stages.cluster import own_device
-from raypipe.store import Store, damaged
-
-
-def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:
-    """The classifier of a model artifact.
-
-    Raises
-    ------
-    StoreError
-        If its file cannot be read.
-    """
-    path = f"{store.artifact('model', key)}/{FILE_NAME}"
-    try:
-        return load_classifier(store.read_bytes(path))
-    except ValueError as error:
-        raise damaged(store.path(path), error) from error
+from raypipe.store import Store
 
 
 class ModelCache:

@@ -13,11 +13,11 @@ from raypipe.cells import AttackSpec, Cell, HardenSpec, IngestSpec, TrainSpec
 from raypipe.data.png import decode_png, encode_png
 from raypipe.data.tissue import render_tile
 from raypipe.defenses.defense import NamedDefense
+from raypipe.models.artifacts import load_model
 from raypipe.models.classifier import Classifier, Model
 from raypipe.schemas import ADVERSARIALS, TILES
 from raypipe.stages.fitting import Saved, SoleWorker
 from raypipe.stages.harden import _harden_cell
-from raypipe.stages.loaded import load_model
 from raypipe.stages.train import _train_cell
 from raypipe.store import Store
 from raypipe.training.examples import read_examples

@@ -9,8 +9,8 @@ import torch
 from raypipe.defenses import DEFENSES
 from raypipe.defenses.defense import NamedDefense
 from raypipe.evaluation.predict import predict
+from raypipe.models.artifacts import load_model
 from raypipe.models.checkpoint import load_classifier, save_classifier
-from raypipe.stages.loaded import load_model
 from tests.defenses.laboratory import Laboratory
 
 SETTINGS: dict[str, dict[str, Any]] = {

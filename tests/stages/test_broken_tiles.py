@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from raypipe.config import Experiment
 from raypipe.data.tissue import render_tile
 from raypipe.evaluation.results import RunResult
+from raypipe.models.artifacts import load_model
 from raypipe.stages import loaded
 from raypipe.stages.attack import AttackShard
 from raypipe.stages.evaluate import PredictShard
-from raypipe.stages.loaded import load_model
 from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store
 

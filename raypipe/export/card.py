@@ -1,0 +1,200 @@
+"""The model card: what an exported model is, what was measured of it, and what was not."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from raypipe.attacks.threat import ThreatModel
+from raypipe.evaluation.outcomes import WORST_CASE
+from raypipe.evaluation.run import LEAKY, SYNTHETIC, PairingRecord, Run, SubjectRecord
+from raypipe.export.forms import Form
+from raypipe.models.checkpoint import ModelCard
+from raypipe.report.layout import Book, Row, threat, with_interval
+from raypipe.report.robustness import verdicts_of
+from raypipe.version import __version__
+
+UNKNOWN = "unknown"
+"""What the Hugging Face hub calls a licence that nobody has stated."""
+ORDER = ("clean", "static", "white-box", "adaptive", "transfer", WORST_CASE)
+SHOWN_ROLES = ("grid", "evaluation", "curve")
+_MARKUP = {ord(char): f"\\{char}" for char in "\\`*[]|"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an exported model comes from.
+
+    Parameters
+    ----------
+    run, subject
+        What was tested.
+    book
+        The figures of the run.
+    card
+        What the model's checkpoint says of itself.
+    tiles
+        The manifest of the tiles that it was trained and tested on.
+    experiment
+        The experiment as it was run.
+    environment
+        Versions of what it was computed with, where they are known.
+    """
+
+    run: Run
+    subject: SubjectRecord
+    book: Book
+    card: ModelCard
+    tiles: dict[str, Any]
+    experiment: dict[str, Any]
+    environment: dict[str, str]
+
+
+def card_text(origin: Origin, forms: Sequence[Form], licence: str | None) -> str:
+    """A model card in the layout of the Hugging Face hub: YAML, and then Markdown.
+
+    Parameters
+    ----------
+    origin
+        The model.
+    forms
+        The files it is exported as, besides its weights.
+    licence
+        Of the weights, as an SPDX identifier in small letters; None if nobody has stated one.
+
+    References
+    ----------
+    Mitchell et al., 2019, arXiv:1810.03993.
+    """
+    book, subject, run = origin.book, origin.subject, origin.run
+    verdict = verdicts_of(book).get(subject.id)
+    checks = [row for row in book.checks if row["subject"] == subject.id]
+    defense = origin.experiment.get("defenses", {}).get(subject.defense, {})
+    template = _templates().get_template("card.md.j2")
+    return template.render(
+        front=yaml.safe_dump(_front_matter(origin, licence), sort_keys=False, allow_unicode=True),
+        run=run,
+        subject=subject,
+        card=origin.card,
+        stamps=run.stamps[subject.split],
+        verdict=verdict,
+        not_passed=[row for row in checks if row["verdict"] != "pass"],
+        defense=json.dumps({name: value for name, value in defense.items() if value is not None}),
+        loads=any(form.file == "model.py" and form.reason is None for form in forms),
+        forms=forms,
+        licence=licence,
+        source=origin.experiment.get("data", {}).get("source", UNKNOWN),
+        tiles=origin.tiles,
+        figures=list(_figures(book, subject.id)),
+        threats=list(_threats(run, subject.id)),
+        medicine=list(_medicine(book, subject.id)),
+        certified=[
+            (threat(row) if row["eps"] else "clean", with_interval(row, "certified_accuracy"))
+            for row in book.certified
+            if row["subject"] == subject.id
+        ],
+        untested=list(_untested(book, subject, origin.card)),
+        environment=origin.environment,
+        version=__version__,
+    )
+
+
+def _templates() -> Environment:
+    # What is written is Markdown: names are made harmless by the filter `md`, not by HTML's escaping.
+    templates = Environment(  # noqa: S701
+        loader=PackageLoader("raypipe.export"), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    templates.filters["md"] = plain
+    return templates
+
+
+def plain(text: str) -> str:
+    """A name as Markdown that shows it as it is, in one line."""
+    return " ".join(str(text).split()).translate(_MARKUP)
+
+
+def _front_matter(origin: Origin, licence: str | None) -> dict[str, Any]:
+    """As https://github.com/huggingface/hub-docs/blob/main/modelcard.md has it."""
+    stamps = " ".join(origin.run.stamps[origin.subject.split])
+    tags = [word.lower() for word in (LEAKY, SYNTHETIC) if word in stamps]
+    metrics = [
+        {"type": "accuracy", "name": _named(row), "value": round(row["accuracy"], 4)}
+        for row in _rows(origin.book, origin.subject.id)
+    ]
+    source = origin.experiment.get("data", {}).get("source", UNKNOWN)
+    return {
+        "license": licence or UNKNOWN,
+        "library_name": "pytorch",
+        "pipeline_tag": "image-classification",
+        "tags": ["adversarial-robustness", "raypipe", *tags],
+        "model-index": [
+            {
+                "name": f"{origin.run.name}/{origin.subject.id}",
+                "results": [
+                    {
+                        "task": {"type": "image-classification"},
+                        "dataset": {"type": source, "name": source, "split": "test"},
+                        "metrics": metrics,
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def _rows(book: Book, subject: str) -> list[Row]:
+    rows = [row for row in book.of_subject(subject) if row["protocol"] == WORST_CASE or row["role"] in SHOWN_ROLES]
+    return sorted(rows, key=lambda row: ORDER.index(row["protocol"]))
+
+
+def _named(row: Row) -> str:
+    under = f", {row['attack']}" if row["attack"] else ""
+    return f"{row['protocol']}{under}" + ("" if row["norm"] is None else f", {threat(row)}")
+
+
+def _figures(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
+    for row in _rows(book, subject):
+        limits = "-" if row["norm"] is None else threat(row)
+        source = row["source"] if row["source"] != subject else "itself"
+        told = (row["protocol"], row["attack"] or "-", limits, row["knowledge"] or "-", source or "-")
+        yield *map(plain, told), with_interval(row), str(row["tiles"]), str(row["groups"])
+
+
+def _threats(run: Run, subject: str) -> Iterator[tuple[PairingRecord, ThreatModel, str]]:
+    told = set()
+    for pairing in run.pairings:
+        if pairing.subject == subject and pairing.threat and pairing.attack not in told and pairing.role != "check":
+            told.add(pairing.attack)
+            settings = {name: value for name, value in (pairing.settings or {}).items() if value is not None}
+            yield pairing, pairing.threat, json.dumps(settings)
+
+
+def _medicine(book: Book, subject: str) -> Iterator[tuple[str, str, str]]:
+    for row in _rows(book, subject):
+        if row["cancer_called_benign"] is not None:
+            yield _named(row), with_interval(row, "cancer_called_benign"), with_interval(row, "benign_called_cancer")
+
+
+def _untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[str]:
+    """What a reader might take for granted."""
+    rows = list(book.of_subject(subject.id))
+    norms = sorted({row["norm"] for row in rows if row["norm"] and row["protocol"] != WORST_CASE})
+    if not norms:
+        yield "Any attack: the run made none on this model."
+    else:
+        yield f"Perturbations that are small in other norms than {', '.join(norms)}."
+    if subject.defense and not any(row["protocol"] == "static" for row in rows):
+        yield "Tiles made against the model before it was hardened (static)."
+    if not any(row["protocol"] == "transfer" for row in rows):
+        yield "Tiles made against other networks (transfer)."
+    if not any(row["subject"] == subject.id for row in book.checks):
+        yield "The attacks themselves: no sanity checks were made, so nothing here may be called robust."
+    if not any(row["subject"] == subject.id for row in book.certified):
+        yield "A proof: robust accuracy is what the attacks that were tried have left, and others may leave less."
+    yield (
+        "Other stains, scanners, laboratories and patients than those of the data set, patches, rotations, blur and "
+        f"other corruptions, and tiles that were not {card.size} x {card.size} pixels when they were scored."
+    )

@@ -1,0 +1,114 @@
+"""The files that a classifier is exported as, each seen to say the same as the classifier."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch.export import ExportedProgram
+
+from raypipe.evaluation.predict import predict
+from raypipe.export.onnx_file import OPSET, run_onnx, write_onnx
+from raypipe.export.source import ExportError, load_source, source_of, trace
+from raypipe.models.checkpoint import ModelCard
+from raypipe.models.classifier import Classifier
+from raypipe.models.gaussian_smoothing import GaussianSmoothing
+
+SOURCE, CONSTANTS, ONNX = "model.py", "constants.safetensors", "model.onnx"
+TOLERANCE = 1e-3
+"""By how much logits may differ, as a share of their range: other kernels round otherwise, as between batch sizes."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form that a classifier has, or could not have.
+
+    Parameters
+    ----------
+    file
+        Its name.
+    what
+        What it is, for people.
+    difference
+        The largest difference of a logit on the tiles that it was tried on, as a share of the logits' range; None if
+        there is no such file.
+    reason
+        Why there is none.
+    """
+
+    file: str
+    what: str
+    difference: float | None = None
+    reason: str | None = None
+
+
+def write_forms(
+    classifier: Classifier, card: ModelCard, images: NDArray[np.uint8], folder: Path, title: str
+) -> tuple[Form, ...]:
+    """Write a classifier as source and as ONNX beside its weights, where that can be done.
+
+    Parameters
+    ----------
+    classifier, card
+        From `raypipe.models.artifacts.load_model`.
+    images
+        Tiles, (n, h, w, 3), on which each form is compared with the classifier.
+    folder
+        Holds the weights already.
+    title
+        What the source's first line calls the model.
+    """
+    expected = predict(classifier, images, len(images), torch.device("cpu"))
+    inputs = (images.transpose(0, 3, 1, 2) / 255).astype(np.float32)
+
+    def write_source(program: ExportedProgram) -> NDArray[np.float32]:
+        text, constants = source_of(program, card, title)
+        (folder / SOURCE).write_text(text, encoding="utf-8")
+        if constants:
+            save_file(constants, folder / CONSTANTS)
+        with torch.no_grad():
+            logits: NDArray[np.float32] = load_source(folder)(torch.from_numpy(inputs)).numpy()
+        return logits
+
+    def write_graph(program: ExportedProgram) -> NDArray[np.float32]:
+        if isinstance(card.front, GaussianSmoothing):
+            raise ExportError("the noise that it averages over is drawn from a hash of each tile's pixels")
+        write_onnx(program, folder / ONNX)
+        return run_onnx(folder / ONNX, inputs)
+
+    forms = {
+        SOURCE: ("plain PyTorch source, which loads the weights", write_source),
+        ONNX: (f"ONNX, opset {OPSET}, batches of any size, weights inside", write_graph),
+    }
+    try:
+        program = trace(classifier, card)
+    except ExportError as error:
+        return tuple(Form(file, what, reason=str(error)) for file, (what, _) in forms.items())
+    return tuple(_written(folder, file, what, program, write, expected) for file, (what, write) in forms.items())
+
+
+def _written(
+    folder: Path,
+    file: str,
+    what: str,
+    program: ExportedProgram,
+    write: Callable[[ExportedProgram], NDArray[np.float32]],
+    expected: NDArray[np.float32],
+) -> Form:
+    try:
+        logits = write(program)
+        difference = float(np.abs(logits - expected).max() / np.ptp(expected))
+        # Written so that a difference that is no number is none that is small.
+        if not difference <= TOLERANCE:
+            raise ExportError(
+                f"what was written gives other logits than the model: they differ by {difference:.2g} of their range, "
+                f"{TOLERANCE:g} allowed"
+            )
+    except ExportError as error:
+        for name in (file, *([CONSTANTS] if file == SOURCE else [])):
+            (folder / name).unlink(missing_ok=True)
+        return Form(file, what, reason=str(error))
+    return Form(file, what, difference)

@@ -1,0 +1,206 @@
+"""A classifier as plain PyTorch source: its operations one after the other, as `torch.export` records them.
+
+The file needs torch and safetensors, not raypipe, and neither torchvision nor whatever else built the network. It holds
+no pickle and can be read. `torch.export.save` would do the same in a format that other versions of PyTorch may refuse,
+by its own documentation, while the operators that are called here are kept compatible.
+"""
+
+import inspect
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram, export
+from torch.export.graph_signature import InputKind
+
+from raypipe.models.bit_depth import BitDepth
+from raypipe.models.checkpoint import ModelCard
+from raypipe.models.classifier import Classifier
+from raypipe.models.gaussian_smoothing import GaussianSmoothing, SmoothedPrediction
+from raypipe.version import __version__
+
+IMPORTS = {
+    "torch": "import torch",
+    "device": "from torch import device",
+    "inf": "from math import inf",
+    "nan": "from math import nan",
+}
+"""What operations may refer to by name, and where that comes from."""
+TRACED_BATCH = 2
+"""Tiles in the pass that is recorded: with one, `torch.export` would take the batch for a constant."""
+
+FILE = '''"""{title}, as plain PyTorch.
+
+Written by raypipe {version}, which is not needed to use it. Weights are read from `model.safetensors` beside this file;
+the operations are those that torch.export recorded, normalisation included, with torch {torch}.
+"""
+
+from __future__ import annotations
+
+{imports}
+
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+LABELS = {labels}
+SIZE = {size}
+"""Height and width of its images, in pixels."""
+WEIGHTS = {weights}
+"""Arguments of `classify`, and the tensors that they are."""
+
+
+class Model(nn.Module):
+    """Images (n, 3, SIZE, SIZE), float32 in [0, 1], in; logits (n, {classes}) out. Gradients flow through it.
+
+    It is as in evaluation mode, always: to train it further, load its weights into the network that it was made from.
+    """
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        super().__init__()
+        for argument, name in WEIGHTS.items():
+            self.register_buffer(argument, weights[name]){front}
+
+    def classify(self, images: Tensor) -> Tensor:
+        return classify(*(getattr(self, argument) for argument in WEIGHTS), images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return {forward}
+
+
+def load(folder: str | Path = Path(__file__).parent) -> Model:
+    """The model, with the weights in a folder."""
+    weights = {{}}
+    for file in {files}:
+        weights |= load_file(Path(folder) / file)
+    return Model(weights).eval()
+
+{sources}
+def classify({arguments}):
+{body}
+'''
+
+
+class ExportError(RuntimeError):
+    """A classifier that cannot be written in a form; the message says why."""
+
+
+class TracedNetwork(nn.Module):
+    """A classifier's function of images alone, without a front that a graph cannot hold.
+
+    Parameters
+    ----------
+    classifier
+        In evaluation mode.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.classifier.classify(images)
+        return logits
+
+
+def trace(classifier: Classifier, card: ModelCard) -> ExportedProgram:
+    """Record a classifier's operations, for batches of any size.
+
+    The smoothing of `raypipe.models.gaussian_smoothing` is not part of them: what it draws hangs on a hash of pixels.
+
+    Raises
+    ------
+    ExportError
+        If the classifier has a front that is no sequence of operations, or `torch.export` cannot follow its network.
+    """
+    match card.front:
+        case None | BitDepth():
+            network: nn.Module = classifier
+        case GaussianSmoothing():
+            network = TracedNetwork(classifier)
+        case other:
+            raise ExportError(
+                f"its front, {other.name}, searches for an image by gradient descent in every pass: no sequence of "
+                "operations does that"
+            )
+    images = torch.rand(TRACED_BATCH, 3, card.size, card.size, generator=torch.Generator().manual_seed(0))
+    try:
+        return export(network.eval(), (images,), dynamic_shapes=({0: Dim("batch")},))
+    except Exception as error:  # it runs foreign code, and has many kinds of its own
+        reason = str(error).strip().partition("\n")[0]
+        raise ExportError(f"torch.export cannot follow the network ({type(error).__name__}: {reason})") from error
+
+
+def source_of(program: ExportedProgram, card: ModelCard, title: str) -> tuple[str, dict[str, Tensor]]:
+    """The text of a module that loads and runs what was traced.
+
+    Parameters
+    ----------
+    program, card
+        From `trace`.
+    title
+        What the module's first line calls the model.
+
+    Returns
+    -------
+    str, dict of str to Tensor
+        The source, and those tensors by name that it needs besides the classifier's own state.
+
+    Raises
+    ------
+    ExportError
+        If an operation refers to something that plain PyTorch does not have.
+    """
+    graph = program.graph_module.graph
+    used = [node for node in graph.find_nodes(op="placeholder") if node.users]
+    inputs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    weights = {
+        node.name: str(inputs[node.name].target).removeprefix("classifier.")
+        for node in used
+        if inputs[node.name].kind is not InputKind.USER_INPUT
+    }
+    (images,) = (node.name for node in used if node.name not in weights)
+    code = graph.python_code("self")
+    body = code.src.partition(":\n")[2].rstrip()
+    named = {name for name in code.globals if re.search(rf"\b{re.escape(name)}\b", body)}
+    if unknown := sorted(named - IMPORTS.keys()):
+        raise ExportError(f"its operations refer to {', '.join(unknown)}, which plain PyTorch does not have")
+    (returned,) = program.graph_signature.user_outputs
+    stored = program.state_dict
+    extra = {name: program.constants[str(inputs[argument].target)].detach().clone().contiguous()
+             for argument, name in weights.items() if str(inputs[argument].target) not in stored}  # fmt: skip
+    smoothing = isinstance(card.front, GaussianSmoothing)
+    needed = {"torch", *named}
+    imports = ["from pathlib import Path", *(line for name, line in IMPORTS.items() if name in needed)]
+    if smoothing:
+        imports += ["import hashlib", "from types import SimpleNamespace"]
+    text = FILE.format(
+        title=title,
+        version=__version__,
+        torch=torch.__version__,
+        imports="\n".join(sorted(imports, key=lambda line: (line.startswith("from"), line))),
+        labels=repr(tuple(card.labels)),
+        size=card.size,
+        weights="{\n" + "".join(f"    {name!r}: {tensor!r},\n" for name, tensor in weights.items()) + "}",
+        classes=len(card.labels),
+        front=f"\n        self.front = SmoothedPrediction(SimpleNamespace(**{_plain(card)!r}))" if smoothing else "",
+        forward="self.front(images, self.classify)" if smoothing else "self.classify(images)",
+        files=repr(("model.safetensors", *(["constants.safetensors"] if extra else []))),
+        sources=f"\n{inspect.getsource(SmoothedPrediction)}\n" if smoothing else "",
+        arguments=", ".join([*weights, images]),
+        body=body.replace(f"return ({returned},)", f"return {returned}"),
+    )
+    return text, extra
+
+
+def _plain(card: ModelCard) -> dict[str, Any]:
+    return card.front.model_dump(exclude={"name"}) if card.front else {}
+
+
+def load_source(folder: Path) -> nn.Module:
+    """The model that `model.py` of a folder loads, without a trace of it in the folder."""
+    model: nn.Module = runpy.run_path(str(folder / "model.py"))["load"](folder)
+    return model

@@ -1,0 +1,141 @@
+"""Write a model of a run into a folder that stands on its own."""
+
+import json
+import shutil
+import uuid
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import yaml
+from numpy.typing import NDArray
+
+from raypipe.data.tiles import images_of
+from raypipe.environment import read_environment
+from raypipe.evaluation.results import load_result
+from raypipe.evaluation.run import Run, SubjectRecord, read_run
+from raypipe.export.card import Origin, card_text
+from raypipe.export.forms import Form, write_forms
+from raypipe.models.artifacts import load_model
+from raypipe.models.checkpoint import FILE_NAME, ModelCard
+from raypipe.report.layout import Book
+from raypipe.settings import near_matches
+from raypipe.store import Store
+from raypipe.version import __version__
+
+CARD_FILE, CONFIG_FILE = "README.md", "config.json"
+COMPARED_TILES = 32
+"""On which each form is compared with the model."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Parameters
+    ----------
+    folder
+        Where.
+    forms
+        The forms that the model has besides its weights, and those that it cannot have.
+    """
+
+    folder: Path
+    forms: tuple[Form, ...]
+
+
+def export_model(store: Store, name: str, subject_id: str, folder: Path, licence: str | None = None) -> Export:
+    """Write a model of a run with its card.
+
+    Parameters
+    ----------
+    store, name
+        The run.
+    subject_id
+        The model's name in the tables of the run, such as ``resnet18/deepfool/adversarial_training``.
+    folder
+        A new one. It appears whole or not at all.
+    licence
+        Of the weights; the card says so where nobody has stated one.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder is there.
+    FileNotFoundError
+        If there is no such run, or artifacts of it are missing.
+    ValueError
+        If the run has no such model; the message lists those that it has.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists: give the name of a new folder")
+    run = read_run(store, name)
+    subject = _subject(run, subject_id)
+    classifier, card = load_model(store, subject.key)
+    (clean,) = (one for one in run.pairings if one.subject == subject.id and one.protocol == "clean")
+    made = folder.with_name(f".tmp-{uuid.uuid4().hex}-{folder.name}")
+    made.mkdir(parents=True)
+    try:
+        (made / FILE_NAME).write_bytes(store.read_bytes(f"{store.artifact('model', subject.key)}/{FILE_NAME}"))
+        tiles = _some_tiles(store, clean.tiles)
+        forms = write_forms(classifier, card, tiles, made, f"{subject.id} of the run {run.name}")
+        config = json.dumps(_config(run, subject, card, forms), indent=2)
+        (made / CONFIG_FILE).write_text(f"{config}\n", encoding="utf-8")
+        text = card_text(_origin(store, run, subject, card, clean.tiles), forms, licence)
+        (made / CARD_FILE).write_text(text, encoding="utf-8")
+        made.rename(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return Export(folder, forms)
+
+
+def _subject(run: Run, wanted: str) -> SubjectRecord:
+    subjects = {subject.id: subject for subject in run.subjects}
+    if wanted not in subjects:
+        raise ValueError(
+            f"run {run.name!r} has no model {wanted!r}, expected one of {', '.join(subjects)}"
+            f"{near_matches(wanted, subjects)}"
+        )
+    return subjects[wanted]
+
+
+def _some_tiles(store: Store, key: str) -> NDArray[np.uint8]:
+    """The first test tiles."""
+    tables = islice(store.iter_tables("tiles", key, "test", ["image"]), COMPARED_TILES)
+    images = images_of(pa.concat_tables(tables).slice(0, COMPARED_TILES))
+    if not len(images):
+        raise FileNotFoundError(f"{store.path(store.artifact('tiles', key))}: no test tiles to compare with")
+    return images
+
+
+def _config(run: Run, subject: SubjectRecord, card: ModelCard, forms: tuple[Form, ...]) -> dict[str, Any]:
+    """What other programs need to know."""
+    return {
+        "architecture": card.backbone,
+        "labels": list(card.labels),
+        "size": card.size,
+        "mean": list(card.mean),
+        "std": list(card.std),
+        "front": card.front.model_dump() if card.front else None,
+        "forms": [asdict(form) for form in forms],
+        "run": run.name,
+        "subject": subject.id,
+        "key": subject.key,
+        "raypipe": __version__,
+    }
+
+
+def _origin(store: Store, run: Run, subject: SubjectRecord, card: ModelCard, tiles: str) -> Origin:
+    about = read_environment(store, run.name)
+    return Origin(
+        run=run,
+        subject=subject,
+        book=Book.of(load_result(store, run.name)),
+        card=card,
+        tiles=store.manifest("tiles", tiles) or {},
+        experiment=yaml.safe_load(store.read_bytes(f"runs/{run.name}/experiment.yaml")),
+        environment={"Python": about.python, **about.packages} if about else {},
+    )

@@ -1,0 +1,20 @@
+"""Models of the store."""
+
+from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
+from raypipe.models.classifier import Classifier
+from raypipe.store import Store, damaged
+
+
+def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:
+    """The classifier of a model artifact.
+
+    Raises
+    ------
+    StoreError
+        If its file cannot be read.
+    """
+    path = f"{store.artifact('model', key)}/{FILE_NAME}"
+    try:
+        return load_classifier(store.read_bytes(path))
+    except ValueError as error:
+        raise damaged(store.path(path), error) from error

@@ -1,0 +1,171 @@
+"""Attack one model on one set of tiles, and say what it took."""
+
+import re
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.generate import Adversarials, generate
+from raypipe.attacks.prepare import PreparedModel, prepare
+from raypipe.attacks.threat import threat_of
+from raypipe.evaluation.intervals import Interval, mean, ratio, resample
+from raypipe.evaluation.stored import adversarials_table
+from raypipe.report.sheet import Cell, Sheet
+from raypipe.standalone.tiles import GivenTiles
+from raypipe.store import Store
+
+PLAIN = re.compile(r"[^A-Za-z0-9_.-]")
+LONGEST_STEM = 60
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's parameters are."""
+    return next(chain(network.parameters(), network.buffers()), torch.empty(0)).device
+
+
+def logits_given(network: nn.Module, shape: tuple[int, int, int]) -> int:
+    """How many logits a network gives for a tile of a shape (channels, height, width).
+
+    Raises
+    ------
+    ValueError
+        If it takes no such tile, or gives no logits for it.
+    """
+    network.eval()
+    try:
+        with torch.no_grad():
+            logits = network(torch.zeros(1, *shape, device=device_of(network)))
+    except Exception as error:  # foreign code
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"the model does not take a float32 tile {(1, *shape)} ({type(error).__name__}: {reason}); give tiles of "
+            "the size that it was made for (--size)"
+        ) from error
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != 1 or logits.shape[1] < 2:
+        told = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ValueError(f"the model gives {told} for a tile, expected logits (1, classes), two classes or more")
+    return int(logits.shape[1])
+
+
+def ready(network: nn.Module, tiles: GivenTiles, batch_size: int | None) -> PreparedModel:
+    """A network made ready to be attacked on tiles, once it is seen to know their classes.
+
+    Raises
+    ------
+    ValueError
+        If it takes no such tiles, or gives another number of logits than there are classes.
+    """
+    _, height, width, channels = tiles.images.shape
+    given = logits_given(network, (channels, height, width))
+    if given != len(tiles.labels):
+        raise ValueError(
+            f"the model gives {given} logits, but there are {len(tiles.labels)} classes, {', '.join(tiles.labels)}: "
+            "say all that it knows, in the order of its logits (--labels)"
+        )
+    return prepare(network, (channels, height, width), device=device_of(network), batch_size=batch_size)
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """What an attack made of tiles.
+
+    Parameters
+    ----------
+    tiles, settings, made
+        The tiles, the attack, and what came of it.
+    device
+        What it ran on.
+    """
+
+    tiles: GivenTiles
+    settings: NamedAttack
+    made: Adversarials
+    device: str
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(n,) which tiles were classified right before, and therefore attacked."""
+        right: NDArray[np.bool_] = self.made.clean_prediction == self.tiles.truth
+        return right
+
+    def shares(self) -> dict[str, Interval]:
+        """Accuracy before and after, and the share of attacked tiles that were fooled, with 95 % intervals."""
+        resampling = resample(self.tiles.groups)
+        standing = self.made.adversarial_prediction == self.tiles.truth
+        return {
+            "accuracy before": mean(self.right, resampling),
+            "accuracy after": mean(self.right & standing, resampling),
+            "success": ratio(self.made.success, self.right, resampling),
+        }
+
+
+def attack_tiles(
+    network: nn.Module, tiles: GivenTiles, settings: NamedAttack, batch_size: int | None = None
+) -> Attacked:
+    """Attack a model, on the device that it is on.
+
+    Raises
+    ------
+    ValueError
+        If model and tiles do not fit.
+    """
+    model = ready(network, tiles, batch_size)
+    return Attacked(tiles, settings, generate(model, tiles.images, tiles.truth, settings), model.device.type)
+
+
+def summary(attacked: Attacked, name: str) -> Sheet:
+    """How it went."""
+    made, tiles = attacked.made, attacked.tiles
+    sheet = Sheet(f"{attacked.settings.name} on {name}: {threat_of(attacked.settings)}")
+    sheet.add_columns("")
+    sheet.add_columns("figure", "95 % interval", figures=True)
+    sheet.add_row("tiles", str(len(made.success)), "")
+    sheet.add_row("source tiles", str(len(set(tiles.groups))), "")
+    for share, (value, low, high) in attacked.shares().items():
+        told = "-" if np.isnan(value) else f"{100 * value:.1f} %"
+        sheet.add_row(share, told, "-" if np.isnan(low) else f"{100 * low:.1f} - {100 * high:.1f} %")
+    for norm, sizes in (("l0", made.l0), ("l2", made.l2), ("linf", made.linf)):
+        found = sizes[made.success]
+        sheet.add_row(f"median {norm} of those fooled", f"{np.median(found):.4g}" if len(found) else "-", "")
+    for passes in ("forwards", "backwards"):
+        sheet.add_row(f"{passes} a tile", f"{getattr(made, passes).mean():.1f}", "")
+    sheet.add_row("seconds", f"{made.seconds.sum():.1f}", Cell(attacked.device, tone="dim"))
+    sheet.caption = (
+        "Success is counted on the stored 8-bit pixels, of the tiles that were classified right. l0 counts values; l2 "
+        "and linf have pixels in [0, 1]. Intervals are from a bootstrap over source tiles"
+        + ("." if pc.count_distinct(tiles.table["group_id"]).as_py() else ", which are unknown: each tile is its own.")
+    )
+    return sheet
+
+
+def write_attacked(attacked: Attacked, folder: Path) -> None:
+    """Keep the tables of tiles, clean and adversarial, and the adversarial tiles as a class folder of PNGs.
+
+    The folder ``images`` can be given as a data set again: what a model gets right there is its accuracy after the
+    attack.
+
+    Parameters
+    ----------
+    folder
+        An empty or new one.
+    """
+    tiles = attacked.tiles
+    table = adversarials_table(tiles.table, attacked.made)
+    store = Store.open(str(folder.absolute()))
+    store.write_table("tiles.parquet", tiles.table)
+    store.write_table("rejected.parquet", tiles.rejected)
+    store.write_table("adversarials.parquet", table)
+    encoded = pc.struct_field(table["image"], "bytes").to_pylist()
+    names = (tiles.table[name].to_pylist() for name in ("label_name", "source_path", "sample_id"))
+    for label, source, name, data in zip(*names, encoded, strict=True):
+        stem = PLAIN.sub("_", PurePosixPath(source).stem)[:LONGEST_STEM]
+        target = folder / "images" / label / f"{stem}-{name}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)

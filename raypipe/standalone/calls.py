@@ -1,0 +1,80 @@
+"""What `raypipe.attack` and `raypipe.evaluate` do: arrays and any PyTorch module in."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from raypipe.attacks import AttackSettings
+from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.generate import Adversarials
+from raypipe.config import validated
+from raypipe.evaluation.results import RunResult
+from raypipe.evaluation.settings import Evaluation
+from raypipe.settings import entries
+from raypipe.standalone.attack import attack_tiles, logits_given
+from raypipe.standalone.evaluate import evaluate_model
+from raypipe.standalone.models import GivenModel, key_of
+from raypipe.standalone.tiles import tiles_of
+from raypipe.store import Store
+
+
+def attack(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    name: str,
+    *,
+    classes: Sequence[str] | None,
+    batch_size: int | None,
+    settings: Mapping[str, Any],
+) -> Adversarials:
+    """See `raypipe.attack`."""
+    chosen: NamedAttack = validated(AttackSettings, {"name": name, **settings}, "attack")
+    tiles = tiles_of(images, labels, classes or _numbered(model, images))
+    return attack_tiles(model, tiles, chosen, batch_size).made
+
+
+def evaluate(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    attacks: Iterable[str] | Mapping[str, Any],
+    *,
+    to: str,
+    name: str,
+    classes: Sequence[str] | None,
+    groups: Sequence[str] | None,
+    batch_size: int | None,
+    settings: Mapping[str, Any],
+) -> RunResult:
+    """See `raypipe.evaluate`."""
+    chosen = entries(attacks if isinstance(attacks, Mapping) else list(attacks))
+    evaluation: Evaluation = validated(Evaluation, {"attacks": chosen, "transfer": False, **settings}, "evaluation")
+    tiles = tiles_of(images, labels, classes or _numbered(model, images), groups)
+    given = GivenModel(model, name, type(model).__name__, tiles.labels, None, key_of(model))
+    return evaluate_model(given, tiles, evaluation, new_store(Path(to)), batch_size=batch_size)
+
+
+def _numbered(model: nn.Module, images: NDArray[np.uint8]) -> list[str] | None:
+    """Numbers as names of as many classes as a model has; None for images that are none."""
+    if images.ndim != 4:
+        return None
+    _, height, width, channels = images.shape
+    return [str(number) for number in range(logits_given(model, (channels, height, width)))]
+
+
+def new_store(folder: Path) -> Store:
+    """A store in a folder that is new or empty.
+
+    Raises
+    ------
+    FileExistsError
+        If something is in it.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and is not empty: give the name of a new folder")
+    return Store.open(str(folder.absolute()))

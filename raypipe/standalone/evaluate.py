@@ -1,0 +1,224 @@
+"""Judge one model on one set of tiles as a run judges each of its own: the same tables, figures and sanity checks."""
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import yaml
+from numpy.typing import NDArray
+
+from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.generate import generate
+from raypipe.attacks.norms import BoundedAttack
+from raypipe.attacks.prepare import PreparedModel
+from raypipe.attacks.threat import threat_of
+from raypipe.costs import Cost
+from raypipe.data.subset import choose_subset
+from raypipe.environment import describe_environment, write_environment
+from raypipe.evaluation.predict import predict
+from raypipe.evaluation.results import RunResult, compute_result, result_json
+from raypipe.evaluation.run import GIVEN, CellRecord, PairingRecord, Role, Run, SubjectRecord, stamps, write_run
+from raypipe.evaluation.settings import Evaluation, at_radius
+from raypipe.evaluation.stored import adversarials_table, diagnose_tiles, diagnostics_table, predictions_table
+from raypipe.standalone.attack import ready
+from raypipe.standalone.models import GivenModel
+from raypipe.standalone.tiles import GivenTiles
+from raypipe.store import Store
+
+RESULTS_FILE, PART = "results.json", "part-00000.parquet"
+Say = Callable[[str], None]
+
+
+def evaluate_model(
+    model: GivenModel,
+    tiles: GivenTiles,
+    settings: Evaluation,
+    store: Store,
+    *,
+    batch_size: int | None = None,
+    seed: int = 0,
+    say: Say = lambda _: None,
+) -> RunResult:
+    """Attack a model in every way that `settings` name, check the attacks, and keep all of it as a run of `store`.
+
+    Parameters
+    ----------
+    model, tiles
+        What is judged, and on what.
+    settings
+        As the section ``evaluation`` of an experiment; `tiles` and `transfer` do not apply.
+    store
+        An empty one.
+    batch_size
+        Tiles at once; default: found by trial.
+    seed
+        Of the bootstrap, and of what is planted.
+    say
+        Told what is done now.
+
+    Raises
+    ------
+    ValueError
+        If model and tiles do not fit.
+    """
+    work = _Work(model, tiles, ready(model.network, tiles, batch_size), store, say)
+    name = run_name(model.name)
+    clean = work.predict(work.keep_tiles(), tiles.images, "clean tiles")
+    pairings = [
+        PairingRecord(subject=name, protocol="clean", role="grid", tiles=work.tiles_key, predictions=clean),
+    ]
+    pairings += [work.attack(name, *attack) for attack in _attacks(settings, tiles.images.shape[1])]
+    diagnostics = {}
+    if settings.checks:
+        reference = at_radius(settings.bounded, settings.checks.eps, settings.bounded.norm)
+        diagnostics[name] = work.diagnose(reference, settings.checks.planted_tiles, seed)
+    run = Run(
+        name=name,
+        labels=tiles.labels,
+        malignant=tiles.malignant,
+        stamps={GIVEN: stamps({"split": GIVEN, "synthetic": tiles.synthetic})},
+        replicates=settings.replicates,
+        seed=seed,
+        radii=dict(settings.curves),
+        subjects=(_subject(name, model),),
+        pairings=tuple(pairings),
+        diagnostics=diagnostics,
+        cells=tuple(work.cells),
+    )
+    write_run(store, run)
+    asked = {"name": name, "model": model.kind, "evaluation": settings.model_dump(mode="json"), "seed": seed}
+    store.write_bytes(f"runs/{name}/experiment.yaml", yaml.safe_dump(asked, sort_keys=False).encode())
+    write_environment(store, name, describe_environment(1, {"CPU": float(os.cpu_count() or 1)}))
+    result = compute_result(store, run)
+    store.write_bytes(f"runs/{name}/{RESULTS_FILE}", result_json(result).encode())
+    return result
+
+
+def run_name(model: str) -> str:
+    """What may name a run, from a model's name."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", model).lstrip("_.-") or "model"
+
+
+def _subject(name: str, model: GivenModel) -> SubjectRecord:
+    return SubjectRecord(id=name, model=name, backbone=model.kind, split=GIVEN, seed=0, defense=None, hardened_on=None,
+                         undefended=None, key=model.key)  # fmt: skip
+
+
+def _attacks(settings: Evaluation, size: int) -> Iterator[tuple[Role, str, NamedAttack]]:
+    chosen: dict[Role, dict[str, NamedAttack]] = {
+        "evaluation": settings.attacks,
+        "curve": settings.curve_attacks(),
+        "check": settings.check_attacks(size),
+    }
+    for role, attacks in chosen.items():
+        for attack_id, attack in attacks.items():
+            yield role, attack_id, attack
+
+
+@dataclass
+class _Work:
+    """Makes the artifacts of a run, each once."""
+
+    model: GivenModel
+    tiles: GivenTiles
+    prepared: PreparedModel
+    store: Store
+    say: Say
+    cells: list[CellRecord] = field(default_factory=list)
+
+    @cached_property
+    def tiles_key(self) -> str:
+        """Of the clean tiles."""
+        content = hashlib.sha256(self.tiles.images.tobytes()).hexdigest()
+        return _key("tiles", {"content": content, "paths": self.tiles.table["source_path"].to_pylist()})
+
+    def publish(self, kind: str, key: str, stage: str, name: str, tables: dict[str, pa.Table], **facts: Any) -> None:
+        """Make an artifact of tables, by their paths in it."""
+        for path, table in tables.items():
+            self.store.write_table(f"{self.store.artifact(kind, key)}/{path}", table)
+        self.store.publish(kind, key, {"stage": stage, "name": name, **facts})
+        self.cells.append(CellRecord(stage=stage, name=name, model=self.model.name, kind=kind, key=key))
+
+    def keep_tiles(self) -> str:
+        """The clean tiles as an artifact."""
+        tables = {f"test/{PART}": self.tiles.table, f"rejected/{PART}": self.tiles.rejected}
+        facts = {"split": GIVEN, "synthetic": self.tiles.synthetic, "leakage": None}
+        self.publish("tiles", self.tiles_key, "ingest", "tiles", tables, **facts)
+        return self.tiles_key
+
+    def predict(self, tiles_key: str, images: NDArray[np.uint8], name: str) -> str:
+        """The model's logits of images, as an artifact."""
+        key = self.predictions_key(tiles_key)
+        begun = time.perf_counter()
+        logits = predict(self.model.network, images, self.prepared.batch_size, self.prepared.device)
+        cost = Cost(forwards=len(images), seconds=time.perf_counter() - begun, device=self.prepared.device.type)
+        table = predictions_table(self.tiles.table, logits, self.model.key, tiles_key)
+        self.publish("predictions", key, "evaluate", f"on {name}", {PART: table}, cost=cost.facts())
+        return key
+
+    def predictions_key(self, tiles_key: str) -> str:
+        """Of the model's predictions of some tiles."""
+        return _key("predictions", {"model": self.model.key, "tiles": tiles_key})
+
+    def attack(self, subject: str, role: Role, attack_id: str, settings: NamedAttack) -> PairingRecord:
+        """Adversarial tiles and what the model makes of them; the same attack under another name is not made again."""
+        attack = settings.model_dump(mode="json")
+        key = _key("adversarials", {"model": self.model.key, "tiles": self.tiles_key, "attack": attack})
+        if self.store.manifest("adversarials", key) is None:
+            self.say(f"attack: {attack_id}")
+            made = generate(self.prepared, self.tiles.images, self.tiles.truth, settings)
+            table = adversarials_table(self.tiles.table, made)
+            cost = self.cost(table, float(made.seconds.sum()))
+            self.publish("adversarials", key, "attack", attack_id, {PART: table}, cost=cost)
+            self.predict(key, made.images, attack_id)
+        return PairingRecord(
+            subject=subject,
+            protocol="white-box",
+            role=role,
+            attack=attack_id,
+            method=settings.name,
+            settings=attack,
+            source=subject,
+            threat=threat_of(settings),
+            tiles=key,
+            predictions=self.predictions_key(key),
+        )
+
+    def cost(self, table: pa.Table, seconds: float) -> dict[str, Any]:
+        """Of what a table tells the passes of."""
+        passes = {name: int(table[name].to_numpy().sum()) for name in ("forwards", "backwards")}
+        return Cost(**passes, seconds=seconds, device=self.prepared.device.type).facts()
+
+    def diagnose(self, reference: BoundedAttack, count: int, seed: int) -> str:
+        """What the model looks like to an attack, which also has to find planted examples on so many tiles."""
+        self.say("diagnose: gradients, repeated passes, planted adversarial examples")
+        planted = choose_subset(self.tiles.truth.tolist(), self.tiles.groups, count, seed)
+        begun = time.perf_counter()
+        made = diagnose_tiles(
+            self.model.network,
+            self.tiles.images,
+            self.tiles.truth,
+            reference,
+            np.array(planted, dtype=np.int64),
+            batch_size=max(2, self.prepared.batch_size),
+            device=self.prepared.device,
+            seed=seed,
+        )
+        table = diagnostics_table(self.tiles.table, made)
+        attack = reference.model_dump(mode="json")
+        about = {"model": self.model.key, "tiles": self.tiles_key, "attack": attack, "planted": planted, "seed": seed}
+        key, cost = _key("diagnostics", about), self.cost(table, time.perf_counter() - begun)
+        self.publish("diagnostics", key, "diagnose", "diagnosed", {PART: table}, cost=cost)
+        return key
+
+
+def _key(kind: str, about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([kind, about], sort_keys=True).encode()).hexdigest()[:20]

@@ -1,0 +1,183 @@
+"""A model as its owner has it: an exported folder, a checkpoint, a program of PyTorch, or a backbone with weights."""
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from raypipe.models.backbone import Channels
+from raypipe.models.checkpoint import FILE_NAME, load_classifier
+from raypipe.models.classifier import Model, build_classifier
+from raypipe.models.weights import read_state
+
+PROGRAM, SCRIPTS, ONNX, WEIGHTS = ".pt2", (".pt", ".pth", ".ts"), ".onnx", ".safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class GivenModel:
+    """A model to be looked at.
+
+    Parameters
+    ----------
+    network
+        Images (n, 3, h, w), float32 in [0, 1], in; logits (n, classes) out.
+    name
+        For people.
+    kind
+        What it is: a backbone's name, or the kind of its file.
+    labels
+        The classes in the order of its logits; None where it does not say.
+    size
+        Height and width of its images; None where it does not say.
+    key
+        A hash of its content: 20 hexadecimal digits.
+    """
+
+    network: nn.Module
+    name: str
+    kind: str
+    labels: tuple[str, ...] | None
+    size: int | None
+    key: str
+
+
+class Program(nn.Module):
+    """A program of `torch.export` or TorchScript: both refuse some of what is asked of any other module.
+
+    Parameters
+    ----------
+    graph
+        Its module, in evaluation mode, in which it stays.
+    """
+
+    def __init__(self, graph: nn.Module) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def train(self, mode: bool = True) -> "Program":  # noqa: ARG002  there is one mode only
+        """Nothing changes."""
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.graph(images)
+        return logits
+
+
+def open_model(
+    where: str,
+    classes: int,
+    *,
+    weights: str | None = None,
+    mean: Channels | None = None,
+    std: Channels | None = None,
+) -> GivenModel:
+    """Open a model.
+
+    Parameters
+    ----------
+    where
+        A folder that `raypipe export` wrote, a ``.safetensors`` checkpoint of raypipe, a program that
+        `torch.export.save` (``.pt2``) or `torch.jit.save` (``.pt``, ``.pth``, ``.ts``) wrote, or the name of a
+        backbone as an experiment has it. Programs run: open none that you do not trust.
+    classes
+        How many a backbone has.
+    weights
+        File of the backbone's whole state, ``.safetensors`` or a state_dict.
+    mean, std
+        Of the normalisation inside a backbone; default: as in `raypipe.models.classifier.Model`.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be opened, or is of a kind that has no gradients; the message says what can be.
+    raypipe.models.weights.WeightsError
+        If the weights cannot be read.
+    """
+    path = Path(where)
+    if not path.exists():
+        return _backbone(where, classes, weights, mean, std)
+    if weights or mean or std:
+        raise ValueError(
+            f"{where}: is a file with its own weights and normalisation; leave out --weights, --mean, --std"
+        )
+    file = path / FILE_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"{where}: holds no {FILE_NAME}; expected a folder that `raypipe export` wrote")
+    data, name = file.read_bytes(), path.absolute().name
+    key = hashlib.sha256(data).hexdigest()[:20]
+    try:
+        if file.suffix == WEIGHTS:
+            classifier, card = load_classifier(data)
+            return GivenModel(classifier, name, card.backbone, card.labels, card.size, key)
+        if file.suffix == PROGRAM:
+            graph = torch.export.load(io.BytesIO(data)).module()
+            return GivenModel(Program(graph), name, "torch.export program", None, None, key)
+        if file.suffix in SCRIPTS:
+            return GivenModel(Program(_script(data)), name, "TorchScript program", None, None, key)
+    except Exception as error:  # readers of programs have many kinds
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{where}: cannot be opened as a {_called(file.suffix)} ({type(error).__name__}: {reason}); for the bare "
+            "weights of a backbone, give the backbone's name and the file as --weights"
+        ) from error
+    if file.suffix == ONNX:
+        raise ValueError(
+            f"{where}: an ONNX file gives no gradients, and a white-box attack needs them; give the PyTorch model that "
+            "it was made from"
+        )
+    raise ValueError(
+        f"{where}: expected a folder that `raypipe export` wrote, or a {', '.join((WEIGHTS, PROGRAM, *SCRIPTS))} file"
+    )
+
+
+def _script(data: bytes) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is deprecated is no news for its file
+        script: nn.Module = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    for parameter in script.parameters():
+        parameter.requires_grad_(False)  # copies of one that has gradients are no leaves, and cannot be frozen
+    return script
+
+
+def _called(suffix: str) -> str:
+    return {WEIGHTS: "checkpoint of raypipe", PROGRAM: "program of torch.export"}.get(suffix, "TorchScript program")
+
+
+def _backbone(name: str, classes: int, weights: str | None, mean: Channels | None, std: Channels | None) -> GivenModel:
+    given: dict[str, Any] = {field: value for field, value in (("mean", mean), ("std", std)) if value is not None}
+    try:
+        settings = Model(name=name, **given)
+    except ValidationError as error:
+        problems = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+        raise ValueError(f"{name}: there is no such file, and it is no backbone: {problems}") from error
+    if weights is None:
+        raise ValueError(f"{name}: a backbone without weights knows nothing; give a file of its state as --weights")
+    classifier = build_classifier(settings, classes)
+    state, own = read_state(weights), classifier.network.state_dict()
+    # GoogLeNet's auxiliary heads are silent in evaluation mode, and are often left out.
+    wrong = [key for key, tensor in own.items() if not key.startswith("aux") and not _fits(state.get(key), tensor)]
+    if wrong:
+        raise ValueError(
+            f"{weights}: is no whole state of a {name} with {classes} classes: {len(wrong)} of {len(own)} tensors are "
+            f"missing or have another shape, first {wrong[0]!r}"
+        )
+    classifier.network.load_state_dict({**own, **{key: state[key] for key in own if key in state}})
+    return GivenModel(classifier.eval(), name.replace(":", "_"), name, None, None, key_of(classifier))
+
+
+def _fits(found: Tensor | None, expected: Tensor) -> bool:
+    return found is not None and found.shape == expected.shape
+
+
+def key_of(network: nn.Module) -> str:
+    """A hash of a network's state and of what its modules say of themselves."""
+    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
+    return hashlib.sha256(save(state) + repr(network).encode()).hexdigest()[:20]

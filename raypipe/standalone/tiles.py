@@ -1,0 +1,147 @@
+"""The tiles of a folder, or of arrays, as the tables that everything else reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raypipe.data.png import encode_png
+from raypipe.data.sources import Source
+from raypipe.data.subset import choose_subset
+from raypipe.data.tiles import TileItem, images_of, make_tiles, sample_id
+from raypipe.evaluation.run import GIVEN
+from raypipe.schemas import REJECTED, TILES
+
+
+@dataclass(frozen=True, eq=False)
+class GivenTiles:
+    """Tiles to look at a model with.
+
+    Parameters
+    ----------
+    table
+        `raypipe.schemas.TILES`; a label is the place of its class in `labels`.
+    images
+        (n, h, w, 3), uint8.
+    rejected
+        `raypipe.schemas.REJECTED`: files that could not be read.
+    labels, malignant
+        The classes, and those of them that are cancer.
+    synthetic
+        Whether a program drew them.
+    """
+
+    table: pa.Table
+    images: NDArray[np.uint8]
+    rejected: pa.Table
+    labels: tuple[str, ...]
+    malignant: tuple[str, ...]
+    synthetic: bool
+
+    @property
+    def truth(self) -> NDArray[np.int64]:
+        """(n,) true classes."""
+        truth: NDArray[np.int64] = self.table["label"].to_numpy().copy()
+        return truth
+
+    @property
+    def groups(self) -> list[str]:
+        """Source tiles; a tile whose group is unknown is its own."""
+        pairs = zip(self.table["group_id"].to_pylist(), self.table["sample_id"].to_pylist(), strict=True)
+        return [group or name for group, name in pairs]
+
+
+def read_tiles(source: Source, labels: Sequence[str], size: int, count: int | None, seed: int = 0) -> GivenTiles:
+    """Read a data set.
+
+    Parameters
+    ----------
+    source
+        The data set.
+    labels
+        The model's classes, in the order of its logits.
+    size
+        Height and width to bring tiles to, in pixels.
+    count
+        How many, in whole groups and equally many a class as far as possible; None: all.
+    seed
+        Decides which.
+
+    Raises
+    ------
+    ValueError
+        If a class of the data set is none of the model's, or no file gives a tile.
+    """
+    if unknown := sorted(set(source.labels) - set(labels)):
+        raise ValueError(
+            f"the model does not know the class {', '.join(unknown)}; it has {', '.join(labels)}: rename the folders, "
+            "or give --labels in the order of its logits"
+        )
+    refs = [ref for ref in source.list() if ref.problem is None]
+    known = [str(ref.label_name) for ref in refs]
+    if count is not None:
+        chosen = choose_subset(
+            [labels.index(name) for name in known], [ref.group or ref.path for ref in refs], count, seed
+        )
+        refs = [refs[place] for place in chosen]
+    table, rejected = make_tiles(source, [TileItem(ref, GIVEN) for ref in refs], size)
+    if not table.num_rows:
+        raise ValueError(f"none of {len(refs)} files gives a tile; the first: {rejected['reason'][0].as_py()}")
+    places = [labels.index(name) for name in table["label_name"].to_pylist()]
+    table = table.set_column(table.schema.get_field_index("label"), "label", pa.array(places, pa.int64()))
+    return GivenTiles(table, images_of(table), rejected, tuple(labels), source.malignant, source.synthetic)
+
+
+def tiles_of(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    classes: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+) -> GivenTiles:
+    """Tiles that are at hand.
+
+    Parameters
+    ----------
+    images
+        (n, h, w, 3), uint8.
+    labels
+        (n,) true classes, from 0.
+    classes
+        Their names; default: their numbers.
+    groups
+        (n,) the source tile of each; default: each its own.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+        raise ValueError(
+            f"images {images.dtype} {images.shape}: expected uint8 (n, h, w, 3), n >= 1; of floats in [0, 1] and "
+            "(n, 3, h, w), (255 * images).round().astype('uint8').transpose(0, 2, 3, 1)"
+        )
+    truth = np.asarray(labels)
+    if truth.shape != images.shape[:1] or truth.dtype.kind not in "iu" or truth.min() < 0:
+        raise ValueError(f"labels {truth.dtype} {truth.shape}: expected ({len(images)},) whole numbers from 0")
+    names = tuple(classes) if classes is not None else tuple(map(str, range(int(truth.max()) + 1)))
+    if truth.max() >= len(names):
+        raise ValueError(f"labels up to {truth.max()}, but {len(names)} classes: expected a name for each")
+    if groups is not None and len(groups) != len(images):
+        raise ValueError(f"{len(groups)} groups for {len(images)} images: expected one for each")
+    width = len(str(len(images)))
+    paths = [f"{place:0{width}}" for place in range(len(images))]
+    ids = [sample_id(path) for path in paths]
+    columns = {
+        "sample_id": ids,
+        "image": [{"bytes": encode_png(image), "path": f"{name}.png"} for image, name in zip(images, ids, strict=True)],
+        "label": truth.astype(np.int64),
+        "label_name": [names[label] for label in truth],
+        "group_id": list(groups) if groups is not None else [None] * len(images),
+        "split": [GIVEN] * len(images),
+        "source_path": paths,
+    }
+    table = pa.table(columns, schema=TILES)
+    return GivenTiles(table, images, REJECTED.empty_table(), names, (), synthetic=False)
