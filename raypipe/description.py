@@ -53,6 +53,7 @@ def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Stor
         name=experiment.name,
         labels=source.labels,
         malignant=source.malignant,
+        data=experiment.data.model_dump()["source"],
         restriction=source.restriction,
         stamps={
             cell.spec.split: stamps(cell.manifest(store) or {}, source.restriction) for cell in plan.stage("ingest")

@@ -110,6 +110,8 @@ class Run(Settings):
         By split: what must stand beside every figure measured on its tiles.
     replicates, seed
         Of the bootstrap.
+    data
+        The data set, by the name of its kind.
     restriction
         Why no picture of its tiles may be passed on; None where nothing forbids it.
     radii
@@ -130,6 +132,7 @@ class Run(Settings):
     stamps: dict[str, tuple[str, ...]]
     replicates: int
     seed: int
+    data: str = ""
     restriction: str | None = None
     radii: dict[str, tuple[float, ...]]
     subjects: tuple[SubjectRecord, ...]

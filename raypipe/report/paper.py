@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 
 class Earlier(NamedTuple):
-    """A row of the paper's Table 3: accuracies in percent, clean, attacked and defended; None where it has none."""
+    """A row of the paper's Table 3: accuracies in percent, clean, attacked and defended; None where it has none.
+
+    `here` are the names of backbone, attack and defense that are the same system in an experiment of ours.
+    """
 
     backbone: str
     attack: str
@@ -18,15 +21,20 @@ class Earlier(NamedTuple):
     clean: float
     attacked: float
     defended: float | None
+    here: tuple[str, str, str]
 
 
+_DARKNET = ("darknet53", "fgsm", "adversarial_training")
+_DENOISED = ("resnet50", "pgd", "sparsity_denoising")
+_TRAINED_AND_DENOISED = ("resnet50_d", "pgd", "pgd_training")
+_DENSENET = ("densenet121", "fgsm", "adversarial_training")
 EARLIER = (
-    Earlier("DarkNet-53", "FGSM", "adversarial training", "DR fundus", 99.90, 0, 92),
-    Earlier("ResNet50-D", "PGD", "sparsity denoising", "chest X-ray", 91.94, 45.68, 82.36),
-    Earlier("ResNet50-D", "PGD", "sparsity denoising", "AREDS", 84.84, 28.92, 46),
-    Earlier("ResNet50-A-D", "PGD", "sparsity denoising", "chest X-ray", 92.96, 87.20, 92.54),
-    Earlier("ResNet50-A-D", "PGD", "sparsity denoising", "AREDS", 81.93, 48.66, None),
-    Earlier("DenseNet121", "FGSM", "adversarial training", "BreakHis", 98.72, 10.99, 96.70),
+    Earlier("DarkNet-53", "FGSM", "adversarial training", "DR fundus", 99.90, 0, 92, _DARKNET),
+    Earlier("ResNet50-D", "PGD", "sparsity denoising", "chest X-ray", 91.94, 45.68, 82.36, _DENOISED),
+    Earlier("ResNet50-D", "PGD", "sparsity denoising", "AREDS", 84.84, 28.92, 46, _DENOISED),
+    Earlier("ResNet50-A-D", "PGD", "sparsity denoising", "chest X-ray", 92.96, 87.20, 92.54, _TRAINED_AND_DENOISED),
+    Earlier("ResNet50-A-D", "PGD", "sparsity denoising", "AREDS", 81.93, 48.66, None, _TRAINED_AND_DENOISED),
+    Earlier("DenseNet121", "FGSM", "adversarial training", "BreakHis", 98.72, 10.99, 96.70, _DENSENET),
 )
 """What its Table 3 compares with; each on its own data, evaluated statically."""
 

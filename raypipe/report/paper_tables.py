@@ -17,8 +17,9 @@ COLUMNS = {
 The perturbed tiles are those made against the clean model, which makes the last column a static evaluation."""
 PAPER = "In parentheses what Nisa et al. (2024) report, for LC25000 with a random split; - where it cannot be read."
 COMPARED = (
-    "Earlier work as the paper's Table 3 has it, each on its own data: its figures cannot be compared with those "
-    "measured here, only their kind. All of it is static: none attacked the hardened model itself."
+    "Earlier work as the paper's Table 3 has it, each on its own data, and below it the same system where this run has "
+    "it: the figures cannot be compared where data differ, only their kind. All that is reported is static: nobody "
+    "attacked the hardened model itself."
 )
 STATIC = (
     "'Robust on perturbed' is a static evaluation: the perturbed tiles were made against the model before it was "
@@ -96,25 +97,43 @@ def table_2(book: Book) -> Sheet:
     return table
 
 
-def table_3(book: Book) -> Sheet:
-    """Earlier work as the paper compares with it, and what was measured here in the same form."""
+def table_3(book: Book, data: str) -> Sheet:
+    """Each earlier system as the paper compares with it, below it the same system measured here, then all others.
+
+    Parameters
+    ----------
+    data
+        The run's data set, for a reader.
+    """
     table = Sheet("Table 3. Comparison with earlier work: accuracy, in %")
     table.add_columns("work", "backbone", "attack", "defense")
     table.add_columns("clean", "attacked", "defended,\nstatic", "defended,\nattacked anew", figures=True)
+    measured = list(_measured(book))
     for row in EARLIER:
         defended = "-" if row.defended is None else f"{row.defended:g}"
         figures = (f"{row.clean:g}", f"{row.attacked:g}", defended, "-")
         table.add_row(Cell("reported", below=row.data), row.backbone, row.attack, row.defense, *figures)
-    table.add_section()
+        for system, cells in measured:
+            if system == row.here:
+                table.add_row(Cell("measured here", below=data), *cells)
+        table.add_section()
+    known = {row.here for row in EARLIER}
+    for system, cells in measured:
+        if system not in known:
+            table.add_row(Cell("measured here", below=data), *cells)
+    return table
+
+
+def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[str, ...]]]:
+    """Backbone, attack and defense by their registries' names, and what Table 3 shows of them."""
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
         for subject, attack in _pairs(book, undefended, hardened=True):
             attacked, anew = book.itself(undefended, attack), book.itself(subject, attack)
             static = next(book.of_subject(subject, protocol="static", attack=attack), None)
-            rows = (book.subjects[undefended], attacked, static, anew)
-            defense = shown(book.subjects[subject]["defense"])
-            measured = (percent(row["accuracy"]) if row else "-" for row in rows)
-            table.add_row("measured here", undefended, attack, defense, *measured)
-    return table
+            figures = (percent(row["accuracy"]) if row else "-" for row in (attacked, static, anew))
+            clean, defense = book.subjects[undefended], str(book.subjects[subject]["defense"])
+            system = (str(clean["backbone"]), str(attacked["method"]) if attacked else "", defense)
+            yield system, (undefended, attack, shown(defense), percent(clean["accuracy"]), *figures)
 
 
 def _pairs(book: Book, undefended: str, hardened: bool) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,9 @@ import pytest
 from rich.console import Console
 
 from raypipe.evaluation.results import RunResult, compute_result
+from raypipe.report.layout import Book
 from raypipe.report.paper import reported
+from raypipe.report.paper_tables import table_3
 from raypipe.report.tables import result_tables
 from raypipe.store import Store
 from tests.evaluation.handmade import hand_run
@@ -118,3 +120,18 @@ def test_what_the_paper_does_not_report_is_not_made_up() -> None:
     assert reported("attacked", "resnet18", "pgd") is None
     assert reported("robust_on_perturbed", "resnet18", "deepfool") is None
     assert reported("robust_on_perturbed", "resnet18", "deepfool", hardened_on="deepfool") == "at most 81"
+
+
+@pytest.mark.parametrize(("backbone", "place"), [("darknet53", 1), ("resnet18", 6)])
+def test_an_earlier_system_stands_above_the_same_one_measured_here(tmp_path: Path, backbone: str, place: int) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    undefended, hardened = (subject.model_copy(update={"backbone": backbone}) for subject in run.subjects)
+    by_fgsm = tuple(p.model_copy(update={"method": "fgsm"}) if p.method else p for p in run.pairings)
+    subjects = (undefended, hardened.model_copy(update={"defense": "adversarial_training"}))
+    changed = run.model_copy(update={"subjects": subjects, "pairings": by_fgsm})
+    sheet = table_3(Book.of(compute_result(store, changed)), "mine")
+    rows = [[(cell.text, cell.below) for cell in row] for section in sheet.sections for row in section]
+    assert rows[0][:2] == [("reported", "DR fundus"), ("DarkNet-53", "")]
+    assert [number for number, row in enumerate(rows) if row[0] == ("measured here", "mine")] == [place]
+    assert [text for text, _ in rows[place][4:]] == ["100.0", "0.0", "87.5", "50.0"]

@@ -111,7 +111,7 @@ def _parts(book: Book, run: Run) -> Iterator[Part]:
     paper = (
         Section(table_1(book), (Note(threats(book)), *notes)),
         Section(table_2(book), reservations),
-        Section(table_3(book), (Note(COMPARED), *notes)),
+        Section(table_3(book, run.data), (Note(COMPARED), *notes)),
     )
     yield Part("paper", "The paper's tables", "The paper's tables: reported beside measured", (), paper)
     yield Part("judged", "Checks", "The sanity checks", (), _tables((checks_table(book), failures_table(book)), notes))
