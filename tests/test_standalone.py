@@ -197,6 +197,7 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
     said = capsys.readouterr().out
     for part in ("Left out, because they need other models", "LEAKY?", "Sanity checks", "worst", "16/255"):
         assert part in said
+    assert "undefended" not in said, "what was done to a model before is not known here"
     result = load_result(Store.open(str(out)), "exported")
     rows = {(row["protocol"], row["attack"], row["eps"]): row for row in result.records.to_pylist()}
     images, labels = given(place)
