@@ -13,10 +13,14 @@ import pytest
 import torch
 import yaml
 from art.estimators.classification import PyTorchClassifier
+from PIL import Image
 
 from raypipe.config import load_experiment
 from raypipe.data.png import encode_png
 from raypipe.data.tissue import LABELS, render_tile
+from raypipe.export.write import export_model
+from tests.evaluation.handmade import HARDENED
+from tests.export.test_export import WITHOUT_RAYPIPE, stored
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -113,7 +117,8 @@ def test_every_command_is_run_somewhere() -> None:
 def test_our_commands_in_their_order(folder: Path) -> None:
     output = {command: run(command.split(), folder) for command in ours()}
     assert [command.split()[1] for command in output] == [
-        "validate", "plan", "run", "results", "report", "index", "status", "run", "compare", "data", "audit",
+        "validate", "plan", "plan", "run", "results", "report", "index", "status", "run", "compare", "data",
+        "export", "attack", "evaluate", "audit",
     ]  # fmt: skip
     assert "SYNTHETIC" in (folder / "results" / "runs" / "demo" / "report.html").read_text()
     assert "runs/demo/report.html" in (folder / "results" / "index.html").read_text()
@@ -121,6 +126,14 @@ def test_our_commands_in_their_order(folder: Path) -> None:
     assert "valid" in output["raypipe validate jobs/demo.yaml"]
     assert "to do" in output["raypipe plan jobs/demo.yaml"]
     assert "adjusted Rand index" in output["raypipe audit LC25000.zip --groups groups.csv --out found.csv"]
+    (exported, attacked, judged) = (
+        text for command, text in output.items() if command.split()[1] in ("export", "attack", "evaluate")
+    )
+    assert "not written" not in exported
+    assert "accuracy after" in attacked
+    assert len(list((folder / "attacked" / "images").glob("*/*.png"))) == 20
+    assert "Left out, because they need other models" in judged
+    assert (folder / "evaluated" / "runs" / "exported" / "results.json").is_file()
     for command, text in output.items():
         if command.split()[1] in ("run", "results"):
             assert "Table 2" in text
@@ -136,6 +149,19 @@ def test_the_lines_of_python(folder: Path) -> None:
     code = python_block("import raypipe\n")
     assert len([line for line in code.splitlines() if line.strip()]) == 3
     assert "static" in run([sys.executable, "-c", code], folder)
+
+
+def test_the_lines_on_an_exported_model(tmp_path: Path) -> None:
+    store, _ = stored(tmp_path)
+    export_model(store, "hand", HARDENED, tmp_path / "exported")
+    Image.new("RGB", (20, 30), (200, 90, 120)).save(tmp_path / "tile.png")
+    use, judge = python_block("from PIL import Image"), python_block("import numpy")
+    assert [len([line for line in code.splitlines() if line.strip()]) for code in (use, judge)] == [5, 9]
+    assert run([sys.executable, "-c", WITHOUT_RAYPIPE + use], tmp_path).strip() in ("cancer", "benign")
+    said = run([sys.executable, "-c", judge], tmp_path)
+    assert "(6, 8, 8, 3)" in said
+    assert "white-box" in said
+    assert "worst case" in said
 
 
 def test_the_toolbox_s_user_changes_one_import() -> None:

@@ -107,13 +107,18 @@ def _templates() -> Environment:
     templates = Environment(  # noqa: S701
         loader=PackageLoader("raypipe.export"), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    templates.filters["md"] = plain
+    templates.filters |= {"md": plain, "code": code}
     return templates
 
 
 def plain(text: str) -> str:
     """A name as Markdown that shows it as it is, in one line."""
     return " ".join(str(text).split()).translate(_MARKUP)
+
+
+def code(text: str) -> str:
+    """The same in a span of code, where backslashes escape nothing but the bars of tables."""
+    return " ".join(str(text).split()).replace("`", "'").replace("|", "\\|")
 
 
 def _front_matter(origin: Origin, licence: str | None) -> dict[str, Any]:

@@ -119,6 +119,7 @@ def _config(run: Run, subject: SubjectRecord, card: ModelCard, forms: tuple[Form
         "size": card.size,
         "mean": list(card.mean),
         "std": list(card.std),
+        "resize": card.resize,
         "front": card.front.model_dump() if card.front else None,
         "forms": [asdict(form) for form in forms],
         "run": run.name,

@@ -8,7 +8,7 @@ from typing import Any
 from raypipe.attacks.threat import written
 from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.results import RunResult
-from raypipe.evaluation.run import ITSELF
+from raypipe.evaluation.run import GIVEN, ITSELF
 from raypipe.report.sheet import Cell
 
 Row = dict[str, Any]
@@ -80,7 +80,8 @@ class Book:
     def kind(self, subject: str) -> str:
         """What tells a model from others of its family: its defense and what it was hardened on."""
         row = self.subjects[subject]
-        return ", ".join(filter(None, (row["defense"], row["hardened_on"]))) or "undefended"
+        unhardened = "as given" if row["split"] == GIVEN else "undefended"
+        return ", ".join(filter(None, (row["defense"], row["hardened_on"]))) or unhardened
 
     def itself(self, subject: str, attack: str | None) -> Row | None:
         """The record of a model under an attack on itself."""

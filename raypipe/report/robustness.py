@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from raypipe.evaluation.checks import Check, Verdict
 from raypipe.evaluation.checks import verdict as verdict_of
-from raypipe.evaluation.run import ITSELF
+from raypipe.evaluation.run import GIVEN, ITSELF
 from raypipe.report.layout import Book, Row, interval_cell, threat, with_interval
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
 
@@ -53,10 +53,11 @@ def robustness_table(book: Book) -> Sheet:
         for subject in members:
             hardened_on = book.subjects[subject]["hardened_on"]
             worst = book.worst_cases(subject)
+            absent = "left\nout" if book.subjects[subject]["split"] == GIVEN else "not\nhardened"
             table.add_row(
                 Cell(undefended, below=book.kind(subject)),
                 interval_cell(book.subjects[subject]),
-                interval_cell(lowest(book, subject, ("static",), hardened_on), "not\nhardened"),
+                interval_cell(lowest(book, subject, ("static",), hardened_on), absent),
                 interval_cell(lowest(book, subject, ITSELF, hardened_on), "not\nattacked"),
                 interval_cell(lowest(book, subject, ("transfer",), None), "no other\nbackbone"),
                 *(interval_cell(worst.get(radius), "not\nattacked") for radius in radii),

@@ -15,6 +15,7 @@ from raypipe.attacks.attack import NamedAttack
 from raypipe.attacks.generate import Adversarials, generate
 from raypipe.attacks.prepare import PreparedModel, prepare
 from raypipe.attacks.threat import threat_of
+from raypipe.attacks.victim import frozen
 from raypipe.evaluation.intervals import Interval, mean, ratio, resample
 from raypipe.evaluation.stored import adversarials_table
 from raypipe.report.sheet import Cell, Sheet
@@ -38,9 +39,8 @@ def logits_given(network: nn.Module, shape: tuple[int, int, int]) -> int:
     ValueError
         If it takes no such tile, or gives no logits for it.
     """
-    network.eval()
     try:
-        with torch.no_grad():
+        with frozen(network), torch.no_grad():
             logits = network(torch.zeros(1, *shape, device=device_of(network)))
     except Exception as error:  # foreign code
         reason = str(error).strip().partition("\n")[0]

@@ -60,8 +60,8 @@ def evaluate(
 
 
 def _numbered(model: nn.Module, images: NDArray[np.uint8]) -> list[str] | None:
-    """Numbers as names of as many classes as a model has; None for images that are none."""
-    if images.ndim != 4:
+    """Numbers as names of as many classes as a model has; None for what are no tiles, as will be said later."""
+    if images.dtype != np.uint8 or images.ndim != 4:
         return None
     _, height, width, channels = images.shape
     return [str(number) for number in range(logits_given(model, (channels, height, width)))]

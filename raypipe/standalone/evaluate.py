@@ -20,6 +20,7 @@ from raypipe.attacks.generate import generate
 from raypipe.attacks.norms import BoundedAttack
 from raypipe.attacks.prepare import PreparedModel
 from raypipe.attacks.threat import threat_of
+from raypipe.attacks.victim import frozen
 from raypipe.costs import Cost
 from raypipe.data.subset import choose_subset
 from raypipe.environment import describe_environment, write_environment
@@ -69,17 +70,10 @@ def evaluate_model(
     ValueError
         If model and tiles do not fit.
     """
-    work = _Work(model, tiles, ready(model.network, tiles, batch_size), store, say)
     name = run_name(model.name)
-    clean = work.predict(work.keep_tiles(), tiles.images, "clean tiles")
-    pairings = [
-        PairingRecord(subject=name, protocol="clean", role="grid", tiles=work.tiles_key, predictions=clean),
-    ]
-    pairings += [work.attack(name, *attack) for attack in _attacks(settings, tiles.images.shape[1])]
-    diagnostics = {}
-    if settings.checks:
-        reference = at_radius(settings.bounded, settings.checks.eps, settings.bounded.norm)
-        diagnostics[name] = work.diagnose(reference, settings.checks.planted_tiles, seed)
+    work = _Work(model, tiles, ready(model.network, tiles, batch_size), store, say)
+    with frozen(model.network):
+        pairings, diagnostics = _test(work, name, settings, seed)
     run = Run(
         name=name,
         labels=tiles.labels,
@@ -89,8 +83,8 @@ def evaluate_model(
         seed=seed,
         radii=dict(settings.curves),
         subjects=(_subject(name, model),),
-        pairings=tuple(pairings),
-        diagnostics=diagnostics,
+        pairings=pairings,
+        diagnostics={name: diagnostics} if diagnostics else {},
         cells=tuple(work.cells),
     )
     write_run(store, run)
@@ -100,6 +94,17 @@ def evaluate_model(
     result = compute_result(store, run)
     store.write_bytes(f"runs/{name}/{RESULTS_FILE}", result_json(result).encode())
     return result
+
+
+def _test(work: "_Work", name: str, settings: Evaluation, seed: int) -> tuple[tuple[PairingRecord, ...], str | None]:
+    """All that the model is tested on, and the key of its diagnostics if there are to be any."""
+    clean = work.predict(work.keep_tiles(), work.tiles.images, "clean tiles")
+    pairings = [PairingRecord(subject=name, protocol="clean", role="grid", tiles=work.tiles_key, predictions=clean)]
+    pairings += [work.attack(name, *attack) for attack in _attacks(settings, work.tiles.images.shape[1])]
+    if settings.checks is None:
+        return tuple(pairings), None
+    reference = at_radius(settings.bounded, settings.checks.eps, settings.bounded.norm)
+    return tuple(pairings), work.diagnose(reference, settings.checks.planted_tiles, seed)
 
 
 def run_name(model: str) -> str:

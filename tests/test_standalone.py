@@ -1,0 +1,281 @@
+"""One model on one folder, without an experiment file: from the command line and from Python."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import raypipe
+from raypipe.cli import main
+from raypipe.config import ConfigError
+from raypipe.evaluation.checks import CHECKS
+from raypipe.evaluation.intervals import ratio, resample
+from raypipe.evaluation.results import load_result
+from raypipe.models import BACKBONES
+from raypipe.models.checkpoint import ModelCard, save_classifier
+from raypipe.models.classifier import Classifier
+from raypipe.schemas import ADVERSARIALS, TILES
+from raypipe.store import Store
+
+NAMES = ("stripes", "dots", "plain")
+SIZE = 32
+CASES = 4
+HALF = (0.5, 0.5, 0.5)
+
+
+def draw(label: int, seed: int) -> NDArray[np.uint8]:
+    """A tile that even a small network learns in seconds."""
+    rng = np.random.default_rng([label, seed])
+    image = rng.normal(128, 12, (SIZE, SIZE, 3))
+    image[:, ::4] += 60 * (label == 0)
+    image[::4, ::4] += 90 * (label == 1)
+    image[..., label] += 15
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def batch(count: int, first: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    labels = np.arange(count) % len(NAMES)
+    return np.stack([draw(int(label), first + place) for place, label in enumerate(labels)]), labels
+
+
+@pytest.fixture(scope="module")
+def trained() -> Classifier:
+    images, labels = batch(96, first=1000)
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Classifier(BACKBONES["convnet"].build(len(NAMES)), HALF, HALF)
+        optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+        for _ in range(25):
+            optimizer.zero_grad()
+            F.cross_entropy(model(inputs), torch.from_numpy(labels)).backward()
+            optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def place(trained: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of tiles, and the model in every form that the commands take."""
+    folder = tmp_path_factory.mktemp("given")
+    for label, name in enumerate(NAMES):
+        (folder / "tiles" / name).mkdir(parents=True)
+        for number in range(2 * CASES):
+            Image.fromarray(draw(label, number)).save(folder / "tiles" / name / f"case{number // 2}-{number}.png")
+    (folder / "tiles" / "dots" / "broken.png").write_bytes(b"no image")
+    (folder / "exported").mkdir()
+    # in another order than the folders': labels must be matched by name
+    card = ModelCard("convnet", NAMES, SIZE, HALF, HALF)
+    (folder / "exported" / "model.safetensors").write_bytes(save_classifier(trained, card))
+    torch.jit.save(torch.jit.trace(trained, torch.rand(1, 3, SIZE, SIZE)), folder / "model.pt")
+    batches = ({0: torch.export.Dim("batch")},)
+    torch.export.save(
+        torch.export.export(trained, (torch.rand(2, 3, SIZE, SIZE),), dynamic_shapes=batches), folder / "model.pt2"
+    )
+    torch.save(trained.network.state_dict(), folder / "state.pth")
+    (folder / "model.onnx").write_bytes(b"never read")
+    return folder
+
+
+ORDER = ",".join(NAMES)
+FORMS = {
+    "exported": ["exported"],
+    "checkpoint": ["exported/model.safetensors"],
+    "torch.export": ["model.pt2", "--size", str(SIZE), "--labels", ORDER],
+    "TorchScript": ["model.pt", "--size", str(SIZE), "--labels", ORDER],
+    "backbone": ["convnet", "--weights", "state.pth", "--mean", "0.5,0.5,0.5", "--size", str(SIZE), "--labels", ORDER],
+}
+
+
+def command(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> int:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["raypipe", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_model_in_any_form_is_attacked_to_the_same_effect(
+    form: str, place: Path, trained: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    options = ["--attack", "pgd", "--set", "eps=16/255", "--group-pattern", r"case(\d)", "--batch", "8"]
+    model, *how = FORMS[form]
+    assert command(monkeypatch, place, "attack", model, "tiles", *how, *options, "--out", str(out)) == 0
+    said = capsys.readouterr().out
+    assert "linf <= 16/255, white-box, untargeted, 8-bit" in " ".join(said.split())
+    assert "1 files could not be read" in said
+    made, clean = pq.read_table(out / "adversarials.parquet"), pq.read_table(out / "tiles.parquet")
+    assert made.schema.equals(ADVERSARIALS)
+    assert clean.schema.equals(TILES)
+    assert made.num_rows == 2 * CASES * len(NAMES)
+    success = made["success"].to_numpy()
+    assert success.sum() > 5, "the attack works"
+    # what the PNGs are is recomputed here with the model alone
+    wrong = np.zeros(len(success), dtype=bool)
+    names = zip(*(clean[name].to_pylist() for name in ("label_name", "source_path", "sample_id")), strict=True)
+    for row, (label, source, name) in enumerate(names):
+        (file,) = (out / "images" / label).glob(f"*{name}.png")
+        assert file.name == f"{Path(source).stem}-{name}.png"
+        pixels = np.asarray(Image.open(file))
+        original = np.asarray(Image.open(place / "tiles" / source))
+        assert np.abs(pixels.astype(int) - original).max() <= 16
+        logits = trained(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255)
+        wrong[row] = NAMES[int(logits.argmax())] != label
+    right = made["clean_prediction"].to_numpy() == made["label"].to_numpy()
+    assert (wrong[right] == success[right]).all()
+    groups = resample(clean["group_id"].to_pylist())
+    value, low, high = ratio(success, right, groups)
+    (line,) = [line for line in said.splitlines() if line.strip().startswith("success")]
+    assert f"{100 * value:.1f} %" in line
+    assert f"{100 * low:.1f} - {100 * high:.1f} %" in line
+
+
+def test_what_is_there_is_not_overwritten(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").write_text("kept")
+    for words in (["attack"], ["evaluate"]):
+        assert command(monkeypatch, place, *words, "exported", "tiles", "--out", str(tmp_path)) == 2
+        assert "exists and is not empty: give the name of a new folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+REFUSED = {
+    "an unknown attack": (["exported", "tiles", "--attack", "deepfol"], "did you mean 'deepfool'"),
+    "an unknown setting": (["exported", "tiles", "--attack", "pgd", "--set", "epss=1"], "epss: no such setting"),
+    "pixels that are not scaled": (["exported", "tiles", "--attack", "pgd", "--set", "eps=8"], "eps"),
+    "no folder": (["exported", "elsewhere"], "not found"),
+    "no model": (["resnet19", "tiles"], "did you mean 'resnet18'"),
+    "no weights": (["convnet", "tiles", "--size", "32"], "a backbone without weights knows nothing"),
+    "another backbone's weights": (["resnet18", "tiles", "--weights", "state.pth"], "is no whole state of a resnet18"),
+    "no size": (["model.pt2", "tiles", "--labels", ORDER], "give --size"),
+    "the wrong size": (["model.pt2", "tiles", "--size", "16", "--labels", ORDER], "does not take a float32 tile"),
+    "too few classes": (["model.pt2", "tiles", "--size", "32", "--labels", "dots"], "does not know the class plain"),
+    "too many classes": (["model.pt2", "tiles", "--size", "32", "--labels", f"{ORDER},x"], "the model gives 3 logits"),
+    "a state without its backbone": (["state.pth", "tiles", "--size", "32"], "give the backbone's name"),
+    "ONNX": (["model.onnx", "tiles", "--size", "32"], "gives no gradients"),
+    "weights twice": (["exported", "tiles", "--weights", "state.pth"], "its own weights"),
+    "two colours": (["convnet", "tiles", "--weights", "state.pth", "--mean", "1,2"], "expected three numbers"),
+    "no such device": (["exported", "tiles", "--device", "nowhere"], "--device nowhere"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_attacked_is_told_in_a_sentence(
+    case: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, expected = REFUSED[case]
+    code = command(monkeypatch, place, "attack", *arguments, "--out", str(tmp_path / "out"))
+    said = capsys.readouterr().err
+    assert code in (1, 2)
+    assert expected in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
+    place: Path,
+    trained: Classifier,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    few = [word for field in ("max_queries=30", "planted_tiles=3") for word in ("--set", f"checks.{field}")]
+    options = ["--attacks", "deepfool,pgd", "--eps", "16/255", "--group-pattern", r"case(\d)", "--batch", "8", *few]
+    assert command(monkeypatch, place, "evaluate", "exported", "tiles", *options, "--out", str(out)) == 0
+    said = capsys.readouterr().out
+    for part in ("Left out, because they need other models", "LEAKY?", "Sanity checks", "worst", "16/255"):
+        assert part in said
+    assert "undefended" not in said, "what was done to a model before is not known here"
+    result = load_result(Store.open(str(out)), "exported")
+    rows = {(row["protocol"], row["attack"], row["eps"]): row for row in result.records.to_pylist()}
+    images, labels = given(place)
+    assert rows["clean", None, None]["accuracy"] == pytest.approx((predicted(trained, images) == labels).mean())
+    assert rows["white-box", "deepfool", None]["accuracy"] == 0
+    bounded = rows["white-box", "pgd", 16 / 255]
+    assert bounded["accuracy_low"] <= bounded["accuracy"] < rows["clean", None, None]["accuracy"]
+    assert bounded["accuracy"] <= bounded["accuracy_high"] <= 1
+    worst = rows["worst case", None, 16 / 255]
+    assert worst["accuracy"] <= bounded["accuracy"]
+    assert {row["groups"] for row in result.records.to_pylist()} == {CASES}
+    checks = {row["check"]: row["verdict"] for row in result.checks.to_pylist()}
+    assert list(checks) == [rule.name for rule in CHECKS]
+    assert checks["white-box beats transfer"] == "not applicable"
+    assert checks["predictions repeat"] == checks["stored tiles fool as recorded"] == "pass"
+    written = json.loads((out / "runs" / "exported" / "results.json").read_text())
+    assert written["records"] == result.records.to_pylist()
+    # the commands on runs take it as the run that it is
+    for words in (["results", "exported"], ["report", "exported"]):
+        assert command(monkeypatch, place, *words, "--storage", str(out)) == 0
+    assert (out / "runs" / "exported" / "report.html").is_file()
+
+
+def test_an_attack_of_the_evaluation_that_a_check_makes_too_is_made_once(trained: Classifier, tmp_path: Path) -> None:
+    images, labels = batch(6, first=0)
+    settings = {"curves": {"linf": [4 / 255]}, "checks": {"eps": 4 / 255, "max_queries": 5, "planted_tiles": 1}}
+    result = raypipe.evaluate(trained, images, labels, [], to=str(tmp_path / "out"), **settings)
+    names = [row["cell"] for row in result.costs.to_pylist() if row["stage"] == "attack"]
+    assert "pgd linf 4/255" in names
+    assert "check/reference" not in names
+    assert "check/reference" in result.records["attack"].to_pylist()
+
+
+def given(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    files = [(file, label) for label, name in enumerate(NAMES) for file in (folder / "tiles" / name).glob("case*")]
+    return np.stack([np.asarray(Image.open(file)) for file, _ in files]), np.array([label for _, label in files])
+
+
+def predicted(model: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    with torch.no_grad():
+        return model(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).argmax(1).numpy()
+
+
+class Counted(nn.Module):
+    """Any module, in training mode, with gradients of its own."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images)
+
+
+def test_python_attacks_any_module_and_gives_it_back_as_it_was(trained: Classifier) -> None:
+    images, labels = batch(12, first=0)
+    model = Counted(trained).train()
+    before = images.copy()
+    made = raypipe.attack(model, images, labels, "deepfool", overshoot=0.1)
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert (images == before).all()
+    assert made.success.all()
+    assert (predicted(trained.eval(), made.images) != labels).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"images": np.zeros((2, 3, 8, 8), np.float32)}, r"expected uint8 \(n, h, w, 3\)"),
+        ({"labels": np.array([0, 1])}, r"expected \(12,\) whole numbers"),
+        ({"labels": np.full(12, 7)}, "labels up to 7"),
+        ({"classes": ["a", "b"]}, "labels up to 2, but 2 classes"),
+        ({"name": "deepfol"}, "did you mean 'deepfool'"),
+        ({"epps": 1}, "no such setting"),
+    ],
+)
+def test_python_is_told_what_does_not_fit(change: dict[str, object], expected: str, trained: Classifier) -> None:
+    images, labels = batch(12, first=0)
+    with pytest.raises((ValueError, ConfigError), match=expected):
+        raypipe.attack(**{"model": trained, "images": images, "labels": labels, "name": "deepfool", **change})
