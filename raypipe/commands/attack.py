@@ -62,4 +62,6 @@ def attack(
     console.print(table_of(summary(attacked, opened.name)))
     if read.rejected.num_rows:
         console.print(f"{read.rejected.num_rows} files could not be read: {out / 'rejected.parquet'}", soft_wrap=True)
+    if read.restriction is not None:
+        console.print(f"These pictures must not be passed on: {read.restriction}", style="bold red", markup=False)
     console.print(f"Adversarial tiles: {out}", soft_wrap=True, highlight=False)

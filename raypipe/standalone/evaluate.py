@@ -78,7 +78,8 @@ def evaluate_model(
         name=name,
         labels=tiles.labels,
         malignant=tiles.malignant,
-        stamps={GIVEN: stamps({"split": GIVEN, "synthetic": tiles.synthetic})},
+        stamps={GIVEN: stamps(work.about_tiles, tiles.restriction)},
+        restriction=tiles.restriction,
         replicates=settings.replicates,
         seed=seed,
         radii=dict(settings.curves),
@@ -145,6 +146,11 @@ class _Work:
         content = hashlib.sha256(self.tiles.images.tobytes()).hexdigest()
         return _key("tiles", {"content": content, "paths": self.tiles.table["source_path"].to_pylist()})
 
+    @property
+    def about_tiles(self) -> dict[str, Any]:
+        """What the manifest of the clean tiles says of them."""
+        return {"split": GIVEN, "synthetic": self.tiles.synthetic, "leakage": None}
+
     def publish(self, kind: str, key: str, stage: str, name: str, tables: dict[str, pa.Table], **facts: Any) -> None:
         """Make an artifact of tables, by their paths in it."""
         for path, table in tables.items():
@@ -155,8 +161,7 @@ class _Work:
     def keep_tiles(self) -> str:
         """The clean tiles as an artifact."""
         tables = {f"test/{PART}": self.tiles.table, f"rejected/{PART}": self.tiles.rejected}
-        facts = {"split": GIVEN, "synthetic": self.tiles.synthetic, "leakage": None}
-        self.publish("tiles", self.tiles_key, "ingest", "tiles", tables, **facts)
+        self.publish("tiles", self.tiles_key, "ingest", "tiles", tables, **self.about_tiles)
         return self.tiles_key
 
     def predict(self, tiles_key: str, images: NDArray[np.uint8], name: str) -> str:

@@ -31,6 +31,8 @@ class GivenTiles:
         The classes, and those of them that are cancer.
     synthetic
         Whether a program drew them.
+    restriction
+        Why no picture of them may be passed on, if anything forbids it.
     """
 
     table: pa.Table
@@ -39,6 +41,7 @@ class GivenTiles:
     labels: tuple[str, ...]
     malignant: tuple[str, ...]
     synthetic: bool
+    restriction: str | None = None
 
     @property
     def truth(self) -> NDArray[np.int64]:
@@ -91,7 +94,9 @@ def read_tiles(source: Source, labels: Sequence[str], size: int, count: int | No
         raise ValueError(f"none of {len(refs)} files gives a tile; the first: {rejected['reason'][0].as_py()}")
     places = [labels.index(name) for name in table["label_name"].to_pylist()]
     table = table.set_column(table.schema.get_field_index("label"), "label", pa.array(places, pa.int64()))
-    return GivenTiles(table, images_of(table), rejected, tuple(labels), source.malignant, source.synthetic)
+    return GivenTiles(
+        table, images_of(table), rejected, tuple(labels), source.malignant, source.synthetic, source.restriction
+    )
 
 
 def tiles_of(
