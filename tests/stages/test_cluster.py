@@ -44,3 +44,10 @@ def test_a_connected_process_is_not_taken_to_another_cluster(tmp_path: Path) -> 
         connected("127.0.0.1:1", tmp_path / "ray.log"),
     ):
         pass
+
+
+@pytest.mark.xdist_group("ray")
+def test_tests_that_start_ray_take_turns(request: pytest.FixtureRequest) -> None:
+    """A machine holds one cluster of ours; how pytest-xdist marks groups is between it and pytest, and broke once."""
+    if request.config.getoption("loadgroup", default=False):
+        assert request.node.nodeid.endswith("@ray")
