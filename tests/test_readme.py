@@ -114,6 +114,7 @@ def test_every_command_is_run_somewhere() -> None:
 
 @pytest.mark.cluster
 @pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(1500)
 def test_our_commands_in_their_order(folder: Path) -> None:
     output = {command: run(command.split(), folder) for command in ours()}
     assert [command.split()[1] for command in output] == [
