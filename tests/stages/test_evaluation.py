@@ -98,7 +98,7 @@ def test_seeds_and_splits_are_axes_of_the_grid(tiny: Build) -> None:
     assert "Over seeds" in text
     leak = [row for row in result.differences.to_pylist() if not row["paired"]]
     assert {(row["subject"], row["against"]) for row in leak} == {
-        (f"shufflenet_v2_x1_0 (paper, seed {seed})", f"shufflenet_v2_x1_0 (group, seed {seed})") for seed in (0, 1)
+        (f"convnet (paper, seed {seed})", f"convnet (group, seed {seed})") for seed in (0, 1)
     }
     for row in result.records.to_pylist():
         assert any(stamp.startswith("LEAKY") for stamp in row["stamps"]) == (row["split"] == "paper")
