@@ -10,7 +10,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from raypipe.cli import LOG_WIDTH, Overrides, Storage, tell_errors
+from raypipe.cli import Overrides, Storage, tell_errors
+from raypipe.commands.terminal import LOG_WIDTH
 from raypipe.config import load_experiment
 from raypipe.stages.pipeline import run_experiment
 
