@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 import boto3
 import pytest
+from moto.backends import get_backend
 from moto.server import ThreadedMotoServer
 
 BUCKET = "raypipe-tests"
@@ -57,4 +58,5 @@ def object_store() -> Iterator[ObjectStore]:
         client.create_bucket(Bucket=BUCKET)
         client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         yield store
+        get_backend("s3").reset()  # all of it is in this process's memory
         store.stop()
