@@ -110,9 +110,7 @@ def run(
     file: ExperimentFile,
     overrides: Overrides = [],  # noqa: B006
     storage: Storage = None,
-    address: Annotated[
-        str | None, typer.Option(help="Of a running Ray cluster; default: RAY_ADDRESS, or a local Ray.")
-    ] = None,
+    address: Address = None,
 ) -> None:
     """Do what an experiment still lacks, and print its tables."""
     from raypipe.stages.pipeline import run_experiment  # noqa: PLC0415  only this command needs Ray

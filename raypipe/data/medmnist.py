@@ -22,6 +22,20 @@ from raypipe.settings import Settings
 SIZES = ("", "_64", "_128", "_224")
 """Of a side, in file names; 28 pixels go without saying."""
 
+_ORGANS = (
+    "bladder",
+    "femur-left",
+    "femur-right",
+    "heart",
+    "kidney-left",
+    "kidney-right",
+    "liver",
+    "lung-left",
+    "lung-right",
+    "pancreas",
+    "spleen",
+)
+"""Of the same scans, seen from three sides."""
 CLASSES: dict[str, tuple[str, ...]] = {
     "pathmnist": (
         "adipose",
@@ -67,45 +81,9 @@ CLASSES: dict[str, tuple[str, ...]] = {
         "Proximal Tubule Segments",
         "Thick Ascending Limb",
     ),
-    "organamnist": (
-        "bladder",
-        "femur-left",
-        "femur-right",
-        "heart",
-        "kidney-left",
-        "kidney-right",
-        "liver",
-        "lung-left",
-        "lung-right",
-        "pancreas",
-        "spleen",
-    ),
-    "organcmnist": (
-        "bladder",
-        "femur-left",
-        "femur-right",
-        "heart",
-        "kidney-left",
-        "kidney-right",
-        "liver",
-        "lung-left",
-        "lung-right",
-        "pancreas",
-        "spleen",
-    ),
-    "organsmnist": (
-        "bladder",
-        "femur-left",
-        "femur-right",
-        "heart",
-        "kidney-left",
-        "kidney-right",
-        "liver",
-        "lung-left",
-        "lung-right",
-        "pancreas",
-        "spleen",
-    ),
+    "organamnist": _ORGANS,
+    "organcmnist": _ORGANS,
+    "organsmnist": _ORGANS,
 }
 """By data set, in the order of their numbers: what the package medmnist 3.0.2 says of each."""
 
