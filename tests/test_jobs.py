@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from raypipe.evaluation.results import load_result
 from raypipe.store import Store
@@ -26,6 +27,14 @@ TINY: dict[str, Any] = {
 }
 
 
+NETWORK = """
+from torch import nn
+
+def build(num_classes):
+    return nn.Sequential(
+        nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(80, num_classes)
+    )
+"""
 WHERE = """
 import importlib.metadata, os, ray
 import raypipe.stages.pipeline
@@ -65,14 +74,21 @@ def ray_job(head: Head, *words: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.cluster
 @pytest.mark.xdist_group("ray")
 def test_a_submitted_job_runs_the_experiment_and_leaves_its_results(tmp_path: Path) -> None:
-    home, work = tmp_path / "home", experiment_folder(tmp_path / "work", TINY)
+    """With a network that only the submitted folder has, which two workers train together."""
+    settings = {**TINY, "models": {"ours": {"name": "module:mypkg.net:build"}}, "resources": {"train_workers": 2}}
+    home, work = tmp_path / "home", experiment_folder(tmp_path / "work", settings)
+    (work / "mypkg").mkdir()
+    (work / "mypkg" / "net.py").write_text(NETWORK)
     with ray_head(home) as head:
         submitted = ray_job(head, "submit", "--working-dir", str(work), "--", "python", "jobs/run.py", "jobs/tiny.yaml")
     assert "Table 2" in submitted.stdout
-    assert "train  shufflenet_v2_x1_0  epoch 1/1  loss" in submitted.stdout, "lines of the log name their cell"
+    assert "goes on with" not in submitted.stdout, "there is room for both workers"
+    assert "train  ours  epoch 1/1  loss" in submitted.stdout, "lines of the log name their cell"
     result = load_result(Store.open(str(home / "raypipe" / "results")), "submitted")
     assert [row["protocol"] for row in result.records.to_pylist()][:2] == ["clean", "white-box"]
     assert result.location in submitted.stdout.replace("\n", "")
+    (weights,) = (home / "raypipe" / "results" / "artifacts" / "model").glob("*/model.safetensors")
+    assert load_file(weights)["network.0.weight"].shape == (5, 3, 3, 3)
 
 
 def finished(store: Path) -> dict[Path, int]:

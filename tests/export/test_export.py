@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from raypipe.models.classifier import Classifier
 from raypipe.models.fronts import Front
 from raypipe.models.gan_projection import GanProjection
 from raypipe.models.gaussian_smoothing import GaussianSmoothing
+from raypipe.models.named import named
 from raypipe.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 
@@ -49,21 +51,28 @@ EXPERIMENT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def classifier(backbone: str, front: Front | None = None, labels: tuple[str, ...] = ("cancer", "benign")) -> Any:
+def classifier(
+    backbone: str,
+    front: Front | None = None,
+    labels: tuple[str, ...] = ("cancer", "benign"),
+    resize: int | None = None,
+) -> Any:
     """A network with statistics of its own, and logits that differ from tile to tile."""
     torch.manual_seed(0)
-    model = Classifier(BACKBONES[backbone].build(len(labels)), (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), front)
+    model = Classifier(named(backbone).build(len(labels)), (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), front, resize)
     model.train()
     model.network(torch.randn(16, 3, 32, 32))
-    return model.eval(), ModelCard(backbone, labels, 8, (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), front)
+    return model.eval(), ModelCard(backbone, labels, 8, (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), front, resize)
 
 
-def stored(folder: Path, front: Front | None = None, backbone: str = "convnet") -> tuple[Store, Run]:
+def stored(
+    folder: Path, front: Front | None = None, backbone: str = "convnet", resize: int | None = None
+) -> tuple[Store, Run]:
     """The run made by hand, with models and what ingest says of its tiles."""
     store = Store.open(str(folder / "results"))
     run = hand_run(store)
     for subject in run.subjects:
-        model, card = classifier(backbone, front if subject.defense else None)
+        model, card = classifier(backbone, front if subject.defense else None, resize=resize)
         store.write_bytes(f"{store.artifact('model', subject.key)}/{FILE_NAME}", save_classifier(model, card))
         store.publish("model", subject.key, {})
     (clean, *_) = run.pairings
@@ -108,10 +117,18 @@ def test_the_folder_loads_where_raypipe_cannot_be_imported(front: str, tmp_path:
     assert expected.std(0).min() > 1e-3, "the network says something of each tile"
 
 
-@pytest.mark.parametrize("backbone", sorted(BACKBONES))
-def test_every_backbone_gives_the_same_logits_and_gradients(backbone: str, tmp_path: Path) -> None:
-    model, card = classifier(backbone)
-    card = ModelCard(**{**vars(card), "size": 32})
+OTHERS = ["timm:convnext_atto", "torchvision:mobilenet_v3_small", "module:tests.models.foreign:build"]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "resize"),
+    [*((name, None) for name in sorted(BACKBONES)), *((name, 40) for name in OTHERS), ("resnet18", 24)],
+)
+def test_every_backbone_gives_the_same_logits_and_gradients(
+    backbone: str, resize: int | None, tmp_path: Path
+) -> None:
+    model, card = classifier(backbone, resize=resize)
+    card = replace(card, size=32)
     program = trace(model, card)
     text, constants = source_of(program, card, backbone)
     assert not constants
@@ -124,6 +141,17 @@ def test_every_backbone_gives_the_same_logits_and_gradients(backbone: str, tmp_p
         outcomes = [(one(images), torch.autograd.grad(one(images)[:, 0].sum(), images)[0]) for one in (model, written)]
         for ours, theirs in zip(*outcomes, strict=True):
             assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5 * float(ours.detach().abs().max()))
+
+
+@pytest.mark.parametrize("backbone", OTHERS)
+def test_foreign_backbones_and_resizing_are_exported_in_every_form(backbone: str, tmp_path: Path) -> None:
+    store, run = stored(tmp_path, backbone=backbone, resize=40)
+    done = export_model(store, "hand", HARDENED, tmp_path / "exported")
+    assert {form.file: form.reason for form in done.forms} == {"model.py": None, "model.onnx": None}
+    expected = load_model(store, run.subjects[1].key)[0](tiles()).detach()
+    assert torch.allclose(load_source(tmp_path / "exported")(tiles()), expected, atol=1e-5)
+    assert np.allclose(run_onnx(tmp_path / "exported" / "model.onnx", tiles().numpy()), expected, atol=1e-4)
+    assert json.loads((tmp_path / "exported" / "config.json").read_text())["resize"] == 40
 
 
 @pytest.mark.parametrize("front", ["none", "bit depth"])
