@@ -124,9 +124,7 @@ OTHERS = ["timm:convnext_atto", "torchvision:mobilenet_v3_small", "module:tests.
     ("backbone", "resize"),
     [*((name, None) for name in sorted(BACKBONES)), *((name, 40) for name in OTHERS), ("resnet18", 24)],
 )
-def test_every_backbone_gives_the_same_logits_and_gradients(
-    backbone: str, resize: int | None, tmp_path: Path
-) -> None:
+def test_every_backbone_gives_the_same_logits_and_gradients(backbone: str, resize: int | None, tmp_path: Path) -> None:
     model, card = classifier(backbone, resize=resize)
     card = replace(card, size=32)
     program = trace(model, card)
