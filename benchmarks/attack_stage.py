@@ -4,7 +4,7 @@ The same shards, the same model, DeepFool: a bare loop in one process, the stage
 they take turns. The loop reads and decodes shards, attacks, and throws the result away. The stage starts actors that
 import everything anew, encodes and writes what they make, and publishes it.
 
-    python benchmarks/attack_stage.py --data data/lc25000/lung_colon_image_set --groups data/lc25000/groups.csv
+    python -m benchmarks.attack_stage --data data/lc25000/lung_colon_image_set --groups data/lc25000/groups.csv
 
 Without `--data` on synthetic tissue.
 """
@@ -19,12 +19,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.stages import experiment_of
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.generate import generate
 from raypipe.attacks.prepare import prepare as prepare_model
@@ -39,24 +39,6 @@ from raypipe.stages.ingest import ingest
 from raypipe.stages.train import train
 from raypipe.store import Store
 from raypipe.telemetry.stage import stage_progress
-
-
-def experiment_of(options: argparse.Namespace, storage: Path) -> dict[str, Any]:
-    """One backbone and one attack on about as many training tiles as asked for, in shards of 64."""
-    per_class = -(-options.tiles * 10 // (7 * 5))
-    data: dict[str, Any] = {"source": "synthetic", "sources_per_class": -(-per_class // 10), "siblings": 10, "size": 64}
-    if options.data:
-        data = {"source": "lc25000", "path": options.data, "groups": options.groups, "per_class": per_class}
-    return {
-        "name": "attack_stage",
-        "storage": str(storage),
-        "data": data,
-        "tiles": {"size": options.size, "shard_size": 64},
-        "models": [options.model],
-        "train": {"epochs": options.epochs},
-        "attacks": ["deepfool"],
-        "defenses": ["adversarial_training"],
-    }
 
 
 def bare(storage: str, tiles: str, model: str) -> None:
@@ -81,7 +63,7 @@ def run_bare(cell: Cell, storage: Path) -> dict[str, float]:
     keys = [cell.inputs["tiles"].key, cell.inputs["model"].key]
     begun = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, __file__, "--bare", str(storage), *keys],
+        [sys.executable, "-m", "benchmarks.attack_stage", "--bare", str(storage), *keys],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         check=True,
@@ -120,7 +102,11 @@ def main() -> None:
     console = Console()
     with tempfile.TemporaryDirectory() as scratch:
         storage = options.store or Path(scratch)
-        prepared = prepare(validate_experiment(experiment_of(options, storage)))
+        prepared = prepare(
+            validate_experiment(
+                experiment_of(options, storage, attacks=["deepfool"], defenses=["adversarial_training"])
+            )
+        )
         store, plan, resources = prepared.store, prepared.plan, prepared.experiment.resources
         with connected(None, storage / "ray.log"):
             (tiles,), (listing,) = plan.stage("ingest"), prepared.listings
