@@ -29,8 +29,9 @@ from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.generate import generate
 from raypipe.attacks.prepare import prepare as prepare_model
 from raypipe.cells import Cell
-from raypipe.config import Resources, validate_experiment
+from raypipe.config import validate_experiment
 from raypipe.data.tiles import images_of
+from raypipe.experiment import Resources
 from raypipe.listing import prepare
 from raypipe.models.artifacts import load_model
 from raypipe.stages.attack import attack

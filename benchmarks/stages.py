@@ -34,11 +34,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from raypipe.config import Resources, validate_experiment
+from raypipe.config import validate_experiment
 from raypipe.data.images import decode
 from raypipe.data.png import encode_png
 from raypipe.data.tiles import images_of
 from raypipe.evaluation.predict import predict
+from raypipe.experiment import Resources
 from raypipe.listing import Prepared, prepare
 from raypipe.models.artifacts import load_model
 from raypipe.models.classifier import build_classifier

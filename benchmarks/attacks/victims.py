@@ -13,9 +13,10 @@ from rich.console import Console
 from torch import nn
 
 from raypipe.cells import Cell
-from raypipe.config import Experiment, validate_experiment
+from raypipe.config import validate_experiment
 from raypipe.data.tiles import images_of
 from raypipe.evaluation.predict import predict
+from raypipe.experiment import Experiment
 from raypipe.listing import Prepared, prepare
 from raypipe.models.artifacts import load_model
 from raypipe.stages.cluster import connected
