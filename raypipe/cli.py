@@ -20,11 +20,12 @@ from raypipe.commands.attack import attack
 from raypipe.commands.evaluate import evaluate
 from raypipe.commands.export import export
 from raypipe.commands.terminal import output
-from raypipe.config import ConfigError, Experiment, load_experiment
+from raypipe.config import ConfigError, load_experiment
 from raypipe.environment import without_credentials
 from raypipe.errors import FetchError, StageError
 from raypipe.evaluation.results import compute_result, load_result, result_json
 from raypipe.evaluation.run import read_run
+from raypipe.experiment import Experiment
 from raypipe.listing import Prepared, check_experiment, prepare
 from raypipe.models.weights import WeightsError
 from raypipe.report.compare import differences_sheet, side_by_side

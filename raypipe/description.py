@@ -1,9 +1,9 @@
 """From a plan whose cells are done to the record of what was tested: all that results are computed from later."""
 
 from raypipe.attacks.threat import threat_of
-from raypipe.config import Experiment
 from raypipe.data.sources import Source
 from raypipe.evaluation.run import CellRecord, PairingRecord, Run, SubjectRecord, stamps
+from raypipe.experiment import Experiment
 from raypipe.plan import Pairing, Plan, Subject
 from raypipe.store import Store
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from raypipe.cells import IngestSpec
-from raypipe.config import ConfigError, Experiment, read_experiment, validate_experiment
+from raypipe.config import ConfigError, read_experiment, validate_experiment
 from raypipe.data import open_source
 from raypipe.data.leakage import LeakageError, require_disjoint
 from raypipe.data.sources import Source, TileRef
 from raypipe.data.splits import SplitKind, assign_splits, read_split_file
 from raypipe.data.tiles import TileItem
+from raypipe.experiment import Experiment
 from raypipe.plan import Plan, make_plan
 from raypipe.store import Store, StoreError
 

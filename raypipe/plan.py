@@ -16,9 +16,9 @@ from raypipe.cells import (
     Stage,
     TrainSpec,
 )
-from raypipe.config import Experiment
 from raypipe.evaluation.run import Protocol, Role
 from raypipe.evaluation.settings import REFERENCE
+from raypipe.experiment import Experiment
 
 
 @dataclass(frozen=True)

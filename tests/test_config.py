@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypipe.attacks import ArtAttack, DeepFool
-from raypipe.config import ConfigError, Experiment, load_experiment, validate_experiment
+from raypipe.config import ConfigError, load_experiment, validate_experiment
+from raypipe.experiment import Experiment
 from raypipe.models import BACKBONES
 
 MINIMAL = {"name": "t", "data": {"source": "synthetic"}, "models": ["resnet18"], "attacks": ["deepfool"]}

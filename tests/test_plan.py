@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from raypipe.cells import STAGES, candidates
-from raypipe.config import Experiment, validate_experiment
+from raypipe.config import validate_experiment
 from raypipe.evaluation.settings import REFERENCE
+from raypipe.experiment import Experiment
 from raypipe.listing import describe, list_files
 from raypipe.plan import Plan, make_plan
 

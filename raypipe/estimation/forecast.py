@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 from raypipe.cells import STAGES, Cell, Stage
-from raypipe.config import Resources
 from raypipe.defenses.defense import NamedDefense
 from raypipe.errors import StageError
 from raypipe.estimation.trials import (
@@ -19,6 +18,7 @@ from raypipe.estimation.trials import (
     try_tiles,
     worker_start,
 )
+from raypipe.experiment import Resources
 from raypipe.listing import Prepared
 
 RIGHT = 0.9

@@ -1,7 +1,7 @@
 """What an experiment will take, as tables."""
 
-from raypipe.config import Experiment
 from raypipe.estimation.forecast import Forecast
+from raypipe.experiment import Experiment
 from raypipe.report.sheet import Cell, Sheet
 from raypipe.telemetry.tree import duration
 

@@ -22,7 +22,6 @@ from raypipe.attacks.generate import generate
 from raypipe.attacks.norms import BoundedAttack
 from raypipe.attacks.prepare import prepare
 from raypipe.cells import Cell
-from raypipe.config import Resources
 from raypipe.data.png import encode_png
 from raypipe.data.sources import Source, seeded_order
 from raypipe.data.tiles import TileItem, images_of, make_tiles
@@ -30,6 +29,7 @@ from raypipe.errors import StageError
 from raypipe.evaluation.planted import binarization_test
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.probe import probe
+from raypipe.experiment import Resources
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier, Model, build_classifier
 from raypipe.training.fit import Fit, TileDataset

@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.config import Experiment
 from raypipe.evaluation.results import RunResult
+from raypipe.experiment import Experiment
 from raypipe.plan import Plan
 from raypipe.report.layout import Book
 from raypipe.report.sections import sections, verdicts

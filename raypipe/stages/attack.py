@@ -14,14 +14,13 @@ from pydantic import TypeAdapter
 from raypipe.attacks import AttackSettings
 from raypipe.attacks.generate import Adversarials, generate
 from raypipe.cells import Cell
-from raypipe.config import Resources
-from raypipe.costs import Cost
 from raypipe.evaluation.stored import adversarials_table
+from raypipe.experiment import Resources
 from raypipe.schemas import ADVERSARIALS
 from raypipe.stages.chosen import ChosenTiles
 from raypipe.stages.loaded import ModelCache
 from raypipe.stages.metrics import count_attack, labels_of, note_success
-from raypipe.stages.shards import Row, complete_cells, result_path
+from raypipe.stages.shards import Row, complete_cells, shard_row
 from raypipe.store import Store
 from raypipe.telemetry.stage import StageProgress
 
@@ -36,22 +35,15 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     """
     chosen = ChosenTiles(store)
     rows = [
-        {
-            "key": cell.key,
-            "model": cell.inputs["model"].key,
-            "attack": cell.spec.attack.model_dump_json(),
-            "shard": shard,
-            "take": take,
-            "target": result_path(cell, shard, store),
-        }
+        shard_row(cell, shard, take, store, attack=cell.spec.attack.model_dump_json())
         for cell in cells
         for shard, take in chosen.shards(cell.inputs["tiles"], cell.spec.split, cell.spec.tiles)
     ]
 
-    def publish(cell: Cell, cost: Cost) -> None:
-        facts = _facts(cell, store)
-        cell.publish(store, **facts, cost=cost.facts())
-        note_success(labels_of(progress.run, cell), facts["success_rate"])
+    def facts(cell: Cell) -> dict[str, Any]:
+        found = _facts(cell, store)
+        note_success(labels_of(progress.run, cell), found["success_rate"])
+        return found
 
     def report(cell: Cell, row: Row) -> None:
         if not row["tiles"]:  # an empty shard, or one that was there already
@@ -61,7 +53,7 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
         if row["lowered_batch"]:
             progress.say(f"a worker ran out of memory: it goes on with {row['lowered_batch']} tiles at once")
 
-    complete_cells(AttackShard(), rows, cells, store, resources, progress, publish, report)
+    complete_cells(AttackShard(), rows, cells, store, resources, progress, facts, report)
 
 
 @dataclass(frozen=True)

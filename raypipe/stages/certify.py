@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from raypipe.cells import Cell
-from raypipe.config import Resources
-from raypipe.costs import Cost
 from raypipe.defenses import DefenseSettings
 from raypipe.defenses.defense import Certified, NamedDefense
+from raypipe.experiment import Resources
 from raypipe.schemas import CERTIFICATES
 from raypipe.stages.chosen import ChosenTiles
 from raypipe.stages.loaded import ModelCache
-from raypipe.stages.shards import Row, complete_cells, result_path
+from raypipe.stages.shards import Row, complete_cells, shard_row
 from raypipe.store import Store
 from raypipe.telemetry.stage import StageProgress
 
@@ -30,24 +29,17 @@ def certify(cells: Sequence[Cell], store: Store, resources: Resources, progress:
     """
     chosen = ChosenTiles(store)
     rows = [
-        {
-            "key": cell.key,
-            "model": cell.inputs["model"].key,
-            "defense": cell.spec.defense.model_dump_json(),
-            "norm": cell.spec.defense.certifies,
-            "seed": cell.spec.seed,
-            "shard": shard,
-            "take": take,
-            "target": result_path(cell, shard, store),
-        }
+        shard_row(
+            *(cell, shard, take, store),
+            defense=cell.spec.defense.model_dump_json(),
+            norm=cell.spec.defense.certifies,
+            seed=cell.spec.seed,
+        )
         for cell in cells
         for shard, take in chosen.shards(cell.inputs["tiles"], "test", cell.spec.tiles)
     ]
 
-    def publish(cell: Cell, cost: Cost) -> None:
-        cell.publish(store, cost=cost.facts())
-
-    complete_cells(CertifyShard(), rows, cells, store, resources, progress, publish)
+    complete_cells(CertifyShard(), rows, cells, store, resources, progress)
 
 
 class CertifyShard:

@@ -11,14 +11,13 @@ from pydantic import TypeAdapter
 
 from raypipe.attacks.norms import BoundedAttack
 from raypipe.cells import Cell
-from raypipe.config import Resources
-from raypipe.costs import Cost
 from raypipe.evaluation.settings import AnyBounded
 from raypipe.evaluation.stored import Diagnosed, diagnose_tiles, diagnostics_table
+from raypipe.experiment import Resources
 from raypipe.schemas import DIAGNOSTICS
 from raypipe.stages.chosen import ChosenTiles
 from raypipe.stages.loaded import ModelCache
-from raypipe.stages.shards import Row, complete_cells, result_path
+from raypipe.stages.shards import Row, complete_cells, shard_row
 from raypipe.store import Store
 from raypipe.telemetry.stage import StageProgress
 
@@ -40,23 +39,16 @@ def diagnose(cells: Sequence[Cell], store: Store, resources: Resources, progress
         tiles, spec = cell.inputs["tiles"], cell.spec
         planted = dict(chosen.shards(tiles, "test", spec.planted_tiles))
         rows += [
-            {
-                "key": cell.key,
-                "model": cell.inputs["model"].key,
-                "attack": spec.planted.model_dump_json(),
-                "seed": spec.seed,
-                "shard": shard,
-                "take": take,
-                "planted": planted.get(shard, "[]"),
-                "target": result_path(cell, shard, store),
-            }
+            shard_row(
+                *(cell, shard, take, store),
+                attack=spec.planted.model_dump_json(),
+                seed=spec.seed,
+                planted=planted.get(shard, "[]"),
+            )
             for shard, take in chosen.shards(tiles, "test", spec.tiles)
         ]
 
-    def publish(cell: Cell, cost: Cost) -> None:
-        cell.publish(store, cost=cost.facts())
-
-    complete_cells(DiagnoseShard(), rows, cells, store, resources, progress, publish)
+    complete_cells(DiagnoseShard(), rows, cells, store, resources, progress)
 
 
 class DiagnoseShard:

@@ -7,13 +7,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raypipe.cells import Cell
-from raypipe.config import Resources
-from raypipe.costs import Cost
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.stored import predictions_table
+from raypipe.experiment import Resources
 from raypipe.schemas import PREDICTIONS
 from raypipe.stages.loaded import ModelCache
-from raypipe.stages.shards import Row, complete_cells, result_path
+from raypipe.stages.shards import Row, complete_cells, shard_row
 from raypipe.store import Store
 from raypipe.telemetry.stage import StageProgress
 
@@ -33,21 +32,11 @@ def evaluate(cells: Sequence[Cell], store: Store, resources: Resources, progress
     for cell in cells:
         tiles = cell.inputs["tiles"]
         rows += [
-            {
-                "key": cell.key,
-                "model": cell.inputs["model"].key,
-                "tiles": tiles.key,
-                "shard": shard,
-                "take": "",
-                "target": result_path(cell, shard, store),
-            }
+            shard_row(cell, shard, "", store, tiles=tiles.key)
             for shard in store.shards(tiles.kind, tiles.key, cell.spec.split if tiles.kind == "tiles" else "")
         ]
 
-    def publish(cell: Cell, cost: Cost) -> None:
-        cell.publish(store, cost=cost.facts())
-
-    complete_cells(PredictShard(), rows, cells, store, resources, progress, publish)
+    complete_cells(PredictShard(), rows, cells, store, resources, progress)
 
 
 class PredictShard:

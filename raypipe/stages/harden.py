@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from raypipe.cells import Cell, candidates
-from raypipe.config import Resources
 from raypipe.costs import FREE, Cost
 from raypipe.data.png import decode_png
 from raypipe.errors import StageError
 from raypipe.evaluation.predict import predict
+from raypipe.experiment import Resources
 from raypipe.models.artifacts import load_model
 from raypipe.models.checkpoint import FILE_NAME, ModelCard
 from raypipe.models.classifier import Classifier, build_classifier

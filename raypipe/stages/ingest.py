@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 
 from raypipe.cells import Cell
-from raypipe.config import Resources
 from raypipe.costs import Cost, cost_of_shard, with_cost
 from raypipe.data.leakage import LeakageError, leakage_share, require_disjoint
 from raypipe.data.sources import Source, TileRef, seeded_order
 from raypipe.data.tiles import TileItem, make_tiles
 from raypipe.errors import StageError
+from raypipe.experiment import Resources
 from raypipe.schemas import REJECTED
 from raypipe.stages.shards import Row, map_shards
 from raypipe.store import Store

@@ -5,7 +5,7 @@ import functools
 import torch
 
 from raypipe.attacks.prepare import MemoryFormat, PreparedModel, prepare
-from raypipe.config import Resources
+from raypipe.experiment import Resources
 from raypipe.models.artifacts import load_model
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import Classifier

@@ -9,11 +9,11 @@ import yaml
 from rich.console import Console
 
 from raypipe.cells import Cell, candidates
-from raypipe.config import Experiment
 from raypipe.description import describe_run
 from raypipe.environment import write_environment
 from raypipe.evaluation.results import RunResult, compute_result
 from raypipe.evaluation.run import Run, write_run
+from raypipe.experiment import Experiment
 from raypipe.listing import Prepared, prepare
 from raypipe.plan import Plan
 from raypipe.report.page.index import write_index

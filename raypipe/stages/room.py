@@ -10,8 +10,8 @@ import ray
 from ray.autoscaler.sdk import request_resources
 
 from raypipe.cells import STAGES, Stage
-from raypipe.config import Resources
 from raypipe.errors import StageError
+from raypipe.experiment import Resources
 
 SHARE = 0.001
 """Of a custom resource that a worker takes: it says where, not how much."""

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from raypipe.cells import Cell
-from raypipe.config import Resources
 from raypipe.costs import FREE, Cost, cost_of_shard, with_cost
 from raypipe.data.tiles import images_of
 from raypipe.errors import StageError
+from raypipe.experiment import Resources
 from raypipe.stages.loaded import ModelCache, models_of_this_process
 from raypipe.stages.metrics import count_shard, labels_of
 from raypipe.stages.room import SHARE, room_for
@@ -219,7 +219,7 @@ def complete_cells(
     store: Store,
     resources: Resources,
     progress: StageProgress,
-    publish: Callable[[Cell, Cost], None],
+    facts: Callable[[Cell], Mapping[str, Any]] = lambda _: {},
     report: Callable[[Cell, Row], None] | None = None,
 ) -> None:
     """Have the cluster write the shards that cells still lack, and publish each cell once it lacks none.
@@ -227,10 +227,9 @@ def complete_cells(
     Parameters
     ----------
     rows
-        One for each shard of each cell, with the cell's ``key``, the ``shard``'s path, which tiles to ``take`` from it
-        (`raypipe.stages.chosen`), and the ``target`` path.
-    publish
-        Called with each cell whose shards are all there, and what they cost.
+        One for each shard of each cell, by `shard_row`.
+    facts
+        Asked of each cell whose shards are all there, for what its manifest says besides their cost.
     report
         Tells `progress` of a shard that was just done, from the worker's answer; default: of its tiles.
 
@@ -253,7 +252,7 @@ def complete_cells(
 
     def publish_whole(cell: Cell) -> None:
         if not missing[cell.key]:
-            publish(cell, costs[cell.key])
+            cell.publish(store, **facts(cell), cost=costs[cell.key].facts())
             progress.finish(cell)
 
     for cell in cells:
@@ -290,9 +289,24 @@ def complete_cells(
         raise
 
 
-def result_path(cell: Cell, shard: str, store: Store) -> str:
-    """Where the result of a shard belongs: under the shard's own name in the cell's artifact."""
-    return f"{store.artifact(cell.kind, cell.key)}/{shard.rsplit('/', 1)[1]}"
+def shard_row(cell: Cell, shard: str, take: str, store: Store, **own: Any) -> Row:
+    """What a worker is told of a shard.
+
+    Parameters
+    ----------
+    cell
+        That the result is of, and whose model works on the shard.
+    shard
+        The path of the tiles.
+    take
+        Which of them, by `raypipe.stages.chosen`; empty: all.
+    store
+        Of the cell. The result gets the shard's own name in the cell's artifact.
+    own
+        What else the stage's work needs: plain numbers and strings.
+    """
+    target = f"{store.artifact(cell.kind, cell.key)}/{shard.rsplit('/', 1)[1]}"
+    return {"key": cell.key, "model": cell.inputs["model"].key, "shard": shard, "take": take, "target": target, **own}
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from raypipe.cells import Cell
-from raypipe.config import Resources
 from raypipe.errors import StageError
+from raypipe.experiment import Resources
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import build_classifier
 from raypipe.models.weights import pretrained_state

@@ -10,8 +10,8 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig,
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raypipe.cells import Cell
-from raypipe.config import Resources
 from raypipe.errors import StageError
+from raypipe.experiment import Resources
 from raypipe.stages.fitting import GroupWorker, SoleWorker, Worker
 from raypipe.stages.room import needs_of
 from raypipe.store import Store

@@ -8,7 +8,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from raypipe.config import Experiment, validate_experiment
+from raypipe.config import validate_experiment
+from raypipe.experiment import Experiment
 from raypipe.stages.cluster import QUIET, WARM_WORKERS
 
 TINY: dict[str, Any] = {

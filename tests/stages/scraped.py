@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import ray
 from rich.console import Console
 
-from raypipe.config import Experiment, validate_experiment
+from raypipe.config import validate_experiment
+from raypipe.experiment import Experiment
 from raypipe.listing import prepare
 from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store

@@ -17,9 +17,9 @@ from ray import cloudpickle
 from rich.console import Console
 from torch import Tensor, nn
 
-from raypipe.config import Experiment
 from raypipe.data.tissue import render_tile
 from raypipe.evaluation.results import RunResult
+from raypipe.experiment import Experiment
 from raypipe.models.artifacts import load_model
 from raypipe.stages import loaded
 from raypipe.stages.attack import AttackShard

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from raypipe.config import Experiment
 from raypipe.evaluation.results import load_result
+from raypipe.experiment import Experiment
 from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from raypipe.cli import app
-from raypipe.config import Experiment
 from raypipe.evaluation.results import RunResult
+from raypipe.experiment import Experiment
 from raypipe.schemas import DIAGNOSTICS
 from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store

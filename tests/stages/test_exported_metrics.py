@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from raypipe.config import Experiment
+from raypipe.experiment import Experiment
 
 EPOCHS = 10
 """Enough for some tiles to be classified right, and thus attacked."""

@@ -17,10 +17,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from raypipe.config import ConfigError, Experiment
+from raypipe.config import ConfigError
 from raypipe.data.png import decode_png, encode_png
 from raypipe.data.tissue import render_tile
 from raypipe.evaluation.results import RunResult, load_result
+from raypipe.experiment import Experiment
 from raypipe.schemas import ADVERSARIALS, PREDICTIONS, TILES
 from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store

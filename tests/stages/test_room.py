@@ -2,8 +2,8 @@
 
 import pytest
 
-from raypipe.config import Resources
 from raypipe.errors import StageError
+from raypipe.experiment import Resources
 from raypipe.stages.room import Capacity, Node, needs_of
 
 
