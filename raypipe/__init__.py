@@ -116,7 +116,8 @@ def evaluate(
     attacks
         Names, or settings by id, as in the section ``evaluation.attacks`` of an experiment.
     to
-        A new folder for everything that is made: tables and results, as a store of one run.
+        A folder for everything that is made: tables and results, as a store of one run. A new one, or that of an
+        earlier call for a model of this name: what that finished is not computed again.
     name
         Of the model in them.
     groups
@@ -134,7 +135,7 @@ def evaluate(
     raypipe.config.ConfigError
         If settings are wrong; all errors are listed.
     FileExistsError
-        If something is in the folder.
+        If something else is in the folder.
     ValueError
         If model, images and labels do not fit.
     """

@@ -97,6 +97,8 @@ class Resources(Settings):
         CPUs of each worker and actor.
     gpu
         Give each worker and actor a GPU.
+    workers_per_gpu
+        How many of them share one, where the networks are small; the workers of a DDP group never do.
     loader_workers
         Processes that decode tiles for each training worker; 0 decodes between the steps.
     attack_batch
@@ -118,6 +120,7 @@ class Resources(Settings):
     attack_actors: int | None = Field(None, ge=1)
     cpus_per_worker: float = Field(1, gt=0)
     gpu: bool = False
+    workers_per_gpu: int = Field(1, ge=1, le=64)
     loader_workers: int = Field(0, ge=0)
     attack_batch: int | None = Field(None, ge=1)
     memory_format: MemoryFormat | None = None
@@ -125,6 +128,15 @@ class Resources(Settings):
     train_on: str | None = None
     attack_on: str | None = None
     wait_minutes: float = Field(0, ge=0)
+
+    @property
+    def gpus_per_worker(self) -> float:
+        """What share of a GPU a worker gets, in [0, 1]."""
+        return 1 / self.workers_per_gpu if self.gpu else 0
+
+    def for_group(self, workers: int) -> Self:
+        """The same for a group of so many workers: several would wait for each other for ever on one GPU."""
+        return self.model_copy(update={"workers_per_gpu": 1}) if workers > 1 else self
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

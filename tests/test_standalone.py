@@ -231,6 +231,40 @@ def test_an_attack_of_the_evaluation_that_a_check_makes_too_is_made_once(trained
     assert "check/reference" in result.records["attack"].to_pylist()
 
 
+def test_an_evaluation_goes_on_where_it_was_stopped(
+    trained: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = batch(6, first=0)
+    settings = {"curves": {"linf": [4 / 255]}, "checks": None, "to": str(tmp_path / "out")}
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr("raypipe.standalone.evaluate.predictions_table", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            raypipe.evaluate(trained, images, labels, ["deepfool"], **settings)
+    stopped_at = made(tmp_path / "out")
+    first = raypipe.evaluate(trained, images, labels, ["deepfool"], **settings)
+    after_first = made(tmp_path / "out")
+    assert stopped_at.items() <= after_first.items()
+    again = raypipe.evaluate(trained, images, labels, ["deepfool", "fgsm"], **settings)
+    after_again = made(tmp_path / "out")
+    assert after_first.items() <= after_again.items()
+    assert len(after_again) == len(after_first) + 2, "the other attack, and what the model makes of it"
+    before = [row for row in again.records.to_pylist() if row["attack"] == "deepfool"]
+    assert before == [row for row in first.records.to_pylist() if row["attack"] == "deepfool"]
+    costs = {row["cell"]: row["seconds"] for row in again.costs.to_pylist()}
+    assert {row["cell"]: row["seconds"] for row in first.costs.to_pylist()}.items() <= costs.items()
+    with pytest.raises(FileExistsError, match="give the name of a new folder"):
+        raypipe.evaluate(trained, images, labels, ["deepfool"], name="another", **settings)
+
+
+def made(folder: Path) -> dict[Path, int]:
+    """When each artifact was finished."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob("artifacts/*/*/_manifest.json")}
+
+
 def given(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     files = [(file, label) for label, name in enumerate(NAMES) for file in (folder / "tiles" / name).glob("case*")]
     return np.stack([np.asarray(Image.open(file)) for file, _ in files]), np.array([label for _, label in files])

@@ -47,13 +47,13 @@ def attack(
     from raypipe.attacks import AttackSettings  # noqa: PLC0415
     from raypipe.report.tables import table_of  # noqa: PLC0415
     from raypipe.standalone.attack import attack_tiles, summary, write_attacked  # noqa: PLC0415
-    from raypipe.standalone.calls import new_store  # noqa: PLC0415
+    from raypipe.standalone.calls import require_new  # noqa: PLC0415
 
     raw: dict[str, Any] = overridden({"name": name}, settings, "attack")
     chosen = validated(AttackSettings, raw, "attack")
     console = output()
     with told_of("attack"):
-        new_store(out)
+        require_new(out)
         opened, read = Given(
             model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device
         ).open()

@@ -53,17 +53,17 @@ def evaluate(
     from raypipe.report.layout import Book  # noqa: PLC0415
     from raypipe.report.sections import sections_of_one, verdicts  # noqa: PLC0415
     from raypipe.report.tables import line_of, table_of  # noqa: PLC0415
-    from raypipe.standalone.calls import new_store  # noqa: PLC0415
+    from raypipe.standalone.calls import store_for  # noqa: PLC0415
     from raypipe.standalone.evaluate import RESULTS_FILE, evaluate_model  # noqa: PLC0415
 
     raw = overridden(_raw(attacks.split(","), eps, norm), settings, "evaluate")
     chosen: Evaluation = validated(Evaluation, raw, "evaluate")
     console = output()
     with told_of("evaluate"):
-        store = new_store(out)
         opened, read = Given(
             model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device
         ).open()
+        store = store_for(out, opened.name)
         result = evaluate_model(
             opened, read, chosen, store, batch_size=batch, say=lambda text: console.print(text, markup=False)
         )

@@ -23,7 +23,7 @@ from raypipe.models.classifier import Classifier
 from raypipe.stages.cluster import own_device
 from raypipe.store import Store
 from raypipe.training.examples import Examples
-from raypipe.training.fit import EpochRecord, Fit, TileDataset
+from raypipe.training.fit import EpochRecord, Fit, TileDataset, memory_format
 from raypipe.training.objective import Objective, cross_entropy
 from raypipe.training.recipe import Recipe
 
@@ -194,7 +194,7 @@ def fit_cell(
     batch = max(2, recipe.batch_size // worker.world_size)
     if saved := worker.saved(cell):
         classifier = load_classifier(saved.weights)[0]
-    model = worker.prepare(classifier)
+    model = worker.prepare(classifier.to(memory_format=memory_format(worker.device)))
     steps = -(-len(share) // batch) - (len(share) % batch == 1)
     fit = Fit(
         model,

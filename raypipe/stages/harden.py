@@ -64,6 +64,7 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
 def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
     by_name = {cell.name: cell for cell in todo}
     name = f"harden-{hashlib.sha256(' '.join(cell.key for cell in todo).encode()).hexdigest()[:20]}"
+    resources = resources.for_group(resources.harden_workers)
     several = max(resources.train_workers, resources.harden_workers)  # trials at once, on what training may have
     room = room_for(resources, ask=several, on=resources.train_on, say=progress.say)
     workers = min(resources.harden_workers, room)

@@ -45,7 +45,7 @@ class Capacity:
         fit = 0
         for node in self.nodes:
             by_cpu = int(node.cpus // resources.cpus_per_worker)
-            fit += min(by_cpu, int(node.gpus)) if resources.gpu else by_cpu
+            fit += min(by_cpu, int(node.gpus * resources.workers_per_gpu)) if resources.gpu else by_cpu
         return fit
 
     def workers(
@@ -59,7 +59,8 @@ class Capacity:
             If not a single one can.
         """
         fit = self.fit(resources)
-        each = f"{resources.cpus_per_worker:g} CPUs" + (" and 1 GPU" if resources.gpu else "")
+        share = f" and {'1' if resources.workers_per_gpu == 1 else f'1/{resources.workers_per_gpu}'} GPU"
+        each = f"{resources.cpus_per_worker:g} CPUs{share if resources.gpu else ''}"
         if fit < 1:
             raise StageError(
                 f"a worker needs {each} on one node, but {self._told()}; add nodes, or lower "
@@ -86,7 +87,8 @@ def needs_of(resources: Resources, on: str | None = None) -> dict[str, float]:
     on
         A custom resource that its node must offer; default: any node will do.
     """
-    return {"CPU": resources.cpus_per_worker, **({"GPU": 1} if resources.gpu else {}), **({on: SHARE} if on else {})}
+    gpu = {"GPU": resources.gpus_per_worker} if resources.gpu else {}
+    return {"CPU": resources.cpus_per_worker, **gpu, **({on: SHARE} if on else {})}
 
 
 def room_for(

@@ -102,7 +102,7 @@ def map_shards(
             "compute": pool,
             "max_concurrency": SHARDS_IN_FLIGHT,
             "fn_constructor_kwargs": dict(setup or {}),
-            "num_gpus": 1 if resources.gpu else 0,
+            "num_gpus": resources.gpus_per_worker,
         }
     else:
         size = room_for(resources.model_copy(update={"gpu": False}), at_once, on=on, say=say)

@@ -31,6 +31,7 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
     """
     for cell in cells:
         pretrained_state(cell.spec.model.name, cell.spec.model.weights)
+    resources = resources.for_group(resources.train_workers)
     workers = room_for(resources, resources.train_workers, on=resources.train_on, say=progress.say)
     todo = [cell for cell in cells if not cell.manifest(store)]
     try:

@@ -16,7 +16,7 @@ from raypipe.evaluation.results import RunResult
 from raypipe.evaluation.settings import Evaluation
 from raypipe.settings import entries
 from raypipe.standalone.attack import attack_tiles, logits_given
-from raypipe.standalone.evaluate import evaluate_model
+from raypipe.standalone.evaluate import evaluate_model, run_name
 from raypipe.standalone.models import GivenModel, key_of
 from raypipe.standalone.tiles import tiles_of
 from raypipe.store import Store
@@ -56,7 +56,7 @@ def evaluate(
     evaluation: Evaluation = validated(Evaluation, {"attacks": chosen, "transfer": False, **settings}, "evaluation")
     tiles = tiles_of(images, labels, classes or _numbered(model, images), groups)
     given = GivenModel(model, name, type(model).__name__, tiles.labels, None, key_of(model))
-    return evaluate_model(given, tiles, evaluation, new_store(Path(to)), batch_size=batch_size)
+    return evaluate_model(given, tiles, evaluation, store_for(Path(to), name), batch_size=batch_size)
 
 
 def _numbered(model: nn.Module, images: NDArray[np.uint8]) -> list[str] | None:
@@ -67,8 +67,8 @@ def _numbered(model: nn.Module, images: NDArray[np.uint8]) -> list[str] | None:
     return [str(number) for number in range(logits_given(model, (channels, height, width)))]
 
 
-def new_store(folder: Path) -> Store:
-    """A store in a folder that is new or empty.
+def require_new(folder: Path) -> None:
+    """Refuse a folder in which something is.
 
     Raises
     ------
@@ -77,4 +77,23 @@ def new_store(folder: Path) -> Store:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not empty: give the name of a new folder")
+
+
+def store_for(folder: Path, model: str) -> Store:
+    """A store in a folder that is new or empty, or in which nothing is but what was found out about this model before.
+
+    Parameters
+    ----------
+    model
+        Its name.
+
+    Raises
+    ------
+    FileExistsError
+        If something else is in it.
+    """
+    runs = folder / "runs"
+    others = [path for path in runs.iterdir() if path.name != run_name(model)] if runs.is_dir() else []
+    if others or not (folder / "artifacts").is_dir():
+        require_new(folder)
     return Store.open(str(folder.absolute()))

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import yaml
-from numpy.typing import NDArray
 
 from raypipe.attacks.attack import NamedAttack
 from raypipe.attacks.generate import generate
@@ -21,8 +20,10 @@ from raypipe.attacks.norms import BoundedAttack
 from raypipe.attacks.prepare import PreparedModel
 from raypipe.attacks.threat import threat_of
 from raypipe.attacks.victim import frozen
+from raypipe.cells import KINDS, VERSIONS, Stage
 from raypipe.costs import Cost
 from raypipe.data.subset import choose_subset
+from raypipe.data.tiles import images_of
 from raypipe.environment import describe_environment, write_environment
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.results import RunResult, compute_result, result_json
@@ -35,7 +36,10 @@ from raypipe.standalone.tiles import GivenTiles
 from raypipe.store import Store
 
 RESULTS_FILE, PART = "results.json", "part-00000.parquet"
+TEST_PART = f"test/{PART}"
 Say = Callable[[str], None]
+Made = tuple[dict[str, pa.Table], dict[str, Any]]
+"""Of an artifact: its tables by their paths in it, and what its manifest says."""
 
 
 def evaluate_model(
@@ -57,7 +61,7 @@ def evaluate_model(
     settings
         As the section ``evaluation`` of an experiment; `tiles` and `transfer` do not apply.
     store
-        An empty one.
+        An empty one, or that of an earlier call: what that finished is not computed again.
     batch_size
         Tiles at once; default: found by trial.
     seed
@@ -99,7 +103,8 @@ def evaluate_model(
 
 def _test(work: "_Work", name: str, settings: Evaluation, seed: int) -> tuple[tuple[PairingRecord, ...], str | None]:
     """All that the model is tested on, and the key of its diagnostics if there are to be any."""
-    clean = work.predict(work.keep_tiles(), work.tiles.images, "clean tiles")
+    tiles_key = work.keep_tiles()
+    clean = work.predict(f"{work.store.artifact('tiles', tiles_key)}/{TEST_PART}", tiles_key, "clean tiles")
     pairings = [PairingRecord(subject=name, protocol="clean", role="grid", tiles=work.tiles_key, predictions=clean)]
     pairings += [work.attack(name, *attack) for attack in _attacks(settings, work.tiles.images.shape[1])]
     if settings.checks is None:
@@ -131,7 +136,7 @@ def _attacks(settings: Evaluation, size: int) -> Iterator[tuple[Role, str, Named
 
 @dataclass
 class _Work:
-    """Makes the artifacts of a run, each once."""
+    """Makes the artifacts of a run, each once and under a content key."""
 
     model: GivenModel
     tiles: GivenTiles
@@ -144,51 +149,57 @@ class _Work:
     def tiles_key(self) -> str:
         """Of the clean tiles."""
         content = hashlib.sha256(self.tiles.images.tobytes()).hexdigest()
-        return _key("tiles", {"content": content, "paths": self.tiles.table["source_path"].to_pylist()})
+        return _key("ingest", {"content": content, "paths": self.tiles.table["source_path"].to_pylist()})
 
     @property
     def about_tiles(self) -> dict[str, Any]:
         """What the manifest of the clean tiles says of them."""
         return {"split": GIVEN, "synthetic": self.tiles.synthetic, "leakage": None}
 
-    def publish(self, kind: str, key: str, stage: str, name: str, tables: dict[str, pa.Table], **facts: Any) -> None:
-        """Make an artifact of tables, by their paths in it."""
-        for path, table in tables.items():
-            self.store.write_table(f"{self.store.artifact(kind, key)}/{path}", table)
-        self.store.publish(kind, key, {"stage": stage, "name": name, **facts})
-        self.cells.append(CellRecord(stage=stage, name=name, model=self.model.name, kind=kind, key=key))
+    def keep(self, stage: Stage, key: str, name: str, make: Callable[[], Made]) -> None:
+        """See to it that an artifact is there: made under another name, by an earlier call, or now."""
+        kind = KINDS[stage]
+        if not any(cell.key == key for cell in self.cells):
+            self.cells.append(CellRecord(stage=stage, name=name, model=self.model.name, kind=kind, key=key))
+        if self.store.manifest(kind, key) is None:
+            tables, facts = make()
+            for path, table in tables.items():
+                self.store.write_table(f"{self.store.artifact(kind, key)}/{path}", table)
+            self.store.publish(kind, key, {"stage": stage, "name": name, **facts})
 
     def keep_tiles(self) -> str:
         """The clean tiles as an artifact."""
-        tables = {f"test/{PART}": self.tiles.table, f"rejected/{PART}": self.tiles.rejected}
-        self.publish("tiles", self.tiles_key, "ingest", "tiles", tables, **self.about_tiles)
+        tables = {TEST_PART: self.tiles.table, f"rejected/{PART}": self.tiles.rejected}
+        self.keep("ingest", self.tiles_key, "tiles", lambda: (tables, self.about_tiles))
         return self.tiles_key
 
-    def predict(self, tiles_key: str, images: NDArray[np.uint8], name: str) -> str:
-        """The model's logits of images, as an artifact."""
-        key = self.predictions_key(tiles_key)
-        begun = time.perf_counter()
-        logits = predict(self.model.network, images, self.prepared.batch_size, self.prepared.device)
-        cost = Cost(forwards=len(images), seconds=time.perf_counter() - begun, device=self.prepared.device.type)
-        table = predictions_table(self.tiles.table, logits, self.model.key, tiles_key)
-        self.publish("predictions", key, "evaluate", f"on {name}", {PART: table}, cost=cost.facts())
-        return key
+    def predict(self, shard: str, tiles_key: str, name: str) -> str:
+        """The model's logits of stored tiles, as an artifact."""
 
-    def predictions_key(self, tiles_key: str) -> str:
-        """Of the model's predictions of some tiles."""
-        return _key("predictions", {"model": self.model.key, "tiles": tiles_key})
+        def make() -> Made:
+            images = images_of(self.store.read_table(shard))
+            begun = time.perf_counter()
+            logits = predict(self.model.network, images, self.prepared.batch_size, self.prepared.device)
+            cost = Cost(forwards=len(images), seconds=time.perf_counter() - begun, device=self.prepared.device.type)
+            table = predictions_table(self.tiles.table, logits, self.model.key, tiles_key)
+            return {PART: table}, {"cost": cost.facts()}
+
+        key = _key("evaluate", {"model": self.model.key, "tiles": tiles_key})
+        self.keep("evaluate", key, f"on {name}", make)
+        return key
 
     def attack(self, subject: str, role: Role, attack_id: str, settings: NamedAttack) -> PairingRecord:
         """Adversarial tiles and what the model makes of them; the same attack under another name is not made again."""
         attack = settings.model_dump(mode="json")
-        key = _key("adversarials", {"model": self.model.key, "tiles": self.tiles_key, "attack": attack})
-        if self.store.manifest("adversarials", key) is None:
+
+        def make() -> Made:
             self.say(f"attack: {attack_id}")
             made = generate(self.prepared, self.tiles.images, self.tiles.truth, settings)
             table = adversarials_table(self.tiles.table, made)
-            cost = self.cost(table, float(made.seconds.sum()))
-            self.publish("adversarials", key, "attack", attack_id, {PART: table}, cost=cost)
-            self.predict(key, made.images, attack_id)
+            return {PART: table}, {"cost": self.cost(table, float(made.seconds.sum()))}
+
+        key = _key("attack", {"model": self.model.key, "tiles": self.tiles_key, "attack": attack})
+        self.keep("attack", key, attack_id, make)
         return PairingRecord(
             subject=subject,
             protocol="white-box",
@@ -199,7 +210,7 @@ class _Work:
             source=subject,
             threat=threat_of(settings),
             tiles=key,
-            predictions=self.predictions_key(key),
+            predictions=self.predict(f"{self.store.artifact('adversarials', key)}/{PART}", key, attack_id),
         )
 
     def cost(self, table: pa.Table, seconds: float) -> dict[str, Any]:
@@ -209,26 +220,30 @@ class _Work:
 
     def diagnose(self, reference: BoundedAttack, count: int, seed: int) -> str:
         """What the model looks like to an attack, which also has to find planted examples on so many tiles."""
-        self.say("diagnose: gradients, repeated passes, planted adversarial examples")
         planted = choose_subset(self.tiles.truth.tolist(), self.tiles.groups, count, seed)
-        begun = time.perf_counter()
-        made = diagnose_tiles(
-            self.model.network,
-            self.tiles.images,
-            self.tiles.truth,
-            reference,
-            np.array(planted, dtype=np.int64),
-            batch_size=max(2, self.prepared.batch_size),
-            device=self.prepared.device,
-            seed=seed,
-        )
-        table = diagnostics_table(self.tiles.table, made)
+
+        def make() -> Made:
+            self.say("diagnose: gradients, repeated passes, planted adversarial examples")
+            begun = time.perf_counter()
+            made = diagnose_tiles(
+                self.model.network,
+                self.tiles.images,
+                self.tiles.truth,
+                reference,
+                np.array(planted, dtype=np.int64),
+                batch_size=max(2, self.prepared.batch_size),
+                device=self.prepared.device,
+                seed=seed,
+            )
+            table = diagnostics_table(self.tiles.table, made)
+            return {PART: table}, {"cost": self.cost(table, time.perf_counter() - begun)}
+
         attack = reference.model_dump(mode="json")
         about = {"model": self.model.key, "tiles": self.tiles_key, "attack": attack, "planted": planted, "seed": seed}
-        key, cost = _key("diagnostics", about), self.cost(table, time.perf_counter() - begun)
-        self.publish("diagnostics", key, "diagnose", "diagnosed", {PART: table}, cost=cost)
+        key = _key("diagnose", about)
+        self.keep("diagnose", key, "diagnosed", make)
         return key
 
 
-def _key(kind: str, about: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps([kind, about], sort_keys=True).encode()).hexdigest()[:20]
+def _key(stage: Stage, about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([stage, VERSIONS[stage], about], sort_keys=True).encode()).hexdigest()[:20]

@@ -179,6 +179,7 @@ class Fit:
         tiles = forwards = backwards = 0
         for pixels, labels in loader:
             images = pixels.to(self.device, non_blocking=True).float().div_(255)
+            images = images.contiguous(memory_format=memory_format(self.device))
             targets = labels.to(self.device, non_blocking=True)
             shown = _brighten(images, self.recipe.brightness)
             for _ in range(self.replays):
@@ -207,6 +208,11 @@ class Fit:
         self.scaler.update()
         self.scheduler.step()
         return scored
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Of networks and images in training: GPUs convolve fastest with channels last, and most so in half precision."""
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

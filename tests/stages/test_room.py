@@ -1,5 +1,8 @@
 """How many workers fit, and what is said where they do not."""
 
+import subprocess
+import sys
+
 import pytest
 
 from raypipe.errors import StageError
@@ -43,6 +46,45 @@ def test_what_cannot_be_placed_is_refused_with_what_is_missing(
         capacity.workers(resources)
     assert missing in str(refusal.value)
     assert "resources.wait_minutes" in str(refusal.value)
+
+
+def test_workers_share_a_gpu_where_they_may_and_those_of_a_group_do_not() -> None:
+    shared, node = Resources(gpu=True, workers_per_gpu=3), Capacity((Node(8, 2),))
+    assert node.workers(shared) == 6
+    assert needs_of(shared)["GPU"] == pytest.approx(1 / 3)
+    assert node.workers(shared.for_group(1)) == 6
+    assert node.workers(shared.for_group(2)) == 2
+    assert needs_of(shared.for_group(2))["GPU"] == 1
+    with pytest.raises(StageError, match="a worker needs 1 CPUs and 1/3 GPU on one node"):
+        Capacity((Node(8, 0),)).workers(shared)
+
+
+SHARED = """
+import os, time, ray
+from raypipe.experiment import Resources
+from raypipe.stages.shards import map_shards
+
+class Work:
+    def __call__(self, row):
+        begun = time.time()
+        time.sleep(0.5)
+        told = {"begun": begun, "ended": time.time(), "gpus": str(ray.get_gpu_ids()), "pid": os.getpid()}
+        return {**row, **told}
+
+ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+items = [{"item": number} for number in range(8)]
+rows = list(map_shards(Work, items, Resources(gpu=True, workers_per_gpu=2), name="share"))
+print(len({row["pid"] for row in rows}), {row["gpus"] for row in rows})
+print(any(a["begun"] < b["begun"] < a["ended"] for a in rows for b in rows if a["pid"] != b["pid"]))
+"""
+
+
+@pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
+def test_two_actors_work_on_one_gpu_at_once() -> None:
+    """Ray believes in a GPU that is not there; nothing computes on it."""
+    done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["2 {'[0]'}", "True"]
 
 
 def test_a_worker_s_kind_of_node_is_asked_for_beside_what_it_takes() -> None:

@@ -4,7 +4,9 @@ import torch
 from torch import nn
 
 from raypipe.data.png import encode_png
-from raypipe.training.fit import Fit, TileDataset
+from raypipe.models.checkpoint import ModelCard, save_classifier
+from raypipe.models.classifier import Classifier
+from raypipe.training.fit import Fit, TileDataset, memory_format
 from raypipe.training.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -87,3 +89,15 @@ def test_brightness_is_part_of_training_only_as_far_as_asked() -> None:
 
     assert first_loss(0.0) == first_loss(0.0)
     assert first_loss(0.0) != first_loss(0.5)
+
+
+def test_channels_last_as_on_a_gpu_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory_format(torch.device("cuda")) is torch.channels_last
+    plain = network()
+    before = list(fit(plain, Recipe(epochs=3, batch_size=8)).epochs(dataset(), 8))
+    monkeypatch.setattr("raypipe.training.fit.memory_format", lambda device: torch.channels_last)
+    last = network().to(memory_format=torch.channels_last)
+    after = list(fit(last, Recipe(epochs=3, batch_size=8)).epochs(dataset(), 8))
+    assert [record.loss for record in after] == pytest.approx([record.loss for record in before], rel=1e-4)
+    card = ModelCard("convnet", ("a", "b"), 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert save_classifier(Classifier(last, card.mean, card.std), card), "what is stored is contiguous"
