@@ -11,15 +11,20 @@ COLORS = ("#7f7f7f", "#b0b0b0", "#d9d9d9", "#3a6ea5", "#d98e04", "#c44536", "#0b
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
-    """Draw the first round of a record and write it as an SVG."""
+    """Draw the first round of a record."""
     ours, baseline = record["rounds"][0]["ours"], record["rounds"][0]["baseline"]
     bars = {
         f"raypipe's honest grid, {record['tiles']} tiles": {k: v for k, v in ours["parts"].items() if v > 0},
         f"the static grid with ART, {baseline['tiles']} tiles": baseline_parts(baseline),
     }
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    stack(bars, path)
+
+
+def stack(bars: dict[str, dict[str, float]], path: Path) -> None:
+    """Draw a bar for each title, of parts and their CPU seconds, and write them as an SVG."""
+    figure = Figure(figsize=(11, 2.3 * len(bars)), layout="constrained")
     for place, (title, parts) in enumerate(bars.items(), start=1):
-        axes, begin = figure.add_subplot(2, 1, place), 0.0
+        axes, begin = figure.add_subplot(len(bars), 1, place), 0.0
         for color, (name, seconds) in zip(COLORS, parts.items(), strict=False):
             axes.barh(0, seconds, left=begin, color=color, label=f"{name}: {seconds:,.0f} s")
             begin += seconds

@@ -1,0 +1,82 @@
+"""The same experiment with several versions of the code: where the CPU seconds of each went.
+
+    python -m benchmarks.pipeline.versions jobs/demo.yaml --version "before=../old" --version "now=." --out DIR
+
+Every version is a checkout; each runs from an empty store, once a round, in turns.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.pipeline.figure import stack
+from benchmarks.pipeline.ours import machine, run_command
+from benchmarks.pipeline.processes import watch
+
+SMALL = 0.01
+"""Share of the whole below which a part is drawn with the others."""
+
+
+def run(checkout: Path, experiment: Path, overrides: list[str], log: Path) -> dict[str, Any]:
+    """A run with a checkout's code."""
+    with tempfile.TemporaryDirectory() as store:
+        command = run_command(str(experiment), overrides, Path(store))
+        seen = watch(command, log, env={**os.environ, "PYTHONPATH": str(checkout)}, cwd=checkout)
+    if seen.status:
+        raise SystemExit(f"raypipe run ended with {seen.status} in {checkout}; see {log}")
+    return {"wall": seen.wall, "cpu": seen.cpu, "tasks": seen.tasks, "with_torch": seen.with_torch}
+
+
+def parts_of(run: dict[str, Any]) -> dict[str, float]:
+    """CPU seconds by part, the smallest together."""
+    parts = {"driver": run["cpu"].get("driver", 0.0), "Ray itself": run["cpu"].get("Ray", 0.0)}
+    tasks = sorted(run["tasks"].items(), key=lambda task: -task[1])
+    least = SMALL * sum(run["cpu"].values())
+    parts |= {f"workers: {name}": seconds for name, seconds in tasks if seconds >= least}
+    return parts | {"workers: the rest": sum(seconds for _, seconds in tasks if seconds < least)}
+
+
+def main() -> None:
+    """Run the versions in turns, and write record and figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", type=Path, help="an experiment file")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="replace a setting")
+    parser.add_argument("--version", action="append", default=[], metavar="NAME=CHECKOUT", required=True)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True, help="folder for versions.json, versions.svg and logs")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    checkouts = {name: Path(path).absolute() for name, _, path in (text.partition("=") for text in options.version)}
+    rounds = []
+    for number in range(options.rounds):
+        logs = {name: options.out.absolute() / f"{name}-{number}.log" for name in checkouts}
+        experiment = options.experiment.absolute()
+        rounds.append({name: run(path, experiment, options.set, logs[name]) for name, path in checkouts.items()})
+        record = {"machine": machine(), "experiment": str(options.experiment), "set": options.set, "rounds": rounds}
+        (options.out / "versions.json").write_text(json.dumps(record, indent=1) + "\n")
+    first = rounds[0]
+    titles = {name: f"{name}: {each['wall']:.0f} s by the clock" for name, each in first.items()}
+    stack({titles[name]: parts_of(each) for name, each in first.items()}, options.out / "versions.svg")
+    table = Table(title=f"{options.experiment}, medians of {options.rounds}")
+    for column in ("version", "wall s", "CPU s", "processes with PyTorch"):
+        table.add_column(column, justify="left" if column == "version" else "right")
+    for name in checkouts:
+        each = [turn[name] for turn in rounds]
+        figures = (
+            statistics.median(one["wall"] for one in each),
+            statistics.median(sum(one["cpu"].values()) for one in each),
+            statistics.median(one["with_torch"] for one in each),
+        )
+        table.add_row(name, *(f"{figure:,.0f}" for figure in figures))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
