@@ -70,8 +70,8 @@ def experiment_of(storage: Path, network: str, attacks: int, siblings: int, shar
     return {
         "name": "growth",
         "storage": str(storage),
-        "data": {"source": "synthetic", "size": 16, "sources_per_class": 8, "siblings": siblings},
-        "tiles": {"size": 16, "train_fraction": 0.2, "shard_size": shard_size},
+        "data": {"source": "synthetic", "size": 32, "sources_per_class": 8, "siblings": siblings},
+        "tiles": {"size": 32, "train_fraction": 0.2, "shard_size": shard_size},
         "models": {"waits": {"name": f"module:benchmarks.growth:{network}"}},
         "train": {"epochs": 1},
         "attacks": {f"fgsm_{number}": {"name": "fgsm", "eps": number / 1000} for number in range(1, attacks + 1)},
