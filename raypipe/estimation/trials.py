@@ -1,14 +1,15 @@
 """Short trials on the device at hand: what a tile takes to decode, to train on, to attack, to predict.
 
 A network that has learned nothing is fooled by anything. Each backbone is therefore trained for a little while on some
-of the experiment's own tiles, and every attack of the experiment is then run on a few that it gets right.
+of the experiment's own tiles, and every attack of the experiment is then run on a few that it gets right: of those that
+it has learned, where training tiles will be attacked, and of others, where test tiles will.
 """
 
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ from raypipe.attacks.attack import NamedAttack
 from raypipe.attacks.generate import generate
 from raypipe.attacks.norms import BoundedAttack
 from raypipe.attacks.prepare import prepare
-from raypipe.cells import Cell
+from raypipe.cells import Cell, Split
 from raypipe.data.png import encode_png
 from raypipe.data.sources import Source, seeded_order
 from raypipe.data.tiles import TileItem, images_of, make_tiles
@@ -35,7 +36,7 @@ from raypipe.models.classifier import Classifier, Model, build_classifier
 from raypipe.training.fit import Fit, TileDataset
 from raypipe.training.recipe import Recipe
 
-TRAINING_TILES = 192
+TRAINING_TILES, TEST_TILES = 192, 96
 EPOCHS = 6
 """Of a trial's training, or fewer if the experiment has fewer; the first, in which memory is got, is not timed."""
 LEARNED = 0.95
@@ -63,6 +64,10 @@ class TilesTrial:
     seconds: float
     size: float
 
+    def taken(self, places: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Images and labels of some of them."""
+        return self.images[places], self.labels[places]
+
 
 @dataclass(frozen=True)
 class AttackTrial:
@@ -86,8 +91,10 @@ class ModelTrial:
         A forward pass.
     diagnosis, planted
         Of the probe, and of the search for a planted example.
+    right
+        Share of test tiles that it gets right after so little training, in [0, 1].
     attacks
-        By the JSON of their settings.
+        By the JSON of their settings, and the side of the split.
     """
 
     training: float
@@ -95,11 +102,12 @@ class ModelTrial:
     diagnosis: float
     planted: float
     size: int
-    attacks: dict[str, AttackTrial] = field(default_factory=dict)
+    right: float
+    attacks: dict[tuple[str, Split], AttackTrial] = field(default_factory=dict)
 
 
-def try_tiles(source: Source, items: Iterable[TileItem], spec: Any) -> TilesTrial:
-    """Ingest some training tiles of every class.
+def try_tiles(source: Source, items: Iterable[TileItem], spec: Any) -> dict[Split, TilesTrial]:
+    """Ingest some tiles of every class, from both sides of the split.
 
     Parameters
     ----------
@@ -109,13 +117,19 @@ def try_tiles(source: Source, items: Iterable[TileItem], spec: Any) -> TilesTria
     Raises
     ------
     StageError
-        If none can be read.
+        If none of a side can be read.
     """
+    items = list(items)
+    counts: dict[Split, int] = {"train": TRAINING_TILES, "test": TEST_TILES}
+    return {split: _try_side(source, items, spec, split, count) for split, count in counts.items()}
+
+
+def _try_side(source: Source, items: Sequence[TileItem], spec: Any, split: Split, count: int) -> TilesTrial:
     members: dict[str, list[TileItem]] = {}
     for item in items:
-        if item.split == "train":
+        if item.split == split:
             members.setdefault(str(item.ref.label_name), []).append(item)
-    each = -(-TRAINING_TILES // max(1, len(members)))
+    each = -(-count // max(1, len(members)))
     by_path = {item.ref.path: item for group in members.values() for item in group}
     chosen = [
         by_path[path]
@@ -126,7 +140,7 @@ def try_tiles(source: Source, items: Iterable[TileItem], spec: Any) -> TilesTria
     table, rejected = make_tiles(source, chosen, spec.size, scaled=spec.scaled_decoding)
     seconds = time.perf_counter() - begun
     if not table.num_rows:
-        raise StageError(f"none of {rejected.num_rows} training tiles can be read: {rejected['reason'][0]}")
+        raise StageError(f"none of {rejected.num_rows} {split} tiles can be read: {rejected['reason'][0]}")
     encoded = tuple(pc.struct_field(table["image"], "bytes").to_pylist())
     size = sum(map(len, encoded)) / len(encoded)
     return TilesTrial(images_of(table), table["label"].to_numpy(), encoded, seconds / len(chosen), size)
@@ -135,9 +149,9 @@ def try_tiles(source: Source, items: Iterable[TileItem], spec: Any) -> TilesTria
 def try_model(
     model: Model,
     recipe: Recipe,
-    attacks: Sequence[NamedAttack],
+    attacks: Sequence[tuple[NamedAttack, Split]],
     planted: BoundedAttack | None,
-    tiles: TilesTrial,
+    tiles: Mapping[Split, TilesTrial],
     labels: tuple[str, ...],
     device: torch.device,
     *,
@@ -150,7 +164,7 @@ def try_model(
     Parameters
     ----------
     attacks
-        Every attack of the experiment on this backbone, each once.
+        Every attack of the experiment on this backbone, each once for each side of the split that it is run on.
     planted
         The attack that looks for planted examples; None where nothing is diagnosed.
     attacked
@@ -161,10 +175,12 @@ def try_model(
     torch.manual_seed(0)
     say(f"{model.name}: training")
     classifier = build_classifier(model, len(labels)).to(device)
-    training = _train(classifier, recipe, tiles, device)
-    right = _right(classifier, tiles, device, attacked)
-    images, truth = tiles.images[right], tiles.labels[right]
-    prediction = _seconds(lambda: predict(classifier, tiles.images, BATCH, device), device) / len(tiles.images)
+    training = _train(classifier, recipe, tiles["train"], device)
+    chosen = {split: each.taken(_right(classifier, each, device, attacked)) for split, each in tiles.items()}
+    held = tiles["test"]
+    images, truth = chosen["test"]
+    prediction = _seconds(lambda: predict(classifier, held.images, BATCH, device), device) / len(held.images)
+    right = float((predict(classifier, held.images, BATCH, device).argmax(1) == held.labels).mean())
     diagnosis = search = 0.0
     if planted:
         say(f"{model.name}: diagnosis")
@@ -172,7 +188,7 @@ def try_model(
         search = _seconds(lambda: binarization_test(classifier, images[:1], planted, BATCH, device), device)
     card = ModelCard(model.name, labels, images.shape[1], *classifier.normalization, resize=model.resize)
     size = len(save_classifier(classifier, card))
-    trial = ModelTrial(training, prediction, diagnosis, search, size)
+    trial = ModelTrial(training, prediction, diagnosis, search, size, right)
     _, height, width, channels = images.shape
     prepared = prepare(
         classifier,
@@ -181,13 +197,13 @@ def try_model(
         batch_size=resources.attack_batch,
         memory_format=resources.memory_format,
     )
-    for settings in attacks:
-        say(f"{model.name}: {settings.name}")
+    for settings, split in attacks:
+        say(f"{model.name}: {settings.name} on {split} tiles")
         begun = time.perf_counter()
-        made = generate(prepared, images, truth, settings)
+        made = generate(prepared, *chosen[split], settings)
         seconds = time.perf_counter() - begun
-        count = len(images)
-        trial.attacks[settings.model_dump_json()] = AttackTrial(
+        count = len(made.images)
+        trial.attacks[settings.model_dump_json(), split] = AttackTrial(
             float(made.forwards.mean()),
             float(made.backwards.mean()),
             seconds / count,
@@ -231,12 +247,15 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - begun
 
 
-def attacks_on(cells: Iterable[Cell]) -> dict[str, list[NamedAttack]]:
-    """The attacks of cells, each once, by `backbone_of` what they are run on."""
-    found: dict[str, dict[str, NamedAttack]] = {}
+def attacks_on(cells: Iterable[Cell]) -> dict[str, list[tuple[NamedAttack, Split]]]:
+    """The attacks of cells, each once for each side of the split, by `backbone_of` what they are run on."""
+    found: dict[str, dict[tuple[str, Split], NamedAttack]] = {}
     for cell in cells:
-        found.setdefault(backbone_of(cell), {})[cell.spec.attack.model_dump_json()] = cell.spec.attack
-    return {backbone: list(attacks.values()) for backbone, attacks in found.items()}
+        spec = cell.spec
+        found.setdefault(backbone_of(cell), {})[spec.attack.model_dump_json(), spec.split] = spec.attack
+    return {
+        backbone: [(attack, split) for (_, split), attack in attacks.items()] for backbone, attacks in found.items()
+    }
 
 
 def backbone_of(cell: Cell) -> str:

@@ -18,6 +18,8 @@ from raypipe.store import Store
 
 MISSED = 2
 """Cancers called benign to show of each attack, those that took least first."""
+GALLERIES = 40
+"""At most, so that the report of a large grid can still be sent and opened: one takes some 50 kB."""
 MIDDLE_GREY = 128
 FLIP, LEAST, MOST = "cancer called benign", "least perturbed", "most perturbed"
 
@@ -78,7 +80,7 @@ class Gallery:
 
 
 def galleries(run: Run, store: Store) -> Iterator[Gallery]:
-    """A gallery for every undefended model and attack of the grid, from the stored tiles.
+    """A gallery for every undefended model and attack of the grid, at most `GALLERIES`, from the stored tiles.
 
     There is none where the data set's terms forbid to pass its tiles on: the report is made to be passed on.
 
@@ -91,10 +93,23 @@ def galleries(run: Run, store: Store) -> Iterator[Gallery]:
         return
     artifacts = Artifacts(store)
     clean = {pairing.subject: pairing for pairing in run.pairings if pairing.protocol == "clean"}
-    for pairing in run.pairings:
-        if pairing.protocol == "white-box" and pairing.role == "grid" and pairing.attack and pairing.threat:
-            pictures = _pictures(run, store, artifacts, clean[pairing.subject], pairing)
-            yield Gallery(pairing.subject, pairing.attack, pairing.threat.norm, tuple(pictures))
+    for pairing in _pictured(run)[:GALLERIES]:
+        pictures = _pictures(run, store, artifacts, clean[pairing.subject], pairing)
+        norm = pairing.threat.norm if pairing.threat else ""
+        yield Gallery(pairing.subject, str(pairing.attack), norm, tuple(pictures))
+
+
+def galleries_left_out(run: Run) -> int:
+    """How many pairs of a model and an attack have no gallery because there are too many of them."""
+    return 0 if run.restriction is not None else max(0, len(_pictured(run)) - GALLERIES)
+
+
+def _pictured(run: Run) -> list[PairingRecord]:
+    return [
+        pairing
+        for pairing in run.pairings
+        if pairing.protocol == "white-box" and pairing.role == "grid" and pairing.attack and pairing.threat
+    ]
 
 
 def _pictures(

@@ -85,14 +85,22 @@ class Book:
 
     def itself(self, subject: str, attack: str | None) -> Row | None:
         """The record of a model under an attack on itself."""
-        for protocol in ITSELF:
-            if row := next(self.of_subject(subject, protocol=protocol, attack=attack), None):
-                return row
-        return None
+        return self._of_itself.get((subject, attack))
+
+    @cached_property
+    def _of_itself(self) -> dict[tuple[str, str | None], Row]:
+        found: dict[tuple[str, str | None], Row] = {}
+        for row in sorted((row for row in self.records if row["protocol"] in ITSELF), key=_order_of_protocol):
+            found.setdefault((row["subject"], row["attack"]), row)
+        return found
 
     def worst_cases(self, subject: str) -> dict[str, Row]:
         """The worst cases of a model, by how far attackers may go."""
         return {threat(row): row for row in self.of_subject(subject, protocol=WORST_CASE)}
+
+
+def _order_of_protocol(row: Row) -> int:
+    return ITSELF.index(row["protocol"])
 
 
 def percent(value: float | None) -> str:

@@ -113,6 +113,16 @@ def test_pictures_show_the_stored_tiles_and_cancers_that_are_missed_first(tmp_pa
         assert np.array_equal(difference, 128 + picture.factor * change)
 
 
+def test_a_large_grid_is_pictured_in_part_and_says_so(
+    tmp_path: Path, html: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "not pictured" not in html
+    monkeypatch.setattr("raypipe.report.gallery.GALLERIES", 0)
+    pictured = part(page_of(tmp_path).read_text(), "pictures")
+    assert "<img" not in pictured
+    assert "Pairs of a model and an attack that are not pictured here: 1." in pictured
+
+
 def test_no_picture_of_tiles_that_may_not_be_passed_on_is_in_a_report(tmp_path: Path, html: str) -> None:
     assert "<img" in part(html, "pictures")
     assert "data:image" in html

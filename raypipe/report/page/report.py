@@ -22,7 +22,7 @@ from raypipe.report.figures.curves import curves_figure, distortions_figure
 from raypipe.report.figures.labels import labels_figure
 from raypipe.report.figures.reliability import reliability_figure
 from raypipe.report.figures.robustness import robustness_figure
-from raypipe.report.gallery import galleries
+from raypipe.report.gallery import galleries, galleries_left_out
 from raypipe.report.heats import confusions, transfers
 from raypipe.report.layout import Book, percent
 from raypipe.report.page.render import render
@@ -88,6 +88,7 @@ def write_report(run: Run, result: RunResult, store: Store) -> str:
         confusions=tuple(confusions(book)),
         transfers=tuple(transfers(book)),
         galleries=galleries(run, store),
+        galleries_left_out=galleries_left_out(run),
         environment=read_environment(store, run.name),
         seeds=sorted({subject.seed for subject in run.subjects}),
         experiment=store.read_bytes(f"{folder}/experiment.yaml").decode(),
