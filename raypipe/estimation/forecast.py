@@ -23,6 +23,8 @@ from raypipe.listing import Prepared
 
 EFFICIENCY = 0.85
 """Of several workers: what is left for reading, writing and waiting for the last. Measured on 2 CPUs: 0.93."""
+COLD: frozenset[Stage] = frozenset({"ingest", "train", "harden"})
+"""Stages that start processes of their own; the others find those of ingest, except actors, which hold GPUs."""
 ROW_BYTES = 150
 """Of a tile's predictions or diagnostics."""
 
@@ -88,7 +90,8 @@ class Forecast:
             if members:
                 seconds = sum(forecast.seconds for forecast in members)
                 workers = self._at_once(stage, resources, len(members))
-                wall = seconds / workers / (EFFICIENCY if workers > 1 else 1) + self.start
+                start = self.start if stage in COLD or resources.gpu else 0
+                wall = seconds / workers / (EFFICIENCY if workers > 1 else 1) + start
                 found.append(
                     StageForecast(
                         stage,

@@ -1,0 +1,66 @@
+"""How a run grows, drawn from what `load.py` and `growth.py` recorded.
+
+python -m benchmarks.growth_figure benchmarks/results/load.json benchmarks/results/growth.json growth.svg
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.scale import FuncScale, LogScale, ScaleBase
+
+Run = dict[str, Any]
+
+
+def lines(
+    axes: Axes, runs: list[Run], against: str, what: dict[str, Callable[[Run], float]], scale: ScaleBase | None = None
+) -> None:
+    """A line for each quantity, against another."""
+    at = [run[against] for run in runs]
+    for name, value in what.items():
+        axes.plot(at, [value(run) for run in runs], marker="o", markersize=3, label=name)
+    axes.set_xscale(scale or "linear")
+    axes.set(xlabel=against, ylim=(0, None))
+    axes.set_xticks(at, [f"{tick:,}" for tick in at], fontsize=8)
+    axes.minorticks_off()
+    axes.legend(fontsize=7.5, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def stage_seconds(name: str) -> Callable[[Run], float]:
+    """Seconds of a stage."""
+    return lambda run: run["stages"].get(name, 0.0)
+
+
+def peak(kind: str) -> Callable[[Run], float]:
+    """The most GiB that a kind of process had in any stage."""
+    return lambda run: max(stage.get(kind, 0.0) for stage in run["peaks"].values()) / 1024
+
+
+def main() -> None:
+    """Read two records and draw them."""
+    load, growth, path = (Path(argument) for argument in sys.argv[1:])
+    tiles, grown = json.loads(load.read_text())["runs"], json.loads(growth.read_text())
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    memory, cells, nodes = figure.subplots(1, 3)
+    memory.set_title("GiB at most, by tiles", loc="left", fontsize=10)
+    kinds = {"driver": peak("driver"), "largest worker": peak("worker"), "Ray": peak("Ray")}
+    lines(memory, tiles, "tiles", kinds, LogScale(memory.xaxis))
+    stages = {name: stage_seconds(name) for name in ("attack", "evaluate")}
+    cells.set_title("Seconds of stages that do nothing, by cells", loc="left", fontsize=10)
+    lines(cells, grown["cells"], "cells", stages)
+    nodes.set_title("The same where passes wait, by 1 / nodes", loc="left", fontsize=10)
+    inverse = FuncScale(nodes.xaxis, (lambda n: -1 / np.maximum(n, 0.1), lambda x: -1 / np.minimum(x, -0.01)))
+    lines(nodes, grown["nodes"], "nodes", stages, inverse)
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
