@@ -46,7 +46,7 @@ def estimate(experiment: str, overrides: list[str], storage: Path) -> dict[str, 
     return found
 
 
-def run_ours(options: argparse.Namespace, overrides: list[str], imports: float, log: Path) -> dict[str, Any]:
+def run_ours(options: argparse.Namespace, overrides: list[str], log: Path) -> dict[str, Any]:
     """The honest grid from an empty store, on a local Ray."""
     with tempfile.TemporaryDirectory() as folder:
         storage = Path(folder)
@@ -60,7 +60,7 @@ def run_ours(options: argparse.Namespace, overrides: list[str], imports: float, 
             "cpu": sum(seen.cpu.values()),
             "with_torch": seen.with_torch,
             "stages": stages,
-            "parts": parts_of(seen, stages, imports),
+            "parts": parts_of(seen),
             "tasks": seen.tasks,
             "bytes": bytes_of(storage),
         }
@@ -96,7 +96,7 @@ def main() -> None:
     if options.estimate:
         record["estimate"] = estimate(options.experiment, overrides, options.out / "nothing")
     for number in range(options.rounds):
-        ours = run_ours(options, overrides, record["imports"], options.out / f"ours-{number}.log")
+        ours = run_ours(options, overrides, options.out / f"ours-{number}.log")
         baseline = run_baseline(options, overrides, options.out / f"baseline-{number}.log")
         record["rounds"].append({"ours": ours, "baseline": baseline})
         (options.out / "pipeline.json").write_text(json.dumps(record, indent=1))

@@ -1,13 +1,12 @@
 """Where the CPU seconds of both grids went: a bar each, stacked."""
 
 from collections import defaultdict
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-
-COLORS = ("#7f7f7f", "#b0b0b0", "#d9d9d9", "#3a6ea5", "#d98e04", "#c44536", "#0b6e4f", "#8e5ea2", "#5ab4ac", "#f0c9a0")
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
@@ -21,12 +20,14 @@ def draw(record: dict[str, Any], path: Path) -> None:
 
 
 def stack(bars: dict[str, dict[str, float]], path: Path) -> None:
-    """Draw a bar for each title, of parts and their CPU seconds, and write them as an SVG."""
+    """Draw a bar for each title, of parts and their CPU seconds, and write them as an SVG; a part keeps its colour."""
+    names = list(dict.fromkeys(name for parts in bars.values() for name in parts))
+    colors = dict(zip(names, cycle(mpl.colormaps["tab20"].colors), strict=False))  # type: ignore[attr-defined]
     figure = Figure(figsize=(11, 2.3 * len(bars)), layout="constrained")
     for place, (title, parts) in enumerate(bars.items(), start=1):
         axes, begin = figure.add_subplot(len(bars), 1, place), 0.0
-        for color, (name, seconds) in zip(COLORS, parts.items(), strict=False):
-            axes.barh(0, seconds, left=begin, color=color, label=f"{name}: {seconds:,.0f} s")
+        for name, seconds in parts.items():
+            axes.barh(0, seconds, left=begin, color=colors[name], label=f"{name}: {seconds:,.0f} s")
             begin += seconds
         axes.set_title(f"{title}: {begin:,.0f} CPU s", loc="left", fontsize=10)
         axes.set_xlim(0, max(sum(other.values()) for other in bars.values()) * 1.02)

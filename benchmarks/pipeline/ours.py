@@ -10,7 +10,16 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from benchmarks.pipeline.processes import Watched
+from raypipe.cells import STAGES
 
+TASKS = {
+    "RayTrainWorker": "train",
+    "ImplicitFunc": "harden",
+    "attack_hardened": "attack hardened",
+    "start": "workers between tasks",
+    "IDLE": "workers between tasks",
+}
+"""What workers call themselves where Ray names them."""
 IMPORTS = "import raypipe.stages.attack, raypipe.stages.evaluate, raypipe.stages.fitting"
 
 
@@ -37,22 +46,16 @@ def bytes_of(storage: Path) -> int:
     return sum(path.stat().st_size for path in storage.rglob("*") if path.is_file())
 
 
-def parts_of(watched: Watched, stages: dict[str, dict[str, float]], imports: float) -> dict[str, float]:
-    """Where the CPU seconds of a run went; they add up to all that was seen.
-
-    What stages tell are seconds by the clock of work that computes: CPU seconds too, where no more workers run than
-    there are cores. The rest of the workers is reading, writing and what surrounds the work.
-    """
-    work = {stage: told["seconds"] for stage, told in stages.items()}
-    importing = imports * max(0, watched.with_torch - 1)  # less the driver's
-    rest = watched.cpu.get("workers", 0.0) - sum(work.values()) - importing
-    return {
+def parts_of(watched: Watched) -> dict[str, float]:
+    """Where the CPU seconds of a run went: all that was seen. A worker's imports are in its first task."""
+    parts = {
         "driver: planning, results, report": watched.cpu.get("driver", 0.0),
         "Ray itself": watched.cpu.get("Ray", 0.0),
-        "workers' imports": importing,
-        **work,
-        "workers: reading, writing, waiting": rest,
     }
+    for name, seconds in watched.tasks.items():
+        part = TASKS.get(name, name if name in STAGES else "workers: the rest")
+        parts[part] = parts.get(part, 0.0) + seconds
+    return parts
 
 
 def run_command(experiment: str, overrides: list[str], storage: Path) -> list[str]:

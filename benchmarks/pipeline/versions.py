@@ -17,11 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.pipeline.figure import stack
-from benchmarks.pipeline.ours import machine, run_command
+from benchmarks.pipeline.ours import machine, parts_of, run_command
 from benchmarks.pipeline.processes import watch
-
-SMALL = 0.01
-"""Share of the whole below which a part is drawn with the others."""
 
 
 def run(checkout: Path, experiment: Path, overrides: list[str], log: Path) -> dict[str, Any]:
@@ -31,16 +28,8 @@ def run(checkout: Path, experiment: Path, overrides: list[str], log: Path) -> di
         seen = watch(command, log, env={**os.environ, "PYTHONPATH": str(checkout)}, cwd=checkout)
     if seen.status:
         raise SystemExit(f"raypipe run ended with {seen.status} in {checkout}; see {log}")
-    return {"wall": seen.wall, "cpu": seen.cpu, "tasks": seen.tasks, "with_torch": seen.with_torch}
-
-
-def parts_of(run: dict[str, Any]) -> dict[str, float]:
-    """CPU seconds by part, the smallest together."""
-    parts = {"driver": run["cpu"].get("driver", 0.0), "Ray itself": run["cpu"].get("Ray", 0.0)}
-    tasks = sorted(run["tasks"].items(), key=lambda task: -task[1])
-    least = SMALL * sum(run["cpu"].values())
-    parts |= {f"workers: {name}": seconds for name, seconds in tasks if seconds >= least}
-    return parts | {"workers: the rest": sum(seconds for _, seconds in tasks if seconds < least)}
+    cpu = sum(seen.cpu.values())
+    return {"wall": seen.wall, "cpu": cpu, "parts": parts_of(seen), "tasks": seen.tasks, "with_torch": seen.with_torch}
 
 
 def main() -> None:
@@ -63,7 +52,7 @@ def main() -> None:
         (options.out / "versions.json").write_text(json.dumps(record, indent=1) + "\n")
     first = rounds[0]
     titles = {name: f"{name}: {each['wall']:.0f} s by the clock" for name, each in first.items()}
-    stack({titles[name]: parts_of(each) for name, each in first.items()}, options.out / "versions.svg")
+    stack({titles[name]: each["parts"] for name, each in first.items()}, options.out / "versions.svg")
     table = Table(title=f"{options.experiment}, medians of {options.rounds}")
     for column in ("version", "wall s", "CPU s", "processes with PyTorch"):
         table.add_column(column, justify="left" if column == "version" else "right")
@@ -71,7 +60,7 @@ def main() -> None:
         each = [turn[name] for turn in rounds]
         figures = (
             statistics.median(one["wall"] for one in each),
-            statistics.median(sum(one["cpu"].values()) for one in each),
+            statistics.median(one["cpu"] for one in each),
             statistics.median(one["with_torch"] for one in each),
         )
         table.add_row(name, *(f"{figure:,.0f}" for figure in figures))
