@@ -124,7 +124,8 @@ def run_ingest(prepared: Prepared, workers: int, console: Console) -> float:
     prepared.store.remove(prepared.store.artifact(cell.kind, cell.key))
     begun = time.perf_counter()
     with stage_progress(console, "ingest", len(listing.items), "files") as progress:
-        ingest(cell, listing.source, listing.items, prepared.store, Resources(attack_actors=workers), progress)
+        size = (os.cpu_count() or 1) // workers  # of a worker, so that no more of them fit
+        ingest(cell, listing.source, listing.items, prepared.store, Resources(cpus_per_worker=size), progress)
     return time.perf_counter() - begun
 
 
