@@ -1,5 +1,6 @@
 """On PYTHONPATH, has a process that loads PyTorch write down how long it was in network passes, and when."""
 
+import atexit
 import functools
 import importlib.abc
 import importlib.machinery
@@ -17,7 +18,7 @@ FOLDER = "PASSES_FOLDER"
 """The environment's name for where processes write."""
 BUCKET_SECONDS = 0.1
 WRITE_EVERY_SECONDS = 0.25
-"""Ray ends its workers without a word, so they cannot wait for that."""
+"""Ray ends its workers without a word, so they cannot wait for their end."""
 
 
 class Notes:
@@ -37,9 +38,13 @@ class Notes:
             begun, bucket = edge, bucket + 1
         if ended - self.written > WRITE_EVERY_SECONDS:
             self.written = ended
-            partial = self.path.with_suffix(".partial")
-            partial.write_text(json.dumps(self.seconds))
-            partial.replace(self.path)
+            self.write()
+
+    def write(self) -> None:
+        """Write down what there is."""
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.seconds))
+        partial.replace(self.path)
 
 
 def watch(torch: Any, notes: Notes) -> None:
@@ -81,7 +86,9 @@ class Finder(importlib.abc.MetaPathFinder):
 
         def load_and_watch(module: Any) -> None:
             load(module)
-            watch(module, Notes(os.environ[FOLDER]))
+            notes = Notes(os.environ[FOLDER])
+            atexit.register(notes.write)
+            watch(module, notes)
 
         spec.loader.exec_module = load_and_watch  # type: ignore[method-assign]
         return spec

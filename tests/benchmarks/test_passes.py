@@ -1,0 +1,49 @@
+"""What the processes of a watched run write down of their network passes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.passes.__main__ import WATCHED
+from benchmarks.passes.watched.sitecustomize import BUCKET_SECONDS, FOLDER, Notes
+
+CODE = """
+import time
+import torch
+
+class Slow(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(2, 2)
+
+    def forward(self, images):
+        time.sleep(0.2)
+        return self.inner(images)
+
+slow = Slow()
+time.sleep(0.3)
+slow(torch.zeros(1, 2)).sum().backward()
+slow(torch.zeros(1, 2))
+"""
+
+
+def test_a_pass_is_split_over_the_tenths_of_a_second_that_it_lasts(tmp_path: Path) -> None:
+    notes = Notes(str(tmp_path))
+    notes.add(100.05, 100.32)
+    notes.add(100.32, 100.33)
+    seconds = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert sum(notes.seconds.values()) == pytest.approx(0.28)
+    assert sorted(notes.seconds) == [1000, 1001, 1002, 1003]
+    assert notes.seconds[1001] == pytest.approx(BUCKET_SECONDS)
+    assert sum(seconds.values()) == pytest.approx(0.27), "written once in a while"
+
+
+def test_a_process_that_loads_pytorch_notes_its_outermost_passes(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(WATCHED), FOLDER: str(tmp_path)}
+    subprocess.run([sys.executable, "-c", CODE], env=environment, check=True)
+    (file,) = tmp_path.glob("*.json")
+    assert 0.4 <= sum(json.loads(file.read_text()).values()) < 0.7, "two passes, and not what is between them"
