@@ -12,14 +12,18 @@ import pyarrow.parquet as pq
 from benchmarks.pipeline.processes import Watched
 from raypipe.cells import STAGES
 
+SMALL = 0.01
+"""Share of the whole below which a part of an unknown name is one of the rest."""
 TASKS = {
+    "_ingest_shard": "ingest",
+    "MapWorker(Map(ShardActor": "attack, diagnose, evaluate",
     "RayTrainWorker": "train",
     "ImplicitFunc": "harden",
     "attack_hardened": "attack hardened",
     "start": "workers between tasks",
     "IDLE": "workers between tasks",
 }
-"""What workers call themselves where Ray names them."""
+"""What workers call themselves where Ray names them, and where versions of this package did otherwise."""
 IMPORTS = "import raypipe.stages.attack, raypipe.stages.evaluate, raypipe.stages.fitting"
 
 
@@ -52,8 +56,9 @@ def parts_of(watched: Watched) -> dict[str, float]:
         "driver: planning, results, report": watched.cpu.get("driver", 0.0),
         "Ray itself": watched.cpu.get("Ray", 0.0),
     }
+    least = SMALL * sum(watched.cpu.values())
     for name, seconds in watched.tasks.items():
-        part = TASKS.get(name, name if name in STAGES else "workers: the rest")
+        part = TASKS.get(name, name if name in STAGES or seconds >= least else "workers: the rest")
         parts[part] = parts.get(part, 0.0) + seconds
     return parts
 
