@@ -11,6 +11,7 @@ on as many nodes as one likes to simulate:
 """
 
 import argparse
+import io
 import json
 import os
 import subprocess
@@ -98,7 +99,7 @@ def one(experiment: dict[str, Any], nodes: int) -> dict[str, Any]:
         _, seconds = timed(lambda: run_experiment(validate_experiment(experiment), console=Console(file=log)))
     ray.shutdown()
     cluster.shutdown()
-    console = Console(width=160, file=Path(os.devnull).open("w"))  # noqa: SIM115
+    console = Console(width=160, file=io.StringIO())
     prepared, planned = timed(lambda: prepare(validate_experiment(experiment)))
     plan, store = prepared.plan, prepared.store
     _, listed = timed(lambda: console.print(cells_table(plan, store), plan_table(prepared.experiment, plan, store)))

@@ -1,5 +1,6 @@
 """One model on one folder, without an experiment file: from the command line and from Python."""
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -258,6 +259,19 @@ def test_an_evaluation_goes_on_where_it_was_stopped(
     assert {row["cell"]: row["seconds"] for row in first.costs.to_pylist()}.items() <= costs.items()
     with pytest.raises(FileExistsError, match="give the name of a new folder"):
         raypipe.evaluate(trained, images, labels, ["deepfool"], name="another", **settings)
+
+
+def test_what_was_found_out_is_not_taken_for_other_labels_or_another_model(trained: Classifier, tmp_path: Path) -> None:
+    images, labels = batch(6, first=0)
+    settings = {"checks": None, "curves": {}, "to": str(tmp_path / "out")}
+    first = raypipe.evaluate(trained, images, labels, ["fgsm"], **settings)
+    other = raypipe.evaluate(trained, images, (labels + 1) % len(NAMES), ["fgsm"], **settings)
+    assert first.records["accuracy"][0].as_py() > 0.5
+    assert other.records["accuracy"][0].as_py() < 0.5, "nearly all of these labels are wrong"
+    turned = copy.deepcopy(trained)
+    turned.classify = lambda images: -type(trained).classify(trained, images)  # the same state, and other code
+    with pytest.raises(FileExistsError, match="whose logits of these tiles differ: give the name of a new folder"):
+        raypipe.evaluate(turned, images, labels, ["fgsm"], **settings)
 
 
 def made(folder: Path) -> dict[Path, int]:

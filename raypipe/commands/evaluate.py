@@ -1,5 +1,6 @@
 """`raypipe evaluate`: judge one model on a folder of tiles, without an experiment file."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,6 @@ from raypipe.commands.given import (
     Labels,
     Mean,
     ModelArgument,
-    Out,
     Size,
     Std,
     Tiles,
@@ -28,7 +28,7 @@ from raypipe.config import overridden, validated
 def evaluate(
     model: ModelArgument,
     folder: FolderArgument,
-    out: Out,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder for what is made, or one to go on in.")],
     attacks: Annotated[str, typer.Option(help="Names, as an experiment has them.")] = "deepfool,pgd",
     eps: Annotated[
         str | None, typer.Option(help="Radius of every ball: of bounded attacks, the worst case and the checks.")

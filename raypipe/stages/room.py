@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 import ray
@@ -59,8 +60,8 @@ class Capacity:
             If not a single one can.
         """
         fit = self.fit(resources)
-        share = f" and {'1' if resources.workers_per_gpu == 1 else f'1/{resources.workers_per_gpu}'} GPU"
-        each = f"{resources.cpus_per_worker:g} CPUs{share if resources.gpu else ''}"
+        gpu = f" and {Fraction(1, resources.workers_per_gpu)} GPU" if resources.gpu else ""
+        each = f"{resources.cpus_per_worker:g} CPUs{gpu}"
         if fit < 1:
             raise StageError(
                 f"a worker needs {each} on one node, but {self._told()}; add nodes, or lower "

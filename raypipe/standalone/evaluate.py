@@ -37,6 +37,8 @@ from raypipe.store import Store
 
 RESULTS_FILE, PART = "results.json", "part-00000.parquet"
 TEST_PART = f"test/{PART}"
+SAME = 1e-3
+"""By how much logits of the same model may differ between devices and batch sizes, as a share of their range."""
 Say = Callable[[str], None]
 Made = tuple[dict[str, pa.Table], dict[str, Any]]
 """Of an artifact: its tables by their paths in it, and what its manifest says."""
@@ -71,6 +73,8 @@ def evaluate_model(
 
     Raises
     ------
+    FileExistsError
+        If the store is of another model with the same state.
     ValueError
         If model and tiles do not fit.
     """
@@ -104,6 +108,7 @@ def evaluate_model(
 def _test(work: "_Work", name: str, settings: Evaluation, seed: int) -> tuple[tuple[PairingRecord, ...], str | None]:
     """All that the model is tested on, and the key of its diagnostics if there are to be any."""
     tiles_key = work.keep_tiles()
+    work.require_same_model()
     clean = work.predict(f"{work.store.artifact('tiles', tiles_key)}/{TEST_PART}", tiles_key, "clean tiles")
     pairings = [PairingRecord(subject=name, protocol="clean", role="grid", tiles=work.tiles_key, predictions=clean)]
     pairings += [work.attack(name, *attack) for attack in _attacks(settings, work.tiles.images.shape[1])]
@@ -147,9 +152,10 @@ class _Work:
 
     @cached_property
     def tiles_key(self) -> str:
-        """Of the clean tiles."""
+        """Of the clean tiles, and of what is said of them."""
+        said = self.tiles.table.select(["label", "label_name", "group_id", "source_path"]).to_pydict()
         content = hashlib.sha256(self.tiles.images.tobytes()).hexdigest()
-        return _key("ingest", {"content": content, "paths": self.tiles.table["source_path"].to_pylist()})
+        return _key("ingest", {"content": content, "classes": self.tiles.labels, **said})
 
     @property
     def about_tiles(self) -> dict[str, Any]:
@@ -187,6 +193,26 @@ class _Work:
         key = _key("evaluate", {"model": self.model.key, "tiles": tiles_key})
         self.keep("evaluate", key, f"on {name}", make)
         return key
+
+    def require_same_model(self) -> None:
+        """Refuse to go on with what another model gave: a key knows a module's state, and not its code.
+
+        Raises
+        ------
+        FileExistsError
+            If an earlier call's model of the same state said something else of the clean tiles.
+        """
+        key = _key("evaluate", {"model": self.model.key, "tiles": self.tiles_key})
+        if self.store.manifest("predictions", key) is None:
+            return
+        stored = self.store.read_table(f"{self.store.artifact('predictions', key)}/{PART}")
+        before = np.array(stored["logits"].to_pylist(), dtype=np.float32)
+        now = predict(self.model.network, self.tiles.images, self.prepared.batch_size, self.prepared.device)
+        if not np.allclose(now, before, rtol=0, atol=SAME * max(1.0, float(np.ptp(before))), equal_nan=True):
+            raise FileExistsError(
+                f"{self.store.root} holds what another {self.model.name!r} gave, whose logits of these tiles differ: "
+                "give the name of a new folder"
+            )
 
     def attack(self, subject: str, role: Role, attack_id: str, settings: NamedAttack) -> PairingRecord:
         """Adversarial tiles and what the model makes of them; the same attack under another name is not made again."""
