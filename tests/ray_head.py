@@ -59,7 +59,8 @@ def ray_head(home: Path, cpus: int = 2, node_types: dict[str, dict[str, int]] | 
     session = Path(tempfile.mkdtemp(prefix="rp-", dir=os.path.realpath("/tmp")))  # sockets' paths may have 107 bytes
     command = [BIN / "ray", "start", "--head", "--block", f"--num-cpus={cpus}", "--node-ip-address=127.0.0.1",
                f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
-               f"--dashboard-agent-listen-port={free_port()}",  # the default belongs to whatever Ray was there first
+               f"--dashboard-agent-listen-port={free_port()}",  # the defaults belong to whatever Ray was there first
+               f"--ray-client-server-port={free_port()}",
                "--disable-usage-stats", f"--temp-dir={session}"]  # fmt: skip
     if node_types:
         (session / "cluster.yaml").write_text(yaml.safe_dump(_autoscaler(f"127.0.0.1:{port}", node_types)))

@@ -72,7 +72,7 @@ def ray_job(head: Head, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.cluster
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("commands")
 def test_a_submitted_job_runs_the_experiment_and_leaves_its_results(tmp_path: Path) -> None:
     """With a network that only the submitted folder has, which two workers train together."""
     settings = {**TINY, "models": {"ours": {"name": "module:mypkg.net:build"}}, "resources": {"train_workers": 2}}
@@ -97,7 +97,7 @@ def finished(store: Path) -> dict[Path, int]:
 
 
 @pytest.mark.cluster
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("commands")
 def test_a_stopped_job_says_so_and_submitted_again_it_computes_nothing_twice(tmp_path: Path) -> None:
     settings = {**TINY, "tiles": {**TINY["tiles"], "shard_size": 1}, "attacks": {"deepfool": {}, "ddn": {}}}
     home, work = tmp_path / "home", experiment_folder(tmp_path / "work", settings)
@@ -130,7 +130,7 @@ def test_a_stopped_job_says_so_and_submitted_again_it_computes_nothing_twice(tmp
 
 
 @pytest.mark.cluster
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("commands")
 def test_the_runtime_environment_brings_the_package_to_a_cluster_without_it(tmp_path: Path) -> None:
     """What it depends on is there already, since nothing can be downloaded here: pip has to build and install it."""
     pytest.importorskip("hatchling", reason="pip builds the package with it")

@@ -113,7 +113,7 @@ def test_every_command_is_run_somewhere() -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("commands")
 @pytest.mark.timeout(1500)
 def test_our_commands_in_their_order(folder: Path) -> None:
     output = {command: run(command.split(), folder) for command in ours()}
@@ -145,7 +145,7 @@ def test_our_commands_in_their_order(folder: Path) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("commands")
 def test_the_lines_of_python(folder: Path) -> None:
     code = python_block("import raypipe\n")
     assert len([line for line in code.splitlines() if line.strip()]) == 3
