@@ -64,6 +64,7 @@ def compute_result(store: Store, run: Run) -> RunResult:
         If artifacts are missing or do not belong together.
     """
     artifacts = Artifacts(store)
+    artifacts.read_ahead(run.pairings)
     examples = {subject.id: examples_of(subject, run, artifacts) for subject in run.subjects}
     outcomes = {subject.id: outcomes_of(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}
     proofs = {subject.id: proof_of(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}

@@ -1,6 +1,7 @@
 """Results of a run that can be worked out by hand: see `handmade`."""
 
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 
 from raypipe.evaluation.results import RunResult, compute_result, load_result, result_json
 from raypipe.evaluation.run import Run
+from raypipe.evaluation.tested import Artifacts
 from raypipe.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 
@@ -102,6 +104,24 @@ def test_what_was_computed_can_be_read_and_computed_again(run: tuple[Store, Run]
     assert again.differences.equals(result.differences)
     assert compute_result(*run).curves.equals(result.curves)
     assert '"static less adaptive"' in result_json(result)
+
+
+def test_files_of_a_slow_store_are_read_at_the_same_time(
+    run: tuple[Store, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_table, both = Store.read_table, Barrier(2)
+
+    def slow(*asked: Any) -> pa.Table:
+        try:
+            both.wait(timeout=20)
+        except BrokenBarrierError:
+            pytest.fail("a file was read alone")
+        return read_table(*asked)
+
+    monkeypatch.setattr(Store, "read_table", slow)
+    store, described = run
+    two = [pairing for pairing in described.pairings if pairing.protocol == "clean"]
+    Artifacts(store).read_ahead(two)
 
 
 def test_a_missing_artifact_is_named(run: tuple[Store, Run]) -> None:
