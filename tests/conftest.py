@@ -1,4 +1,7 @@
-"""One thread for every test process: several of them share the machine's cores."""
+"""Several test processes share the machine's cores and its memory: each takes one thread, and gives back what it can."""
+
+import ctypes
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -7,3 +10,11 @@ import torch
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _freed_memory_is_given_back() -> Iterator[None]:
+    """The C library keeps what the tests freed, gigabytes of it after many networks; only glibc can be told not to."""
+    yield
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
