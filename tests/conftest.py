@@ -1,4 +1,4 @@
-"""Several test processes share the machine's cores and its memory: each takes one thread, and gives back what it can."""
+"""Several test processes share the cores and the memory: each takes one thread, and gives back what it freed."""
 
 import ctypes
 from collections.abc import Iterator
