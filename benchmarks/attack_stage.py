@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.stages import experiment_of
+from benchmarks.stages import BATCH, experiment_of
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.generate import generate
 from raypipe.attacks.prepare import prepare as prepare_model
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=BATCH, help="of a training step")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--store", type=Path, help="kept for another run; default: a temporary folder")
     parser.add_argument("--out", type=Path, help="JSON record")

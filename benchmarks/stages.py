@@ -65,22 +65,24 @@ def experiment_of(options: argparse.Namespace, storage: Path, **changes: Any) ->
         "data": data,
         "tiles": {"size": options.size, "shard_size": 64},
         "models": [options.model],
-        "train": {"epochs": options.epochs, "batch_size": BATCH},
+        "train": {"epochs": options.epochs, "batch_size": options.batch},
         "attacks": ["fgsm"],
         **changes,
     }
 
 
-def bare_training(storage: str, tiles: str, model: str, epochs: str) -> None:
+def bare_training(storage: str, tiles: str, settings: str, epochs: str) -> None:
     """Print the median seconds of an epoch in a loop that knows nothing of raypipe but the network."""
     torch.set_num_threads(1)
     store = Store.open(storage)
     tables = [store.read_table(shard) for shard in store.shards("tiles", tiles, "train")]
     pixels = torch.from_numpy(np.concatenate([images_of(table) for table in tables]).transpose(0, 3, 1, 2).copy())
     labels = torch.from_numpy(np.concatenate([table["label"].to_numpy() for table in tables]))
-    network = build_classifier(validate_experiment(json.loads(model)).models["it"], int(labels.max()) + 1)
+    experiment = validate_experiment(json.loads(settings))
+    network = build_classifier(experiment.models["it"], int(labels.max()) + 1)
     optimizer, loss_of = torch.optim.Adam(network.parameters(), 1e-3), nn.CrossEntropyLoss()
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(pixels, labels), BATCH, shuffle=True)
+    stacked = torch.utils.data.TensorDataset(pixels, labels)
+    loader = torch.utils.data.DataLoader(stacked, experiment.train.batch_size, shuffle=True)
     network.train()
     seconds = []
     for _ in range(int(epochs)):
@@ -206,6 +208,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=BATCH, help="of a training step, over all workers")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, help="JSON record")
     parser.add_argument("--bare", nargs=4, help=argparse.SUPPRESS)

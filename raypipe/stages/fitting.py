@@ -73,7 +73,10 @@ class GroupWorker:
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move to this worker's device; wrap for DDP if there are several workers."""
-        prepared: nn.Module = ray.train.torch.prepare_model(model, move_to_device=self.device)
+        options = {"gradient_as_bucket_view": True}  # what is exchanged is what was computed, without a copy
+        prepared: nn.Module = ray.train.torch.prepare_model(
+            model, move_to_device=self.device, parallel_strategy_kwargs=options
+        )
         return prepared
 
     def mean(self, record: EpochRecord) -> EpochRecord:
