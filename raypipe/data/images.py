@@ -6,11 +6,14 @@ import math
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 # Formats that tiles come in, not all that Pillow opens: its EPS reader would start Ghostscript, and its JPEG 2000
 # reader takes a file that was cut between two tile-parts for a whole one.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
+
+UPRIGHT = 1
+"""The orientation, in EXIF, of an image that is not turned."""
 
 SPARE = 1.25
 """How many times larger than the result a scaled JPEG is at least, so that resizing still blurs as it should."""
@@ -42,8 +45,9 @@ def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, scaled: boo
         Larger images are refused from their header alone. Pillow's own limit (about 179 million) holds as well.
     scaled
         Let a JPEG's transform give it at the fewest eighths of its size, 1 to 8, into which `size` still fits: half the
-        cost. On LC25000's tiles at 224 of 768 pixels, values differ by 0.9 of 255 in the mean from those that are
-        decoded whole and then resized, and 99 of 100 by at most 5.
+        cost; and let PyTorch resize it, at a third of Pillow's cost and with values that differ by at most 1 of 255. On
+        LC25000's tiles at 224 of 768 pixels, values differ by 0.9 of 255 in the mean from those that are decoded whole
+        and then resized by Pillow, and 99 of 100 by at most 5.
 
     Returns
     -------
@@ -63,9 +67,11 @@ def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, scaled: boo
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _require_one_image_of_known_range(image, max_pixels)
-            small = _scaled_jpeg(data, image, size) if scaled else None
-            upright = ImageOps.exif_transpose(small or image)
-            return np.array(_to_rgb(upright).resize((size, size), Image.Resampling.BILINEAR))
+            pixels = _scaled_jpeg(data, image, size) if scaled else None
+            if pixels is None:
+                upright = _to_rgb(ImageOps.exif_transpose(image))
+                pixels = np.array(upright.resize((size, size), Image.Resampling.BILINEAR))
+            return pixels
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
@@ -87,8 +93,8 @@ def _require_one_image_of_known_range(image: Image.Image, max_pixels: int) -> No
         raise UnreadableImage("floating-point pixels, whose range is unknown: expected 8 or 16 bits")
 
 
-def _scaled_jpeg(data: bytes, image: Image.Image, size: int) -> Image.Image | None:
-    """A colour JPEG, not much larger than `size`; None for all that Pillow has to judge, damaged files among them."""
+def _scaled_jpeg(data: bytes, image: Image.Image, size: int) -> npt.NDArray[np.uint8] | None:
+    """A colour JPEG of `size` x `size`; None for all that Pillow has to judge, damaged files among them."""
     least = math.ceil(SPARE * size)
     if image.format != "JPEG" or image.mode != "RGB" or min(image.size) <= least:
         return None
@@ -96,9 +102,23 @@ def _scaled_jpeg(data: bytes, image: Image.Image, size: int) -> Image.Image | No
         pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least, min_factor=1, strict=True)
     except ValueError:
         return None
-    small = Image.fromarray(pixels)
-    small.info["exif"] = image.info.get("exif")  # which way is up
-    return small
+    resized = _resized(pixels, size)
+    exif = image.getexif()
+    if exif.get(ExifTags.Base.Orientation, UPRIGHT) == UPRIGHT:
+        return resized
+    turned = Image.fromarray(resized)
+    turned.info["exif"] = exif.tobytes()
+    return np.array(ImageOps.exif_transpose(turned))
+
+
+def _resized(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    """Antialiased bilinear interpolation of (height, width, 3), as Pillow's."""
+    import torch  # noqa: PLC0415  seconds that commands which read no image need not spend
+
+    channels_first = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    small = torch.nn.functional.interpolate(channels_first, (size, size), mode="bilinear", antialias=True)
+    resized: npt.NDArray[np.uint8] = small[0].permute(1, 2, 0).contiguous().numpy()
+    return resized
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -12,7 +12,8 @@ from raypipe.evaluation.stored import predictions_table
 from raypipe.experiment import Resources
 from raypipe.schemas import PREDICTIONS
 from raypipe.stages.loaded import ModelCache
-from raypipe.stages.shards import Row, complete_cells, shard_row
+from raypipe.stages.mapping import Row
+from raypipe.stages.shards import complete_cells, shard_row
 from raypipe.store import Store
 from raypipe.telemetry.stage import StageProgress
 

@@ -17,7 +17,7 @@ from raypipe.data.tiles import TileItem, make_tiles
 from raypipe.errors import StageError
 from raypipe.experiment import Resources
 from raypipe.schemas import REJECTED
-from raypipe.stages.shards import Row, map_shards
+from raypipe.stages.mapping import Row, map_items
 from raypipe.store import Store
 from raypipe.telemetry.stage import StageProgress
 
@@ -68,7 +68,7 @@ def ingest(
     try:
         if todo:
             aside = 0
-            for row in map_shards(_ingest_shard, todo, resources, name="ingest", setup=setup, say=progress.say):
+            for row in map_items(_ingest_shard, todo, resources, name="ingest", setup=setup, say=progress.say):
                 aside += row["rejected"]
                 progress.advance(row["tiles"] + row["rejected"], cell, note=f"{aside} set aside" if aside else "")
         facts = _facts(cell, store, source)

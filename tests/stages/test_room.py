@@ -62,7 +62,7 @@ def test_workers_share_a_gpu_where_they_may_and_those_of_a_group_do_not() -> Non
 SHARED = """
 import os, time, ray
 from raypipe.experiment import Resources
-from raypipe.stages.shards import map_shards
+from raypipe.stages.mapping import map_items
 
 class Work:
     def __call__(self, row):
@@ -73,7 +73,7 @@ class Work:
 
 ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
 items = [{"item": number} for number in range(8)]
-rows = list(map_shards(Work, items, Resources(gpu=True, workers_per_gpu=2), name="share"))
+rows = list(map_items(Work, items, Resources(gpu=True, workers_per_gpu=2), name="share"))
 print(len({row["pid"] for row in rows}), {row["gpus"] for row in rows})
 print(any(a["begun"] < b["begun"] < a["ended"] for a in rows for b in rows if a["pid"] != b["pid"]))
 """
