@@ -6,7 +6,7 @@
 - training: an epoch of the stage with one worker beside a bare loop over tensors in memory (same network, optimiser and
   batches, no decoding), and with two workers of half the tiles each;
 - ingest: large JPEGs to tiles of 224 pixels: our decoding and resizing beside Pillow's in a loop, with their difference
-  in pixels, and the whole stage on one core and on two;
+  in pixels, and the whole stage on one core and on two, beside what two processes of that loop bring;
 - prediction: `raypipe.evaluation.predict` beside the forward passes alone, and the reading of stored tiles besides.
 
 They take turns, each on one thread. The seconds of ingest are from its call to the published artifact, with warm
@@ -160,6 +160,23 @@ def measure_decoding(large: Path) -> dict[str, float]:
     }
 
 
+def bare_decoding(large: str) -> None:
+    """Print the milliseconds an image that our decoding and encoding take in a loop that does nothing else."""
+    torch.set_num_threads(1)
+    files = [path.read_bytes() for path in sorted(Path(large).rglob("*.jp*g"))]
+    encode_png(decode(files[0], INGESTED, scaled=True))  # imports what it needs
+    print(
+        1000 * timed(lambda: [encode_png(decode(data, INGESTED, scaled=True)) for data in files * 5]) / len(files) / 5
+    )
+
+
+def run_bare_decoding(large: Path, processes: int) -> float:
+    """The same of so many processes at once, each with all images: their mean, over their number."""
+    command = [sys.executable, "-m", "benchmarks.stages", "--bare-decoding", str(large)]
+    at_work = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    return statistics.mean(float(process.communicate()[0]) for process in at_work) / processes
+
+
 def measure_prediction(prepared: Prepared) -> dict[str, float]:
     """Milliseconds a tile: forward passes alone, `predict`, and `predict` with the reading of stored tiles."""
     (cell,), store = prepared.plan.stage("train"), prepared.store
@@ -212,9 +229,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, help="JSON record")
     parser.add_argument("--bare", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--bare-decoding", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
         bare_training(*options.bare)
+        return
+    if options.bare_decoding:
+        bare_decoding(options.bare_decoding)
         return
     torch.set_num_threads(1)
     console, rounds = Console(), []
@@ -239,6 +260,7 @@ def main() -> None:
                 if large:
                     turn["decoding"] = measure_decoding(options.large)
                     order = (1, 2) if len(rounds) % 2 else (2, 1)
+                    turn["bare decoding"] = {str(cores): run_bare_decoding(options.large, cores) for cores in order}
                     turn["ingest"] = {str(cores): run_ingest(large, cores, console) for cores in order}
                 rounds.append(turn)
     report(rounds, options, console)
@@ -264,8 +286,10 @@ def report(rounds: list[dict[str, Any]], options: argparse.Namespace, console: C
     if options.large:
         ratios |= {
             ("decoding: Pillow over ours", ">= 2"): median("decoding", "pillow") / median("decoding", "ours"),
-            ("decoding: Pillow over ours and encoding", ""): median("decoding", "pillow")
+            ("decoding: Pillow over ours and encoding", ">= 2"): median("decoding", "pillow")
             / median("decoding", "ours, encoded"),
+            ("decoding and encoding in a loop: one process over two at once", ""): median("bare decoding", "1")
+            / median("bare decoding", "2"),
             ("ingest: one core over two", ">= 1.8"): median("ingest", "1") / median("ingest", "2"),
         }
     table = Table(title=f"Medians of {len(rounds)} rounds")
@@ -277,7 +301,11 @@ def report(rounds: list[dict[str, Any]], options: argparse.Namespace, console: C
     if options.out:
         machine = {"python": platform.python_version(), "torch": torch.__version__, "cpus": os.cpu_count()}
         named = {name: ratio for (name, _), ratio in ratios.items()}
-        used = {k: v for k, v in vars(options).items() if k not in ("data", "groups", "large", "out", "bare")}
+        used = {
+            k: v
+            for k, v in vars(options).items()
+            if k not in ("data", "groups", "large", "out", "bare", "bare_decoding")
+        }
         record = {"options": used, "machine": machine, "rounds": rounds, "ratios": named}
         options.out.write_text(json.dumps(record, indent=1))
 

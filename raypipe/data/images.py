@@ -115,9 +115,9 @@ def _resized(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
     """Antialiased bilinear interpolation of (height, width, 3), as Pillow's."""
     import torch  # noqa: PLC0415  seconds that commands which read no image need not spend
 
-    channels_first = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    channels_first = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
     small = torch.nn.functional.interpolate(channels_first, (size, size), mode="bilinear", antialias=True)
-    resized: npt.NDArray[np.uint8] = small[0].permute(1, 2, 0).contiguous().numpy()
+    resized: npt.NDArray[np.uint8] = small.permute(0, 2, 3, 1)[0].contiguous().numpy()
     return resized
 
 
