@@ -222,6 +222,12 @@ def test_scaled_decoding_gives_nearly_the_same_pixels(size):
     assert np.abs(whole - scaled).max() < 20
 
 
+@pytest.mark.parametrize("size", [140, 150, 152])
+def test_what_a_jpeg_gives_only_whole_is_resized_as_by_pillow(size):
+    data = encoded(tissue(192), "JPEG", quality=95)
+    np.testing.assert_allclose(decode(data, size, scaled=True), decode(data, size).astype(int), rtol=0, atol=1)
+
+
 @pytest.mark.parametrize(("orientation", "turn"), ORIENTED)
 def test_scaled_decoding_turns_too(orientation, turn):
     exif = Image.Exif()
