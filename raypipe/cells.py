@@ -25,7 +25,7 @@ STAGES: tuple[Stage, ...] = ("ingest", "train", "attack", "harden", "diagnose", 
 VERSIONS: dict[Stage, int] = {
     "ingest": 1,
     "train": 1,
-    "attack": 4,
+    "attack": 5,
     "harden": 1,
     "diagnose": 1,
     "certify": 1,

@@ -22,8 +22,9 @@ from raypipe.attacks.targets import random_targets
 from raypipe.attacks.victim import Victim
 
 CAREFUL = 60
-"""For so many steps of an attempt, the number of pairs falls back to one after a step that did not help. Later it grows
-regardless: some tiles wander for hundreds of steps otherwise."""
+"""For so many steps of an attempt, the number of pairs falls back to one after a step that did not help, and beyond the
+first only pairs that help are taken. Later it grows regardless: otherwise tiles that a network does not let go, as those
+of one that has hardly learned anything, wander for thousands of steps, a pair at a time, to the same end."""
 
 
 class SaliencyMap(TargetedAttack):
@@ -204,8 +205,9 @@ def _salient(
             features[single, :2], found = best_pair(target[single], others[single], movable[single])
             taken[single] = found[:, None] & (first < 2)
         return features, taken
-    # The first pair is taken whatever its sign, as the toolbox does; more only if they help.
-    return features, taken & ((first < 2) | (score > 0)) & target.any(1, keepdim=True)
+    # The first pair is taken whatever its sign, as the toolbox does; more only if they help, or late in an attempt.
+    late = (state.steps > CAREFUL)[:, None] & (settings.growth > 1)
+    return features, taken & ((first < 2) | (score > 0) | late) & target.any(1, keepdim=True)
 
 
 def _move(state: _State, features: Tensor, taken: Tensor, settings: SaliencyMap, allowed: int) -> tuple[_State, Tensor]:

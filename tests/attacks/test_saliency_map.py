@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from raypipe.attacks.goal import Goal
-from raypipe.attacks.saliency_map import SaliencyMap, saliency_map
+from raypipe.attacks.saliency_map import CAREFUL, SaliencyMap, saliency_map
 from raypipe.attacks.targets import random_targets, runner_up
 from raypipe.attacks.victim import Victim, frozen
 
@@ -150,6 +152,24 @@ def test_the_next_class_is_tried_where_the_runner_up_cannot_be_reached(attempts,
     assert (victim.model(found).argmax(1) != labels).tolist() == [fooled] * 2
     if fooled:
         assert torch.equal(found[..., :2], images[..., :2])
+
+
+class Deaf(nn.Module):
+    """Whatever is raised makes the other classes less likely."""
+
+    def forward(self, images):
+        dark = 1 - images.flatten(1).mean(1)
+        return torch.stack([torch.full_like(dark, 2.0), dark, dark / 2], 1)
+
+
+def test_a_tile_that_nothing_helps_against_is_given_up_in_few_steps():
+    """Pair by pair, each of its 1,536 pairs would take a step, for each class in turn."""
+    images = torch.full((2, 3, 32, 32), 0.2)
+    victim = Victim(Deaf(), 2)
+    found = saliency_map(victim, images, Goal(torch.zeros(2, dtype=torch.long)), SaliencyMap())
+    assert bool((victim.model(found).argmax(1) == 0).all())
+    growing = math.log(images[0].numel(), SaliencyMap().growth)
+    assert int(victim.forwards.max()) <= 2 * (CAREFUL + growing + 2)
 
 
 @pytest.mark.parametrize("rule", ["art", "pair"])
