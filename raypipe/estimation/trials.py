@@ -1,8 +1,8 @@
 """Short trials on the device at hand: what a tile takes to decode, to train on, to attack, to predict.
 
-A network that has learned nothing is fooled by anything, or by nothing. Each backbone is therefore trained on some of the
-experiment's own tiles, and every attack of the experiment is then run on a few that it gets right: of those that it has
-learned, where training tiles will be attacked, and of others, where test tiles will.
+A network that has learned nothing is fooled by anything, or by nothing. Each backbone is therefore trained on some of
+the experiment's own tiles, and every attack of the experiment is then run on a few that it gets right: of those that it
+has learned, where training tiles will be attacked, and of others, where test tiles will.
 """
 
 import os
@@ -37,10 +37,10 @@ from raypipe.training.fit import Fit, TileDataset
 from raypipe.training.recipe import Recipe
 
 TRAINING_TILES, TEST_TILES = 192, 96
-EPOCHS = 20
-"""Of a trial's training, or fewer if the experiment has fewer; the first, in which memory is got, is not timed. A network
-that has learned too little withstands attacks that fool a better one: after 6 epochs GoogLeNet seemed to take ten times the
-passes of saliency maps."""
+EPOCHS, TRAINING_SECONDS = 20, 120
+"""Of a trial's training, or fewer epochs if the experiment has fewer, and two at least: the first, in which memory is
+got, is not timed. A network that has learned too little withstands attacks that fool a better one: after 6 epochs
+GoogLeNet seemed to need ten times the passes of a saliency map."""
 LEARNED = 0.95
 """Share of its tiles that a network gets right when it has learned enough to be attacked."""
 BATCH = 32
@@ -227,10 +227,10 @@ def _train(classifier: Classifier, recipe: Recipe, tiles: TilesTrial, device: to
     fit = Fit(classifier, short, -(-len(tiles.labels) // batch), device=device, seed=0)
     timed = []
     for record in fit.epochs(TileDataset(tiles.encoded, tiles.labels.tolist()), batch):
-        timed.append(record.seconds / record.tiles)
-        if len(timed) > 1 and record.accuracy >= LEARNED:
+        timed.append(record.seconds)
+        if len(timed) > 1 and (record.accuracy >= LEARNED or sum(timed) > TRAINING_SECONDS):
             break
-    return float(np.median(timed[1:]))
+    return float(np.median(timed[1:])) / record.tiles
 
 
 def _right(classifier: Classifier, tiles: TilesTrial, device: torch.device, count: int) -> NDArray[np.int64]:
