@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.pipeline.figure import draw
-from benchmarks.pipeline.ours import bytes_of, import_seconds, machine, parts_of, run_command, stages_of
+from benchmarks.pipeline.ours import attacks_of, bytes_of, import_seconds, machine, parts_of, run_command, stages_of
 from benchmarks.pipeline.processes import watch
 from raypipe.config import load_experiment
 
@@ -33,6 +34,7 @@ def parse() -> argparse.Namespace:
         "--attack-tiles", type=int, help="of each side that each of ART's attacks is run on, then scaled"
     )
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--estimate", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for pipeline.json, pipeline.svg and logs")
     return parser.parse_args()
@@ -60,6 +62,7 @@ def run_ours(options: argparse.Namespace, overrides: list[str], log: Path) -> di
             "cpu": sum(seen.cpu.values()),
             "with_torch": seen.with_torch,
             "stages": stages,
+            "attacks": attacks_of(storage, name),
             "parts": parts_of(seen),
             "tasks": seen.tasks,
             "bytes": bytes_of(storage),
@@ -80,6 +83,16 @@ def run_baseline(options: argparse.Namespace, overrides: list[str], log: Path) -
     return found
 
 
+def by_attack(foreseen: dict[str, Any], measured: dict[str, float]) -> dict[str, dict[str, list[float]]]:
+    """Worker seconds foreseen and measured, by backbone and method, of all cells that attack."""
+    sums: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
+    for name, (model, method, seconds) in foreseen.items():
+        both = sums[model][method]
+        both[0] += seconds
+        both[1] += measured[name]
+    return {model: dict(methods) for model, methods in sums.items()}
+
+
 def main() -> None:
     """Estimate, alternate, and write the record."""
     options = parse()
@@ -95,14 +108,21 @@ def main() -> None:
     }
     if options.estimate:
         record["estimate"] = estimate(options.experiment, overrides, options.out / "nothing")
+        foreseen = record["estimate"].pop("attacks")
     for number in range(options.rounds):
         ours = run_ours(options, overrides, options.out / f"ours-{number}.log")
-        baseline = run_baseline(options, overrides, options.out / f"baseline-{number}.log")
-        record["rounds"].append({"ours": ours, "baseline": baseline})
+        attacks = ours.pop("attacks")
+        record["rounds"].append({"ours": ours})
+        if options.estimate:
+            record["attacks"] = by_attack(foreseen, attacks)
+        if options.baseline:
+            baseline = run_baseline(options, overrides, options.out / f"baseline-{number}.log")
+            record["rounds"][-1]["baseline"] = baseline
         (options.out / "pipeline.json").write_text(json.dumps(record, indent=1))
-    draw(record, options.out / "pipeline.svg")
     console = Console(width=160)
-    console.print(totals_table(record))
+    if options.baseline:
+        draw(record, options.out / "pipeline.svg")
+        console.print(totals_table(record))
     if options.estimate:
         console.print(estimate_table(record))
     console.print(f"Record: {options.out / 'pipeline.json'}", highlight=False)
@@ -138,8 +158,10 @@ def estimate_table(record: dict[str, Any]) -> Table:
     }
     rows["all"] = (sum(a for a, _ in rows.values()), sum(b for _, b in rows.values()))
     rows["clock"] = (sum(stage["wall"] for stage in record["estimate"]["stages"].values()), ours["wall"])
+    for model, methods in record["attacks"].items():
+        rows |= {f"{method} on {model}": tuple(both) for method, both in methods.items()}
     for stage, (foreseen, measured) in rows.items():
-        table.add_row(stage, f"{foreseen:,.0f}", f"{measured:,.0f}", f"{foreseen / measured:.2f}")
+        table.add_row(stage, f"{foreseen:,.0f}", f"{measured:,.0f}", f"{foreseen / measured:.2f}" if measured else "")
     return table
 
 

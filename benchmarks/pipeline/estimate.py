@@ -22,6 +22,11 @@ def main() -> None:
                 "workers": found.workers,
                 "stages": {s.stage: {"seconds": s.seconds, "passes": s.passes, "wall": s.wall} for s in stages},
                 "bytes": sum(s.size for s in stages),
+                "attacks": {
+                    each.cell.name: [each.cell.model, each.cell.spec.attack.name, each.seconds]
+                    for each in found.cells
+                    if each.cell.stage == "attack"
+                },
             }
         )
     )

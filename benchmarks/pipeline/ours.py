@@ -45,6 +45,12 @@ def stages_of(storage: Path, name: str) -> dict[str, dict[str, float]]:
     return dict(found)
 
 
+def attacks_of(storage: Path, name: str) -> dict[str, float]:
+    """Worker seconds of each cell that attacks."""
+    rows = pq.read_table(storage / "runs" / name / "costs.parquet").to_pylist()
+    return {row["cell"]: row["seconds"] or 0.0 for row in rows if row["stage"] == "attack"}
+
+
 def bytes_of(storage: Path) -> int:
     """What a store holds."""
     return sum(path.stat().st_size for path in storage.rglob("*") if path.is_file())
