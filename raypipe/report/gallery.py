@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
+from typing_extensions import Self
 
 from raypipe.data.png import decode_png
 from raypipe.evaluation.run import PairingRecord, Run
@@ -93,10 +95,14 @@ def galleries(run: Run, store: Store) -> Iterator[Gallery]:
         return
     artifacts = Artifacts(store)
     clean = {pairing.subject: pairing for pairing in run.pairings if pairing.protocol == "clean"}
-    for pairing in _pictured(run)[:GALLERIES]:
-        pictures = _pictures(run, store, artifacts, clean[pairing.subject], pairing)
-        norm = pairing.threat.norm if pairing.threat else ""
-        yield Gallery(pairing.subject, str(pairing.attack), norm, tuple(pictures))
+    attacks = [_Attacked.of(run, artifacts, pairing, clean[pairing.subject]) for pairing in _pictured(run)[:GALLERIES]]
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for attack in attacks:
+        wanted[attack.clean.tiles] |= set(attack.ids)
+    originals = {key: _images(store, "tiles", key, ids, "test") for key, ids in wanted.items()}
+    for attack in attacks:
+        pictures = attack.pictures(run, store, originals[attack.clean.tiles])
+        yield Gallery(attack.pairing.subject, str(attack.pairing.attack), attack.norm, tuple(pictures))
 
 
 def galleries_left_out(run: Run) -> int:
@@ -112,33 +118,51 @@ def _pictured(run: Run) -> list[PairingRecord]:
     ]
 
 
-def _pictures(
-    run: Run, store: Store, artifacts: Artifacts, clean: PairingRecord, attacked: PairingRecord
-) -> Iterator[Picture]:
-    made, after = artifacts.perturbed(attacked), artifacts.tested(attacked)
-    before = artifacts.tested(clean).at(made.ids)
-    norm = attacked.threat.norm if attacked.threat and attacked.threat.norm in made.distortions else "l2"
-    chosen = dict(_chosen(run, made, after, norm))
-    ids = [str(made.ids[place]) for place in chosen]
-    originals = _images(store, "tiles", clean.tiles, ids, "test")
-    adversarials = _images(store, "adversarials", attacked.tiles, ids, "")
-    for (place, reason), sample_id in zip(chosen.items(), ids, strict=True):
-        original, adversarial = originals[sample_id], adversarials[sample_id]
-        change = adversarial.astype(np.int16) - original
-        factor = max(1, (MIDDLE_GREY - 1) // max(1, int(np.abs(change).max())))
-        yield Picture(
-            sample_id=sample_id,
-            chosen_for=reason,
-            label=run.labels[after.labels[place]],
-            before=_said(run, before, place),
-            after=_said(run, after, place),
-            sizes={name: float(sizes[place]) for name, sizes in made.distortions.items()},
-            factor=factor,
-            clean=data_uri(original),
-            adversarial=data_uri(adversarial),
-            difference=data_uri(np.clip(MIDDLE_GREY + factor * change, 0, 255).astype(np.uint8)),
-            side=original.shape[0],
-        )
+@dataclass(frozen=True, eq=False)
+class _Attacked:
+    """An attack, what the model said of clean and adversarial tiles, and which places of them are to be shown, why."""
+
+    pairing: PairingRecord
+    clean: PairingRecord
+    made: Perturbed
+    before: Tested
+    after: Tested
+    chosen: Mapping[int, str]
+
+    @classmethod
+    def of(cls, run: Run, artifacts: Artifacts, pairing: PairingRecord, clean: PairingRecord) -> Self:
+        made, after = artifacts.perturbed(pairing), artifacts.tested(pairing)
+        norm = pairing.threat.norm if pairing.threat and pairing.threat.norm in made.distortions else "l2"
+        chosen = dict(_chosen(run, made, after, norm))
+        return cls(pairing, clean, made, artifacts.tested(clean).at(made.ids), after, chosen)
+
+    @property
+    def norm(self) -> str:
+        return self.pairing.threat.norm if self.pairing.threat else ""
+
+    @property
+    def ids(self) -> list[str]:
+        return [str(self.made.ids[place]) for place in self.chosen]
+
+    def pictures(self, run: Run, store: Store, originals: Mapping[str, NDArray[np.uint8]]) -> Iterator[Picture]:
+        adversarials = _images(store, "adversarials", self.pairing.tiles, self.ids, "")
+        for (place, reason), sample_id in zip(self.chosen.items(), self.ids, strict=True):
+            original, adversarial = originals[sample_id], adversarials[sample_id]
+            change = adversarial.astype(np.int16) - original
+            factor = max(1, (MIDDLE_GREY - 1) // max(1, int(np.abs(change).max())))
+            yield Picture(
+                sample_id=sample_id,
+                chosen_for=reason,
+                label=run.labels[self.after.labels[place]],
+                before=_said(run, self.before, place),
+                after=_said(run, self.after, place),
+                sizes={name: float(sizes[place]) for name, sizes in self.made.distortions.items()},
+                factor=factor,
+                clean=data_uri(original),
+                adversarial=data_uri(adversarial),
+                difference=data_uri(np.clip(MIDDLE_GREY + factor * change, 0, 255).astype(np.uint8)),
+                side=original.shape[0],
+            )
 
 
 def _chosen(run: Run, made: Perturbed, after: Tested, norm: str) -> Iterator[tuple[int, str]]:
