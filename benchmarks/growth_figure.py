@@ -47,8 +47,13 @@ def main() -> None:
     """Read two records and draw them."""
     load, growth, path = (Path(argument) for argument in sys.argv[1:])
     tiles, grown = json.loads(load.read_text())["runs"], json.loads(growth.read_text())
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
-    memory, cells, nodes = figure.subplots(1, 3)
+    figure = Figure(figsize=(9, 6.2), layout="constrained")
+    (seconds, memory), (cells, nodes) = figure.subplots(2, 2)
+    seconds.set_title("Seconds of stages, by tiles", loc="left", fontsize=10)
+    each = {name: stage_seconds(name) for name in ("ingest", "train", "attack", "evaluate")}
+    lines(seconds, tiles, "tiles", each, LogScale(seconds.xaxis))
+    seconds.set_yscale("log")
+    seconds.set_ylim(0.5, None)
     memory.set_title("GiB at most, by tiles", loc="left", fontsize=10)
     kinds = {"driver": peak("driver"), "largest worker": peak("worker"), "Ray": peak("Ray")}
     lines(memory, tiles, "tiles", kinds, LogScale(memory.xaxis))

@@ -41,8 +41,8 @@ def stages_sheet(experiment: Experiment, forecast: Forecast, price: float | None
     sheet.caption = (
         "From short trials: every backbone trained for a little while, every attack run on a few tiles that it gets "
         "right. Better trained or hardened models take other passes; the clock does not know what else a machine does. "
-        "An attack that takes some tiles far longer than others, as saliency_map does, may be foreseen several times "
-        "too high or too low: --trial-tiles tries it on more."
+        "An attack that goes on until it succeeds takes the longer the more a model withstands: autoattack on one "
+        "backbone may be foreseen several times too high or too low. --trial-tiles tries attacks on more."
     )
     return sheet
 
