@@ -35,7 +35,7 @@ from raypipe.data.png import encode_png
 from raypipe.data.tissue import LABELS, render_tile
 
 SIBLINGS, TRAINED = 100, 500
-"""Tiles of a source tile; training tiles: one source tile of each class."""
+"""Tiles of a source tile at most; training tiles: one source tile of each class."""
 SAMPLE_SECONDS = 0.5
 MIB = 2**20
 
@@ -67,14 +67,20 @@ print(len(store.list_directories("runs")), *took)
 """
 
 
+def sources_of(tiles: int) -> tuple[int, int]:
+    """How many source tiles a class has, two at least, and how many tiles come from each."""
+    siblings = min(SIBLINGS, tiles // (2 * len(LABELS)))
+    return tiles // (len(LABELS) * siblings), siblings
+
+
 def experiment_of(tiles: int, storage: Path, files: Path | None = None) -> dict[str, Any]:
     """One small backbone and FGSM on so many tiles, drawn or from files."""
+    sources, siblings = sources_of(tiles)
     experiment: dict[str, Any] = {
         "name": "load",
         "storage": str(storage),
         "data": {
-            "source": "synthetic", "size": 32, "siblings": SIBLINGS,
-            "sources_per_class": max(2, tiles // (len(LABELS) * SIBLINGS)),
+            "source": "synthetic", "size": 32, "siblings": siblings, "sources_per_class": sources,
         },
         "tiles": {"size": 32, "train_fraction": min(0.5, TRAINED / tiles)},
         "models": ["shufflenet_v2_x1_0"],
@@ -90,13 +96,14 @@ def experiment_of(tiles: int, storage: Path, files: Path | None = None) -> dict[
 
 def repeat_tiles(tiles: int, folder: Path) -> Path:
     """A folder of so many files, links to a few drawn tiles; siblings share the first part of their name."""
+    sources, siblings = sources_of(tiles)
     for label in LABELS:
         (folder / "drawn" / label).mkdir(parents=True)
         for source, sibling in product(range(4), range(10)):
             drawn = folder / "drawn" / label / f"{source}-{sibling}.png"
             drawn.write_bytes(encode_png(render_tile(label, source, sibling, size=32, seed=0)))
         (folder / "files" / label).mkdir(parents=True)
-        for source, sibling in product(range(tiles // (len(LABELS) * SIBLINGS)), range(SIBLINGS)):
+        for source, sibling in product(range(sources), range(siblings)):
             drawn = folder / "drawn" / label / f"{source % 4}-{sibling % 10}.png"
             os.link(drawn, folder / "files" / label / f"{label}{source}-{sibling}.png")
     return folder / "files"

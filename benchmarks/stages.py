@@ -99,19 +99,19 @@ def bare_training(storage: str, tiles: str, settings: str, epochs: str) -> None:
     print(statistics.median(seconds[1:]))
 
 
-def run_bare_training(prepared: Prepared, options: argparse.Namespace) -> float:
-    """Seconds of an epoch of the bare loop, in a process of its own."""
+def run_bare_training(prepared: Prepared, options: argparse.Namespace, processes: int = 1) -> float:
+    """Seconds of an epoch of the bare loop, in a process of its own; or of several at once, which share its batches and
+    its tiles and exchange nothing.
+    """
     (cell,) = prepared.plan.stage("train")
-    settings = experiment_of(options, Path("unused"), models={"it": {"name": options.model}})
+    shared = argparse.Namespace(**{**vars(options), "batch": options.batch // processes})
+    settings = experiment_of(shared, Path("unused"), models={"it": {"name": options.model}})
     words = [str(prepared.experiment.storage), cell.inputs["tiles"].key, json.dumps(settings), str(options.epochs)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.stages", "--bare-training", *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
-    return float(done.stdout.splitlines()[-1])
+    command = [sys.executable, "-m", "benchmarks.stages", "--bare-training", *words]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    at_work = [subprocess.Popen(command, env=alone, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    # each goes through all tiles
+    return statistics.mean(float(process.communicate()[0].splitlines()[-1]) for process in at_work) / processes
 
 
 def run_training(prepared: Prepared, workers: int, console: Console) -> float:
@@ -258,6 +258,7 @@ def main() -> None:
             for _ in range(options.repeats):
                 turn: dict[str, Any] = {
                     "bare loop": run_bare_training(small, options),
+                    "two bare loops": run_bare_training(small, options, 2),
                     "one worker": run_training(small, 1, console),
                     "two workers": run_training(small, 2, console),
                     "prediction": measure_prediction(small),
@@ -283,6 +284,8 @@ def report(rounds: list[dict[str, Any]], options: argparse.Namespace, console: C
     ratios = {
         ("training: an epoch, one worker over the bare loop", "<= 1.05"): median("one worker") / median("bare loop"),
         ("training: one worker's epoch over two workers'", ">= 1.7"): median("one worker") / median("two workers"),
+        ("training: the bare loop over two at once, half a batch each, that exchange nothing", ""): median("bare loop")
+        / median("two bare loops"),
         ("prediction over its forward passes", "<= 1.15"): median("prediction", "predict")
         / median("prediction", "forward passes"),
         ("prediction from the store over its forward passes", "<= 1.15"): median("prediction", "predict from the store")
