@@ -40,7 +40,8 @@ def stages_sheet(experiment: Experiment, forecast: Forecast, price: float | None
     _row(sheet, "all", (int(sums[0]), *sums[1:]), price, forecast.workers)
     sheet.caption = (
         "From short trials: every backbone trained for a little while, every attack run on a few tiles that it gets "
-        "right. Better trained or hardened models take other passes; the clock does not know what else a machine does. "
+        "right. Better trained or hardened models take other passes. The clock does not know what else a machine does, "
+        "nor the minute or so of Ray's start, groups of workers and the report. "
         "An attack that goes on until it succeeds takes the longer the more a model withstands: autoattack on one "
         "backbone may be foreseen several times too high or too low. --trial-tiles tries attacks on more."
     )
