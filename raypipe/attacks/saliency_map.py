@@ -24,7 +24,8 @@ from raypipe.attacks.victim import Victim
 CAREFUL = 60
 """For so many steps of an attempt, the number of pairs falls back to one after a step that did not help, and beyond the
 first only pairs that help are taken. Later it grows regardless: otherwise tiles that a network does not let go, as one
-does that has hardly learned anything, wander for thousands of steps, a pair at a time, to the same end."""
+does that has hardly learned anything, wander for thousands of steps, a pair at a time, mostly to the same end. Where
+an attempt gets there and succeeds, it may change more features: 5 to 8 % in the mean on an erratic ShuffleNet."""
 
 
 class SaliencyMap(TargetedAttack):
