@@ -11,6 +11,7 @@ on as many nodes as one likes to simulate:
 """
 
 import argparse
+import gc
 import io
 import json
 import os
@@ -35,7 +36,7 @@ from raypipe.evaluation.results import compute_result
 from raypipe.evaluation.run import read_run
 from raypipe.listing import prepare
 from raypipe.report.page.report import write_report
-from raypipe.report.tables import cells_table, plan_table, result_tables
+from raypipe.report.tables import ROWS, cells_table, plan_table, result_tables
 from raypipe.stages.cluster import QUIET, WARM_WORKERS
 from raypipe.stages.pipeline import run_experiment
 from raypipe.telemetry.state import read_state
@@ -88,6 +89,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def one(experiment: dict[str, Any], nodes: int) -> dict[str, Any]:
     """A whole run on a cluster of its own, and once more what it takes besides its stages."""
+    gc.freeze()  # as `raypipe` does
     os.environ.update(QUIET)
     node: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
     node["_system_config"] = {"num_workers_soft_limit": WARM_WORKERS}
@@ -105,7 +107,7 @@ def one(experiment: dict[str, Any], nodes: int) -> dict[str, Any]:
     _, listed = timed(lambda: console.print(cells_table(plan, store), plan_table(prepared.experiment, plan, store)))
     run = read_run(store, "growth")
     result, computed = timed(lambda: compute_result(store, run))
-    _, laid_out = timed(lambda: console.print(*result_tables(result)))
+    _, laid_out = timed(lambda: console.print(*result_tables(result, ROWS)))
     _, drawn = timed(lambda: write_report(run, result, store))
     return {
         "cells": len(plan.cells),

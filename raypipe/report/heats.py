@@ -7,6 +7,24 @@ from raypipe.evaluation.run import ITSELF
 from raypipe.report.layout import Book, Row
 
 
+class Shade(NamedTuple):
+    """A cell of a matrix.
+
+    Parameters
+    ----------
+    text
+        What stands in it.
+    share
+        In [0, 1], as a page writes it: it gives the colour.
+    said
+        The share in percent; empty where there is nothing.
+    """
+
+    text: str
+    share: str
+    said: str
+
+
 class Heat(NamedTuple):
     """A matrix of shares.
 
@@ -14,19 +32,15 @@ class Heat(NamedTuple):
     ----------
     title
         What it shows.
-    rows, columns
+    columns
         Their names.
-    shares
-        In [0, 1], which give the colour; None where there is nothing.
-    texts
-        What stands in the cells.
+    rows
+        Their names and cells.
     """
 
     title: str
-    rows: tuple[str, ...]
     columns: tuple[str, ...]
-    shares: tuple[tuple[float | None, ...], ...]
-    texts: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str, tuple[Shade, ...]], ...]
 
 
 class Confusions(NamedTuple):
@@ -40,8 +54,9 @@ class Confusions(NamedTuple):
 def confusions(book: Book) -> Iterator[Confusions]:
     """Confusion matrices of every backbone under every attack of the grid; shares are of the true class."""
     for family, members in book.families().items():
+        clean = _confusion("clean", book.subjects[family])
         for attacked in book.of_subject(family, protocol="white-box", role="grid"):
-            heats = [_confusion("clean", book.subjects[family]), _confusion("attacked", attacked)]
+            heats = [clean, _confusion("attacked", attacked)]
             for subject in members:
                 if book.subjects[subject]["hardened_on"] == attacked["attack"]:
                     static = next(book.of_subject(subject, protocol="static", attack=attacked["attack"]), None)
@@ -54,12 +69,15 @@ def confusions(book: Book) -> Iterator[Confusions]:
 
 
 def _confusion(title: str, row: Row) -> Heat:
-    labels = tuple(row["labels"])
-    shares = tuple(
-        tuple(count / sum(counts) if sum(counts) else None for count in counts) for counts in row["confusion"]
+    rows = (
+        (label, tuple(_shade(str(count or ""), count / sum(counts) if sum(counts) else None) for count in counts))
+        for label, counts in zip(row["labels"], row["confusion"], strict=True)
     )
-    texts = tuple(tuple(str(count) if count else "" for count in counts) for counts in row["confusion"])
-    return Heat(title, labels, labels, shares, texts)
+    return Heat(title, tuple(row["labels"]), tuple(rows))
+
+
+def _shade(text: str, share: float | None) -> Shade:
+    return Shade(text, "0", "") if share is None else Shade(text, f"{share:.3f}", f"{100 * share:.1f} %")
 
 
 def transfers(book: Book) -> Iterator[Heat]:
@@ -72,6 +90,9 @@ def transfers(book: Book) -> Iterator[Heat]:
             (row["source"], row["subject"]): row["accuracy"] for row in book.records if row["attack"] == attack
             and (row["protocol"] in ("transfer", "static") or (row["protocol"] in ITSELF and row["source"] in sources))
         }  # fmt: skip
-        shares = tuple(tuple(found.get((source, subject)) for source in sources) for subject in subjects)
-        texts = tuple(tuple("" if share is None else f"{100 * share:.0f}" for share in line) for line in shares)
-        yield Heat(attack, subjects, sources, shares, texts)
+        rows = [(subject, tuple(_transferred(found.get((each, subject))) for each in sources)) for subject in subjects]
+        yield Heat(attack, sources, tuple(rows))
+
+
+def _transferred(accuracy: float | None) -> Shade:
+    return _shade("" if accuracy is None else f"{100 * accuracy:.0f}", accuracy)

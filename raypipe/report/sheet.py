@@ -1,6 +1,8 @@
 """Tables as data: made once from a run's rows, shown on a terminal and on a page."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal, NamedTuple
 
 Tone = Literal["", "good", "bad", "warn", "dim"]
@@ -79,6 +81,16 @@ class Sheet:
         """What follows belongs together."""
         if self.sections[-1]:
             self.sections.append([])
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return sum(map(len, self.sections))
+
+    def lines(self, most: int | None = None) -> Iterator[tuple[tuple[Cell, ...], bool]]:
+        """The rows, or the first of them, and of each whether it ends a section."""
+        every = ((row, row is section[-1]) for section in self.sections for row in section)
+        return islice(every, most)
 
 
 class Note(NamedTuple):

@@ -16,6 +16,8 @@ from raypipe.report.sections import sections, verdicts
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
 from raypipe.store import Store
 
+ROWS = 100
+"""Of a table at the end of a run: a grid of hundreds of cells has more than anybody reads on a terminal."""
 STYLES: dict[Tone, str] = {"": "", "good": "green", "bad": "bold red", "warn": "yellow", "dim": "dim"}
 
 
@@ -40,12 +42,24 @@ def cells_table(plan: Plan, store: Store) -> RenderableType:
     return table_of(sheet)
 
 
-def result_tables(result: RunResult) -> Iterator[RenderableType]:
-    """All tables of a run, each with the stamps that belong to its figures."""
+def result_tables(result: RunResult, rows: int | None = None) -> Iterator[RenderableType]:
+    """All tables of a run, each with the stamps that belong to its figures.
+
+    Parameters
+    ----------
+    rows
+        Of each table at most, with a line that says how many are left out; None: all of them.
+    """
     book = Book.of(result)
     yield Group(*map(line_of, verdicts(book)))
     for sheet, notes in sections(book):
-        yield Group(table_of(sheet), *map(line_of, notes))
+        yield Group(table_of(sheet, rows), *map(line_of, (*_left_out(sheet, rows, result.name), *notes)))
+
+
+def _left_out(sheet: Sheet, rows: int | None, run: str) -> Iterator[Note]:
+    if rows is not None and sheet.rows > rows:
+        more = f"{sheet.rows - rows:,} more rows: `raypipe results {run} --all` and the report of the run have them."
+        yield Note(more, "warn")
 
 
 def line_of(note: Note) -> Text:
@@ -53,8 +67,8 @@ def line_of(note: Note) -> Text:
     return Text(note.text, STYLES[note.tone] or "italic")
 
 
-def table_of(sheet: Sheet) -> Table:
-    """A table."""
+def table_of(sheet: Sheet, rows: int | None = None) -> Table:
+    """A table, or its first rows."""
     table = Table(title=sheet.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in sheet.columns:
         table.add_column(
@@ -63,10 +77,8 @@ def table_of(sheet: Sheet) -> Table:
             no_wrap=column.whole,
             overflow="ellipsis" if column.whole else "fold",
         )
-    for section in sheet.sections:
-        for row in section:
-            table.add_row(*map(text_of, row))
-        table.add_section()
+    for row, ends_section in sheet.lines(rows):
+        table.add_row(*map(text_of, row), end_section=ends_section)
     if sheet.caption:
         table.caption, table.caption_justify = sheet.caption, "left"
     return table

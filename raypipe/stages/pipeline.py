@@ -18,7 +18,7 @@ from raypipe.listing import Prepared, prepare
 from raypipe.plan import Plan
 from raypipe.report.page.index import write_index
 from raypipe.report.page.report import write_report
-from raypipe.report.tables import plan_table, result_tables
+from raypipe.report.tables import ROWS, plan_table, result_tables
 from raypipe.stages.attack import attack
 from raypipe.stages.certify import certify
 from raypipe.stages.cluster import connected, environment
@@ -72,7 +72,7 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
         result = compute_result(store, run)
         report = write_report(run, result, store)
         write_index(store)
-    for table in result_tables(result):
+    for table in result_tables(result, ROWS):
         console.print(table)
     console.print(f"Results: {result.location}\nReport: {report}", soft_wrap=True, highlight=False)
     if experiment.tracking:

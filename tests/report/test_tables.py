@@ -8,14 +8,15 @@ from raypipe.evaluation.results import RunResult, compute_result
 from raypipe.report.layout import Book
 from raypipe.report.paper import reported
 from raypipe.report.paper_tables import table_3
+from raypipe.report.robustness import attacks_table
 from raypipe.report.tables import result_tables
 from raypipe.store import Store
 from tests.evaluation.handmade import hand_run
 
 
-def shown(result: RunResult) -> str:
+def shown(result: RunResult, rows: int | None = None) -> str:
     console = Console(width=200, file=io.StringIO())
-    for table in result_tables(result):
+    for table in result_tables(result, rows):
         console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -89,6 +90,40 @@ def test_a_run_without_defenses_has_no_columns_for_them(tmp_path: Path) -> None:
     text = shown(compute_result(store, run.model_copy(update=alone)))
     assert "robust on" not in text
     assert "static evaluation" not in text
+
+
+def test_of_long_tables_the_first_rows_are_shown_and_the_others_are_counted(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    result = compute_result(store, hand_run(store))
+    every, first = (text[text.index("Table 1.") : text.index("Table 2.")] for text in (shown(result), shown(result, 2)))
+    rows = [line.split() for line in every.splitlines() if line.startswith(" net  ")]
+    assert len(rows) == 4
+    assert [line.split() for line in first.splitlines() if line.startswith(" net  ")] == rows[:2]
+    assert "2 more rows: `raypipe results hand --all`" in first
+    assert "more rows" not in shown(result, 4)
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_the_longer_of_models_and_attacks_goes_down(tmp_path: Path, models: int) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    subjects = run.subjects[:models]
+    own = tuple(p for p in run.pairings if p.subject in [subject.id for subject in subjects])
+    more = tuple(p.model_copy(update={"attack": "cw2"}) for p in own if p.attack == "cw")
+    changed = run.model_copy(update={"subjects": subjects, "pairings": own + more})
+    sheet = attacks_table(Book.of(compute_result(store, changed)))
+    assert sheet is not None
+    headings, rows = (
+        [column.heading for column in sheet.columns],
+        [[cell.text for cell in row] for row, _ in sheet.lines()],
+    )
+    if models == 1:
+        assert headings == ["attack", "within", "knowledge, goal", "net"]
+        assert [row[:2] for row in rows] == [["cw", "minimal l2"], ["cw2", "minimal l2"]]
+        assert [row[3][:4] for row in rows] == ["0.0 ", "0.0 "]
+    else:
+        assert headings == ["model", *(f"{name}\nminimal l2\nwhite-box, untargeted" for name in ("cw", "cw2"))]
+        assert [row[1][:5] for row in rows] == ["0.0 [", "50.0 "]
 
 
 def test_seeds_have_a_mean_and_a_spread(tmp_path: Path) -> None:

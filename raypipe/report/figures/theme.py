@@ -9,6 +9,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -63,7 +64,8 @@ def svg(figure: Figure, name: str) -> str:
     """
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        # savefig would draw everything once more before, to lay it out; the drawing itself does that, too.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = buffer.getvalue()
     text = _SVG.sub(rf'<svg \1 role="img" aria-label="{name}">', text[text.index("<svg") :])
     text = _UNSEEN.sub("", text)
