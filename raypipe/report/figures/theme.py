@@ -65,7 +65,8 @@ def svg(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         # savefig would draw everything once more before, to lay it out; the drawing itself does that, too.
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        drawing: Any = FigureCanvasSVG(figure)  # its methods have no types
+        drawing.print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = buffer.getvalue()
     text = _SVG.sub(rf'<svg \1 role="img" aria-label="{name}">', text[text.index("<svg") :])
     text = _UNSEEN.sub("", text)
