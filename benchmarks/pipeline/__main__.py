@@ -27,9 +27,9 @@ SHARE = 10
 def parse() -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__)
-    parser.add_argument("experiment", help="an experiment file on LC25000")
+    parser.add_argument("experiment", help="an experiment file, on LC25000 if there is to be a baseline")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a setting, for both")
-    parser.add_argument("--tiles", type=int, default=750, help="of ours; the baseline gets a tenth")
+    parser.add_argument("--tiles", type=int, help="of ours, in five classes; the baseline gets a tenth (default: 750)")
     parser.add_argument(
         "--attack-tiles", type=int, help="of each side that each of ART's attacks is run on, then scaled"
     )
@@ -37,7 +37,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--estimate", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for pipeline.json, pipeline.svg and logs")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.baseline and options.tiles is None:
+        options.tiles = 750
+    return options
 
 
 def estimate(experiment: str, overrides: list[str], storage: Path) -> dict[str, Any]:
@@ -97,7 +100,7 @@ def main() -> None:
     """Estimate, alternate, and write the record."""
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
-    overrides = [*options.set, f"data.per_class={options.tiles // 5}"]
+    overrides = [*options.set, *([f"data.per_class={options.tiles // 5}"] if options.tiles else [])]
     record: dict[str, Any] = {
         "machine": machine(),
         "experiment": options.experiment,
