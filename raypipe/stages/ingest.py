@@ -105,15 +105,22 @@ def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
 
 
 def _ingest_shard(row: Row, source: Source, store: Store, root: str, size: int, scaled: bool) -> Row:
+    """Make a shard; unless it is there, which it may be if Ray repeats a task."""
+    target, rejects = f"{root}/{row['shard']}", f"{root}/rejected/{row['shard'].replace('/', '-')}"
+    if store.exists(target):
+        return {"tiles": _rows(store, target), "rejected": _rows(store, rejects)}
     items = [TileItem(TileRef(**ref), split) for ref, split in json.loads(row["items"])]
     begun = time.perf_counter()
     tiles, rejected = make_tiles(source, items, size, scaled=scaled)
     cost = Cost(seconds=time.perf_counter() - begun, device="cpu")
-    part = row["shard"].replace("/", "-")
-    store.write_table(f"{root}/rejected/{part}", rejected)
+    store.write_table(rejects, rejected)
     # last: its presence says that the shard is done
-    store.write_table(f"{root}/{row['shard']}", with_cost(tiles, cost))
+    store.write_table(target, with_cost(tiles, cost))
     return {"tiles": tiles.num_rows, "rejected": rejected.num_rows}
+
+
+def _rows(store: Store, shard: str) -> int:
+    return int(store.read_table(shard, ["label"]).num_rows)
 
 
 def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:

@@ -4,9 +4,11 @@ Nothing else competes with the workers for CPUs, and whoever fails is told of wi
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
@@ -22,8 +24,8 @@ SHARDS_IN_FLIGHT = 2
 """An actor computes one shard while it reads and decodes the next, or writes the last."""
 
 BLOCKS_A_WORKER = 16
-"""Tasks take blocks of shards, since Ray Data looks for finished ones ten times a second only; and a worker gets many
-blocks, since shards differ in the work they are."""
+"""Tasks take blocks of items, since Ray Data looks for finished ones ten times a second only; and a worker gets many
+blocks, since items differ in the work they are, and workers may join."""
 
 Row = dict[str, Any]
 
@@ -74,7 +76,6 @@ def map_items(
     context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
     context.raise_original_map_exception = True  # else all that is left is "UDF failed to process a data block"
     context.target_max_block_size = 1  # byte: every row is handed on as soon as it is there
-    blocks = len(items)
     if isinstance(work, type):
         size = min(len(items), room_for(resources, at_once, on=on, say=say))
         pool = ActorPoolStrategy(
@@ -83,6 +84,7 @@ def map_items(
             max_size=min(len(items), at_once or len(items)) if grow else size,
             max_tasks_in_flight_per_actor=SHARDS_IN_FLIGHT,
         )
+        blocks: list[Sequence[Row]] = [[item] for item in items]
         how: dict[str, Any] = {
             "compute": pool,
             "max_concurrency": SHARDS_IN_FLIGHT,
@@ -91,9 +93,9 @@ def map_items(
         }
     else:
         size = room_for(resources.model_copy(update={"gpu": False}), at_once, on=on, say=say)
-        blocks = min(len(items), BLOCKS_A_WORKER * size)
+        blocks = equal_blocks(items, BLOCKS_A_WORKER * size) if grow else halving_blocks(items, size)
         how = {"compute": TaskPoolStrategy(size=at_once if grow else size), "fn_kwargs": dict(setup or {})}
-    dataset = ray.data.from_items(list(items), override_num_blocks=blocks).map(
+    dataset = ray.data.from_arrow([pa.Table.from_pylist(block) for block in blocks]).map(
         _named(work, name), num_cpus=resources.cpus_per_worker, resources={on: SHARE} if on else None, **how
     )
     dataset.set_name(name)
@@ -103,6 +105,28 @@ def map_items(
         cause = _innermost(error)
         why = str(cause) if isinstance(cause, ItemError) else _last_line(cause)
         raise StageError(f"{name} failed: {why}; finished shards are kept, run again to go on") from cause
+
+
+def equal_blocks(items: Sequence[Row], count: int) -> list[Sequence[Row]]:
+    """At most so many blocks, each of as many items as any other, or one fewer."""
+    bounds = [round(len(items) * number / count) for number in range(count + 1)]
+    return [items[start:end] for start, end in itertools.pairwise(bounds) if start < end]
+
+
+def halving_blocks(items: Sequence[Row], workers: int) -> list[Sequence[Row]]:
+    """Blocks of which each worker gets one of half of its share, then one of a quarter, and so on: few of them, and the
+    last ones small, so that no worker waits long for another.
+
+    S. F. Hummel, E. Schonberg and L. E. Flynn, Factoring: a method for scheduling parallel loops, CACM 35(8), 1992.
+    """
+    blocks: list[Sequence[Row]] = []
+    start = 0
+    while start < len(items):
+        size = -(-(len(items) - start) // (2 * workers))
+        for _ in range(workers):
+            blocks.append(items[start : start + size])
+            start += size
+    return [block for block in blocks if block]
 
 
 class ItemError(ray.exceptions.UserCodeException):
