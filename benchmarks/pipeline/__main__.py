@@ -15,7 +15,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.pipeline.figure import draw
-from benchmarks.pipeline.ours import attacks_of, bytes_of, import_seconds, machine, parts_of, run_command, stages_of
+from benchmarks.pipeline.ours import (
+    attacks_of,
+    bytes_of,
+    clock_of,
+    import_seconds,
+    machine,
+    parts_of,
+    run_command,
+    stages_of,
+)
 from benchmarks.pipeline.processes import watch
 from raypipe.config import load_experiment
 
@@ -65,6 +74,7 @@ def run_ours(options: argparse.Namespace, overrides: list[str], log: Path) -> di
             "cpu": sum(seen.cpu.values()),
             "with_torch": seen.with_torch,
             "stages": stages,
+            "clock": clock_of(storage, name),
             "attacks": attacks_of(storage, name),
             "parts": parts_of(seen),
             "tasks": seen.tasks,
@@ -151,20 +161,18 @@ def totals_table(record: dict[str, Any]) -> Table:
 
 def estimate_table(record: dict[str, Any]) -> Table:
     """Foreseen and measured, by stage; the last round's outcome."""
-    table = Table(title="Worker seconds by stage: foreseen and measured")
-    for column in ("stage", "foreseen", "measured", "foreseen / measured"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    ours = record["rounds"][-1]["ours"]
-    rows = {
-        stage: (record["estimate"]["stages"].get(stage, {}).get("seconds", 0.0), told["seconds"])
-        for stage, told in ours["stages"].items()
-    }
+    table = Table(title="Seconds of workers, and by the clock: foreseen and measured")
+    for column in ("", "foreseen", "measured", "foreseen / measured"):
+        table.add_column(column, justify="right" if column else "left")
+    ours, foreseen = record["rounds"][-1]["ours"], record["estimate"]["stages"]
+    rows = {stage: (foreseen[stage]["seconds"], told["seconds"]) for stage, told in ours["stages"].items()}
     rows["all"] = (sum(a for a, _ in rows.values()), sum(b for _, b in rows.values()))
-    rows["clock"] = (sum(stage["wall"] for stage in record["estimate"]["stages"].values()), ours["wall"])
+    rows |= {f"{stage}, by the clock": (foreseen[stage]["wall"], told) for stage, told in ours["clock"].items()}
+    rows["all, by the clock"] = (record["estimate"]["wall"], ours["wall"])
     for model, methods in record["attacks"].items():
         rows |= {f"{method} on {model}": tuple(both) for method, both in methods.items()}
-    for stage, (foreseen, measured) in rows.items():
-        table.add_row(stage, f"{foreseen:,.0f}", f"{measured:,.0f}", f"{foreseen / measured:.2f}" if measured else "")
+    for name, (said, seen) in rows.items():
+        table.add_row(name, f"{said:,.0f}", f"{seen:,.0f}", f"{said / seen:.2f}" if seen else "")
     return table
 
 

@@ -20,6 +20,7 @@ def main() -> None:
             {
                 "took": time.perf_counter() - begun,
                 "workers": found.workers,
+                "wall": sum(s.wall for s in stages) + found.besides,
                 "stages": {s.stage: {"seconds": s.seconds, "passes": s.passes, "wall": s.wall} for s in stages},
                 "bytes": sum(s.size for s in stages),
                 "attacks": {

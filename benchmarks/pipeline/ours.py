@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.pipeline.processes import Watched
 from raypipe.cells import STAGES
+from raypipe.store import Store
+from raypipe.telemetry.state import read_state
 
 SMALL = 0.01
 """Share of the whole below which a part of an unknown name is one of the rest."""
@@ -42,6 +44,14 @@ def stages_of(storage: Path, name: str) -> dict[str, dict[str, float]]:
         stage["cells"] += 1
         stage["seconds"] += row["seconds"] or 0.0
         stage["passes"] += (row["forwards"] or 0) + (row["backwards"] or 0)
+    return dict(found)
+
+
+def clock_of(storage: Path, name: str) -> dict[str, float]:
+    """Seconds by the clock of each stage; attacks on undefended and on hardened models are one, as in a plan."""
+    found: dict[str, float] = defaultdict(float)
+    for stage in read_state(Store.open(str(storage)), name).stages:
+        found[next(each for each in STAGES if stage.name.startswith(each))] += stage.seconds
     return dict(found)
 
 

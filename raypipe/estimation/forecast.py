@@ -26,8 +26,14 @@ EFFICIENCY = 0.93
 IN_STEP = 0.65
 """Of CPUs that train one network together, measured on 2: after every step they exchange its gradients over the cores
 that also compute, and wait for each other. GPUs exchange while they compute."""
-COLD: frozenset[Stage] = frozenset({"ingest", "train", "harden"})
-"""Stages that start processes of their own; the others find those of ingest, except actors, which hold GPUs."""
+STARTS: Mapping[Stage, float] = {"ingest": 1, "train": 2.5, "harden": 1}
+"""How many times as long as a worker's imports a stage takes to begin, and to end: training has a controller that
+starts before its workers, and they have to find each other. Other stages find the workers of ingest; actors, which hold
+GPUs, are started for every stage."""
+CELL_SECONDS = 0.03
+"""By which a cell keeps its stage longer than its work does: measured with a thousand cells without work."""
+RAY_SECONDS, REPORT_SECONDS, RESULT_SECONDS = 6, 3, 0.01
+"""By the clock: to start and end Ray, to draw the report, and to compute what one cell of predictions says."""
 ROW_BYTES = 150
 """Of a tile's predictions or diagnostics."""
 
@@ -78,12 +84,18 @@ class Forecast:
     workers
         At once.
     start
-        Seconds until a worker is at work.
+        Seconds until a worker has imported what it needs.
     """
 
     cells: tuple[CellForecast, ...]
     workers: int
     start: float
+
+    @property
+    def besides(self) -> float:
+        """Seconds by the clock that belong to no stage."""
+        tested = sum(forecast.cell.stage == "evaluate" for forecast in self.cells)
+        return RAY_SECONDS + REPORT_SECONDS + RESULT_SECONDS * tested if self.cells else 0.0
 
     def stages(self, resources: Resources) -> list[StageForecast]:
         """By stage, in order."""
@@ -95,8 +107,9 @@ class Forecast:
                 workers, efficiency = self._at_once(stage, resources, len(members)), EFFICIENCY
                 if _trains_together(stage, resources) and workers > 1 and not resources.gpu:
                     seconds, efficiency = seconds / IN_STEP, 1  # they count what they wait for each other
-                start = self.start if stage in COLD or resources.gpu else 0
-                wall = seconds / workers / (efficiency if workers > 1 else 1) + start
+                starts = STARTS.get(stage, 1 if resources.gpu else 0)
+                wall = seconds / workers / (efficiency if workers > 1 else 1)
+                wall += starts * self.start + CELL_SECONDS * len(members)
                 found.append(
                     StageForecast(
                         stage,

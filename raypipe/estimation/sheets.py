@@ -35,13 +35,15 @@ def stages_sheet(experiment: Experiment, forecast: Forecast, price: float | None
     stages = forecast.stages(experiment.resources)
     for stage in stages:
         _row(sheet, stage.stage, (stage.cells, stage.passes, stage.seconds, stage.wall, stage.size), price)
+    nothing = [""] * (1 if price is None else 2)
+    sheet.add_row("Ray's start, results, report", "", "", "", duration(forecast.besides), *nothing)
     sheet.add_section()
     sums = [sum(getattr(stage, name) for stage in stages) for name in ("cells", "passes", "seconds", "wall", "size")]
+    sums[3] += forecast.besides
     _row(sheet, "all", (int(sums[0]), *sums[1:]), price, forecast.workers)
     sheet.caption = (
         "From short trials: every backbone trained for a little while, every attack run on a few tiles that it gets "
-        "right. Better trained or hardened models take other passes. The clock does not know what else a machine does, "
-        "nor the minute or so of Ray's start, groups of workers and the report. "
+        "right. Better trained or hardened models take other passes. The clock does not know what else a machine does. "
         "An attack that goes on until it succeeds takes the longer the more a model withstands: autoattack on one "
         "backbone may be foreseen several times too high or too low. --trial-tiles tries attacks on more."
     )

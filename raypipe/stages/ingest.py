@@ -4,7 +4,6 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -99,7 +98,7 @@ def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
                 members[item.ref.group or item.ref.path].append(item)
         ordered = [item for group in seeded_order(members, seed) for item in members[group]]
         for number, start in enumerate(range(0, len(ordered), shard_size)):
-            listing = json.dumps([[asdict(ref), split] for ref, split in ordered[start : start + shard_size]])
+            listing = json.dumps([[vars(ref), split] for ref, split in ordered[start : start + shard_size]])
             rows.append({"shard": f"{part}/part-{number:05d}.parquet", "items": listing})
     return rows
 
@@ -108,12 +107,13 @@ def _ingest_shard(row: Row, source: Source, store: Store, root: str, size: int, 
     """Make a shard; unless it is there, which it may be if Ray repeats a task."""
     target, rejects = f"{root}/{row['shard']}", f"{root}/rejected/{row['shard'].replace('/', '-')}"
     if store.exists(target):
-        return {"tiles": _rows(store, target), "rejected": _rows(store, rejects)}
+        return {"tiles": _rows(store, target), "rejected": _rows(store, rejects) if store.exists(rejects) else 0}
     items = [TileItem(TileRef(**ref), split) for ref, split in json.loads(row["items"])]
     begun = time.perf_counter()
     tiles, rejected = make_tiles(source, items, size, scaled=scaled)
     cost = Cost(seconds=time.perf_counter() - begun, device="cpu")
-    store.write_table(rejects, rejected)
+    if rejected.num_rows:
+        store.write_table(rejects, rejected)
     # last: its presence says that the shard is done
     store.write_table(target, with_cost(tiles, cost))
     return {"tiles": tiles.num_rows, "rejected": rejected.num_rows}
