@@ -108,6 +108,8 @@ class Forecast:
                 if _trains_together(stage, resources) and workers > 1 and not resources.gpu:
                     seconds, efficiency = seconds / IN_STEP, 1  # they count what they wait for each other
                 starts = STARTS.get(stage, 1 if resources.gpu else 0)
+                if stage == "harden" and resources.harden_workers:  # every trial starts a group of workers of its own
+                    starts += STARTS["train"] * len(members) * resources.harden_workers / workers
                 wall = seconds / workers / (efficiency if workers > 1 else 1)
                 wall += starts * self.start + CELL_SECONDS * len(members)
                 found.append(

@@ -11,7 +11,7 @@ from raypipe.experiment import Experiment
 
 EPOCHS = 10
 """Enough for some tiles to be classified right, and thus attacked."""
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("clusters")]
 
 
 def test_metrics_agree_with_the_records(tiny: Callable[..., Experiment]) -> None:

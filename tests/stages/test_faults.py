@@ -20,7 +20,7 @@ from raypipe.store import Store
 from tests.stages.machines import Driver, Files, Machines, several_machines, wait_until
 from tests.stages.object_store import BUCKET, SECRET, ObjectStore, object_store
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("clusters"), pytest.mark.timeout(1800)]
 OUTAGE_SECONDS = 60
 KINDS = ("tiles", "model", "adversarials", "diagnostics", "predictions")
 SETTINGS: dict[str, Any] = {

@@ -15,7 +15,7 @@ import yaml
 from raypipe.store import Store
 from raypipe.telemetry.state import RunState, read_state, write_state
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("clusters")]
 PATIENCE_SECONDS = 240
 
 
