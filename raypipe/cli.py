@@ -102,7 +102,7 @@ def _print_estimate(
                 console.print(f"trying {text}", highlight=False)
 
         found = forecast(prepared, workers=workers, attacked=trial_tiles, say=say)
-    console.print(table_of(cells_sheet(found)))
+    console.print(table_of(cells_sheet(prepared.experiment, found, price)))
     console.print(table_of(stages_sheet(prepared.experiment, found, price)))
     console.print(f"Tried for {duration(time.perf_counter() - begun)}.", highlight=False)
 

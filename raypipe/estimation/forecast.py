@@ -99,30 +99,21 @@ class Forecast:
 
     def stages(self, resources: Resources) -> list[StageForecast]:
         """By stage, in order."""
-        found = []
-        for stage in STAGES:
-            members = [forecast for forecast in self.cells if forecast.cell.stage == stage]
-            if members:
-                seconds = sum(forecast.seconds for forecast in members)
-                workers, efficiency = self._at_once(stage, resources, len(members)), EFFICIENCY
-                if _trains_together(stage, resources) and workers > 1 and not resources.gpu:
-                    seconds, efficiency = seconds / IN_STEP, 1  # they count what they wait for each other
-                starts = STARTS.get(stage, 1 if resources.gpu else 0)
-                if stage == "harden" and resources.harden_workers:  # every trial starts a group of workers of its own
-                    starts += STARTS["train"] * len(members) * resources.harden_workers / workers
-                wall = seconds / workers / (efficiency if workers > 1 else 1)
-                wall += starts * self.start + CELL_SECONDS * len(members)
-                found.append(
-                    StageForecast(
-                        stage,
-                        len(members),
-                        sum(forecast.forwards + forecast.backwards for forecast in members),
-                        seconds,
-                        wall,
-                        sum(forecast.size for forecast in members),
-                    )
-                )
-        return found
+        members = {stage: [each for each in self.cells if each.cell.stage == stage] for stage in STAGES}
+        return [self._stage(stage, cells, resources) for stage, cells in members.items() if cells]
+
+    def _stage(self, stage: Stage, cells: Sequence[CellForecast], resources: Resources) -> StageForecast:
+        seconds = sum(each.seconds for each in cells)
+        workers, efficiency = self._at_once(stage, resources, len(cells)), EFFICIENCY
+        if _trains_together(stage, resources) and workers > 1 and not resources.gpu:
+            seconds, efficiency = seconds / IN_STEP, 1  # they count what they wait for each other
+        starts = STARTS.get(stage, 1 if resources.gpu else 0)
+        if stage == "harden" and resources.harden_workers:  # every trial starts a group of workers of its own
+            starts += STARTS["train"] * len(cells) * resources.harden_workers / workers
+        wall = seconds / workers / (efficiency if workers > 1 else 1)
+        wall += starts * self.start + CELL_SECONDS * len(cells)
+        passes = sum(each.forwards + each.backwards for each in cells)
+        return StageForecast(stage, len(cells), passes, seconds, wall, sum(each.size for each in cells))
 
     def _at_once(self, stage: Stage, resources: Resources, cells: int) -> int:
         match stage:

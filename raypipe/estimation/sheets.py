@@ -6,14 +6,18 @@ from raypipe.report.sheet import Cell, Sheet
 from raypipe.telemetry.tree import duration
 
 
-def cells_sheet(forecast: Forecast) -> Sheet:
-    """Every cell to do."""
+def cells_sheet(experiment: Experiment, forecast: Forecast, price: float | None) -> Sheet:
+    """Every cell to do; `price` as for `stages_sheet`, for the hours that a cell keeps its workers at work."""
     sheet = Sheet("Cells to do")
     sheet.add_columns("stage", "cell")
-    sheet.add_columns("forwards", "backwards", "seconds", "MB", figures=True)
+    sheet.add_columns("forwards", "backwards", "seconds", _unit(experiment), "MB", figures=True)
+    if price is not None:
+        sheet.add_columns("US dollars", figures=True)
     for each in forecast.cells:
-        figures = (f"{each.forwards:,.0f}", f"{each.backwards:,.0f}", f"{each.seconds:,.1f}", f"{each.size / 1e6:,.2f}")
-        sheet.add_row(each.cell.stage, each.cell.name, *figures)
+        hours = each.seconds / 3600
+        figures = (f"{each.forwards:,.0f}", f"{each.backwards:,.0f}", f"{each.seconds:,.1f}", f"{hours:,.4f}")
+        dollars = [] if price is None else [f"{price * hours:,.4f}"]
+        sheet.add_row(each.cell.stage, each.cell.name, *figures, f"{each.size / 1e6:,.2f}", *dollars)
     return sheet
 
 
@@ -25,11 +29,10 @@ def stages_sheet(experiment: Experiment, forecast: Forecast, price: float | None
     price
         US dollars an hour of a worker; None: costs are not asked for.
     """
-    unit = "GPU hours" if experiment.resources.gpu else "CPU hours"
     at_once = f"{forecast.workers} {'worker' if forecast.workers == 1 else 'workers'}"
     sheet = Sheet(f"{experiment.name}: what is to do, on {at_once} of the kind tried here")
     sheet.add_columns("stage")
-    sheet.add_columns("cells", "passes", unit, "by the clock", "MB", figures=True)
+    sheet.add_columns("cells", "passes", _unit(experiment), "by the clock", "MB", figures=True)
     if price is not None:
         sheet.add_columns("US dollars", figures=True)
     stages = forecast.stages(experiment.resources)
@@ -48,6 +51,10 @@ def stages_sheet(experiment: Experiment, forecast: Forecast, price: float | None
         "backbone may be foreseen several times too high or too low. --trial-tiles tries attacks on more."
     )
     return sheet
+
+
+def _unit(experiment: Experiment) -> str:
+    return "GPU hours" if experiment.resources.gpu else "CPU hours"
 
 
 def _row(

@@ -90,5 +90,22 @@ def test_the_command_says_what_each_stage_takes_and_costs(tmp_path: Path) -> Non
     result = CliRunner().invoke(app, ["plan", str(file), *options])
     assert result.exit_code == 0, result.output
     assert "on 4 workers of the kind tried here" in result.output
-    for word in ("CPU hours", "US dollars", "harden", "trying shufflenet_v2_x1_0: fgsm"):
+    words = ("CPU hours", "US dollars", "harden", "trying shufflenet_v2_x1_0: fgsm", "Ray's start, results, report")
+    for word in words:
         assert word in result.output
+    cells, stages = result.output.split("what is to do, on 4 workers")
+    assert cells.count("US dollars") == stages.count("US dollars") == 1
+
+
+def test_the_start_of_ray_and_of_workers_is_in_the_clock(prepared: Prepared, found: Forecast) -> None:
+    """Of an experiment that takes seconds it is most."""
+    resources = prepared.experiment.resources
+    slow = {stage.stage: stage for stage in Forecast(found.cells, 2, found.start + 10).stages(resources)}
+    alone = {stage.stage: stage for stage in found.stages(resources.model_copy(update={"harden_workers": 0}))}
+    for stage in found.stages(resources):
+        later = slow[stage.stage].wall - stage.wall
+        assert later == pytest.approx({"ingest": 10, "train": 25, "harden": 35}.get(stage.stage, 0))
+        spared = 2.5 * found.start if stage.stage == "harden" else 0
+        assert alone[stage.stage].wall == pytest.approx(stage.wall - spared)
+    assert found.besides > 0
+    assert Forecast((), 2, found.start).besides == 0
