@@ -1,0 +1,109 @@
+"""Ingest beside Pillow, on one core and on two."""
+
+import io
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+from rich.console import Console
+
+from benchmarks.stages.training import timed
+from raypipe.data.images import decode
+from raypipe.data.png import encode_png
+from raypipe.experiment import Resources
+from raypipe.listing import Prepared
+from raypipe.stages.ingest import ingest
+from raypipe.telemetry.stage import stage_progress
+
+INGESTED = 224
+PASSES = 5
+"""Over the large JPEGs, by each of two processes at once: so that both work for most of the time."""
+
+
+def by_pillow(data: bytes) -> np.ndarray:
+    """What one would write: decode, resize, keep."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB").resize((INGESTED, INGESTED), Image.Resampling.BILINEAR))
+
+
+def by_us(data: bytes) -> bytes:
+    """What the stage does with a file: decode, resize, encode."""
+    return encode_png(decode(data, INGESTED, scaled=True))
+
+
+def measure_decoding(large: Path) -> dict[str, float]:
+    """Milliseconds an image of both ways, and how far apart their pixels are."""
+    files = [path.read_bytes() for path in sorted(large.rglob("*.jp*g"))]
+    plain = [by_pillow(data) for data in files]
+    ours = [decode(data, INGESTED, scaled=True) for data in files]
+    apart = np.abs(np.stack(plain).astype(int) - np.stack(ours).astype(int))
+    return {
+        "pillow": 1000 * timed(lambda: [by_pillow(data) for data in files]) / len(files),
+        "ours": 1000 * timed(lambda: [decode(data, INGESTED, scaled=True) for data in files]) / len(files),
+        "ours, encoded": 1000 * timed(lambda: [by_us(data) for data in files]) / len(files),
+        "mean difference of 255": float(apart.mean()),
+        "99th percentile of 255": float(np.percentile(apart, 99)),
+    }
+
+
+def bare_decoding(large: str) -> None:
+    """Print the milliseconds an image that decoding and encoding take in a loop that does nothing else."""
+    torch.set_num_threads(1)
+    files = [path.read_bytes() for path in sorted(Path(large).rglob("*.jp*g"))] * PASSES
+    by_us(files[0])  # imports what it needs
+    print(1000 * timed(lambda: [by_us(data) for data in files]) / len(files))
+
+
+def run_bare_decoding(large: Path, processes: int) -> float:
+    """The same of so many processes at once, each with all images: their mean, over their number."""
+    command = [sys.executable, "-m", "benchmarks.stages", "--bare-decoding", str(large)]
+    at_work = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    return statistics.mean(float(process.communicate()[0]) for process in at_work) / processes
+
+
+def copies_of(large: Path, folder: Path, count: int) -> None:
+    """A data set of so many files of large JPEGs; repeated ones are links."""
+    files = sorted(large.rglob("*.jp*g"))
+    for number in range(count):
+        file = files[number % len(files)]
+        place = folder / file.parent.name / f"{number}.jpeg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(file.resolve())
+
+
+def run_ingest(prepared: Prepared, workers: int, console: Console) -> float:
+    """Seconds of the stage."""
+    (cell,), listing = prepared.plan.stage("ingest"), prepared.listings[0]
+    prepared.store.remove(prepared.store.artifact(cell.kind, cell.key))
+    begun = time.perf_counter()
+    with stage_progress(console, "ingest", len(listing.items), "files") as progress:
+        size = (os.cpu_count() or 1) // workers  # of a worker, so that no more of them fit
+        ingest(cell, listing.source, listing.items, prepared.store, Resources(cpus_per_worker=size), progress)
+    return time.perf_counter() - begun
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Every thread of this process and of those it started, Ray's and the workers among them, on one core."""
+
+    def move(cores: set[int]) -> None:
+        here = psutil.Process()
+        for process in [here, *here.children(recursive=True)]:
+            for thread in Path(f"/proc/{process.pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), cores)
+
+    cores = os.sched_getaffinity(0)
+    move({min(cores)})
+    try:
+        yield
+    finally:
+        move(cores)
