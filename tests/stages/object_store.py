@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import PurePosixPath
+from typing import Any
 
 import boto3
 import pytest
@@ -31,17 +33,21 @@ class ObjectStore:
         self.server = ThreadedMotoServer(ip_address=self.host, port=self.port, verbose=False)
         self.server.start()
 
+    @cached_property
+    def client(self) -> Any:
+        """Made once: each new one takes 50 ms and megabytes, and tests ask all the time."""
+        return boto3.client("s3")
+
     def versions(self, prefix: str) -> Counter[str]:
         """How often each object below a prefix was written."""
-        pages = boto3.client("s3").get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=prefix)
+        pages = self.client.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=prefix)
         return Counter(version["Key"] for page in pages for version in page.get("Versions", ()))
 
     def copy(self, prefix: str, to: str, below: str) -> None:
         """Copy what one store of the bucket has below a path to another."""
-        client = boto3.client("s3")
         for name in self.versions(f"{prefix}/{below}"):
             target = str(PurePosixPath(to) / PurePosixPath(name).relative_to(prefix))
-            client.copy_object(Bucket=BUCKET, Key=target, CopySource={"Bucket": BUCKET, "Key": name})
+            self.client.copy_object(Bucket=BUCKET, Key=target, CopySource={"Bucket": BUCKET, "Key": name})
 
 
 @contextmanager
@@ -54,9 +60,8 @@ def object_store() -> Iterator[ObjectStore]:
         environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
         environment.delenv("AWS_PROFILE", raising=False)
-        client = boto3.client("s3")
-        client.create_bucket(Bucket=BUCKET)
-        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        store.client.create_bucket(Bucket=BUCKET)
+        store.client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         yield store
         get_backend("s3").reset()  # all of it is in this process's memory
         store.stop()
