@@ -16,7 +16,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _large_blocks_are_given_back_at_once() -> None:
-    """Else a process that serves an object store keeps gigabytes of what it once received. Only glibc can be told so."""
+    """Else a process that serves an object store keeps gigabytes of what it received. Only glibc can be told so."""
     if option := getattr(ctypes.CDLL(None), "mallopt", None):
         option(M_MMAP_THRESHOLD, 2**20)
 
