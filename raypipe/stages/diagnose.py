@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from raypipe.attacks.norms import BoundedAttack
 from raypipe.cells import Cell
+from raypipe.evaluation.diagnosed import Diagnosed, diagnose_tiles, diagnostics_table
 from raypipe.evaluation.settings import AnyBounded
-from raypipe.evaluation.stored import Diagnosed, diagnose_tiles, diagnostics_table
 from raypipe.experiment import Resources
 from raypipe.schemas import DIAGNOSTICS
 from raypipe.stages.chosen import ChosenTiles

@@ -25,11 +25,12 @@ from raypipe.costs import Cost
 from raypipe.data.subset import choose_subset
 from raypipe.data.tiles import images_of
 from raypipe.environment import describe_environment, write_environment
+from raypipe.evaluation.diagnosed import diagnose_tiles, diagnostics_table
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.results import RunResult, compute_result, result_json
 from raypipe.evaluation.run import GIVEN, CellRecord, PairingRecord, Role, Run, SubjectRecord, stamps, write_run
 from raypipe.evaluation.settings import Evaluation, at_radius
-from raypipe.evaluation.stored import adversarials_table, diagnose_tiles, diagnostics_table, predictions_table
+from raypipe.evaluation.stored import adversarials_table, predictions_table
 from raypipe.standalone.attack import ready
 from raypipe.standalone.models import GivenModel
 from raypipe.standalone.tiles import GivenTiles
