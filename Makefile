@@ -16,7 +16,7 @@ demo: install
 	$(BIN)/raypipe run jobs/demo.yaml $(DEMO_OPTIONS)
 
 test: install lint
-	$(BIN)/pytest -n 3 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 bench-attacks: $(VENV)/bench-installed
 	$(BIN)/python -m benchmarks.attacks $(BENCH_OPTIONS)

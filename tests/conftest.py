@@ -6,19 +6,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-M_MMAP_THRESHOLD = -3
-
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _large_blocks_are_given_back_at_once() -> None:
-    """Else a process that serves an object store keeps gigabytes of what it received. Only glibc can be told so."""
-    if option := getattr(ctypes.CDLL(None), "mallopt", None):
-        option(M_MMAP_THRESHOLD, 2**20)
 
 
 @pytest.fixture(autouse=True, scope="module")
