@@ -58,7 +58,7 @@ def result_tables(result: RunResult, rows: int | None = None) -> Iterator[Render
 
 def _left_out(sheet: Sheet, rows: int | None, run: str) -> Iterator[Note]:
     if rows is not None and sheet.rows > rows:
-        more = f"{sheet.rows - rows:,} more rows: `raypipe results {run} --all` and the report of the run have them."
+        more = f"{sheet.rows - rows:,} more rows: in the report, and by `raypipe results {run} --all` with the run's --storage."
         yield Note(more, "warn")
 
 

@@ -99,7 +99,7 @@ def test_of_long_tables_the_first_rows_are_shown_and_the_others_are_counted(tmp_
     rows = [line.split() for line in every.splitlines() if line.startswith(" net  ")]
     assert len(rows) == 4
     assert [line.split() for line in first.splitlines() if line.startswith(" net  ")] == rows[:2]
-    assert "2 more rows: `raypipe results hand --all`" in first
+    assert "2 more rows: in the report, and by `raypipe results hand --all`" in first
     assert "more rows" not in shown(result, 4)
 
 
