@@ -58,8 +58,8 @@ def result_tables(result: RunResult, rows: int | None = None) -> Iterator[Render
 
 def _left_out(sheet: Sheet, rows: int | None, run: str) -> Iterator[Note]:
     if rows is not None and sheet.rows > rows:
-        more = f"{sheet.rows - rows:,} more rows: in the report, and by `raypipe results {run} --all` with the run's --storage."
-        yield Note(more, "warn")
+        command = f"`raypipe results {run} --all` with the run's --storage"
+        yield Note(f"{sheet.rows - rows:,} more rows: in the report, and by {command}.", "warn")
 
 
 def line_of(note: Note) -> Text:
