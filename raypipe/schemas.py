@@ -69,7 +69,7 @@ DIAGNOSTICS = pa.schema(
     ]
 )
 """What a model looks like to an attack, tile by tile: see `raypipe.evaluation.probe.Probe`. Where `planted`, an
-adversarial example was planted, or not, for `planted_reason`: see `raypipe.evaluation.planted.Planted`."""
+adversarial example was planted, or not, for `planted_reason`: see `raypipe.evaluation.evidence.Planted`."""
 
 CERTIFICATES = pa.schema(
     [

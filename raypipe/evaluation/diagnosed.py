@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raypipe.attacks.norms import BoundedAttack
-from raypipe.evaluation.planted import Planted, binarization_test
+from raypipe.evaluation.evidence import Planted
+from raypipe.evaluation.planted import binarization_test
 from raypipe.evaluation.probe import Probe, probe
 from raypipe.schemas import DIAGNOSTICS
 

@@ -9,11 +9,41 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # both are NumPy only, but their modules import PyTorch, which judging does not need
     from raypipe.evaluation.certified import Proof
-    from raypipe.evaluation.planted import Planted
     from raypipe.evaluation.probe import Probe
 
 Fooled = NDArray[np.bool_]
 """(n,) whether each tile is misclassified after an attack, those included that were misclassified before it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planted:
+    """What `raypipe.evaluation.planted` found: one entry per tile, in the order of the tiles.
+
+    Parameters
+    ----------
+    found
+        (n,) whether the attack reached class 1 within the ball; never where the test does not apply.
+    random_found
+        (n,) whether one of the random points is of class 1. Where many are, finding one is no achievement.
+    reasons
+        (n,) why the test does not apply to a tile; an empty string where it does.
+    random_points
+        How many were drawn for each tile to which it applies.
+    forwards, backwards
+        (n,) passes spent, on features, attack and random points together.
+    """
+
+    found: NDArray[np.bool_]
+    random_found: NDArray[np.bool_]
+    reasons: NDArray[np.str_]
+    random_points: int
+    forwards: NDArray[np.int64]
+    backwards: NDArray[np.int64]
+
+    @property
+    def applicable(self) -> NDArray[np.bool_]:
+        """(n,) whether the test applies to a tile."""
+        return np.equal(self.reasons, "")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,7 +88,7 @@ class Evidence:
     unbounded: Fooled | None = None
     classes: int | None = None
     probe: "Probe | None" = None
-    planted: "Planted | None" = None
+    planted: Planted | None = None
     recorded_predictions: NDArray[np.int64] | None = None
     remade_predictions: NDArray[np.int64] | None = None
     recorded_success: NDArray[np.bool_] | None = None

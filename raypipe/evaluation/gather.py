@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from raypipe.evaluation.evidence import Evidence, Fooled
-from raypipe.evaluation.planted import Planted
+from raypipe.evaluation.evidence import Evidence, Fooled, Planted
 from raypipe.evaluation.probe import Probe
 from raypipe.evaluation.run import ITSELF, PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.settings import REFERENCE

@@ -18,7 +18,7 @@ point, inner points within 0.95 eps, logits scaled to a range of 1, success coun
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ from raypipe.attacks.norms import BoundedAttack, random_points, sizes, unit_ball
 from raypipe.attacks.quantize import to_unit
 from raypipe.attacks.tensors import per_tile
 from raypipe.attacks.victim import frozen
+from raypipe.evaluation.evidence import Planted
 from raypipe.evaluation.readouts import Binarized, Readout, penultimate, separate
 
 INNER_SHARE = 0.95
@@ -41,37 +42,6 @@ FLOAT_NOISE = 1e-6
 """By which a point may leave the ball."""
 INSEPARABLE = "no linear readout separates what is planted from the points inside the ball"
 UNSTEADY = "the model gives the same points other features in another pass"
-
-
-@dataclass(frozen=True, eq=False)
-class Planted:
-    """One entry per tile, in the order of the tiles.
-
-    Parameters
-    ----------
-    found
-        (n,) whether the attack reached class 1 within the ball; never where the test does not apply.
-    random_found
-        (n,) whether one of the random points is of class 1. Where many are, finding one is no achievement.
-    reasons
-        (n,) why the test does not apply to a tile; an empty string where it does.
-    random_points
-        How many were drawn for each tile to which it applies.
-    forwards, backwards
-        (n,) passes spent, on features, attack and random points together.
-    """
-
-    found: NDArray[np.bool_]
-    random_found: NDArray[np.bool_]
-    reasons: NDArray[np.str_]
-    random_points: int
-    forwards: NDArray[np.int64]
-    backwards: NDArray[np.int64]
-
-    @property
-    def applicable(self) -> NDArray[np.bool_]:
-        """(n,) whether the test applies to a tile."""
-        return np.equal(self.reasons, "")
 
 
 def binarization_test(

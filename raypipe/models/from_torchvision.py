@@ -1,4 +1,8 @@
-"""torchvision's classifiers and their published weights, by the names that torchvision gives them."""
+"""torchvision's classifiers and their published weights, by the names that torchvision gives them.
+
+torchvision is imported when one of its models is asked for: it brings PyTorch's compiler with it, and that takes longer
+than most commands.
+"""
 
 import functools
 from collections.abc import Mapping
@@ -6,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from raypipe.models.backbone import Backbone, Published
@@ -18,7 +21,8 @@ weights come with ``transform_input``, which stays off: the classifier around th
 
 def names() -> list[str]:
     """Every classifier that torchvision has."""
-    return list(torchvision.models.list_models(module=torchvision.models))
+    models = _models()
+    return list(models.list_models(module=models))
 
 
 def from_torchvision(name: str) -> Backbone:
@@ -35,7 +39,7 @@ def from_torchvision(name: str) -> Backbone:
 
 def _build(name: str, num_classes: int) -> nn.Module:
     options = {"aux_logits": True, "transform_input": False, "init_weights": True} if name in AUXILIARY else {}
-    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+    network: nn.Module = _models().get_model(name, weights=None, num_classes=num_classes, **options)
     return network
 
 
@@ -44,10 +48,10 @@ def _size(name: str) -> int | None:
 
 
 def _published(name: str) -> Mapping[str, Published]:
-    members = list(torchvision.models.get_model_weights(name))
-    if not members:
+    weights = _models().get_model_weights(name)
+    if not (members := list(weights)):
         return {}
-    newest = torchvision.models.get_model_weights(name).DEFAULT
+    newest = weights.DEFAULT
     return {"imagenet": _of(newest), **{member.name: _of(member) for member in members}}
 
 
@@ -68,3 +72,9 @@ def _of(member: Any) -> Published:
         f"download it where there is a network and put it at {cached}, or give its path as "
         f"`weights: /path/{cached.name}`",
     )
+
+
+def _models() -> Any:
+    import torchvision  # noqa: PLC0415  slow
+
+    return torchvision.models

@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raypipe.evaluation.checks import CHECKS, Check, run_checks, verdict
-from raypipe.evaluation.evidence import Evidence
-from raypipe.evaluation.planted import Planted
+from raypipe.evaluation.evidence import Evidence, Planted
 from raypipe.evaluation.probe import Probe
 
 

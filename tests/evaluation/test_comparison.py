@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from raypipe.evaluation.comparison import compare, over_seeds, unpaired_difference
 from raypipe.evaluation.intervals import Interval, mean, resample
@@ -43,6 +44,14 @@ def test_mcnemars_exact_test_worked_by_hand() -> None:
     assert (found.only_first, found.only_second) == (7, 1)
     assert found.p_value == pytest.approx(2 * 9 / 256)
     assert found.difference.value == pytest.approx(0.3)
+
+
+@few
+@given(outcomes.filter(lambda both: (both[0] != both[1]).any()))
+def test_mcnemars_exact_test_is_the_binomial_one_on_discordant_tiles(both: NDArray[np.bool_]) -> None:
+    found = compare(*both, resample(range(both.shape[1])))
+    expected = binomtest(found.only_first, found.only_first + found.only_second).pvalue
+    assert found.p_value == pytest.approx(expected)
 
 
 def test_pairing_sees_what_two_separate_intervals_hide() -> None:

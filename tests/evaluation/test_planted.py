@@ -11,7 +11,8 @@ from raypipe.attacks.apgd import AutoProjectedGradient
 from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.norms import BoundedAttack
 from raypipe.attacks.pgd import ProjectedGradient, projected_gradient
-from raypipe.evaluation.planted import INSEPARABLE, UNSTEADY, Planted, binarization_test
+from raypipe.evaluation.evidence import Planted
+from raypipe.evaluation.planted import INSEPARABLE, UNSTEADY, binarization_test
 from raypipe.evaluation.readouts import Features, penultimate, separate
 from raypipe.models import BACKBONES
 from raypipe.models.classifier import Model, build_classifier

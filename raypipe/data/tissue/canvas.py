@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.spatial import cKDTree
 
 Floats = NDArray[np.floating[Any]]
 
@@ -221,6 +220,8 @@ def cell_gap(canvas: Canvas, points: Floats, groups: NDArray[np.int64] | None = 
 
     Borders between points of the same group are left out, which joins their cells.
     """
+    from scipy.spatial import cKDTree  # noqa: PLC0415  slow, and real tissue needs none
+
     pixels = np.stack([canvas.x.ravel(), canvas.y.ravel()], axis=1)
     distance, index = cKDTree(points).query(pixels, k=2)
     gap = (distance[:, 1] - distance[:, 0]) / 2
