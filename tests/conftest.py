@@ -12,6 +12,15 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _ray_s_workers_get_their_share() -> Iterator[None]:
+    """Beside processes of the usual priority, which other tests are, Ray's would get a thirtieth of a core: they start
+    for minutes, and others are started for them."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_worker_niceness", "0")
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _freed_memory_is_given_back() -> Iterator[None]:
     """The C library keeps what the tests freed, gigabytes of it after many networks; only glibc can be told not to."""
