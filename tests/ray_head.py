@@ -82,8 +82,8 @@ def ray_head(home: Path, cpus: int = 2, node_types: dict[str, dict[str, int]] | 
             time.sleep(0.5)
         yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+        os.killpg(process.pid, signal.SIGKILL)  # asked politely it takes most of a minute
+        process.wait()
         log.close()
         _end_nodes_of(session)
         shutil.rmtree(session, ignore_errors=True)

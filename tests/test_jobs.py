@@ -4,6 +4,7 @@ import importlib.metadata
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,17 @@ from raypipe.store import Store
 from raypipe.telemetry.state import read_state
 from tests.ray_head import BIN, Head, ray_head
 
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("commands")]
 ROOT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
     "name": "submitted",
     "data": {"source": "synthetic", "sources_per_class": 2, "siblings": 2, "size": 32},
-    "tiles": {"size": 32, "shard_size": 8, "train_fraction": 0.5},
-    "models": ["shufflenet_v2_x1_0"],
+    "tiles": {"size": 32, "shard_size": 1, "train_fraction": 0.5},
+    "models": {"ours": {"name": "module:mypkg.net:build"}},
     "train": {"epochs": 1, "batch_size": 8},
-    "attacks": {"deepfool": {"max_iterations": 2}},
+    "attacks": {"deepfool": {}, "ddn": {}},
+    "resources": {"train_workers": 2},
 }
-
-
 NETWORK = """
 from torch import nn
 
@@ -71,24 +72,16 @@ def ray_job(head: Head, *words: str) -> "subprocess.CompletedProcess[str]":
     return done
 
 
-@pytest.mark.cluster
-@pytest.mark.xdist_group("commands")
-def test_a_submitted_job_runs_the_experiment_and_leaves_its_results(tmp_path: Path) -> None:
-    """With a network that only the submitted folder has, which two workers train together."""
-    settings = {**TINY, "models": {"ours": {"name": "module:mypkg.net:build"}}, "resources": {"train_workers": 2}}
-    home, work = tmp_path / "home", experiment_folder(tmp_path / "work", settings)
-    (work / "mypkg").mkdir()
-    (work / "mypkg" / "net.py").write_text(NETWORK)
-    with ray_head(home) as head:
-        submitted = ray_job(head, "submit", "--working-dir", str(work), "--", "python", "jobs/run.py", "jobs/tiny.yaml")
-    assert "Table 2" in submitted.stdout
-    assert "goes on with" not in submitted.stdout, "there is room for both workers"
-    assert "train  ours  epoch 1/1  loss" in submitted.stdout, "lines of the log name their cell"
-    result = load_result(Store.open(str(home / "raypipe" / "results")), "submitted")
-    assert [row["protocol"] for row in result.records.to_pylist()][:2] == ["clean", "white-box"]
-    assert result.location in submitted.stdout.replace("\n", "")
-    (weights,) = (home / "raypipe" / "results" / "artifacts" / "model").glob("*/model.safetensors")
-    assert load_file(weights)["network.0.weight"].shape == (5, 3, 3, 3)
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of whoever started the cluster: a job's relative storage lies below it."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def head(home: Path) -> Iterator[Head]:
+    with ray_head(home) as cluster:
+        yield cluster
 
 
 def finished(store: Path) -> dict[Path, int]:
@@ -96,31 +89,34 @@ def finished(store: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in store.glob("artifacts/**/*") if path.is_file()}
 
 
-@pytest.mark.cluster
-@pytest.mark.xdist_group("commands")
-def test_a_stopped_job_says_so_and_submitted_again_it_computes_nothing_twice(tmp_path: Path) -> None:
-    settings = {**TINY, "tiles": {**TINY["tiles"], "shard_size": 1}, "attacks": {"deepfool": {}, "ddn": {}}}
-    home, work = tmp_path / "home", experiment_folder(tmp_path / "work", settings)
-    store = home / "raypipe" / "results"
+def test_a_stopped_job_says_so_and_submitted_again_it_computes_nothing_twice(
+    tmp_path: Path, home: Path, head: Head
+) -> None:
+    """With a network that only the submitted folder has, which two workers train together."""
+    work, store = experiment_folder(tmp_path / "work", TINY), home / "raypipe" / "results"
+    (work / "mypkg").mkdir()
+    (work / "mypkg" / "net.py").write_text(NETWORK)
     job = ("--working-dir", str(work), "--", "python", "jobs/run.py", "jobs/tiny.yaml")
-    with ray_head(home) as head:
-        ray_job(head, "submit", "--no-wait", "--submission-id", "first", *job)
-        deadline = time.monotonic() + 240
-        while not any(store.glob("artifacts/adversarials/*/*.parquet")):
-            assert time.monotonic() < deadline, ray_job(head, "logs", "first").stdout
-            time.sleep(0.1)
-        ray_job(head, "stop", "first")
-        assert "Table 2" not in ray_job(head, "logs", "first").stdout, "stopped in the midst of it"
-        told = subprocess.run(
-            [BIN / "raypipe", "status", "submitted", "--storage", str(store)],
-            env=head.environment, capture_output=True, text=True, timeout=60, check=True,
-        ).stdout  # fmt: skip
-        assert "Stopped from outside" in told
-        assert "✓ train" in told
-        assert "✗ attack" in told
-        kept = finished(store)
+    ray_job(head, "submit", "--no-wait", "--submission-id", "first", *job)
+    deadline = time.monotonic() + 240
+    while not any(store.glob("artifacts/adversarials/*/*.parquet")):
+        assert time.monotonic() < deadline, ray_job(head, "logs", "first").stdout
+        time.sleep(0.1)
+    ray_job(head, "stop", "first")
+    log = ray_job(head, "logs", "first").stdout
+    assert "goes on with" not in log, "there is room for both workers"
+    assert "train  ours  epoch 1/1  loss" in log, "lines of the log name their cell"
+    assert "Table 2" not in log, "stopped in the midst of it"
+    told = subprocess.run(
+        [BIN / "raypipe", "status", "submitted", "--storage", str(store)],
+        env=head.environment, capture_output=True, text=True, timeout=60, check=True,
+    ).stdout  # fmt: skip
+    assert "Stopped from outside" in told
+    assert "✓ train" in told
+    assert "✗ attack" in told
+    kept = finished(store)
 
-        again = ray_job(head, "submit", "--submission-id", "second", *job)
+    again = ray_job(head, "submit", "--submission-id", "second", *job)
     assert "Table 2" in again.stdout
     now = finished(store)
     assert {path: now[path] for path in kept} == kept
@@ -128,13 +124,17 @@ def test_a_stopped_job_says_so_and_submitted_again_it_computes_nothing_twice(tmp
     assert "epoch 1/1" not in again.stdout, "the model was there"
     assert read_state(Store.open(str(store)), "submitted").state == "done"
 
+    result = load_result(Store.open(str(store)), "submitted")
+    assert [row["protocol"] for row in result.records.to_pylist()][:2] == ["clean", "white-box"]
+    assert result.location in again.stdout.replace("\n", "")
+    (weights,) = (store / "artifacts" / "model").glob("*/model.safetensors")
+    assert load_file(weights)["network.0.weight"].shape == (5, 3, 3, 3)
 
-@pytest.mark.cluster
-@pytest.mark.xdist_group("commands")
-def test_the_runtime_environment_brings_the_package_to_a_cluster_without_it(tmp_path: Path) -> None:
+
+def test_the_runtime_environment_brings_the_package_to_a_cluster_without_it(tmp_path: Path, head: Head) -> None:
     """What it depends on is there already, since nothing can be downloaded here: pip has to build and install it."""
     pytest.importorskip("hatchling", reason="pip builds the package with it")
-    home, work = tmp_path / "home", experiment_folder(tmp_path / "work", TINY)
+    work = experiment_folder(tmp_path / "work", TINY)
     (work / "tiles.zip").write_bytes(b"0" * 100)
     there = {each.name: each.version for each in importlib.metadata.distributions() if each.name != "raypipe"}
     (work / "constraints.txt").write_text("".join(f"{name}=={version}\n" for name, version in there.items()))
@@ -142,11 +142,17 @@ def test_the_runtime_environment_brings_the_package_to_a_cluster_without_it(tmp_
     environment = yaml.safe_load((work / "jobs" / "runtime_env.yaml").read_text())
     offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # pip reads the latter the other way round
     (work / "offline.yaml").write_text(yaml.safe_dump({**environment, "env_vars": offline}))
-    with ray_head(home) as head:
-        submitted = ray_job(
-            head, "submit", "--runtime-env", str(work / "offline.yaml"), "--working-dir", str(work),
-            "--", "python", "where.py",
-        )  # fmt: skip
+    submitted = ray_job(
+        head,
+        "submit",
+        "--runtime-env",
+        str(work / "offline.yaml"),
+        "--working-dir",
+        str(work),
+        "--",
+        "python",
+        "where.py",
+    )
     where = [line for line in submitted.stdout.splitlines() if line.startswith("FROM")]
     assert len(where) == 2, submitted.stdout
     for line in where:  # of the driver and of a worker

@@ -29,7 +29,12 @@ SMALL = {
     "models": ["shufflenet_v2_x1_0"],
     "attacks": ["deepfool"],
     "tiles": {"size": 32, "shard_size": 16},
-    "evaluation": {"tiles": 5, "bounded": {"name": "pgd", "max_iterations": 2}, "checks": {"planted_tiles": 1}},
+    "evaluation": {
+        "tiles": 5,
+        "curves": {},
+        "bounded": {"name": "pgd", "max_iterations": 2},
+        "checks": {"planted_tiles": 1},
+    },
 }
 OWN_NETWORK = """
 from torchvision.models import shufflenet_v2_x0_5
@@ -75,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("demo", "lc25000_cpu"):
         experiment = yaml.safe_load((ROOT / "jobs" / f"{name}.yaml").read_text()) | SMALL
         experiment["data"] |= {"sources_per_class": 4, "siblings": 2} if name == "demo" else {"per_class": 8}
-        experiment["train"]["epochs"] = 1
+        experiment["train"]["epochs"] = 3
         (folder / "jobs" / f"{name}.yaml").write_text(yaml.safe_dump(experiment))
     with zipfile.ZipFile(folder / "LC25000.zip", "w") as archive, (folder / "groups.csv").open("w") as groups:
         rows = csv.writer(groups)
