@@ -1,4 +1,4 @@
-"""Several defenses in one experiment on a real cluster, one of them trained by two workers."""
+"""Several defenses in one experiment on a real cluster, each trained by two workers."""
 
 import io
 from collections.abc import Callable
@@ -29,10 +29,16 @@ def test_online_certified_and_mixed_defenses_go_from_the_file_to_the_report(tiny
             "bounded": {"name": "pgd", "max_iterations": 3},
             "checks": {"max_queries": 10, "planted_tiles": 1},
         },
+        # A group of two workers takes every CPU there is.
         resources={"train_workers": 1, "harden_workers": 2, "attack_batch": 8, "memory_format": "contiguous"},
     )
     console = Console(file=io.StringIO(), width=160)
     result = run_experiment(experiment, console=console)
+    store = Store.open(experiment.storage)
+    models = [store.manifest("model", key) or {} for key in store.list_directories("artifacts/model")]
+    assert [model["workers"] for model in models if model["stage"] == "harden"] == [2] * len(experiment.defenses)
+    assert not store.list_directories("scratch/train")
+
     rows = result.records.to_pylist()
     hardened = [f"convnet/{name}" for name in experiment.defenses]
     assert [row["subject"] for row in rows if row["protocol"] == "clean"] == ["convnet", *hardened]
@@ -52,4 +58,4 @@ def test_online_certified_and_mixed_defenses_go_from_the_file_to_the_report(tiny
     assert checked["convnet/interval_bound_propagation"] == "pass"
     assert set(checked) == {row["subject"] for row in proved}
     assert "Certified" in console.file.getvalue()  # type: ignore[attr-defined]
-    assert load_result(Store.open(experiment.storage), "tiny").certified.equals(result.certified)
+    assert load_result(store, "tiny").certified.equals(result.certified)

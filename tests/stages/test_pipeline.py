@@ -191,19 +191,6 @@ def test_a_lost_worker_costs_no_finished_epoch(tiny: Build, tmp_path: Path) -> N
     assert {1, 2, 3} <= set(kept), f"trained again: {set(seen) - set(kept)} of {set(seen)}"
 
 
-def test_a_trial_can_train_on_a_worker_group_of_its_own(tiny: Build) -> None:
-    experiment = tiny(
-        attacks={"deepfool": {"max_iterations": 5}},
-        resources={"train_workers": 1, "harden_workers": 2},  # every CPU there is
-    )
-    run(experiment)
-    hardened = [manifest for manifest in artifacts(experiment, "model") if manifest["stage"] == "harden"]
-    assert [manifest["workers"] for manifest in hardened] == [2]
-    assert not (Path(experiment.storage) / "scratch" / "train").exists() or not any(
-        (Path(experiment.storage) / "scratch" / "train").iterdir()
-    )
-
-
 def test_art_s_own_attack_runs_in_the_grid(tiny: Build) -> None:
     theirs = {"theirs": {"backend": "art", "name": "deepfool", "parameters": {"max_iter": 5}}}
     experiment = tiny(attacks=theirs, defenses=[])
