@@ -233,8 +233,10 @@ class Store:
 
     def manifest(self, kind: str, key: str) -> dict[str, Any] | None:
         """What an artifact says of itself, or None if it does not exist (yet)."""
-        path = f"{self.artifact(kind, key)}/{MANIFEST}"
-        return self.read_record(path) if self.exists(path) else None
+        try:  # an object store is asked once, not whether it has one first
+            return self.read_record(f"{self.artifact(kind, key)}/{MANIFEST}")
+        except FileNotFoundError:
+            return None
 
     def publish(self, kind: str, key: str, manifest: dict[str, Any]) -> None:
         """Make an artifact exist: everything else of it must have been written before."""

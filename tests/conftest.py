@@ -14,8 +14,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _ray_s_workers_get_their_share() -> Iterator[None]:
-    """Beside processes of the usual priority, which other tests are, Ray's would get a thirtieth of a core: they start
-    for minutes, and others are started for them."""
+    """At the priority that Ray gives them they would get a thirtieth of a core beside another test that computes."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_worker_niceness", "0")
         yield

@@ -215,9 +215,9 @@ def try_model(
 
 
 def worker_start() -> float:
-    """Seconds until a new worker process has imported what its tasks need."""
+    """Seconds until a new worker process has imported what its tasks need, and what most backbones do."""
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import raypipe.stages.attack"], check=True, env=os.environ)
+    subprocess.run([sys.executable, "-c", "import raypipe.stages.attack, torchvision"], check=True, env=os.environ)
     return time.perf_counter() - begun
 
 
