@@ -178,6 +178,16 @@ def wait_for(store: Store, reached: Callable[[RunState], bool]) -> RunState:
     raise AssertionError(state)
 
 
+def test_a_failure_can_be_written_down_before_all_is_put_away(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    with suppress(SystemExit), run_progress(log(), store, "demo", stages()) as progress:
+        progress.fail(SystemExit(15))
+        told = read_state(store, "demo")
+        assert (told.state, told.error) == ("failed", run.STOPPED)
+        raise SystemExit(15)
+    assert read_state(store, "demo").error == run.STOPPED
+
+
 def test_a_failure_is_written_down_with_its_reason(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     with (

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -64,7 +65,7 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
     console.print(plan_table(experiment, plan, store))
     with run_progress(console, store, experiment.name, tuple(_stages(plan, store)), note_cells) as progress:
         if todo := {cell.stage for cell in plan.cells if not cell.manifest(store)}:
-            with connected(address, _log_file(store, experiment.name)):
+            with connected(address, _log_file(store, experiment.name)), _told(progress):
                 require_room(todo, experiment.resources)
                 write_environment(store, experiment.name, environment())
                 _complete(prepared, progress)
@@ -78,6 +79,15 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
     if experiment.tracking:
         track(run, result, store, experiment.tracking)
     return result
+
+
+@contextmanager
+def _told(progress: RunProgress) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        progress.fail(error)
+        raise
 
 
 def _stages(plan: Plan, store: Store) -> Iterator[StageState]:

@@ -27,10 +27,14 @@ class RunProgress:
         Of the run; its stages fill it in.
     console
         Where lines and the tree go.
+    fail
+        Writes down that the run ends, and why. To be called before Ray is left: a thread of Ray's that comes too late
+        for that ends the whole process.
     """
 
     state: RunState
     console: Console
+    fail: Callable[[BaseException], None]
 
     def stage(self, name: str, total: int, unit: str) -> AbstractContextManager[StageProgress]:
         """The progress of one of its stages, while a block runs.
@@ -64,34 +68,40 @@ def run_progress(
         If it cannot be written down: where that fails, results would fail too.
     """
     state = RunState(run=run, stages=list(stages))
-    stop = threading.Event()
+    stop, writing = threading.Event(), threading.Lock()
     live = Live(
         get_renderable=lambda: run_tree(state, console.height), console=console, transient=True, refresh_per_second=4
     )
 
     def note() -> None:
-        state.touch()
-        observe(state)
-        write_state(store, state)
+        with writing:
+            state.touch()
+            observe(state)
+            write_state(store, state)
 
     def beat() -> None:
         while not stop.wait(WRITE_EVERY_SECONDS):
             with suppress(StoreError):  # the next may succeed; the last is not suppressed
                 note()
 
+    def fail(error: BaseException) -> None:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Ray turns a SIGTERM into the latter
+        state.state, state.error = "failed", STOPPED if stopped else str(error) or type(error).__name__
+        with suppress(StoreError):  # the first error says more
+            note()
+
     note()
     writer = threading.Thread(target=beat, daemon=True)
     writer.start()
     try:
         with live if console.is_terminal else nullcontext():
-            yield RunProgress(state, console)
+            yield RunProgress(state, console, fail)
         state.state = "done"
     except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Ray turns a SIGTERM into the latter
-        state.state, state.error = "failed", STOPPED if stopped else str(error) or type(error).__name__
+        fail(error)
         raise
     finally:
         stop.set()
         writer.join()
-        with suppress(StoreError) if state.state == "failed" else nullcontext():  # the first error says more
+        if state.state == "done":
             note()
