@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.job_submission import JobSubmissionClient
 from safetensors.torch import load_file
 
 from raypipe.evaluation.results import load_result
@@ -102,7 +103,10 @@ def test_a_stopped_job_says_so_and_submitted_again_it_computes_nothing_twice(
     while not any(store.glob("artifacts/adversarials/*/*.parquet")):
         assert time.monotonic() < deadline, ray_job(head, "logs", "first").stdout
         time.sleep(0.1)
-    ray_job(head, "stop", "first")
+    jobs = JobSubmissionClient(head.dashboard)  # `ray job stop` takes longer to start than this attack may last
+    jobs.stop_job("first")
+    while not jobs.get_job_status("first").is_terminal():
+        time.sleep(0.1)
     log = ray_job(head, "logs", "first").stdout
     assert "goes on with" not in log, "there is room for both workers"
     assert "train  ours  epoch 1/1  loss" in log, "lines of the log name their cell"
