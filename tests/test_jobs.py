@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ray.job_submission import JobSubmissionClient
 from safetensors.torch import load_file
 
 from raypipe.evaluation.results import load_result
@@ -22,8 +21,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("commands")]
 ROOT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
     "name": "submitted",
-    "data": {"source": "synthetic", "sources_per_class": 2, "siblings": 2, "size": 32},
-    "tiles": {"size": 32, "shard_size": 1, "train_fraction": 0.5},
+    "data": {"source": "synthetic", "sources_per_class": 4, "siblings": 1, "size": 32},
+    # In tiny shards, so that the attack lasts while `ray job stop` starts.
+    "tiles": {"size": 32, "shard_size": 1, "train_fraction": 0.25},
     "models": {"ours": {"name": "module:mypkg.net:build"}},
     "train": {"epochs": 1, "batch_size": 8},
     "attacks": {"deepfool": {}, "ddn": {}},
@@ -103,10 +103,7 @@ def test_a_stopped_job_says_so_and_submitted_again_it_computes_nothing_twice(
     while not any(store.glob("artifacts/adversarials/*/*.parquet")):
         assert time.monotonic() < deadline, ray_job(head, "logs", "first").stdout
         time.sleep(0.1)
-    jobs = JobSubmissionClient(head.dashboard)  # `ray job stop` takes longer to start than this attack may last
-    jobs.stop_job("first")
-    while not jobs.get_job_status("first").is_terminal():
-        time.sleep(0.1)
+    ray_job(head, "stop", "first")
     log = ray_job(head, "logs", "first").stdout
     assert "goes on with" not in log, "there is room for both workers"
     assert "train  ours  epoch 1/1  loss" in log, "lines of the log name their cell"
