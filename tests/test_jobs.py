@@ -50,7 +50,7 @@ print(ray.get(ray.remote(told).remote()))
 """
 
 
-def experiment_folder(folder: Path, settings: dict[str, Any]) -> Path:
+def experiment_folder(folder: Path) -> Path:
     """What a user submits: the checkout's code, and an experiment."""
     (folder / "jobs").mkdir(parents=True)
     for name in ("run.py", "runtime_env.yaml"):
@@ -58,7 +58,7 @@ def experiment_folder(folder: Path, settings: dict[str, Any]) -> Path:
     for name in ("pyproject.toml", "README.md", "constraints.txt"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
     shutil.copytree(ROOT / "raypipe", folder / "raypipe", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "jobs" / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "jobs" / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     return folder
 
 
@@ -94,7 +94,7 @@ def test_a_stopped_job_says_so_and_submitted_again_it_computes_nothing_twice(
     tmp_path: Path, home: Path, head: Head
 ) -> None:
     """With a network that only the submitted folder has, which two workers train together."""
-    work, store = experiment_folder(tmp_path / "work", TINY), home / "raypipe" / "results"
+    work, store = experiment_folder(tmp_path / "work"), home / "raypipe" / "results"
     (work / "mypkg").mkdir()
     (work / "mypkg" / "net.py").write_text(NETWORK)
     job = ("--working-dir", str(work), "--", "python", "jobs/run.py", "jobs/tiny.yaml")
@@ -135,7 +135,7 @@ def test_a_stopped_job_says_so_and_submitted_again_it_computes_nothing_twice(
 def test_the_runtime_environment_brings_the_package_to_a_cluster_without_it(tmp_path: Path, head: Head) -> None:
     """What it depends on is there already, since nothing can be downloaded here: pip has to build and install it."""
     pytest.importorskip("hatchling", reason="pip builds the package with it")
-    work = experiment_folder(tmp_path / "work", TINY)
+    work = experiment_folder(tmp_path / "work")
     (work / "tiles.zip").write_bytes(b"0" * 100)
     there = {each.name: each.version for each in importlib.metadata.distributions() if each.name != "raypipe"}
     (work / "constraints.txt").write_text("".join(f"{name}=={version}\n" for name, version in there.items()))

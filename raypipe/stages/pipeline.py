@@ -83,6 +83,7 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
 
 @contextmanager
 def _told(progress: RunProgress) -> Iterator[None]:
+    """What ends the block is written down at once, while Ray is still there."""
     try:
         yield
     except BaseException as error:

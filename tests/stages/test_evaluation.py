@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.u
 Build = Callable[..., Experiment]
 JUDGED: dict[str, Any] = {
     "data": {"source": "synthetic", "sources_per_class": 10, "siblings": 3, "size": 32},
-    "models": ["resnet18"],
+    "models": ["resnet18", "shufflenet_v2_x1_0"],
     "train": {"epochs": 6, "batch_size": 16},
     "attacks": {"deepfool": None},
     "defenses": {"bit_depth_reduction": {"bits": 3}},
