@@ -22,20 +22,28 @@ ROOT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
     "name": "submitted",
     "data": {"source": "synthetic", "sources_per_class": 4, "siblings": 1, "size": 32},
-    # In tiny shards, so that the attack lasts while `ray job stop` starts.
-    "tiles": {"size": 32, "shard_size": 1, "train_fraction": 0.25},
+    "tiles": {"size": 32, "shard_size": 8, "train_fraction": 0.25},
     "models": {"ours": {"name": "module:mypkg.net:build"}},
     "train": {"epochs": 1, "batch_size": 8},
     "attacks": {"deepfool": {}, "ddn": {}},
     "resources": {"train_workers": 2},
 }
 NETWORK = """
+import time
+from pathlib import Path
+
 from torch import nn
 
+HOME = Path.home()
+
+class Held(nn.Sequential):
+    def forward(self, tiles):
+        while (HOME / "held").exists() and any(HOME.glob("raypipe/results/artifacts/adversarials/*/*.parquet")):
+            time.sleep(0.1)
+        return super().forward(tiles)
+
 def build(num_classes):
-    return nn.Sequential(
-        nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(80, num_classes)
-    )
+    return Held(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(80, num_classes))
 """
 WHERE = """
 import importlib.metadata, os, ray
@@ -93,11 +101,13 @@ def finished(store: Path) -> dict[Path, int]:
 def test_a_stopped_job_says_so_and_submitted_again_it_computes_nothing_twice(
     tmp_path: Path, home: Path, head: Head
 ) -> None:
-    """With a network that only the submitted folder has, which two workers train together."""
+    """With a network that only the submitted folder has, which two workers train together; while it is held, no attack
+    goes beyond its first shards."""
     work, store = experiment_folder(tmp_path / "work"), home / "raypipe" / "results"
     (work / "mypkg").mkdir()
     (work / "mypkg" / "net.py").write_text(NETWORK)
     job = ("--working-dir", str(work), "--", "python", "jobs/run.py", "jobs/tiny.yaml")
+    (home / "held").touch()
     ray_job(head, "submit", "--no-wait", "--submission-id", "first", *job)
     deadline = time.monotonic() + 240
     while not any(store.glob("artifacts/adversarials/*/*.parquet")):
@@ -117,6 +127,7 @@ def test_a_stopped_job_says_so_and_submitted_again_it_computes_nothing_twice(
     assert "✗ attack" in told
     kept = finished(store)
 
+    (home / "held").unlink()
     again = ray_job(head, "submit", "--submission-id", "second", *job)
     assert "Table 2" in again.stdout
     now = finished(store)
