@@ -6,6 +6,7 @@ therefore changes the keys of that attack's cells and of what is computed from t
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -176,6 +177,13 @@ class Cell:
                 **facts,
             },
         )
+
+
+def unfinished(cells: Iterable[Cell], store: Store) -> tuple[Cell, ...]:
+    """Those that have no artifact yet."""
+    cells = tuple(cells)
+    manifests = store.ask_all(lambda cell: cell.manifest(store), cells)
+    return tuple(cell for cell, manifest in zip(cells, manifests, strict=True) if manifest is None)
 
 
 def candidates(cell: Cell) -> list[Cell]:

@@ -10,11 +10,12 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -28,6 +29,10 @@ IMAGE = "image"
 """The column of tables of tiles that is nearly all of their size."""
 FORMAT = 1
 """Of artifacts and runs; a record that tells none has 1. Raise it with every change that an older raypipe misreads."""
+QUESTIONS_AT_ONCE = 32
+"""Of `Store.ask_all`: each is a thread that waits."""
+T = TypeVar("T")
+R = TypeVar("R")
 _KEY = re.compile(r"^[0-9a-f]{8,64}\Z")
 
 
@@ -224,6 +229,13 @@ class Store:
                     self.filesystem.delete_file(path)
                 case pafs.FileType.Directory:
                     self.filesystem.delete_dir(path)
+
+    def ask_all(self, question: Callable[[T], R], about: Iterable[T]) -> list[R]:
+        """The answers to a question about each, in order; an object store, which is far, is asked many at once."""
+        if self.is_local:
+            return list(map(question, about))
+        with ThreadPoolExecutor(QUESTIONS_AT_ONCE) as pool:
+            return list(pool.map(question, about))
 
     def artifact(self, kind: str, key: str) -> str:
         """The directory of an artifact, relative to the root."""

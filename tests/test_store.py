@@ -1,4 +1,5 @@
 import json
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -6,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from raypipe import __version__
 from raypipe.store import FORMAT, Store, StoreError
@@ -78,6 +80,18 @@ def test_manifests_are_plain_json(store: Store) -> None:
     store.publish("model", KEY, {"history": []})
     path = Path(store.path(f"artifacts/model/{KEY}/_manifest.json"))
     assert json.loads(path.read_text())["history"] == []
+
+
+def test_a_store_that_is_far_is_asked_about_many_artifacts_at_once(store: Store) -> None:
+    store.publish("model", KEY, {"history": [1]})
+    far = Store(SubTreeFileSystem("/", LocalFileSystem()), store.root)
+    meet = threading.Barrier(3)
+
+    def history(key: str) -> list[int] | None:
+        meet.wait(10)
+        return (far.manifest("model", key) or {}).get("history")
+
+    assert far.ask_all(history, ["0" * 20, KEY, "1" * 20]) == [None, [1], None]
 
 
 SCHEMA = pa.schema([("sample_id", pa.string()), ("logits", pa.list_(pa.float32()))])

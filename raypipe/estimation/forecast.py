@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from raypipe.cells import STAGES, Cell, Split, Stage
+from raypipe.cells import STAGES, Cell, Split, Stage, unfinished
 from raypipe.defenses.defense import NamedDefense
 from raypipe.errors import StageError
 from raypipe.estimation.trials import (
@@ -152,7 +152,7 @@ def forecast(
         If pretrained weights are not at hand.
     """
     resources = prepared.experiment.resources
-    todo = [cell for cell in prepared.plan.cells if not cell.manifest(prepared.store)]
+    todo = unfinished(prepared.plan.cells, prepared.store)
     if not todo:
         return Forecast((), workers or _workers_here(resources), 0.0)
     device = _device(resources)

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from raypipe.cells import unfinished
 from raypipe.evaluation.results import RunResult
 from raypipe.experiment import Experiment
 from raypipe.plan import Plan
@@ -26,9 +27,9 @@ def plan_table(experiment: Experiment, plan: Plan, store: Store) -> RenderableTy
     sheet = Sheet(f"{experiment.name}: {len(plan.cells)} cells in {store.root}")
     sheet.add_columns("stage")
     sheet.add_columns("cells", "done", "to do", figures=True)
-    done = Counter(cell.stage for cell in plan.cells if cell.manifest(store))
+    to_do = Counter(cell.stage for cell in unfinished(plan.cells, store))
     for stage, count in Counter(cell.stage for cell in plan.cells).items():
-        sheet.add_row(stage, str(count), str(done[stage]), str(count - done[stage]))
+        sheet.add_row(stage, str(count), str(count - to_do[stage]), str(to_do[stage]))
     return table_of(sheet)
 
 
@@ -36,8 +37,9 @@ def cells_table(plan: Plan, store: Store) -> RenderableType:
     """Every cell with its artifact."""
     sheet = Sheet("Cells")
     sheet.add_columns("stage", "cell", "artifact", "state")
+    to_do = {cell.key for cell in unfinished(plan.cells, store)}
     for cell in plan.cells:
-        state = Cell("done", tone="good") if cell.manifest(store) else Cell("to do", tone="warn")
+        state = Cell("to do", tone="warn") if cell.key in to_do else Cell("done", tone="good")
         sheet.add_row(cell.stage, cell.name, f"{cell.kind}/{cell.key}", state)
     return table_of(sheet)
 

@@ -29,14 +29,16 @@ def evaluate(cells: Sequence[Cell], store: Store, resources: Resources, progress
     raypipe.errors.StageError
         If a shard fails.
     """
-    rows = []
-    for cell in cells:
-        tiles = cell.inputs["tiles"]
-        rows += [
-            shard_row(cell, shard, "", store, tiles=tiles.key)
-            for shard in store.shards(tiles.kind, tiles.key, cell.spec.split if tiles.kind == "tiles" else "")
-        ]
 
+    def shards(cell: Cell) -> list[str]:
+        tiles = cell.inputs["tiles"]
+        return store.shards(tiles.kind, tiles.key, cell.spec.split if tiles.kind == "tiles" else "")
+
+    rows = [
+        shard_row(cell, shard, "", store, tiles=cell.inputs["tiles"].key)
+        for cell, found in zip(cells, store.ask_all(shards, cells), strict=True)
+        for shard in found
+    ]
     complete_cells(PredictShard(), rows, cells, store, resources, progress)
 
 

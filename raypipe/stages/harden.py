@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from raypipe.cells import Cell, candidates
+from raypipe.cells import Cell, candidates, unfinished
 from raypipe.costs import FREE, Cost
 from raypipe.data.png import decode_png
 from raypipe.errors import StageError
@@ -44,20 +44,19 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     StageError
         If a trial fails; the others are finished and kept.
     """
-    todo = [candidate for cell in cells for candidate in candidates(cell) if not candidate.manifest(store)]
+    todo = [candidate for cell in cells for candidate in unfinished(candidates(cell), store)]
     fits = [cell for cell in todo if cell.spec.defense.epochs]
     try:
-        with watched(fits, [cell for cell in cells if not cell.manifest(store)], store, progress):
+        with watched(fits, unfinished(cells, store), store, progress):
             for cell in todo:
                 if not cell.spec.defense.epochs:
                     publish_model(cell, *_starting_point(cell, store), store)
             if fits:
                 _run_trials(fits, store, resources, progress)
-            for cell in cells:
-                if not cell.manifest(store):
-                    _publish_best(cell, store, progress)
+            for cell in unfinished(cells, store):
+                _publish_best(cell, store, progress)
     except StageError:
-        progress.fail(*(cell for cell in cells if not all(each.manifest(store) for each in candidates(cell))))
+        progress.fail(*(cell for cell in cells if unfinished(candidates(cell), store)))
         raise
 
 
@@ -96,10 +95,10 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
         ),
     ).fit()
     if results.errors:
-        unfinished = ", ".join(cell.name for cell in todo if not cell.manifest(store))
+        names = ", ".join(cell.name for cell in unfinished(todo, store))
         cause = str(results.errors[0]).strip().splitlines()[-1]
         raise StageError(
-            f"hardening failed with {unfinished} unfinished: {cause}; finished models are kept, run again to go on"
+            f"hardening failed with {names} unfinished: {cause}; finished models are kept, run again to go on"
         ) from results.errors[0]
     store.remove(f"{SCRATCH}/{name}")
 

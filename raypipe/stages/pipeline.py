@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from raypipe.cells import Cell, candidates
+from raypipe.cells import Cell, candidates, unfinished
 from raypipe.description import describe_run
 from raypipe.environment import write_environment
 from raypipe.evaluation.results import RunResult, compute_result
@@ -64,7 +64,7 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
     store, plan = prepared.store, prepared.plan
     console.print(plan_table(experiment, plan, store))
     with run_progress(console, store, experiment.name, tuple(_stages(plan, store)), note_cells) as progress:
-        if todo := {cell.stage for cell in plan.cells if not cell.manifest(store)}:
+        if todo := {cell.stage for cell in unfinished(plan.cells, store)}:
             with connected(address, _log_file(store, experiment.name)), _told(progress):
                 require_room(todo, experiment.resources)
                 write_environment(store, experiment.name, environment())
@@ -118,12 +118,9 @@ def _complete(prepared: Prepared, progress: RunProgress) -> None:
     """Every stage, one after the other: each needs what those before it made."""
     plan, store, resources = prepared.plan, prepared.store, prepared.experiment.resources
 
-    def to_do(cells: Sequence[Cell]) -> tuple[Cell, ...]:
-        return tuple(cell for cell in cells if not cell.manifest(store))
-
     def attack_all(cells: Sequence[Cell], name: str) -> None:
         if cells:
-            tiles = sum(_tiles(cell, cell.spec.split, cell.spec.tiles, store) for cell in cells)
+            tiles = sum(store.ask_all(lambda cell: _tiles(cell, cell.spec.split, cell.spec.tiles, store), cells))
             with progress.stage(name, tiles, "tiles") as stage:
                 attack(cells, store, resources, stage)
 
@@ -131,21 +128,21 @@ def _complete(prepared: Prepared, progress: RunProgress) -> None:
         if not cell.manifest(store):
             with progress.stage(_ingest_name(cell), len(listing.items), "files") as stage:
                 ingest(cell, listing.source, listing.items, store, resources, stage)
-    if cells := to_do(plan.stage("train")):
+    if cells := unfinished(plan.stage("train"), store):
         epochs = sum(cell.spec.recipe.epochs for cell in cells)
         with progress.stage("train", epochs, "epochs") as stage:
             train(plan.stage("train"), store, resources, stage)
-    attack_all(to_do(_of_undefended(plan.stage("attack"))), ATTACK)
-    if cells := to_do(plan.stage("harden")):
-        fits = [candidate for cell in cells for candidate in candidates(cell) if not candidate.manifest(store)]
+    attack_all(unfinished(_of_undefended(plan.stage("attack")), store), ATTACK)
+    if cells := unfinished(plan.stage("harden"), store):
+        fits = [candidate for cell in cells for candidate in unfinished(candidates(cell), store)]
         epochs = sum(fit.spec.defense.epochs for fit in fits)
         with progress.stage("harden", epochs, "epochs") as stage:
             harden(cells, store, resources, stage)
-    attack_all(to_do(_of_hardened(plan.stage("attack"))), ATTACK_HARDENED)
-    _examine(to_do(plan.stage("diagnose")), "diagnose", diagnose, prepared, progress)
-    _examine(to_do(plan.stage("certify")), "certify", certify, prepared, progress)
-    if cells := to_do(plan.stage("evaluate")):
-        predictions = sum(_tested(cell, store) for cell in cells)
+    attack_all(unfinished(_of_hardened(plan.stage("attack")), store), ATTACK_HARDENED)
+    _examine(unfinished(plan.stage("diagnose"), store), "diagnose", diagnose, prepared, progress)
+    _examine(unfinished(plan.stage("certify"), store), "certify", certify, prepared, progress)
+    if cells := unfinished(plan.stage("evaluate"), store):
+        predictions = sum(store.ask_all(lambda cell: _tested(cell, store), cells))
         with progress.stage("evaluate", predictions, "predictions") as stage:
             evaluate(cells, store, resources, stage)
 
@@ -156,7 +153,7 @@ def _examine(
     """Look at models on clean test tiles."""
     if cells:
         store = prepared.store
-        tiles = sum(_tiles(cell, "test", cell.spec.tiles, store) for cell in cells)
+        tiles = sum(store.ask_all(lambda cell: _tiles(cell, "test", cell.spec.tiles, store), cells))
         with progress.stage(name, tiles, "tiles") as stage:
             examine(cells, store, prepared.experiment.resources, stage)
 

@@ -113,11 +113,12 @@ def complete_cells(
     by_key = {cell.key: cell for cell in cells}
     by_name = {cell.name: cell for cell in cells}
     labels = {cell.key: json.dumps(labels_of(progress.run, cell)) for cell in cells}
+    there = {path for shards in store.ask_all(lambda cell: store.shards(cell.kind, cell.key), cells) for path in shards}
     missing: Counter[str] = Counter()
     costs: dict[str, Cost] = defaultdict(Cost)
     todo = []
     for row in rows:
-        key, done = row["key"], store.exists(row["target"])
+        key, done = row["key"], row["target"] in there
         missing[key] += not done
         costs[key] += cost_of_shard(store, row["target"]) if done else FREE
         todo += [] if done else [{**row, "cell": by_key[key].name, "labels": labels[key]}]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from raypipe.cells import Cell
+from raypipe.cells import Cell, unfinished
 from raypipe.errors import StageError
 from raypipe.experiment import Resources
 from raypipe.models.checkpoint import ModelCard
@@ -33,12 +33,12 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
         pretrained_state(cell.spec.model.name, cell.spec.model.weights)
     resources = resources.for_group(resources.train_workers)
     workers = room_for(resources, resources.train_workers, on=resources.train_on, say=progress.say)
-    todo = [cell for cell in cells if not cell.manifest(store)]
+    todo = unfinished(cells, store)
     try:
         with watched(todo, todo, store, progress):
             fit_in_group(_train_cell, cells, store, resources, workers)
     except StageError:
-        progress.fail(*[cell for cell in todo if not cell.manifest(store)][:1])  # the others were never begun
+        progress.fail(*unfinished(todo, store)[:1])  # the others were never begun
         raise
 
 

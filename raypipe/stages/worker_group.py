@@ -9,7 +9,7 @@ from typing import Any
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from raypipe.cells import Cell
+from raypipe.cells import Cell, unfinished
 from raypipe.errors import StageError
 from raypipe.experiment import Resources
 from raypipe.stages.fitting import GroupWorker, SoleWorker, Worker
@@ -88,7 +88,7 @@ def fit_in_group(
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        names = ", ".join(cell.name for cell in cells if not cell.manifest(store))
+        names = ", ".join(cell.name for cell in unfinished(cells, store))
         raise StageError(
             f"training failed with {names} unfinished: {_last_line(error)}; finished models and epochs are kept, run "
             "again to go on"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from raypipe.cells import Cell
+from raypipe.cells import Cell, unfinished
 from raypipe.evaluation.run import find_in_run
 from raypipe.store import Store, damaged
 
@@ -124,10 +124,12 @@ class RunState(BaseModel):
 def stage_of(name: str, cells: Iterable[Cell], store: Store) -> StageState:
     """A stage before it begins: what is done of it is what has an artifact."""
     groups: dict[str, GroupState] = {}
+    cells = tuple(cells)
+    to_do = {cell.key for cell in unfinished(cells, store)}
     for cell in cells:
         group = groups.setdefault(cell.model, GroupState())
         group.cells += 1
-        group.done += cell.manifest(store) is not None
+        group.done += cell.key not in to_do
     complete = all(group.done == group.cells for group in groups.values())
     return StageState(name=name, groups=groups, state="done" if complete else "to do")
 

@@ -48,7 +48,8 @@ def stage(state: RunState, name: str) -> Any:
 def test_status_of_a_run_at_work_then_killed_then_done(tmp_path: Path, tiny_settings: dict[str, Any]) -> None:
     storage, file = tmp_path / "store", tmp_path / "tiny.yaml"
     settings = {
-        **tiny_settings, "storage": str(storage), "train": {"epochs": 60, "batch_size": 8}, "attacks": {"deepfool": {}}
+        **tiny_settings, "storage": str(storage), "train": {"epochs": 60, "batch_size": 8}, "attacks": {"deepfool": {}},
+        "defenses": [],
     }  # fmt: skip
     file.write_text(yaml.safe_dump(settings))
     store = Store.open(str(storage))
