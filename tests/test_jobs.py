@@ -72,9 +72,11 @@ def experiment_folder(folder: Path) -> Path:
 
 def ray_job(head: Head, *words: str) -> "subprocess.CompletedProcess[str]":
     command = [BIN / "ray", "job", words[0], f"--address={head.dashboard}", *words[1:]]
-    for _ in range(30):  # the dashboard answers some seconds before the node can take jobs
+    for _ in range(30):  # the dashboard listens before it answers, and answers before the node can take jobs
         done = subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=400, check=False)
-        if "No available agent" not in done.stdout + done.stderr:
+        if not any(
+            reason in done.stdout + done.stderr for reason in ("No available agent", "Failed to connect to Ray")
+        ):
             break
         time.sleep(2)
     assert done.returncode == 0, done.stdout + done.stderr
