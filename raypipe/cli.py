@@ -20,10 +20,11 @@ from raypipe.commands import data
 from raypipe.commands.attack import attack
 from raypipe.commands.evaluate import evaluate
 from raypipe.commands.export import export
+from raypipe.commands.signals import stop_signals
 from raypipe.commands.terminal import output
 from raypipe.config import ConfigError, load_experiment
 from raypipe.environment import without_credentials
-from raypipe.errors import FetchError, StageError
+from raypipe.errors import FetchError, StageError, Stopped
 from raypipe.evaluation.results import compute_result, load_result, result_json
 from raypipe.evaluation.run import read_run
 from raypipe.experiment import Experiment
@@ -282,9 +283,17 @@ def main() -> None:
 
 @contextmanager
 def tell_errors() -> Iterator[None]:
-    """Tell errors that the user can mend without a traceback; exit with 2 for the experiment's own, else with 1."""
+    """Print errors that the user can fix in one line, without a traceback, and set the exit status.
+
+    The status is 2 for an error of the experiment file, 1 for other errors, and 128 and its number for a signal.
+    """
     try:
-        yield
+        with stop_signals():
+            yield
+    except Stopped as stop:
+        if not stop.reported:
+            Console(stderr=True).print(Text(f"Stopped by {stop.signal}.", "red"), soft_wrap=True)
+        raise
     except (ConfigError, FetchError, StageError, WeightsError, StoreError, FileNotFoundError) as error:
         Console(stderr=True).print(Text(printable(str(error)), "red"), soft_wrap=True)
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from error

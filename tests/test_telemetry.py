@@ -1,6 +1,7 @@
 """How a run goes: on a terminal, in a log, and in the store for those who watch from elsewhere."""
 
 import io
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from raypipe.cells import Cell, EvaluateSpec, IngestSpec, Split
 from raypipe.cli import app
+from raypipe.errors import Stopped
 from raypipe.store import Store
 from raypipe.telemetry import run, stage
 from raypipe.telemetry.run import run_progress
@@ -178,14 +180,40 @@ def wait_for(store: Store, reached: Callable[[RunState], bool]) -> RunState:
     raise AssertionError(state)
 
 
-def test_a_failure_can_be_written_down_before_all_is_put_away(tmp_path: Path) -> None:
-    store = Store.open(str(tmp_path))
-    with suppress(SystemExit), run_progress(log(), store, "demo", stages()) as progress:
-        progress.fail(SystemExit(15))
-        told = read_state(store, "demo")
-        assert (told.state, told.error) == ("failed", run.STOPPED)
-        raise SystemExit(15)
-    assert read_state(store, "demo").error == run.STOPPED
+def stopped(error: BaseException, tmp_path: Path) -> tuple[str, str]:
+    """What a run that something stops prints, and what it writes down, before it leaves Ray and afterwards."""
+    store, console = Store.open(str(tmp_path)), log()
+    with suppress(type(error)), run_progress(console, store, "demo", stages()) as progress:
+        progress.fail(error)
+        early = read_state(store, "demo")
+        raise error
+    assert early.state == "failed"
+    assert read_state(store, "demo").error == early.error
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue(), early.error
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (Stopped(signal.SIGTERM), "SIGTERM"),
+        (Stopped(signal.SIGINT), "SIGINT"),
+        (KeyboardInterrupt(), "SIGINT"),
+        (SystemExit(15), "SIGTERM"),
+    ],
+)
+def test_a_stopped_run_says_once_what_is_finished_and_how_to_continue(
+    error: BaseException, name: str, tmp_path: Path
+) -> None:
+    printed, written = stopped(error, tmp_path)
+    assert written == (
+        f"Stopped by {name}: 3 of 246 cells are finished and kept in {tmp_path}. Run the same command again to "
+        "continue: only what is missing is computed."
+    )
+    assert printed == f"{written}\n"
+    if isinstance(error, Stopped):
+        assert error.reported
+        assert error.code == 128 + signal.Signals[name]
 
 
 def test_a_failure_is_written_down_with_its_reason(tmp_path: Path) -> None:
@@ -213,7 +241,7 @@ def test_status_tells_of_a_run_that_goes_on_stopped_or_ended(tmp_path: Path) -> 
 
     write_state(store, state.model_copy(update={"updated": state.updated - 720}))
     assert "for 12 min" in status(tmp_path, "demo")
-    assert "goes on from what is done" in status(tmp_path, "demo", "--watch"), "it does not wait for ever"
+    assert "Run the same command again to continue" in status(tmp_path, "demo", "--watch"), "it does not wait for ever"
 
     write_state(store, state.model_copy(update={"state": "done"}))
     assert f"Results: {tmp_path}/runs/demo" in status(tmp_path, "demo", "--watch")

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ import torch
 
 from raypipe.environment import Environment, describe_environment
 from raypipe.errors import StageError
+from raypipe.stages.authentication import explain_token_error, require_token
 
 # Ray reads these when it is imported by a worker or when it starts; a user's own value wins.
 QUIET = {
@@ -21,6 +24,7 @@ QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 """For a local Ray: one process fewer for every training, since nobody takes this machine away with a notice."""
@@ -45,7 +49,7 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
     Raises
     ------
     raypipe.errors.StageError
-        If there is no such cluster, or this process is connected to another.
+        If there is no such cluster, if it refuses this process's token, or if this process is connected to another.
     """
     if ray.is_initialized():
         _require_connected_to(address)
@@ -56,15 +60,20 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS")
     with _chatter_to(log_file), _native_chatter_to(log_file):
         try:
-            if address:
-                _check_reachable(address)
-                ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-            else:
-                _start_local()
+            with _own_signal_handlers():
+                if address:
+                    _check_reachable(address)
+                    require_token(address, CONNECT_SECONDS)
+                    ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+                else:
+                    _start_local()
         except OSError as error:
             raise StageError(
-                f"no Ray cluster at {address!r}: {error}; start one with `ray start --head`, or run locally"
+                f"no Ray cluster at {address!r}: {error}; start one with `ray start --head`, whose port is 6379, or "
+                "leave the address out to run locally"
             ) from error
+        except ray.exceptions.AuthenticationError as error:
+            raise StageError(explain_token_error(error)) from error
         try:
             yield
         finally:
@@ -107,8 +116,24 @@ def _require_connected_to(address: str | None) -> None:
         )
 
 
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Keep the caller's SIGTERM handler, which `ray.init` replaces by one that ends the process without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
 def _check_reachable(address: str) -> None:
-    """Ray itself tries for minutes, and then ends the process."""
+    """Fail at once where nobody listens: Ray itself tries for minutes, and then ends the process."""
+    if address.startswith(("http://", "https://")):
+        raise StageError(
+            f"{address} is the address of a Ray dashboard, which takes jobs: submit this run with `ray job submit`, or "
+            "give the head's own address, host:6379"
+        )
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()

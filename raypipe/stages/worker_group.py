@@ -71,7 +71,7 @@ def fit_in_group(
         else ScalingConfig(num_workers=0)
     )
     work = _Work(fit, tuple(cells), store, resources.loader_workers, sole=workers == 0, gpu=resources.gpu)
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         _worker_loop,
         train_loop_config={"work": work},
         torch_config=TorchConfig(backend="nccl" if resources.gpu else "gloo"),
@@ -94,6 +94,16 @@ def fit_in_group(
             "again to go on"
         ) from error
     store.remove(f"{SCRATCH}/{name}")
+
+
+class _Trainer(TorchTrainer):
+    """A trainer that leaves Ctrl-C to the run.
+
+    Ray Train's own handler stays installed after training, and then ends the process with status 0.
+    """
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        pass
 
 
 def _worker_loop(config: dict[str, _Work]) -> None:

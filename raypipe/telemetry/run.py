@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.live import Live
 
+from raypipe.errors import Stopped
 from raypipe.store import Store, StoreError
 from raypipe.telemetry.stage import StageProgress, stage_progress
 from raypipe.telemetry.state import RunState, StageState, write_state
 from raypipe.telemetry.tree import run_tree
 
 WRITE_EVERY_SECONDS = 3.0
-STOPPED = "Stopped from outside. Start it again with the same file: it goes on from what is done."
 
 
 @dataclass
@@ -85,8 +85,13 @@ def run_progress(
                 note()
 
     def fail(error: BaseException) -> None:
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Ray turns a SIGTERM into the latter
-        state.state, state.error = "failed", STOPPED if stopped else str(error) or type(error).__name__
+        if state.state != "failed":
+            state.state, state.error = "failed", str(error) or type(error).__name__
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                state.error = _stopped_line(error, state, store)
+                console.print(state.error, highlight=False, markup=False, soft_wrap=True)
+            if isinstance(error, Stopped):
+                error.reported = True
         with suppress(StoreError):  # the first error says more
             note()
 
@@ -105,3 +110,14 @@ def run_progress(
         writer.join()
         if state.state == "done":
             note()
+
+
+def _stopped_line(error: KeyboardInterrupt | SystemExit, state: RunState, store: Store) -> str:
+    """Say what is finished and how to continue. Ray's own SIGTERM handler raises a plain `SystemExit`."""
+    default = "SIGINT" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
+    name = error.signal if isinstance(error, Stopped) else default
+    cells, done = (sum(getattr(stage.whole, count) for stage in state.stages) for count in ("cells", "done"))
+    return (
+        f"Stopped by {name}: {done} of {cells} cells are finished and kept in {store.root}. Run the same command again "
+        "to continue: only what is missing is computed."
+    )

@@ -58,8 +58,8 @@ def sign_of_life(state: RunState) -> str:
     if not silent(state):
         return f"Last sign of life from {state.host}: {seconds} ago"
     return (
-        f"No sign of life from {state.host} for {seconds}: the run was probably stopped there. Start it again with the "
-        "same file: it goes on from what is done."
+        f"No sign of life from {state.host} for {seconds}: the run has probably stopped. Run the same command again to "
+        "continue: only what is missing is computed."
     )
 
 
