@@ -1,23 +1,33 @@
-"""Several test processes share the cores and the memory: each takes one thread, and gives back what it freed."""
+"""Tests run as users run: an empty home, and of Ray's variables the one that the documents tell users to set.
+
+Several test processes share the cores and the memory: each takes one thread, and gives back what it freed.
+"""
 
 import ctypes
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 import torch
 
+HOME = tempfile.mkdtemp(prefix="raypipe-home-")
+"""For all tests of this process: Ray keeps its token there."""
+for name in [name for name in os.environ if name.startswith("RAY_")]:
+    del os.environ[name]
+os.environ |= {"HOME": HOME, "RAY_AUTH_MODE": "token"}  # Ray reads the mode once, when it is imported
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _home() -> Iterator[None]:
+    yield
+    shutil.rmtree(HOME, ignore_errors=True)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _ray_s_workers_get_their_share() -> Iterator[None]:
-    """At the priority that Ray gives them they would get a thirtieth of a core beside another test that computes."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("RAY_worker_niceness", "0")
-        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

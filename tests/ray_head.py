@@ -5,7 +5,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ from typing import Any
 
 import yaml
 
-BIN = Path(sys.executable).parent
+from tests.terminal import BIN, pristine_environment
+
 LISTS = (
     *("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands"),
     *("head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter"),
@@ -25,7 +25,7 @@ LISTS = (
 
 @dataclass(frozen=True)
 class Head:
-    """Where a head is, and the environment that its clients need."""
+    """Where a head is, and the environment of its user."""
 
     address: str
     dashboard: str
@@ -38,6 +38,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def generate_token(home: Path) -> str:
+    """Write a token to a user's home, unless there is one, and return it."""
+    command = [BIN / "ray", "get-auth-token", "--generate"]
+    done = subprocess.run(command, env=pristine_environment(home), capture_output=True, text=True, check=True)
+    return done.stdout
+
+
 @contextmanager
 def ray_head(home: Path, cpus: int = 2, node_types: dict[str, dict[str, int]] | None = None) -> Iterator[Head]:
     """A Ray head with its dashboard on loopback; `ray stop` would end every Ray on the machine, so it is killed.
@@ -48,13 +55,8 @@ def ray_head(home: Path, cpus: int = 2, node_types: dict[str, dict[str, int]] | 
         By name, the resources of nodes that the autoscaler may add, one of each.
     """
     home.mkdir(exist_ok=True)
-    environment = {
-        **os.environ,
-        "HOME": str(home),
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "RAY_AUTH_MODE": "disabled",
-    }
-    environment.pop("RAY_ADDRESS", None)
+    environment = {**pristine_environment(home), "RAY_AUTH_MODE": "token"}
+    generate_token(home)
     port, dashboard = free_port(), free_port()
     session = Path(tempfile.mkdtemp(prefix="rp-", dir=os.path.realpath("/tmp")))  # sockets' paths may have 107 bytes
     command = [BIN / "ray", "start", "--head", "--block", f"--num-cpus={cpus}", "--node-ip-address=127.0.0.1",
@@ -65,6 +67,7 @@ def ray_head(home: Path, cpus: int = 2, node_types: dict[str, dict[str, int]] | 
     if node_types:
         (session / "cluster.yaml").write_text(yaml.safe_dump(_autoscaler(f"127.0.0.1:{port}", node_types)))
         command.append(f"--autoscaling-config={session / 'cluster.yaml'}")
+        # What Ray's provider of nodes that are processes needs; and an autoscaler that looks every second, not every 5.
         fake = {"RAY_FAKE_CLUSTER": "1", "RAY_OVERRIDE_NODE_ID_FOR_TESTING": "f" * 51 + "00000"}
         started = environment | fake | {"AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     else:

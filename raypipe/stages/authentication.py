@@ -69,7 +69,7 @@ def _headers() -> dict[str, str]:
 
 def _refusal(address: str, enabled: bool, has_token: bool) -> str:
     if not enabled:
-        mode = os.environ.get(MODE, "not set")
+        mode = os.environ.get(MODE) or "not set"
         late = ", but was set after Python had imported ray" if mode == "token" else ""
         return (
             f"the Ray cluster at {address} requires a token and {MODE} is {mode}{late}: run `export {MODE}=token` and "

@@ -51,12 +51,12 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
     raypipe.errors.StageError
         If there is no such cluster, if it refuses this process's token, or if this process is connected to another.
     """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     if ray.is_initialized():
         _require_connected_to(address)
         yield
         return
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS")
     with _chatter_to(log_file), _native_chatter_to(log_file):
         try:

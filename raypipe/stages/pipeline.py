@@ -83,9 +83,10 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
 
 @contextmanager
 def _told(progress: RunProgress) -> Iterator[None]:
-    """What ends the block is written down at once, while Ray is still there."""
+    """Write down how the block ends while Ray is still there, which exports the last figures."""
     try:
         yield
+        progress.note()
     except BaseException as error:
         progress.fail(error)
         raise

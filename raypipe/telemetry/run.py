@@ -27,6 +27,8 @@ class RunProgress:
         Of the run; its stages fill it in.
     console
         Where lines and the tree go.
+    note
+        Writes down how the run is going, for those who watch from elsewhere.
     fail
         Writes down that the run ends, and why. To be called before Ray is left: a thread of Ray's that comes too late
         for that ends the whole process.
@@ -34,6 +36,7 @@ class RunProgress:
 
     state: RunState
     console: Console
+    note: Callable[[], None]
     fail: Callable[[BaseException], None]
 
     def stage(self, name: str, total: int, unit: str) -> AbstractContextManager[StageProgress]:
@@ -100,7 +103,7 @@ def run_progress(
     writer.start()
     try:
         with live if console.is_terminal else nullcontext():
-            yield RunProgress(state, console, fail)
+            yield RunProgress(state, console, note, fail)
         state.state = "done"
     except BaseException as error:
         fail(error)

@@ -10,7 +10,8 @@ from ray.cluster_utils import Cluster
 
 from raypipe.config import validate_experiment
 from raypipe.experiment import Experiment
-from raypipe.stages.cluster import QUIET, WARM_WORKERS
+from raypipe.stages.cluster import WARM_WORKERS
+from tests.ray_head import generate_token
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -28,17 +29,15 @@ TINY: dict[str, Any] = {
 @pytest.fixture(scope="session")
 def two_nodes() -> Iterator[None]:
     """A head and a second node of one CPU each."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in QUIET.items():
-            environment.setenv(name, value)
-        node: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-        node["_system_config"] = {"num_workers_soft_limit": WARM_WORKERS}
-        cluster = Cluster(initialize_head=True, head_node_args=node)
-        cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
-        ray.init(address=cluster.address, log_to_driver=False, _node_ip_address="127.0.0.1")
-        yield
-        ray.shutdown()
-        cluster.shutdown()
+    generate_token(Path.home())
+    node: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+    node["_system_config"] = {"num_workers_soft_limit": WARM_WORKERS}  # as docs/cluster.md tells whoever starts a head
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+    ray.init(address=cluster.address, log_to_driver=False, _node_ip_address="127.0.0.1")
+    yield
+    ray.shutdown()
+    cluster.shutdown()
 
 
 @pytest.fixture
