@@ -38,9 +38,9 @@ def can_isolate() -> bool:
 needs_a_machine = pytest.mark.skipif(not can_isolate(), reason="needs namespaces: root, unshare, nsenter and ip")
 
 
-def pristine_environment(home: Path) -> dict[str, str]:
-    """Return the variables of a user who has just logged in and activated the virtual environment."""
-    return {"HOME": str(home), "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin"}
+def pristine_environment(home: Path, commands: Path = BIN) -> dict[str, str]:
+    """Return the variables of a user who has just logged in and activated a virtual environment."""
+    return {"HOME": str(home), "PATH": f"{commands}:/usr/local/bin:/usr/bin:/bin"}
 
 
 def shell_lines(document: Path, heading: str = "") -> list[str]:
@@ -64,16 +64,18 @@ class Terminal:
         The user's home.
     beside
         A terminal on whose machine this one is another; default: a machine of its own.
+    commands
+        The folder of the virtual environment's commands.
     """
 
-    def __init__(self, folder: Path, home: Path, beside: "Terminal | None" = None) -> None:
+    def __init__(self, folder: Path, home: Path, beside: "Terminal | None" = None, commands: Path = BIN) -> None:
         where = (
             (*NAMESPACES, "sh", "-c", OWN_MACHINE, "sh")
             if beside is None
             else ("nsenter", "--net", "--pid", "--mount", f"--target={beside.shell_pid()}", f"--wd={folder}")
         )
         self.process = subprocess.Popen(
-            [*where, *SHELL], env=pristine_environment(home), cwd=folder, text=True, start_new_session=True,
+            [*where, *SHELL], env=pristine_environment(home, commands), cwd=folder, text=True, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.run(":")  # the machine is there once its shell answers
@@ -117,9 +119,9 @@ class Terminal:
 
 
 @contextmanager
-def terminal(folder: Path, home: Path, beside: Terminal | None = None) -> Iterator[Terminal]:
+def terminal(folder: Path, home: Path, beside: Terminal | None = None, commands: Path = BIN) -> Iterator[Terminal]:
     """Open a terminal while the block runs."""
-    opened = Terminal(folder, home, beside)
+    opened = Terminal(folder, home, beside, commands)
     try:
         yield opened
     finally:
