@@ -24,7 +24,7 @@ from raypipe.training.examples import read_examples
 from raypipe.training.fit import EpochRecord
 from raypipe.training.recipe import Recipe
 
-SIZE, SOURCES = 32, 24
+SIZE = 32
 LABELS = ("colon_n", "lung_aca")
 
 
@@ -53,7 +53,7 @@ class LosableWorker(SoleWorker):
 class Laboratory:
     """Tiles, a clean model of one backbone, and perturbed tiles, in a store of their own."""
 
-    def __init__(self, folder: Path, backbone: str, epochs: int) -> None:
+    def __init__(self, folder: Path, backbone: str, epochs: int, sources: int = 24) -> None:
         torch.set_num_threads(1)
         self.store = Store.open(str(folder))
         spec = IngestSpec(
@@ -75,7 +75,7 @@ class Laboratory:
                     "label": number,
                     "group_id": f"{label}-{(first + source) // 2}",
                 }
-                for source in range(SOURCES)
+                for source in range(sources)
                 for number, label in enumerate(LABELS)
             ]
             self._keep(f"{self.tiles.key}/{split}", "tiles", rows, TILES)
