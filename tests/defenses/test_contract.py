@@ -16,6 +16,7 @@ from raypipe.models.checkpoint import load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
 from tests.defenses.laboratory import Laboratory
 
+pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once
 SETTINGS: dict[str, dict[str, Any]] = {
     "adversarial_training": {"attacks": "mixture"},
     "bit_depth_reduction": {},
