@@ -1,6 +1,7 @@
 """The laws that every attack obeys, ART's behind our interface included."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from torch import nn
 from raypipe.attacks import ATTACKS, AttackSettings, attack_for
 from raypipe.attacks.victim import Victim, frozen
 
+pytestmark = pytest.mark.xdist_group("attack_laws")  # in one process, so that they share their attacks
+CLASSES = (2, 3, 5, 10)
 SETTINGS = {name: {"name": name} for name in ATTACKS} | {
     "deepfool, every class": {"name": "deepfool", "lazy": False},
     "carlini_wagner_l2, published": {
@@ -119,57 +122,75 @@ def predictions(case, images, batch_size):
         return torch.cat([model(batch).argmax(1) for batch in inputs.split(batch_size)]).numpy()
 
 
-@pytest.mark.parametrize("classes", [2, 3, 5, 10])
+@pytest.fixture(scope="module")
+def floats_of(cases):
+    """Each attack on each victim, made once for all laws that look at its floats and its passes."""
+    return cache(lambda name, classes: run_floats(cases[classes], name))
+
+
+@pytest.fixture(scope="module")
+def result_of(cases):
+    """What `generate` gives of each attack on each victim, made once for all laws that look at it."""
+    return cache(lambda name, classes: attacked(cases[classes], name))
+
+
+# An attack picks among the wrong classes, and may find fewer of them than it wants. So its floats, its passes and its
+# strength are looked at for each number of classes. What `generate` adds (bytes, counts, modes) knows no classes.
+@pytest.mark.parametrize("classes", CLASSES)
 @pytest.mark.parametrize("name", SETTINGS)
 class TestEveryAttack:
-    def test_floats_are_images(self, cases, name, classes):
+    def test_floats_are_images(self, cases, floats_of, name, classes):
         case = cases[classes]
-        floats, _ = run_floats(case, name)
+        floats, _ = floats_of(name, classes)
         assert floats.shape == case.floats.shape
         assert floats.dtype == torch.float32
         assert bool(floats.isfinite().all())
         assert float(floats.min()) >= 0
         assert float(floats.max()) <= 1
 
-    def test_success_is_what_the_stored_bytes_say(self, cases, name, classes):
+    def test_misclassified_tiles_keep_their_floats(self, cases, floats_of, name, classes):
         case = cases[classes]
-        result = attacked(case, name)
+        wrong = predictions(case, case.images, 16) != case.labels
+        assert 2 <= wrong.sum() < 8
+        floats, _ = floats_of(name, classes)
+        np.testing.assert_array_equal(floats[wrong].numpy(), case.floats[wrong].numpy())
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+class TestEveryResult:
+    def test_success_is_what_the_stored_bytes_say(self, cases, result_of, name):
+        case, result = cases[5], result_of(name, 5)
         for batch_size in (1, 16):
             again = predictions(case, result.images, batch_size)
             np.testing.assert_array_equal(again, result.adversarial_prediction)
         right = predictions(case, case.images, 16) == case.labels
         np.testing.assert_array_equal(result.success, right & (result.adversarial_prediction != case.labels))
 
-    def test_distances_are_those_of_the_stored_bytes(self, cases, name, classes):
-        case = cases[classes]
-        result = attacked(case, name)
+    def test_distances_are_those_of_the_stored_bytes(self, cases, result_of, name):
+        case, result = cases[5], result_of(name, 5)
         change = (result.images.astype(float) - case.images).reshape(len(case.images), -1) / 255
         np.testing.assert_array_equal(result.l0, np.count_nonzero(change, axis=1))
         np.testing.assert_allclose(result.l2, np.linalg.norm(change, axis=1))
         np.testing.assert_allclose(result.linf, np.abs(change).max(axis=1))
 
-    def test_misclassified_tiles_are_left_alone(self, cases, name, classes):
-        case = cases[classes]
+    def test_misclassified_tiles_are_left_alone(self, cases, result_of, name):
+        case, result = cases[5], result_of(name, 5)
         wrong = predictions(case, case.images, 16) != case.labels
         assert 2 <= wrong.sum() < 8
-        floats, _ = run_floats(case, name)
-        np.testing.assert_array_equal(floats[wrong].numpy(), case.floats[wrong].numpy())
-        result = attacked(case, name)
         np.testing.assert_array_equal(result.images[wrong], case.images[wrong])
         for column in ("success", "float_success", "l0", "l2", "linf", "float_l2", "backwards"):
             assert not getattr(result, column)[wrong].any(), column
         assert (result.forwards[wrong] == 1).all()
 
-    def test_passes_and_seconds_are_counted(self, cases, name, classes):
-        case = cases[classes]
-        result = attacked(case, name)
+    def test_passes_and_seconds_are_counted(self, cases, result_of, name):
+        case, result = cases[5], result_of(name, 5)
         right = result.clean_prediction == case.labels
         assert ((result.backwards[right] >= 1) == (settings_of(name).knowledge == "white-box")).all()
         assert (result.forwards[right] >= 4).all()
         assert (result.seconds > 0).all()
 
-    def test_the_model_is_given_back_as_it_was(self, cases, name, classes):
-        model = cases[classes].model
+    def test_the_model_is_given_back_as_it_was(self, cases, name):
+        model = cases[5].model
         model.train()
         model.features[1].eval()
         first, second = list(model.parameters())[:2]
@@ -177,7 +198,7 @@ class TestEveryAttack:
         second.grad = torch.ones_like(second)
         before = {key: value.clone() for key, value in model.state_dict().items()}
         try:
-            attacked(cases[classes], name)
+            attacked(cases[5], name)
             assert [module.training for module in model.modules()].count(False) == 1
             assert not model.features[1].training
             assert [parameter.requires_grad for parameter in model.parameters()].count(False) == 1
@@ -189,32 +210,29 @@ class TestEveryAttack:
             first.requires_grad_(True)
             second.grad = None
 
+    def test_repeats_are_identical_and_leave_the_generators_alone(self, cases, result_of, name):
+        first = result_of(name, 5)
+        torch.manual_seed(5)
+        np.random.seed(5)  # noqa: NPY002
+        second = attacked(cases[5], name)
+        drawn = torch.rand(1).item(), np.random.rand()  # noqa: NPY002
+        np.testing.assert_array_equal(second.images, first.images)
+        torch.manual_seed(5)
+        np.random.seed(5)  # noqa: NPY002
+        assert drawn == (torch.rand(1).item(), np.random.rand())  # noqa: NPY002
+
 
 # ART's projected gradient descent starts at random points, which it draws for a batch as a whole.
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name != "art ProjectedGradientDescent"])
-def test_batches_do_not_matter(cases, name):
-    case = cases[3]
-    whole = attacked(case, name, batch_size=16)
+def test_batches_do_not_matter(cases, result_of, name):
+    case, eights = cases[5], result_of(name, 5)
     order = np.random.default_rng(0).permutation(len(case.images))
     shuffled = replace(case, images=case.images[order], labels=case.labels[order]).attacked(settings_of(name), 5)
-    np.testing.assert_array_equal(shuffled.success, whole.success[order])
-    difference = np.abs(shuffled.images.astype(int) - whole.images[order])
+    np.testing.assert_array_equal(shuffled.success, eights.success[order])
+    difference = np.abs(shuffled.images.astype(int) - eights.images[order])
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.01
-    np.testing.assert_allclose(shuffled.float_l2, whole.float_l2[order], rtol=0.01, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", SETTINGS)
-def test_repeats_are_identical_and_leave_the_generators_alone(cases, name):
-    torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002
-    first = attacked(cases[3], name)
-    drawn = torch.rand(1).item(), np.random.rand()  # noqa: NPY002
-    second = attacked(cases[3], name)
-    np.testing.assert_array_equal(first.images, second.images)
-    torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002
-    assert drawn == (torch.rand(1).item(), np.random.rand())  # noqa: NPY002
+    np.testing.assert_allclose(shuffled.float_l2, eights.float_l2[order], rtol=0.01, atol=1e-4)
 
 
 class Constant(nn.Module):
@@ -246,19 +264,19 @@ def test_no_gradient_is_a_failure_and_not_a_hang(cases, name, logits, connected)
     assert np.isfinite(result.float_l2).all()
 
 
+@pytest.mark.parametrize("classes", CLASSES)
 @pytest.mark.parametrize("name", BUDGET)
-def test_budgets_hold(cases, name):
-    for case in cases.values():
-        _, victim = run_floats(case, name)
-        forwards, backwards = BUDGET[name]
-        assert int(victim.forwards.max()) <= forwards
-        assert int(victim.backwards.max()) <= backwards
+def test_budgets_hold(floats_of, name, classes):
+    _, victim = floats_of(name, classes)
+    forwards, backwards = BUDGET[name]
+    assert int(victim.forwards.max()) <= forwards
+    assert int(victim.backwards.max()) <= backwards
 
 
+@pytest.mark.parametrize("classes", CLASSES)
 @pytest.mark.parametrize("name", ATTACKS)
-def test_defaults_fool_the_small_model(cases, name):
-    for case in cases.values():
-        result = attacked(case, name)
-        right = result.clean_prediction == case.labels
-        assert result.float_success[right].mean() >= 0.9
-        assert result.success[right].mean() >= 0.9
+def test_defaults_fool_the_small_model(cases, result_of, name, classes):
+    result = result_of(name, classes)
+    right = result.clean_prediction == cases[classes].labels
+    assert result.float_success[right].mean() >= 0.9
+    assert result.success[right].mean() >= 0.9

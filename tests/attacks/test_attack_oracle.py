@@ -49,8 +49,11 @@ def run(cases):
     return lambda classes, **settings: cached(classes, json.dumps(settings))
 
 
-@pytest.mark.parametrize("classes", [3, 5])
-@pytest.mark.parametrize("name", PAIRS)
+# For five classes all of them, and for three those with which the toolbox does not take seconds.
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [(name, classes) for name in PAIRS for classes in (3, 5) if classes == 5 or "carlini_wagner" not in name],
+)
 def test_ours_is_no_weaker_than_art(run, name, classes):
     ours, theirs, norm, tolerance = PAIRS[name]
     attack = name.partition(",")[0]

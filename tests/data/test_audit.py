@@ -144,25 +144,27 @@ def test_one_pair_does_not_chain_two_groups_and_two_pairs_join_them():
 
 
 def test_drawn_siblings_are_found():
-    source = open_synthetic(Synthetic(sources_per_class=4, siblings=4, size=96), 3)
+    source = open_synthetic(Synthetic(sources_per_class=3, siblings=4, size=96), 3)
     found = audited(source)
     assert found.agreement is not None
     assert found.agreement.adjusted_rand_index > 0.9
     assert found.agreement.precision == 1
     assert found.random_leak > 0.8
-    assert max(largest_shares(found.tiles).values()) <= 0.25
+    assert max(largest_shares(found.tiles).values()) <= 1 / 3
     assert all(pair.similarity >= found.threshold for pair in found.pairs)
 
 
 def test_tiles_without_siblings_are_not_taken_for_any():
-    found = audited(open_synthetic(Synthetic(sources_per_class=8, siblings=1, size=64), 1))
+    found = audited(open_synthetic(Synthetic(sources_per_class=5, siblings=1, size=64), 1))
     assert found.pairs == ()
     assert found.random_leak == 0
-    assert len({ref.group for ref in found.tiles}) == 40
+    assert len({ref.group for ref in found.tiles}) == 25
 
 
-def write_tiles(root: Path) -> None:
+@pytest.fixture(scope="module")
+def tiles_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cases a class; each source tile thrice, the last of which is of the other class."""
+    root = tmp_path_factory.mktemp("tiles")
     for label, first in (("benign", 0), ("malignant", 5)):
         (root / label).mkdir()
         for source in range(5):
@@ -173,26 +175,24 @@ def write_tiles(root: Path) -> None:
     twin.save(root / "malignant" / "case1-0-2.png")
     (root / "benign" / "broken.png").write_bytes(encode_png(TILE)[:5000])
     (root / "readme.txt").write_text("not in a class folder")
+    return root
 
 
-def test_what_was_found_serves_as_the_groups_of_a_data_set(tmp_path):
-    (tmp_path / "tiles").mkdir()
-    write_tiles(tmp_path / "tiles")
-    found = audited(open_data(str(tmp_path / "tiles")))
+def test_what_was_found_serves_as_the_groups_of_a_data_set(tiles_folder, tmp_path):
+    found = audited(open_data(str(tiles_folder)))
     assert set(found.rejected) == {"benign/broken.png", "readme.txt"}
     assert len(found.tiles) == 21
     assert len({ref.group for ref in found.tiles}) == 10
     across = [pair for pair in found.pairs if pair.first.label_name != pair.second.label_name]
     assert {pair.second.path for pair in across} == {"malignant/case1-0-2.png"}
     write_groups(found.tiles, tmp_path / "groups.csv")
-    again = open_folder(Folder(path=str(tmp_path / "tiles"), groups=str(tmp_path / "groups.csv")), 0)
+    again = open_folder(Folder(path=str(tiles_folder), groups=str(tmp_path / "groups.csv")), 0)
     listed = {ref.path: ref.group for ref in again.list() if ref.group is not None}
     assert listed == {ref.path: ref.group for ref in found.tiles}
 
 
-def test_cases_are_kept_together_and_pairs_between_them_merge_them(tmp_path):
-    write_tiles(tmp_path)
-    found = audited(open_data(str(tmp_path), group_pattern=r"^(case\d)"), by_name=True)
+def test_cases_are_kept_together_and_pairs_between_them_merge_them(tiles_folder):
+    found = audited(open_data(str(tiles_folder), group_pattern=r"^(case\d)"), by_name=True)
     assert found.agreement is None
     assert {ref.group for ref in found.tiles} == {"case0+case1"}
     assert found.cases["malignant/case1-0-2.png"] == "case1"

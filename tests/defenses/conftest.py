@@ -13,5 +13,5 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
 
 @pytest.fixture(scope="session")
 def residual(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
-    """With a ResNet, barely trained."""
-    return Laboratory(tmp_path_factory.mktemp("resnet18"), "resnet18", epochs=1)
+    """With a ResNet, barely trained, on few tiles."""
+    return Laboratory(tmp_path_factory.mktemp("resnet18"), "resnet18", epochs=1, sources=12)

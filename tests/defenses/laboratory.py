@@ -1,6 +1,7 @@
 """A clean model on drawn tissue, in a store, and the real hardening of it, without a cluster."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,14 @@ from raypipe.training.examples import read_examples
 from raypipe.training.fit import EpochRecord
 from raypipe.training.recipe import Recipe
 
-SIZE, SOURCES = 32, 24
+SIZE = 32
 LABELS = ("colon_n", "lung_aca")
+
+
+@cache
+def draw(label: str, source: int) -> bytes:
+    """A tile as it is stored. Laboratories share it: its tissue takes longer to draw than a small network to train."""
+    return encode_png(render_tile(label, source, 0, size=SIZE, seed=0))
 
 
 class LostError(Exception):
@@ -53,7 +60,7 @@ class LosableWorker(SoleWorker):
 class Laboratory:
     """Tiles, a clean model of one backbone, and perturbed tiles, in a store of their own."""
 
-    def __init__(self, folder: Path, backbone: str, epochs: int) -> None:
+    def __init__(self, folder: Path, backbone: str, epochs: int, sources: int = 24) -> None:
         torch.set_num_threads(1)
         self.store = Store.open(str(folder))
         spec = IngestSpec(
@@ -71,11 +78,11 @@ class Laboratory:
             rows = [
                 {
                     "sample_id": f"{label}-{first + source}",
-                    "image": {"bytes": encode_png(render_tile(label, first + source, 0, size=SIZE, seed=0))},
+                    "image": {"bytes": draw(label, first + source)},
                     "label": number,
                     "group_id": f"{label}-{(first + source) // 2}",
                 }
-                for source in range(SOURCES)
+                for source in range(sources)
                 for number, label in enumerate(LABELS)
             ]
             self._keep(f"{self.tiles.key}/{split}", "tiles", rows, TILES)

@@ -22,6 +22,7 @@ from raypipe.models.convnet import build
 from raypipe.models.gaussian_smoothing import GaussianSmoothing
 from tests.defenses.laboratory import Laboratory
 
+pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once
 CPU = torch.device("cpu")
 HALF = (0.5, 0.5, 0.5)
 SMOOTHING = RandomizedSmoothing(sigma=0.12, samples=16, epochs=4, learning_rate=2e-3, selection=20, estimation=200)

@@ -1,5 +1,7 @@
 """What every defense promises, checked for each by the code that hardens."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,10 @@ from raypipe.defenses.defense import NamedDefense
 from raypipe.evaluation.predict import predict
 from raypipe.models.artifacts import load_model
 from raypipe.models.checkpoint import load_classifier, save_classifier
+from raypipe.models.classifier import Classifier
 from tests.defenses.laboratory import Laboratory
 
+pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once
 SETTINGS: dict[str, dict[str, Any]] = {
     "adversarial_training": {"attacks": "mixture"},
     "bit_depth_reduction": {},
@@ -42,17 +46,28 @@ def laboratory_for(name: str, request: pytest.FixtureRequest) -> Laboratory:
     return laboratory
 
 
+Hardener = Callable[[str], Classifier]
+
+
+@pytest.fixture(scope="module")
+def hardened(request: pytest.FixtureRequest) -> Hardener:
+    """Hardens with a defense, once for all promises that look at the model."""
+    return cache(lambda name: laboratory_for(name, request).harden(settings(name)))
+
+
 def test_every_defense_is_tested() -> None:
     assert sorted(SETTINGS) == sorted(DEFENSES)
 
 
 @every_defense
-def test_hardening_can_be_repeated_interrupted_and_stored(name: str, request: pytest.FixtureRequest) -> None:
+def test_hardening_can_be_repeated_interrupted_and_stored(
+    name: str, hardened: Hardener, request: pytest.FixtureRequest
+) -> None:
     defense, laboratory = settings(name), laboratory_for(name, request)
     before = laboratory.clean.state_dict()
     images, _ = laboratory.test_tiles()
-    hardened = laboratory.harden(defense)
-    logits = predict(hardened, images, 16, torch.device("cpu"))
+    model = hardened(name)
+    logits = predict(model, images, 16, torch.device("cpu"))
     assert logits.shape == (len(images), 2)
     assert np.isfinite(logits).all()
 
@@ -60,7 +75,7 @@ def test_hardening_can_be_repeated_interrupted_and_stored(name: str, request: py
         np.testing.assert_allclose(predict(laboratory.clean, images, 16, torch.device("cpu")), logits)
 
     _, card = load_model(laboratory.store, laboratory.cell(defense).key)
-    again, same_card = load_classifier(save_classifier(hardened, card))
+    again, same_card = load_classifier(save_classifier(model, card))
     assert same_card == card
     np.testing.assert_array_equal(predict(again, images, 16, torch.device("cpu")), logits)
 
@@ -71,9 +86,9 @@ def test_hardening_can_be_repeated_interrupted_and_stored(name: str, request: py
 
 
 @every_defense
-def test_another_seed_is_another_model(name: str, request: pytest.FixtureRequest) -> None:
+def test_another_seed_is_another_model(name: str, hardened: Hardener, request: pytest.FixtureRequest) -> None:
     laboratory = laboratory_for(name, request)
     images, _ = laboratory.test_tiles()
-    models = [laboratory.harden(settings(name), seed=seed) for seed in (0, 1)]
+    models = hardened(name), laboratory.harden(settings(name), seed=1)
     first, second = (predict(model, images, 16, torch.device("cpu")) for model in models)
     assert not np.array_equal(first, second)

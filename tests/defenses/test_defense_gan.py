@@ -10,6 +10,7 @@ from raypipe.models.classifier import Classifier
 from raypipe.models.gan_projection import GanProjection, Projection
 from tests.defenses.laboratory import Laboratory
 
+pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once
 CPU = torch.device("cpu")
 SMALL = GanProjection(latent=16, channels=8, finest=16, restarts=1, steps=20, step_size=10.0)
 

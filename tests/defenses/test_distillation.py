@@ -12,6 +12,7 @@ from raypipe.evaluation.probe import probe
 from raypipe.models.classifier import Classifier
 from tests.defenses.laboratory import Laboratory
 
+pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once
 DEFENSE = DefensiveDistillation(temperature=20, epochs=20, learning_rate=3e-3)
 
 

@@ -19,6 +19,7 @@ from raypipe.defenses.pgd_training import PgdTraining
 from raypipe.training.objective import Scored, cross_entropy
 from tests.defenses.laboratory import Laboratory
 
+pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once
 EPS = 12 / 255
 ONLINE: dict[str, dict[str, Any]] = {
     "fast_training": {"eps": EPS},

@@ -14,6 +14,8 @@ from raypipe.models.sparsity import SparsityDenoising as Block
 from raypipe.stages.harden import _starting_point
 from tests.defenses.laboratory import Laboratory
 
+pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once
+
 
 def test_it_begins_as_the_clean_model(residual: Laboratory) -> None:
     start, card = _starting_point(residual.cell(SparsityDenoising()), residual.store)

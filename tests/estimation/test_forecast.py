@@ -14,11 +14,12 @@ from raypipe.errors import StageError
 from raypipe.estimation.forecast import Forecast, forecast
 from raypipe.listing import Prepared, prepare
 
+pytestmark = pytest.mark.xdist_group("forecast")  # in one process, so that the trials are made once
 SETTINGS: dict[str, Any] = {
     "name": "small",
     "data": {"source": "synthetic", "sources_per_class": 4, "siblings": 2, "size": 32},
     "tiles": {"size": 32, "shard_size": 8},
-    "models": ["shufflenet_v2_x1_0"],
+    "models": ["convnet"],
     "train": {"epochs": 2, "batch_size": 8},
     "attacks": {"fgsm": {"eps": "8/255"}},
     "defenses": {"adversarial_training": {"epochs": 3, "mix": 0.5}},
@@ -83,14 +84,15 @@ def test_a_gpu_is_not_estimated_on_a_cpu(tmp_path: Path) -> None:
         forecast(prepare(validate_experiment(settings)))
 
 
-def test_the_command_says_what_each_stage_takes_and_costs(tmp_path: Path) -> None:
+def test_the_command_says_what_each_stage_takes_and_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raypipe.estimation.forecast.worker_start", lambda: 5.0)  # `found` has waited for a real one
     file = tmp_path / "small.yaml"
     file.write_text(yaml.safe_dump({**SETTINGS, "storage": str(tmp_path / "store"), "evaluation": {"checks": None}}))
     options = ["--estimate", "--trial-tiles", "1", "--price", "1", "--workers", "4"]
     result = CliRunner().invoke(app, ["plan", str(file), *options])
     assert result.exit_code == 0, result.output
     assert "on 4 workers of the kind tried here" in result.output
-    words = ("CPU hours", "US dollars", "harden", "trying shufflenet_v2_x1_0: fgsm", "Ray's start, results, report")
+    words = ("CPU hours", "US dollars", "harden", "trying convnet: fgsm", "Ray's start, results, report")
     for word in words:
         assert word in result.output
     cells, stages = result.output.split("what is to do, on 4 workers")
@@ -99,6 +101,7 @@ def test_the_command_says_what_each_stage_takes_and_costs(tmp_path: Path) -> Non
 
 def test_the_start_of_ray_and_of_workers_is_in_the_clock(prepared: Prepared, found: Forecast) -> None:
     """Of an experiment that takes seconds it is most."""
+    assert found.start > 0.1
     resources = prepared.experiment.resources
     slow = {stage.stage: stage for stage in Forecast(found.cells, 2, found.start + 10).stages(resources)}
     alone = {stage.stage: stage for stage in found.stages(resources.model_copy(update={"harden_workers": 0}))}

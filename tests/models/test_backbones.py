@@ -1,10 +1,12 @@
 """What every backbone promises, checked for each."""
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save
+from torch import nn
 
 from raypipe.models import BACKBONES
 from raypipe.models.backbone import classification_loss, main_logits
@@ -17,79 +19,93 @@ HALF = (0.5, 0.5, 0.5)
 OWN = "module:tests.models.foreign:build"
 OTHERS = ("timm:mobilenetv3_small_050", "torchvision:efficientnet_b0", OWN)
 """With a layer that is normalisation and activation in one; with stochastic depth; with dropout and heads by name."""
-every_backbone = pytest.mark.parametrize("name", [*BACKBONES, *OTHERS])
+EVERY = (*BACKBONES, *OTHERS)
+MEAN = (0.4, 0.5, 0.6)
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in EVERY])
+def name(request: pytest.FixtureRequest) -> str:
+    """Each backbone in turn, with all its tests in one process."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(name: str) -> Classifier:
+    """The backbone for five classes, ready to predict. No test changes it."""
+    torch.manual_seed(0)
+    return build_classifier(Model(name=name, mean=MEAN), 5).eval()
+
+
+@pytest.fixture(scope="module")
+def precise(model: Classifier) -> Classifier:
+    """The same in double precision: deep untrained networks underflow in single precision."""
+    return copy.deepcopy(model).double()
 
 
 def images(count: int = 4, size: int = 32) -> torch.Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-@every_backbone
-def test_logits_have_a_column_for_each_class(name: str) -> None:
-    model = build_classifier(Model(name=name), 7).eval()
-    assert model(images()).shape == (4, 7)
+def test_logits_have_a_column_for_each_class(name: str, model: Classifier) -> None:
+    assert model(images()).shape == (4, 5)
 
 
-@every_backbone
-def test_every_parameter_learns_from_the_training_loss(name: str) -> None:
-    model = build_classifier(Model(name=name), 5).train()
-    output = model(images())
+def test_every_parameter_learns_from_the_training_loss(name: str, model: Classifier) -> None:
+    learner = copy.deepcopy(model).train()
+    output = learner(images())
     assert main_logits(output).shape == (4, 5)
     classification_loss(output, torch.tensor([0, 1, 2, 3])).backward()
-    assert [parameter for parameter, value in model.named_parameters() if value.grad is None] == []
+    assert [parameter for parameter, value in learner.named_parameters() if value.grad is None] == []
 
 
-@every_backbone
-def test_gradients_reach_every_pixel_and_are_the_same_twice(name: str) -> None:
-    torch.manual_seed(0)
-    model = (
-        build_classifier(Model(name=name), 5).eval().double()
-    )  # deep untrained networks underflow in single precision
+def test_gradients_reach_every_pixel_and_are_the_same_twice(name: str, precise: Classifier) -> None:
     points = images(2).double().requires_grad_()
-    first, second = (torch.autograd.grad(model(points)[:, 0].sum(), points)[0] for _ in range(2))
+    first, second = (torch.autograd.grad(precise(points)[:, 0].sum(), points)[0] for _ in range(2))
     assert torch.isfinite(first).all()
     assert (first.flatten(1).norm(dim=1) > 0).all()
     assert torch.equal(first, second)
-    assert torch.equal(model(points), model(points))
+    assert torch.equal(precise(points), precise(points))
 
 
-@every_backbone
-def test_a_tile_s_logits_depend_on_no_other_tile(name: str) -> None:
-    model = build_classifier(Model(name=name), 5).eval().double()
+def test_a_tile_s_logits_depend_on_no_other_tile(name: str, precise: Classifier) -> None:
     tiles = images().double()
-    torch.testing.assert_close(model(tiles)[:1], model(tiles[:1]))
+    torch.testing.assert_close(precise(tiles)[:1], precise(tiles[:1]))
 
 
-@every_backbone
-def test_normalisation_is_inside(name: str) -> None:
-    torch.manual_seed(0)
-    plain = build_classifier(Model(name=name, mean=(0, 0, 0), std=(1, 1, 1)), 3).eval()
-    centred = Classifier(plain.network, HALF, HALF).eval()
-    torch.testing.assert_close(centred(images()), plain((images() - 0.5) / 0.5))
+def test_normalisation_is_inside(name: str, model: Classifier) -> None:
+    mean, std = model.normalization
+    assert mean == MEAN
+    plain = Classifier(model.network, (0, 0, 0), (1, 1, 1)).eval()
+    centred = (images() - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    torch.testing.assert_close(model(images()), plain(centred))
 
 
-@every_backbone
-def test_a_checkpoint_gives_the_same_model_back(name: str) -> None:
-    model = build_classifier(Model(name=name, mean=(0.4, 0.5, 0.6)), 3).eval()
-    card = ModelCard(name, ("a", "b", "c"), 32, *model.normalization, digest=named(name).digest)
+def test_a_checkpoint_gives_the_same_model_back(name: str, model: Classifier) -> None:
+    card = ModelCard(name, ("a", "b", "c", "d", "e"), 32, *model.normalization, digest=named(name).digest)
     loaded, read = load_classifier(save_classifier(model, card))
     assert read == card
     assert not loaded.training
     torch.testing.assert_close(loaded(images()), model(images()), rtol=0, atol=0)
 
 
-@every_backbone
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_local_weights_are_taken_except_for_the_head(name: str, suffix: str, tmp_path: Path) -> None:
+def test_local_weights_are_taken_except_for_the_head(name: str, tmp_path: Path) -> None:
+    """From a checkpoint; that other formats are read as well is `test_weights_come_in_either_format`."""
     torch.manual_seed(1)
-    published = named(name).build(1000)
-    path = tmp_path / f"weights{suffix}"
-    if suffix == ".pth":
-        torch.save(published.state_dict(), path)
-    else:
-        card = ModelCard(name, tuple(map(str, range(1000))), 32, HALF, HALF)
-        path.write_bytes(save_classifier(Classifier(published, HALF, HALF), card))
-    network = build_classifier(Model(name=name, weights=str(path)), 5).network
+    published = named(name).build(7)
+    path = tmp_path / "weights.safetensors"
+    card = ModelCard(name, tuple("abcdefg"), 32, HALF, HALF)
+    path.write_bytes(save_classifier(Classifier(published, HALF, HALF), card))
+    assert_taken(published, build_classifier(Model(name=name, weights=str(path)), 5).network)
+
+
+def test_weights_come_in_either_format(tmp_path: Path) -> None:
+    published = BACKBONES["googlenet"].build(7)
+    torch.save(published.state_dict(), tmp_path / "weights.pth")
+    network = build_classifier(Model(name="googlenet", weights=str(tmp_path / "weights.pth")), 5).network
+    assert_taken(published, network)
+
+
+def assert_taken(published: nn.Module, network: nn.Module) -> None:
     theirs, heads = published.state_dict(), 0
     for key, value in network.state_dict().items():
         if value.shape == theirs[key].shape:
