@@ -1,5 +1,7 @@
 # make demo   the paper's whole grid on drawn tissue, about 6 minutes on 2 CPU cores after installation
-# make test   lint, types, layers and tests
+# make check  lint, types, layers and the tests that start no Ray cluster: a few minutes
+# make test   these and the tests on Ray clusters that tell whether an installation works
+# make test-all   these and restarts, outages and the commands of long documents: what CI runs
 # make bench-attacks   our attacks beside four libraries'; BENCH_OPTIONS='--data FOLDER' for real tiles, --help for more
 # make bench-pipeline   our honest grid beside the paper's, as its authors would have written it, on a tenth of the tiles
 # make audit  known vulnerabilities of the versions in constraints.txt; asks a server, so it needs the network
@@ -10,13 +12,19 @@ BIN := $(VENV)/bin
 BENCH_EXPERIMENT ?= jobs/lc25000_cpu.yaml
 BENCH_OUT ?= results/bench-pipeline
 
-.PHONY: demo test bench-attacks bench-pipeline install lint audit clean
+.PHONY: demo check test test-all bench-attacks bench-pipeline install lint audit clean
 
 demo: install
 	$(BIN)/raypipe run jobs/demo.yaml $(DEMO_OPTIONS)
 
+check: install lint
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not cluster" $(TEST_OPTIONS)
+
 test: install lint
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not full" $(TEST_OPTIONS)
+
+test-all: install lint
+	$(BIN)/pytest -n 2 --dist loadgroup $(TEST_OPTIONS)
 
 bench-attacks: $(VENV)/bench-installed
 	$(BIN)/python -m benchmarks.attacks $(BENCH_OPTIONS)

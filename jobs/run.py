@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from raypipe.cli import Overrides, Storage, tell_errors
+from raypipe.commands.signals import stop_signals
 from raypipe.commands.terminal import LOG_WIDTH
 from raypipe.config import load_experiment
 from raypipe.stages.pipeline import run_experiment
@@ -22,7 +23,9 @@ def run(file: Path, overrides: Overrides = [], storage: Storage = None) -> None:
     location = storage or experiment.storage
     if "://" not in location:
         location = str(Path.home() / "raypipe" / location)  # an absolute location stays what it is
-    run_experiment(experiment.model_copy(update={"storage": location}), console=Console(width=LOG_WIDTH))
+    console = Console(width=LOG_WIDTH)
+    with stop_signals(console):
+        run_experiment(experiment.model_copy(update={"storage": location}), console=console)
 
 
 if __name__ == "__main__":

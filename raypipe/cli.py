@@ -24,7 +24,7 @@ from raypipe.commands.signals import stop_signals
 from raypipe.commands.terminal import output
 from raypipe.config import ConfigError, load_experiment
 from raypipe.environment import without_credentials
-from raypipe.errors import FetchError, StageError, Stopped
+from raypipe.errors import FetchError, StageError
 from raypipe.evaluation.results import compute_result, load_result, result_json
 from raypipe.evaluation.run import read_run
 from raypipe.experiment import Experiment
@@ -118,7 +118,9 @@ def run(
     """Do what an experiment still lacks, and print its tables."""
     from raypipe.stages.pipeline import run_experiment  # noqa: PLC0415  only this command needs Ray
 
-    run_experiment(_load(file, overrides, storage), address=address, console=output())
+    console = output()
+    with stop_signals(console):
+        run_experiment(_load(file, overrides, storage), address=address, console=console)
 
 
 @app.command()
@@ -285,15 +287,10 @@ def main() -> None:
 def tell_errors() -> Iterator[None]:
     """Print errors that the user can fix in one line, without a traceback, and set the exit status.
 
-    The status is 2 for an error of the experiment file, 1 for other errors, and 128 and its number for a signal.
+    The status is 2 for an error of the experiment file, and 1 for other errors.
     """
     try:
-        with stop_signals():
-            yield
-    except Stopped as stop:
-        if not stop.reported:
-            Console(stderr=True).print(Text(f"Stopped by {stop.signal}.", "red"), soft_wrap=True)
-        raise
+        yield
     except (ConfigError, FetchError, StageError, WeightsError, StoreError, FileNotFoundError) as error:
         Console(stderr=True).print(Text(printable(str(error)), "red"), soft_wrap=True)
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from error

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from raypipe.cells import Cell, EvaluateSpec, IngestSpec, Split
 from raypipe.cli import app
-from raypipe.errors import Stopped
+from raypipe.commands.signals import stop_signals
 from raypipe.store import Store
 from raypipe.telemetry import run, stage
 from raypipe.telemetry.run import run_progress
@@ -168,7 +168,8 @@ def test_who_watches_from_elsewhere_sees_the_same(tmp_path: Path, monkeypatch: p
         attack.finish(cell("resnet18/pgd/test"))
         seen = wait_for(store, lambda state: state.stages[1].whole.done == 3)
     ended = read_state(store, "demo")
-    assert (ended.state, ended.stages[1].state, ended.stages[2].state) == ("done", "done", "to do")
+    assert (ended.state, ended.stages[1].state, ended.stages[2].state) == ("done", "done", "done")
+    assert all(stage.whole.done == stage.whole.cells for stage in ended.stages)
 
 
 def wait_for(store: Store, reached: Callable[[RunState], bool]) -> RunState:
@@ -193,15 +194,7 @@ def stopped(error: BaseException, tmp_path: Path) -> tuple[str, str]:
     return console.file.getvalue(), early.error
 
 
-@pytest.mark.parametrize(
-    ("error", "name"),
-    [
-        (Stopped(signal.SIGTERM), "SIGTERM"),
-        (Stopped(signal.SIGINT), "SIGINT"),
-        (KeyboardInterrupt(), "SIGINT"),
-        (SystemExit(15), "SIGTERM"),
-    ],
-)
+@pytest.mark.parametrize(("error", "name"), [(SystemExit(143), "SIGTERM"), (KeyboardInterrupt(), "SIGINT")])
 def test_a_stopped_run_says_once_what_is_finished_and_how_to_continue(
     error: BaseException, name: str, tmp_path: Path
 ) -> None:
@@ -211,9 +204,16 @@ def test_a_stopped_run_says_once_what_is_finished_and_how_to_continue(
         "continue: only what is missing is computed."
     )
     assert printed == f"{written}\n"
-    if isinstance(error, Stopped):
-        assert error.reported
-        assert error.code == 128 + signal.Signals[name]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_that_is_stopped_before_it_computes_says_so(number: signal.Signals, status: int) -> None:
+    console, before = log(), signal.getsignal(number)
+    with pytest.raises(SystemExit) as end, stop_signals(console):
+        signal.raise_signal(number)
+    assert end.value.code == status
+    assert lines(console) == [f"Stopped by {number.name} before anything was computed."]
+    assert signal.getsignal(number) == before
 
 
 def test_a_failure_is_written_down_with_its_reason(tmp_path: Path) -> None:

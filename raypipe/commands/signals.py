@@ -1,4 +1,4 @@
-"""What SIGTERM and Ctrl-C do to a command: they end it as an exception, so that it can still say what is finished."""
+"""What SIGTERM and Ctrl-C do to a run: they end it as an exception, so that it can still say what is finished."""
 
 import signal
 import threading
@@ -6,29 +6,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from raypipe.errors import Stopped
+from rich.console import Console
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STATUS_OF_SIGNAL = 128
+"""What a shell adds to the number of the signal that ended a command."""
 
 
 @contextmanager
-def stop_signals() -> Iterator[None]:
-    """Raise `raypipe.errors.Stopped` in the block at the first SIGTERM or SIGINT; a second one ends the process.
+def stop_signals(console: Console) -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the block by an exception, and exit with the status that a shell expects of them.
 
+    A run that was under way prints what is finished; a block that ends earlier prints that nothing was computed.
     Signals can be handled in the main thread only: elsewhere this does nothing.
+
+    Raises
+    ------
+    SystemExit
+        With status 143 after SIGTERM and 130 after SIGINT.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _stop) for number in STOP_SIGNALS}
+    handlers = {signal.SIGTERM: _raise_exit, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
+    except (KeyboardInterrupt, SystemExit) as error:  # Ray makes a SystemExit of its own of ours
+        number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+        if not vars(error).get("reported"):
+            console.print(f"Stopped by {number.name} before anything was computed.", highlight=False)
+        raise SystemExit(STATUS_OF_SIGNAL + number) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
-    for each in STOP_SIGNALS:
-        signal.signal(each, signal.SIG_DFL)
-    raise Stopped(number)
+def _raise_exit(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(STATUS_OF_SIGNAL + number)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.live import Live
 
-from raypipe.errors import Stopped
 from raypipe.store import Store, StoreError
 from raypipe.telemetry.stage import StageProgress, stage_progress
 from raypipe.telemetry.state import RunState, StageState, write_state
@@ -93,8 +92,7 @@ def run_progress(
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 state.error = _stopped_line(error, state, store)
                 console.print(state.error, highlight=False, markup=False, soft_wrap=True)
-            if isinstance(error, Stopped):
-                error.reported = True
+                vars(error)["reported"] = True  # whoever catches it need not say more
         with suppress(StoreError):  # the first error says more
             note()
 
@@ -104,7 +102,7 @@ def run_progress(
     try:
         with live if console.is_terminal else nullcontext():
             yield RunProgress(state, console, note, fail)
-        state.state = "done"
+        state.complete()
     except BaseException as error:
         fail(error)
         raise
@@ -116,9 +114,8 @@ def run_progress(
 
 
 def _stopped_line(error: KeyboardInterrupt | SystemExit, state: RunState, store: Store) -> str:
-    """Say what is finished and how to continue. Ray's own SIGTERM handler raises a plain `SystemExit`."""
-    default = "SIGINT" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
-    name = error.signal if isinstance(error, Stopped) else default
+    """Say what is finished and how to continue. SIGTERM arrives as a `SystemExit`, Ctrl-C as a `KeyboardInterrupt`."""
+    name = "SIGINT" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
     cells, done = (sum(getattr(stage.whole, count) for stage in state.stages) for count in ("cells", "done"))
     return (
         f"Stopped by {name}: {done} of {cells} cells are finished and kept in {store.root}. Run the same command again "

@@ -120,6 +120,14 @@ class RunState(BaseModel):
             if stage.state == "running":
                 stage.seconds = self.updated - stage.began
 
+    def complete(self) -> None:
+        """Mark the run as done, with every cell of it: some may have been published by workers of an earlier driver."""
+        self.state = "done"
+        for stage in self.stages:
+            stage.state = "done"
+            for group in stage.groups.values():
+                group.done = group.cells
+
 
 def stage_of(name: str, cells: Iterable[Cell], store: Store) -> StageState:
     """A stage before it begins: what is done of it is what has an artifact."""

@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 from rich.console import Console
+from typer.testing import CliRunner
 
+from raypipe.cli import app, main
 from raypipe.config import ConfigError
 from raypipe.data.png import decode_png, encode_png
 from raypipe.data.tissue import render_tile
@@ -25,6 +28,8 @@ from raypipe.experiment import Experiment
 from raypipe.schemas import ADVERSARIALS, PREDICTIONS, TILES
 from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store
+from raypipe.telemetry.state import read_state
+from tests.stages.conftest import TINY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]
 Build = Callable[..., Experiment]
@@ -191,12 +196,38 @@ def test_a_lost_worker_costs_no_finished_epoch(tiny: Build, tmp_path: Path) -> N
     assert {1, 2, 3} <= set(kept), f"trained again: {set(seen) - set(kept)} of {set(seen)}"
 
 
-def test_art_s_own_attack_runs_in_the_grid(tiny: Build) -> None:
+def test_art_s_own_attack_runs_in_the_grid_and_a_shard_that_fails_is_told(
+    tiny: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     theirs = {"theirs": {"backend": "art", "name": "deepfool", "parameters": {"max_iter": 5}}}
     experiment = tiny(attacks=theirs, defenses=[])
     result, text = run(experiment)
     assert [row["protocol"] for row in result.records.to_pylist()] == ["clean", "white-box", "worst case"]
     assert "theirs" in text
+
+    storage = Path(experiment.storage)
+    for shard in storage.glob("artifacts/tiles/*/test/*.parquet"):
+        shard.write_bytes(b"not parquet")
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump({**TINY, "storage": str(storage), "attacks": {"deepfool": {}}, "defenses": []}))
+    monkeypatch.setattr("sys.argv", ["raypipe", "run", str(file)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    (error,) = (line for line in capsys.readouterr().err.splitlines() if "attack failed" in line)
+    assert "convnet/deepfool/test: StoreError" in error
+    assert "cannot be read: " in error
+    assert str(storage / "artifacts" / "tiles") in error
+    assert "run again to go on" in error
+    state = read_state(Store.open(str(storage)), "tiny")
+    assert state.state == "failed"
+    assert "convnet/deepfool/test" in state.error
+    attack = next(stage for stage in state.stages if stage.name == "attack")
+    assert (attack.state, attack.whole.failed) == ("failed", 1)
+    told = CliRunner().invoke(app, ["status", "tiny", "--storage", str(storage)]).output
+    assert "✗ attack" in told
+    assert "1 failed" in told
+    assert "StoreError" in told
 
 
 def test_files_that_cannot_be_read_are_set_aside_and_counted(tiny: Build, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""A run that another process makes, as `raypipe status` tells of it: at work, killed, gone on with, done."""
+"""A run that another process makes, as it prints and as `raypipe status` tells: at work, stopped, continued, done."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +14,9 @@ import pytest
 import yaml
 
 from raypipe.store import Store
-from raypipe.telemetry.state import RunState, read_state, write_state
+from raypipe.telemetry.state import RunState, read_state
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("clusters")]
+pytestmark = [pytest.mark.cluster, pytest.mark.full, pytest.mark.xdist_group("clusters")]
 PATIENCE_SECONDS = 240
 
 
@@ -45,7 +46,16 @@ def stage(state: RunState, name: str) -> Any:
     return next(stage for stage in state.stages if stage.name == name)
 
 
-def test_status_of_a_run_at_work_then_killed_then_done(tmp_path: Path, tiny_settings: dict[str, Any]) -> None:
+def stop(driver: "subprocess.Popen[str]", number: signal.Signals) -> str:
+    """Send a signal to a run alone, as a service manager does, and return the line that it answers with."""
+    driver.send_signal(number)
+    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == 128 + number, output
+    (line,) = re.findall(r"^Stopped by .*", output, re.MULTILINE)
+    return str(line)
+
+
+def test_a_run_at_work_then_stopped_twice_then_done(tmp_path: Path, tiny_settings: dict[str, Any]) -> None:
     storage, file = tmp_path / "store", tmp_path / "tiny.yaml"
     settings = {
         **tiny_settings, "storage": str(storage), "train": {"epochs": 60, "batch_size": 8}, "attacks": {"deepfool": {}},
@@ -71,12 +81,21 @@ def test_status_of_a_run_at_work_then_killed_then_done(tmp_path: Path, tiny_sett
     assert "· evaluate" in text
     assert "Last sign of life" in text
 
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
-    left = read_state(store, "tiny")
-    assert left.state == "running", "nobody was left to say that it ended"
-    write_state(store, left.model_copy(update={"updated": left.updated - 720}))
-    assert "probably stopped" in status(storage)
+    os.kill(driver.pid, signal.SIGCONT)
+    line = stop(driver, signal.SIGTERM)
+    assert line == (
+        f"Stopped by SIGTERM: 1 of 5 cells are finished and kept in {storage}. Run the same command again to continue: "
+        "only what is missing is computed."
+    )
+    assert read_state(store, "tiny").error == line
+    assert "✗ train" in status(storage)
+
+    driver = start()
+    wait_until(driver, store, lambda state: stage(state, "attack").whole.units > 0)
+    line = stop(driver, signal.SIGINT)
+    assert line.startswith("Stopped by SIGINT: ")
+    assert int(line.split()[3]) >= 2, "the tiles and the model"
+    assert " ".join(line.split()[:7]) in status(storage)
 
     driver = start()
     output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
@@ -93,31 +112,3 @@ def test_status_of_a_run_at_work_then_killed_then_done(tmp_path: Path, tiny_sett
     assert "tiles to do" in said[0]
     assert "fooled" in said[-1]
     assert not [line for line in said if "deepfool/t" in line and "tiles, " not in line], "no line for each cell"
-
-
-def test_a_shard_that_fails_is_told_with_its_cell_and_its_cause(tmp_path: Path, tiny_settings: dict[str, Any]) -> None:
-    storage, file = tmp_path / "store", tmp_path / "tiny.yaml"
-    settings = {**tiny_settings, "storage": str(storage), "defenses": [], "attacks": {"deepfool": {}}}
-    file.write_text(yaml.safe_dump(settings))
-    store = Store.open(str(storage))
-    driver = subprocess.Popen(
-        command("run", str(file)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    wait_until(driver, store, lambda state: stage(state, "ingest").state == "done")
-    for shard in storage.glob("artifacts/tiles/*/test/*.parquet"):
-        shard.write_bytes(b"not parquet")
-    output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
-    assert driver.returncode == 1, output
-    error = next(line for line in output.splitlines() if "attack failed" in line)
-    assert "convnet/deepfool/test: StoreError" in error
-    assert "cannot be read: " in error
-    assert str(storage / "artifacts" / "tiles") in error
-    assert "run again to go on" in error
-    ended = read_state(store, "tiny")
-    assert ended.state == "failed"
-    assert "convnet/deepfool/test" in ended.error
-    assert (stage(ended, "attack").state, stage(ended, "attack").whole.failed) == ("failed", 1)
-    text = status(storage)
-    assert "✗ attack" in text
-    assert "1 failed" in text
-    assert "StoreError" in text
