@@ -117,6 +117,7 @@ def test_every_command_is_run_somewhere() -> None:
         assert words.get(start, start) in (ROOT / place).read_text(), f"{place} does not run {start!r}"
 
 
+@pytest.mark.full
 @pytest.mark.cluster
 @pytest.mark.xdist_group("commands")
 @pytest.mark.timeout(1500)

@@ -54,6 +54,7 @@ def run(head: Head, experiment: Path, *options: str) -> "subprocess.CompletedPro
     return subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=500, check=False)
 
 
+@pytest.mark.full
 @pytest.mark.cluster
 @pytest.mark.xdist_group("clusters")
 @pytest.mark.timeout(900)

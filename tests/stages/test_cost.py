@@ -18,7 +18,7 @@ import yaml
 
 from benchmarks.pipeline.processes import Watched, watch
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("clusters")]
+pytestmark = [pytest.mark.cluster, pytest.mark.full, pytest.mark.xdist_group("clusters")]
 RUN = """
 import json, sys, time
 from pathlib import Path

@@ -11,7 +11,12 @@ from raypipe.experiment import Experiment
 from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.full,
+    pytest.mark.xdist_group("ray"),
+    pytest.mark.usefixtures("two_nodes"),
+]
 
 
 def test_online_certified_and_mixed_defenses_go_from_the_file_to_the_report(tiny: Callable[..., Experiment]) -> None:

@@ -144,6 +144,7 @@ def check_costs(result: RunResult) -> None:
             assert attacks.loc[row["tiles_key"], "forwards"] == row["forwards"]
 
 
+@pytest.mark.full
 def test_a_search_keeps_the_candidate_that_was_best_on_held_out_tiles(tiny: Build) -> None:
     search = {"learning_rate": [1e-3, 1e-6]}
     experiment = tiny(
@@ -160,6 +161,7 @@ def test_a_search_keeps_the_candidate_that_was_best_on_held_out_tiles(tiny: Buil
     assert "of 2 candidates" in text
 
 
+@pytest.mark.full
 def test_a_lost_worker_costs_no_finished_epoch(tiny: Build, tmp_path: Path) -> None:
     """Rank 0 is killed after an epoch; a new group goes on from there and ends as an undisturbed one does."""
     changes: dict[str, Any] = {

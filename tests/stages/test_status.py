@@ -58,8 +58,8 @@ def stop(driver: "subprocess.Popen[str]", number: signal.Signals) -> str:
 def test_a_run_at_work_then_stopped_twice_then_done(tmp_path: Path, tiny_settings: dict[str, Any]) -> None:
     storage, file = tmp_path / "store", tmp_path / "tiny.yaml"
     settings = {
-        **tiny_settings, "storage": str(storage), "train": {"epochs": 60, "batch_size": 8}, "attacks": {"deepfool": {}},
-        "defenses": [],
+        **tiny_settings, "storage": str(storage), "train": {"epochs": 60, "batch_size": 8},
+        "attacks": {"deepfool": {}, "pgd": {"max_iterations": 600, "early_stop": False}}, "defenses": [],
     }  # fmt: skip
     file.write_text(yaml.safe_dump(settings))
     store = Store.open(str(storage))
@@ -84,14 +84,14 @@ def test_a_run_at_work_then_stopped_twice_then_done(tmp_path: Path, tiny_setting
     os.kill(driver.pid, signal.SIGCONT)
     line = stop(driver, signal.SIGTERM)
     assert line == (
-        f"Stopped by SIGTERM: 1 of 5 cells are finished and kept in {storage}. Run the same command again to continue: "
+        f"Stopped by SIGTERM: 1 of 7 cells are finished and kept in {storage}. Run the same command again to continue: "
         "only what is missing is computed."
     )
     assert read_state(store, "tiny").error == line
     assert "✗ train" in status(storage)
 
     driver = start()
-    wait_until(driver, store, lambda state: stage(state, "attack").whole.units > 0)
+    wait_until(driver, store, lambda state: stage(state, "attack").state == "running")
     line = stop(driver, signal.SIGINT)
     assert line.startswith("Stopped by SIGINT: ")
     assert int(line.split()[3]) >= 2, "the tiles and the model"
