@@ -2,12 +2,11 @@
 
 import csv
 import re
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from raypipe.cli import app
 from raypipe.config import ConfigError
@@ -17,7 +16,9 @@ from raypipe.data.tissue import render_tile
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-def test_the_readme_s_command_tells_of_siblings_and_writes_groups(tmp_path: Path) -> None:
+def test_the_readme_s_command_tells_of_siblings_and_writes_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (command,) = re.findall(r"^(raypipe audit .*)$", README, re.MULTILINE)
     with zipfile.ZipFile(tmp_path / "LC25000.zip", "w") as archive, (tmp_path / "groups.csv").open("w") as file:
         rows = csv.writer(file)
@@ -29,9 +30,9 @@ def test_the_readme_s_command_tells_of_siblings_and_writes_groups(tmp_path: Path
                 archive.writestr(f"{folder}/{label}{number}.png", encode_png(tile))
                 rows.writerow([f"{label}{number}.png", label, f"{label}:{number // 3}"])
             archive.writestr(f"{folder}/cut.png", b"\x89PNG")
-    run = [sys.executable, "-m", "raypipe.cli", *command.split()[1:], "--pairs", "3"]
-    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, [*command.split()[1:], "--pairs", "3"])
+    assert done.exit_code == 0, done.output
     assert "2 files set aside: " in done.stdout
     assert re.search(r"A random split gives \d+\.\d % of the test tiles a sibling in training", done.stdout)
     assert "adjusted Rand index" in done.stdout

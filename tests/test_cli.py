@@ -94,8 +94,8 @@ def test_importing_raypipe_starts_and_loads_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_commands_that_compute_nothing_do_not_load_ray() -> None:
-    code = "import sys, raypipe.cli; print(sorted({'ray', 'art'} & set(sys.modules)))"
+def test_neither_the_commands_nor_the_attacks_load_ray_or_the_toolbox() -> None:
+    code = "import sys, raypipe.cli, raypipe.attacks.generate; print(sorted({'ray', 'art'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
