@@ -18,13 +18,13 @@ demo: install
 	$(BIN)/raypipe run jobs/demo.yaml $(DEMO_OPTIONS)
 
 check: install lint
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not cluster" $(TEST_OPTIONS)
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not cluster" $(TEST_OPTIONS)
 
 test: install lint
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not full" $(TEST_OPTIONS)
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not full" $(TEST_OPTIONS)
 
 test-all: install lint
-	$(BIN)/pytest -n 2 --dist loadgroup $(TEST_OPTIONS)
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder $(TEST_OPTIONS)
 
 bench-attacks: $(VENV)/bench-installed
 	$(BIN)/python -m benchmarks.attacks $(BENCH_OPTIONS)

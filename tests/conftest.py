@@ -19,6 +19,11 @@ for name in [name for name in os.environ if name.startswith("RAY_")]:
 os.environ |= {"HOME": HOME, "RAY_AUTH_MODE": "token"}  # Ray reads the mode once, when it is imported
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests with Ray clusters last: they take the longest, and most mistakes show before."""
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _home() -> Iterator[None]:
     yield

@@ -55,6 +55,18 @@ def test_the_dashboard_stays_on_the_head_s_loopback_and_no_key_is_written_down(f
     assert not re.search(r"(?i)secret|password|AKIA|BEGIN .*KEY", file.read_text())
 
 
+@pytest.mark.parametrize("file", [CLOUD, ONPREMISE], ids=lambda file: file.stem)
+def test_every_node_requires_the_token_of_whoever_calls_ray_up(file: Path) -> None:
+    cluster = description(file)
+    starts = [
+        line for kind in ("head", "worker") for line in cluster[f"{kind}_start_ray_commands"] if " start " in line
+    ]
+    assert len(starts) == 2
+    for line in starts:
+        assert "RAY_AUTH_MODE=token" in shlex.split(line)
+    assert cluster["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+
+
 def test_without_work_the_head_alone_is_paid_for() -> None:
     cluster = prepare_config(description(CLOUD))
     workers = {name: kind for name, kind in cluster["available_node_types"].items() if name != "head"}
@@ -118,8 +130,13 @@ class _Autoscaler(_Record):
     upscalingMode: Literal["Default", "Aggressive", "Conservative"] = "Default"  # noqa: N815
 
 
+class _Auth(_Record):
+    mode: Literal["disabled", "token"]
+
+
 class _Cluster(_Record):
     rayVersion: str  # noqa: N815
+    authOptions: _Auth  # noqa: N815
     enableInTreeAutoscaling: bool = False  # noqa: N815
     autoscalerOptions: _Autoscaler = _Autoscaler()  # noqa: N815
     headGroupSpec: _Head  # noqa: N815
@@ -159,6 +176,7 @@ def test_the_job_for_kubernetes_goes_away_and_its_workers_come_when_asked_for() 
     spec = kubernetes()[0].spec
     assert spec.shutdownAfterJobFinishes
     assert spec.rayClusterSpec.enableInTreeAutoscaling
+    assert spec.rayClusterSpec.authOptions.mode == "token"
     assert {group.minReplicas for group in spec.rayClusterSpec.workerGroupSpecs} == {0}
     image = pods()["head"]["spec"]["containers"][0]["image"]
     assert image.split(":")[1].startswith(spec.rayClusterSpec.rayVersion)
