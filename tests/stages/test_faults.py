@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,14 @@ SETTINGS: dict[str, Any] = {
     "name": "tiny",
     "data": {"source": "synthetic", "sources_per_class": 3, "siblings": 1, "size": 32},
     "tiles": {"size": 32, "shard_size": 2},
-    "models": ["shufflenet_v2_x1_0"],
+    "models": ["convnet"],
     "train": {"epochs": 8, "batch_size": 4},
-    "attacks": {"pgd": {"norm": "l2", "eps": 0.01, "max_iterations": 150}},
-    "defenses": {"adversarial_training": {"epochs": 3}},
+    "attacks": {"pgd": {"norm": "l2", "eps": 0.01, "max_iterations": 400}},
+    "defenses": {"adversarial_training": {"epochs": 40}},
     "evaluation": {
         "tiles": 2,
         "curves": {},
+        "replicates": 100,
         "bounded": {"name": "pgd", "max_iterations": 1},
         "checks": {"planted_tiles": 1, "max_queries": 2},
     },
@@ -75,6 +77,10 @@ class Job:
         """How often each file of an artifact was written."""
         return dict(self.bucket.versions(f"{self.name}/artifacts/{kind}"))
 
+    def shards(self, kind: str = "adversarials") -> list[str]:
+        """The Parquet files of all artifacts of a kind."""
+        return [path for path in self.written(kind) if "/part-" in path and "/rejected/" not in path]
+
 
 @dataclass(frozen=True)
 class Undisturbed:
@@ -86,9 +92,21 @@ class Undisturbed:
         return self.job.files.store
 
     def artifacts(self) -> list[tuple[str, dict[str, Any]]]:
-        """Those that a disturbed attack begins with: all but the grid's adversarial tiles and the predictions."""
-        found = [(kind, manifest) for kind in KINDS[:-1] for manifest in self.job.files.manifests(kind)]
-        return [(kind, manifest) for kind, manifest in found if "/pgd/" not in manifest["name"] or kind == "model"]
+        """Those that a disturbed attack begins with: all but the grid's adversarial tiles and their predictions."""
+        found = [(kind, manifest) for kind in KINDS for manifest in self.job.files.manifests(kind)]
+        grid = ("/pgd/train", "/pgd/test")
+        return [(kind, manifest) for kind, manifest in found if not manifest["name"].endswith(grid)]
+
+    @cached_property
+    def adversarials(self) -> list[str]:
+        """The shards of adversarial tiles."""
+        return self.job.files.of("adversarials")
+
+    @cached_property
+    def results(self) -> dict[str, pa.Table]:
+        """Every table that a disturbed run must have too, read once: shards of adversarial tiles, and figures."""
+        figures = [f"runs/tiny/{table}.parquet" for table in ("records", "curves", "costs", "checks")]
+        return {path: timeless(self.store.read_table(path)) for path in (*figures, *self.adversarials)}
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +131,9 @@ def check_like_undisturbed(job: Job, undisturbed: Undisturbed) -> None:
 
 
 def check_same_results(files: Files, undisturbed: Undisturbed) -> None:
-    for table in ("records", "curves", "costs", "checks"):
-        ours, theirs = (
-            timeless(store.read_table(f"runs/tiny/{table}.parquet")) for store in (files.store, undisturbed.store)
-        )
-        assert ours.to_pylist() == theirs.to_pylist()
-    shards = files.of("adversarials")
-    assert shards == undisturbed.job.files.of("adversarials")
-    for shard in shards:
-        ours, theirs = (timeless(store.read_table(shard)) for store in (files.store, undisturbed.store))
-        assert ours.equals(theirs)
+    assert files.of("adversarials") == undisturbed.adversarials
+    for path, theirs in undisturbed.results.items():
+        assert timeless(files.store.read_table(path)).equals(theirs), path
 
 
 def timeless(table: pa.Table) -> pa.Table:
@@ -172,25 +183,27 @@ def test_a_run_killed_in_every_stage_ends_like_an_undisturbed_one(
     store = files.store
 
     def progress() -> list[dict[str, Any]]:
-        return [store.read_json(f"progress/{name}") for name in store.list_files("progress")]
+        with suppress(FileNotFoundError):  # it is removed when a fit ends
+            return [store.read_json(name.removeprefix("killed/")) for name in bucket.names("killed/progress/")]
+        return []
 
     def keeps_an_epoch_that_was_seen() -> bool:
         seen.update({told["epoch"]: told["seconds"] for told in progress()})
         kept = [
             int(epoch)
-            for name in store.list_directories("scratch/train")
-            if store.exists(path := f"scratch/train/{name}/checkpoint_manager_snapshot.json")
-            for epoch in re.findall(rb"epoch_(\d+)", store.read_bytes(path))
+            for name in bucket.names("killed/scratch/train/")
+            if name.endswith("/checkpoint_manager_snapshot.json")
+            for epoch in re.findall(rb"epoch_(\d+)", store.read_bytes(name.removeprefix("killed/")))
         ]
         return bool(seen) and max(kept, default=0) >= min(seen)
 
     reached: dict[str, Callable[[], Any]] = {
-        "ingest": lambda: [path for path in job.written("tiles") if "/part-" in path and "rejected" not in path],
+        "ingest": lambda: job.shards("tiles"),
         "train": keeps_an_epoch_that_was_seen,
-        "attack": lambda: files.of("adversarials"),
+        "attack": job.shards,
         "harden": lambda: [told for told in progress() if told["name"].endswith("adversarial_training")],
-        "diagnose": lambda: files.of("diagnostics"),
-        "evaluate": lambda: files.of("predictions"),
+        "diagnose": lambda: job.shards("diagnostics"),
+        "evaluate": lambda: job.shards("predictions"),
     }
     for stage, condition in reached.items():
         before = job.written()
@@ -212,15 +225,15 @@ def test_a_run_killed_in_every_stage_ends_like_an_undisturbed_one(
 def next_shard(job: Job, driver: Driver, known: list[str]) -> float:
     """Seconds until one more shard is there."""
     begun = time.monotonic()
-    wait_until(lambda: len(job.files.of("adversarials")) > len(known), driver.check_runs)
+    wait_until(lambda: len(job.shards()) > len(known), driver.check_runs)
     return round(time.monotonic() - begun, 1)
 
 
 def started(job: Job) -> tuple[Driver, list[str]]:
     """A run that has just made the first of its shards, and those there are."""
-    seeded, driver = job.files.of("adversarials"), job.start()
-    wait_until(lambda: len(job.files.of("adversarials")) > len(seeded), driver.check_runs)
-    return driver, job.files.of("adversarials")
+    seeded, driver = job.shards(), job.start()
+    wait_until(lambda: len(job.shards()) > len(seeded), driver.check_runs)
+    return driver, job.shards()
 
 
 def test_a_killed_attack_worker_costs_its_shards_alone(
