@@ -206,7 +206,6 @@ def several_machines() -> Iterator[Machines]:
             "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={home}"]  # fmt: skip
     with_disk = [*OWN_MOUNTS, "sh", "-c", f'mount -t tmpfs -o size={DISK_MIB}m tmpfs "$0" && exec "$@"', str(disk)]
     environment = user_environment(home)
-    subprocess.run([BIN / "ray", "get-auth-token", "--generate"], env=environment, capture_output=True, check=True)
     log = disk.with_name(f"{disk.name}-head.log")
     with log.open("wb") as output:
         launcher = subprocess.Popen(
@@ -214,6 +213,8 @@ def several_machines() -> Iterator[Machines]:
             env={**environment, "RAY_ADDRESS": f"127.0.0.1:{port}"}, cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
+        generate = [BIN / "ray", "get-auth-token", "--generate"]  # needed by the head; the launcher imports meanwhile
+        subprocess.run(generate, env=environment, capture_output=True, check=True)
         ray = Node(subprocess.Popen(head, env=environment, stdout=output, stderr=output, start_new_session=True), log)
         machines = Machines(home, disk, mounts, port, launcher)
         try:
