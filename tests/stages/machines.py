@@ -1,8 +1,10 @@
 """A cluster as if of several machines, any of which can be lost, and drivers that can be killed.
 
 The head has no CPU: only drivers run there. Every node has an address and, where root allows, a disk of its own: what
-the head and the drivers keep in their folder is an empty folder there. All share nothing but the network, and
-`Machines.disk`, a mounted disk that can be full.
+the head and the drivers keep in their folder is an empty folder there, but for the token. All share nothing but the
+network, and `Machines.disk`, a mounted disk that can be full.
+
+Every process has the environment that docs/cluster.md gives its reader, and no setting of Ray's for tests.
 """
 
 import json
@@ -21,16 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 import yaml
 
-from raypipe.stages.cluster import QUIET, WARM_WORKERS
 from raypipe.store import Store
 from tests.ray_head import BIN, free_port
 
 PATIENCE_SECONDS = 600
 OWN_MOUNTS = ("unshare", "--mount", "--propagation", "private")
 DISK_MIB = 64
+TOKEN = ".ray/auth_token"
+"""Where `ray get-auth-token --generate` writes it, below HOME."""
 
 
 def can_mount() -> bool:
@@ -40,6 +42,13 @@ def can_mount() -> bool:
     with tempfile.TemporaryDirectory() as folder:
         command = [*OWN_MOUNTS, "mount", "-t", "tmpfs", "tmpfs", folder]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def user_environment(home: Path) -> dict[str, str]:
+    """All that a process of the cluster has in its environment: what a user of a token and an object store has."""
+    store = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    return {"HOME": str(home), "PATH": path, "RAY_AUTH_MODE": "token", **store}
 
 
 def wait_until(reached: Callable[[], Any], alive: Callable[[], Any] = lambda: None, every: float = 0.1) -> Any:
@@ -87,10 +96,16 @@ class Driver:
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of one CPU."""
+    """A machine of the cluster."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
+
+    def is_up(self) -> bool:
+        return "Ray runtime started" in self.log.read_text()
+
+    def check_runs(self) -> None:
+        assert self.process.poll() is None, self.log.read_text()
 
     def processes(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -133,22 +148,28 @@ class Machines:
     nodes: list[Node] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: count(2))
 
-    def add(self) -> Node:
-        """A node joins."""
+    def add(self, nodes: int = 1) -> Node:
+        """Nodes join; returns the last."""
+        for node in [self._begin() for _ in range(nodes)]:
+            wait_until(node.is_up, node.check_runs)
+            self.nodes.append(node)
+        return self.nodes[-1]
+
+    def _begin(self) -> Node:
         number = next(self.numbers)
         start = [BIN / "ray", "start", f"--address=127.0.0.1:{self.port}", f"--node-ip-address=127.0.0.{number}",
                  "--num-cpus=1", "--block", "--disable-usage-stats"]  # fmt: skip
         own_disk: list[Any] = []
         if self.mounts:
-            mount = ["sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"', self.home]
-            own_disk = ["nsenter", "--mount", f"--target={self.launcher.pid}", *OWN_MOUNTS, *mount]
+            mount = ["sh", "-c", f'mount -t tmpfs tmpfs "$0" && mkdir "$0/.ray" && cat > "$0/{TOKEN}" && exec "$@"']
+            own_disk = ["nsenter", "--mount", f"--target={self.launcher.pid}", *OWN_MOUNTS, *mount, self.home]
         log = self.disk.with_name(f"{self.disk.name}-node-{number}.log")
-        with log.open("wb") as output:
-            process = subprocess.Popen([*own_disk, *start], stdout=output, stderr=output, start_new_session=True)
-        node = Node(process, log)
-        wait_until(lambda: "Ray runtime started" in log.read_text(), lambda: check_started(process, log))
-        self.nodes.append(node)
-        return node
+        with log.open("wb") as output, (self.home / TOKEN).open("rb") as token:
+            process = subprocess.Popen(
+                [*own_disk, *start], env=user_environment(self.home), stdin=token, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
+        return Node(process, log)
 
     def lose(self, node: Node) -> None:
         node.lose()
@@ -175,10 +196,6 @@ class Machines:
         subprocess.run([*where, "mount", "-o", f"remount,size={size}", self.disk], check=True)
 
 
-def check_started(process: "subprocess.Popen[Any]", log: Path) -> None:
-    assert process.poll() is None, log.read_text()
-
-
 @contextmanager
 def several_machines() -> Iterator[Machines]:
     """A head, two nodes and a launcher of drivers, until the block ends."""
@@ -188,28 +205,26 @@ def several_machines() -> Iterator[Machines]:
     head = [BIN / "ray", "start", "--head", "--block", "--num-cpus=0", "--node-ip-address=127.0.0.1", f"--port={port}",
             "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={home}"]  # fmt: skip
     with_disk = [*OWN_MOUNTS, "sh", "-c", f'mount -t tmpfs -o size={DISK_MIB}m tmpfs "$0" && exec "$@"', str(disk)]
-    quick = {"RAY_AUTH_MODE": "disabled", "RAY_health_check_period_ms": "1000", "OMP_NUM_THREADS": "1"}
-    quick["RAY_num_workers_soft_limit"] = str(WARM_WORKERS)
+    environment = user_environment(home)
     log = disk.with_name(f"{disk.name}-head.log")
-    with pytest.MonkeyPatch.context() as environment, log.open("wb") as output:
-        for name, value in {**QUIET, **quick}.items():
-            environment.setenv(name, value)
+    with log.open("wb") as output:
         launcher = subprocess.Popen(
             [*(with_disk if mounts else ()), sys.executable, "-m", "tests.stages.launcher"],
-            env={**os.environ, "RAY_ADDRESS": f"127.0.0.1:{port}"}, cwd=Path(__file__).parents[2],
+            env={**environment, "RAY_ADDRESS": f"127.0.0.1:{port}"}, cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        ray = subprocess.Popen(head, stdout=output, stderr=output, start_new_session=True)
+        generate = [BIN / "ray", "get-auth-token", "--generate"]  # needed by the head; the launcher imports meanwhile
+        subprocess.run(generate, env=environment, capture_output=True, check=True)
+        ray = Node(subprocess.Popen(head, env=environment, stdout=output, stderr=output, start_new_session=True), log)
         machines = Machines(home, disk, mounts, port, launcher)
         try:
-            wait_until(lambda: "Ray runtime started" in log.read_text(), lambda: check_started(ray, log))
+            wait_until(ray.is_up, ray.check_runs)
             assert launcher.stdout is not None
             assert launcher.stdout.readline() == "ready\n"
-            for _ in range(2):
-                machines.add()
+            machines.add(2)
             yield machines
         finally:
-            for node in [*machines.nodes, Node(ray, log)]:
+            for node in [*machines.nodes, ray]:
                 node.lose()
             launcher.communicate()
             for path in Path(short).glob(f"{disk.name}*.log"):

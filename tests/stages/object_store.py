@@ -1,5 +1,6 @@
 """A real S3 server on loopback, and what a test asks of it."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from typing import Any
 import boto3
 import pytest
 from moto.backends import get_backend
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import FakeKey
 from moto.server import ThreadedMotoServer
 
 BUCKET = "raypipe-tests"
@@ -40,12 +43,26 @@ class ObjectStore:
 
     def versions(self, prefix: str) -> Counter[str]:
         """How often each object below a prefix was written."""
-        pages = self.client.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=prefix)
-        return Counter(version["Key"] for page in pages for version in page.get("Versions", ()))
+        kept = self._kept(prefix).items()
+        return Counter({name: sum(isinstance(version, FakeKey) for version in versions) for name, versions in kept})
+
+    def names(self, prefix: str) -> list[str]:
+        """The objects that are below a prefix now, without those that pyarrow puts down for folders."""
+        kept = self._kept(prefix).items()
+        return [name for name, versions in kept if isinstance(versions[-1], FakeKey) and not name.endswith("/")]
+
+    def _kept(self, prefix: str) -> dict[str, list[Any]]:
+        """All versions of each object below a prefix, deletions among them, from the server's memory.
+
+        A request costs time, and one of `list_object_versions` costs memory: moto copies all versions of all objects
+        of the bucket, with their content, and keeps the copies until the process ends.
+        """
+        keys = get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(BUCKET).keys
+        return {name: keys.getlist(name) for name in list(keys) if name.startswith(prefix)}
 
     def copy(self, prefix: str, to: str, below: str) -> None:
         """Copy what one store of the bucket has below a path to another."""
-        for name in self.versions(f"{prefix}/{below}"):
+        for name in self.names(f"{prefix}/{below}"):
             target = str(PurePosixPath(to) / PurePosixPath(name).relative_to(prefix))
             self.client.copy_object(Bucket=BUCKET, Key=target, CopySource={"Bucket": BUCKET, "Key": name})
 
@@ -53,6 +70,7 @@ class ObjectStore:
 @contextmanager
 def object_store() -> Iterator[ObjectStore]:
     """The server, and its address and credentials in the environment, where every process looks for them."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it tells of every request, and pytest keeps the lines
     store = ObjectStore()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ENDPOINT_URL", f"http://{store.host}:{store.port}")
