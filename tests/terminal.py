@@ -21,7 +21,7 @@ import pytest
 BIN = Path(sys.executable).parent
 NAMESPACES = ("unshare", "--net", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc")
 FOLDERS = ("/tmp/ray", "/tmp/raypipe-prometheus")
-"""What the documents' commands write outside of the user's home."""
+"""Folders outside of the home that the documents' commands write to."""
 OWN_MACHINE = " && ".join(
     ["ip link set lo up", *(f"mkdir -p {each} && mount -t tmpfs tmpfs {each}" for each in FOLDERS), 'exec "$@"']
 )

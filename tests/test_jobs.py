@@ -1,4 +1,4 @@
-"""What is submitted to a cluster: stopped and continued as docs/cluster.md says, and brought to bare nodes."""
+"""Jobs on a cluster: stopped and continued as docs/cluster.md says, and brought to nodes without raypipe."""
 
 import importlib.metadata
 import re

@@ -182,7 +182,7 @@ def wait_for(store: Store, reached: Callable[[RunState], bool]) -> RunState:
 
 
 def stopped(error: BaseException, tmp_path: Path) -> tuple[str, str]:
-    """What a run that something stops prints, and what it writes down, before it leaves Ray and afterwards."""
+    """Return what a run prints and writes down when something stops it."""
     store, console = Store.open(str(tmp_path)), log()
     with suppress(type(error)), run_progress(console, store, "demo", stages()) as progress:
         progress.fail(error)

@@ -19,8 +19,7 @@ from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 mlflow = pytest.importorskip("mlflow")
 
 
-def test_a_run_its_models_and_its_files_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+def test_a_run_its_models_and_its_files_are_logged(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "store"))
     run = hand_run(store)
     write_environment(store, run.name, describe_environment(1, {"CPU": 2.0}))

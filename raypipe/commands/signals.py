@@ -1,4 +1,4 @@
-"""What SIGTERM and Ctrl-C do to a run: they end it as an exception, so that it can still say what is finished."""
+"""Stop a run on SIGTERM and Ctrl-C: they end it as an exception, so that it can print how far it came."""
 
 import signal
 import threading
@@ -9,14 +9,14 @@ from types import FrameType
 from rich.console import Console
 
 STATUS_OF_SIGNAL = 128
-"""What a shell adds to the number of the signal that ended a command."""
+"""A shell adds this to the number of the signal that ended a command."""
 
 
 @contextmanager
 def stop_signals(console: Console) -> Iterator[None]:
     """Let SIGTERM and SIGINT end the block by an exception, and exit with the status that a shell expects of them.
 
-    A run that was under way prints what is finished; a block that ends earlier prints that nothing was computed.
+    A run that has begun prints how many cells are finished. A block that ends earlier prints that nothing was computed.
     Signals can be handled in the main thread only: elsewhere this does nothing.
 
     Raises

@@ -114,7 +114,10 @@ def run_progress(
 
 
 def _stopped_line(error: KeyboardInterrupt | SystemExit, state: RunState, store: Store) -> str:
-    """Say what is finished and how to continue. SIGTERM arrives as a `SystemExit`, Ctrl-C as a `KeyboardInterrupt`."""
+    """Return how far the run came and how to continue.
+
+    SIGTERM arrives as a `SystemExit`, Ctrl-C as a `KeyboardInterrupt`.
+    """
     name = "SIGINT" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
     cells, done = (sum(getattr(stage.whole, count) for stage in state.stages) for count in ("cells", "done"))
     return (

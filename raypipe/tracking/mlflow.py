@@ -50,6 +50,7 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
 def require() -> Any:
     """The module; raises StageError where it is not installed."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow refuses the folder that `file:` names
     try:
         import mlflow  # noqa: PLC0415  an extra
     except ImportError as error:

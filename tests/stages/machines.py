@@ -26,13 +26,14 @@ import psutil
 import yaml
 
 from raypipe.store import Store
-from tests.ray_head import BIN, free_port
+from tests.ray_head import free_port
+from tests.terminal import BIN, pristine_environment
 
 PATIENCE_SECONDS = 600
 OWN_MOUNTS = ("unshare", "--mount", "--propagation", "private")
 DISK_MIB = 64
 TOKEN = ".ray/auth_token"
-"""Where `ray get-auth-token --generate` writes it, below HOME."""
+"""The file below HOME that `ray get-auth-token --generate` writes."""
 
 
 def can_mount() -> bool:
@@ -45,10 +46,9 @@ def can_mount() -> bool:
 
 
 def user_environment(home: Path) -> dict[str, str]:
-    """All that a process of the cluster has in its environment: what a user of a token and an object store has."""
+    """Return what a user of a token and an object store has in the environment, and nothing else."""
     store = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-    return {"HOME": str(home), "PATH": path, "RAY_AUTH_MODE": "token", **store}
+    return {**pristine_environment(home), "RAY_AUTH_MODE": "token", **store}
 
 
 def wait_until(reached: Callable[[], Any], alive: Callable[[], Any] = lambda: None, every: float = 0.1) -> Any:

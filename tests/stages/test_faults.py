@@ -18,10 +18,16 @@ import pytest
 from pyarrow.fs import FileSelector, LocalFileSystem
 
 from raypipe.store import Store
+from raypipe.telemetry.state import read_state
 from tests.stages.machines import Driver, Files, Machines, several_machines, wait_until
 from tests.stages.object_store import BUCKET, SECRET, ObjectStore, object_store
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("clusters"), pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.full,
+    pytest.mark.xdist_group("clusters"),
+    pytest.mark.timeout(1800),
+]
 OUTAGE_SECONDS = 60
 KINDS = ("tiles", "model", "adversarials", "diagnostics", "predictions")
 DEFENSE = "adversarial_training"
@@ -226,6 +232,7 @@ def test_a_run_killed_in_every_stage_ends_like_an_undisturbed_one(
         begun = time.monotonic()
         job.start().kill_when(condition)
         record_property(f"killed in {stage} after seconds", round(time.monotonic() - begun, 1))
+        assert read_state(store, "tiny").state == "running", "nobody was left to say that it ended"
         assert len(job.written()) >= len(before)
     begun = time.monotonic()
     job.start().finish()
