@@ -23,7 +23,7 @@ from tests.stages.conftest import TINY
 from tests.stages.prometheus import PROMETHEUS, Prometheus, queries
 from tests.terminal import Terminal, needs_a_machine, shell_lines, terminal
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("clusters"), needs_a_machine]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("commands"), needs_a_machine]
 ROOT = Path(__file__).parents[1]
 LINES = shell_lines(ROOT / "README.md", "## From a laptop to a cluster")
 DASHBOARDS = ROOT / "dashboards" / "README.md"

@@ -1,7 +1,6 @@
 """The README's commands, run as they stand there, in a folder whose experiments are cut down to seconds."""
 
 import csv
-import os
 import re
 import subprocess
 import sys
@@ -21,10 +20,10 @@ from raypipe.data.tissue import LABELS, render_tile
 from raypipe.export.write import export_model
 from tests.evaluation.handmade import HARDENED
 from tests.export.test_export import WITHOUT_RAYPIPE, stored
+from tests.terminal import pristine_environment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BIN = Path(sys.executable).parent
 SMALL = {
     "models": ["shufflenet_v2_x1_0"],
     "attacks": ["deepfool"],
@@ -98,9 +97,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: list[str], folder: Path) -> str:
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    home = folder / ".home"
+    home.mkdir(exist_ok=True)
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False
+        command, cwd=folder, env=pristine_environment(home), capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stderr, "Ray's chatter belongs into its log file"

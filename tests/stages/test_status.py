@@ -16,7 +16,7 @@ import yaml
 from raypipe.store import Store
 from raypipe.telemetry.state import RunState, read_state
 
-pytestmark = [pytest.mark.cluster, pytest.mark.full, pytest.mark.xdist_group("clusters")]
+pytestmark = [pytest.mark.cluster, pytest.mark.full, pytest.mark.xdist_group("commands")]
 PATIENCE_SECONDS = 240
 
 
