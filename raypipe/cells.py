@@ -26,10 +26,10 @@ STAGES: tuple[Stage, ...] = ("ingest", "train", "attack", "harden", "diagnose", 
 VERSIONS: dict[Stage, int] = {
     "ingest": 1,
     "train": 1,
-    "attack": 5,
+    "attack": 6,
     "harden": 1,
-    "diagnose": 1,
-    "certify": 1,
+    "diagnose": 2,
+    "certify": 2,
     "evaluate": 1,
 }
 """Raised when a stage computes something else from the same settings: what it computed before is then computed anew."""
@@ -69,7 +69,7 @@ class TrainSpec(Settings):
 class AttackSpec(Settings):
     """What determines adversarial tiles, besides the clean tiles and the victim.
 
-    `tiles` is how many of the split are attacked, chosen in whole groups; None: all.
+    `tiles` is the number of tiles of the split that are attacked, by `raypipe.data.subset`; None: all.
     """
 
     attack: AttackSettings

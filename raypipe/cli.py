@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from raypipe.errors import FetchError, StageError
 from raypipe.evaluation.results import compute_result, load_result, result_json
 from raypipe.evaluation.run import read_run
 from raypipe.experiment import Experiment
-from raypipe.listing import Prepared, check_experiment, prepare
+from raypipe.listing import Listing, Prepared, check_experiment, coverage_warnings, prepare
 from raypipe.models.weights import WeightsError
 from raypipe.report.compare import differences_sheet, side_by_side
 from raypipe.report.layout import Book
@@ -63,7 +63,9 @@ def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: 
     grid *= len(listings) * len(experiment.training_seeds)
     aside = sum(item.split is None for item in listings[0].items)
     text = f"{file}: valid. {grid} grid cells over {len(listings[0].items)} files"
-    output().print(f"{text}, {aside} of them set aside" if aside else text, highlight=False, soft_wrap=True)
+    console = output()
+    console.print(f"{text}, {aside} of them set aside" if aside else text, highlight=False, soft_wrap=True)
+    _warn_of_coverage(experiment, listings, console)
 
 
 @app.command()
@@ -86,6 +88,12 @@ def plan(
         return
     console.print(cells_table(prepared.plan, prepared.store))
     console.print(plan_table(prepared.experiment, prepared.plan, prepared.store))
+    _warn_of_coverage(prepared.experiment, prepared.listings, console)
+
+
+def _warn_of_coverage(experiment: Experiment, listings: Sequence[Listing], console: Console) -> None:
+    for warning in coverage_warnings(experiment, listings):
+        console.print(Text(warning, "bold red"), soft_wrap=True)
 
 
 def _print_estimate(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from raypipe.data import open_source
 from raypipe.data.leakage import LeakageError, require_disjoint
 from raypipe.data.sources import Source, TileRef
 from raypipe.data.splits import SplitKind, assign_splits, read_split_file
+from raypipe.data.subset import choose_subset, uncovered_labels
 from raypipe.data.tiles import TileItem
 from raypipe.experiment import Experiment
 from raypipe.plan import Plan, make_plan
@@ -117,6 +118,23 @@ def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str
         seed=experiment.seed,
         scaled_decoding=experiment.tiles.scaled_decoding,
     )
+
+
+def coverage_warnings(experiment: Experiment, listings: Sequence[Listing]) -> Iterator[str]:
+    """Name the classes that no attacked tile will be of, as far as the listing shows it: files may prove unreadable."""
+    count = experiment.evaluation.tiles
+    for listing in listings:
+        refs = [item.ref for item in listing.items if item.split == "test"]
+        names = listing.source.labels
+        labels = [names.index(str(ref.label_name)) for ref in refs]
+        groups = [ref.group or ref.path for ref in refs]
+        chosen = range(len(refs)) if count is None else choose_subset(labels, groups, count, experiment.seed)
+        if missing := uncovered_labels(labels, chosen, len(names)):
+            yield (
+                f"{listing.split} split: none of the {len(chosen)} attacked tiles is of the class "
+                f"{', '.join(names[label] for label in missing)}; the {len(refs)} test tiles and evaluation.tiles have "
+                f"to reach all {len(names)} classes"
+            )
 
 
 @dataclass(frozen=True)

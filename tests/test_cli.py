@@ -167,3 +167,13 @@ def test_messages_cannot_steer_the_terminal(cli: Command, tmp_path: Path) -> Non
     assert done.code == 2
     assert r"\x1b]0;owned\x07\x1b[2J.png" in done.err
     assert "\x1b" not in done.err
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_classes_that_no_attacked_tile_covers_are_named_before_anything_runs(
+    command: str, cli: Command, tmp_path: Path
+) -> None:
+    few = ["--set", "evaluation.tiles=3", "--set", f"storage={tmp_path}"]
+    done = cli(command, str(JOBS / "demo.yaml"), *few)
+    assert "none of the 3 attacked tiles is of the class lung_n, lung_scc" in done.out
+    assert "none of the" not in cli(command, str(JOBS / "demo.yaml"), *few[2:]).out

@@ -31,7 +31,7 @@ Labels = Annotated[str | None, typer.Option(metavar="A,B,...", help="The model's
 Size = Annotated[int | None, typer.Option(min=1, help="Height and width that tiles are brought to, in pixels.")]
 Mean = Annotated[str | None, typer.Option(metavar="R,G,B", help="Of a backbone's normalisation; default: 0.5.")]
 Std = Annotated[str | None, typer.Option(metavar="R,G,B", help="Of the same.")]
-Tiles = Annotated[int | None, typer.Option(min=1, help="How many to look at, in whole groups; default: all.")]
+Tiles = Annotated[int | None, typer.Option(min=1, help="Number to look at, spread over groups; default: all.")]
 Groups = Annotated[str | None, typer.Option(metavar="CSV", help="Which tiles are siblings: filename,label,group.")]
 GroupPattern = Annotated[
     str | None, typer.Option(metavar="REGEX", help="Searched in file names; its first group is the case.")

@@ -1,44 +1,76 @@
-"""A part of a set of tiles, where all of them would take too long: whole groups, and as many of each class."""
+"""A part of a set of tiles, where all of them would take too long: spread over groups, and balanced by class."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush
 
 from raypipe.data.sources import seeded_order
 
 
 def choose_subset(labels: Sequence[int], groups: Sequence[str], count: int, seed: int) -> list[int]:
-    """Choose about `count` tiles.
+    """Choose `count` tiles, equally many of each class as far as possible, from as many groups as possible.
 
-    Groups are taken up in a seeded order, each time one of the label that has the fewest tiles so far, until there are
-    `count` tiles; the last group is cut. A larger count takes the same tiles and more.
+    Each tile is of the class that has the fewest tiles so far, and of the group of that class that has the fewest: one
+    tile of each group comes first, then the second of each. Siblings say little that is new, so tiles of many groups
+    give the narrowest intervals. A larger count takes the same tiles and more.
 
     Parameters
     ----------
     labels, groups
-        Of each tile. A group that spans labels counts for its first tile's.
+        (n,) class and group of each tile.
     count
-        How many to choose.
+        Number of tiles to choose.
     seed
-        Of the order.
+        Decides the order of groups, and of the tiles within each.
 
     Returns
     -------
     list of int
         Sorted positions; all of them if there are no more than `count`.
     """
-    members: dict[str, list[int]] = defaultdict(list)
-    for position, group in enumerate(groups):
-        members[group].append(position)
-    waiting: dict[int, list[str]] = defaultdict(list)
-    for group in seeded_order(members, seed):
-        waiting[labels[members[group][0]]].append(group)
-    taken: list[int] = []
-    counts = Counter(dict.fromkeys(waiting, 0))
-    while len(taken) < count and waiting:
-        label = min(waiting, key=lambda label: (counts[label], label))
-        group = waiting[label].pop(0)
-        taken += members[group]
-        counts[label] += len(members[group])
+    order = _seeded_positions(labels, groups, seed)
+    return sorted(position for position, _ in zip(order, range(count), strict=False))
+
+
+def uncovered_labels(labels: Sequence[int], chosen: Sequence[int], classes: int) -> list[int]:
+    """Return the classes, of 0 to `classes` - 1, of which no tile is chosen.
+
+    Parameters
+    ----------
+    labels
+        (n,) class of each tile.
+    chosen
+        Positions of the chosen tiles.
+    classes
+        Number of classes.
+    """
+    covered = {labels[position] for position in chosen}
+    return [label for label in range(classes) if label not in covered]
+
+
+def _seeded_positions(labels: Sequence[int], groups: Sequence[str], seed: int) -> Iterator[int]:
+    """All positions, in the order in which they are chosen."""
+    members: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for name in reversed(seeded_order(map(str, range(len(labels))), seed)):  # reversed: they are taken from the end
+        members[labels[int(name)], groups[int(name)]].append(int(name))
+    rank = {group: place for place, group in enumerate(seeded_order(groups, seed))}
+    by_group: Counter[str] = Counter()
+    by_label = Counter(dict.fromkeys(labels, 0))
+    waiting: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
+    for label, group in members:
+        waiting[label].append((0, rank[group], group))
+    for queue in waiting.values():
+        heapify(queue)
+    while waiting:
+        label = min(waiting, key=lambda label: (by_label[label], label))
+        taken, place, group = heappop(waiting[label])
+        if taken < by_group[group]:  # another class took tiles of this group since
+            heappush(waiting[label], (by_group[group], place, group))
+            continue
+        yield members[label, group].pop()
+        by_label[label] += 1
+        by_group[group] += 1
+        if members[label, group]:
+            heappush(waiting[label], (by_group[group], place, group))
         if not waiting[label]:
             del waiting[label]
-    return sorted(taken[:count])

@@ -53,7 +53,8 @@ class Evaluation(Settings):
     attacks
         Against every model, besides those of the grid, which harden models too.
     tiles
-        How many test tiles are attacked, in whole groups and equally many a class as far as possible; default: all.
+        Number of test tiles that are attacked, spread over as many groups as possible and balanced by class; default:
+        all.
     bounded
         The white-box attack within a ball that gives the curves and that the sanity checks vary: ``pgd`` or ``apgd``.
     curves

@@ -68,7 +68,7 @@ def read_tiles(source: Source, labels: Sequence[str], size: int, count: int | No
     size
         Height and width to bring tiles to, in pixels.
     count
-        How many, in whole groups and equally many a class as far as possible; None: all.
+        Number of tiles, spread over as many groups as possible and balanced by class; None: all.
     seed
         Decides which.
 
