@@ -25,6 +25,7 @@ from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.schemas import ADVERSARIALS, TILES
 from raypipe.store import Store
+from tests.evaluation.laws import require_worst_cases
 
 NAMES = ("stripes", "dots", "plain")
 SIZE = 32
@@ -209,6 +210,7 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
     assert bounded["accuracy"] <= bounded["accuracy_high"] <= 1
     worst = rows["worst case", None, 16 / 255]
     assert worst["accuracy"] <= bounded["accuracy"]
+    require_worst_cases(result.records.to_pylist())
     assert {row["groups"] for row in result.records.to_pylist()} == {CASES}
     checks = {row["check"]: row["verdict"] for row in result.checks.to_pylist()}
     assert list(checks) == [rule.name for rule in CHECKS]

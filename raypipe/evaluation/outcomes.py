@@ -9,12 +9,9 @@ from numpy.typing import NDArray
 
 from raypipe.evaluation.distortion import FLOAT_NOISE, worst_case
 from raypipe.evaluation.run import ITSELF, PairingRecord, Run, SubjectRecord
-from raypipe.evaluation.settings import REFERENCE
 from raypipe.evaluation.tested import NORMS, Artifacts, Tested
 
 WORST_CASE = "worst case"
-UNBOUNDED = ("grid", "evaluation")
-"""The roles whose attacks count in a worst case without a bound: a curve's or a check's say nothing without theirs."""
 
 
 class Measure(NamedTuple):
@@ -27,7 +24,7 @@ class Measure(NamedTuple):
     attack
         The attack's id; None for clean tiles and the worst case over all.
     norm, eps
-        Of the worst case within a ball; None without a bound.
+        The ball of the worst case; None for the worst case over tiles of any distortion.
     """
 
     name: str
@@ -54,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """All adversarial tiles that a model met, over the tiles that were attacked.
+    """All adversarial tiles that a model was tested on, whatever they were made for, over the attacked tiles.
 
     Parameters
     ----------
@@ -83,13 +80,13 @@ class Examples:
         pairings = tuple(pairing for pairing, taken in zip(self.pairings, mask, strict=True) if taken)
         return Examples(self.clean, pairings, self.fooled[mask], distortions, self.called[mask])
 
-    @property
-    def without_bound(self) -> NDArray[np.bool_]:
-        """(attacks,) which count in a worst case without a bound."""
-        return np.array([pairing.role in UNBOUNDED for pairing in self.pairings], dtype=bool)
+    def within(self, norm: str | None, eps: float | None) -> NDArray[np.bool_]:
+        """Return which perturbations are no larger than `eps`, (attacks, n); all of them if there is no bound.
 
-    def within(self, norm: str, eps: float) -> NDArray[np.bool_]:
-        """(attacks, n) whether the perturbation is no larger than `eps`; float noise is none."""
+        Float noise does not make a perturbation larger.
+        """
+        if norm is None or eps is None:
+            return np.ones(self.fooled.shape, dtype=bool)
         return self.distortions[norm] <= eps * (1 + FLOAT_NOISE)
 
     def smallest(self, norm: str) -> NDArray[np.float64]:
@@ -100,7 +97,10 @@ class Examples:
 
 
 def examples_of(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Examples | None:
-    """All that a model was attacked with, but for the sanity checks' variations; None if it was not attacked.
+    """Collect every stored adversarial tile that a model was tested on; None if it was not attacked.
+
+    Grid, evaluation, curves and sanity checks, static and transferred tiles: what fools a model fools it, whatever the
+    tile was made for.
 
     Raises
     ------
@@ -109,12 +109,7 @@ def examples_of(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Examp
     """
     own = [pairing for pairing in run.pairings if pairing.subject == subject.id]
     (clean,) = (pairing for pairing in own if pairing.protocol == "clean")
-    attacked = tuple(
-        pairing
-        for pairing in own
-        if pairing.protocol != "clean"
-        if pairing.role != "check" or pairing.attack == REFERENCE
-    )
+    attacked = tuple(pairing for pairing in own if pairing.protocol != "clean")
     if not attacked:
         return None
     met = [artifacts.tested(pairing) for pairing in attacked]
@@ -135,8 +130,9 @@ def examples_of(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Examp
 def outcomes_of(
     subject: SubjectRecord, run: Run, artifacts: Artifacts, examples: Examples | None
 ) -> dict[Measure, Outcome]:
-    """What a model gets right, by what it is put to.
+    """Return which tiles a model gets right, by what it is tested on.
 
+    The sanity checks' attacks have no measure of their own, but count in the worst cases.
     Transferred tiles of one attack count together: a tile is right if it is, from whatever backbone it came.
     """
     (clean,) = (pairing for pairing in run.pairings if pairing.subject == subject.id and pairing.protocol == "clean")
@@ -149,6 +145,8 @@ def outcomes_of(
         return Outcome(examples.clean.ids, examples.clean.groups, examples.clean.labels, right)
 
     for pairing, fooled in zip(examples.pairings, examples.fooled, strict=True):
+        if pairing.role == "check":
+            continue
         name = "attacked" if pairing.protocol in ITSELF else pairing.protocol
         measure = Measure(name, pairing.attack)
         before = found[measure].right if measure in found else True
@@ -159,9 +157,7 @@ def outcomes_of(
 
 
 def _worst_cases(examples: Examples, run: Run) -> Iterator[tuple[Measure, NDArray[np.bool_]]]:
-    if examples.without_bound.any():
-        yield Measure(WORST_CASE), examples.clean.correct & ~examples.fooled[examples.without_bound].any(axis=0)
-    for norm, radii in run.radii.items():
-        for eps in radii:
-            broken = (examples.fooled & examples.within(norm, eps)).any(axis=0)
-            yield Measure(WORST_CASE, None, norm, eps), examples.clean.correct & ~broken
+    balls = [(norm, eps) for norm, radii in run.radii.items() for eps in radii]
+    for norm, eps in ((None, None), *balls):
+        broken = (examples.fooled & examples.within(norm, eps)).any(axis=0)
+        yield Measure(WORST_CASE, None, norm, eps), examples.clean.correct & ~broken

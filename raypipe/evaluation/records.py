@@ -105,7 +105,7 @@ def _confused_kinds(measure: Measure, examples: Examples, run: Run, resampling: 
     malignant = [run.labels.index(label) for label in run.malignant]
     benign = [label for label in range(len(run.labels)) if label not in malignant]
     is_cancer = np.isin(examples.clean.labels, malignant)
-    counted = _counted(measure, examples)
+    counted = examples.within(measure.norm, measure.eps)
 
     def called(labels: list[int]) -> NDArray[np.bool_]:
         made = (np.isin(examples.called, labels) & counted).any(axis=0)
@@ -118,13 +118,6 @@ def _confused_kinds(measure: Measure, examples: Examples, run: Run, resampling: 
         **missed.columns("cancer_called_benign"),
         **alarmed.columns("benign_called_cancer"),
     }
-
-
-def _counted(measure: Measure, examples: Examples) -> NDArray[np.bool_]:
-    """(attacks, n) which adversarial tiles count in a worst case."""
-    if measure.norm is None or measure.eps is None:
-        return np.broadcast_to(examples.without_bound[:, None], examples.fooled.shape)
-    return examples.within(measure.norm, measure.eps)
 
 
 def quartile_columns(sizes: NDArray[np.float64]) -> dict[str, float | None]:

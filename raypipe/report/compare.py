@@ -5,7 +5,6 @@ from typing import Any
 
 from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.run import ITSELF
-from raypipe.evaluation.settings import REFERENCE
 from raypipe.report.layout import Book, Row, interval_cell, shown, threat, verdict_cell, with_interval
 from raypipe.report.robustness import lowest, verdicts_of
 from raypipe.report.sheet import Cell, Sheet, Tone
@@ -55,11 +54,7 @@ def _verdict(book: Book, subject: str) -> Cell:
 
 def differences_sheet(differences: Iterable[Mapping[str, Any]]) -> Sheet | None:
     """What the further runs have more or less than the first, with intervals."""
-    rows = [
-        row
-        for row in differences
-        if row["measure"] in ("clean", "attacked", "static", WORST_CASE) and row["attack"] != REFERENCE
-    ]
+    rows = [row for row in differences if row["measure"] in ("clean", "attacked", "static", WORST_CASE)]
     if not rows:
         return None
     table = Sheet("Differences of accuracy, in points")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from raypipe.evaluation.comparison import over_seeds
 from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.run import ITSELF
-from raypipe.evaluation.settings import REFERENCE
 from raypipe.report.layout import Book, Row, percent, shown, threat, with_interval
 from raypipe.report.sheet import Sheet
 
@@ -80,8 +79,6 @@ def differences_table(book: Book) -> Sheet | None:
 
 def _tells(row: Row) -> bool:
     """Whether a difference is among the first to look at; all of them are in the run's files."""
-    if row["attack"] == REFERENCE:
-        return False
     if row["measure"] == "static less adaptive":
         return row["hardened_on"] in (None, row["attack"])
     return row["measure"] in ("clean", WORST_CASE)

@@ -9,6 +9,7 @@ from raypipe.attacks.threat import written
 from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.results import RunResult
 from raypipe.evaluation.run import GIVEN, ITSELF
+from raypipe.evaluation.settings import REFERENCE
 from raypipe.report.sheet import Cell
 
 Row = dict[str, Any]
@@ -98,6 +99,26 @@ class Book:
         """The worst cases of a model, by how far attackers may go."""
         return {threat(row): row for row in self.of_subject(subject, protocol=WORST_CASE)}
 
+    @cached_property
+    def headline(self) -> str | None:
+        """The threat model of the worst case that is shown where there is room for one; None if nothing was attacked.
+
+        The ball in which the sanity checks judge the attacks, if the worst case is given there, or else the smallest
+        ball. Tiles of any size fool nearly every model, and are shown only where no ball is given.
+        """
+        balls = [row for row in self.records if row["protocol"] == WORST_CASE]
+        judged = {(row["norm"], row["eps"]) for row in self.records if row["attack"] == REFERENCE}
+
+        def rank(row: Row) -> tuple[bool, bool, float]:
+            return row["eps"] is None, (row["norm"], row["eps"]) not in judged, row["eps"] or 0.0
+
+        shown = sorted(balls, key=rank)[:1]
+        return threat(shown[0]) if shown else None
+
+    def headline_case(self, subject: str) -> Row | None:
+        """The record of a model in the worst case of `headline`."""
+        return self.worst_cases(subject).get(self.headline or "")
+
 
 def _order_of_protocol(row: Row) -> int:
     return ITSELF.index(row["protocol"])
@@ -133,10 +154,10 @@ def verdict_cell(failed: int | None) -> Cell:
 
 
 def threat(row: Mapping[str, Any]) -> str:
-    """How far an attack may go: ``linf <= 4/255``, ``minimal l2``, or ``unbounded``."""
+    """How far an attack may go: ``linf <= 4/255``, ``minimal l2``, or ``any size``."""
     if row["eps"] is not None:
         return f"{row['norm']} <= {written(row['eps'], row['norm'])}"
-    return "unbounded" if row["norm"] == "any" else f"minimal {row['norm']}"
+    return "any size" if row["norm"] == "any" else f"minimal {row['norm']}"
 
 
 def shown(value: str | None) -> str:

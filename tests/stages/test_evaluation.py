@@ -16,6 +16,7 @@ from raypipe.experiment import Experiment
 from raypipe.schemas import DIAGNOSTICS
 from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store
+from tests.evaluation.laws import require_worst_cases
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]
 Build = Callable[..., Experiment]
@@ -59,6 +60,7 @@ def test_a_masked_model_is_caught_and_an_undefended_one_is_cleared(tiny: Build) 
     result, text = run(experiment)
     clear, masked = "resnet18", "resnet18/bit_depth_reduction"
 
+    require_worst_cases(result.records.to_pylist())
     assert "fail" not in verdicts(result, clear).values(), verdicts(result, clear)
     failed = {check for check, verdict in verdicts(result, masked).items() if verdict == "fail"}
     assert {"no zero gradients", "planted adversarial examples are found"} <= failed

@@ -51,7 +51,9 @@ def robustness_figure(book: Book, name: str = "robustness") -> str:
         for axes in panels.flat[len(families) :]:
             axes.set_visible(False)
         legend_above(
-            figure, [Patch(color=color) for _, color in MEASURES.values()], [name for name, _ in MEASURES.values()]
+            figure,
+            [Patch(color=color) for _, color in MEASURES.values()],
+            [f"{name}, {book.headline}" if measure == "worst" else name for measure, (name, _) in MEASURES.items()],
         )
         return svg(figure, name)
 
@@ -73,12 +75,11 @@ def _bars(axes: Axes, book: Book, subject: str, place: int) -> None:
 
 def _figures(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
     clean = book.subjects[subject]
-    worst = next(iter(book.worst_cases(subject).values()), None)
     rows = {
         "clean": clean,
         "static": lowest(book, subject, ("static",), clean["hardened_on"]),
         "attacked": lowest(book, subject, ITSELF, clean["hardened_on"]),
-        "worst": worst,
+        "worst": book.headline_case(subject),
     }
     yield from ((measure, row) for measure, row in rows.items() if row is not None)
 
