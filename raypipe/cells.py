@@ -44,6 +44,9 @@ KINDS: dict[Stage, str] = {
     "evaluate": "predictions",
 }
 
+KNOWN = "known "
+"""Begins the role of an attack whose results another attack starts from."""
+
 
 class IngestSpec(Settings):
     """What determines a set of tiles: the content of the source, not where it lies."""
@@ -67,14 +70,16 @@ class TrainSpec(Settings):
 
 
 class AttackSpec(Settings):
-    """What determines adversarial tiles, besides the clean tiles and the victim.
+    """What determines adversarial tiles, besides the clean tiles, the victim and what other attacks have found.
 
-    `tiles` is the number of tiles of the split that are attacked, by `raypipe.data.subset`; None: all.
+    `tiles` is the number of tiles of the split that are attacked, by `raypipe.data.subset`; None: all. `radii` are
+    those of a cascade, ascending; none: the attack runs once, as its settings say.
     """
 
     attack: AttackSettings
     split: Split
     tiles: int | None = None
+    radii: tuple[float, ...] = ()
 
 
 class HardenSpec(Settings):
@@ -148,6 +153,11 @@ class Cell:
     def model(self) -> str:
         """The model that it is about, as the experiment and the plan name it; the tiles' name if it is about none."""
         return self.inputs.get("model", self).name.split("/")[0]
+
+    @property
+    def known(self) -> tuple["Cell", ...]:
+        """The attacks whose results an attack at several radii starts from."""
+        return tuple(cell for role, cell in self.inputs.items() if role.startswith(KNOWN))
 
     @cached_property
     def key(self) -> str:

@@ -2,7 +2,7 @@
 
 from raypipe.attacks.threat import threat_of
 from raypipe.data.sources import Source
-from raypipe.evaluation.run import CellRecord, PairingRecord, Run, SubjectRecord, stamps
+from raypipe.evaluation.run import CellRecord, PairingRecord, Run, SubjectRecord, settings_record, stamps
 from raypipe.experiment import Experiment
 from raypipe.plan import Pairing, Plan, Subject
 from raypipe.store import Store
@@ -42,7 +42,7 @@ def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Stor
             role=pairing.role,
             attack=pairing.attack,
             method=settings.name if settings else None,
-            settings=settings.model_dump(mode="json") if settings else None,
+            settings=settings_record(settings, pairing.radii) if settings else None,
             source=pairing.source.name if pairing.source else None,
             threat=threat_of(settings) if settings else None,
             tiles=pairing.predictions.inputs["tiles"].key,
@@ -60,7 +60,7 @@ def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Stor
         },
         replicates=experiment.evaluation.replicates,
         seed=experiment.seed,
-        radii=dict(experiment.evaluation.curves),
+        radii=experiment.evaluation.radii(experiment.attacks),
         subjects=tuple(subject_of(subject) for subject in plan.subjects),
         pairings=tuple(pairing_of(pairing) for pairing in plan.pairings),
         diagnostics={subject.name: cell.key for subject, cell in plan.diagnostics},

@@ -1,10 +1,11 @@
 """From an experiment to its cells: which models there are, what each is tested on, and all that this needs."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raypipe.attacks import NamedAttack
 from raypipe.cells import (
+    KNOWN,
     STAGES,
     AttackSpec,
     Cell,
@@ -76,6 +77,8 @@ class Pairing:
         The attack's id and settings; None for clean tiles.
     source
         The model that the attack was run against; None for clean tiles.
+    radii
+        Radii at which the attack was run, ascending; none: as its settings say.
     """
 
     subject: Subject
@@ -85,6 +88,7 @@ class Pairing:
     attack: str | None = None
     settings: NamedAttack | None = None
     source: Subject | None = None
+    radii: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,6 @@ def _pairings(experiment: Experiment, subject: Subject, subjects: Sequence[Subje
     attacks: list[tuple[Role, dict[str, NamedAttack]]] = [
         ("grid", experiment.attacks),
         ("evaluation", evaluation.attacks),
-        ("curve", evaluation.curve_attacks()),
         ("check", checks),
     ]
     others = [
@@ -176,6 +179,27 @@ def _pairings(experiment: Experiment, subject: Subject, subjects: Sequence[Subje
                     "evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), _inputs(subject, tiles)
                 )
                 yield Pairing(subject, protocol, role, predictions, attack_id, settings, source)
+    yield from _ensembles(experiment, subject)
+
+
+def _ensembles(experiment: Experiment, subject: Subject) -> Iterator[Pairing]:
+    """AutoAttack on the model itself in every bounded threat model, which starts from what other attacks have found."""
+    evaluation, name = experiment.evaluation, subject.name
+
+    def attacked(attack_id: str, settings: NamedAttack, radii: tuple[float, ...] = ()) -> Cell:
+        spec = AttackSpec(attack=settings, split="test", tiles=evaluation.tiles, radii=radii)
+        return _attacked(subject, attack_id, spec)
+
+    others = {**experiment.attacks, **evaluation.attacks}
+    if reference := evaluation.check_attacks(experiment.tiles.size).get(REFERENCE):
+        others[REFERENCE] = reference
+    known = {f"{KNOWN}{attack_id}": attacked(attack_id, settings) for attack_id, settings in others.items()}
+    for attack_id, (settings, radii) in evaluation.ensembles(experiment.attacks).items():
+        tiles = attacked(attack_id, settings, radii)
+        tiles = replace(tiles, inputs={**tiles.inputs, **known})
+        predictions = Cell("evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), _inputs(subject, tiles))
+        protocol: Protocol = "adaptive" if subject.undefended else "white-box"
+        yield Pairing(subject, protocol, "curve", predictions, attack_id, settings, subject, radii)
 
 
 def _attacked(victim: Subject, attack_id: str, spec: AttackSpec) -> Cell:

@@ -69,12 +69,32 @@ def test_static_tiles_were_made_against_the_model_before_it_was_hardened() -> No
 
 
 def test_the_same_attack_under_two_names_is_run_once() -> None:
-    """The checks' reference is one of the curve's attacks if their radii are the same."""
-    plan = plan_of(evaluation={"curves": {"linf": ["4/255"]}, "checks": {"eps": "4/255"}})
+    """The checks' reference is an attack of the evaluation if their settings and radii are the same."""
+    bounded = {"name": "pgd", "max_iterations": 3}
+    evaluation = {"attacks": {"mine": {**bounded, "eps": "4/255"}}, "bounded": bounded, "checks": {"eps": "4/255"}}
+    plan = plan_of(evaluation=evaluation)
     itself = [p for p in plan.pairings if p.source is p.subject and p.subject is plan.subjects[0]]
-    (curve,) = (p for p in itself if p.role == "curve")
+    (mine,) = (p for p in itself if p.attack == "mine")
     (reference,) = (p for p in itself if p.attack == REFERENCE)
-    assert curve.predictions.key == reference.predictions.key
+    assert mine.predictions.key == reference.predictions.key
+
+
+def test_the_ensemble_meets_every_bounded_threat_model_after_the_other_attacks() -> None:
+    plan = plan_of(
+        attacks={"deepfool": None, "pgd": {"eps": "3/255"}, "aimed": {"name": "pgd", "eps": 0.1, "target": "random"}},
+        evaluation={"attacks": {"l2": {"name": "apgd", "norm": "l2", "eps": 0.3}}, "curves": {"linf": ["1/255"]}},
+    )
+    for subject in plan.subjects:
+        ensembles = {p.attack: p for p in plan.pairings if p.subject is subject and p.role == "curve"}
+        assert {attack: p.radii for attack, p in ensembles.items()} == {
+            "autoattack linf": (1 / 255, 3 / 255),
+            "autoattack l2": (0.3,),
+        }
+        for pairing in ensembles.values():
+            tiles = pairing.predictions.inputs["tiles"]
+            known = {cell.name.removeprefix(f"{subject.name}/").removesuffix("/test") for cell in tiles.known}
+            assert known == {"deepfool", "pgd", "aimed", "l2", REFERENCE}
+            assert {cell.inputs["model"].key for cell in tiles.known} == {subject.cell.key}
 
 
 def test_every_seed_and_every_split_has_models_of_its_own() -> None:
@@ -112,7 +132,9 @@ def test_changing_one_attack_s_parameter_changes_only_what_depends_on_it() -> No
     changed = {cell.name for cell in before.cells} - {
         cell.name for cell in before.cells if cell.key in {other.key for other in after.cells}
     }
-    assert changed == {cell.name for cell in before.cells if "deepfool" in cell.name}
+    assert changed == {cell.name for cell in before.cells if "deepfool" in cell.name or "autoattack" in cell.name}, (
+        "the ensemble starts from what other attacks have found"
+    )
     assert changed
 
 

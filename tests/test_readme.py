@@ -31,6 +31,7 @@ SMALL = {
     "evaluation": {
         "tiles": 5,
         "curves": {},
+        "autoattack": {"max_iterations": 2, "max_queries": 2},
         "bounded": {"name": "pgd", "max_iterations": 2},
         "checks": {"planted_tiles": 1},
     },

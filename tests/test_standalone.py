@@ -193,7 +193,8 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    few = [word for field in ("max_queries=30", "planted_tiles=3") for word in ("--set", f"checks.{field}")]
+    few = [word for field in ("checks.max_queries=30", "checks.planted_tiles=3", "autoattack.max_queries=30",
+            "autoattack.max_iterations=5") for word in ("--set", field)]  # fmt: skip
     options = ["--attacks", "deepfool,pgd", "--eps", "16/255", "--group-pattern", r"case(\d)", "--batch", "8", *few]
     assert command(monkeypatch, place, "evaluate", "exported", "tiles", *options, "--out", str(out)) == 0
     said = capsys.readouterr().out
@@ -226,11 +227,19 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
 
 def test_an_attack_of_the_evaluation_that_a_check_makes_too_is_made_once(trained: Classifier, tmp_path: Path) -> None:
     images, labels = batch(6, first=0)
-    settings = {"curves": {"linf": [4 / 255]}, "checks": {"eps": 4 / 255, "max_queries": 5, "planted_tiles": 1}}
-    result = raypipe.evaluate(trained, images, labels, [], to=str(tmp_path / "out"), **settings)
+    bounded = {"name": "pgd", "max_iterations": 3}
+    settings = {
+        "bounded": bounded,
+        "autoattack": {"max_iterations": 3, "max_queries": 5},
+        "curves": {"linf": [4 / 255]},
+        "checks": {"eps": 4 / 255, "max_queries": 5, "planted_tiles": 1},
+    }
+    attacks = {"mine": {**bounded, "eps": 4 / 255}}
+    result = raypipe.evaluate(trained, images, labels, attacks, to=str(tmp_path / "out"), **settings)
     names = [row["cell"] for row in result.costs.to_pylist() if row["stage"] == "attack"]
-    assert "pgd linf 4/255" in names
+    assert "mine" in names
     assert "check/reference" not in names
+    assert "autoattack linf" in names
     assert "check/reference" in result.records["attack"].to_pylist()
 
 
@@ -238,7 +247,8 @@ def test_an_evaluation_goes_on_where_it_was_stopped(
     trained: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, labels = batch(6, first=0)
-    settings = {"curves": {"linf": [4 / 255]}, "checks": None, "to": str(tmp_path / "out")}
+    budget = {"max_iterations": 3, "max_queries": 5}
+    settings = {"curves": {"linf": [4 / 255]}, "autoattack": budget, "checks": None, "to": str(tmp_path / "out")}
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
@@ -254,11 +264,14 @@ def test_an_evaluation_goes_on_where_it_was_stopped(
     again = raypipe.evaluate(trained, images, labels, ["deepfool", "fgsm"], **settings)
     after_again = made(tmp_path / "out")
     assert after_first.items() <= after_again.items()
-    assert len(after_again) == len(after_first) + 2, "the other attack, and what the model makes of it"
+    assert len(after_again) == len(after_first) + 4, "the other attack, the ensemble after it, and two predictions"
     before = [row for row in again.records.to_pylist() if row["attack"] == "deepfool"]
     assert before == [row for row in first.records.to_pylist() if row["attack"] == "deepfool"]
-    costs = {row["cell"]: row["seconds"] for row in again.costs.to_pylist()}
-    assert {row["cell"]: row["seconds"] for row in first.costs.to_pylist()}.items() <= costs.items()
+    costs = [
+        {row["cell"]: row["seconds"] for row in result.costs.to_pylist() if "autoattack" not in row["cell"]}
+        for result in (first, again)
+    ]
+    assert costs[0].items() <= costs[1].items()
     with pytest.raises(FileExistsError, match="give the name of a new folder"):
         raypipe.evaluate(trained, images, labels, ["deepfool"], name="another", **settings)
 

@@ -19,33 +19,39 @@ from raypipe.attacks.losses import Strongest, margin
 from raypipe.attacks.norms import BoundedAttack
 from raypipe.attacks.square import SquareAttack, square_attack
 from raypipe.attacks.victim import Victim
+from raypipe.settings import Settings
 
 APGD = Attack(AutoProjectedGradient, auto_projected_gradient)
 FAB = Attack(FastAdaptiveBoundary, fast_adaptive_boundary)
 SQUARE = Attack(SquareAttack, square_attack)
 
 
-class AutoAttack(BoundedAttack):
-    """Settings of `autoattack`, beside those of `raypipe.attacks.norms.BoundedAttack`; the defaults are the standard's.
+class EnsembleBudget(Settings):
+    """Budget of the ensemble; the defaults are those of the standard one.
 
     Parameters
     ----------
     max_iterations
-        Of each run of APGD and FAB.
+        Steps of each run of APGD and FAB.
     max_queries
-        Of each run of the Square Attack.
+        Queries of each run of the Square Attack.
     targets
-        Wrong classes that APGD and FAB aim at, the likeliest ones; as many as there are, if there are fewer.
+        Number of wrong classes that APGD and FAB aim at, the likeliest first; with fewer classes, all wrong ones.
     restarts
         Runs of each attack; for those with targets, of each target.
     """
 
-    name: Literal["autoattack"] = "autoattack"
-    backend: Literal["raypipe"] = "raypipe"
     max_iterations: int = Field(100, ge=1)
     max_queries: int = Field(5000, ge=1)
     targets: int = Field(9, ge=1)
     restarts: int = Field(1, ge=1)
+
+
+class AutoAttack(EnsembleBudget, BoundedAttack):
+    """Settings of `autoattack`: those of `EnsembleBudget` and of `raypipe.attacks.norms.BoundedAttack`."""
+
+    name: Literal["autoattack"] = "autoattack"
+    backend: Literal["raypipe"] = "raypipe"
 
 
 def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack) -> Tensor:

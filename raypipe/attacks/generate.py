@@ -1,7 +1,7 @@
 """Attack 8-bit tiles with any attack, finish in 8 bits, and account for every tile."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
@@ -88,7 +88,7 @@ def generate(
         raise ValueError(
             f"images {images.dtype} {images.shape}, labels {labels.shape}: expected uint8 (n, h, w, channels) and (n,)"
         )
-    result, settings = _unattacked(images), storable(settings)
+    result, settings = unattacked(images), storable(settings)
     block = max(4 * model.batch_size, BLOCK_BYTES // (4 * max(1, images[:1].size)))
     with frozen(model.plain):
         for begin in range(0, len(images), block):
@@ -97,7 +97,9 @@ def generate(
     return result
 
 
-def _unattacked(images: NDArray[np.uint8]) -> Adversarials:
+def unattacked(images: NDArray[np.uint8]) -> Adversarials:
+    """Return the record of tiles that nothing has been done to: no perturbation, no success, no pass."""
+
     def zeros(kind: type[Kind]) -> NDArray[Kind]:
         return np.zeros(len(images), dtype=kind)
 
@@ -115,6 +117,13 @@ def _unattacked(images: NDArray[np.uint8]) -> Adversarials:
         backwards=zeros(np.int64),
         seconds=zeros(np.float64),
     )
+
+
+def copy_rows(source: Adversarials, rows: NDArray[np.int64], *, into: tuple[Adversarials, NDArray[np.int64]]) -> None:
+    """Copy all that is recorded of some tiles into rows of another record, in place."""
+    result, places = into
+    for column in fields(Adversarials):
+        getattr(result, column.name)[places] = getattr(source, column.name)[rows]
 
 
 def _attack(

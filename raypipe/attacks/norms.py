@@ -51,6 +51,11 @@ class BoundedAttack(TargetedAttack):
         return self
 
 
+def at_radius(attack: BoundedAttack, eps: float, norm: Norm) -> BoundedAttack:
+    """Return the same attack within another ball."""
+    return attack.model_copy(update={"eps": eps, "norm": norm})
+
+
 def refuse_unscaled(eps: float, norm: Norm) -> None:
     """See that a radius is one for pixels in [0, 1].
 

@@ -12,6 +12,7 @@ from raypipe.errors import StageError
 from raypipe.estimation.trials import (
     ModelTrial,
     TilesTrial,
+    attack_key,
     attacks_on,
     backbone_of,
     try_model,
@@ -214,7 +215,7 @@ def _of_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, counts: di
             count = min(cell.spec.tiles or counts[cell.spec.split], counts[cell.spec.split])
             work = _work(cell.inputs["model"])
             right = count * (1 if cell.spec.split == "train" else _right_in_the_end(model))
-            trial = model.attacks[cell.spec.attack.model_dump_json(), cell.spec.split]
+            trial = model.attacks[attack_key(cell.spec)]
             seconds = right * trial.seconds + (count - right) * model.prediction
             forwards, backwards = right * trial.forwards + count - right, right * trial.backwards
             return CellForecast(cell, forwards, backwards, work * seconds, count * trial.size)

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from raypipe.attacks.attack import NamedAttack
-from raypipe.attacks.generate import generate
+from raypipe.attacks.cascade import generate_over_radii
+from raypipe.attacks.generate import Adversarials
 from raypipe.attacks.norms import BoundedAttack
 from raypipe.attacks.prepare import prepare
 from raypipe.cells import Cell, Split
@@ -72,6 +72,27 @@ class TilesTrial:
 
 
 @dataclass(frozen=True)
+class TrialAttack:
+    """An attack to be tried.
+
+    Parameters
+    ----------
+    spec
+        Of a cell: `raypipe.cells.AttackSpec`.
+    known
+        Keys of the attacks whose results it starts from.
+    """
+
+    spec: Any
+    known: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What its cost depends on."""
+        return attack_key(self.spec)
+
+
+@dataclass(frozen=True)
 class AttackTrial:
     """What an attack takes a tile that the network gets right, and the bytes of what it stores."""
 
@@ -96,7 +117,7 @@ class ModelTrial:
     right
         Share of test tiles that it gets right after so little training, in [0, 1].
     attacks
-        By the JSON of their settings, and the side of the split.
+        By `TrialAttack.key`.
     """
 
     training: float
@@ -105,7 +126,7 @@ class ModelTrial:
     planted: float
     size: int
     right: float
-    attacks: dict[tuple[str, Split], AttackTrial] = field(default_factory=dict)
+    attacks: dict[str, AttackTrial] = field(default_factory=dict)
 
 
 def try_tiles(source: Source, items: Iterable[TileItem], spec: Any) -> dict[Split, TilesTrial]:
@@ -151,7 +172,7 @@ def _try_side(source: Source, items: Sequence[TileItem], spec: Any, split: Split
 def try_model(
     model: Model,
     recipe: Recipe,
-    attacks: Sequence[tuple[NamedAttack, Split]],
+    attacks: Sequence[TrialAttack],
     planted: BoundedAttack | None,
     tiles: Mapping[Split, TilesTrial],
     labels: tuple[str, ...],
@@ -199,13 +220,17 @@ def try_model(
         batch_size=resources.attack_batch,
         memory_format=resources.memory_format,
     )
-    for settings, split in attacks:
+    results: dict[str, Adversarials] = {}
+    for each in attacks:
+        settings, split = each.spec.attack, each.spec.split
         say(f"{model.name}: {settings.name} on {split} tiles")
+        known = [results[key] for key in each.known if key in results]
         begun = time.perf_counter()
-        made = generate(prepared, *chosen[split], settings)
+        made = generate_over_radii(prepared, *chosen[split], settings, each.spec.radii, known)
         seconds = time.perf_counter() - begun
+        results[each.key] = made
         count = len(made.images)
-        trial.attacks[settings.model_dump_json(), split] = AttackTrial(
+        trial.attacks[each.key] = AttackTrial(
             float(made.forwards.mean()),
             float(made.backwards.mean()),
             seconds / count,
@@ -249,15 +274,18 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - begun
 
 
-def attacks_on(cells: Iterable[Cell]) -> dict[str, list[tuple[NamedAttack, Split]]]:
-    """The attacks of cells, each once for each side of the split, by `backbone_of` what they are run on."""
-    found: dict[str, dict[tuple[str, Split], NamedAttack]] = {}
+def attack_key(spec: Any) -> str:
+    """Return what the cost of an attack on a backbone depends on, from its cell's `raypipe.cells.AttackSpec`."""
+    return str(spec.model_dump_json(include={"attack", "split", "radii"}))
+
+
+def attacks_on(cells: Iterable[Cell]) -> dict[str, list[TrialAttack]]:
+    """Return the attacks of cells, each once for each side of the split, by `backbone_of` what they are run on."""
+    found: dict[str, dict[str, TrialAttack]] = {}
     for cell in cells:
-        spec = cell.spec
-        found.setdefault(backbone_of(cell), {})[spec.attack.model_dump_json(), spec.split] = spec.attack
-    return {
-        backbone: [(attack, split) for (_, split), attack in attacks.items()] for backbone, attacks in found.items()
-    }
+        known = tuple(attack_key(other.spec) for other in cell.known)
+        found.setdefault(backbone_of(cell), {})[attack_key(cell.spec)] = TrialAttack(cell.spec, known)
+    return {backbone: list(attacks.values()) for backbone, attacks in found.items()}
 
 
 def backbone_of(cell: Cell) -> str:

@@ -1,9 +1,11 @@
 """What a run tested, by the keys of its artifacts: all that its figures are computed from, without the data set."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from raypipe.attacks.attack import NamedAttack
 from raypipe.attacks.threat import ThreatModel
 from raypipe.settings import ID, Settings, near_matches
 from raypipe.store import Store, damaged
@@ -167,6 +169,12 @@ def stamps(manifest: dict[str, Any], restriction: str | None = None) -> tuple[st
     if restriction is not None:
         found.append(f"{WITHHELD}: {restriction}; pictures of tiles stay in the store")
     return tuple(found)
+
+
+def settings_record(settings: NamedAttack, radii: Sequence[float] = ()) -> dict[str, Any]:
+    """Return all that was asked of an attack: its settings, and its radii where it was run at several."""
+    asked = settings.model_dump(mode="json")
+    return {**asked, "radii": list(radii)} if radii else asked
 
 
 def write_run(store: Store, run: Run) -> None:

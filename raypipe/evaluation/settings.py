@@ -1,6 +1,7 @@
 """What an experiment says about its evaluation, and the attacks that its sanity checks need."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
@@ -9,11 +10,11 @@ from typing_extensions import Self
 from raypipe.attacks import AttackSettings, NamedAttack
 from raypipe.attacks.apgd import AutoProjectedGradient
 from raypipe.attacks.attack import Norm
+from raypipe.attacks.autoattack import AutoAttack, EnsembleBudget
 from raypipe.attacks.fgsm import FastGradient
-from raypipe.attacks.norms import BoundedAttack, refuse_unscaled
+from raypipe.attacks.norms import BoundedAttack, at_radius, refuse_unscaled
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.square import SquareAttack
-from raypipe.attacks.threat import written
 from raypipe.settings import Ratio, Settings, chosen_by, entries, plain_ids
 
 Eps = Annotated[Ratio, Field(gt=0)]
@@ -56,9 +57,12 @@ class Evaluation(Settings):
         Number of test tiles that are attacked, spread over as many groups as possible and balanced by class; default:
         all.
     bounded
-        The white-box attack within a ball that gives the curves and that the sanity checks vary: ``pgd`` or ``apgd``.
+        The white-box attack within a ball that the sanity checks vary: ``pgd`` or ``apgd``.
     curves
-        Radii at which it is run, by norm, besides the curves that minimal attacks give at every radius.
+        Radii of the bounded threat models, by norm. Robust accuracy at each is under AutoAttack's ensemble and whatever
+        else fools the model there; the radii of the bounded attacks that the experiment names are added.
+    autoattack
+        Budget of the ensemble at each radius. It runs only on tiles that nothing has fooled there.
     transfer
         Whether every model is also tested on tiles made against the other undefended backbones.
     checks
@@ -73,6 +77,7 @@ class Evaluation(Settings):
     curves: dict[Norm, tuple[Eps, ...]] = Field(
         default_factory=lambda: {"linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255)}, validate_default=True
     )
+    autoattack: EnsembleBudget = EnsembleBudget()
     transfer: bool = True
     checks: Checks | None = Checks()
     replicates: int = Field(2000, ge=100)
@@ -104,12 +109,27 @@ class Evaluation(Settings):
             refuse_unscaled(self.checks.eps, self.bounded.norm)
         return self
 
-    def curve_attacks(self) -> dict[str, NamedAttack]:
-        """The bounded attack at every radius, by id."""
+    def radii(self, grid: Mapping[str, NamedAttack]) -> dict[Norm, tuple[float, ...]]:
+        """Return the radii of every bounded threat model, ascending, by norm.
+
+        Parameters
+        ----------
+        grid
+            The attacks that harden models too. Those of the grid and the evaluation that have a ball, and no target,
+            are of a threat model of their own.
+        """
+        found = {norm: set(radii) for norm, radii in self.curves.items()}
+        for attack in (*grid.values(), *self.attacks.values()):
+            if attack.ball and getattr(attack, "target", None) is None:
+                found.setdefault(attack.ball.norm, set()).add(attack.ball.eps)
+        return {norm: tuple(sorted(radii)) for norm, radii in found.items() if radii}
+
+    def ensembles(self, grid: Mapping[str, NamedAttack]) -> dict[str, tuple[AutoAttack, tuple[float, ...]]]:
+        """Return AutoAttack's ensemble, within the largest ball, and its radii for every norm of `radii`, by id."""
+        budget = dict(self.autoattack)
         return {
-            f"{self.bounded.name} {norm} {written(eps, norm)}": at_radius(self.bounded, eps, norm)
-            for norm, radii in self.curves.items()
-            for eps in radii
+            f"autoattack {norm}": (AutoAttack(norm=norm, eps=radii[-1], **budget), radii)
+            for norm, radii in self.radii(grid).items()
         }
 
     def check_attacks(self, size: int) -> dict[str, NamedAttack]:
@@ -141,8 +161,3 @@ class Evaluation(Settings):
             "check/single step": FastGradient(norm=norm, eps=eps),
             "check/black box": SquareAttack(norm=norm, eps=eps, max_queries=self.checks.max_queries),
         }
-
-
-def at_radius(attack: BoundedAttack, eps: float, norm: Norm) -> BoundedAttack:
-    """The same attack within another ball."""
-    return attack.model_copy(update={"eps": eps, "norm": norm})

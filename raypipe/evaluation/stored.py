@@ -1,5 +1,6 @@
 """From what was computed of a set of tiles to the tables that are stored: see `raypipe.schemas`."""
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from raypipe.attacks.generate import Adversarials
 from raypipe.data.png import encode_png
+from raypipe.data.tiles import images_of
 from raypipe.schemas import ADVERSARIALS, PREDICTIONS
 
 
@@ -24,6 +26,12 @@ def adversarials_table(tiles: pa.Table, made: Adversarials) -> pa.Table:
     }
     columns |= {name: getattr(made, name) for name in ADVERSARIALS.names if name not in columns}
     return pa.table(columns, schema=ADVERSARIALS)
+
+
+def adversarials_of(table: pa.Table) -> Adversarials:
+    """Return adversarial tiles as they were before they were stored, in the order of the rows."""
+    names = [column.name for column in fields(Adversarials) if column.name != "images"]
+    return Adversarials(images=images_of(table), **{name: table[name].to_numpy() for name in names})
 
 
 def predictions_table(tiles: pa.Table, logits: NDArray[np.float32], model_key: str, tiles_key: str) -> pa.Table:

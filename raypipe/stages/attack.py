@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from raypipe.attacks import AttackSettings
-from raypipe.attacks.generate import Adversarials, generate
+from raypipe.attacks.cascade import generate_over_radii
+from raypipe.attacks.generate import Adversarials
 from raypipe.cells import Cell
-from raypipe.evaluation.stored import adversarials_table
+from raypipe.evaluation.stored import adversarials_of, adversarials_table
 from raypipe.experiment import Resources
 from raypipe.schemas import ADVERSARIALS
 from raypipe.stages.chosen import ChosenTiles
@@ -35,11 +36,13 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
         If a shard fails.
     """
     chosen = ChosenTiles(store)
-    rows = [
-        shard_row(cell, shard, take, store, attack=cell.spec.attack.model_dump_json())
-        for cell in cells
-        for shard, take in chosen.shards(cell.inputs["tiles"], cell.spec.split, cell.spec.tiles)
-    ]
+
+    def rows_of(cells: Sequence[Cell]) -> list[Row]:
+        return [
+            _shard_row(cell, shard, take, store)
+            for cell in cells
+            for shard, take in chosen.shards(cell.inputs["tiles"], cell.spec.split, cell.spec.tiles)
+        ]
 
     def facts(cell: Cell) -> dict[str, Any]:
         found = _facts(cell, store)
@@ -54,7 +57,24 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
         if row["lowered_batch"]:
             progress.say(f"a worker ran out of memory: it goes on with {row['lowered_batch']} tiles at once")
 
-    complete_cells(AttackShard(), rows, cells, store, resources, progress, facts, report)
+    first = [cell for cell in cells if not cell.spec.radii]
+    after = [cell for cell in cells if cell.spec.radii]  # they read what the others found
+    for wave in (first, after):
+        complete_cells(AttackShard(), rows_of(wave), wave, store, resources, progress, facts, report)
+
+
+def _shard_row(cell: Cell, shard: str, take: str, store: Store) -> Row:
+    """Return what a worker needs to know of a shard, with the paths of what other attacks have found of its tiles."""
+    name = shard.rsplit("/", 1)[1]
+    return shard_row(
+        cell,
+        shard,
+        take,
+        store,
+        attack=cell.spec.attack.model_dump_json(),
+        radii=json.dumps(cell.spec.radii),
+        known=json.dumps([f"{store.artifact(other.kind, other.key)}/{name}" for other in cell.known]),
+    )
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,9 @@ class AttackShard:
         model = models.prepared(row["model"], (channels, height, width))
         before = model.batch_size
         settings = TypeAdapter(AttackSettings).validate_json(row["attack"])
-        made = generate(model, images, tiles["label"].to_numpy(), settings)
+        labels = tiles["label"].to_numpy()
+        known = [adversarials_of(models.store.read_table(path)) for path in json.loads(row["known"])]
+        made = generate_over_radii(model, images, labels, settings, json.loads(row["radii"]), known)
         if models.device.type == "cuda":
             torch.cuda.empty_cache()
         return Attacked(made, model.batch_size if model.batch_size < before else 0)

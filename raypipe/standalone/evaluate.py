@@ -5,7 +5,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,8 +15,8 @@ import pyarrow as pa
 import yaml
 
 from raypipe.attacks.attack import NamedAttack
-from raypipe.attacks.generate import generate
-from raypipe.attacks.norms import BoundedAttack
+from raypipe.attacks.cascade import generate_over_radii
+from raypipe.attacks.norms import BoundedAttack, at_radius
 from raypipe.attacks.prepare import PreparedModel
 from raypipe.attacks.threat import threat_of
 from raypipe.attacks.victim import frozen
@@ -28,9 +28,19 @@ from raypipe.environment import describe_environment, write_environment
 from raypipe.evaluation.diagnosed import diagnose_tiles, diagnostics_table
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.results import RunResult, compute_result, result_json
-from raypipe.evaluation.run import GIVEN, CellRecord, PairingRecord, Role, Run, SubjectRecord, stamps, write_run
-from raypipe.evaluation.settings import Evaluation, at_radius
-from raypipe.evaluation.stored import adversarials_table, predictions_table
+from raypipe.evaluation.run import (
+    GIVEN,
+    CellRecord,
+    PairingRecord,
+    Role,
+    Run,
+    SubjectRecord,
+    settings_record,
+    stamps,
+    write_run,
+)
+from raypipe.evaluation.settings import REFERENCE, Evaluation
+from raypipe.evaluation.stored import adversarials_of, adversarials_table, predictions_table
 from raypipe.standalone.attack import ready
 from raypipe.standalone.models import GivenModel
 from raypipe.standalone.tiles import GivenTiles
@@ -91,7 +101,7 @@ def evaluate_model(
         restriction=tiles.restriction,
         replicates=settings.replicates,
         seed=seed,
-        radii=dict(settings.curves),
+        radii=settings.radii({}),
         subjects=(_subject(name, model),),
         pairings=pairings,
         diagnostics={name: diagnostics} if diagnostics else {},
@@ -112,7 +122,14 @@ def _test(work: "_Work", name: str, settings: Evaluation, seed: int) -> tuple[tu
     work.require_same_model()
     clean = work.predict(f"{work.store.artifact('tiles', tiles_key)}/{TEST_PART}", tiles_key, "clean tiles")
     pairings = [PairingRecord(subject=name, protocol="clean", role="grid", tiles=work.tiles_key, predictions=clean)]
-    pairings += [work.attack(name, *attack) for attack in _attacks(settings, work.tiles.images.shape[1])]
+    pairings += [work.attack(name, "evaluation", *attack) for attack in settings.attacks.items()]
+    checks = settings.check_attacks(work.tiles.images.shape[1])
+    pairings += [work.attack(name, "check", *attack) for attack in checks.items()]
+    known = [pairing.tiles for pairing in pairings if pairing.role == "evaluation" or pairing.attack == REFERENCE]
+    pairings += [
+        work.attack(name, "curve", attack_id, attack, radii=radii, known=known)
+        for attack_id, (attack, radii) in settings.ensembles({}).items()
+    ]
     if settings.checks is None:
         return tuple(pairings), None
     reference = at_radius(settings.bounded, settings.checks.eps, settings.bounded.norm)
@@ -127,17 +144,6 @@ def run_name(model: str) -> str:
 def _subject(name: str, model: GivenModel) -> SubjectRecord:
     return SubjectRecord(id=name, model=name, backbone=model.kind, split=GIVEN, seed=0, defense=None, hardened_on=None,
                          undefended=None, key=model.key)  # fmt: skip
-
-
-def _attacks(settings: Evaluation, size: int) -> Iterator[tuple[Role, str, NamedAttack]]:
-    chosen: dict[Role, dict[str, NamedAttack]] = {
-        "evaluation": settings.attacks,
-        "curve": settings.curve_attacks(),
-        "check": settings.check_attacks(size),
-    }
-    for role, attacks in chosen.items():
-        for attack_id, attack in attacks.items():
-            yield role, attack_id, attack
 
 
 @dataclass
@@ -174,6 +180,10 @@ class _Work:
                 self.store.write_table(f"{self.store.artifact(kind, key)}/{path}", table)
             self.store.publish(kind, key, {"stage": stage, "name": name, **facts})
 
+    def table(self, kind: str, key: str) -> pa.Table:
+        """Return the only table of an artifact of the model."""
+        return self.store.read_table(f"{self.store.artifact(kind, key)}/{PART}")
+
     def keep_tiles(self) -> str:
         """The clean tiles as an artifact."""
         tables = {TEST_PART: self.tiles.table, f"rejected/{PART}": self.tiles.rejected}
@@ -206,7 +216,7 @@ class _Work:
         key = _key("evaluate", {"model": self.model.key, "tiles": self.tiles_key})
         if self.store.manifest("predictions", key) is None:
             return
-        stored = self.store.read_table(f"{self.store.artifact('predictions', key)}/{PART}")
+        stored = self.table("predictions", key)
         before = np.array(stored["logits"].to_pylist(), dtype=np.float32)
         now = predict(self.model.network, self.tiles.images, self.prepared.batch_size, self.prepared.device)
         if not np.allclose(now, before, rtol=0, atol=SAME * max(1.0, float(np.ptp(before))), equal_nan=True):
@@ -215,17 +225,31 @@ class _Work:
                 "give the name of a new folder"
             )
 
-    def attack(self, subject: str, role: Role, attack_id: str, settings: NamedAttack) -> PairingRecord:
-        """Adversarial tiles and what the model makes of them; the same attack under another name is not made again."""
-        attack = settings.model_dump(mode="json")
+    def attack(
+        self,
+        subject: str,
+        role: Role,
+        attack_id: str,
+        settings: NamedAttack,
+        *,
+        radii: Sequence[float] = (),
+        known: Sequence[str] = (),
+    ) -> PairingRecord:
+        """Adversarial tiles and what the model makes of them; the same attack under another name is not made again.
+
+        An attack at several `radii` starts from what the artifacts `known` hold.
+        """
+        attack = settings_record(settings, radii)
 
         def make() -> Made:
             self.say(f"attack: {attack_id}")
-            made = generate(self.prepared, self.tiles.images, self.tiles.truth, settings)
+            found = [adversarials_of(self.table("adversarials", key)) for key in known]
+            made = generate_over_radii(self.prepared, self.tiles.images, self.tiles.truth, settings, radii, found)
             table = adversarials_table(self.tiles.table, made)
             return {PART: table}, {"cost": self.cost(table, float(made.seconds.sum()))}
 
-        key = _key("attack", {"model": self.model.key, "tiles": self.tiles_key, "attack": attack})
+        about = {"model": self.model.key, "tiles": self.tiles_key, "attack": attack, "known": list(known)}
+        key = _key("attack", about)
         self.keep("attack", key, attack_id, make)
         return PairingRecord(
             subject=subject,

@@ -23,7 +23,12 @@ SETTINGS: dict[str, Any] = {
     "train": {"epochs": 2, "batch_size": 8},
     "attacks": {"fgsm": {"eps": "8/255"}},
     "defenses": {"adversarial_training": {"epochs": 3, "mix": 0.5}},
-    "evaluation": {"tiles": 5, "bounded": {"name": "pgd", "max_iterations": 1}, "checks": {"planted_tiles": 1}},
+    "evaluation": {
+        "tiles": 5,
+        "autoattack": {"max_iterations": 2, "max_queries": 5},
+        "bounded": {"name": "pgd", "max_iterations": 1},
+        "checks": {"planted_tiles": 1},
+    },
     "resources": {"attack_batch": 8, "memory_format": "contiguous"},
 }
 

@@ -31,6 +31,7 @@ def test_online_certified_and_mixed_defenses_go_from_the_file_to_the_report(tiny
         },
         evaluation={
             "curves": {"linf": ["1/255"]},
+            "autoattack": {"max_iterations": 3, "max_queries": 10},
             "bounded": {"name": "pgd", "max_iterations": 3},
             "checks": {"max_queries": 10, "planted_tiles": 1},
         },

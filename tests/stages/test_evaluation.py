@@ -30,6 +30,7 @@ JUDGED: dict[str, Any] = {
         "tiles": 12,
         "bounded": {"name": "pgd", "max_iterations": 8},
         "curves": {"linf": ["8/255"]},
+        "autoattack": {"max_iterations": 8, "max_queries": 50},
         "checks": {"eps": "8/255", "max_queries": 50, "planted_tiles": 4},
     },
 }

@@ -42,6 +42,7 @@ SETTINGS: dict[str, Any] = {
     "evaluation": {
         "tiles": 2,
         "curves": {},
+        "autoattack": {"max_iterations": 1, "max_queries": 2},
         "replicates": 100,
         "bounded": {"name": "pgd", "max_iterations": 1},
         "checks": {"planted_tiles": 1, "max_queries": 2},
