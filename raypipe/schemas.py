@@ -119,11 +119,13 @@ SUBJECT = [
 THREAT = [
     ("norm", pa.string()),
     ("eps", pa.float64()),
+    ("stored_eps", pa.float64()),
     ("knowledge", pa.string()),
     ("goal", pa.string()),
     ("pixels", pa.string()),
 ]
-"""A threat model: see `raypipe.attacks.threat.ThreatModel`. No eps: the perturbation is unbounded, but minimal."""
+"""A threat model: see `raypipe.attacks.threat.ThreatModel`. No eps: the perturbation is unbounded, but minimal.
+`eps` is the requested radius, `stored_eps` the one that 8-bit pixels allow: in linf whole steps of 1/255."""
 
 QUARTILES = pa.struct([("lower", pa.float64()), ("median", pa.float64()), ("upper", pa.float64())])
 

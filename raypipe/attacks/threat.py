@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raypipe.attacks.attack import AnyNorm, Knowledge, NamedAttack, TargetedAttack
+from raypipe.attacks.quantize import WHOLE, whole_steps
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class ThreatModel:
         In which perturbations are bounded, or as short as the attack can make them. ``l0`` counts values, not pixels.
         ``none``: the attack looks at no norm; it turns images, for instance.
     eps
-        The bound, with pixels in [0, 1]. None: there is none.
+        The bound that the settings request, with pixels in [0, 1]. None: there is none.
     knowledge
         ``white-box``: everything, the gradients too; ``score-based``: the logits for images of the adversary's choice;
         ``decision-based``: the predicted classes alone; ``transfer``: another model, and nothing of this one.
@@ -35,11 +36,16 @@ class ThreatModel:
     goal: Literal["untargeted", "targeted"] = "untargeted"
     precision: Literal["8-bit", "float"] = "8-bit"
 
+    @property
+    def stored_eps(self) -> float | None:
+        """The bound that stored pixels keep to: see `stored_radius`. None: there is none."""
+        return self.eps if self.eps is None or self.precision == "float" else stored_radius(self.eps, self.norm)
+
     def __str__(self) -> str:
         """As tables have it: ``linf <= 8/255, white-box, untargeted, 8-bit``."""
         bound = "unbounded" if self.norm == "none" else f"minimal {self.norm}"
         if self.eps is not None:
-            bound = f"{self.norm} <= {written(self.eps, self.norm)}"
+            bound = f"{self.norm} {write_bound(self.eps, self.norm)}"
         return f"{bound}, {self.knowledge}, {self.goal}, {self.precision}"
 
 
@@ -59,6 +65,31 @@ def threat_of(settings: NamedAttack) -> ThreatModel:
     norm, eps = settings.ball or (settings.minimises, None)
     targeted = isinstance(settings, TargetedAttack) and settings.target is not None
     return ThreatModel(norm, eps, settings.knowledge, goal="targeted" if targeted else "untargeted")
+
+
+def stored_radius(eps: float, norm: str) -> float:
+    """Return the largest radius within `eps` that 8-bit pixels reach: in linf whole steps of 1/255, 0 below one step.
+
+    Parameters
+    ----------
+    eps, norm
+        The requested radius, with pixels in [0, 1], and the norm of the ball. In l2 it is `eps` itself: sums of steps
+        come close to any length.
+    """
+    return whole_steps(eps) / 255 if norm == "linf" else eps
+
+
+def write_bound(eps: float, norm: AnyNorm) -> str:
+    """Write a bound, and the stored one where it is smaller: ``<= 8/255``, or ``<= 2.5/255, stored 2/255``.
+
+    Parameters
+    ----------
+    eps, norm
+        As in `stored_radius`.
+    """
+    stored = stored_radius(eps, norm)
+    requested = f"<= {written(eps, norm)}"
+    return f"{requested}, stored {255 * stored:.4g}/255" if 255 * (eps - stored) > WHOLE else requested
 
 
 def written(eps: float, norm: AnyNorm) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raypipe.attacks.threat import stored_radius
 from raypipe.evaluation.distortion import quartiles
 from raypipe.evaluation.intervals import Resampling, mean, ratio, resample
 from raypipe.evaluation.metrics import chance_accuracy, classification_metrics
@@ -58,6 +59,7 @@ def _record(pairing: PairingRecord, run: Run, artifacts: Artifacts) -> dict[str,
     row |= {
         "norm": threat.norm,
         "eps": threat.eps,
+        "stored_eps": threat.stored_eps,
         "goal": threat.goal,
         "knowledge": threat.knowledge if itself else "transfer",
         "pixels": threat.precision,
@@ -81,6 +83,7 @@ def _worst_case(measure: Measure, outcome: Outcome, examples: Examples, run: Run
         "role": "evaluation",
         "norm": measure.norm or "any",
         "eps": measure.eps,
+        "stored_eps": stored_radius(measure.eps, measure.norm) if measure.norm and measure.eps else None,
         "knowledge": "white-box and transfer" if transferred else "white-box",
         "goal": goals.pop() if len(goals) == 1 else "untargeted",
         "pixels": "8-bit",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from raypipe.attacks.threat import written
+from raypipe.attacks.threat import write_bound
 from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.results import RunResult
 from raypipe.evaluation.run import GIVEN, ITSELF
@@ -154,9 +154,9 @@ def verdict_cell(failed: int | None) -> Cell:
 
 
 def threat(row: Mapping[str, Any]) -> str:
-    """How far an attack may go: ``linf <= 4/255``, ``minimal l2``, or ``any size``."""
+    """Write how far an attack may go: ``linf <= 2.5/255, stored 2/255``, ``minimal l2``, or ``any size``."""
     if row["eps"] is not None:
-        return f"{row['norm']} <= {written(row['eps'], row['norm'])}"
+        return f"{row['norm']} {write_bound(row['eps'], row['norm'])}"
     return "any size" if row["norm"] == "any" else f"minimal {row['norm']}"
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from raypipe.attacks.threat import written
+from raypipe.attacks.threat import write_bound
 from raypipe.evaluation.run import Run
 from raypipe.report.sheet import Cell, Sheet
 
@@ -18,7 +18,7 @@ def threats_table(run: Run) -> Sheet:
         if (threat := pairing.threat) is None or (pairing.attack, threat) in told:
             continue
         told.add((pairing.attack, threat))
-        budget = "unbounded, minimal" if threat.eps is None else f"<= {written(threat.eps, threat.norm)}"
+        budget = "unbounded, minimal" if threat.eps is None else write_bound(threat.eps, threat.norm)
         settings = {name: value for name, value in (pairing.settings or {}).items() if value is not None}
         table.add_row(
             Cell(str(pairing.attack), below=pairing.method or ""),

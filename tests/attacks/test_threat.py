@@ -6,6 +6,7 @@ from pydantic import TypeAdapter
 from raypipe.attacks import ATTACKS, AttackSettings
 from raypipe.attacks.art_classes import PACKAGES
 from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.threat import ThreatModel, threat_of
 from tests.attacks.test_art_classes import RUNS, missing, settings_of
 
@@ -26,9 +27,9 @@ OWN = {
 }
 THEIRS = {
     "AutoAttack": "linf <= 0.1, white-box",
-    "AutoConjugateGradient": "linf <= 0.3, white-box",
-    "AutoProjectedGradientDescent": "linf <= 0.3, white-box",
-    "BasicIterativeMethod": "linf <= 0.3, white-box",
+    "AutoConjugateGradient": "linf <= 0.3, stored 76/255, white-box",
+    "AutoProjectedGradientDescent": "linf <= 0.3, stored 76/255, white-box",
+    "BasicIterativeMethod": "linf <= 0.3, stored 76/255, white-box",
     "BoundaryAttack": "minimal l2, decision-based",
     "BrendelBethgeAttack": "minimal linf, white-box",
     "CarliniL0Method": "minimal l0, white-box",
@@ -40,19 +41,19 @@ THEIRS = {
     "FastGradientMethod": "linf <= 0.1, white-box",
     "GRAPHITEWhiteboxPyTorch": "unbounded, white-box",
     "HopSkipJump": "minimal l2, decision-based",
-    "MomentumIterativeMethod": "linf <= 0.3, white-box",
+    "MomentumIterativeMethod": "linf <= 0.3, stored 76/255, white-box",
     "NewtonFool": "minimal l2, white-box",
     "PixelAttack": "minimal l0, score-based",
-    "ProjectedGradientDescent": "linf <= 0.3, white-box",
-    "ProjectedGradientDescentNumpy": "linf <= 0.3, white-box",
-    "ProjectedGradientDescentPyTorch": "linf <= 0.3, white-box",
-    "RescalingAutoConjugateGradient": "linf <= 0.3, white-box",
+    "ProjectedGradientDescent": "linf <= 0.3, stored 76/255, white-box",
+    "ProjectedGradientDescentNumpy": "linf <= 0.3, stored 76/255, white-box",
+    "ProjectedGradientDescentPyTorch": "linf <= 0.3, stored 76/255, white-box",
+    "RescalingAutoConjugateGradient": "linf <= 0.3, stored 76/255, white-box",
     "SaliencyMapMethod": "minimal l0, white-box",
     "ShadowAttack": "unbounded, white-box",
     "SignOPTAttack": "minimal l2, decision-based",
     "SimBA": "minimal l2, score-based",
     "SpatialTransformation": "unbounded, decision-based",
-    "SquareAttack": "linf <= 0.3, score-based",
+    "SquareAttack": "linf <= 0.3, stored 76/255, score-based",
     "TargetedUniversalPerturbation": "linf <= 10, white-box",
     "ThresholdAttack": "linf <= 10/255, score-based",
     "UniversalPerturbation": "linf <= 10, white-box",
@@ -117,8 +118,10 @@ def test_an_attack_that_says_nothing_has_none():
     ("norm", "eps", "bound"),
     [
         ("linf", 8 / 255, "linf <= 8/255"),
-        ("linf", 0.5 / 255, "linf <= 0.5/255"),
-        ("linf", 0.3, "linf <= 0.3"),
+        ("linf", 0.5 / 255, "linf <= 0.5/255, stored 0/255"),
+        ("linf", 2.5 / 255, "linf <= 2.5/255, stored 2/255"),
+        ("linf", 0.3, "linf <= 0.3, stored 76/255"),
+        ("linf", 0.03137, "linf <= 0.03137"),  # 8/255 in the digits that people write
         ("l2", 0.5, "l2 <= 0.5"),
         ("l0", None, "minimal l0"),
         ("none", None, "unbounded"),
@@ -126,6 +129,14 @@ def test_an_attack_that_says_nothing_has_none():
 )
 def test_how_a_bound_is_written(norm, eps, bound):
     assert str(ThreatModel(norm, eps, "transfer")) == f"{bound}, transfer, untargeted, 8-bit"
+
+
+@pytest.mark.parametrize(("steps", "stored"), [(2, 2), (2.5, 2), (2.9, 2), (3, 3)])
+def test_stored_tiles_reach_the_stored_radius_and_no_further(cases, steps, stored):
+    settings = FastGradient(eps=steps / 255)
+    threat = threat_of(settings)
+    assert (threat.eps, threat.stored_eps) == (steps / 255, stored / 255)
+    assert cases[3].attacked(settings).linf.max() == threat.stored_eps
 
 
 def test_a_decision_based_attack_fools_without_gradients(cases):

@@ -10,6 +10,7 @@ import pytest
 from raypipe.evaluation.results import RunResult, compute_result, load_result, result_json
 from raypipe.evaluation.run import Run
 from raypipe.evaluation.tested import Artifacts
+from raypipe.report.layout import threat
 from raypipe.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 
@@ -50,6 +51,17 @@ def test_the_worst_case_counts_a_tile_only_if_nothing_fools_the_model(run: tuple
     within = record(result, HARDENED, "worst case", eps=2 / 255)
     assert within["accuracy"] == 5 / 8  # b2 by a static tile, a1 and a2 by their own
     assert record(result, CLEAN, "worst case", eps=2 / 255)["accuracy"] == 0
+
+
+def test_the_radius_that_pixels_allow_stands_beside_the_requested_one(run: tuple[Store, Run]) -> None:
+    store, made = run
+    result = compute_result(store, made.model_copy(update={"radii": {"linf": (2.5 / 255,), "l2": (0.01,)}}))
+    within = {row["norm"]: row for row in result.records.to_pylist() if row["protocol"] == "worst case"}
+    assert (within["linf"]["eps"], within["linf"]["stored_eps"]) == (2.5 / 255, 2 / 255)
+    assert (within["l2"]["eps"], within["l2"]["stored_eps"]) == (0.01, 0.01)
+    assert within["any"]["stored_eps"] is None
+    assert record(result, HARDENED, "worst case", norm="linf")["accuracy"] == 5 / 8, "as within 2/255"
+    assert [threat(within[norm]) for norm in ("linf", "l2")] == ["linf <= 2.5/255, stored 2/255", "l2 <= 0.01"]
 
 
 def test_each_cell_tells_what_it_cost(run: tuple[Store, Run]) -> None:
