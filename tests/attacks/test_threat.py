@@ -26,7 +26,7 @@ OWN = {
     "ddn": "minimal l2, white-box",
 }
 THEIRS = {
-    "AutoAttack": "linf <= 0.1, white-box",
+    "AutoAttack": "linf <= 0.1, stored 25/255, white-box",
     "AutoConjugateGradient": "linf <= 0.3, stored 76/255, white-box",
     "AutoProjectedGradientDescent": "linf <= 0.3, stored 76/255, white-box",
     "BasicIterativeMethod": "linf <= 0.3, stored 76/255, white-box",
@@ -38,7 +38,7 @@ THEIRS = {
     "CompositeAdversarialAttackPyTorch": "unbounded, white-box",
     "DeepFool": "minimal l2, white-box",
     "ElasticNet": "minimal l1, white-box",
-    "FastGradientMethod": "linf <= 0.1, white-box",
+    "FastGradientMethod": "linf <= 0.1, stored 25/255, white-box",
     "GRAPHITEWhiteboxPyTorch": "unbounded, white-box",
     "HopSkipJump": "minimal l2, decision-based",
     "MomentumIterativeMethod": "linf <= 0.3, stored 76/255, white-box",
