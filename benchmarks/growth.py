@@ -76,8 +76,10 @@ def experiment_of(storage: Path, network: str, attacks: int, siblings: int, shar
         "tiles": {"size": 32, "train_fraction": 0.2, "shard_size": shard_size},
         "models": {"waits": {"name": f"module:benchmarks.growth:{network}"}},
         "train": {"epochs": 1},
-        "attacks": {f"fgsm_{number}": {"name": "fgsm", "eps": number / 1000} for number in range(1, attacks + 1)},
-        "evaluation": {"curves": {}, "checks": None},
+        "attacks": {
+            f"fgsm_{number}": {"name": "fgsm", "eps": 0.01, "seed": number} for number in range(1, attacks + 1)
+        },
+        "evaluation": {"curves": {}, "autoattack": None, "checks": None},
         "resources": {"attack_batch": shard_size, "memory_format": "contiguous"},
     }
 

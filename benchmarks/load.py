@@ -86,7 +86,7 @@ def experiment_of(tiles: int, storage: Path, files: Path | None = None) -> dict[
         "models": ["shufflenet_v2_x1_0"],
         "train": {"epochs": 2},
         "attacks": {"fgsm": {"eps": "4/255"}},
-        "evaluation": {"curves": {}, "checks": None},
+        "evaluation": {"curves": {}, "autoattack": None, "checks": None},
         "resources": {"attack_batch": 64, "memory_format": "contiguous"},
     }  # fmt: skip
     if files:

@@ -97,6 +97,11 @@ def test_the_ensemble_meets_every_bounded_threat_model_after_the_other_attacks()
             assert {cell.inputs["model"].key for cell in tiles.known} == {subject.cell.key}
 
 
+def test_the_ensemble_can_be_left_out() -> None:
+    plan = plan_of(attacks={"pgd": {"eps": "3/255"}}, evaluation={"autoattack": None})
+    assert not [pairing for pairing in plan.pairings if pairing.role == "curve"]
+
+
 def test_every_seed_and_every_split_has_models_of_its_own() -> None:
     plan = plan_of(seeds=[1, 2], tiles={"size": 32, "split": ["group", "paper"]}, evaluation={"checks": None})
     assert len(plan.stage("ingest")) == 2

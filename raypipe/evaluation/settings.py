@@ -62,7 +62,8 @@ class Evaluation(Settings):
         Radii of the bounded threat models, by norm. Robust accuracy at each is under AutoAttack's ensemble and whatever
         else fools the model there; the radii of the bounded attacks that the experiment names are added.
     autoattack
-        Budget of the ensemble at each radius. It runs only on tiles that nothing has fooled there.
+        Budget of the ensemble at each radius. It runs only on tiles that nothing has fooled there. None leaves it out:
+        robust accuracy within a ball is then under the other attacks alone.
     transfer
         Whether every model is also tested on tiles made against the other undefended backbones.
     checks
@@ -77,7 +78,7 @@ class Evaluation(Settings):
     curves: dict[Norm, tuple[Eps, ...]] = Field(
         default_factory=lambda: {"linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255)}, validate_default=True
     )
-    autoattack: EnsembleBudget = EnsembleBudget()
+    autoattack: EnsembleBudget | None = EnsembleBudget()
     transfer: bool = True
     checks: Checks | None = Checks()
     replicates: int = Field(2000, ge=100)
@@ -126,6 +127,8 @@ class Evaluation(Settings):
 
     def ensembles(self, grid: Mapping[str, NamedAttack]) -> dict[str, tuple[AutoAttack, tuple[float, ...]]]:
         """Return AutoAttack's ensemble, within the largest ball, and its radii for every norm of `radii`, by id."""
+        if self.autoattack is None:
+            return {}
         budget = dict(self.autoattack)
         return {
             f"autoattack {norm}": (AutoAttack(norm=norm, eps=radii[-1], **budget), radii)
