@@ -216,7 +216,7 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
     checks = {row["check"]: row["verdict"] for row in result.checks.to_pylist()}
     assert list(checks) == [rule.name for rule in CHECKS]
     assert checks["white-box beats transfer"] == "not applicable"
-    assert checks["predictions repeat"] == checks["stored tiles fool as recorded"] == "pass"
+    assert checks["reproducible predictions"] == checks["stored tiles fool as recorded"] == "pass"
     written = json.loads((out / "runs" / "exported" / "results.json").read_text())
     assert written["records"] == result.records.to_pylist()
     # the commands on runs take it as the run that it is

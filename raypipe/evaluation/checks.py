@@ -2,7 +2,7 @@
 
 An attack that fails makes a model look robust whether it is or not. Each check is a law that working attacks obey;
 where one is broken, robust accuracy says more about the attack than about the model. `raypipe.evaluation.judging` says
-how each is judged, and with which tolerances.
+how each is judged and with which tolerances, `raypipe.evaluation.findings` how many tiles a pass needs.
 
 Carlini et al., 2019, arXiv:1902.06705; Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 3.1; Tramer et al.,
 2020, arXiv:2002.08347.
@@ -11,9 +11,9 @@ Carlini et al., 2019, arXiv:1902.06705; Athalye, Carlini and Wagner, 2018, arXiv
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from raypipe.evaluation import judging
+from raypipe.evaluation import judging, judging_accuracy
 from raypipe.evaluation.evidence import Evidence
-from raypipe.evaluation.judging import Finding, Ruling
+from raypipe.evaluation.findings import Finding, Ruling, count_allowed, missed_share
 
 LEAST_JUDGED = 2 / 3
 """The share of the checks that must have been made before a model may be called robust."""
@@ -80,6 +80,12 @@ class Verdict(NamedTuple):
 
 CHECKS = (
     Rule(
+        "clean accuracy is above chance",
+        judging_accuracy.clean_accuracy_above_chance,
+        "The model has learned something. If not, it has nothing that an attack could take, and is not robust.",
+        OURS,
+    ),
+    Rule(
         "more steps are never weaker",
         judging.more_steps_never_weaker,
         "More steps find what fewer find. If not, its steps lead astray: gradients are masked, or the steps too long.",
@@ -92,9 +98,9 @@ CHECKS = (
         ATHALYE,
     ),
     Rule(
-        "a large eps reaches chance",
-        judging.large_eps_reaches_chance,
-        "Where all tiles can become one image, nobody can tell them apart. If some stand, the attack does not work.",
+        "a large eps fools every tile",
+        judging_accuracy.large_eps_fools_every_tile,
+        "Where all tiles can become one image, no model tells them apart. If some stand, the attack does not work.",
         ATHALYE,
     ),
     Rule(
@@ -140,20 +146,20 @@ CHECKS = (
         CROCE,
     ),
     Rule(
-        "two passes agree",
-        judging.passes_repeat,
+        "deterministic inference",
+        judging.deterministic_inference,
         "The model is deterministic. If not, an attack must average over its randomness, and ours do not.",
         ATHALYE,
     ),
     Rule(
-        "neighbours do not matter",
-        judging.neighbours_do_not_matter,
-        "A tile's logits do not hang on its batch. If they do, success in one batch is none in another.",
+        "batch-independent inference",
+        judging.batch_independent_inference,
+        "A tile's logits do not depend on its batch. If they do, success in one batch is none in another.",
         OURS,
     ),
     Rule(
-        "predictions repeat",
-        judging.predictions_repeat,
+        "reproducible predictions",
+        judging.reproducible_predictions,
         "The stored predictions are the model's. If not, the figures are of another model, other tiles, or of chance.",
         OURS,
     ),
@@ -195,28 +201,34 @@ def run_checks(evidence: Evidence) -> tuple[Check, ...]:
     return tuple(Check(rule.name, *rule.judge(evidence), rule.meaning, rule.source) for rule in rules)
 
 
-def verdict(checks: Sequence[Check]) -> Verdict:
-    """Whether a model may be called robust on the strength of its evaluation.
+def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
+    """Say whether a model may be called robust on the strength of its evaluation.
 
     Parameters
     ----------
     checks
         From `run_checks`.
+    tiles
+        Number of attacked tiles; None where it is not known.
     """
+    on = "" if tiles is None else f" on {tiles} tiles"
     failures = [check.name for check in checks if check.verdict == "fail"]
     passed = sum(check.verdict == "pass" for check in checks)
     judged, count = len(failures) + passed, len(checks)
     if failures:
         sentence = (
-            f"Robustness not claimed: {len(failures)} of {judged} checks failed ({'; '.join(failures)}). "
-            "Robust accuracy may show the attacks' failure."
+            f"Robustness not claimed: {len(failures)} of {judged} checks failed{on} ({'; '.join(failures)}). "
+            "Sanity check failed: robust accuracy may be overestimated."
         )
     elif judged < LEAST_JUDGED * count:
-        sentence = f"Robustness not claimed: only {judged} of {count} checks could be made."
+        sentence = f"Robustness not claimed: only {judged} of {count} checks could be judged{on}."
     else:
         sentence = (
-            f"{passed} of {count} checks passed, {count - passed} not applicable, none failed: robust accuracy is an "
-            "upper bound by attacks that work."
+            f"{passed} of {count} checks passed{on}, {count - passed} not applicable: no attack failure detected; "
+            "robust accuracy is an upper bound."
         )
+        if tiles is not None and tiles > count_allowed(tiles):
+            unseen = missed_share(tiles, count_allowed(tiles))
+            sentence += f" So many tiles can miss a failure on up to {100 * unseen:.0f} % of them."
     withheld = bool(failures) or judged < LEAST_JUDGED * count
     return Verdict(len(failures), passed, count - judged, withheld, sentence)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # both are NumPy only, but their modules import PyTorch, which judging does not need
+if TYPE_CHECKING:  # all hold NumPy arrays only, but their modules import PyTorch, which judging does not need
     from raypipe.evaluation.certified import Proof
     from raypipe.evaluation.probe import Probe
+    from raypipe.evaluation.tested import Tested
 
 Fooled = NDArray[np.bool_]
 """(n,) whether each tile is misclassified after an attack, those included that were misclassified before it."""
@@ -65,8 +66,10 @@ class Evidence:
         By the white-box attack, for each radius of the ball.
     unbounded
         By the white-box attack in a ball so large that all tiles share an image: in linf with eps of 0.5, a grey one.
-    classes
-        How many there are.
+    labels
+        (n,) true classes of the attacked tiles.
+    clean
+        The model's predictions of all clean test tiles, of which those that are attacked are a part.
     probe, planted
         From `raypipe.evaluation.probe` and `raypipe.evaluation.planted`.
     recorded_predictions, remade_predictions
@@ -86,7 +89,8 @@ class Evidence:
     by_steps: Mapping[int, Fooled] | None = None
     by_eps: Mapping[float, Fooled] | None = None
     unbounded: Fooled | None = None
-    classes: int | None = None
+    labels: NDArray[np.int64] | None = None
+    clean: "Tested | None" = None
     probe: "Probe | None" = None
     planted: Planted | None = None
     recorded_predictions: NDArray[np.int64] | None = None

@@ -20,9 +20,10 @@ def gather(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Evidence:
         As `raypipe.evaluation.tested.Artifacts` does.
     """
     own = [pairing for pairing in run.pairings if pairing.subject == subject.id]
+    (clean,) = (artifacts.tested(pairing) for pairing in own if pairing.protocol == "clean")
     by_attack = {pairing.attack: pairing for pairing in own if pairing.protocol in ITSELF}
     if REFERENCE not in by_attack:
-        return Evidence(classes=len(run.labels))
+        return Evidence(clean=clean)
     reference = by_attack[REFERENCE]
 
     def fooled(pairing: PairingRecord) -> Fooled:
@@ -34,8 +35,6 @@ def gather(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Evidence:
     others = [pairing for pairing in own if pairing.attack == REFERENCE and pairing.protocol not in ITSELF]
     made = artifacts.perturbed(reference)
     met = artifacts.tested(reference)
-    (clean,) = (pairing for pairing in own if pairing.protocol == "clean")
-    remade = artifacts.tested(clean).at(made.ids).predicted
     return Evidence(
         white_box=fooled(reference),
         single_step=by("single step"),
@@ -52,10 +51,11 @@ def gather(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Evidence:
             for pairing in (by_attack["check/half the eps"], reference, by_attack["check/twice the eps"])
         },
         unbounded=by("large eps"),
-        classes=len(run.labels),
+        labels=met.labels,
+        clean=clean,
         **_diagnosed(subject, run, artifacts),
         recorded_predictions=made.clean_prediction,
-        remade_predictions=remade,
+        remade_predictions=clean.at(made.ids).predicted,
         recorded_success=made.success,
         recomputed_success=(made.clean_prediction == met.labels) & ~met.correct,
     )

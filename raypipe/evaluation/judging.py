@@ -1,6 +1,6 @@
 """Sound or not: from evidence to a finding, one function for each check of `raypipe.evaluation.checks`.
 
-Tolerances, and why:
+`raypipe.evaluation.findings` says how many tiles a check needs to pass. Tolerances, and why:
 
 - *Never weaker* is judged tile by tile: how many tiles the weaker attack fools and the stronger one does not. One
   tile, or one in 200 if that is more, may be lost so: runs with other random starts or step sizes are not nested, and
@@ -12,19 +12,20 @@ Tolerances, and why:
   kernels run.
 - What is stored and what is computed from it must agree on every tile.
 - Interval bounds in linf prove; not one may be broken. Randomised smoothing in l2 proves something of infinitely many
-  draws of noise, with a probability of error, and what is attacked averages over a few: one tile, or one in 200.
+  draws of noise, with a probability of error, and what is attacked averages over a few: one tile, or one in 200. The
+  tiles that a pass needs are those of which something is proved.
+- Randomness and dependence on the batch move the logits of every tile, so that these two checks need no more than one.
 """
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.evaluation.evidence import Evidence, Fooled
+from raypipe.evaluation.findings import TILES_PER_LOST, Finding, count_allowed, judge, require_aligned, unknown
 
-TILES_PER_LOST = 200
 TILES_PER_POINT = 100
 REPEAT_NOISE, BATCH_NOISE = 1e-4, 1e-3
 BLIND = 0.9
@@ -38,28 +39,6 @@ LEAST_APPLICABLE = 0.5
 """The share of the tiles for which an adversarial example must have been planted."""
 WHITE_BOX = "white-box attack"
 
-Ruling = Literal["pass", "fail", "not applicable"]
-
-
-class Finding(NamedTuple):
-    """A verdict, and the numbers it rests on, or why there is none."""
-
-    verdict: Ruling
-    figure: str
-
-
-def _unknown(*names: str) -> Finding:
-    return Finding("not applicable", f"not measured: {', '.join(names)}")
-
-
-def _judged(holds: bool, figure: str) -> Finding:
-    return Finding("pass" if holds else "fail", figure)
-
-
-def _check_aligned(first: NDArray[np.generic], second: NDArray[np.generic], names: str) -> None:
-    if first.shape != second.shape or first.ndim != 1 or not len(first):
-        raise ValueError(f"{names}: {first.shape} and {second.shape}, expected the same tiles, (n,) with n >= 1")
-
 
 def _robust(fooled: Fooled) -> str:
     return f"{100 * (1 - fooled.mean()):.1f} %"
@@ -67,50 +46,51 @@ def _robust(fooled: Fooled) -> str:
 
 def _lost(stronger: Fooled, weaker: Fooled, names: str) -> int:
     """How many tiles the weaker attack fools and the stronger one does not."""
-    _check_aligned(stronger, weaker, names)
+    require_aligned(stronger, weaker, names)
     return int((weaker & ~stronger).sum())
 
 
 def _never_weaker(stronger: Fooled | None, weaker: Fooled | None, stronger_name: str, weaker_name: str) -> Finding:
     if stronger is None or weaker is None:
-        return _unknown(*[stronger_name] * (stronger is None), *[weaker_name] * (weaker is None))
-    lost, allowed = _lost(stronger, weaker, f"{stronger_name} and {weaker_name}"), max(1, len(weaker) // TILES_PER_LOST)
+        return unknown(*[stronger_name] * (stronger is None), *[weaker_name] * (weaker is None))
+    lost, allowed = _lost(stronger, weaker, f"{stronger_name} and {weaker_name}"), count_allowed(len(weaker))
     figure = (
         f"{lost} of {len(weaker)} tiles fooled by the {weaker_name} only, at most {allowed} allowed; "
         f"robust accuracy {_robust(weaker)} under it, {_robust(stronger)} under the {stronger_name}"
     )
-    return _judged(lost <= allowed, figure)
+    return judge(lost, allowed, len(weaker), figure)
 
 
 def _ascending(fooled: Mapping[int, Fooled] | Mapping[float, Fooled] | None, unit: str) -> Finding:
     """Whether each attack of a series fools what the one before it does."""
     if fooled is None or len(fooled) < 2:
-        return _unknown(f"two values of {unit}")
+        return unknown(f"two values of {unit}")
     series = sorted(fooled.items())
     lost = max(_lost(stronger, weaker, unit) for (_, weaker), (_, stronger) in pairwise(series))
-    allowed = max(1, len(series[0][1]) // TILES_PER_LOST)
-    curve = ", ".join(f"{_robust(tiles)} at {value:.4g}" for value, tiles in series)
+    tiles = len(series[0][1])
+    allowed = count_allowed(tiles)
+    curve = ", ".join(f"{_robust(fooled)} at {value:.4g}" for value, fooled in series)
     figure = f"robust accuracy by {unit}: {curve}; at most {lost} tiles lost from one to the next, {allowed} allowed"
-    return _judged(lost <= allowed, figure)
+    return judge(lost, allowed, tiles, figure)
 
 
 def _settled(fooled: Fooled | None, doubled: Fooled | None, what: str) -> Finding:
     """Whether twice as many of something fool less than a point more of the tiles."""
     if fooled is None or doubled is None:
-        return _unknown(*[WHITE_BOX] * (fooled is None), *[f"twice the {what}"] * (doubled is None))
+        return unknown(*[WHITE_BOX] * (fooled is None), *[f"twice the {what}"] * (doubled is None))
     more, tiles = _lost(fooled, doubled, f"{what} and twice the {what}"), len(fooled)
     figure = f"twice the {what} fool {more} more of {tiles} tiles, {100 * more / tiles:.1f} points"
     if tiles <= TILES_PER_POINT:
         figure += f"; one may be, {100 / tiles:.1f} points: to judge to a point takes {TILES_PER_POINT + 1} tiles"
-    return _judged(more <= max(1, (tiles - 1) // TILES_PER_POINT), figure)
+    return judge(more, max(1, (tiles - 1) // TILES_PER_POINT), tiles, figure)
 
 
 def _agree(first: NDArray[np.generic] | None, second: NDArray[np.generic] | None, names: tuple[str, str]) -> Finding:
     if first is None or second is None:
-        return _unknown(*(name for name, values in zip(names, (first, second), strict=True) if values is None))
-    _check_aligned(first, second, " and ".join(names))
+        return unknown(*(name for name, values in zip(names, (first, second), strict=True) if values is None))
+    require_aligned(first, second, " and ".join(names))
     differing = int((first != second).sum())
-    return _judged(not differing, f"{differing} of {len(first)} differ")
+    return judge(differing, 0, len(first), f"{differing} of {len(first)} differ")
 
 
 def more_steps_never_weaker(evidence: Evidence) -> Finding:
@@ -121,16 +101,6 @@ def more_steps_never_weaker(evidence: Evidence) -> Finding:
 def larger_eps_never_weaker(evidence: Evidence) -> Finding:
     """Every radius against the next, tile by tile."""
     return _ascending(evidence.by_eps, "eps")
-
-
-def large_eps_reaches_chance(evidence: Evidence) -> Finding:
-    """Tiles that withstand an attack which may turn all of them into one image: of n, n / classes at most."""
-    if evidence.unbounded is None or evidence.classes is None:
-        return _unknown("a large eps" if evidence.unbounded is None else "the number of classes")
-    _check_aligned(evidence.unbounded, evidence.unbounded, "a large eps")
-    standing, tiles = int((~evidence.unbounded).sum()), len(evidence.unbounded)
-    figure = f"{standing} of {tiles} tiles stand, chance is 1 in {evidence.classes}"
-    return _judged(standing * evidence.classes <= tiles, figure)
 
 
 def iterative_beats_single_step(evidence: Evidence) -> Finding:
@@ -162,34 +132,34 @@ def gradients_exist(evidence: Evidence) -> Finding:
     """The gradient of the log odds is finite, and not zero throughout or nearly so."""
     seen = evidence.probe
     if seen is None:
-        return _unknown("gradients")
+        return unknown("gradients")
     tiles, broken = len(seen.finite), int((~seen.finite).sum())
     blind = int((seen.finite & ((seen.log_odds_gradient == 0) | (seen.zero_share > BLIND))).sum())
     figure = f"{blind} of {tiles} tiles without a gradient, {tiles // TILES_PER_LOST} allowed; {broken} not finite"
-    return _judged(blind <= tiles // TILES_PER_LOST and not broken, figure)
+    return judge(tiles if broken else blind, tiles // TILES_PER_LOST, tiles, figure)
 
 
 def cross_entropy_does_not_underflow(evidence: Evidence) -> Finding:
     """The gradient of the plain cross-entropy is not zero throughout."""
     seen = evidence.probe
     if seen is None:
-        return _unknown("gradients")
+        return unknown("gradients")
     zero, tiles = int((seen.cross_entropy_gradient == 0).sum()), len(seen.cross_entropy_gradient)
     figure = f"{zero} of {tiles} tiles without a gradient, {tiles // TILES_PER_LOST} allowed"
-    return _judged(zero <= tiles // TILES_PER_LOST, figure)
+    return judge(zero, tiles // TILES_PER_LOST, tiles, figure)
 
 
-def passes_repeat(evidence: Evidence) -> Finding:
+def deterministic_inference(evidence: Evidence) -> Finding:
     """Two passes of the same batch give the same logits."""
     if evidence.probe is None:
-        return _unknown("repeated passes")
+        return unknown("repeated passes")
     return _still(evidence.probe.repeat_difference, evidence.probe.spread, REPEAT_NOISE)
 
 
-def neighbours_do_not_matter(evidence: Evidence) -> Finding:
+def batch_independent_inference(evidence: Evidence) -> Finding:
     """A tile has the same logits alone and in a batch."""
     if evidence.probe is None:
-        return _unknown("passes of single tiles")
+        return unknown("passes of single tiles")
     return _still(evidence.probe.batch_difference, evidence.probe.spread, BATCH_NOISE)
 
 
@@ -197,10 +167,10 @@ def _still(differences: NDArray[np.float64], spread: NDArray[np.float64], noise:
     # Written so that a difference that is no number is none that is small.
     moved = int((~(differences <= noise * spread)).sum())
     figure = f"logits of {moved} of {len(spread)} tiles differ by more than {noise:g} of their spread"
-    return _judged(not moved, f"{figure}; by {np.max(differences):.2g} at most")
+    return Finding("fail" if moved else "pass", f"{figure}; by {np.max(differences):.2g} at most")
 
 
-def predictions_repeat(evidence: Evidence) -> Finding:
+def reproducible_predictions(evidence: Evidence) -> Finding:
     """Stored predictions against the same made again."""
     names = ("recorded predictions", "predictions made again")
     return _agree(evidence.recorded_predictions, evidence.remade_predictions, names)
@@ -215,19 +185,19 @@ def success_repeats(evidence: Evidence) -> Finding:
 def no_proof_is_broken(evidence: Evidence) -> Finding:
     """Tiles that are proved right within a radius in which something fools the model."""
     if evidence.proof is None:
-        return _unknown("certificates")
+        return unknown("certificates")
     proof = evidence.proof
     broken = int((proof.smallest <= proof.radius).sum())
     proved = int((proof.radius > 0).sum())
-    allowed = 0 if proof.norm == "linf" else max(1, len(proof.radius) // TILES_PER_LOST)
+    allowed = 0 if proof.norm == "linf" else count_allowed(len(proof.radius))
     figure = f"{broken} of {proved} certificates in {proof.norm} broken by an attack, {allowed} allowed"
-    return _judged(broken <= allowed, figure)
+    return judge(broken, allowed, proved, figure)
 
 
 def planted_examples_found(evidence: Evidence) -> Finding:
     """The share of planted adversarial examples that the attack finds, beside that of random points."""
     if evidence.planted is None:
-        return _unknown("planted adversarial examples")
+        return unknown("planted adversarial examples")
     applicable, tiles = evidence.planted.applicable, len(evidence.planted.found)
     planted = int(applicable.sum())
     if planted < max(1, LEAST_APPLICABLE * tiles):
@@ -241,4 +211,4 @@ def planted_examples_found(evidence: Evidence) -> Finding:
     )
     if found >= FOUND * planted and lucky > CHANCE * planted:
         return Finding("not applicable", f"{figure}: chance finds too many for the test to mean anything")
-    return _judged(found >= FOUND * planted, figure)
+    return Finding("pass" if found >= FOUND * planted else "fail", figure)

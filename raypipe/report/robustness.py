@@ -23,9 +23,9 @@ def verdicts_of(book: Book) -> dict[str, Verdict]:
     for subject in book.subjects:
         own = [row for row in book.checks if row["subject"] == subject]
         if own:
-            found[subject] = verdict_of(
-                [Check(row["check"], *(row[name] for name in Check._fields[1:])) for row in own]
-            )
+            checks = [Check(row["check"], *(row[name] for name in Check._fields[1:])) for row in own]
+            attacked = next((row for row in book.of_subject(subject) if row["protocol"] in ITSELF), None)
+            found[subject] = verdict_of(checks, attacked["tiles"] if attacked else None)
     return found
 
 

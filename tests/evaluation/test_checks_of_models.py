@@ -14,6 +14,7 @@ from raypipe.evaluation.evidence import Evidence
 from raypipe.evaluation.planted import binarization_test
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.probe import probe
+from raypipe.evaluation.tested import Tested as Predicted
 
 EPS = 0.1
 CPU = torch.device("cpu")
@@ -50,7 +51,8 @@ def gathered(tested, name: str) -> Evidence:
         by_steps={5: pgd(max_iterations=5), 10: white_box, 20: pgd(max_iterations=20)},
         by_eps={EPS / 2: pgd(eps=EPS / 2), EPS: white_box, 2 * EPS: pgd(eps=2 * EPS)},
         unbounded=pgd(eps=0.5, max_iterations=40),
-        classes=3,
+        labels=labels,
+        clean=Predicted(np.arange(len(labels)), np.arange(len(labels)), labels, predict(model, images, 16, CPU)),
         probe=probe(model, images, labels, 16, CPU),
         planted=binarization_test(model, images[:8], ProjectedGradient(eps=EPS, max_iterations=10), 32, CPU),
         recorded_predictions=made.clean_prediction,
@@ -72,7 +74,7 @@ def test_the_evaluation_of_an_undefended_model_passes_every_check(tested) -> Non
         (
             "quantized",
             {
-                "a large eps reaches chance",
+                "a large eps fools every tile",
                 "white-box beats transfer",
                 "no zero gradients",
                 "the cross-entropy does not underflow",
@@ -80,7 +82,7 @@ def test_the_evaluation_of_an_undefended_model_passes_every_check(tested) -> Non
             },
         ),
         ("overconfident", {"the cross-entropy does not underflow"}),
-        ("noisy", {"two passes agree", "neighbours do not matter"}),
+        ("noisy", {"deterministic inference", "batch-independent inference"}),
     ],
 )
 def test_what_only_hides_the_gradient_fails(tested, name: str, expected: set[str]) -> None:

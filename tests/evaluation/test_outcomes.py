@@ -16,7 +16,8 @@ from raypipe.evaluation.certified import proof_of
 from raypipe.evaluation.outcomes import WORST_CASE, Measure, examples_of, outcomes_of
 from raypipe.evaluation.results import compute_result
 from raypipe.evaluation.run import PairingRecord, Protocol, Role, Run
-from raypipe.evaluation.tested import Artifacts, Perturbed, Tested
+from raypipe.evaluation.tested import Artifacts, Perturbed
+from raypipe.evaluation.tested import Tested as Predicted
 from raypipe.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run, perturb, predict
 from tests.evaluation.laws import require_worst_cases
@@ -57,11 +58,11 @@ class DrawnArtifacts(Artifacts):
     def __init__(self, right: list[bool], sets: list[StoredSet]) -> None:
         self.right, self.sets = right, sets
 
-    def tested(self, pairing: PairingRecord) -> Tested:
+    def tested(self, pairing: PairingRecord) -> Predicted:
         right = self.right if pairing.protocol == "clean" else [not f for f in self.sets[int(pairing.tiles)].fooled]
         ids = np.array([str(place) for place in range(TILES)])
         labels = np.zeros(TILES, dtype=np.int64)
-        return Tested(ids, ids, labels, np.eye(2, dtype=np.float32)[[int(not each) for each in right]])
+        return Predicted(ids, ids, labels, np.eye(2, dtype=np.float32)[[int(not each) for each in right]])
 
     def perturbed(self, pairing: PairingRecord) -> Perturbed:
         sizes = np.array(self.sets[int(pairing.tiles)].steps) / 255
