@@ -142,6 +142,7 @@ RESULTS = pa.schema(
         ("groups", pa.int64()),
         ("broken", pa.int64()),
         *_interval("accuracy"),
+        *_interval("accuracy_reweighted"),
         ("chance", pa.float64()),
         ("labels", pa.list_(pa.string())),
         *_interval_by_label("precision"),
@@ -181,9 +182,12 @@ RESULTS = pa.schema(
         ("stamps", pa.list_(pa.string())),
     ]
 )
-"""One row for each model under test and each set of tiles, and its worst cases. Figures come with the bounds of their
-95 % intervals. Quartiles are of the perturbations that fool the model; null where fewer tiles are fooled. Passes and
-seconds are what making the tiles took, over all of them."""
+"""One row for each model under test and each set of tiles, and its worst cases. The protocol ``clean`` is of the full
+test set, ``clean on attacked tiles`` of those that were attacked, as is all that is under attack. They are chosen with
+equally many of each class; `accuracy_reweighted` has the class shares of the full test set, and is null where one of
+its classes has no attacked tile. Figures come with the bounds of their 95 % intervals. Quartiles are of the
+perturbations that fool the model; null where fewer tiles are fooled. Passes and seconds are what making the tiles took,
+over all of them."""
 
 CURVES = pa.schema(
     [

@@ -33,7 +33,8 @@ class Metrics:
     chance
         The accuracy of always naming the commonest label.
     precision, recall, f1, support
-        By label; as in scikit-learn with ``zero_division=0`` they are 0 where they are undefined, without an interval.
+        By label; NaN for a label without tiles. As in scikit-learn with ``zero_division=0``, the precision of a label
+        that has tiles and is never predicted is 0, without an interval.
     confusion
         Rows are true labels, columns predictions; broken tiles are in no column.
     cancer_called_benign, benign_called_cancer
@@ -158,7 +159,12 @@ def _shares(confusion: NDArray[np.float64], resampling: Resampling) -> list[Inte
         resampling,
         shares=True,
     )
-    return [UNDEFINED._replace(value=0.0) if np.isnan(share.value) else share for share in shares]
+    has_tiles = [True, *np.tile(support.sum(axis=0) > 0, 3).tolist()]
+    zero = UNDEFINED._replace(value=0.0)
+    return [
+        UNDEFINED if not known else zero if np.isnan(share.value) else share
+        for share, known in zip(shares, has_tiles, strict=True)
+    ]
 
 
 def _confused_kinds(

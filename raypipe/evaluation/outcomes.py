@@ -12,6 +12,8 @@ from raypipe.evaluation.run import ITSELF, PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.tested import NORMS, Artifacts, Tested
 
 WORST_CASE = "worst case"
+CLEAN_ATTACKED = "clean on attacked tiles"
+"""The record of the clean tiles that were attacked: what figures under attack are to be compared with."""
 
 
 class Measure(NamedTuple):

@@ -10,9 +10,10 @@ from raypipe.attacks.threat import stored_radius
 from raypipe.evaluation.distortion import quartiles
 from raypipe.evaluation.intervals import Resampling, mean, ratio, resample
 from raypipe.evaluation.metrics import chance_accuracy, classification_metrics
-from raypipe.evaluation.outcomes import WORST_CASE, Examples, Measure, Outcome
+from raypipe.evaluation.outcomes import CLEAN_ATTACKED, WORST_CASE, Examples, Measure, Outcome
+from raypipe.evaluation.prevalence import reweighted_accuracy
 from raypipe.evaluation.run import ITSELF, PairingRecord, Run, SubjectRecord
-from raypipe.evaluation.tested import NORMS, Artifacts
+from raypipe.evaluation.tested import NORMS, Artifacts, Tested
 
 
 def records_of(
@@ -22,7 +23,9 @@ def records_of(
     examples: Examples | None,
     outcomes: Mapping[Measure, Outcome],
 ) -> Iterator[dict[str, Any]]:
-    """Rows of `raypipe.schemas.RESULTS` for one model: a row for each set of tiles, then its worst cases.
+    """Yield rows of `raypipe.schemas.RESULTS` for one model: one for each set of tiles, then its worst cases.
+
+    The clean tiles have a row, and so have those of them that were attacked.
 
     Parameters
     ----------
@@ -31,17 +34,29 @@ def records_of(
     examples, outcomes
         From `raypipe.evaluation.outcomes`.
     """
-    marks = {"labels": run.labels, "stamps": run.stamps[subject.split]}
-    for pairing in run.pairings:
-        if pairing.subject == subject.id:
-            yield {**subject.columns(), **marks, **_record(pairing, run, artifacts)}
+    marks = {**subject.columns(), "labels": run.labels, "stamps": run.stamps[subject.split]}
+    own = [pairing for pairing in run.pairings if pairing.subject == subject.id]
+    (clean,) = (pairing for pairing in own if pairing.protocol == "clean")
+    all_labels = artifacts.tested(clean).labels
+
+    def reweighted(right: NDArray[np.bool_], tested: Tested | Outcome) -> dict[str, Any]:
+        resampling = resample(tested.groups, run.replicates, run.seed)
+        return reweighted_accuracy(right, tested.labels, all_labels, resampling).columns("accuracy_reweighted")
+
+    for pairing in own:
+        tested = artifacts.tested(pairing)
+        row = _record(pairing, tested, run, artifacts)
+        yield {**marks, **row, **({} if pairing == clean else reweighted(tested.correct, tested))}
+        if pairing == clean and examples is not None:
+            row = {**_record(clean, examples.clean, run, artifacts), "protocol": CLEAN_ATTACKED}
+            yield {**marks, **row, **reweighted(examples.clean.correct, examples.clean)}
     for measure, outcome in outcomes.items():
         if measure.name == WORST_CASE and examples is not None:
-            yield {**subject.columns(), **marks, **_worst_case(measure, outcome, examples, run)}
+            row = _worst_case(measure, outcome, examples, run)
+            yield {**marks, **row, **reweighted(outcome.right, outcome)}
 
 
-def _record(pairing: PairingRecord, run: Run, artifacts: Artifacts) -> dict[str, Any]:
-    tested = artifacts.tested(pairing)
+def _record(pairing: PairingRecord, tested: Tested, run: Run, artifacts: Artifacts) -> dict[str, Any]:
     malignant = tuple(run.labels.index(label) for label in run.malignant) or None
     metrics = classification_metrics(
         tested.labels, tested.logits, tested.groups, malignant, replicates=run.replicates, seed=run.seed

@@ -89,7 +89,7 @@ def compute_result(store: Store, run: Run) -> RunResult:
 
 
 def load_result(store: Store, name: str) -> RunResult:
-    """The results of an earlier run, as they were computed.
+    """The results of an earlier run, as they were computed; computed anew where an older raypipe had fewer columns.
 
     Raises
     ------
@@ -100,10 +100,14 @@ def load_result(store: Store, name: str) -> RunResult:
     """
     run = read_run(store, name)
     paths = {table: f"runs/{name}/{table}.parquet" for table in TABLES}
-    if not all(store.exists(path) for path in paths.values()):
+    if not all(store.exists(path) and _is_current(store, path, TABLES[table]) for table, path in paths.items()):
         return compute_result(store, run)
     tables = {table: store.read_table(path, schema=TABLES[table]) for table, path in paths.items()}
     return RunResult(name, store.path(f"runs/{name}"), **tables)
+
+
+def _is_current(store: Store, path: str, schema: pa.Schema) -> bool:
+    return set(schema.names) <= set(store.read_schema(path).names)
 
 
 def result_json(result: RunResult) -> str:

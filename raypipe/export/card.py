@@ -9,7 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raypipe.attacks.threat import ThreatModel
-from raypipe.evaluation.outcomes import WORST_CASE
+from raypipe.evaluation.outcomes import CLEAN_ATTACKED, WORST_CASE
 from raypipe.evaluation.run import LEAKY, SYNTHETIC, PairingRecord, Run, SubjectRecord
 from raypipe.export.forms import Form
 from raypipe.models.checkpoint import ModelCard
@@ -19,7 +19,7 @@ from raypipe.version import __version__
 
 UNKNOWN = "unknown"
 """What the Hugging Face hub calls a licence that nobody has stated."""
-ORDER = ("clean", "static", "white-box", "adaptive", "transfer", WORST_CASE)
+ORDER = ("clean", CLEAN_ATTACKED, "static", "white-box", "adaptive", "transfer", WORST_CASE)
 SHOWN_ROLES = ("grid", "evaluation", "curve")
 _MARKUP = {ord(char): f"\\{char}" for char in "\\`*[]|"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
 

@@ -7,6 +7,7 @@ from raypipe.evaluation.comparison import over_seeds
 from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.run import ITSELF
 from raypipe.report.layout import Book, Row, percent, shown, threat, with_interval
+from raypipe.report.scope import attacked_tiles, test_tiles
 from raypipe.report.sheet import Sheet
 
 COUNTED = "Passes are counted by tile. Seconds are of all workers together; of a training, those of its epochs."
@@ -20,7 +21,8 @@ def distortions_table(book: Book) -> Sheet | None:
     rows = [row for row in book.curves if row["attack"] is None]
     if not rows:
         return None
-    table = Sheet("Smallest perturbations found, of any attack: median and quartiles over tiles classified right")
+    title = "Smallest perturbations found, of any attack: median and quartiles over tiles classified right"
+    table = Sheet(f"{title}; {attacked_tiles(book)}")
     table.add_columns("model")
     table.add_columns("values changed", "L2", "largest change (1/255)", "fooled", figures=True)
     for subject in book.subjects:
@@ -42,11 +44,12 @@ def _quartiles(found: dict[str, float | None], norm: str) -> str:
 
 def calibration_table(book: Book) -> Sheet:
     """Whether models know what they do not know, clean and attacked."""
-    table = Sheet("Calibration. Expected calibration error and mean confidence, in %")
+    table = Sheet(f"Calibration. Expected calibration error and mean confidence, in %; {attacked_tiles(book)}")
     table.add_columns("model")
     table.add_columns("clean: error", "confidence", "attacked anew: error", "confidence", figures=True)
     table.add_columns("under")
-    for subject, clean in book.subjects.items():
+    for subject in book.subjects:
+        clean = book.clean(subject)
         attacked = [row for row in book.of_subject(subject, role="grid") if row["protocol"] in ITSELF]
         worst = max(attacked, key=lambda row: row["calibration_error"] or 0, default=None)
         table.add_row(
@@ -65,7 +68,8 @@ def differences_table(book: Book) -> Sheet | None:
     rows = [row for row in book.differences if _tells(row)]
     if not rows:
         return None
-    table = Sheet("Differences of accuracy, in points; paired by tile unless said otherwise")
+    title = "Differences of accuracy, in points; paired by tile unless said otherwise"
+    table = Sheet(f"{title}; {attacked_tiles(book)}; clean: {test_tiles(book)}")
     table.add_columns("model", "less", "measure", "under")
     table.add_columns("difference [95 %]", "only first /\nsecond right", "McNemar p", figures=True)
     for row in rows:
@@ -93,7 +97,8 @@ def seeds_table(book: Book) -> Sheet | None:
     for row in book.records:
         if row["role"] in ("grid", "evaluation") and row["protocol"] != "transfer":
             found[tuple(row[name] for name in kin)].append(row["accuracy"])
-    table = Sheet("Over seeds. Accuracy: mean and sample standard deviation, in %")
+    title = "Over seeds. Accuracy: mean and sample standard deviation, in %"
+    table = Sheet(f"{title}; {attacked_tiles(book)}; clean: {test_tiles(book)}")
     table.add_columns("model", "split", "defense", "hardened on", "protocol", "under")
     table.add_columns("mean", "deviation", "seeds", figures=True)
     for (model, split, defense, hardened_on, protocol, attack, norm, eps), accuracies in found.items():

@@ -54,7 +54,7 @@ class Confusions(NamedTuple):
 def confusions(book: Book) -> Iterator[Confusions]:
     """Confusion matrices of every backbone under every attack of the grid; shares are of the true class."""
     for family, members in book.families().items():
-        clean = _confusion("clean", book.subjects[family])
+        clean = _confusion("clean", book.clean(family))
         for attacked in book.of_subject(family, protocol="white-box", role="grid"):
             heats = [clean, _confusion("attacked", attacked)]
             for subject in members:
@@ -62,7 +62,7 @@ def confusions(book: Book) -> Iterator[Confusions]:
                     static = next(book.of_subject(subject, protocol="static", attack=attacked["attack"]), None)
                     anew = book.itself(subject, attacked["attack"])
                     defense = book.subjects[subject]["defense"]
-                    heats += [_confusion(f"{defense}, clean", book.subjects[subject])]
+                    heats += [_confusion(f"{defense}, clean", book.clean(subject))]
                     heats += [_confusion(f"{defense}, static", static)] if static else []
                     heats += [_confusion(f"{defense}, attacked anew", anew)] if anew else []
             yield Confusions(family, attacked["attack"], tuple(heats))

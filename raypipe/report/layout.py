@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from raypipe.attacks.threat import write_bound
-from raypipe.evaluation.outcomes import WORST_CASE
+from raypipe.evaluation.outcomes import CLEAN_ATTACKED, WORST_CASE
 from raypipe.evaluation.results import RunResult
 from raypipe.evaluation.run import GIVEN, ITSELF
 from raypipe.evaluation.settings import REFERENCE
@@ -40,8 +40,12 @@ class Book:
 
     @cached_property
     def subjects(self) -> dict[str, Row]:
-        """The clean record of every model under test, by its id."""
+        """The clean record of every model under test on the full test set, by its id."""
         return {row["subject"]: row for row in self.records if row["protocol"] == "clean"}
+
+    def clean(self, subject: str) -> Row:
+        """The clean record of the tiles on which a model was attacked; of the full test set if it was not."""
+        return next(self.of_subject(subject, protocol=CLEAN_ATTACKED), self.subjects[subject])
 
     @cached_property
     def stamps(self) -> list[str]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+from raypipe.evaluation.outcomes import CLEAN_ATTACKED
 from raypipe.evaluation.run import ITSELF
 from raypipe.report.layout import Book, Row, percent, shown, threat
 from raypipe.report.paper import EARLIER, reported
+from raypipe.report.scope import attacked_tiles
 from raypipe.report.sheet import Cell, Sheet
 
 COLUMNS = {
@@ -36,54 +38,68 @@ def threats(book: Book) -> str:
 
 def table_1(book: Book) -> Sheet:
     """Precision, recall and F1 of each label, and accuracy, of every model at every stage of the paper's protocol."""
-    table = Sheet("Table 1. Precision, recall, F1 of each label and accuracy, in %")
+    table = Sheet(f"Table 1. Precision, recall, F1 of each label and accuracy, in %; {attacked_tiles(book)}")
     table.add_columns("model", "tested on", "hardened with")
-    table.add_columns(*next(iter(book.subjects.values()))["labels"], "accuracy", "tiles", figures=True)
+    table.add_columns(*next(iter(book.subjects.values()))["labels"], "accuracy", "tiles", "groups", figures=True)
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
         for subject, row in _stages(book, undefended):
             scores = zip(row["precision"], row["recall"], row["f1"], strict=True)
             hardened = book.subjects[subject]
             table.add_row(
                 undefended,
-                row["attack"] or "clean tiles",
+                row["attack"] or ("clean tiles" if row["protocol"] == CLEAN_ATTACKED else "clean test set"),
                 shown(hardened["hardened_on"] or hardened["defense"]),
-                *(" ".join(f"{100 * score:.0f}" for score in label) for label in scores),
+                *(" ".join(_rounded(score) for score in label) for label in scores),
                 percent(row["accuracy"]),
                 str(row["tiles"]),
+                str(row["groups"]),
             )
         table.add_section()
     return table
 
 
+def _rounded(score: float | None) -> str:
+    return "-" if score is None else f"{100 * score:.0f}"
+
+
 def _stages(book: Book, undefended: str) -> Iterator[tuple[str, Row]]:
-    """The rows of one backbone: clean, attacked, and hardened models on clean and on the old perturbed tiles."""
-    yield undefended, book.subjects[undefended]
+    """The rows of one backbone: clean, attacked, and hardened models on clean and on the old perturbed tiles.
+
+    The full test set has a row where only some of its tiles were attacked.
+    """
+    yield from _clean(book, undefended)
     for row in book.of_subject(undefended, protocol="white-box", role="grid"):
         yield undefended, row
     for subject, clean in book.subjects.items():
         if clean["defense"] and book.undefended(subject) == undefended:
-            yield subject, clean
+            yield from _clean(book, subject)
             for row in book.of_subject(subject, protocol="static", role="grid"):
                 if clean["hardened_on"] in (None, row["attack"]):
                     yield subject, row
+
+
+def _clean(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
+    whole, attacked = book.subjects[subject], book.clean(subject)
+    if whole["tiles"] != attacked["tiles"]:
+        yield subject, whole
+    yield subject, attacked
 
 
 def table_2(book: Book) -> Sheet:
     """The paper's four accuracies of every (model, attack, defense), and the one that it lacks."""
     hardened = any(row["defense"] for row in book.subjects.values())
     columns = list(COLUMNS) if hardened else ["normal", "attacked"]
-    table = Sheet("Table 2. Accuracy before and after hardening, in % (paper's)")
+    table = Sheet(f"Table 2. Accuracy before and after hardening, in % (paper's); every column: {attacked_tiles(book)}")
     table.add_columns("model", "attack", "defense")
     table.add_columns(*(COLUMNS[column] for column in columns), figures=True, whole=True)
     if hardened:
         table.add_columns("robust,\nattacked anew", figures=True)
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
         for subject, attack in _pairs(book, undefended, hardened):
-            clean = book.subjects[undefended]
-            rows = {"normal": clean, "attacked": book.itself(undefended, attack)}
+            rows = {"normal": book.clean(undefended), "attacked": book.itself(undefended, attack)}
             if hardened:
                 static = next(book.of_subject(subject, protocol="static", attack=attack), None)
-                rows |= {"robust_on_normal": book.subjects[subject], "robust_on_perturbed": static}
+                rows |= {"robust_on_normal": book.clean(subject), "robust_on_perturbed": static}
             cells = [_beside_paper(column, row, rows["attacked"], subject, book) for column, row in rows.items()]
             anew = book.itself(subject, attack) if hardened else None
             table.add_row(
@@ -105,7 +121,7 @@ def table_3(book: Book, data: str) -> Sheet:
     data
         The run's data set, for a reader.
     """
-    table = Sheet("Table 3. Comparison with earlier work: accuracy, in %")
+    table = Sheet(f"Table 3. Earlier work, and what was measured here: accuracy, in %; here, {attacked_tiles(book)}")
     table.add_columns("work", "backbone", "attack", "defense")
     table.add_columns("clean", "attacked", "defended,\nstatic", "defended,\nattacked anew", figures=True)
     measured = list(_measured(book))
@@ -133,7 +149,7 @@ def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[str, ...
             figures = (percent(row["accuracy"]) if row else "-" for row in (attacked, static, anew))
             clean, defense = book.subjects[undefended], str(book.subjects[subject]["defense"])
             system = (str(clean["backbone"]), str(attacked["method"]) if attacked else "", defense)
-            yield system, (undefended, attack, shown(defense), percent(clean["accuracy"]), *figures)
+            yield system, (undefended, attack, shown(defense), percent(book.clean(undefended)["accuracy"]), *figures)
 
 
 def _pairs(book: Book, undefended: str, hardened: bool) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from raypipe.evaluation.checks import Check, Verdict
 from raypipe.evaluation.checks import verdict as verdict_of
 from raypipe.evaluation.run import GIVEN, ITSELF
-from raypipe.report.layout import Book, Row, interval_cell, threat, with_interval
+from raypipe.report.layout import Book, Row, interval_cell, percent, threat, with_interval
+from raypipe.report.scope import attacked_tiles, is_reweighted, prevalence_note, test_tiles, uncovered_classes
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
 
 ANY_SIZE = (
@@ -38,6 +39,7 @@ def verdict_lines(book: Book) -> Iterator[Note]:
             continue
         said = verdicts[subject]
         yield Note(f"{subject}: {said.sentence}", "bad" if said.failed else "warn" if said.withheld else "good")
+    yield from uncovered_classes(book)
     for row in book.records:
         if row["broken"]:
             tested = row["attack"] or "clean tiles"
@@ -48,10 +50,11 @@ def verdict_lines(book: Book) -> Iterator[Note]:
 
 def robustness_table(book: Book) -> Sheet:
     """Clean, static, adaptive, transfer and worst case of every model, with intervals."""
-    table = Sheet("Robustness. Accuracy and its 95 % interval over source tiles, in %")
+    table = Sheet(f"Robustness. Accuracy and its 95 % interval, in %; {attacked_tiles(book)}; {test_tiles(book)}")
     radii = list(dict.fromkeys(name for subject in book.subjects for name in book.worst_cases(subject)))
     table.add_columns("model\ndefense, hardened on", whole=True)
-    table.add_columns("clean\n", "static\n(paper)", "attacked\nanew", "transfer\n", figures=True, whole=True)
+    table.add_columns("clean,\ntest set", "clean,\nattacked", figures=True, whole=True)
+    table.add_columns("static\n(paper)", "attacked\nanew", "transfer\n", figures=True, whole=True)
     table.add_columns(*("worst\n" + radius.replace(" <= ", "\n<= ") for radius in radii), figures=True, whole=True)
     for undefended, members in book.families().items():
         for subject in members:
@@ -61,18 +64,28 @@ def robustness_table(book: Book) -> Sheet:
             table.add_row(
                 Cell(undefended, below=book.kind(subject)),
                 interval_cell(book.subjects[subject]),
+                interval_cell(book.clean(subject)),
                 interval_cell(lowest(book, subject, ("static",), hardened_on), absent),
                 interval_cell(lowest(book, subject, ITSELF, hardened_on), "not\nattacked"),
                 interval_cell(lowest(book, subject, ("transfer",), None), "no other\nbackbone"),
-                *(interval_cell(worst.get(radius), "not\nattacked") for radius in radii),
+                *(worst_cell(worst.get(radius), book) for radius in radii),
             )
         table.add_section()
     table.caption = (
-        "Static and attacked anew: under the attack that the model was hardened on, or else the strongest. Transfer: "
-        "the strongest from any other backbone. Worst case: a tile counts only if no stored adversarial tile within "
-        f"the bound fools the model, whatever it was made for. {ANY_SIZE}"
+        "Clean, test set: all test tiles. Every other column is of the attacked tiles: compare them with clean, "
+        "attacked. Static and attacked anew: under the attack that the model was hardened on, or else the strongest. "
+        "Transfer: the strongest from any other backbone. Worst case: a tile counts only if no stored adversarial tile "
+        f"within the bound fools the model, whatever it was made for. {ANY_SIZE} {prevalence_note(book)}"
     )
     return table
+
+
+def worst_cell(row: Row | None, book: Book) -> Cell:
+    """Write a worst case, and what it is at the test set's class shares where they are others."""
+    cell = interval_cell(row, "not\nattacked")
+    if row is None or not is_reweighted(row, book):
+        return cell
+    return cell._replace(beside=f"({percent(row['accuracy_reweighted'])})")
 
 
 def lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: str | None) -> Row | None:
@@ -91,7 +104,8 @@ def attacks_table(book: Book) -> Sheet | None:
     attacks = {row["attack"]: row for row in book.records if row["protocol"] in ITSELF and row["role"] != "check"}
     if not attacks:
         return None
-    table = Sheet("Every model attacked anew with every attack. Accuracy, in %; white-box, counted on 8-bit pixels")
+    title = "Every model attacked anew with every attack. Accuracy, in %; white-box, counted on 8-bit pixels"
+    table = Sheet(f"{title}; {attacked_tiles(book)}")
     subjects = list(book.subjects)
     if len(attacks) > len(subjects):  # the longer of the two goes down
         table.add_columns("attack", "within", "knowledge, goal")
@@ -112,7 +126,8 @@ def certified_table(book: Book) -> Sheet | None:
     """What is proved of models, beside what attacks left of them."""
     if not book.certified:
         return None
-    table = Sheet("Certified. Share of tiles proved right within a radius, beside what no attack fooled there, in %")
+    title = "Certified. Share of tiles proved right within a radius, beside what no attack fooled there, in %"
+    table = Sheet(f"{title}; {attacked_tiles(book)}")
     table.add_columns("model", "within")
     table.add_columns("certified", "under attack", figures=True)
     for row in book.certified:
@@ -130,7 +145,7 @@ def checks_table(book: Book) -> Sheet | None:
     if not book.checks:
         return None
     subjects = list(dict.fromkeys(row["subject"] for row in book.checks))
-    table = Sheet("Sanity checks")
+    table = Sheet(f"Sanity checks; {attacked_tiles(book)}")
     table.add_columns("check")
     table.add_columns(*(str(number) for number, _ in enumerate(subjects, 1)), figures=True)
     for check in dict.fromkeys(row["check"] for row in book.checks):
@@ -158,7 +173,8 @@ def medicine_table(book: Book) -> Sheet | None:
     """Cancer called benign apart from benign called cancer: clean, attacked anew, and in the worst case."""
     if all(row["cancer_called_benign"] is None for row in book.subjects.values()):
         return None
-    table = Sheet("What it means in medicine. Share of cancers called benign and of benign tiles called cancer, in %")
+    title = "What it means in medicine. Share of cancers called benign and of benign tiles called cancer, in %"
+    table = Sheet(f"{title}; {attacked_tiles(book)}")
     table.add_columns("model")
     for heading in ("clean", "attacked anew", f"worst case, {book.headline}"):
         table.add_columns(f"{heading}:\ncancer missed", f"{heading}:\nfalse alarm", figures=True)
@@ -167,7 +183,7 @@ def medicine_table(book: Book) -> Sheet | None:
         worst = book.headline_case(subject)
         figures = [
             with_interval(row, name)
-            for row in (clean, anew, worst)
+            for row in (book.clean(subject), anew, worst)
             for name in ("cancer_called_benign", "benign_called_cancer")
         ]
         table.add_row(subject, *figures)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raypipe.attacks.threat import ThreatModel
@@ -73,6 +74,19 @@ def perturb(store: Store, name: str, clean: list[int], said: list[int], steps: l
         "adversarials", key(name), {"cost": {"forwards": 24, "backwards": 16, "seconds": 4.0, "device": "cpu"}}
     )
     return key(name)
+
+
+def attack_only(store: Store, run: Run, ids: list[str]) -> None:
+    """Leave only some of the tiles in every stored set of adversarial tiles, as if no other had been attacked."""
+    paths = {
+        f"{store.artifact(kind, key)}/part.parquet"
+        for pairing in run.pairings
+        if pairing.protocol != "clean"
+        for kind, key in (("adversarials", pairing.tiles), ("predictions", pairing.predictions))
+    }
+    for path in paths:
+        table = store.read_table(path)
+        store.write_table(path, table.filter(pc.is_in(table["sample_id"], pa.array(ids))))
 
 
 def hand_run(store: Store) -> Run:

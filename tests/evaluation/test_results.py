@@ -12,7 +12,7 @@ from raypipe.evaluation.run import Run
 from raypipe.evaluation.tested import Artifacts
 from raypipe.report.layout import threat
 from raypipe.store import Store
-from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
+from tests.evaluation.handmade import CLEAN, HARDENED, attack_only, hand_run
 
 
 @pytest.fixture
@@ -51,6 +51,48 @@ def test_the_worst_case_counts_a_tile_only_if_nothing_fools_the_model(run: tuple
     within = record(result, HARDENED, "worst case", eps=2 / 255)
     assert within["accuracy"] == 5 / 8  # b2 by a static tile, a1 and a2 by their own
     assert record(result, CLEAN, "worst case", eps=2 / 255)["accuracy"] == 0
+
+
+def test_clean_accuracy_beside_attacked_is_of_the_attacked_tiles(run: tuple[Store, Run]) -> None:
+    """The undefended model is wrong on d2 only, and so is right on all clean tiles if d2 is not attacked."""
+    store, made = run
+    attack_only(store, made, ["a1", "b1", "c1", "d1"])
+    result = compute_result(store, made)
+    whole, attacked = record(result, CLEAN, "clean"), record(result, CLEAN, "clean on attacked tiles")
+    assert (whole["accuracy"], whole["tiles"], whole["support"]) == (7 / 8, 8, [4, 4])
+    assert (attacked["accuracy"], attacked["tiles"], attacked["groups"], attacked["support"]) == (1, 4, 4, [2, 2])
+    under_attack = [row for row in result.records.to_pylist() if row["protocol"] != "clean"]
+    assert {row["tiles"] for row in under_attack} == {4}
+    assert record(result, HARDENED, "static")["accuracy"] == 1
+
+
+def test_a_balanced_choice_is_weighted_back_to_the_test_set(run: tuple[Store, Run]) -> None:
+    """Of an even test set, three cancers and one benign tile are attacked: each class counts for a half again."""
+    store, made = run
+    attack_only(store, made, ["a1", "b1", "b2", "c2"])
+    result = compute_result(store, made)
+    adaptive = record(result, HARDENED, "adaptive")  # which fools it on a1 and b1, and not on b2 and c2
+    assert (adaptive["accuracy"], adaptive["support"]) == (2 / 4, [3, 1])
+    assert adaptive["accuracy_reweighted"] == pytest.approx((1 / 3 + 1) / 2)
+    assert adaptive["accuracy_reweighted_low"] <= 2 / 3 <= adaptive["accuracy_reweighted_high"]
+    assert record(result, HARDENED, "clean")["accuracy_reweighted"] is None, "it is the test set"
+
+
+def test_where_a_class_is_not_attacked_nothing_is_said_of_it(run: tuple[Store, Run]) -> None:
+    store, made = run
+    attack_only(store, made, ["a1", "b1", "b2"])
+    rows = [row for row in compute_result(store, made).records.to_pylist() if row["protocol"] != "clean"]
+    for row in rows:
+        assert row["recall"][1] is None
+        assert row["accuracy_reweighted"] is None
+    assert {row["precision"][1] for row in rows if row["precision"]} == {None}
+
+
+def test_results_of_an_older_version_are_computed_anew(run: tuple[Store, Run]) -> None:
+    result = compute_result(*run)
+    path = "runs/hand/records.parquet"
+    run[0].write_table(path, result.records.drop_columns(["stored_eps", "accuracy_reweighted"]))
+    assert load_result(run[0], "hand").records.equals(result.records)
 
 
 def test_the_radius_that_pixels_allow_stands_beside_the_requested_one(run: tuple[Store, Run]) -> None:

@@ -27,7 +27,7 @@ JUDGED: dict[str, Any] = {
     "attacks": {"deepfool": None},
     "defenses": {"bit_depth_reduction": {"bits": 3}},
     "evaluation": {
-        "tiles": 12,
+        "tiles": 20,
         "bounded": {"name": "pgd", "max_iterations": 8},
         "curves": {"linf": ["8/255"]},
         "autoattack": {"max_iterations": 8, "max_queries": 50},

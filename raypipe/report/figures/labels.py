@@ -38,7 +38,7 @@ def labels_figure(book: Book) -> str:
 def _bars(axes: Axes, book: Book, subject: str) -> None:
     clean = book.subjects[subject]
     rows: dict[str, Row | None] = {
-        "clean": clean,
+        "clean": book.clean(subject),
         "static": lowest(book, subject, ("static",), clean["hardened_on"]),
         "attacked itself": lowest(book, subject, ITSELF, clean["hardened_on"]),
     }
@@ -47,7 +47,10 @@ def _bars(axes: Axes, book: Book, subject: str) -> None:
         height = 0.8 / len(found)
         for label, share in enumerate(row["recall"]):
             middle = label + height * (number - (len(found) - 1) / 2)
-            axes.barh(middle, 100 * (share or 0), 0.85 * height, color=MEASURES[measure])
+            if share is None:  # no tile of the class: a dash, as an empty bar would look like none found
+                axes.text(1, middle, "-", va="center", color=MEASURES[measure], fontsize=8)
+                continue
+            axes.barh(middle, 100 * share, 0.85 * height, color=MEASURES[measure])
             low, high = row["recall_low"][label], row["recall_high"][label]
             if low is not None:
                 axes.plot([100 * low, 100 * high], [middle, middle], color=INK, linewidth=0.7, alpha=0.7)

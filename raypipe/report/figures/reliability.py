@@ -23,7 +23,7 @@ def reliability_figure(book: Book) -> str:
                 subject = members[place]
                 axes.set_title(subject.replace("/", "\n"), fontsize=9)
                 axes.plot([0, 100], [0, 100], color=FAINT, linewidth=0.8, linestyle=":")
-                _diagram(axes, book.subjects[subject], CLEAN)
+                _diagram(axes, book.clean(subject), CLEAN)
                 attacked = lowest(book, subject, ITSELF, book.subjects[subject]["hardened_on"])
                 if attacked is not None:
                     _diagram(axes, attacked, ATTACKED)

@@ -76,7 +76,7 @@ def _bars(axes: Axes, book: Book, subject: str, place: int) -> None:
 def _figures(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
     clean = book.subjects[subject]
     rows = {
-        "clean": clean,
+        "clean": book.clean(subject),
         "static": lowest(book, subject, ("static",), clean["hardened_on"]),
         "attacked": lowest(book, subject, ITSELF, clean["hardened_on"]),
         "worst": book.headline_case(subject),

@@ -37,6 +37,7 @@ from raypipe.report.robustness import (
     verdict_lines,
     verdicts_of,
 )
+from raypipe.report.scope import attacked_tiles, count_tiles
 from raypipe.report.sections import stamps
 from raypipe.report.sheet import Cell, Note, Section, Sheet, Tone
 from raypipe.report.threats import threats_table
@@ -84,6 +85,7 @@ def write_report(run: Run, result: RunResult, store: Store) -> str:
         verdicts=tuple(verdict_lines(book)),
         contents=[*named, ("pictures", "Pictures"), ("reproduce", "Make it again")],
         figures={"robustness": Markup(robustness_figure(book))},  # noqa: S704  drawn here
+        scope=attacked_tiles(book),
         sections=parts,
         confusions=tuple(confusions(book)),
         transfers=tuple(transfers(book)),
@@ -117,25 +119,23 @@ def _parts(book: Book, run: Run) -> Iterator[Part]:
     yield Part("paper", "The paper's tables", "The paper's tables: reported beside measured", (), paper)
     yield Part("judged", "Checks", "The sanity checks", (), _tables((checks_table(book), failures_table(book)), notes))
     curves = {
-        "Accuracy against the size of the perturbation, under all attacks together; bands are 95 % intervals.": (
-            curves_figure(book)
-        ),
+        "Accuracy against the size of the perturbation, under all attacks together; bands are 95 % intervals; "
+        f"{attacked_tiles(book)}.": curves_figure(book),
         "Smallest perturbation that fools each model, by attack: median (dot) and quartiles (line).": (
             distortions_figure(book)
         ),
     }
     yield Part("curves", "Curves", "How much it takes", _drawings(curves), _tables((distortions_table(book),), notes))
     bars = {
-        "Recall of each class: the share of its tiles that the model finds. Lines are 95 % intervals.": labels_figure(
-            book
-        )
+        "Recall of each class: the share of its tiles that the model finds; a dash where no tile is of the class. "
+        f"Lines are 95 % intervals; {attacked_tiles(book)}.": labels_figure(book)
     }
     yield Part("classes", "Classes", "What each class loses", _drawings(bars), _tables((medicine_table(book),), notes))
     if any(row["protocol"] == "transfer" for row in book.records):
         yield Part("transfer", "Transfer", "Whose examples fool whom", (), ())
     diagrams = {
         "Accuracy against confidence: on the dotted line a model knows how often it is wrong. Points grow with the "
-        "tiles they stand for; lines are 95 % intervals.": reliability_figure(book)
+        f"tiles they stand for; lines are 95 % intervals; {attacked_tiles(book)}.": reliability_figure(book)
     }
     yield Part(
         "calibration",
@@ -169,14 +169,15 @@ def _summary(book: Book, run: Run) -> str:
         row["attack"] for row in book.records if row["protocol"] in ITSELF and row["role"] in ("grid", "evaluation")
     }
     clean = next(iter(book.subjects.values()))
-    attacked = next((row["tiles"] for row in book.records if row["protocol"] in ITSELF), 0)
+    attacked = book.clean(clean["subject"])
     undefended = len(book.subjects) - hardened
     models = (
         f"{undefended} undefended {_plural(undefended, 'model')} and {hardened} hardened {_plural(hardened, 'one')}"
     )
     return (
         f"{models}, tested on {clean['tiles']} tiles of {len(run.labels)} classes from {clean['groups']} sources, and "
-        f"on {attacked} of them under {len(attacks)} {_plural(len(attacks), 'attack')} on every model itself."
+        f"on {count_tiles(attacked)} among them under {len(attacks)} {_plural(len(attacks), 'attack')} on every model "
+        "itself."
     )
 
 

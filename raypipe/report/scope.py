@@ -1,0 +1,67 @@
+"""Which tiles the figures of a run are of: how many, of how many groups, and which classes they leave out."""
+
+from collections.abc import Iterator, Mapping
+
+from raypipe.report.layout import Book, Row, percent
+from raypipe.report.sheet import Note
+
+BALANCED = 0.01
+"""Class shares of the attacked tiles and of the test set that differ by no more are called the same."""
+
+
+def count_tiles(row: Row) -> str:
+    """Write the tiles of a record: ``60 tiles of 14 groups``."""
+    return f"{row['tiles']} tiles of {row['groups']} groups"
+
+
+def attacked_tiles(book: Book) -> str:
+    """Write which tiles all figures under attack are of, and the clean figures beside them."""
+    return f"attacked: {_by_split(book, {name: book.clean(name) for name in book.subjects})}"
+
+
+def test_tiles(book: Book) -> str:
+    """Write which tiles the full test set has."""
+    return f"full test set: {_by_split(book, book.subjects)}"
+
+
+def _by_split(book: Book, rows: Mapping[str, Row]) -> str:
+    found = {book.subjects[name]["split"]: count_tiles(row) for name, row in rows.items()}
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    return ", ".join(f"{tiles} ({split} split)" for split, tiles in found.items())
+
+
+def uncovered_classes(book: Book) -> Iterator[Note]:
+    """Name the classes that no figure under attack speaks of, since none of their tiles was attacked."""
+    told = set()
+    for name, row in book.subjects.items():
+        attacked = book.clean(name)
+        missing = [label for label, count in zip(row["labels"], attacked["support"], strict=True) if not count]
+        if missing and (row["split"], attacked["tiles"]) not in told:
+            told.add((row["split"], attacked["tiles"]))
+            of = f" ({row['split']} split)" if len({each["split"] for each in book.subjects.values()}) > 1 else ""
+            text = f"None of the {attacked['tiles']} attacked tiles{of} is of the class {', '.join(missing)}"
+            yield Note(f"{text}: no figure under attack speaks of it.", "bad")
+
+
+def is_reweighted(row: Row | None, book: Book) -> bool:
+    """Return whether a record's tiles have other class shares than the test set that they were chosen from."""
+    if row is None or row["accuracy_reweighted"] is None:
+        return False
+    there, chosen = book.subjects[row["subject"]]["support"], row["support"]
+    shares = zip(there, chosen, strict=True)
+    return any(abs(a / sum(there) - b / sum(chosen)) > BALANCED for a, b in shares)
+
+
+def prevalence_note(book: Book) -> str:
+    """Say what class shares the attacked tiles have, and which figure has those of the test set."""
+    cases = [row for name in book.subjects if (row := book.headline_case(name))]
+    text = "Attacked tiles are chosen with equally many of each class, as far as there are."
+    if not any(is_reweighted(row, book) for row in cases):
+        return text
+    first = next(row for row in cases if is_reweighted(row, book))
+    there = book.subjects[first["subject"]]["support"]
+    shares = (
+        f"{label} {percent(count / sum(there))} %" for label, count in zip(first["labels"], there, strict=True) if count
+    )
+    return f"{text} In parentheses: re-weighted to the class shares of the test set ({', '.join(shares)})."
