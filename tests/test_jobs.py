@@ -140,7 +140,11 @@ def test_a_stopped_job_says_what_is_finished_and_submitted_again_it_computes_not
     assert read_state(Store.open(str(store)), "demo").state == "done"
 
     result = load_result(Store.open(str(store)), "demo")
-    assert [row["protocol"] for row in result.records.to_pylist()][:2] == ["clean", "white-box"]
+    assert [row["protocol"] for row in result.records.to_pylist()][:3] == [
+        "clean",
+        "clean on attacked tiles",
+        "white-box",
+    ]
     assert result.location in rest.replace("\n", "")
     (weights,) = (store / "artifacts" / "model").glob("*/model.safetensors")
     assert load_file(weights)["network.0.weight"].shape == (5, 3, 3, 3)

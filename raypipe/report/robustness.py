@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from raypipe.evaluation.checks import Check, Verdict
 from raypipe.evaluation.checks import verdict as verdict_of
+from raypipe.evaluation.outcomes import CLEAN_ATTACKED
 from raypipe.evaluation.run import GIVEN, ITSELF
 from raypipe.report.layout import Book, Row, interval_cell, percent, threat, with_interval
 from raypipe.report.scope import attacked_tiles, is_reweighted, prevalence_note, test_tiles, uncovered_classes
@@ -41,7 +42,7 @@ def verdict_lines(book: Book) -> Iterator[Note]:
         yield Note(f"{subject}: {said.sentence}", "bad" if said.failed else "warn" if said.withheld else "good")
     yield from uncovered_classes(book)
     for row in book.records:
-        if row["broken"]:
+        if row["broken"] and row["protocol"] != CLEAN_ATTACKED:  # it is told of all clean tiles
             tested = row["attack"] or "clean tiles"
             count = f"{row['broken']} of {row['tiles']}"
             text = f"{row['subject']}: on {tested}, {count} tiles have logits that are not finite"

@@ -50,7 +50,7 @@ def test_online_certified_and_mixed_defenses_go_from_the_file_to_the_report(tiny
     assert [row["subject"] for row in rows if row["protocol"] == "clean"] == ["convnet", *hardened]
     for subject in hardened:
         protocols = {row["protocol"] for row in rows if row["subject"] == subject}
-        assert protocols == {"clean", "adaptive", "static", "worst case"}
+        assert protocols == {"clean", "clean on attacked tiles", "adaptive", "static", "worst case"}
 
     proved = result.certified.to_pylist()
     assert {(row["subject"], row["norm"]) for row in proved} == {

@@ -60,6 +60,7 @@ def test_a_run_and_what_changing_one_attack_recomputes(tiny: Build) -> None:
     clean, *hardened = ("convnet", *(f"convnet/{a}/adversarial_training" for a in attacks))
     assert [(row["subject"], row["protocol"], row["attack"]) for row in rows] == [
         (clean, "clean", None),
+        (clean, "clean on attacked tiles", None),
         *((clean, "white-box", attack) for attack in attacks),
         (clean, "worst case", None),
     ] + [
@@ -67,6 +68,7 @@ def test_a_run_and_what_changing_one_attack_recomputes(tiny: Build) -> None:
         for subject in hardened
         for protocol, attack in (
             ("clean", None),
+            ("clean on attacked tiles", None),
             *((protocol, attack) for attack in attacks for protocol in ("adaptive", "static")),
             ("worst case", None),
         )
@@ -204,7 +206,12 @@ def test_art_s_own_attack_runs_in_the_grid_and_a_shard_that_fails_is_told(
     theirs = {"theirs": {"backend": "art", "name": "deepfool", "parameters": {"max_iter": 5}}}
     experiment = tiny(attacks=theirs, defenses=[])
     result, text = run(experiment)
-    assert [row["protocol"] for row in result.records.to_pylist()] == ["clean", "white-box", "worst case"]
+    assert [row["protocol"] for row in result.records.to_pylist()] == [
+        "clean",
+        "clean on attacked tiles",
+        "white-box",
+        "worst case",
+    ]
     assert "theirs" in text
 
     storage = Path(experiment.storage)
