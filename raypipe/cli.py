@@ -30,9 +30,9 @@ from raypipe.evaluation.run import read_run
 from raypipe.experiment import Experiment
 from raypipe.listing import Listing, Prepared, check_experiment, coverage_warnings, prepare
 from raypipe.models.weights import WeightsError
-from raypipe.report.compare import differences_sheet, side_by_side
+from raypipe.report.compare import comparison_notes, differences_sheet, side_by_side
 from raypipe.report.layout import Book
-from raypipe.report.tables import ROWS, cells_table, plan_table, result_tables, table_of
+from raypipe.report.tables import ROWS, cells_table, line_of, plan_table, result_tables, table_of
 from raypipe.store import Store, StoreError
 from raypipe.telemetry.stage import stage_progress
 from raypipe.telemetry.state import read_state
@@ -208,13 +208,15 @@ def compare(
     for sheet in (side_by_side(books), differences_sheet(differences)):
         if sheet is not None:
             console.print(table_of(sheet))
+    for note in comparison_notes(runs):
+        console.print(line_of(note), soft_wrap=True)
     where = write_comparison(runs, books, differences, store)
     console.print(f"Comparison: {where}", soft_wrap=True, highlight=False)
 
 
 @app.command()
 def index(storage: Annotated[str, typer.Option(help="Where the runs are.")] = "results") -> None:
-    """Draw the page over all runs of a store: every model, worst case first."""
+    """Draw the page over all runs of a store: models ranked where tiles, threat model and attacks are the same."""
     from raypipe.report.page.index import write_index  # noqa: PLC0415
 
     output().print(f"Index: {write_index(Store.open(storage))}", soft_wrap=True, highlight=False)

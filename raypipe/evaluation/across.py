@@ -9,12 +9,15 @@ from raypipe.evaluation.comparison import compare, unpaired_difference
 from raypipe.evaluation.intervals import resample
 from raypipe.evaluation.outcomes import Measure, Outcome, examples_of, outcomes_of
 from raypipe.evaluation.run import Run
+from raypipe.evaluation.strength import is_comparable
 from raypipe.evaluation.tested import Artifacts
 from raypipe.store import Store
 
 
 def differences_across(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
     """Accuracy in each further run less that in the first, for every model and measure that both have.
+
+    Figures of other data sets or under other attacks are left out: see `raypipe.evaluation.strength`.
 
     Parameters
     ----------
@@ -40,7 +43,7 @@ def differences_across(runs: Sequence[Run], store: Store) -> Iterator[dict[str, 
     for run, own in zip(runs[1:], outcomes[1:], strict=True):
         for subject, measures in outcomes[0].items():
             for measure, before in measures.items():
-                if measure in own.get(subject, {}):
+                if measure in own.get(subject, {}) and is_comparable(measure, subject, run, runs[0]):
                     after = own[subject][measure]
                     yield {
                         "run": run.name,

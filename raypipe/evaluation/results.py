@@ -99,15 +99,19 @@ def load_result(store: Store, name: str) -> RunResult:
         If a newer raypipe wrote it, or it is damaged.
     """
     run = read_run(store, name)
-    paths = {table: f"runs/{name}/{table}.parquet" for table in TABLES}
-    if not all(store.exists(path) and _is_current(store, path, TABLES[table]) for table, path in paths.items()):
+    if not is_current(store, name):
         return compute_result(store, run)
+    paths = {table: f"runs/{name}/{table}.parquet" for table in TABLES}
     tables = {table: store.read_table(path, schema=TABLES[table]) for table, path in paths.items()}
     return RunResult(name, store.path(f"runs/{name}"), **tables)
 
 
-def _is_current(store: Store, path: str, schema: pa.Schema) -> bool:
-    return set(schema.names) <= set(store.read_schema(path).names)
+def is_current(store: Store, name: str) -> bool:
+    """Return whether a run has every table, with every column: an older raypipe had fewer."""
+    paths = {f"runs/{name}/{table}.parquet": schema for table, schema in TABLES.items()}
+    return all(
+        store.exists(path) and set(schema.names) <= set(store.read_schema(path).names) for path, schema in paths.items()
+    )
 
 
 def result_json(result: RunResult) -> str:

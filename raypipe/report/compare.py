@@ -1,13 +1,15 @@
 """Runs side by side."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raypipe.evaluation.outcomes import WORST_CASE
-from raypipe.evaluation.run import ITSELF
+from raypipe.evaluation.run import ITSELF, Run
+from raypipe.evaluation.strength import attack_strength, same_data
 from raypipe.report.layout import Book, Row, interval_cell, shown, threat, verdict_cell, with_interval
 from raypipe.report.robustness import lowest, verdicts_of
-from raypipe.report.sheet import Cell, Sheet, Tone
+from raypipe.report.scope import attacked_tiles, test_tiles
+from raypipe.report.sheet import Cell, Note, Sheet, Tone
 
 
 def side_by_side(books: Mapping[str, Book]) -> Sheet:
@@ -18,19 +20,26 @@ def side_by_side(books: Mapping[str, Book]) -> Sheet:
     books
         By run.
     """
-    table = Sheet("Accuracy and its 95 % interval, in %")
+    scopes = "; ".join(f"{run}: {attacked_tiles(book)}, {test_tiles(book)}" for run, book in books.items())
+    table = Sheet(f"Accuracy and its 95 % interval, in %. {scopes}")
     radii = list(
         dict.fromkeys(
             name for book in books.values() for subject in book.subjects for name in book.worst_cases(subject)
         )
     )
     table.add_columns("model")
-    for heading in ("clean", "static (paper)", "attacked anew", *(f"worst, {radius}" for radius in radii)):
+    for heading in (
+        "clean, test set",
+        "clean, attacked",
+        "static (paper)",
+        "attacked anew",
+        *(f"worst, {radius}" for radius in radii),
+    ):
         table.add_columns(*(f"{heading}\n{run}" for run in books), figures=True)
     table.add_columns(*(f"checks\n{run}" for run in books))
     for subject in dict.fromkeys(subject for book in books.values() for subject in book.subjects):
         rows = {run: _figures(book, subject, radii) for run, book in books.items()}
-        figures = [interval_cell(row[place]) for place in range(3 + len(radii)) for row in rows.values()]
+        figures = [interval_cell(row[place]) for place in range(4 + len(radii)) for row in rows.values()]
         verdicts = (_verdict(book, subject) for book in books.values())
         table.add_row(subject, *figures, *verdicts)
     return table
@@ -38,11 +47,11 @@ def side_by_side(books: Mapping[str, Book]) -> Sheet:
 
 def _figures(book: Book, subject: str, radii: Iterable[str]) -> list[Row | None]:
     if subject not in book.subjects:
-        return [None] * (3 + len(list(radii)))
+        return [None] * (4 + len(list(radii)))
     clean, worst = book.subjects[subject], book.worst_cases(subject)
     static = lowest(book, subject, ("static",), clean["hardened_on"])
     anew = lowest(book, subject, ITSELF, clean["hardened_on"])
-    return [clean, static, anew, *(worst.get(radius) for radius in radii)]
+    return [clean, book.clean(subject), static, anew, *(worst.get(radius) for radius in radii)]
 
 
 def _verdict(book: Book, subject: str) -> Cell:
@@ -50,6 +59,20 @@ def _verdict(book: Book, subject: str) -> Cell:
         return Cell("-", tone="dim")
     verdict = verdicts_of(book).get(subject)
     return verdict_cell(verdict.failed if verdict else None)
+
+
+def comparison_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
+    """Say what keeps figures of different runs from being compared: other data sets, other attacks."""
+    first, found = runs[0], []
+    for run in runs[1:]:
+        shared = sorted({subject.id for subject in run.subjects} & {subject.id for subject in first.subjects})
+        if not same_data(run, first):
+            text = f"{run.name} and {first.name} tested models on different data sets: no figure of one says anything"
+            found.append(Note(f"{text} about the other's, and no difference is given.", "bad"))
+        elif any(attack_strength(name, run) != attack_strength(name, first) for name in shared):
+            text = f"{run.name} and {first.name} attacked with different attacks or settings: their worst cases are not"
+            found.append(Note(f"{text} comparable, and differences are given under equal attacks only.", "bad"))
+    return tuple(found)
 
 
 def differences_sheet(differences: Iterable[Mapping[str, Any]]) -> Sheet | None:

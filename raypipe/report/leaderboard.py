@@ -1,116 +1,166 @@
-"""All models of all runs of a store, those that withstand most first."""
+"""The models of all runs of a store: a table for each data set, set of tiles, threat model and set of attacks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
-from raypipe.evaluation.outcomes import WORST_CASE
-from raypipe.evaluation.run import ITSELF, RUN_FILE, read_run
-from raypipe.report.layout import interval_cell, threat, verdict_cell
+from raypipe.evaluation.checks import Check, Verdict
+from raypipe.evaluation.checks import verdict as verdict_of
+from raypipe.evaluation.outcomes import CLEAN_ATTACKED, WORST_CASE
+from raypipe.evaluation.results import compute_result, is_current
+from raypipe.evaluation.run import ITSELF, RUN_FILE, Run, read_run
+from raypipe.evaluation.strength import attack_strength
+from raypipe.report.layout import Row, interval_cell, threat, verdict_cell
+from raypipe.report.ranking import RULE, find_winner, may_be_best, overlap
+from raypipe.report.scope import count_tiles
 from raypipe.report.sheet import Cell, Sheet
 from raypipe.schemas import CHECKS, RESULTS
 from raypipe.store import Store
 
 RECORDS = [
-    "subject", "model", "defense", "hardened_on", "protocol", "role", "attack", "norm", "eps", "tiles", "stamps",
-    "accuracy", "accuracy_low", "accuracy_high",
+    "subject", "model", "split", "defense", "hardened_on", "protocol", "role", "attack", "norm", "eps", "tiles",
+    "groups", "stamps", "accuracy", "accuracy_low", "accuracy_high", "chance", "tiles_key",
 ]  # fmt: skip
 READERS = 16
 """Runs read at once: an object store answers each after a while."""
-RADII = 4
-"""Worst cases to show: without a bound, and the radii that most models have."""
+
+
+class Key(NamedTuple):
+    """What models must have in common to be ranked.
+
+    Parameters
+    ----------
+    data, split
+        The data set, by the name of its kind, and how it was split.
+    tiles
+        The clean test tiles, by the key of their artifact, and those that were attacked, by their numbers.
+    threat
+        How far the attacker may go.
+    strength
+        All attacks and their settings, by `raypipe.evaluation.strength.attack_strength`.
+    """
+
+    data: str
+    split: str
+    tiles: tuple[str, str]
+    threat: str
+    strength: str
 
 
 class Standing(NamedTuple):
-    """A model of a run: its row of clean tiles, the lowest under each protocol, its worst cases, its failed checks."""
+    """A model under a threat model: its worst case, and the records that stand beside it."""
 
     run: str
-    clean: dict[str, Any]
-    static: dict[str, Any] | None
-    anew: dict[str, Any] | None
-    worst: dict[str, dict[str, Any]]
-    failed: int | None
+    worst: Row
+    clean: Row
+    clean_attacked: Row
+    static: Row | None
+    anew: Row | None
+    verdict: Verdict | None
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it may be called best."""
+        return may_be_best(self.worst, self.verdict)
 
 
-def leaderboard(store: Store) -> Sheet:
-    """One row for each model: worst case first, those whose checks failed last.
+def leaderboards(store: Store) -> list[Sheet]:
+    """Rank the models of a store, with those only that were tested on the same tiles by the same attacks.
 
     Runs that have not finished yet are left out.
     """
-    standings = list(_standings(store))
-    common: dict[str, int] = {}
-    for standing in standings:
-        for radius in standing.worst:
-            common[radius] = common.get(radius, 0) + 1
-    radii = sorted(common, key=lambda radius: -common[radius])[:RADII]
-    table = Sheet("Models. Accuracy and its 95 % interval, in %")
-    table.add_columns("model", "run")
-    table.add_columns(
-        *(f"worst case\n{radius}" for radius in radii),
-        "attacked\nanew",
-        "static\n(paper)",
-        "clean",
-        "tiles",
-        figures=True,
+    boards: dict[Key, list[Standing]] = {}
+    with ThreadPoolExecutor(READERS) as readers:
+        for found in readers.map(lambda run: _read(run, store), store.list_directories("runs")):
+            for key, standing in found:
+                boards.setdefault(key, []).append(standing)
+    return [_sheet(key, boards[key]) for key in sorted(boards)]
+
+
+def _read(name: str, store: Store) -> list[tuple[Key, Standing]]:
+    """The models of a run under each threat model; none as long as it has not finished."""
+    if not {RUN_FILE, "records.parquet", "checks.parquet"} <= set(store.list_files(f"runs/{name}")):
+        return []
+    run = read_run(store, name)
+    if not is_current(store, name):
+        compute_result(store, run)
+    records = store.read_table(f"runs/{name}/records.parquet", RECORDS, RESULTS).to_pylist()
+    checks = store.read_table(f"runs/{name}/checks.parquet", ["subject", "check", "verdict"], CHECKS).to_pylist()
+    by_subject: dict[str, list[Row]] = {}
+    for row in records:
+        by_subject.setdefault(row["subject"], []).append(row)
+    return [
+        found
+        for subject, rows in by_subject.items()
+        for found in _standings(run, rows, [check for check in checks if check["subject"] == subject])
+    ]
+
+
+def _standings(run: Run, rows: Sequence[Row], checks: Sequence[dict[str, Any]]) -> Iterator[tuple[Key, Standing]]:
+    by_protocol = {row["protocol"]: row for row in rows if row["protocol"] in ("clean", CLEAN_ATTACKED)}
+    clean, attacked = by_protocol["clean"], by_protocol.get(CLEAN_ATTACKED)
+    if attacked is None:
+        return
+    verdict = None
+    if checks:
+        verdict = verdict_of([Check(check["check"], check["verdict"], "", "", "") for check in checks])
+    worst = [row for row in rows if row["protocol"] == WORST_CASE]
+    balls = [row for row in worst if row["eps"] is not None]
+    strength = attack_strength(clean["subject"], run)
+    for row in balls or worst:
+        key = Key(
+            run.data or "given tiles",
+            clean["split"],
+            (clean["tiles_key"], count_tiles(attacked)),
+            threat(row),
+            strength,
+        )
+        static, anew = (_lowest(rows, protocols, clean["hardened_on"]) for protocols in (("static",), ITSELF))
+        yield key, Standing(run.name, row, clean, attacked, static, anew, verdict)
+
+
+def _lowest(rows: Sequence[Row], protocols: tuple[str, ...], attack: str | None) -> Row | None:
+    found = [row for row in rows if row["protocol"] in protocols and row["role"] in ("grid", "evaluation")]
+    chosen = [row for row in found if attack in (None, row["attack"])]
+    return min(chosen, key=lambda row: row["accuracy"], default=None)
+
+
+def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
+    tiles, attacked = key.tiles
+    table = Sheet(
+        f"{key.data}, {key.split} split, worst case {key.threat}. Accuracy and its 95 % interval, in %; attacked: "
+        f"{attacked}; tiles {tiles[:8]}, attacks {key.strength}"
     )
+    table.add_columns("", "model", "run")
+    table.add_columns(
+        f"worst case\n{key.threat}", "attacked\nanew", "static\n(paper)", "clean,\nattacked", figures=True
+    )
+    table.add_columns("clean,\ntest set", figures=True)
     table.add_columns("checks", "stamps")
-
-    def strength(standing: Standing) -> tuple[object, ...]:
-        found = [standing.worst[radius]["accuracy"] if radius in standing.worst else -1.0 for radius in radii]
-        return standing.failed == 0, sum(found), standing.clean["accuracy"]
-
-    for standing in sorted(standings, key=strength, reverse=True):
-        row = standing.clean
+    ranked = sorted(standings, key=lambda each: (each.ranked, each.worst["accuracy"]), reverse=True)
+    rivals = [each.worst for each in ranked if each.ranked]
+    winner = find_winner(rivals)
+    for each in ranked:
+        row = each.clean
         kind = ", ".join(filter(None, (row["defense"], row["hardened_on"]))) or "undefended"
         stamps = ", ".join(stamp.partition(":")[0] for stamp in row["stamps"])
-        figures = [*(standing.worst.get(radius) for radius in radii), standing.anew, standing.static, row]
+        figures = (each.worst, each.anew, each.static, each.clean_attacked, row)
         table.add_row(
+            _place(each, rivals, winner),
             Cell(row["model"], below=kind),
-            Cell(standing.run, href=f"runs/{standing.run}/report.html"),
+            Cell(each.run, href=f"runs/{each.run}/report.html"),
             *map(interval_cell, figures),
-            str(row["tiles"]),
-            verdict_cell(standing.failed),
+            verdict_cell(each.verdict.failed if each.verdict else None),
             Cell(stamps, tone="bad"),
         )
+    table.caption = f"{RULE} Attacks of one digest are the same, with the same settings."
     return table
 
 
-def _standings(store: Store) -> Iterator[Standing]:
-    with ThreadPoolExecutor(READERS) as readers:
-        for found in readers.map(lambda run: _read(run, store), store.list_directories("runs")):
-            if found:
-                yield from _of_run(*found)
-
-
-def _read(run: str, store: Store) -> tuple[str, pa.Table, pa.Table] | None:
-    """A run's name, records and checks; None as long as it has not finished."""
-    if not {RUN_FILE, "records.parquet", "checks.parquet"} <= set(store.list_files(f"runs/{run}")):
-        return None
-    read_run(store, run)  # which refuses what a newer raypipe wrote
-    checks = store.read_table(f"runs/{run}/checks.parquet", ["subject", "verdict"], CHECKS)
-    return run, store.read_table(f"runs/{run}/records.parquet", RECORDS, RESULTS), checks
-
-
-def _of_run(run: str, records: pa.Table, checks: pa.Table) -> Iterator[Standing]:
-    verdicts: dict[str, list[str]] = {}
-    for check in checks.to_pylist():
-        verdicts.setdefault(check["subject"], []).append(check["verdict"])
-    by_subject: dict[str, list[dict[str, Any]]] = {}
-    for row in records.to_pylist():
-        by_subject.setdefault(row["subject"], []).append(row)
-    for subject, rows in by_subject.items():
-        clean = next(row for row in rows if row["protocol"] == "clean")
-        counted = [row for row in rows if row["role"] in ("grid", "evaluation") and row["attack"]]
-        if clean["hardened_on"]:
-            counted = [row for row in counted if row["attack"] == clean["hardened_on"]]
-        lowest = {
-            name: min(
-                (row for row in counted if row["protocol"] in protocols), key=lambda row: row["accuracy"], default=None
-            )
-            for name, protocols in {"static": ("static",), "anew": ITSELF}.items()
-        }
-        worst = {threat(row): row for row in rows if row["protocol"] == WORST_CASE}
-        failed = verdicts[subject].count("fail") if subject in verdicts else None
-        yield Standing(run, clean, lowest["static"], lowest["anew"], worst, failed)
+def _place(standing: Standing, rivals: Sequence[Row], winner: Row | None) -> Cell:
+    """Write whether a model is best, is tied with the highest, or cannot be ranked."""
+    if not standing.ranked:
+        return Cell("not ranked", tone="dim")
+    if standing.worst is winner:
+        return Cell("best" if len(rivals) > 1 else "only one ranked", tone="good")
+    return Cell("tied" if winner is None and overlap(standing.worst, rivals[0]) else "")

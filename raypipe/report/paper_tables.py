@@ -20,8 +20,8 @@ The perturbed tiles are those made against the clean model, which makes the last
 PAPER = "In parentheses what Nisa et al. (2024) report, for LC25000 with a random split; - where it cannot be read."
 COMPARED = (
     "Earlier work as the paper's Table 3 has it, each on its own data, and below it the same system where this run has "
-    "it: the figures cannot be compared where data differ, only their kind. All that is reported is static: nobody "
-    "attacked the hardened model itself."
+    "it: the figures cannot be compared where data, threat model or attack differ, only their kind; nothing is ranked. "
+    "All that is reported is static: nobody attacked the hardened model itself."
 )
 STATIC = (
     "'Robust on perturbed' is a static evaluation: the perturbed tiles were made against the model before it was "
@@ -140,7 +140,7 @@ def table_3(book: Book, data: str) -> Sheet:
     return table
 
 
-def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[str, ...]]]:
+def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[Cell | str, ...]]]:
     """Backbone, attack and defense by their registries' names, and what Table 3 shows of them."""
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
         for subject, attack in _pairs(book, undefended, hardened=True):
@@ -149,7 +149,8 @@ def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[str, ...
             figures = (percent(row["accuracy"]) if row else "-" for row in (attacked, static, anew))
             clean, defense = book.subjects[undefended], str(book.subjects[subject]["defense"])
             system = (str(clean["backbone"]), str(attacked["method"]) if attacked else "", defense)
-            yield system, (undefended, attack, shown(defense), percent(book.clean(undefended)["accuracy"]), *figures)
+            under = Cell(attack, below=threat(attacked) if attacked else "")
+            yield system, (undefended, under, shown(defense), percent(book.clean(undefended)["accuracy"]), *figures)
 
 
 def _pairs(book: Book, undefended: str, hardened: bool) -> Iterator[tuple[str, str]]:

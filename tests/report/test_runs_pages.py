@@ -1,19 +1,27 @@
 """Runs side by side, and the page over all runs of a store."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raypipe.evaluation.across import differences_across
 from raypipe.evaluation.results import compute_result
 from raypipe.evaluation.run import Run, write_run
-from raypipe.report.compare import differences_sheet, side_by_side
+from raypipe.report.compare import comparison_notes, differences_sheet, side_by_side
 from raypipe.report.layout import Book
-from raypipe.report.leaderboard import leaderboard
+from raypipe.report.leaderboard import leaderboards
 from raypipe.report.page.compare import write_comparison
 from raypipe.report.page.index import write_index
+from raypipe.report.ranking import find_winner
+from raypipe.report.sheet import Sheet
+from raypipe.schemas import CHECKS
 from raypipe.store import Store
-from tests.evaluation.handmade import HARDENED, hand_run
+from tests.evaluation.handmade import CLEAN, HARDENED, attack_only, hand_run
 from tests.report.browser import CHROMIUM, look
 
 
@@ -71,19 +79,117 @@ def test_a_run_stands_beside_another(tmp_path: Path) -> None:
             assert (seen.errors, seen.overflow, seen.unseen) == ([], 0, [])
 
 
-def test_the_leaderboard_has_the_strongest_in_the_worst_case_first(tmp_path: Path) -> None:
+def keep(store: Store, run: Run, **verdicts: str) -> None:
+    """Compute a run, with a check of such a verdict for the undefended and the hardened model."""
+    write_run(store, run)
+    compute_result(store, run)
+    rows = [
+        {"subject": {"undefended": CLEAN, "hardened": HARDENED}[name], "check": "a law", "verdict": verdict}
+        for name, verdict in verdicts.items()
+    ]
+    store.write_table(f"runs/{run.name}/checks.parquet", pa.Table.from_pylist(rows, schema=CHECKS))
+
+
+def ranked(sheet: Sheet) -> list[tuple[str, str, str, str]]:
+    """Place, kind of model, run and worst case of each row."""
+    rows = [row for section in sheet.sections for row in section]
+    return [(row[0].text, row[1].below, row[2].text, row[3].text) for row in rows]
+
+
+def test_a_leaderboard_has_the_models_of_the_same_tiles_threat_and_attacks(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     for run in two_runs(store):
-        compute_result(store, run)
+        keep(store, run, undefended="pass", hardened="pass")
     (tmp_path / "runs" / "unfinished").mkdir()
-    sheet = leaderboard(store)
-    rows = [row for section in sheet.sections for row in section]
-    assert len(rows) == 4, "a row for each model of each finished run"
-    worst = [float(row[2].text) for row in rows]
-    assert worst == sorted(worst, reverse=True)
-    assert (rows[0][0].below, rows[0][1].text) == ("at, cw", "better")
-    assert rows[0][1].href == "runs/better/report.html"
-    assert rows[0][-2].text == "not checked"
+    (sheet,) = leaderboards(store)
+    assert "linf <= 2/255" in sheet.title
+    assert "attacked: 8 tiles of 4 groups" in sheet.title
+    assert ranked(sheet) == [
+        ("tied", "at, cw", "better", "87.5"),
+        ("tied", "at, cw", "hand", "62.5"),
+        ("not ranked", "undefended", "better", "0.0"),  # below always naming the commonest class
+        ("not ranked", "undefended", "hand", "0.0"),
+    ]
+    assert sheet.sections[0][0][2].href == "runs/better/report.html"
+
+
+def with_settings(run: Run, settings: dict[str, Any]) -> dict[str, Any]:
+    return {"pairings": tuple(p.model_copy(update={"settings": settings}) if p.threat else p for p in run.pairings)}
+
+
+OTHER: dict[str, Callable[[Run], dict[str, Any]]] = {
+    "data set": lambda _: {"data": "ebhi_seg"},
+    "threat model": lambda _: {"radii": {"linf": (4 / 255,)}},
+    "norm": lambda _: {"radii": {"l2": (2 / 255,)}},
+    "attack settings": lambda run: with_settings(run, {"name": "cw", "max_iterations": 2}),
+    "split": lambda run: {
+        "stamps": {"paper": ()},
+        "subjects": tuple(subject.model_copy(update={"split": "paper"}) for subject in run.subjects),
+    },
+}
+
+
+@pytest.mark.parametrize("other", OTHER)
+def test_models_are_never_ranked_across(other: str, tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    keep(store, run, hardened="pass")
+    keep(store, run.model_copy(update={"name": "other", **OTHER[other](run)}), hardened="pass")
+    boards = leaderboards(store)
+    assert [{row[2] for row in ranked(board)} for board in boards] in ([{"hand"}, {"other"}], [{"other"}, {"hand"}])
+    assert len({board.title for board in boards}) == 2
+
+
+def test_models_are_never_ranked_across_numbers_of_attacked_tiles(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    keep(store, run, hardened="pass")
+    attack_only(store, run, ["a1", "b1", "c1", "d1"])
+    keep(store, run.model_copy(update={"name": "other"}), hardened="pass")
+    assert len(leaderboards(store)) == 2
+
+
+@pytest.mark.parametrize("verdict", ["fail", "not applicable", None])
+def test_a_model_that_is_not_cleared_is_not_first(verdict: str | None, tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    hand, better = two_runs(store)
+    keep(store, hand, hardened="pass")
+    keep(store, better, **({"hardened": verdict} if verdict else {}))
+    (sheet,) = leaderboards(store)
+    first, second = ranked(sheet)[:2]
+    assert first == ("only one ranked", "at, cw", "hand", "62.5")
+    assert second == ("not ranked", "at, cw", "better", "87.5"), "a higher figure that nothing vouches for"
+
+
+ACCURACIES = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)).map(sorted)
+
+
+@given(st.lists(ACCURACIES, max_size=6))
+def test_ties_have_no_winner(intervals: list[list[float]]) -> None:
+    rows = [{"accuracy": value, "accuracy_low": low, "accuracy_high": high} for low, value, high in intervals]
+    winner = find_winner(rows)
+    above = [row for row in rows if all(row["accuracy_low"] > o["accuracy_high"] for o in rows if o is not row)]
+    assert ([] if winner is None else [winner]) == above
+    assert find_winner([*rows, *rows]) is None or not rows
+
+
+def test_runs_of_other_data_or_other_attacks_are_not_compared(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+
+    def against(**changes: Any) -> tuple[set[str], list[str]]:
+        other = run.model_copy(update={"name": "other", **changes})
+        measures = {row["measure"] for row in differences_across((run, other), store)}
+        return measures, [note.text for note in comparison_notes((run, other))]
+
+    assert against() == ({"clean", "static", "attacked", "worst case"}, [])
+    measures, (note,) = against(data="ebhi_seg")
+    assert measures == set()
+    assert "different data sets" in note
+    measures, (note,) = against(**with_settings(run, {"name": "cw", "max_iterations": 2}))
+    assert measures == {"clean"}
+    assert "different attacks or settings" in note
+    assert against(data="folder", labels=("cancer", "other"))[0] == set()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
@@ -93,7 +199,7 @@ def test_the_index_sorts_in_a_browser(tmp_path: Path) -> None:
         compute_result(store, run)
     page = Path(write_index(store))
     for width in (1280, 390):
-        seen = look(page, width, click="#models th:nth-child(3)")
+        seen = look(page, width, click="#models-1 th:nth-child(4)")
         assert (seen.errors, seen.overflow) == ([], 0)
         column = [float(text.split()[0]) for text in seen.column]
         assert column == sorted(column)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raypipe.evaluation.run import Run
-from raypipe.report.compare import differences_sheet, side_by_side
+from raypipe.report.compare import comparison_notes, differences_sheet, side_by_side
 from raypipe.report.figures.curves import curves_figure
 from raypipe.report.figures.robustness import robustness_figure
 from raypipe.report.layout import Book
@@ -37,6 +37,7 @@ def write_comparison(
         title=f"{' and '.join(names)}: raypipe comparison",
         names=names,
         stamps=tuple(dict.fromkeys(note for book in books.values() for note in stamps(book))),
+        reservations=comparison_notes(runs),
         figures=side_by_side(books),
         differences=differences_sheet(differences),
         drawings=drawings,

@@ -1,6 +1,6 @@
 """The page over all runs of a store."""
 
-from raypipe.report.leaderboard import leaderboard
+from raypipe.report.leaderboard import leaderboards
 from raypipe.report.page.render import render
 from raypipe.store import Store
 
@@ -9,8 +9,6 @@ INDEX_FILE = "index.html"
 
 def write_index(store: Store) -> str:
     """Draw the index of a store into its root; returns where it is."""
-    board = leaderboard(store)
-    models = sum(map(len, board.sections))
-    page = render("index", title="raypipe runs", board=board, models=models, location=store.root)
+    page = render("index", title="raypipe runs", boards=leaderboards(store), location=store.root)
     store.write_bytes(INDEX_FILE, page)
     return store.path(INDEX_FILE)

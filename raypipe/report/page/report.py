@@ -1,6 +1,6 @@
 """The report of a run: one page, drawn from its records and its stored tiles alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -24,9 +24,10 @@ from raypipe.report.figures.reliability import reliability_figure
 from raypipe.report.figures.robustness import robustness_figure
 from raypipe.report.gallery import galleries, galleries_left_out
 from raypipe.report.heats import confusions, transfers
-from raypipe.report.layout import Book, percent
+from raypipe.report.layout import Book, Row, percent
 from raypipe.report.page.render import render
 from raypipe.report.paper_tables import COMPARED, PAPER, STATIC, table_1, table_2, table_3, threats
+from raypipe.report.ranking import find_winner, may_be_best
 from raypipe.report.robustness import (
     attacks_table,
     checks_table,
@@ -195,8 +196,7 @@ def _cards(book: Book) -> Iterator[Cell]:
         f"{_plural(len(book.subjects), 'model')} whose evaluation passed its checks",
         tone=tone,
     )
-    clean = max(book.subjects.values(), key=lambda row: row["accuracy"])
-    yield Cell(f"{percent(clean['accuracy'])} %", f"best clean accuracy: {clean['subject']}")
+    yield _best(book.subjects.values(), "clean accuracy on the test set")
     static = [
         row
         for row in book.records
@@ -204,15 +204,19 @@ def _cards(book: Book) -> Iterator[Cell]:
     ]
     if static:
         best = max(static, key=lambda row: row["accuracy"])
-        yield Cell(f"{percent(best['accuracy'])} %", f"best static figure, as the paper tests: {best['subject']}")
+        yield Cell(f"{percent(best['accuracy'])} %", f"highest static figure, as the paper tests: {best['subject']}")
         anew = lowest(book, best["subject"], ITSELF, best["hardened_on"])
         if anew is not None:
             yield Cell(f"{percent(anew['accuracy'])} %", "the same model, attacked itself", tone="bad")
-    cleared = [name for name, verdict in verdicts.items() if not verdict.withheld]
-    for name in next((list(book.worst_cases(subject)) for subject in cleared), []):
-        rows = [row for subject in cleared if (row := book.worst_cases(subject).get(name))]
-        best = max(rows, key=lambda row: row["accuracy"])
-        yield Cell(
-            f"{percent(best['accuracy'])} %", f"best worst case, {name}, of the models that passed: {best['subject']}"
-        )
-        break
+    worst = [(row, verdicts.get(name)) for name in book.subjects if (row := book.headline_case(name))]
+    if cleared := [row for row, verdict in worst if may_be_best(row, verdict)]:
+        yield _best(cleared, f"worst case, {book.headline}, of the models that passed their checks")
+
+
+def _best(rows: Iterable[Row], figure: str) -> Cell:
+    """Name the model with the highest figure, or say that intervals overlap: ties have no winner."""
+    found = list(rows)
+    winner, highest = find_winner(found), max(row["accuracy"] for row in found)
+    if winner is not None:
+        return Cell(f"{percent(highest)} %", f"best {figure}: {winner['subject']}")
+    return Cell(f"{percent(highest)} %", f"highest {figure}; intervals overlap, so no model is best")

@@ -22,7 +22,8 @@ for (const table of document.querySelectorAll("table.sheet")) {
   });
 }
 for (const field of document.querySelectorAll("input.filter")) {
-  const rows = [...document.getElementById(field.dataset.table).tBodies].flatMap((body) => [...body.rows]);
+  const tables = field.dataset.table.split(" ").filter(Boolean).map((id) => document.getElementById(id));
+  const rows = tables.flatMap((table) => [...table.tBodies]).flatMap((body) => [...body.rows]);
   field.addEventListener("input", () => {
     const words = field.value.toLowerCase().split(/\s+/);
     for (const row of rows) row.hidden = !words.every((word) => row.innerText.toLowerCase().includes(word));

@@ -1,0 +1,38 @@
+"""Which model is best, if any is: by figures of the same tiles, threat model and attacks alone."""
+
+from collections.abc import Iterable
+
+from raypipe.evaluation.checks import Verdict
+from raypipe.report.layout import Row
+
+RULE = (
+    "Best is a model only if no check of its evaluation failed, enough could be made, its worst case is above always "
+    "naming the commonest class, and its interval lies above that of every other such model; where intervals overlap, "
+    "none is."
+)
+
+
+def may_be_best(row: Row, verdict: Verdict | None) -> bool:
+    """Return whether a model may be called best for a robust accuracy: checked, nothing withheld, and above chance."""
+    return verdict is not None and not verdict.withheld and row["accuracy"] > row["chance"]
+
+
+def find_winner(rows: Iterable[Row]) -> Row | None:
+    """Return the record whose interval lies above all others', or None: ties have no winner.
+
+    Parameters
+    ----------
+    rows
+        Records of the same tiles, under the same threat model and attacks.
+    """
+    ordered = sorted(rows, key=lambda row: row["accuracy"], reverse=True)
+    if not ordered or any(overlap(ordered[0], other) for other in ordered[1:]):
+        return None
+    return ordered[0]
+
+
+def overlap(row: Row, other: Row) -> bool:
+    """Return whether the intervals of two accuracies have a point in common; they do if either has none."""
+    if row["accuracy_low"] is None or other["accuracy_low"] is None:
+        return True
+    return bool(row["accuracy_low"] <= other["accuracy_high"] and other["accuracy_low"] <= row["accuracy_high"])
