@@ -137,7 +137,7 @@ def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subjec
                 yield Subject(model_id, split, seed, defense_id, None, cell, clean)
                 continue
             perturbed_by = {
-                attack_id: _attacked(clean, attack_id, AttackSpec(attack=attack, split="train"))
+                attack_id: _attacked(clean, attack_id, AttackSpec(attack=attack.with_early_stop(False), split="train"))
                 for attack_id, attack in experiment.attacks.items()
             }
             if defense.mixes_attacks:
@@ -174,11 +174,13 @@ def _pairings(experiment: Experiment, subject: Subject, subjects: Sequence[Subje
                 sources += [("static", subject.undefended)] if subject.undefended else []
                 sources += [("transfer", other) for other in others]
             for protocol, source in sources:
-                tiles = _attacked(source, attack_id, AttackSpec(attack=settings, split="test", tiles=evaluation.tiles))
+                # Nobody else is shown these tiles of the model itself: its first success is enough.
+                attack = settings.with_early_stop(source is subject)
+                tiles = _attacked(source, attack_id, AttackSpec(attack=attack, split="test", tiles=evaluation.tiles))
                 predictions = Cell(
                     "evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), _inputs(subject, tiles)
                 )
-                yield Pairing(subject, protocol, role, predictions, attack_id, settings, source)
+                yield Pairing(subject, protocol, role, predictions, attack_id, attack, source)
     yield from _ensembles(experiment, subject)
 
 
@@ -187,7 +189,8 @@ def _ensembles(experiment: Experiment, subject: Subject) -> Iterator[Pairing]:
     evaluation, name = experiment.evaluation, subject.name
 
     def attacked(attack_id: str, settings: NamedAttack, radii: tuple[float, ...] = ()) -> Cell:
-        spec = AttackSpec(attack=settings, split="test", tiles=evaluation.tiles, radii=radii)
+        attack = settings.with_early_stop(True)
+        spec = AttackSpec(attack=attack, split="test", tiles=evaluation.tiles, radii=radii)
         return _attacked(subject, attack_id, spec)
 
     others = {**experiment.attacks, **evaluation.attacks}
@@ -199,11 +202,12 @@ def _ensembles(experiment: Experiment, subject: Subject) -> Iterator[Pairing]:
         tiles = replace(tiles, inputs={**tiles.inputs, **known})
         predictions = Cell("evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), _inputs(subject, tiles))
         protocol: Protocol = "adaptive" if subject.undefended else "white-box"
-        yield Pairing(subject, protocol, "curve", predictions, attack_id, settings, subject, radii)
+        yield Pairing(subject, protocol, "curve", predictions, attack_id, tiles.spec.attack, subject, radii)
 
 
 def _attacked(victim: Subject, attack_id: str, spec: AttackSpec) -> Cell:
-    name = f"{victim.name}/{attack_id}/{spec.split}"
+    whole = spec.split == "test" and spec.attack != spec.attack.with_early_stop(True)
+    name = f"{victim.name}/{attack_id}/{spec.split}{' (whole budget)' if whole else ''}"
     return Cell("attack", name, spec, {"tiles": victim.tiles, "model": victim.cell})
 
 
@@ -212,9 +216,9 @@ def _diagnostics(experiment: Experiment, subject: Subject) -> Cell | None:
     if evaluation.checks is None:
         return None
     spec = DiagnoseSpec(
-        planted=evaluation.check_attacks(experiment.tiles.size)[REFERENCE],
+        planted=evaluation.check_attacks(experiment.tiles.size)[REFERENCE].with_early_stop(True),
         planted_tiles=evaluation.checks.planted_tiles,
-        tiles=evaluation.tiles,
+        tiles=evaluation.tiles and max(evaluation.tiles, evaluation.checks.planted_tiles),
         seed=experiment.seed,
     )
     return Cell("diagnose", f"{subject.name} diagnosed", spec, _inputs(subject, subject.tiles))

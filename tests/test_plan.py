@@ -68,6 +68,37 @@ def test_static_tiles_were_made_against_the_model_before_it_was_hardened() -> No
             assert pairing.source is pairing.subject
 
 
+@pytest.mark.parametrize("transfer", [True, False])
+def test_other_models_are_shown_tiles_of_the_whole_budget_and_only_they(transfer: bool) -> None:
+    bounded = {"name": "apgd", "max_iterations": 5}
+    evaluation = {"attacks": {"square": {"max_queries": 5}}, "bounded": bounded, "transfer": transfer}
+    plan = plan_of(attacks={"pgd": {"max_iterations": 5}, "deepfool": None}, evaluation=evaluation)
+    shown = set()
+    for pairing in plan.pairings:
+        if pairing.protocol == "clean":
+            continue
+        tiles, itself = pairing.predictions.inputs["tiles"], pairing.source is pairing.subject
+        assert tiles.spec.attack == pairing.settings
+        if hasattr(pairing.settings, "early_stop"):
+            assert pairing.settings.early_stop == itself
+        shown |= set() if itself else {tiles.key}
+        assert itself or pairing.source.undefended is None
+    assert shown
+    for cell in plan.stage("attack"):
+        if cell.spec.split == "train":
+            assert not getattr(cell.spec.attack, "early_stop", False)
+        elif not getattr(cell.spec.attack, "early_stop", True):
+            assert cell.key in shown
+    assert len({cell.name for cell in plan.cells}) == len(plan.cells)
+    assert all(cell.spec.planted.early_stop for cell in plan.stage("diagnose"))
+
+
+def test_without_another_model_no_whole_budget_is_spent() -> None:
+    plan = plan_of(models=["convnet"], attacks={"pgd": {"max_iterations": 5}}, defenses=[])
+    assert plan.stage("attack")
+    assert all(getattr(cell.spec.attack, "early_stop", True) for cell in plan.stage("attack"))
+
+
 def test_the_same_attack_under_two_names_is_run_once() -> None:
     """The checks' reference is an attack of the evaluation if their settings and radii are the same."""
     bounded = {"name": "pgd", "max_iterations": 3}

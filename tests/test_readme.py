@@ -33,7 +33,7 @@ SMALL = {
         "curves": {},
         "autoattack": {"max_iterations": 2, "max_queries": 2},
         "bounded": {"name": "pgd", "max_iterations": 2},
-        "checks": {"planted_tiles": 1},
+        "checks": {"planted_tiles": 15},
     },
 }
 OWN_NETWORK = """

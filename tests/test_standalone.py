@@ -193,7 +193,7 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    few = [word for field in ("checks.max_queries=30", "checks.planted_tiles=3", "autoattack.max_queries=30",
+    few = [word for field in ("checks.max_queries=30", "checks.planted_tiles=15", "autoattack.max_queries=30",
             "autoattack.max_iterations=5") for word in ("--set", field)]  # fmt: skip
     options = ["--attacks", "deepfool,pgd", "--eps", "16/255", "--group-pattern", r"case(\d)", "--batch", "8", *few]
     assert command(monkeypatch, place, "evaluate", "exported", "tiles", *options, "--out", str(out)) == 0
@@ -232,7 +232,7 @@ def test_an_attack_of_the_evaluation_that_a_check_makes_too_is_made_once(trained
         "bounded": bounded,
         "autoattack": {"max_iterations": 3, "max_queries": 5},
         "curves": {"linf": [4 / 255]},
-        "checks": {"eps": 4 / 255, "max_queries": 5, "planted_tiles": 1},
+        "checks": {"eps": 4 / 255, "max_queries": 5, "planted_tiles": 15},
     }
     attacks = {"mine": {**bounded, "eps": 4 / 255}}
     result = raypipe.evaluate(trained, images, labels, attacks, to=str(tmp_path / "out"), **settings)

@@ -57,7 +57,7 @@ OURS = (
     _entry("sparse_l0", "sparse_l0", "sparse_l0"),
     _entry("sparse_l0", "sigma_zero 50", "sigma_zero", max_iterations=50),
     _entry("sparse_l0", "sigma_zero 100", "sigma_zero", max_iterations=100),
-    _entry("pgd", "pgd 40", "pgd", norm="linf", eps=EPS, max_iterations=40),
-    _entry("pgd", "pgd 40, all steps", "pgd", norm="linf", eps=EPS, max_iterations=40, early_stop=False),
-    _entry("apgd", "apgd 20", "apgd", loss="cross_entropy", norm="linf", eps=EPS, max_iterations=20),
+    _entry("pgd", "pgd 40", "pgd", norm="linf", eps=EPS, max_iterations=40, step_size=0.25, early_stop=True),
+    _entry("pgd", "pgd 40, all steps", "pgd", norm="linf", eps=EPS, max_iterations=40, step_size=0.25),
+    _entry("apgd", "apgd 20", "apgd", loss="cross_entropy", norm="linf", eps=EPS, max_iterations=20, early_stop=True),
 )

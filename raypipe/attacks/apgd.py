@@ -1,7 +1,7 @@
 """Auto-PGD, APGD (Croce and Hein, 2020, arXiv:2003.01690): gradient ascent that finds its step size by itself.
 
 A tile's step is halved at a checkpoint if the steps since the last one have led to too little, and the search goes on
-from the best point. Every tile has its own step size, counters and checkpoints; one that is fooled leaves at once.
+from the best point. Every tile has its own step size, counters and checkpoints.
 """
 
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from typing_extensions import Self
 from raypipe.attacks.active import keep, predict, run_active
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.losses import Strongest, cross_entropy, difference_of_logits_ratio
-from raypipe.attacks.norms import BoundedAttack, normalise, project, random_points
+from raypipe.attacks.norms import IterativeAttack, normalise, project, random_points
 from raypipe.attacks.targets import likeliest_wrong
 from raypipe.attacks.tensors import per_tile
 from raypipe.attacks.victim import Victim
 
 
-class AutoProjectedGradient(BoundedAttack):
-    """Settings of `auto_projected_gradient`, beside those of `raypipe.attacks.norms.BoundedAttack`.
+class AutoProjectedGradient(IterativeAttack):
+    """Settings of `auto_projected_gradient`, beside those of `raypipe.attacks.norms.IterativeAttack`.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
         losses = loss(logits, state.rows)
         fooled = goal.clearly_reached(logits, state.rows)
         best.offer(state.rows, points.detach(), losses.detach(), fooled)
-        going = ~fooled & (state.steps < settings.max_iterations)
+        going = ~(fooled & settings.early_stop) & (state.steps < settings.max_iterations)
         if not bool(going.any()):
             return keep(state, going)
         gradients = victim.gradient(losses[going].sum(), points, state.rows[going])
@@ -142,7 +142,7 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
         return keep(_moved(state, gradients, settings), going)
 
     for run, loss in enumerate(_losses(goal, logits, settings)):
-        rows = (standing & ~best.fooled).nonzero()[:, 0]
+        rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
         run_active(victim, rows, partial(start, run=run), partial(step, loss=loss))
     return best.images
 

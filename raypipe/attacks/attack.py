@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
+from typing_extensions import Self
 
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.victim import Victim
@@ -66,6 +67,19 @@ class NamedAttack(Settings):
     def knowledge(self) -> Knowledge:
         """What the attack asks of the model."""
         return "white-box"
+
+    def with_early_stop(self, early_stop: bool) -> Self:  # noqa: ARG002  for attacks that have a choice
+        """Return the attack that leaves a tile at its first success, or the one that spends its whole budget on it.
+
+        Early stop gives the same successes for fewer passes. The whole budget gives tiles that also fool other models.
+        Minimal attacks have no such choice and return themselves.
+
+        Parameters
+        ----------
+        early_stop
+            True: leave a tile at its first success.
+        """
+        return self
 
 
 class TargetedAttack(NamedAttack):

@@ -16,7 +16,7 @@ from raypipe.attacks.attack import Attack, NamedAttack
 from raypipe.attacks.fab import FastAdaptiveBoundary, fast_adaptive_boundary
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.losses import Strongest, margin
-from raypipe.attacks.norms import BoundedAttack
+from raypipe.attacks.norms import IterativeAttack
 from raypipe.attacks.square import SquareAttack, square_attack
 from raypipe.attacks.victim import Victim
 from raypipe.settings import Settings
@@ -47,8 +47,12 @@ class EnsembleBudget(Settings):
     restarts: int = Field(1, ge=1)
 
 
-class AutoAttack(EnsembleBudget, BoundedAttack):
-    """Settings of `autoattack`: those of `EnsembleBudget` and of `raypipe.attacks.norms.BoundedAttack`."""
+class AutoAttack(EnsembleBudget, IterativeAttack):
+    """Settings of `autoattack`: those of `EnsembleBudget` and of `raypipe.attacks.norms.IterativeAttack`.
+
+    Each member attacks the tiles that those before it have not fooled. Without `early_stop`, a member spends its whole
+    budget on every tile that it attacks; the standard ensemble stops early.
+    """
 
     name: Literal["autoattack"] = "autoattack"
     backend: Literal["raypipe"] = "raypipe"
@@ -87,12 +91,10 @@ def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack)
         rows = (standing & ~best.fooled).nonzero()[:, 0]
         if not len(rows):
             break
-        part = Victim(victim.model, len(rows), victim.batch_size)
-        found = attack.generate(part, images[rows], Goal(goal.classes[rows], goal.targeted), own)
+        part = victim.part(rows)
+        found = attack.generate(part, images[rows], goal.part(rows), own)
         after = predict(part, found, part.rows())
-        victim.forwards[rows] += part.forwards
-        victim.backwards[rows] += part.backwards
-        victim.batch_size = part.batch_size
+        victim.add(part, rows)
         best.offer(rows, found, margin(after, goal, rows), goal.clearly_reached(after, rows))
     return best.images
 
@@ -101,10 +103,12 @@ def _ensemble(settings: AutoAttack, classes: int, aimed: bool) -> Iterator[tuple
     """The attacks and their settings, in the published order. No two draw the same start."""
     ball = {"norm": settings.norm, "eps": settings.eps}
     runs = ball | {"max_iterations": settings.max_iterations, "restarts": settings.restarts}
+    climbs = runs | {"early_stop": settings.early_stop}
     targets = 0 if aimed else settings.targets
     loss = "dlr" if classes >= 4 else "cross_entropy"
-    yield APGD, AutoProjectedGradient(**runs, seed=settings.seed)
-    yield APGD, AutoProjectedGradient(**runs, seed=settings.seed + 1, loss=loss, targets=targets)
+    yield APGD, AutoProjectedGradient(**climbs, seed=settings.seed)
+    yield APGD, AutoProjectedGradient(**climbs, seed=settings.seed + 1, loss=loss, targets=targets)
     yield FAB, FastAdaptiveBoundary(**runs, seed=settings.seed, targets=targets)
     square = ball | {"max_queries": settings.max_queries, "restarts": settings.restarts}
+    square |= {"early_stop": settings.early_stop}
     yield SQUARE, SquareAttack(**square, seed=settings.seed)

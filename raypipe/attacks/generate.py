@@ -19,10 +19,13 @@ from raypipe.attacks.quantize import to_eight_bit, to_eight_bit_within, to_unit,
 from raypipe.attacks.targets import random_targets, runner_up
 from raypipe.attacks.tensors import lengths
 from raypipe.attacks.victim import Victim, frozen
+from raypipe.models.precision import full_precision
 
 Kind = TypeVar("Kind", bound=np.generic)
 NO_CLASS = -1
 """The prediction for a tile whose logits are not all finite. It counts as misclassified, and is not attacked."""
+HALF_NOISE = 10
+"""By how many rounding steps of half precision a network may move its logits, relative to the largest of them."""
 BLOCK_BYTES = 2**28
 """Of a block's tiles as floats, of which an attack keeps several copies. A block is at least four batches."""
 
@@ -48,6 +51,7 @@ class Adversarials:
     seconds: NDArray[np.float64]
 
 
+@full_precision()
 def generate(
     model: PreparedModel, images: NDArray[np.uint8], labels: NDArray[np.int64], settings: NamedAttack
 ) -> Adversarials:
@@ -153,7 +157,7 @@ def _attack(
         victim = Victim(model.fast, len(at), seen.batch_size)
         stored, clean, truth, logits = stored[right], clean[right], truth[right], logits[right]
         goal = goal_of(settings, clean, truth, logits)
-        floats = attack_for(settings).generate(victim, clean, goal, settings)
+        floats = _perturb(model, victim, clean, goal, settings)
         plain, gradients = victim.seen_as(model.plain), settings.knowledge == "white-box"
         if settings.ball:
             finished, after = to_eight_bit_within(plain, stored, floats, goal, settings.ball, gradients=gradients)
@@ -174,6 +178,29 @@ def _attack(
         model.batch_size = min(model.batch_size, plain.batch_size)
     passes = result.forwards[rows] + result.backwards[rows]
     result.seconds[rows] += passes / passes.sum() * (time.perf_counter() - begun)
+
+
+def _perturb(model: PreparedModel, victim: Victim, clean: Tensor, goal: Goal, settings: NamedAttack) -> Tensor:
+    """Return what the attack makes of the tiles, as floats like `clean`.
+
+    In half precision a tile can look fooled that is not; it would leave the attack and count as robust. One that is
+    fooled can also look as if it were not. So a tile that does not fool the plain model, and is at the goal or near it
+    for the fast one, is attacked again in float32.
+    """
+    attack = attack_for(settings)
+    floats = attack.generate(victim, clean, goal, settings)
+    half = model.fast.half_precision
+    if half is None:
+        return floats
+    rows, plain = victim.rows(), victim.seen_as(model.plain)
+    logits = predict(victim, floats, rows)
+    doubtful = goal.lead(logits, rows) <= HALF_NOISE * torch.finfo(half).eps * logits.abs().amax(1)
+    again = rows[doubtful][~goal.reached(predict(plain, floats[doubtful], rows[doubtful]), rows[doubtful])]
+    if len(again):
+        part = victim.part(again, model.exact)
+        floats[again] = attack.generate(part, clean[again], goal.part(again), settings)
+        victim.add(part, again)
+    return floats
 
 
 def storable(settings: NamedAttack) -> NamedAttack:

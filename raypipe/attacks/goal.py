@@ -22,6 +22,10 @@ class Goal:
     classes: Tensor
     targeted: bool = False
 
+    def part(self, rows: Tensor) -> "Goal":
+        """Return the goal of some of the tiles, at the positions (n,)."""
+        return Goal(self.classes[rows], self.targeted)
+
     def lead(self, logits: Tensor, rows: Tensor) -> Tensor:
         """How far each tile still stands from its goal, in logits, (n,); negative: reached.
 

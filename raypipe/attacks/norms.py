@@ -56,6 +56,25 @@ def at_radius(attack: BoundedAttack, eps: float, norm: Norm) -> BoundedAttack:
     return attack.model_copy(update={"eps": eps, "norm": norm})
 
 
+class IterativeAttack(BoundedAttack):
+    """The base of attacks within a ball that can go on after a tile is fooled.
+
+    Parameters
+    ----------
+    early_stop
+        True: a tile is done as soon as it is fooled. False: the whole budget is spent on every tile, and of the points
+        that fool the model the one with the largest loss is kept. Both fool the same tiles; those of the whole budget
+        fool other models far more often. A run decides this for each set of tiles: it stops early only where no other
+        model is shown the tiles (`raypipe.plan`).
+    """
+
+    early_stop: bool = False
+
+    def with_early_stop(self, early_stop: bool) -> Self:
+        """Return the same attack with another `early_stop`."""
+        return self.model_copy(update={"early_stop": early_stop})
+
+
 def refuse_unscaled(eps: float, norm: Norm) -> None:
     """See that a radius is one for pixels in [0, 1].
 

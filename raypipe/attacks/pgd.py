@@ -1,6 +1,6 @@
 """Projected gradient descent, PGD (Madry et al., 2018, arXiv:1706.06083): small steps, kept within the ball.
 
-One forward pass serves the success test and the gradient, and a tile that is fooled leaves at once.
+One forward pass serves the success test and the gradient.
 """
 
 from dataclasses import dataclass, replace
@@ -14,39 +14,38 @@ from torch import Tensor
 from raypipe.attacks.active import keep, predict, run_active
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.losses import Strongest, cross_entropy, margin
-from raypipe.attacks.norms import BoundedAttack, normalise, project, random_points
+from raypipe.attacks.norms import IterativeAttack, normalise, project, random_points
 from raypipe.attacks.victim import Victim
 
+REACH = 2.5
+"""How far all steps together can lead, in radii: enough to cross the ball and to turn back, as in the authors' code."""
 LOSSES = {"cross_entropy": cross_entropy, "margin": margin}
 
 
-class ProjectedGradient(BoundedAttack):
-    """Settings of `projected_gradient`, beside those of `raypipe.attacks.norms.BoundedAttack`.
+class ProjectedGradient(IterativeAttack):
+    """Settings of `projected_gradient`, beside those of `raypipe.attacks.norms.IterativeAttack`.
 
     Parameters
     ----------
     step_size
-        Length of a step in the attack's norm, as a share of `eps`.
+        Length of a step in the attack's norm, as a share of `eps`. None: `REACH` divided by `max_iterations`, so that
+        more steps are finer steps.
     max_iterations
         Steps of a run.
     restarts
         Runs at most. Those after the first start at random points of the ball, drawn from seed and pixels.
     random_start
         Whether the first run starts at such a point too, instead of at the image.
-    early_stop
-        Whether a tile is done as soon as it is fooled. Otherwise all its steps are taken, and of the points that fool
-        the model the one with the largest loss is kept.
     loss
         What is maximised: the ``cross_entropy``, or the ``margin`` of logits of Carlini and Wagner.
     """
 
     name: Literal["pgd"] = "pgd"
     backend: Literal["raypipe"] = "raypipe"
-    step_size: float = Field(0.25, gt=0)
+    step_size: float | None = Field(None, gt=0)
     max_iterations: int = Field(40, ge=1)
     restarts: int = Field(1, ge=1)
     random_start: bool = False
-    early_stop: bool = True
     loss: Literal["cross_entropy", "margin"] = "cross_entropy"
 
 
@@ -85,7 +84,7 @@ def projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: Pro
     ----------
     Madry et al., 2018, arXiv:1706.06083, section 2.1.
     """
-    best = Strongest(images)
+    best, step_size = Strongest(images), settings.step_size or REACH / settings.max_iterations
     standing = torch.ones_like(best.fooled)
     if settings.random_start:
         standing = ~goal.reached(predict(victim, images, victim.rows()), victim.rows())
@@ -110,7 +109,7 @@ def projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: Pro
         if bool(done.all()):
             return keep(state, ~done)
         gradients = victim.gradient(loss[~done].sum(), points, state.rows[~done])
-        stepped = points.detach() + settings.step_size * settings.eps * normalise(gradients, settings.norm)
+        stepped = points.detach() + step_size * settings.eps * normalise(gradients, settings.norm)
         stepped = project(stepped, state.clean, settings.eps, settings.norm)
         return keep(replace(state, points=stepped, steps=state.steps + 1), ~done)
 

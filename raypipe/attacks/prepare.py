@@ -39,8 +39,11 @@ class PreparedModel:
     plain
         As it was given, and as it will be used: it alone says whether a stored tile fools it.
     fast
-        The same function for the attack's own passes: frozen, batch normalisation folded into the convolutions, in the
+        The same function for the attack's own passes: frozen, batch normalization folded into the convolutions, in the
         memory format and the precision that are fastest on the device.
+    exact
+        `fast` in float32, with the same weights; it is `fast` itself where that computes in float32. Attacks run on it
+        again where half precision misled them.
     device
         Where both are.
     batch_size
@@ -53,7 +56,8 @@ class PreparedModel:
     """
 
     plain: nn.Module
-    fast: nn.Module
+    fast: "Fast"
+    exact: "Fast"
     device: torch.device
     batch_size: int
     memory_format: MemoryFormat
@@ -70,10 +74,10 @@ class Fast(nn.Module):
     memory_format
         Into which images are brought.
     half
-        Compute in half precision where PyTorch's autocast holds it to be safe.
+        The type in which PyTorch's autocast computes where it holds that to be safe; None: float32 throughout.
     """
 
-    def __init__(self, network: nn.Module, memory_format: MemoryFormat, half: bool) -> None:
+    def __init__(self, network: nn.Module, memory_format: MemoryFormat, half: torch.dtype | None) -> None:
         super().__init__()
         self.network = network
         self.memory_format = FORMATS[memory_format]
@@ -82,7 +86,7 @@ class Fast(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (n, classes), float32, of images (n, channels, h, w)."""
         images = images.contiguous(memory_format=self.memory_format)
-        with torch.autocast(images.device.type, dtype=torch.float16, enabled=self.half_precision):
+        with torch.autocast(images.device.type, dtype=self.half_precision, enabled=self.half_precision is not None):
             logits: Tensor = self.network(images)
         return logits.float()
 
@@ -94,6 +98,7 @@ def prepare(
     device: torch.device | str,
     batch_size: int | None = None,
     memory_format: MemoryFormat | None = None,
+    half: torch.dtype | None = None,
 ) -> PreparedModel:
     """Make a model ready to be attacked on tiles of one size. The model itself is left as it was.
 
@@ -109,6 +114,8 @@ def prepare(
         Tiles at once. None: found by trial, as large as pays and fits into memory.
     memory_format
         None: found by trial. Say it where two runs must agree to the last bit.
+    half
+        The half precision of the attack's own passes; None: float16 on a GPU, float32 on a CPU.
 
     Raises
     ------
@@ -120,7 +127,8 @@ def prepare(
     device = torch.device(device)
     tiles = torch.rand(TRIAL_TILES, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     network, folded = _folded(model, tiles)
-    half = device.type == "cuda"
+    if half is None and device.type == "cuda":
+        half = torch.float16
     formats = [memory_format] if memory_format else list(FORMATS)
     forms = {name: Fast(copy.deepcopy(network).to(memory_format=FORMATS[name]), name, half) for name in formats}
     chosen = formats[0]
@@ -129,8 +137,9 @@ def prepare(
         costs = _alternating(trials, device, repeats=3)
         chosen = formats[1] if costs[1] < CLEARLY_FASTER * costs[0] else formats[0]
     fast = forms[chosen]
+    exact = fast if half is None else Fast(fast.network, chosen, half=None)
     size = batch_size or _batch_that_pays(fast, shape, device)
-    return PreparedModel(model, fast, device, size, chosen, folded)
+    return PreparedModel(model, fast, exact, device, size, chosen, folded)
 
 
 def _folded(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]:

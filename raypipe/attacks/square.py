@@ -17,14 +17,14 @@ from raypipe.attacks.attack import Knowledge
 from raypipe.attacks.draws import generators
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.losses import Strongest, margin
-from raypipe.attacks.norms import BoundedAttack
+from raypipe.attacks.norms import IterativeAttack
 from raypipe.attacks.tensors import per_tile
 from raypipe.attacks.victim import Victim
 from raypipe.attacks.windows import Windows
 
 
-class SquareAttack(BoundedAttack):
-    """Settings of `square_attack`, beside those of `raypipe.attacks.norms.BoundedAttack`.
+class SquareAttack(IterativeAttack):
+    """Settings of `square_attack`, beside those of `raypipe.attacks.norms.IterativeAttack`.
 
     Parameters
     ----------
@@ -118,11 +118,11 @@ def square_attack(victim: Victim, images: Tensor, goal: Goal, settings: SquareAt
             margins=torch.where(better, margins, state.margins),
             queries=state.queries + 1,
         )
-        state = keep(state, ~fooled & (state.queries < settings.max_queries))
+        state = keep(state, ~(fooled & settings.early_stop) & (state.queries < settings.max_queries))
         drawn = state.draws[torch.arange(len(state.rows), device=state.rows.device), state.queries - 1]
         return replace(state, proposed=windows.propose(state.points, state.clean, state.queries - 1, drawn))
 
     for run in range(settings.restarts):
-        rows = (standing & ~best.fooled).nonzero()[:, 0]
+        rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
         run_active(victim, rows, partial(start, run=run), step)
     return best.images

@@ -75,6 +75,24 @@ class Victim:
         other.model = model
         return other
 
+    def part(self, rows: Tensor, model: nn.Module | None = None) -> "Victim":
+        """Return a victim of some of the tiles, which counts its own passes; `add` brings them here.
+
+        Parameters
+        ----------
+        rows
+            (n,) positions of the tiles; there, they are 0 to ``n - 1``.
+        model
+            Another form of the same model; None: this one's.
+        """
+        return Victim(model or self.model, len(rows), self.batch_size)
+
+    def add(self, part: "Victim", rows: Tensor) -> None:
+        """Count a part's passes here too, and take over its batch size. Parameters are those of `part`."""
+        self.forwards[rows] += part.forwards
+        self.backwards[rows] += part.backwards
+        self.batch_size = part.batch_size
+
     def rows(self) -> Tensor:
         """All tiles' positions, in order."""
         return torch.arange(len(self.forwards), device=self.forwards.device)

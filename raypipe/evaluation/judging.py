@@ -11,6 +11,9 @@
 - Logits may move by float noise: 1e-4 of their spread from pass to pass, and 1e-3 between batch sizes, for which other
   kernels run.
 - What is stored and what is computed from it must agree on every tile.
+- Planted adversarial examples: the check passes if the share that was found is the demanded one, and fails if all of
+  its 95 % Clopper-Pearson interval is below that. In between, nothing is said. An attack that finds 95 % of what is
+  planted fails by chance in at most 2.5 % of cases.
 - Interval bounds in linf prove; not one may be broken. Randomised smoothing in l2 proves something of infinitely many
   draws of noise, with a probability of error, and what is attacked averages over a few: one tile, or one in 200. The
   tiles that a pass needs are those of which something is proved.
@@ -22,6 +25,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv  # what scipy.stats would be asked, without half a second of imports
 
 from raypipe.evaluation.evidence import Evidence, Fooled
 from raypipe.evaluation.findings import TILES_PER_LOST, Finding, count_allowed, judge, require_aligned, unknown
@@ -33,6 +37,8 @@ BLIND = 0.9
 follow."""
 FOUND = 0.95
 """The share of planted adversarial examples that an attack has to find."""
+LEAST_PLANTED = 15
+"""On so many planted examples an attack that misses half of them fails with a probability of 98 %; on 4, of 69 %."""
 CHANCE = 0.25
 """Where random points find more than this share of them, finding them shows nothing."""
 LEAST_APPLICABLE = 0.5
@@ -195,7 +201,7 @@ def no_proof_is_broken(evidence: Evidence) -> Finding:
 
 
 def planted_examples_found(evidence: Evidence) -> Finding:
-    """The share of planted adversarial examples that the attack finds, beside that of random points."""
+    """Judge the share of planted adversarial examples that the attack finds, beside that of random points."""
     if evidence.planted is None:
         return unknown("planted adversarial examples")
     applicable, tiles = evidence.planted.applicable, len(evidence.planted.found)
@@ -205,10 +211,26 @@ def planted_examples_found(evidence: Evidence) -> Finding:
         return Finding("not applicable", f"planted for {planted} of {tiles} tiles only: {reasons}")
     found = int(evidence.planted.found[applicable].sum())
     lucky = int(evidence.planted.random_found[applicable].sum())
+    low, high = _clopper_pearson(found, planted)
     figure = (
-        f"{found} of {planted} found, {100 * FOUND:.0f} % demanded; {lucky} by {evidence.planted.random_points} random "
-        f"points each; planted for {planted} of {tiles} tiles"
+        f"{found} of {planted} found, 95 % interval {100 * low:.1f} - {100 * high:.1f} %, "
+        f"{100 * FOUND:.0f} % demanded; {lucky} by {evidence.planted.random_points} random points each; "
+        f"planted for {planted} of {tiles} tiles"
     )
-    if found >= FOUND * planted and lucky > CHANCE * planted:
-        return Finding("not applicable", f"{figure}: chance finds too many for the test to mean anything")
-    return Finding("pass" if found >= FOUND * planted else "fail", figure)
+    if planted >= LEAST_PLANTED and high < FOUND:
+        return Finding("fail", figure)
+    obstacles = {
+        f"to judge takes at least {LEAST_PLANTED}": planted < LEAST_PLANTED,
+        "chance finds too many for the test to mean anything": lucky > CHANCE * planted,
+        "too few to tell, more planted_tiles decide": found < FOUND * planted,
+    }
+    if any(obstacles.values()):
+        return Finding("not applicable", f"{figure}: {next(reason for reason, holds in obstacles.items() if holds)}")
+    return Finding("pass", figure)
+
+
+def _clopper_pearson(successes: int, count: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of a share (Clopper and Pearson, 1934)."""
+    low = betaincinv(successes, count - successes + 1, 0.025) if successes else 0.0
+    high = betaincinv(successes + 1, count - successes, 0.975) if successes < count else 1.0
+    return float(low), float(high)

@@ -35,6 +35,7 @@ from raypipe.attacks.tensors import per_tile
 from raypipe.attacks.victim import frozen
 from raypipe.evaluation.evidence import Planted
 from raypipe.evaluation.readouts import Binarized, Readout, penultimate, separate
+from raypipe.models.precision import full_precision
 
 INNER_SHARE = 0.95
 """Of eps, within which inner points are drawn; the authors leave a gap of 0.05."""
@@ -44,6 +45,7 @@ INSEPARABLE = "no linear readout separates what is planted from the points insid
 UNSTEADY = "the model gives the same points other features in another pass"
 
 
+@full_precision()
 def binarization_test(
     model: nn.Module,
     images: NDArray[np.uint8],

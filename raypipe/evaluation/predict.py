@@ -5,10 +5,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from raypipe.models.precision import full_precision
+
 
 @torch.no_grad()
+@full_precision()
 def predict(model: nn.Module, images: NDArray[np.uint8], batch_size: int, device: torch.device) -> NDArray[np.float32]:
-    """Logits in float32, in evaluation mode.
+    """Return the logits of tiles, computed in full float32 precision in evaluation mode.
 
     Parameters
     ----------

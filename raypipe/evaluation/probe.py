@@ -17,6 +17,7 @@ from raypipe.attacks.losses import cross_entropy as log_odds
 from raypipe.attacks.quantize import to_unit
 from raypipe.attacks.tensors import lengths
 from raypipe.attacks.victim import Victim, frozen
+from raypipe.models.precision import full_precision
 
 Figures = NDArray[np.float64]
 
@@ -59,6 +60,7 @@ class Probe:
     backwards: NDArray[np.int64]
 
 
+@full_precision()
 def probe(
     model: nn.Module,
     images: NDArray[np.uint8],

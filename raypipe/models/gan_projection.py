@@ -81,7 +81,15 @@ class Projection(nn.Module):
         return opinion[:, 0]
 
     def project(self, images: Tensor) -> Tensor:
-        """The nearest drawn images; each depends on its own image alone."""
+        """Return the nearest drawn images, (n, 3, h, w) in [0, 1]; each depends on its own image alone.
+
+        The search runs in the generator's own precision, also under autocast: hundreds of small steps do not survive
+        half precision.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            return self._search(images.to(self.starts)).to(images)
+
+    def _search(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         nearest, least = torch.zeros_like(images), torch.full_like(images[:, 0, 0, 0], torch.inf)
         for start in self.starts:

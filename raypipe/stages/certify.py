@@ -11,6 +11,7 @@ from raypipe.cells import Cell
 from raypipe.defenses import DefenseSettings
 from raypipe.defenses.defense import Certified, NamedDefense
 from raypipe.experiment import Resources
+from raypipe.models.precision import full_precision
 from raypipe.schemas import CERTIFICATES
 from raypipe.stages.chosen import ChosenTiles
 from raypipe.stages.loaded import ModelCache
@@ -46,6 +47,7 @@ def certify(cells: Sequence[Cell], store: Store, resources: Resources, progress:
 class CertifyShard:
     """Certifies a model on a shard of clean tiles."""
 
+    @full_precision()
     def compute(
         self,
         models: ModelCache,

@@ -132,7 +132,7 @@ def _test(work: "_Work", name: str, settings: Evaluation, seed: int) -> tuple[tu
     ]
     if settings.checks is None:
         return tuple(pairings), None
-    reference = at_radius(settings.bounded, settings.checks.eps, settings.bounded.norm)
+    reference = at_radius(settings.bounded, settings.checks.eps, settings.bounded.norm).with_early_stop(True)
     return tuple(pairings), work.diagnose(reference, settings.checks.planted_tiles, seed)
 
 
@@ -239,6 +239,7 @@ class _Work:
 
         An attack at several `radii` starts from what the artifacts `known` hold.
         """
+        settings = settings.with_early_stop(True)  # no other model is shown the tiles
         attack = settings_record(settings, radii)
 
         def make() -> Made:

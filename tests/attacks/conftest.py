@@ -80,9 +80,9 @@ def tiles(classes: int, count: int, seed: int, size: int = SIZE) -> tuple[NDArra
     return np.clip(images * 255, 0, 255).astype(np.uint8), labels
 
 
-def trained(classes: int) -> nn.Module:
+def trained(classes: int, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng():
-        torch.manual_seed(classes)
+        torch.manual_seed(classes + seed)
         model = SmallNet(classes)
         optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
         images, labels = tiles(classes, 512, seed=1)

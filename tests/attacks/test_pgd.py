@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -49,7 +51,7 @@ def test_points_stay_in_the_ball(cases, norm, eps, random_start):
 
 def test_a_tile_leaves_when_it_is_fooled(cases):
     case = cases[3]
-    _, logits, stopping = attacked(case, eps=0.15)
+    _, logits, stopping = attacked(case, eps=0.15, early_stop=True)
     assert bool((logits.argmax(1) != case.truth).all())
     _, strong_logits, walking = attacked(case, eps=0.15, early_stop=False)
     assert set(walking.backwards[right(case)].tolist()) == {40}
@@ -61,8 +63,9 @@ def test_a_tile_leaves_when_it_is_fooled(cases):
 
 def test_restarts_are_for_those_that_stand(cases):
     case = cases[3]
-    once, _, first = attacked(case, eps=0.06, max_iterations=6)
-    more, logits, all_runs = attacked(case, eps=0.06, max_iterations=6, restarts=3)
+    stopping = partial(attacked, case, eps=0.06, max_iterations=6, early_stop=True)
+    once, _, first = stopping()
+    more, logits, all_runs = stopping(restarts=3)
     with frozen(case.model) as model, torch.no_grad():
         fooled = model(once).argmax(1) != case.truth
     assert 2 < fooled.sum() < 15

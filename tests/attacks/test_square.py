@@ -85,7 +85,7 @@ def test_no_weaker_than_the_toolbox_s(cases, norm, theirs, eps):
 
 
 def test_a_tile_leaves_when_it_is_fooled_and_restarts_are_for_the_others(cases):
-    run = partial(attacked, cases[3], eps=0.1, max_queries=20)
+    run = partial(attacked, cases[3], eps=0.1, max_queries=20, early_stop=True)
     once, logits, first = run()
     more, _, both = run(restarts=2)
     fooled = logits.argmax(1) != cases[3].truth

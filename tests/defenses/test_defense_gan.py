@@ -51,6 +51,21 @@ def test_gradients_are_those_at_the_projection() -> None:
     torch.testing.assert_close(gradient, 2 * front.project(images) * slope)
 
 
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_autocast_does_not_change_the_projection(half: torch.dtype) -> None:
+    torch.manual_seed(0)
+    front, images = Projection(SMALL).eval(), torch.rand(2, 3, 32, 32)
+    expected = front.project(images)
+    points = images.clone().requires_grad_()
+    with torch.autocast("cpu", dtype=half):
+        torch.testing.assert_close(front.project(images), expected, rtol=0, atol=0)
+        (gradient,) = torch.autograd.grad(front(points, lambda seen: seen.sum()), points)
+    torch.testing.assert_close(gradient, torch.ones_like(images))
+    in_half = front.project(images.to(half))
+    assert in_half.dtype == half
+    assert (in_half - expected).abs().max() < 0.05
+
+
 def test_the_network_stays_and_the_answers_repeat(defended: Classifier, laboratory: Laboratory) -> None:
     for name, value in laboratory.clean.network.state_dict().items():
         assert torch.equal(defended.network.state_dict()[name], value)

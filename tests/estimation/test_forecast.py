@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
         "tiles": 5,
         "autoattack": {"max_iterations": 2, "max_queries": 5},
         "bounded": {"name": "pgd", "max_iterations": 1},
-        "checks": {"planted_tiles": 1},
+        "checks": {"planted_tiles": 15},
     },
     "resources": {"attack_batch": 8, "memory_format": "contiguous"},
 }

@@ -295,12 +295,15 @@ def test_what_is_stored_is_what_is_computed(name: str, stored: str, again: str) 
     [
         (20, 0, 0, "pass"),
         (19, 0, 0, "pass"),
-        (18, 0, 0, "fail"),
+        (18, 0, 0, "not applicable"),  # the interval, 68 to 99 %, holds what is demanded
+        (17, 0, 0, "not applicable"),
+        (16, 0, 0, "fail"),
         (20, 5, 0, "pass"),
         (20, 6, 0, "not applicable"),
-        (18, 20, 0, "fail"),  # worse than chance
-        (10, 0, 10, "pass"),
-        (9, 0, 10, "fail"),
+        (16, 20, 0, "fail"),  # worse than chance
+        (15, 0, 5, "pass"),
+        (11, 0, 5, "fail"),
+        (0, 0, 6, "not applicable"),  # 14 are too few to judge by
         (9, 0, 11, "not applicable"),
         (0, 0, 20, "not applicable"),
     ],

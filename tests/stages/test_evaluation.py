@@ -31,7 +31,7 @@ JUDGED: dict[str, Any] = {
         "bounded": {"name": "pgd", "max_iterations": 8},
         "curves": {"linf": ["8/255"]},
         "autoattack": {"max_iterations": 8, "max_queries": 50},
-        "checks": {"eps": "8/255", "max_queries": 50, "planted_tiles": 4},
+        "checks": {"eps": "8/255", "max_queries": 50, "planted_tiles": 15},
     },
 }
 

@@ -45,7 +45,7 @@ SETTINGS: dict[str, Any] = {
         "autoattack": {"max_iterations": 1, "max_queries": 2},
         "replicates": 100,
         "bounded": {"name": "pgd", "max_iterations": 1},
-        "checks": {"planted_tiles": 1, "max_queries": 2},
+        "checks": {"planted_tiles": 15, "max_queries": 2},
     },
     "resources": {
         "train_workers": 2, "harden_workers": 0, "attack_actors": 3, "attack_batch": 8, "memory_format": "contiguous",

@@ -256,6 +256,7 @@ class AutoProjectedGradientDescent(_WithinBound):
             max_iterations=self.max_iter,
             restarts=self.nb_random_init,
             loss=self.LOSSES[self.loss_type],
+            early_stop=True,
         )
 
 
