@@ -25,9 +25,9 @@ Split = Literal["train", "test"]
 STAGES: tuple[Stage, ...] = ("ingest", "train", "attack", "harden", "diagnose", "certify", "evaluate")
 VERSIONS: dict[Stage, int] = {
     "ingest": 1,
-    "train": 1,
+    "train": 2,
     "attack": 6,
-    "harden": 1,
+    "harden": 2,
     "diagnose": 2,
     "certify": 2,
     "evaluate": 1,
@@ -83,15 +83,11 @@ class AttackSpec(Settings):
 
 
 class HardenSpec(Settings):
-    """What determines a hardened model, besides the clean model and the clean and perturbed training tiles.
-
-    `held_out` is the share of training groups that a candidate of a search does not train on, but is judged by.
-    """
+    """What determines a hardened model, besides the clean model and the clean and perturbed training tiles."""
 
     defense: DefenseSettings
     recipe: Recipe
     seed: int
-    held_out: float = 0.0
 
 
 class DiagnoseSpec(Settings):
@@ -201,5 +197,5 @@ def candidates(cell: Cell) -> list[Cell]:
     defense = cell.spec.defense
     if len(settings := defense.candidates()) == 1:
         return [cell]
-    specs = [cell.spec.model_copy(update={"defense": one, "held_out": defense.validation}) for one in settings]
+    specs = [cell.spec.model_copy(update={"defense": one}) for one in settings]
     return [Cell("harden", f"{cell.name}/{number}", spec, cell.inputs) for number, spec in enumerate(specs)]

@@ -205,6 +205,16 @@ class Experiment(Settings):
             raise ValueError("; ".join(refused))
         return self
 
+    @model_validator(mode="after")
+    def _tiles_are_held_out(self) -> Self:
+        needy = [f"defenses.{name}" for name, defense in self.defenses.items() if defense.needs_held_out]
+        if needy and not self.train.validation:
+            raise ValueError(
+                f"{', '.join(needy)}: early_stopping and search compare on held-out training tiles, but "
+                "train.validation is 0; set train.validation: 0.1, or leave them out"
+            )
+        return self
+
     @field_validator("name")
     @classmethod
     def _name_is_a_folder(cls, name: str) -> str:

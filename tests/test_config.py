@@ -10,6 +10,7 @@ from raypipe.attacks import ArtAttack, DeepFool
 from raypipe.config import ConfigError, load_experiment, validate_experiment
 from raypipe.experiment import Experiment
 from raypipe.models import BACKBONES
+from raypipe.training.recipe import Recipe
 
 MINIMAL = {"name": "t", "data": {"source": "synthetic"}, "models": ["resnet18"], "attacks": ["deepfool"]}
 
@@ -30,9 +31,30 @@ def test_the_paper_s_preprocessing_is_the_default() -> None:
     experiment = validate_experiment(MINIMAL)
     assert experiment.tiles.size == 255
     assert experiment.tiles.train_fraction == 0.7
-    assert experiment.train.brightness == 0.05
-    assert experiment.train.epochs == 10
     assert experiment.models["resnet18"].mean == experiment.models["resnet18"].std == (0.5, 0.5, 0.5)
+
+
+def test_the_paper_s_recipe_is_one_word_and_can_be_overridden() -> None:
+    paper = validate_experiment({**MINIMAL, "train": {"recipe": "paper", "epochs": 3}}).train
+    assert paper.model_dump() == {
+        "recipe": "paper", "epochs": 3, "batch_size": 32, "optimizer": "adam", "learning_rate": 1e-3,
+        "weight_decay": 0.0, "momentum": 0.9, "schedule": "cosine", "warm_up": 0.0, "clip_norm": None,
+        "precision": "fp32", "label_smoothing": 0.0, "brightness": 0.05, "augment": (), "hed_strength": 0.05,
+        "ema": 0.0, "validation": 0.0,
+    }  # fmt: skip
+    assert Recipe.model_validate(paper.model_dump(mode="json")) == paper, "as a resolved experiment is read again"
+    assert Recipe(augment="none").augment == ()
+
+
+def test_what_compares_on_held_out_tiles_needs_them() -> None:
+    searched = {"adversarial_training": {"search": {"mix": [0.3, 0.5]}}}
+    text = problems(train={"recipe": "paper"}, defenses={**searched, "pgd_training": {"early_stopping": True}})
+    assert text == (
+        "experiment: defenses.adversarial_training, defenses.pgd_training: early_stopping and search compare on "
+        "held-out training tiles, but train.validation is 0; set train.validation: 0.1, or leave them out"
+    )
+    validate_experiment({**MINIMAL, "train": {"recipe": "paper", "validation": 0.1}, "defenses": searched})
+    validate_experiment({**MINIMAL, "train": {"recipe": "paper"}, "defenses": ["pgd_training"]})
 
 
 def test_every_error_is_listed_at_once_with_its_path() -> None:

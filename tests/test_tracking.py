@@ -70,13 +70,17 @@ def scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
 def test_event_files_have_every_epoch_and_every_figure(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "store"))
     run = hand_run(store)
-    epochs = [{"epoch": 1, "loss": 1.5, "accuracy": 0.5}, {"epoch": 2, "loss": 0.25, "accuracy": 1.0}]
+    first = {"epoch": 1, "loss": 1.5, "accuracy": 0.5, "validation_loss": None, "validation_accuracy": None}
+    second = {"epoch": 2, "loss": 0.25, "accuracy": 1.0, "validation_loss": 0.75, "validation_accuracy": 0.625}
+    epochs = [first, second]
     (hardened,) = (subject for subject in run.subjects if subject.id == HARDENED)
     store.publish("model", hardened.key, {"history": epochs})
     for _ in range(2):
         track(run, compute_result(store, run), store, f"tensorboard:{tmp_path / 'events'}")
     written = list(scalars(tmp_path / "events" / "hand" / HARDENED))
     assert [(step, value) for tag, step, value in written if tag == "training/loss"] == [(1, 1.5), (2, 0.25)]
+    held_out = [(tag, step, value) for tag, step, value in written if tag.startswith("validation/")]
+    assert sorted(held_out) == [("validation/accuracy", 2, 0.625), ("validation/loss", 2, 0.75)]
     assert [value for tag, _, value in written if tag == "static/cw/accuracy"] == [0.875]
     assert [value for tag, _, value in written if tag == "adaptive/cw/accuracy"] == [0.5]
     clean = {tag for tag, _, _ in scalars(tmp_path / "events" / "hand" / CLEAN)}

@@ -6,6 +6,7 @@ A mixture of attacks is that of Tramer and Boneh, 2019 (arXiv:1904.13000), with 
 """
 
 import itertools
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from pydantic import Field
 
 from raypipe.defenses.defense import Choice, NamedDefense
 from raypipe.settings import Settings
+from raypipe.training.objective import TILES, Shows
 from raypipe.training.recipe import Recipe
 
 Mix = Annotated[float, Field(gt=0, le=1)]
@@ -44,9 +46,8 @@ class AdversarialTraining(NamedDefense):
     epochs, learning_rate
         Of the fine-tuning, which starts from the clean model; everything else is as in ``train``.
     search
-        Candidates to compare. The best on held-out training tiles is kept; test tiles are never looked at.
-    validation
-        Share of the training groups held out to compare candidates; without a search nothing is held out.
+        Candidates to compare. The best on the training's held-out tiles, clean and perturbed, is kept; test tiles are
+        never looked at.
     attacks
         ``each``: the model is hardened once for each attack of the experiment, as in the paper. ``mixture``: once, on
         tiles perturbed by one of them each, drawn at random.
@@ -57,7 +58,6 @@ class AdversarialTraining(NamedDefense):
     epochs: Epochs = 3
     learning_rate: LearningRate = 5e-4
     search: Search = Search()
-    validation: float = Field(0.2, gt=0, lt=1)
     attacks: Literal["each", "mixture"] = "each"
 
     @property
@@ -74,8 +74,18 @@ class AdversarialTraining(NamedDefense):
         ]
 
     def recipe(self, base: Recipe) -> Recipe:
-        """How the fine-tuning is done, given how the clean model was trained."""
-        return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate})
+        """How the fine-tuning is done, given how the clean model was trained.
+
+        Flips and quarter turns stay: they move a stored perturbation together with its tile and leave its size. Color
+        jitter goes, from clean tiles too: it would change what the attack stored, and on clean tiles alone it would
+        tell them from the perturbed ones.
+        """
+        kept = tuple(name for name in base.augment if name != "hed_jitter")
+        return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate, "augment": kept})
+
+    def shows(self) -> Shows:
+        """Return the training tiles, clean and perturbed."""
+        return replace(TILES, inputs="clean tiles and tiles perturbed beforehand")
 
     def choose(self, tiles: int, seed: int) -> Choice:
         """Which clean and which perturbed tiles to train on."""

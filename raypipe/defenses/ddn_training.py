@@ -6,6 +6,7 @@ what would be longer than eps is cut. As its authors do, training goes on from a
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -46,7 +47,9 @@ class DdnTraining(OnlineTraining):
         """The shortest perturbations found."""
         attack = DecoupledDirectionNorm(max_iterations=self.iterations, levels=None)
         counting = Victim(victim, len(images), batch_size=len(images))
-        found = decoupled_direction_norm(counting, images, Goal(labels), attack)
+        # In half precision the gradients of a network that is sure of itself would vanish.
+        with torch.autocast(images.device.type, enabled=False):
+            found = decoupled_direction_norm(counting, images, Goal(labels), attack)
         return Perturbed(project(found, images, self.eps, self.norm), self.iterations)
 
     def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> Scored:  # noqa: ARG002

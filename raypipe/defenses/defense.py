@@ -19,7 +19,7 @@ from raypipe.attacks.attack import Norm
 from raypipe.models.classifier import Classifier
 from raypipe.models.fronts import Front
 from raypipe.settings import Settings
-from raypipe.training.objective import Objective, cross_entropy
+from raypipe.training.objective import TILES, Objective, Shows, smoothed_cross_entropy
 from raypipe.training.recipe import Recipe
 
 Choice = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -56,9 +56,6 @@ class NamedDefense(Settings):
         Which defense.
     epochs
         Of its training, which starts from the clean model; 0 trains nothing.
-    validation
-        Share of the training groups held out to compare candidates or epochs; where there is nothing to compare,
-        nothing is held out.
 
     Attributes
     ----------
@@ -77,7 +74,6 @@ class NamedDefense(Settings):
 
     name: str
     epochs: int
-    validation: float = 0.0
 
     @property
     def mixes_attacks(self) -> bool:
@@ -88,6 +84,11 @@ class NamedDefense(Settings):
     def keeps_best(self) -> bool:
         """Whether the epoch of the best `score` on held-out training tiles is kept, instead of the last."""
         return False
+
+    @property
+    def needs_held_out(self) -> bool:
+        """Whether it compares candidates or epochs on tiles that no fit trains on."""
+        return self.keeps_best or len(self.candidates()) > 1
 
     @property
     def steps_a_batch(self) -> int:
@@ -135,15 +136,21 @@ class NamedDefense(Settings):
         """The layer that it puts around the network."""
         return None
 
-    def objective(self, clean: nn.Module) -> Objective:  # noqa: ARG002  others learn from the clean model
+    def objective(self, clean: nn.Module, recipe: Recipe) -> Objective:  # noqa: ARG002  others learn from the clean model
         """What every step minimises.
 
         Parameters
         ----------
         clean
             The clean model, on the device, in evaluation mode.
+        recipe
+            The settings of this training.
         """
-        return cross_entropy
+        return smoothed_cross_entropy(recipe.label_smoothing)
+
+    def shows(self) -> Shows | None:
+        """Return the inputs that a step shows the network; None if it does not train the network."""
+        return TILES
 
     def score(self, model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
         """How good an epoch is, larger is better, if the defense `keeps_best`.

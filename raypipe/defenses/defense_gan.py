@@ -50,14 +50,18 @@ class DefenseGan(NamedDefense):
     step_size: float = Field(10.0, gt=0)
 
     def recipe(self, base: Recipe) -> Recipe:
-        """How the generator is trained, given how the clean model was."""
-        return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate})
+        """How the generator is trained, given how the clean model was: without what is meant for classifiers."""
+        plain = {"warm_up": 0.0, "clip_norm": None, "ema": 0.0, "augment": (), "weight_decay": 0.0}
+        return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate, **plain})
+
+    def shows(self) -> None:
+        """Return nothing: the network stays as it was."""
 
     def front(self) -> GanProjection:
         """The projection."""
         return GanProjection(**self.model_dump(include=set(GanProjection.model_fields) - {"name"}))
 
-    def objective(self, clean: nn.Module) -> Objective:  # noqa: ARG002  the protocol's
+    def objective(self, clean: nn.Module, recipe: Recipe) -> Objective:  # noqa: ARG002  the base's
         """The generator's and the critic's losses, each with the other held still; no gradient reaches the network."""
 
         def minimise(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001

@@ -47,7 +47,7 @@ class DefensiveDistillation(NamedDefense):
         rate = self.learning_rate or base.learning_rate
         return base.model_copy(update={"epochs": self.epochs, "learning_rate": rate})
 
-    def objective(self, clean: nn.Module) -> Objective:
+    def objective(self, clean: nn.Module, recipe: Recipe) -> Objective:  # noqa: ARG002  the labels are soft
         """The cross-entropy of the teacher's answers, times the temperature, with which its gradient would shrink."""
 
         def minimise(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001

@@ -12,9 +12,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raypipe.attacks.norms import normalise, project
-from raypipe.defenses.online import Forward, OnlineTraining, Perturbed, random_start
+from raypipe.attacks.victim import frozen
+from raypipe.defenses.online import Forward, OnlineTraining, Perturbed, ascend, misclassification, random_start
 from raypipe.models.backbone import classification_loss, main_logits
-from raypipe.training.objective import Objective, Scored
+from raypipe.training.objective import Objective, Scored, Shown, Shows
+from raypipe.training.recipe import Recipe
 
 
 class FreeTraining(OnlineTraining):
@@ -57,7 +59,18 @@ class FreeTraining(OnlineTraining):
         output = forward(perturbed)
         return Scored(classification_loss(output, labels), main_logits(output))
 
-    def objective(self, clean: nn.Module) -> Objective:  # noqa: ARG002  the protocol's
+    def shows(self) -> Shows:
+        """Return tiles perturbed by half of a batch's steps, as its replays see them in the mean."""
+        steps = self.replays // 2
+
+        def make(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:
+            start, loss = random_start(images, self), misclassification(labels)
+            with frozen(model) as victim:
+                return Shown(ascend(victim, images, start, loss, self, steps, self.step_size), steps)
+
+        return Shows(f"tiles perturbed by {self.name}", make)
+
+    def objective(self, clean: nn.Module, recipe: Recipe) -> Objective:  # noqa: ARG002  the base's
         """The loss at the points where the last replay's gradient has led."""
         batch = points = torch.empty(0)
 
@@ -68,7 +81,9 @@ class FreeTraining(OnlineTraining):
 
             def move(gradients: Tensor) -> None:
                 nonlocal points
-                stepped = points.detach() + self.step_size * self.eps * normalise(gradients, self.norm)
+                # Where half precision overflows, the optimizer skips its step, and so does the perturbation.
+                finite = gradients.nan_to_num(0, 0, 0)
+                stepped = points.detach() + self.step_size * self.eps * normalise(finite, self.norm)
                 points = project(stepped, images, self.eps, self.norm)
 
             points = points.detach().requires_grad_()

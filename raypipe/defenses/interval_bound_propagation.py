@@ -71,7 +71,7 @@ class IntervalBoundPropagation(NamedDefense):
         """How the training is done, given how the clean model was trained."""
         return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate})
 
-    def objective(self, clean: nn.Module) -> Objective:  # noqa: ARG002  the protocol's
+    def objective(self, clean: nn.Module, recipe: Recipe) -> Objective:  # noqa: ARG002  the base's
         """The plain and the bounded cross-entropy."""
 
         def minimise(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:

@@ -27,12 +27,15 @@ from raypipe.attacks.victim import frozen
 from raypipe.defenses.adversarial_weights import with_adversarial_weights
 from raypipe.defenses.defense import NamedDefense
 from raypipe.settings import Ratio
-from raypipe.training.objective import Objective, Scored, bare
+from raypipe.training.objective import Objective, Scored, Shown, Shows, bare
 from raypipe.training.recipe import Recipe
 
 EPS: dict[Norm, float] = {"linf": 4 / 255, "l2": 0.5}
 """The usual bounds: in linf that of ImageNet on RobustBench (Croce et al., 2021, arXiv:2010.09670)."""
 SCORE_STEPS, SCORE_BATCH = 10, 64
+SLOPE = 3
+"""Binary logarithm, rounded down, of the largest gradient at a tile's logits after scaling: far from both ends of what
+half precision holds, 2 ** -24 and 2 ** 16."""
 Forward = Callable[[Tensor], Any]
 """What a loss passes images through: the model, or the model with other weights."""
 
@@ -59,11 +62,15 @@ class OnlineTraining(NamedDefense):
     early_stopping
         Whether to keep the epoch of the best robust accuracy on held-out training groups, under 10 steps of PGD from
         the tile itself, against robust overfitting (Rice, Wong and Kolter, 2020, arXiv:2002.11569).
-    validation
-        Share of the training groups held out for that; without early stopping nothing is held out.
+
+    Attributes
+    ----------
+    shows_clean_tiles
+        Whether the network sees each tile clean beside perturbed.
     """
 
     learns_from_adversarials: ClassVar[bool] = False
+    shows_clean_tiles: ClassVar[bool] = False
 
     norm: Norm = "linf"
     eps: Ratio = Field(EPS["linf"], gt=0)
@@ -71,7 +78,6 @@ class OnlineTraining(NamedDefense):
     learning_rate: float = Field(5e-4, gt=0)
     awp: float = Field(0.0, ge=0)
     early_stopping: bool = False
-    validation: float = Field(0.2, gt=0, lt=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -115,7 +121,18 @@ class OnlineTraining(NamedDefense):
     def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> Scored:
         """What is minimised, calling `forward` once."""
 
-    def objective(self, clean: nn.Module) -> Objective:  # noqa: ARG002  the protocol's
+    def shows(self) -> Shows:
+        """Return the tiles perturbed anew, after the clean ones where the loss sees both."""
+
+        def make(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:
+            with frozen(model) as victim:
+                perturbed, passes = self.perturb(victim, images, labels)
+            return Shown(torch.cat([images, perturbed]) if self.shows_clean_tiles else perturbed, passes)
+
+        clean = "clean tiles and " if self.shows_clean_tiles else ""
+        return Shows(f"{clean}tiles perturbed by {self.name}", make)
+
+    def objective(self, clean: nn.Module, recipe: Recipe) -> Objective:  # noqa: ARG002  the base's
         """The loss of a batch that is perturbed first."""
 
         def minimise(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
@@ -163,6 +180,33 @@ def random_start(clean: Tensor, ball: OnlineTraining) -> Tensor:
     return (clean + ball.eps * offsets).clamp(0, 1)
 
 
+def input_gradients(logits: Tensor, points: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return each tile's gradient of the loss, times a power of two of its own.
+
+    Where a network is sure of itself, the loss hardly changes with the logits, and in half precision its gradient would
+    vanish on the way back to the pixels. Only the gradient's direction matters to an attack, so each tile's gradient at
+    the logits, taken in double precision, is scaled to a size that half precision holds.
+
+    Parameters
+    ----------
+    logits
+        (n, classes) of `points`.
+    points
+        (n, channels, h, w), which require gradients.
+    loss
+        Logits in double precision -> a scalar, the sum over tiles, that a shift of all of a tile's logits leaves
+        alone, as cross-entropy and divergences are.
+    """
+    wide = logits.detach().double().requires_grad_()
+    (slopes,) = torch.autograd.grad(loss(wide), wide)
+    # They sum to 0, but rounding loses that of a class with nearly all of the probability: take it from the others.
+    slopes = slopes.scatter_add(1, wide.argmax(1, keepdim=True), -slopes.sum(1, keepdim=True))
+    largest = slopes.abs().amax(1, keepdim=True)
+    doublings = torch.where(largest > 0, SLOPE - largest.log2().floor(), 0)
+    (gradients,) = torch.autograd.grad(logits, points, torch.ldexp(slopes, doublings).to(logits.dtype))
+    return gradients
+
+
 def ascend(
     victim: nn.Module,
     clean: Tensor,
@@ -189,7 +233,7 @@ def ascend(
     """
     for _ in range(steps):
         points = points.detach().requires_grad_()
-        (gradients,) = torch.autograd.grad(loss(victim(points)), points)
+        gradients = input_gradients(victim(points), points, loss)
         stepped = points.detach() + step_size * ball.eps * normalise(gradients, ball.norm)
         points = project(stepped, clean, ball.eps, ball.norm)
     return points.detach()

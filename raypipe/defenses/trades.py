@@ -3,7 +3,7 @@
 Departures: clean and perturbed tiles go through the network as one batch, and share its statistics.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -28,6 +28,8 @@ class Trades(OnlineTraining):
     steps, step_size
         Of the attack, and their length as a share of `eps`.
     """
+
+    shows_clean_tiles: ClassVar[bool] = True
 
     name: Literal["trades"] = "trades"
     beta: float = Field(6.0, ge=0)

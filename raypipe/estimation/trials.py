@@ -33,7 +33,8 @@ from raypipe.evaluation.probe import probe
 from raypipe.experiment import Resources
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier, Model, build_classifier
-from raypipe.training.fit import Fit, TileDataset
+from raypipe.training.dataset import TileDataset
+from raypipe.training.fit import Fit
 from raypipe.training.recipe import Recipe
 
 TRAINING_TILES, TEST_TILES = 192, 96

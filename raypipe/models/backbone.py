@@ -71,7 +71,7 @@ class Backbone:
     require: Callable[[], object] = lambda: None
 
 
-def classification_loss(output: Any, labels: Tensor) -> Tensor:
+def classification_loss(output: Any, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of a backbone's output in training mode, auxiliary heads included.
 
     Parameters
@@ -82,15 +82,19 @@ def classification_loss(output: Any, labels: Tensor) -> Tensor:
         not scored.
     labels
         (n,) integers.
+    smoothing
+        Share of each label's weight that is spread evenly over all classes, in [0, 1).
     """
-    return F.cross_entropy(main_logits(output), labels) + auxiliary_loss(output, labels)
+    main = F.cross_entropy(main_logits(output), labels, label_smoothing=smoothing)
+    return main + auxiliary_loss(output, labels, smoothing)
 
 
-def auxiliary_loss(output: Any, labels: Tensor) -> Tensor:
+def auxiliary_loss(output: Any, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """The auxiliary heads' share of `classification_loss`: 0 where there are none. Parameters as there."""
     main, others = _heads(output)
     heads = [head for head in others if isinstance(head, Tensor) and head.shape == main.shape]
-    return AUXILIARY_WEIGHT * sum((F.cross_entropy(head, labels) for head in heads), main.new_zeros(()))
+    losses = [F.cross_entropy(head, labels, label_smoothing=smoothing) for head in heads]
+    return AUXILIARY_WEIGHT * sum(losses, main.new_zeros(()))
 
 
 def main_logits(output: Any) -> Tensor:

@@ -1,155 +1,28 @@
 """One fit, wherever it runs: in a Ray Train worker group, or alone in the process of a Tune trial."""
 
-import json
 import os
 import socket
-import tempfile
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import asdict, replace
+from typing import Any
 
-import ray.train
-import ray.train.torch
 import torch
 from pydantic import TypeAdapter
-from ray.train import Checkpoint
-from torch import nn
 
 from raypipe.cells import Cell
 from raypipe.costs import FREE, Cost
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
-from raypipe.stages.cluster import own_device
+from raypipe.stages.workers import Saved, Worker
 from raypipe.store import Store
+from raypipe.training.batch_statistics import MOST, MOST_PER_EPOCH, Recalibration
+from raypipe.training.dataset import TileDataset, memory_format
 from raypipe.training.examples import Examples
-from raypipe.training.fit import EpochRecord, Fit, TileDataset, memory_format
-from raypipe.training.objective import Objective, cross_entropy
+from raypipe.training.fit import EpochRecord, Fit
+from raypipe.training.objective import TILES, Objective, Shows, cross_entropy
 from raypipe.training.recipe import Recipe
-
-FIT_STATE = "fit.pt"
-BEST = "best.safetensors"
-CELL_KEY = "cell.json"
-
-
-@dataclass(frozen=True)
-class Saved:
-    """Where an interrupted fit can go on: the weights, the rest of its state, and the best epoch's weights."""
-
-    weights: bytes
-    state: bytes
-    best: bytes = b""
-
-
-class Worker(Protocol):
-    """What a fit needs to know of the process it runs in."""
-
-    rank: int
-    world_size: int
-    device: torch.device
-
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """The model on the device, synchronised with the other workers' copies."""
-
-    def mean(self, record: EpochRecord) -> EpochRecord:
-        """The epoch's figures over all workers' tiles."""
-
-    def saved(self, cell: Cell) -> Saved | None:
-        """What an earlier, interrupted try at this cell left."""
-
-    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
-        """Tell Ray of a finished epoch, and keep what is needed to go on from it."""
-
-
-class GroupWorker:
-    """One of the workers of a Ray Train group, fitting with DDP."""
-
-    def __init__(self, gpu: bool) -> None:
-        context = ray.train.get_context()
-        self.rank: int = context.get_world_rank()
-        self.world_size: int = context.get_world_size()
-        own_device(gpu)
-        self.device: torch.device = ray.train.torch.get_device() if gpu else torch.device("cpu")
-
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """Move to this worker's device; wrap for DDP if there are several workers."""
-        options = {"gradient_as_bucket_view": True}  # what is exchanged is what was computed, without a copy
-        prepared: nn.Module = ray.train.torch.prepare_model(
-            model, move_to_device=self.device, parallel_strategy_kwargs=options
-        )
-        return prepared
-
-    def mean(self, record: EpochRecord) -> EpochRecord:
-        """Loss and accuracy weighted by each worker's tiles."""
-        if self.world_size == 1:
-            return record
-        weighted = [record.loss * record.tiles, record.accuracy * record.tiles]
-        counted = [float(count) for count in (record.tiles, record.forwards, record.backwards)]
-        sums = torch.tensor([*weighted, *counted], device=self.device)
-        torch.distributed.all_reduce(sums)
-        loss, accuracy, tiles, forwards, backwards = sums.tolist()
-        return replace(
-            record,
-            loss=loss / tiles,
-            accuracy=accuracy / tiles,
-            tiles=int(tiles),
-            forwards=int(forwards),
-            backwards=int(backwards),
-        )
-
-    def saved(self, cell: Cell) -> Saved | None:
-        """From Ray Train's last committed checkpoint, if it is of this cell."""
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return None
-        with checkpoint.as_directory() as directory:
-            folder = Path(directory)
-            if json.loads((folder / CELL_KEY).read_text())["key"] != cell.key:
-                return None
-            return Saved(*((folder / name).read_bytes() for name in (FILE_NAME, FIT_STATE, BEST)))
-
-    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
-        """A checkpoint from rank 0; every rank reports, as Ray Train demands."""
-        metrics = {"cell": cell.name, **asdict(record)}
-        name = f"{cell.name.replace('/', '-')}-epoch_{record.epoch:04d}"
-        if self.rank != 0:
-            ray.train.report(metrics, checkpoint_dir_name=name)
-            return
-        with tempfile.TemporaryDirectory() as directory:
-            folder, saved = Path(directory), save()
-            (folder / CELL_KEY).write_text(json.dumps({"key": cell.key}))
-            (folder / FILE_NAME).write_bytes(saved.weights)
-            (folder / FIT_STATE).write_bytes(saved.state)
-            (folder / BEST).write_bytes(saved.best)
-            ray.train.report(metrics, checkpoint=Checkpoint.from_directory(directory), checkpoint_dir_name=name)
-
-
-class SoleWorker:
-    """The only worker, in the process that calls it: Ray Train's local mode, whose context Tune hides within a trial.
-
-    It keeps no checkpoints: a fit that is lost starts anew.
-    """
-
-    rank = 0
-    world_size = 1
-
-    def __init__(self, gpu: bool) -> None:
-        self.device = own_device(gpu)
-
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """Move to the device."""
-        return model.to(self.device)
-
-    def mean(self, record: EpochRecord) -> EpochRecord:
-        """There is nobody to average with."""
-        return record
-
-    def saved(self, cell: Cell) -> Saved | None:  # noqa: ARG002  the protocol's
-        """Nothing was kept."""
-        return None
-
-    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
-        """Progress is read from the store, and nothing is kept."""
+from raypipe.training.validation import validate
 
 
 def fit_cell(
@@ -162,12 +35,16 @@ def fit_cell(
     *,
     recipe: Recipe,
     loader_workers: int,
+    held: Examples,
     judge: Callable[[Classifier], dict[str, float]] | None = None,
     objective: Objective = cross_entropy,
+    shows: Shows | None = TILES,
     score: Callable[[Classifier], float] | None = None,
     replays: int = 1,
 ) -> None:
     """Fit a classifier and publish it as the artifact of `cell`. Every worker of a group calls this.
+
+    Batch statistics are recomputed after the fit and before an epoch is validated or scored.
 
     Parameters
     ----------
@@ -183,10 +60,14 @@ def fit_cell(
         How to fit.
     loader_workers
         Processes that decode tiles for this worker.
+    held
+        Tiles that the fit does not use; every epoch is validated on them, if there are any.
     judge
         Figures of the fitted classifier to publish with it, for whoever chooses between candidates.
     objective
         What every step minimises.
+    shows
+        The inputs that a step shows the network; None: its batch statistics stay.
     score
         How good the classifier is after an epoch: the best epoch is published instead of the last.
     replays
@@ -207,31 +88,108 @@ def fit_cell(
         seed=seed,
         rank=worker.rank,
         objective=objective,
+        shows=shows,
         replays=replays,
     )
     best = b""
     if saved:
         fit.restore(saved.state)
         best = saved.best
-    for epoch in fit.epochs(TileDataset(share.images, share.labels), batch, loader_workers):
-        fit.history[-1] = record = worker.mean(epoch)
-        if score and worker.rank == 0:
-            fit.history[-1] = record = replace(record, score=score(classifier.eval()))
-            if record.score == max(earlier.score or 0 for earlier in fit.history):
-                best = save_classifier(classifier, card)
+    tiles = TileDataset(share.images, share.labels)
+    validation = TileDataset(
+        held.images[worker.rank :: worker.world_size], held.labels[worker.rank :: worker.world_size]
+    )
+    for epoch in fit.epochs(tiles, batch, loader_workers):
+        record = _over_all(epoch, worker)
+        if len(held):
+            record = _validated(record, fit, tiles, validation, worker)
+        if score:
+            record = replace(record, score=_shared(score, fit, worker))
+            if record.score == _best_score([*fit.history, record]):
+                best = save_classifier(_evaluated(fit), card)
+        fit.history[-1] = record
         if worker.rank == 0:
             where = {"host": socket.gethostname(), "pid": os.getpid()}
             store.write_json(
                 _progress_path(cell), {"name": cell.name, "epochs": recipe.epochs, **where, **asdict(record)}
             )
         worker.report(cell, record, lambda: Saved(save_classifier(classifier, card), fit.state(), best))  # noqa: B023
+    if best:
+        fit.evaluated.load_state_dict(load_classifier(best)[0].state_dict())
+    began = time.perf_counter()
+    recalibration = _recalibrate(fit, tiles, MOST, worker)
+    cost = _cost(fit.history, recalibration, time.perf_counter() - began, worker)
     if worker.rank == 0:
-        if best:
-            classifier = load_classifier(best)[0].to(worker.device)
-        facts: dict[str, Any] = {"validation": judge(classifier)} if judge else {}
-        cost = _cost(fit.history, worker)
-        publish_model(cell, classifier, card, store, history=fit.history, cost=cost, workers=worker.world_size, **facts)
+        facts: dict[str, Any] = {"validation": judge(_evaluated(fit))} if judge else {}
+        facts |= _facts(card, held if recipe.validation else None, recalibration, shows)
+        workers = worker.world_size
+        publish_model(cell, _evaluated(fit), card, store, history=fit.history, cost=cost, workers=workers, **facts)
         store.remove(_progress_path(cell))
+
+
+def _facts(card: ModelCard, held: Examples | None, recalibration: Recalibration, shows: Shows | None) -> dict[str, Any]:
+    """What was held out, with the classes of which nothing was, and what batch statistics were recomputed from."""
+    facts: dict[str, Any] = {}
+    if held is not None:
+        missing = [name for label, name in enumerate(card.labels) if label not in held.labels]
+        facts["held_out"] = {"tiles": len(held), "groups": len(set(held.groups)), "missing": missing}
+    if recalibration.tiles and shows:
+        facts["batch_statistics"] = {"tiles": recalibration.tiles, "inputs": shows.inputs}
+    return facts
+
+
+def _evaluated(fit: Fit) -> Classifier:
+    model = fit.evaluated
+    assert isinstance(model, Classifier)  # noqa: S101  for the type checker
+    return model
+
+
+def _shared(score: Callable[[Classifier], float], fit: Fit, worker: Worker) -> float:
+    """The score of the evaluated model, computed by one worker and known to all."""
+    own = score(_evaluated(fit)) if worker.rank == 0 else 0.0
+    return float(worker.total(torch.tensor(own, dtype=torch.float64)))
+
+
+def _best_score(history: Sequence[EpochRecord]) -> float:
+    return max(record.score or 0 for record in history)
+
+
+def _over_all(record: EpochRecord, worker: Worker) -> EpochRecord:
+    """The epoch's figures over all workers' tiles."""
+    weighted = [record.loss * record.tiles, record.accuracy * record.tiles]
+    sums = worker.total(torch.tensor([*weighted, record.tiles, record.forwards, record.backwards], dtype=torch.float64))
+    loss, accuracy, tiles, forwards, backwards = sums.tolist()
+    return replace(
+        record,
+        loss=loss / tiles,
+        accuracy=accuracy / tiles,
+        tiles=int(tiles),
+        forwards=int(forwards),
+        backwards=int(backwards),
+    )
+
+
+def _recalibrate(fit: Fit, tiles: TileDataset, most: int, worker: Worker) -> Recalibration:
+    """Recompute batch statistics from the tiles of all workers; the passes are those of all of them."""
+    own = fit.recalibrate(tiles, most // worker.world_size, worker.total)
+    return Recalibration(*(int(count) for count in worker.total(torch.tensor(own, dtype=torch.float64))))
+
+
+def _validated(
+    record: EpochRecord, fit: Fit, tiles: TileDataset, validation: TileDataset, worker: Worker
+) -> EpochRecord:
+    """The record with the held-out figures of the evaluated model, whose batch statistics are recomputed first."""
+    began = time.perf_counter()
+    recalibration = _recalibrate(fit, tiles, MOST_PER_EPOCH, worker)
+    loss, right, count = worker.total(validate(fit.evaluated, validation, worker.device)).tolist()
+    return replace(
+        record,
+        forwards=record.forwards + recalibration.forwards + int(count),
+        backwards=record.backwards + recalibration.backwards,
+        seconds=record.seconds + time.perf_counter() - began,
+        validation_loss=loss / count,
+        validation_accuracy=right / count,
+    )
 
 
 def publish_model(
@@ -250,10 +208,13 @@ def publish_model(
     cell.publish(store, card=described, history=[asdict(record) for record in history], cost=cost.facts(), **facts)
 
 
-def _cost(history: Sequence[EpochRecord], worker: Worker) -> Cost:
-    forwards, backwards = (sum(getattr(record, name) for record in history) for name in ("forwards", "backwards"))
-    seconds = sum(record.seconds for record in history) * worker.world_size
-    return Cost(forwards=forwards, backwards=backwards, seconds=seconds, device=worker.device.type)
+def _cost(history: Sequence[EpochRecord], recalibration: Recalibration, seconds: float, worker: Worker) -> Cost:
+    return Cost(
+        forwards=sum(record.forwards for record in history) + recalibration.forwards,
+        backwards=sum(record.backwards for record in history) + recalibration.backwards,
+        seconds=(sum(record.seconds for record in history) + seconds) * worker.world_size,
+        device=worker.device.type,
+    )
 
 
 def last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:

@@ -21,10 +21,11 @@ from raypipe.models.artifacts import load_model
 from raypipe.models.checkpoint import FILE_NAME, ModelCard
 from raypipe.models.classifier import Classifier, build_classifier
 from raypipe.models.named import named
-from raypipe.stages.fitting import Worker, fit_cell, publish_model
+from raypipe.stages.fitting import fit_cell, publish_model
 from raypipe.stages.room import needs_of, room_for
 from raypipe.stages.watch import watched
 from raypipe.stages.worker_group import fit_in_group
+from raypipe.stages.workers import Worker
 from raypipe.store import Store
 from raypipe.telemetry.stage import StageProgress
 from raypipe.training.examples import Examples, read_examples
@@ -127,11 +128,15 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
     parts = {"clean": read_examples(store, "tiles", cell.inputs["tiles"].key, "train")}
     if defense.learns_from_adversarials:
         parts["perturbed"] = _perturbed(cell, parts["clean"], store)
-    held: dict[str, Examples] = {}
-    if fraction := cell.spec.held_out or (defense.validation if defense.keeps_best else 0):
-        kept, held_out = parts["clean"].split_by_group(fraction, seed)
-        held = {name: examples.take(held_out) for name, examples in parts.items()}
-        parts = {name: examples.take(kept) for name, examples in parts.items()}
+    # The groups that training held out: the clean model has never seen them either.
+    sides = {name: examples.hold_out(cell.spec.recipe.validation, seed) for name, examples in parts.items()}
+    parts = {name: kept for name, (kept, _) in sides.items()}
+    held = {name: examples for name, (_, examples) in sides.items()}
+    if defense.needs_held_out and not len(held["clean"]):
+        raise StageError(
+            f"{cell.name}: {defense.name} compares on held-out tiles, but every class has a single group of training "
+            "tiles; add tiles of other groups, or leave out early_stopping and search"
+        )
 
     def judge(fitted: Classifier) -> dict[str, float]:
         return {name: _accuracy(fitted, examples, worker) for name, examples in held.items()}
@@ -144,16 +149,19 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
     examples = parts["clean"].take(of_clean)
     if defense.learns_from_adversarials:
         examples = examples.joined(parts["perturbed"].take(of_perturbed))
+    recipe = defense.recipe(cell.spec.recipe)
     fit_cell(
         cell,
         *_starting_point(cell, store),
         examples,
         store,
         worker,
-        recipe=defense.recipe(cell.spec.recipe),
+        recipe=recipe,
         loader_workers=loader_workers,
-        judge=judge if held else None,
-        objective=defense.objective(clean.to(worker.device)),
+        held=held["clean"],
+        judge=judge if "perturbed" in held and len(held["clean"]) else None,
+        objective=defense.objective(clean.to(worker.device), recipe),
+        shows=defense.shows(),
         score=score if defense.keeps_best else None,
         replays=defense.steps_a_batch,
     )

@@ -5,7 +5,9 @@ what is computed, and nothing is recorded where Ray does not run.
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import ray
 from ray.util.metrics import Counter, Gauge, Histogram
@@ -36,6 +38,8 @@ class Metrics:
     success_rate: Gauge
     training_loss: Gauge
     training_accuracy: Gauge
+    validation_loss: Gauge
+    validation_accuracy: Gauge
     epochs: Counter
     cells: Gauge
     said: dict[tuple[Gauge, tuple[str, ...]], tuple[float, Labels]] = field(default_factory=dict)
@@ -65,6 +69,10 @@ def metrics() -> Metrics:
         success_rate=Gauge("raypipe_success_rate", "Share of attacked tiles that a finished cell fooled.", CELL),
         training_loss=Gauge("raypipe_training_loss", "Mean loss of the last epoch.", CELL),
         training_accuracy=Gauge("raypipe_training_accuracy", "Training accuracy of the last epoch.", CELL),
+        validation_loss=Gauge("raypipe_validation_loss", "Mean loss on validation tiles after the last epoch.", CELL),
+        validation_accuracy=Gauge(
+            "raypipe_validation_accuracy", "Accuracy on validation tiles after the last epoch.", CELL
+        ),
         epochs=Counter("raypipe_epochs", "Epochs trained.", CELL),
         cells=Gauge("raypipe_cells", "Cells of the run, by stage and state.", ("run", "stage", "state")),
     )
@@ -107,12 +115,29 @@ def note_success(labels: Labels, rate: float | None) -> None:
         metrics().say(metrics().success_rate, rate, labels)
 
 
-def count_epochs(labels: Labels, epochs: int, loss: float, accuracy: float) -> None:
-    """Epochs were trained. For the driver, which lives on: the gauges of a worker go with it."""
-    if ray.is_initialized():
-        metrics().epochs.inc(epochs, labels)
-        metrics().say(metrics().training_loss, loss, labels)
-        metrics().say(metrics().training_accuracy, accuracy, labels)
+def count_epochs(labels: Labels, epochs: int, last: Mapping[str, Any]) -> None:
+    """Count epochs that were trained, and show the figures of the last one.
+
+    The driver calls this, because it lives on: the gauges of a worker go with it.
+
+    Parameters
+    ----------
+    last
+        The fields of its `raypipe.training.fit.EpochRecord`.
+    """
+    if not ray.is_initialized():
+        return
+    own = metrics()
+    own.epochs.inc(epochs, labels)
+    shown = {
+        own.training_loss: last["loss"],
+        own.training_accuracy: last["accuracy"],
+        own.validation_loss: last["validation_loss"],
+        own.validation_accuracy: last["validation_accuracy"],
+    }
+    for gauge, value in shown.items():
+        if value is not None:
+            own.say(gauge, value, labels)
 
 
 def note_cells(state: RunState) -> None:

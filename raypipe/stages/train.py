@@ -10,13 +10,15 @@ from raypipe.experiment import Resources
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import build_classifier
 from raypipe.models.weights import pretrained_state
-from raypipe.stages.fitting import Worker, fit_cell
+from raypipe.stages.fitting import fit_cell
 from raypipe.stages.room import room_for
 from raypipe.stages.watch import watched
 from raypipe.stages.worker_group import fit_in_group
+from raypipe.stages.workers import Worker
 from raypipe.store import Store
 from raypipe.telemetry.stage import StageProgress
 from raypipe.training.examples import read_examples
+from raypipe.training.objective import smoothed_cross_entropy
 
 
 def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
@@ -37,6 +39,10 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
     try:
         with watched(todo, todo, store, progress):
             fit_in_group(_train_cell, cells, store, resources, workers)
+        for cell in todo:
+            held = (cell.manifest(store) or {}).get("held_out", {})
+            if missing := held.get("missing"):
+                progress.say(f"{cell.name}: no validation tiles of {', '.join(missing)}; each has a single group")
     except StageError:
         progress.fail(*unfinished(todo, store)[:1])  # the others were never begun
         raise
@@ -50,5 +56,17 @@ def _train_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -
     card = ModelCard(
         model.name, labels, tiles.spec.size, *classifier.normalization, resize=model.resize, digest=model.digest
     )
-    examples = read_examples(store, "tiles", tiles.key, "train")
-    fit_cell(cell, classifier, card, examples, store, worker, recipe=cell.spec.recipe, loader_workers=loader_workers)
+    recipe = cell.spec.recipe
+    examples, held = read_examples(store, "tiles", tiles.key, "train").hold_out(recipe.validation, cell.spec.seed)
+    fit_cell(
+        cell,
+        classifier,
+        card,
+        examples,
+        store,
+        worker,
+        recipe=recipe,
+        loader_workers=loader_workers,
+        held=held,
+        objective=smoothed_cross_entropy(recipe.label_smoothing),
+    )

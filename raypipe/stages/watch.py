@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from raypipe.cells import Cell
 from raypipe.stages.fitting import last_epoch
@@ -32,14 +33,12 @@ def watched(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progress:
         for fit in fits:
             epoch = last_epoch(store, fit)
             if epoch and epoch["epoch"] > seen[fit.key]:
-                line = (
-                    f"{fit.name}  epoch {epoch['epoch']}/{epoch['epochs']}  loss {epoch['loss']:.3f}  "
-                    f"accuracy {epoch['accuracy']:.1%}  {epoch['seconds']:.1f} s"
-                )
+                figures = list(_figures(epoch))
+                line = f"{fit.name}  epoch {epoch['epoch']}/{epoch['epochs']}  {'  '.join(figures)}  "
+                line += f"{epoch['seconds']:.1f} s"
                 more = epoch["epoch"] - seen[fit.key]
-                count_epochs(labels_of(progress.run, fit), more, epoch["loss"], epoch["accuracy"])
-                note = f"loss {epoch['loss']:.3f}, accuracy {epoch['accuracy']:.1%}"
-                progress.advance(more, fit, note=note, line=line)
+                count_epochs(labels_of(progress.run, fit), more, epoch)
+                progress.advance(more, fit, note=", ".join(figures), line=line)
                 seen[fit.key] = epoch["epoch"]
         for cell in [cell for cell in waiting if cell.manifest(store)]:
             progress.finish(cell)
@@ -57,3 +56,11 @@ def watched(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progress:
         stop.set()
         thread.join()
         look()
+
+
+def _figures(epoch: dict[str, Any]) -> Iterator[str]:
+    yield f"loss {epoch['loss']:.3f}"
+    yield f"accuracy {epoch['accuracy']:.1%}"
+    if epoch["validation_loss"] is not None:
+        yield f"validation loss {epoch['validation_loss']:.3f}"
+        yield f"validation accuracy {epoch['validation_accuracy']:.1%}"

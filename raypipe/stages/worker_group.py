@@ -12,8 +12,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from raypipe.cells import Cell, unfinished
 from raypipe.errors import StageError
 from raypipe.experiment import Resources
-from raypipe.stages.fitting import GroupWorker, SoleWorker, Worker
 from raypipe.stages.room import needs_of
+from raypipe.stages.workers import GroupWorker, SoleWorker, Worker
 from raypipe.store import Store
 
 SCRATCH = "scratch/train"

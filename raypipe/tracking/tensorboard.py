@@ -51,5 +51,8 @@ def _log_subject(folder: Path, manifest: dict[str, Any], book: Book, subject: st
         for epoch in manifest.get("history", ()):
             writer.add_scalar("training/loss", epoch["loss"], epoch["epoch"])
             writer.add_scalar("training/accuracy", epoch["accuracy"], epoch["epoch"])
+            for name in ("loss", "accuracy"):
+                if (value := epoch[f"validation_{name}"]) is not None:
+                    writer.add_scalar(f"validation/{name}", value, epoch["epoch"])
         for name, value in figures(book.of_subject(subject)):
             writer.add_scalar(name.replace(" ", "_").replace(":", "_"), value)

@@ -1,5 +1,6 @@
 """Labelled tiles as training reads them: encoded, in memory, each worker its equal share."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from raypipe.data.sources import seeded_order
 from raypipe.schemas import ADVERSARIALS, TILES
 from raypipe.store import Store
 
@@ -56,13 +58,50 @@ class Examples:
         order = np.random.default_rng(seed).permutation(len(self))
         return self.take(order[rank::workers][: len(self) // workers])
 
-    def split_by_group(self, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Indices of those kept and of those held out: about `fraction` of the groups, at least one."""
-        names = sorted(set(self.groups))
-        count = min(len(names) - 1, max(1, round(len(names) * fraction)))
-        chosen = set(np.random.default_rng(seed).permutation(np.array(names, dtype=object))[:count])
-        held = np.array([group in chosen for group in self.groups])
-        return np.flatnonzero(~held), np.flatnonzero(held)
+    def hold_out(self, fraction: float, seed: int) -> tuple["Examples", "Examples"]:
+        """Return the tiles to train on, and about `fraction` of the tiles of each class, in whole groups, held out.
+
+        At least one group of each class is held out, unless a class would then have no tile left to train on.
+
+        Parameters
+        ----------
+        fraction
+            In [0, 1); 0 holds nothing out.
+        seed
+            Another seed holds other groups out.
+        """
+        held = _groups_to_hold(self, fraction, seed) if fraction else set[str]()
+        sides = np.array([group in held for group in self.groups], dtype=bool)
+        return self.take(np.flatnonzero(~sides)), self.take(np.flatnonzero(sides))
+
+
+def _groups_to_hold(examples: Examples, fraction: float, seed: int) -> set[str]:
+    """Choose groups class by class, the classes with the fewest groups first; a group is of its commonest class."""
+    tiles: dict[str, Counter[int]] = defaultdict(Counter)
+    for group, label in zip(examples.groups, examples.labels, strict=True):
+        tiles[group][label] += 1
+    of_class: dict[int, list[str]] = defaultdict(list)
+    for group in seeded_order(tiles, seed):
+        of_class[min(tiles[group], key=lambda label: (-tiles[group][label], label))].append(group)
+    left = Counter(examples.labels)
+    held: set[str] = set()
+
+    def hold(group: str) -> bool:
+        if any(left[label] <= count for label, count in tiles[group].items()):
+            return False
+        left.subtract(tiles[group])
+        held.add(group)
+        return True
+
+    for label in sorted(of_class, key=lambda label: (len(of_class[label]), label)):
+        wanted, count = fraction * examples.labels.count(label), 0
+        for group in of_class[label]:
+            size = tiles[group][label]
+            if count + size / 2 <= wanted and hold(group):
+                count += size
+        if count == 0:  # all are larger than what is wanted: the smallest that may go
+            next(filter(hold, sorted(of_class[label], key=lambda group: tiles[group].total())), None)
+    return held
 
 
 def read_examples(store: Store, kind: str, key: str, part: str = "") -> Examples:

@@ -2,17 +2,23 @@
 
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils.data import DataLoader, RandomSampler
 
-from raypipe.data.png import decode_png
-from raypipe.training.objective import Objective, Scored, cross_entropy
+from raypipe.training.augment import augment
+from raypipe.training.batch_statistics import BATCH, Recalibration, batch_norms, recompute_statistics
+from raypipe.training.dataset import TileDataset, batches_of, to_images
+from raypipe.training.objective import TILES, Objective, Scored, Shows, bare, cross_entropy
+from raypipe.training.optimization import WeightAverage, make_optimizer, make_schedule
 from raypipe.training.recipe import Recipe
+
+RECALIBRATION = 1
+"""Tells the random numbers of a recalibration from those of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,9 @@ class EpochRecord:
         Passes of a tile through a network.
     score
         How good the classifier is on held-out tiles, where the best epoch is kept.
+    validation_loss, validation_accuracy
+        Mean cross-entropy per tile and share classified right, in evaluation mode after the epoch, on clean held-out
+        tiles; None where none are held out.
     """
 
     epoch: int
@@ -45,33 +54,12 @@ class EpochRecord:
     forwards: int
     backwards: int
     score: float | None = None
-
-
-class TileDataset(Dataset[tuple[Tensor, int]]):
-    """Losslessly encoded tiles in memory, decoded when they are asked for.
-
-    Parameters
-    ----------
-    images
-        Encoded images.
-    labels
-        Their labels.
-    """
-
-    def __init__(self, images: Sequence[bytes], labels: Sequence[int]) -> None:
-        self.images = images
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        pixels = decode_png(self.images[index])
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), self.labels[index]
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
 
 
 class Fit:
-    """A classifier, its optimiser and its schedule, in the middle of being fitted.
+    """A classifier, its optimizer and its schedule, in the middle of being fitted.
 
     Parameters
     ----------
@@ -80,14 +68,17 @@ class Fit:
     recipe
         The settings.
     steps_per_epoch
-        Optimiser steps per epoch on this worker.
+        Optimizer steps per epoch on this worker.
     seed
-        Of the order of tiles and the brightness jitter. Every epoch seeds anew from it, so that a resumed fit continues
+        Of the order of tiles and their augmentation. Every epoch seeds anew from it, so that a resumed fit continues
         as the undisturbed one would.
     rank
         This worker's number; it enters the seed.
     objective
         What every step minimises.
+    shows
+        The inputs that a step shows the network: batch statistics are recomputed from them. None: the fit leaves the
+        network's statistics alone.
     replays
         How often each batch is used before the next one; each is a step.
     """
@@ -102,6 +93,7 @@ class Fit:
         seed: int,
         rank: int = 0,
         objective: Objective = cross_entropy,
+        shows: Shows | None = TILES,
         replays: int = 1,
     ) -> None:
         self.model = model
@@ -111,13 +103,11 @@ class Fit:
         self.rank = rank
         self.objective = objective
         self.replays = replays
-        self.optimizer = _optimizer(model, recipe)
-        steps = self.steps = max(1, steps_per_epoch * replays * recipe.epochs)
-        self.scheduler = (
-            torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps)
-            if recipe.schedule == "cosine"
-            else torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1.0)
-        )
+        self.shows = shows
+        self.optimizer = make_optimizer(model, recipe)
+        self.steps = max(1, steps_per_epoch * replays * recipe.epochs)
+        self.scheduler = make_schedule(self.optimizer, recipe, self.steps)
+        self.average = WeightAverage(bare(model), recipe.ema) if recipe.ema else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.history: list[EpochRecord] = []
 
@@ -126,13 +116,18 @@ class Fit:
         """How many epochs lie behind."""
         return len(self.history)
 
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is validated and kept: with averaged weights if the recipe averages them."""
+        return self.average.model if self.average else bare(self.model)
+
     def epochs(self, dataset: TileDataset, batch_size: int, loader_workers: int = 0) -> Iterator[EpochRecord]:
         """Train until the recipe's last epoch, yielding after each one.
 
         A batch of a single tile is left out: batch normalisation cannot be trained on one.
         """
         while self.finished_epochs < self.recipe.epochs:
-            self._seed_epoch()
+            self._seed()
             generator = torch.Generator().manual_seed(torch.initial_seed())
             loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
                 dataset,  # type: ignore[arg-type]  # collation turns the labels into a tensor
@@ -153,6 +148,7 @@ class Fit:
                 "optimizer": self.optimizer.state_dict(),
                 "scheduler": self.scheduler.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                "average": self.average.state() if self.average else None,
                 "history": [asdict(record) for record in self.history],
             },
             stream,
@@ -165,11 +161,38 @@ class Fit:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scheduler.load_state_dict(saved["scheduler"])
         self.scaler.load_state_dict(saved["scaler"])
+        if self.average:
+            self.average.restore(saved["average"])
         self.history = [EpochRecord(**record) for record in saved["history"]]
 
-    def _seed_epoch(self) -> None:
-        entropy = np.random.SeedSequence([self.seed, self.finished_epochs, self.rank]).generate_state(1, np.uint64)
-        torch.manual_seed(int(entropy[0]) >> 1)
+    def recalibrate(self, dataset: TileDataset, tiles: int, total: Callable[[Tensor], Tensor]) -> Recalibration:
+        """Recompute the batch statistics of the evaluated model.
+
+        Generators of random numbers are left as they were.
+
+        Parameters
+        ----------
+        dataset
+            This worker's training tiles.
+        tiles
+            How many of them to use, at most.
+        total
+            Sums a tensor over all workers, each of which calls this method.
+        """
+        if self.shows is None or not batch_norms(self.evaluated):
+            return Recalibration()
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            self._seed(RECALIBRATION)
+            chosen = torch.randperm(len(dataset))[:tiles].tolist()
+            if len(chosen) % BATCH == 1:  # batch normalization has no statistics of one tile
+                chosen.pop()
+            batches = batches_of(dataset, chosen, BATCH, self.device)
+            shown = ((augment(images, self.recipe), labels) for images, labels in batches)
+            return recompute_statistics(self.evaluated, shown, self.shows, total)
+
+    def _seed(self, *purpose: int) -> None:
+        entropy = np.random.SeedSequence([self.seed, self.finished_epochs, self.rank, *purpose])
+        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]) >> 1)
 
     def _epoch(self, loader: "DataLoader[tuple[Tensor, Tensor]]") -> EpochRecord:
         start = time.perf_counter()
@@ -178,10 +201,8 @@ class Fit:
         correct = torch.zeros((), device=self.device)
         tiles = forwards = backwards = 0
         for pixels, labels in loader:
-            images = pixels.to(self.device, non_blocking=True).float().div_(255)
-            images = images.contiguous(memory_format=memory_format(self.device))
             targets = labels.to(self.device, non_blocking=True)
-            shown = _brighten(images, self.recipe.brightness)
+            shown = augment(to_images(pixels, self.device), self.recipe)
             for _ in range(self.replays):
                 scored = self._step(shown, targets)
                 loss_sum += scored.loss.detach() * len(targets)
@@ -189,6 +210,8 @@ class Fit:
                 tiles += len(targets)
                 forwards += scored.forwards * len(targets)
                 backwards += scored.backwards * len(targets)
+        if self.average:
+            self.average.copy_buffers()
         epoch, seconds = self.finished_epochs + 1, time.perf_counter() - start
         mean_loss, accuracy = float(loss_sum) / tiles, float(correct) / tiles
         if not np.isfinite(mean_loss):
@@ -204,31 +227,12 @@ class Fit:
             scored = self.objective(self.model, images, labels, self.scheduler.last_epoch / self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(scored.loss).backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.scheduler.step()
+        if self.average:
+            self.average.update()
         return scored
-
-
-def memory_format(device: torch.device) -> torch.memory_format:
-    """Of networks and images in training: GPUs convolve fastest with channels last, and most so in half precision."""
-    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
-
-
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Fused: it goes through the weights once a step, instead of once for each of the step's operations."""
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    match recipe.optimizer:
-        case "sgd":
-            return torch.optim.SGD(model.parameters(), rate, momentum=recipe.momentum, weight_decay=decay, fused=True)
-        case "adamw":
-            return torch.optim.AdamW(model.parameters(), rate, weight_decay=decay, fused=True)
-        case "adam":
-            return torch.optim.Adam(model.parameters(), rate, weight_decay=decay, fused=True)
-
-
-def _brighten(images: Tensor, brightness: float) -> Tensor:
-    if brightness == 0:
-        return images
-    factor = 1 + brightness * (2 * torch.rand(len(images), 1, 1, 1) - 1)
-    return (images * factor.to(images.device)).clamp_(0, 1)

@@ -1,5 +1,7 @@
 """What a training step minimises: one function of the model and a batch, so that every defense uses the same loop."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -26,6 +28,37 @@ class Scored(NamedTuple):
     backwards: int = 1
 
 
+class Shown(NamedTuple):
+    """The inputs that a training step shows the network.
+
+    Parameters
+    ----------
+    inputs
+        (m, channels, h, w) in [0, 1]: the batch's images, perturbed ones, or both.
+    passes
+        Forward passes per tile that making them took; there are as many backward ones.
+    """
+
+    inputs: Tensor
+    passes: int = 0
+
+
+@dataclass(frozen=True)
+class Shows:
+    """How a training step makes the inputs that it shows the network.
+
+    Parameters
+    ----------
+    inputs
+        What they are, in a word or two, for the record.
+    make
+        Makes them of the model, images (n, channels, h, w) in [0, 1] and labels (n,).
+    """
+
+    inputs: str
+    make: Callable[[nn.Module, Tensor, Tensor], Shown]
+
+
 class Objective(Protocol):
     """What is minimised. What it draws at random, it draws from PyTorch's global generator: every epoch seeds it."""
 
@@ -49,6 +82,27 @@ def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor, progress: fl
     """The cross-entropy of the images as they are."""
     output = model(images)
     return Scored(classification_loss(output, labels), main_logits(output))
+
+
+def smoothed_cross_entropy(smoothing: float) -> Objective:
+    """Return the cross-entropy against labels that keep `1 - smoothing` of their weight.
+
+    The rest is spread evenly over all classes (Szegedy et al., 2016, arXiv:1512.00567, section 7).
+    """
+
+    def score(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
+        output = model(images)
+        return Scored(classification_loss(output, labels, smoothing), main_logits(output))
+
+    return score
+
+
+def _unchanged(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:  # noqa: ARG001
+    return Shown(images)
+
+
+TILES = Shows("training tiles", _unchanged)
+"""The network sees the training tiles themselves."""
 
 
 def bare(model: nn.Module) -> nn.Module:

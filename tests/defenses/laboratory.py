@@ -17,9 +17,9 @@ from raypipe.defenses.defense import NamedDefense
 from raypipe.models.artifacts import load_model
 from raypipe.models.classifier import Classifier, Model
 from raypipe.schemas import ADVERSARIALS, TILES
-from raypipe.stages.fitting import Saved, SoleWorker
 from raypipe.stages.harden import _harden_cell
 from raypipe.stages.train import _train_cell
+from raypipe.stages.workers import Saved, SoleWorker
 from raypipe.store import Store
 from raypipe.training.examples import read_examples
 from raypipe.training.fit import EpochRecord
@@ -27,6 +27,7 @@ from raypipe.training.recipe import Recipe
 
 SIZE = 32
 LABELS = ("colon_n", "lung_aca")
+HELD_OUT = 0.2
 
 
 @cache
@@ -86,7 +87,7 @@ class Laboratory:
                 for number, label in enumerate(LABELS)
             ]
             self._keep(f"{self.tiles.key}/{split}", "tiles", rows, TILES)
-        recipe = Recipe(epochs=epochs, batch_size=16, learning_rate=2e-3)
+        recipe = Recipe(recipe="paper", epochs=epochs, batch_size=16, learning_rate=2e-3, validation=HELD_OUT)
         train = TrainSpec(model=Model(name=backbone), recipe=recipe, seed=0)
         self.trained = Cell("train", backbone, train, {"tiles": self.tiles})
         _train_cell(self.trained, self.store, SoleWorker(gpu=False), 0)
@@ -118,7 +119,8 @@ class Laboratory:
         if defense.learns_from_adversarials:
             made = self.perturbed if defense.mixes_attacks else self.perturbed[:1]
             inputs |= {f"adversarials {number}": cell for number, cell in enumerate(made)}
-        return Cell("harden", "hardened", HardenSpec(defense=defense, recipe=Recipe(batch_size=16), seed=seed), inputs)
+        recipe = Recipe(batch_size=16, validation=HELD_OUT)
+        return Cell("harden", "hardened", HardenSpec(defense=defense, recipe=recipe, seed=seed), inputs)
 
     def harden(self, defense: NamedDefense, lost_after: int | None = None, seed: int = 0) -> Classifier:
         """Harden by the code that the stage runs, losing the worker after an epoch if told."""
@@ -130,9 +132,8 @@ class Laboratory:
         _harden_cell(cell, self.store, worker, 0)
         return load_model(self.store, cell.key)[0]
 
-    def held_out(self, defense: NamedDefense) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        examples = read_examples(self.store, "tiles", self.tiles.key, "train")
-        held = examples.take(examples.split_by_group(defense.validation, 0)[1])
+    def held_out(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        _, held = read_examples(self.store, "tiles", self.tiles.key, "train").hold_out(HELD_OUT, 0)
         return np.stack([decode_png(image) for image in held.images]), np.array(held.labels)
 
     def history(self, defense: NamedDefense) -> list[dict[str, float]]:

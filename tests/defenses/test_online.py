@@ -1,5 +1,6 @@
 """Online adversarial training: it buys robustness against attacks on the hardened model itself."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from raypipe.attacks.prepare import prepare
 from raypipe.attacks.victim import frozen
 from raypipe.defenses import DEFENSES
 from raypipe.defenses.adversarial_weights import with_adversarial_weights
-from raypipe.defenses.online import OnlineTraining
+from raypipe.defenses.online import OnlineTraining, input_gradients, misclassification
 from raypipe.defenses.pgd_training import PgdTraining
 from raypipe.training.objective import Scored, cross_entropy
+from raypipe.training.recipe import Recipe
 from tests.defenses.laboratory import Laboratory
 
 pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once
@@ -79,9 +81,9 @@ def test_the_best_epoch_on_held_out_tiles_is_kept(laboratory: Laboratory) -> Non
     defense = training("pgd_training", epochs=4, learning_rate=0.1, early_stopping=True)
     hardened = laboratory.harden(defense)
     scores = [epoch["score"] for epoch in laboratory.history(defense)]
-    assert defense.score(hardened, *laboratory.held_out(defense)) == max(scores) > min(scores)
+    assert defense.score(hardened, *laboratory.held_out()) == max(scores) > min(scores)
     last = laboratory.harden(defense, lost_after=3)
-    assert defense.score(last, *laboratory.held_out(defense)) == max(scores), "also where the fit was interrupted"
+    assert defense.score(last, *laboratory.held_out()) == max(scores), "also where the fit was interrupted"
 
 
 def test_adversarial_weights_are_those_of_one_step_up_the_loss() -> None:
@@ -112,7 +114,7 @@ def test_batch_statistics_are_those_of_what_is_trained_on() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)).train()
     images, labels = torch.rand(6, 3, 8, 8), torch.tensor([0, 1] * 3)
-    PgdTraining(steps=3, awp=0.01).objective(model)(model, images, labels, 0.0)
+    PgdTraining(steps=3, awp=0.01).objective(model, Recipe())(model, images, labels, 0.0)
     assert int(model[1].num_batches_tracked) == 1  # type: ignore[arg-type]
     assert model.training
 
@@ -136,7 +138,9 @@ def test_passes_are_counted(name: str, changes: dict[str, Any], passes: int) -> 
         calls += 1
 
     model.register_forward_hook(count)
-    scored = training(name, **changes).objective(model)(model, torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 0, 1]), 0.0)
+    scored = training(name, **changes).objective(model, Recipe())(
+        model, torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 0, 1]), 0.0
+    )
     assert scored.backwards == passes
     assert scored.forwards >= calls
 
@@ -147,3 +151,46 @@ def test_eps_is_that_of_scaled_pixels() -> None:
     with pytest.raises(ValueError, match="did you mean 8/255"):
         PgdTraining(eps=8)
     np.testing.assert_allclose(PgdTraining.model_validate({"eps": "8/255"}).eps, 8 / 255)
+
+
+@pytest.mark.parametrize("gain", [1, 100, 300, 1000])
+def test_a_network_that_is_sure_of_itself_keeps_its_inner_gradient_in_half_precision(gain: float) -> None:
+    """Against the gradient in double precision; without scaling all tiles lose theirs from a gain of 300 on."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)),
+    )
+    last = model[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight *= gain
+        last.bias.zero_()
+    images = torch.rand(8, 3, 16, 16).requires_grad_()
+    labels = model(images).argmax(1)
+    sure = copy.deepcopy(model).double()
+    logits = sure(images.double())
+    rival = logits.scatter(1, labels[:, None], -torch.inf).argmax(1, keepdim=True)  # has all the rest of the chances
+    margins = (logits.gather(1, rival) - logits.gather(1, labels[:, None])).sum()
+    (exact,) = torch.autograd.grad(margins if gain > 100 else misclassification(labels)(logits), images)
+    with torch.autocast("cpu", dtype=torch.float16):
+        found = input_gradients(model(images), images, misclassification(labels))
+    assert found.isfinite().all()
+    agree = (found.sign() == exact.sign()).flatten(1).float().mean(1)
+    assert (agree > 0.98).all(), agree
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "divergence"])
+def test_scaled_inner_gradients_are_the_plain_ones_times_a_power_of_two(loss: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).double()
+    images, labels = torch.rand(5, 3, 2, 2, dtype=torch.float64).requires_grad_(), torch.tensor([0, 1, 2, 3, 0])
+    before = torch.rand(5, 4, dtype=torch.float64).softmax(1)
+    losses = {
+        "cross-entropy": misclassification(labels),
+        "divergence": lambda logits: nn.functional.kl_div(logits.log_softmax(1), before, reduction="sum"),
+    }
+    (plain,) = torch.autograd.grad(losses[loss](model(images)), images)
+    ratios = (input_gradients(model(images), images, losses[loss]) / plain).flatten(1)
+    torch.testing.assert_close(ratios, ratios[:, :1].expand_as(ratios))
+    torch.testing.assert_close(ratios.log2(), ratios.log2().round())

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -6,8 +8,12 @@ from torch import nn
 from raypipe.data.png import encode_png
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier
-from raypipe.training.fit import Fit, TileDataset, memory_format
+from raypipe.training.dataset import TileDataset, batches_of, memory_format
+from raypipe.training.fit import Fit
+from raypipe.training.objective import smoothed_cross_entropy
+from raypipe.training.optimization import WeightAverage, make_optimizer, make_schedule
 from raypipe.training.recipe import Recipe
+from raypipe.training.validation import validate
 
 CPU = torch.device("cpu")
 
@@ -31,20 +37,29 @@ def fit(model: nn.Module, recipe: Recipe) -> Fit:
     return Fit(model, recipe, steps_per_epoch=3, device=CPU, seed=7)
 
 
+def plain(**changes: Any) -> Recipe:
+    return Recipe(recipe="paper", batch_size=8, brightness=0.0, **changes)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_a_fit_learns(optimizer: str, schedule: str) -> None:
-    recipe = Recipe(epochs=8, batch_size=8, learning_rate=0.02, optimizer=optimizer, schedule=schedule)
+    recipe = plain(epochs=8, learning_rate=0.02, optimizer=optimizer, schedule=schedule)
     records = list(fit(network(), recipe).epochs(dataset(), 8))
     assert [record.epoch for record in records] == list(range(1, 9))
     assert records[-1].loss < records[0].loss / 2
     assert records[-1].accuracy >= 0.9
 
 
-def test_an_interrupted_fit_goes_on_as_the_undisturbed_one_would() -> None:
-    recipe = Recipe(epochs=4, batch_size=8)
+@pytest.mark.parametrize("recipe", ["standard", "paper"])
+def test_an_interrupted_fit_goes_on_as_the_undisturbed_one_would(recipe: str) -> None:
+    check_resuming(Recipe(recipe=recipe, epochs=4, batch_size=8))
+
+
+def check_resuming(recipe: Recipe) -> None:
     undisturbed = network()
-    whole = list(fit(undisturbed, recipe).epochs(dataset(), 8))
+    control = fit(undisturbed, recipe)
+    whole = list(control.epochs(dataset(), 8))
 
     model = network()
     first = fit(model, recipe)
@@ -61,6 +76,8 @@ def test_an_interrupted_fit_goes_on_as_the_undisturbed_one_would() -> None:
     assert [record.loss for record in second.history] == [record.loss for record in whole]
     for name, value in undisturbed.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
+    for name, value in control.evaluated.state_dict().items():
+        torch.testing.assert_close(second.evaluated.state_dict()[name], value, rtol=0, atol=0)
 
 
 def test_bf16_trains_float32_parameters() -> None:
@@ -76,7 +93,7 @@ def test_a_last_batch_of_one_tile_is_left_out() -> None:
 
 
 def test_a_fit_that_diverges_says_so() -> None:
-    recipe = Recipe(epochs=5, batch_size=8, learning_rate=1e30, optimizer="sgd")
+    recipe = plain(epochs=5, learning_rate=1e30, optimizer="sgd")
     with pytest.raises(FloatingPointError, match="lower learning_rate"):
         list(fit(network(), recipe).epochs(dataset(), 8))
 
@@ -85,7 +102,9 @@ def test_brightness_is_part_of_training_only_as_far_as_asked() -> None:
     def first_loss(brightness: float) -> float:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
-        return next(fit(model, Recipe(epochs=1, batch_size=24, brightness=brightness)).epochs(dataset(), 24)).loss
+        return next(
+            fit(model, plain(epochs=1).model_copy(update={"brightness": brightness})).epochs(dataset(), 24)
+        ).loss
 
     assert first_loss(0.0) == first_loss(0.0)
     assert first_loss(0.0) != first_loss(0.5)
@@ -93,11 +112,79 @@ def test_brightness_is_part_of_training_only_as_far_as_asked() -> None:
 
 def test_channels_last_as_on_a_gpu_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory_format(torch.device("cuda")) is torch.channels_last
-    plain = network()
-    before = list(fit(plain, Recipe(epochs=3, batch_size=8)).epochs(dataset(), 8))
-    monkeypatch.setattr("raypipe.training.fit.memory_format", lambda device: torch.channels_last)
+    contiguous = network()
+    before = list(fit(contiguous, plain(epochs=3)).epochs(dataset(), 8))
+    monkeypatch.setattr("raypipe.training.dataset.memory_format", lambda device: torch.channels_last)
     last = network().to(memory_format=torch.channels_last)
-    after = list(fit(last, Recipe(epochs=3, batch_size=8)).epochs(dataset(), 8))
+    after = list(fit(last, plain(epochs=3)).epochs(dataset(), 8))
     assert [record.loss for record in after] == pytest.approx([record.loss for record in before], rel=1e-4)
     card = ModelCard("convnet", ("a", "b"), 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert save_classifier(Classifier(last, card.mean, card.std), card), "what is stored is contiguous"
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_the_learning_rate_rises_and_then_does_what_the_schedule_says(schedule: str) -> None:
+    recipe = plain(epochs=10, learning_rate=1.0, schedule=schedule, warm_up=0.2, optimizer="sgd", momentum=0.0)
+    weight = nn.Linear(1, 1)
+    optimizer = make_optimizer(weight, recipe)
+    schedule_ = make_schedule(optimizer, recipe, 50)
+    rates = []
+    for _ in range(50):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule_.step()
+    np.testing.assert_allclose(rates[:11], np.linspace(0.01, 1, 11))
+    falling = 0.5 * (1 + np.cos(np.pi * np.arange(40) / 40)) if schedule == "cosine" else np.ones(40)
+    np.testing.assert_allclose(rates[10:], falling, rtol=1e-6)
+
+
+def test_gradients_are_shortened_to_the_norm_asked_for() -> None:
+    """With plain SGD a step is the learning rate times the gradient."""
+    moved = {}
+    for clip in (None, 0.01):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+        before = torch.cat([weight.detach().flatten().clone() for weight in model.parameters()])
+        recipe = plain(epochs=1, optimizer="sgd", momentum=0.0, learning_rate=1.0, clip_norm=clip)
+        recipe = recipe.model_copy(update={"batch_size": 24, "schedule": "constant"})
+        list(Fit(model, recipe, 1, device=CPU, seed=0).epochs(dataset(), 24))
+        after = torch.cat([weight.detach().flatten() for weight in model.parameters()])
+        moved[clip] = float((after - before).norm())
+    assert moved[None] > 0.01
+    assert moved[0.01] == pytest.approx(0.01, rel=1e-4)
+
+
+def test_the_average_of_the_weights_is_what_is_evaluated() -> None:
+    model = nn.Linear(2, 1)
+    average = WeightAverage(model, 0.5)
+    expected = model.weight.detach().clone()
+    for step in range(1, 30):
+        with torch.no_grad():
+            model.weight.fill_(float(step))
+        average.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    torch.testing.assert_close(average.model.weight, expected)
+    averaged = fit(network(), plain(epochs=2, ema=0.9))
+    list(averaged.epochs(dataset(), 8))
+    assert averaged.evaluated is not averaged.model
+    assert not torch.equal(averaged.evaluated[0].weight, averaged.model[0].weight)  # type: ignore[index]
+
+
+def test_smoothed_labels_give_the_cross_entropy_against_them() -> None:
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 0])
+    smooth = 0.9 * nn.functional.one_hot(labels, 3) + 0.1 / 3
+    expected = -(smooth * logits.log_softmax(1)).sum(1).mean()
+    scored = smoothed_cross_entropy(0.1)(nn.Identity(), logits, labels, 0.0)
+    torch.testing.assert_close(scored.loss, expected)
+
+
+def test_validation_is_the_plain_cross_entropy_in_evaluation_mode() -> None:
+    model, tiles = network().train(), dataset()
+    (images, labels), *_ = batches_of(tiles, range(24), 24, CPU)
+    loss, right, count = validate(model, tiles, CPU).tolist()
+    assert model.training
+    assert all(module.training for module in model.modules())
+    logits = model.eval()(images)
+    assert loss / count == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), rel=1e-5)
+    assert (right, count) == (int((logits.argmax(1) == labels).sum()), 24)

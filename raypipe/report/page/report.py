@@ -20,6 +20,7 @@ from raypipe.report.details import (
 from raypipe.report.figures.costs import costs_figure
 from raypipe.report.figures.curves import curves_figure, distortions_figure
 from raypipe.report.figures.labels import labels_figure
+from raypipe.report.figures.learning import learning_curves
 from raypipe.report.figures.reliability import reliability_figure
 from raypipe.report.figures.robustness import robustness_figure
 from raypipe.report.gallery import galleries, galleries_left_out
@@ -73,7 +74,7 @@ def write_report(run: Run, result: RunResult, store: Store) -> str:
         If artifacts or records of the run are missing.
     """
     book = Book.of(result)
-    parts = tuple(_parts(book, run))
+    parts = tuple(_parts(book, run, store))
     folder = f"runs/{run.name}"
     named = [("glance", "At a glance"), ("checks", "Soundness"), *((part.id, part.name) for part in parts)]
     page = render(
@@ -102,7 +103,7 @@ def write_report(run: Run, result: RunResult, store: Store) -> str:
     return store.path(f"{folder}/{REPORT_FILE}")
 
 
-def _parts(book: Book, run: Run) -> Iterator[Part]:
+def _parts(book: Book, run: Run, store: Store) -> Iterator[Part]:
     notes = stamps(book)
     yield Part(
         "robustness",
@@ -147,6 +148,8 @@ def _parts(book: Book, run: Run) -> Iterator[Part]:
     )
     if tables := _tables((differences_table(book), seeds_table(book)), notes):
         yield Part("differences", "Differences", "What differs, and by how much", (), tables)
+    if learned := learning_curves(run, store):
+        yield Part("training", "Training", "Learning curves", _drawings(learned), ())
     spent = {
         "Seconds that the workers spent on each model, by stage.": costs_figure(book),
     }

@@ -1,0 +1,133 @@
+"""What a fit knows of the process it runs in: a worker of a Ray Train group, or the only one."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import ray.train
+import ray.train.torch
+import torch
+from ray.train import Checkpoint
+from torch import Tensor, nn
+
+from raypipe.cells import Cell
+from raypipe.models.checkpoint import FILE_NAME
+from raypipe.stages.cluster import own_device
+from raypipe.training.fit import EpochRecord
+
+FIT_STATE = "fit.pt"
+BEST = "best.safetensors"
+CELL_KEY = "cell.json"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where an interrupted fit can go on: the weights, the rest of its state, and the best epoch's weights."""
+
+    weights: bytes
+    state: bytes
+    best: bytes = b""
+
+
+class Worker(Protocol):
+    """What a fit needs to know of the process it runs in."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """The model on the device, synchronised with the other workers' copies."""
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of all workers' values, on the CPU; every worker calls this."""
+
+    def saved(self, cell: Cell) -> Saved | None:
+        """What an earlier, interrupted try at this cell left."""
+
+    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
+        """Tell Ray of a finished epoch, and keep what is needed to go on from it."""
+
+
+class GroupWorker:
+    """One of the workers of a Ray Train group, fitting with DDP."""
+
+    def __init__(self, gpu: bool) -> None:
+        context = ray.train.get_context()
+        self.rank: int = context.get_world_rank()
+        self.world_size: int = context.get_world_size()
+        own_device(gpu)
+        self.device: torch.device = ray.train.torch.get_device() if gpu else torch.device("cpu")
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Move to this worker's device; wrap for DDP if there are several workers."""
+        options = {"gradient_as_bucket_view": True}  # what is exchanged is what was computed, without a copy
+        prepared: nn.Module = ray.train.torch.prepare_model(
+            model, move_to_device=self.device, parallel_strategy_kwargs=options
+        )
+        return prepared
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over the group."""
+        if self.world_size == 1:
+            return values.cpu()
+        summed = values.to(self.device, copy=True)
+        torch.distributed.all_reduce(summed)
+        return summed.cpu()
+
+    def saved(self, cell: Cell) -> Saved | None:
+        """From Ray Train's last committed checkpoint, if it is of this cell."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return None
+        with checkpoint.as_directory() as directory:
+            folder = Path(directory)
+            if json.loads((folder / CELL_KEY).read_text())["key"] != cell.key:
+                return None
+            return Saved(*((folder / name).read_bytes() for name in (FILE_NAME, FIT_STATE, BEST)))
+
+    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
+        """A checkpoint from rank 0; every rank reports, as Ray Train demands."""
+        metrics = {"cell": cell.name, **asdict(record)}
+        name = f"{cell.name.replace('/', '-')}-epoch_{record.epoch:04d}"
+        if self.rank != 0:
+            ray.train.report(metrics, checkpoint_dir_name=name)
+            return
+        with tempfile.TemporaryDirectory() as directory:
+            folder, saved = Path(directory), save()
+            (folder / CELL_KEY).write_text(json.dumps({"key": cell.key}))
+            (folder / FILE_NAME).write_bytes(saved.weights)
+            (folder / FIT_STATE).write_bytes(saved.state)
+            (folder / BEST).write_bytes(saved.best)
+            ray.train.report(metrics, checkpoint=Checkpoint.from_directory(directory), checkpoint_dir_name=name)
+
+
+class SoleWorker:
+    """The only worker, in the process that calls it: Ray Train's local mode, whose context Tune hides within a trial.
+
+    It keeps no checkpoints: a fit that is lost starts anew.
+    """
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, gpu: bool) -> None:
+        self.device = own_device(gpu)
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Move to the device."""
+        return model.to(self.device)
+
+    def total(self, values: Tensor) -> Tensor:
+        """There is nobody else."""
+        return values.cpu()
+
+    def saved(self, cell: Cell) -> Saved | None:  # noqa: ARG002  the protocol's
+        """Nothing was kept."""
+        return None
+
+    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
+        """Progress is read from the store, and nothing is kept."""

@@ -1,0 +1,54 @@
+"""Encoded tiles as a dataset of PyTorch, and batches of them on a device."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from raypipe.data.png import decode_png
+
+
+class TileDataset(Dataset[tuple[Tensor, int]]):
+    """Losslessly encoded tiles in memory, decoded when they are asked for.
+
+    Parameters
+    ----------
+    images
+        Encoded images.
+    labels
+        Their labels.
+    """
+
+    def __init__(self, images: Sequence[bytes], labels: Sequence[int]) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels = decode_png(self.images[index])
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), self.labels[index]
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Of networks and images in training: GPUs convolve fastest with channels last, and most so in half precision."""
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
+def to_images(pixels: Tensor, device: torch.device) -> Tensor:
+    """Return images on a device, (n, 3, h, w), float32 in [0, 1], from 8-bit pixels of that shape."""
+    images = pixels.to(device, non_blocking=True).float().div_(255)
+    return images.contiguous(memory_format=memory_format(device))
+
+
+def batches_of(
+    dataset: TileDataset, chosen: Sequence[int], batch_size: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield images (n, 3, h, w) in [0, 1] and labels (n,) of the chosen tiles, in their order, on a device."""
+    for begin in range(0, len(chosen), batch_size):
+        tiles = [dataset[index] for index in chosen[begin : begin + batch_size]]
+        images = to_images(torch.stack([pixels for pixels, _ in tiles]), device)
+        yield images, torch.tensor([label for _, label in tiles], device=device)

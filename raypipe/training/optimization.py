@@ -1,0 +1,84 @@
+"""What moves the weights: the optimizer, its learning rate over the fit, and the moving average of what it gives."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from raypipe.training.recipe import Recipe
+
+FIRST_RATE = 0.01
+"""Share of the learning rate that a warm-up begins with."""
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the recipe's optimizer.
+
+    It is fused: it goes through the weights once a step, instead of once for each of the step's operations.
+    """
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    match recipe.optimizer:
+        case "sgd":
+            return torch.optim.SGD(model.parameters(), rate, momentum=recipe.momentum, weight_decay=decay, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(model.parameters(), rate, weight_decay=decay, fused=True)
+        case "adam":
+            return torch.optim.Adam(model.parameters(), rate, weight_decay=decay, fused=True)
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return the recipe's schedule over so many steps of the optimizer."""
+    rising = min(round(recipe.warm_up * steps), steps - 1)
+    falls = (
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - rising)
+        if recipe.schedule == "cosine"
+        else torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    )
+    if rising == 0:
+        return falls
+    rises = torch.optim.lr_scheduler.LinearLR(optimizer, FIRST_RATE, total_iters=rising)
+    return torch.optim.lr_scheduler.SequentialLR(optimizer, [rises, falls], [rising])
+
+
+class WeightAverage:
+    """An exponential moving average of a model's weights (Polyak and Juditsky, 1992, SIAM J. Control Optim. 30(4)).
+
+    Parameters
+    ----------
+    model
+        Not wrapped for DDP. The average starts at its weights.
+    decay
+        Share of the average that a step keeps. Early on it is (1 + step) / (10 + step) if that is less: the average
+        then covers about the last tenth of the steps, and not the start.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.source = model
+        self.decay = decay
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Include the model's weights of this step."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        averages, weights = ([weight.detach() for weight in each.parameters()] for each in (self.model, self.source))
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    @torch.no_grad()
+    def copy_buffers(self) -> None:
+        """Take over the model's buffers, such as batch statistics."""
+        for average, buffer in zip(self.model.buffers(), self.source.buffers(), strict=True):
+            average.copy_(buffer)
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs to continue."""
+        return {"model": self.model.state_dict(), "steps": self.steps}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        self.model.load_state_dict(state["model"])
+        self.steps = state["steps"]

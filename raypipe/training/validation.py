@@ -1,0 +1,34 @@
+"""Figures of a model on tiles that its fit does not use."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from raypipe.training.batch_statistics import as_evaluated
+from raypipe.training.dataset import TileDataset, batches_of
+
+BATCH = 128
+
+
+@torch.no_grad()
+def validate(model: nn.Module, dataset: TileDataset, device: torch.device) -> Tensor:
+    """Return the sum of the cross-entropies, the number of right predictions and the number of tiles, (3,).
+
+    The model is in evaluation mode meanwhile, but for its input transform: a prediction is of one draw of noise where
+    there is noise, as in training, and not of the many that the finished model averages over.
+
+    Parameters
+    ----------
+    model
+        The classifier itself, not wrapped for DDP, on `device`.
+    dataset
+        The tiles; there may be none.
+    """
+    sums = torch.zeros(3, dtype=torch.float64)
+    with as_evaluated(model):
+        for images, labels in batches_of(dataset, range(len(dataset)), BATCH, device):
+            logits = model(images).float()
+            loss = float(F.cross_entropy(logits, labels, reduction="sum"))
+            right = int((logits.argmax(1) == labels).sum())
+            sums += torch.tensor([loss, right, len(labels)], dtype=torch.float64)
+    return sums
