@@ -33,6 +33,7 @@ from raypipe.evaluation.probe import probe
 from raypipe.experiment import Resources
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier, Model, build_classifier
+from raypipe.training.batch_statistics import MOST_PER_EPOCH
 from raypipe.training.dataset import TileDataset
 from raypipe.training.fit import Fit
 from raypipe.training.recipe import Recipe
@@ -252,10 +253,13 @@ def _train(classifier: Classifier, recipe: Recipe, tiles: TilesTrial, device: to
     batch = min(recipe.batch_size, max(2, len(tiles.labels) // 2))
     fit = Fit(classifier, short, -(-len(tiles.labels) // batch), device=device, seed=0)
     timed = []
-    for record in fit.epochs(TileDataset(tiles.encoded, tiles.labels.tolist()), batch):
+    dataset = TileDataset(tiles.encoded, tiles.labels.tolist())
+    for record in fit.epochs(dataset, batch):
         timed.append(record.seconds)
         if len(timed) > 1 and (record.accuracy >= LEARNED or sum(timed) > TRAINING_SECONDS):
             break
+    fit.recalibrate(dataset, MOST_PER_EPOCH, lambda values: values)
+    classifier.load_state_dict(fit.evaluated.state_dict())
     return float(np.median(timed[1:])) / record.tiles
 
 

@@ -122,7 +122,11 @@ def check_tables(experiment: Experiment, rows: list[dict[str, Any]]) -> None:
             assert list(adversarials.columns) == ADVERSARIALS.names
             standing = (adversarials["clean_prediction"] == adversarials["label"]) & ~adversarials["success"]
             assert row["accuracy"] == standing.mean()
-    assert len(list((root / "model").iterdir())) == 1 + 2
+    models = artifacts(experiment, "model")
+    assert len(models) == 1 + 2
+    assert [model["held_out"] for model in models] == 3 * [{"tiles": 10, "groups": 5, "missing": []}]
+    assert all(0 <= epoch["validation_accuracy"] <= 1 for model in models for epoch in model["history"])
+    assert not any("batch_statistics" in model for model in models), "the network has none"
 
 
 def check_costs(result: RunResult) -> None:
@@ -137,8 +141,8 @@ def check_costs(result: RunResult) -> None:
     trains = 40 - tests
     assert not passes["ingest"].any()
     assert (passes["evaluate"] == [tests, 0]).all()
-    assert (passes["train"] % trains == 0).all()
-    assert (passes["train"] > 0).all()
+    # Two epochs: of the three groups of two tiles of each class, one is held out, and only passed forward.
+    assert (passes["train"] == [2 * trains, 2 * (trains - 10)]).all()
     assert (passes["attack"] > 0).all()
     attacks = costs[costs["stage"] == "attack"].set_index("key")
     for row in result.records.to_pylist():
@@ -193,8 +197,10 @@ def test_a_lost_worker_costs_no_finished_epoch(tiny: Build, tmp_path: Path) -> N
     assert killed
     assert killed[0] < 12
     (model,), (undisturbed,) = artifacts(experiment, "model"), artifacts(control, "model")
-    losses = [[epoch["loss"] for epoch in manifest["history"]] for manifest in (model, undisturbed)]
-    assert losses[0] == losses[1]
+    for name in ("loss", "validation_loss"):
+        losses = [[epoch[name] for epoch in manifest["history"]] for manifest in (model, undisturbed)]
+        assert losses[0] == losses[1]
+    assert model["batch_statistics"] == {"tiles": 20, "inputs": "training tiles"}, "of both workers"
     took = {epoch["epoch"]: epoch["seconds"] for epoch in model["history"]}
     kept = [epoch for epoch, seconds in seen.items() if took[epoch] == seconds]
     assert {1, 2, 3} <= set(kept), f"trained again: {set(seen) - set(kept)} of {set(seen)}"
