@@ -220,6 +220,8 @@ def _best(rows: Iterable[Row], figure: str) -> Cell:
     """Name the model with the highest figure, or say that intervals overlap: ties have no winner."""
     found = list(rows)
     winner, highest = find_winner(found), max(row["accuracy"] for row in found)
+    if len(found) == 1:
+        return Cell(f"{percent(highest)} %", f"{figure}: {found[0]['subject']}")
     if winner is not None:
         return Cell(f"{percent(highest)} %", f"best {figure}: {winner['subject']}")
     return Cell(f"{percent(highest)} %", f"highest {figure}; intervals overlap, so no model is best")
