@@ -7,7 +7,17 @@ import numpy as np
 from raypipe.evaluation.evidence import Evidence, Fooled, Planted
 from raypipe.evaluation.probe import Probe
 from raypipe.evaluation.run import ITSELF, PairingRecord, Run, SubjectRecord
-from raypipe.evaluation.settings import REFERENCE
+from raypipe.evaluation.settings import (
+    BLACK_BOX,
+    HALF_EPS,
+    HALF_STEPS,
+    LARGE_EPS,
+    REFERENCE,
+    SINGLE_STEP,
+    TWICE_EPS,
+    TWICE_RESTARTS,
+    TWICE_STEPS,
+)
 from raypipe.evaluation.tested import Artifacts
 
 
@@ -29,28 +39,25 @@ def gather(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Evidence:
     def fooled(pairing: PairingRecord) -> Fooled:
         return ~artifacts.tested(pairing).correct
 
-    def by(name: str) -> Fooled:
-        return fooled(by_attack[f"check/{name}"])
-
     others = [pairing for pairing in own if pairing.attack == REFERENCE and pairing.protocol not in ITSELF]
     made = artifacts.perturbed(reference)
     met = artifacts.tested(reference)
     return Evidence(
         white_box=fooled(reference),
-        single_step=by("single step"),
+        single_step=fooled(by_attack[SINGLE_STEP]),
         transfer=np.any([fooled(pairing) for pairing in others], axis=0) if others else None,
-        black_box=by("black box"),
-        doubled_iterations=by("twice the steps"),
-        doubled_restarts=by("twice the restarts"),
+        black_box=fooled(by_attack[BLACK_BOX]),
+        doubled_iterations=fooled(by_attack[TWICE_STEPS]),
+        doubled_restarts=fooled(by_attack[TWICE_RESTARTS]),
         by_steps={
             _setting(pairing, "max_iterations"): fooled(pairing)
-            for pairing in (by_attack["check/half the steps"], reference, by_attack["check/twice the steps"])
+            for pairing in (by_attack[HALF_STEPS], reference, by_attack[TWICE_STEPS])
         },
         by_eps={
             _setting(pairing, "eps"): fooled(pairing)
-            for pairing in (by_attack["check/half the eps"], reference, by_attack["check/twice the eps"])
+            for pairing in (by_attack[HALF_EPS], reference, by_attack[TWICE_EPS])
         },
-        unbounded=by("large eps"),
+        unbounded=fooled(by_attack[LARGE_EPS]),
         labels=met.labels,
         clean=clean,
         **_diagnosed(subject, run, artifacts),

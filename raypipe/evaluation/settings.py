@@ -24,7 +24,15 @@ AnyBounded = Annotated[
 ]
 """A white-box attack within a ball: a field of this type takes ``{"name": "pgd", ...}``."""
 REFERENCE = "check/reference"
-"""The id of the attack that the others of the sanity checks are compared with."""
+"""The id of the attack that the others of the sanity checks are compared with; below, the ids of those."""
+HALF_EPS = "check/half the eps"
+TWICE_EPS = "check/twice the eps"
+LARGE_EPS = "check/large eps"
+HALF_STEPS = "check/half the steps"
+TWICE_STEPS = "check/twice the steps"
+TWICE_RESTARTS = "check/twice the restarts"
+SINGLE_STEP = "check/single step"
+BLACK_BOX = "check/black box"
 STEPS = 50
 """Of the reference attack. Fewer miss planted adversarial examples of uneven networks (`docs/measured.md`)."""
 LARGE = 0.5
@@ -159,14 +167,14 @@ class Evaluation(Settings):
         steps, restarts = reference.max_iterations, reference.restarts  # type: ignore[attr-defined]
         return {
             REFERENCE: reference,
-            "check/half the eps": varied(eps=eps / 2),
-            "check/twice the eps": varied(eps=2 * eps),
-            "check/large eps": varied(eps=large),
-            "check/half the steps": with_steps(reference, max(1, steps // 2), draw=1),
-            "check/twice the steps": with_steps(reference, 2 * steps, draw=2),
-            "check/twice the restarts": varied(restarts=2 * restarts),
-            "check/single step": FastGradient(norm=norm, eps=eps),
-            "check/black box": SquareAttack(norm=norm, eps=eps, max_queries=self.checks.max_queries),
+            HALF_EPS: varied(eps=eps / 2),
+            TWICE_EPS: varied(eps=2 * eps),
+            LARGE_EPS: varied(eps=large),
+            HALF_STEPS: with_steps(reference, max(1, steps // 2), draw=1),
+            TWICE_STEPS: with_steps(reference, 2 * steps, draw=2),
+            TWICE_RESTARTS: varied(restarts=2 * restarts),
+            SINGLE_STEP: FastGradient(norm=norm, eps=eps),
+            BLACK_BOX: SquareAttack(norm=norm, eps=eps, max_queries=self.checks.max_queries),
         }
 
 

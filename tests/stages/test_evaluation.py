@@ -23,11 +23,11 @@ Build = Callable[..., Experiment]
 JUDGED: dict[str, Any] = {
     "data": {"source": "synthetic", "sources_per_class": 10, "siblings": 3, "size": 32},
     "models": ["resnet18", "shufflenet_v2_x1_0"],
-    "train": {"epochs": 15, "batch_size": 16},
+    "train": {"epochs": 8, "batch_size": 16},
     "attacks": {"deepfool": None},
     "defenses": {"bit_depth_reduction": {"bits": 3}},
     "evaluation": {
-        "tiles": 20,
+        "tiles": 18,
         "bounded": {"name": "pgd", "max_iterations": 8},
         "curves": {"linf": ["8/255"]},
         "autoattack": {"max_iterations": 8, "max_queries": 50},
