@@ -248,9 +248,12 @@ DIFFERENCES = pa.schema(
         ("only_first", pa.int64()),
         ("only_second", pa.int64()),
         ("p_value", pa.float64()),
+        ("p_adjusted", pa.float64()),
     ]
 )
-"""Accuracy of a model less that of another one on the same tiles; or, not paired, on another split's."""
+"""Accuracy of a model less that of another one on the same tiles; or, not paired, on another split's. `p_value` is that
+of the exact sign-flip permutation test over groups, null where it is not paired; `p_adjusted` is Holm's, over all rows
+of the run's table."""
 
 CHECKS = pa.schema(
     [

@@ -18,7 +18,7 @@ import raypipe
 from raypipe.cli import main
 from raypipe.config import ConfigError
 from raypipe.evaluation.checks import CHECKS
-from raypipe.evaluation.intervals import ratio, resample
+from raypipe.evaluation.intervals import group_tiles, ratio
 from raypipe.evaluation.results import load_result
 from raypipe.models import BACKBONES
 from raypipe.models.checkpoint import ModelCard, save_classifier
@@ -135,7 +135,7 @@ def test_a_model_in_any_form_is_attacked_to_the_same_effect(
         wrong[row] = NAMES[int(logits.argmax())] != label
     right = made["clean_prediction"].to_numpy() == made["label"].to_numpy()
     assert (wrong[right] == success[right]).all()
-    groups = resample(clean["group_id"].to_pylist())
+    groups = group_tiles(clean["group_id"].to_pylist())
     value, low, high = ratio(success, right, groups)
     (line,) = [line for line in said.splitlines() if line.strip().startswith("success")]
     assert f"{100 * value:.1f} %" in line

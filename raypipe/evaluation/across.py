@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 
 from raypipe.evaluation.comparison import compare, unpaired_difference
-from raypipe.evaluation.intervals import resample
+from raypipe.evaluation.intervals import group_tiles
 from raypipe.evaluation.outcomes import Measure, Outcome, examples_of, outcomes_of
+from raypipe.evaluation.permutation import holm
 from raypipe.evaluation.run import Run
 from raypipe.evaluation.strength import is_comparable
 from raypipe.evaluation.tested import Artifacts
 from raypipe.store import Store
 
 
-def differences_across(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
-    """Accuracy in each further run less that in the first, for every model and measure that both have.
+def differences_across(runs: Sequence[Run], store: Store) -> list[dict[str, Any]]:
+    """Compare accuracy in each further run with that in the first, for every model and measure that both have.
 
     Figures of other data sets or under other attacks are left out: see `raypipe.evaluation.strength`.
 
@@ -26,18 +27,25 @@ def differences_across(runs: Sequence[Run], store: Store) -> Iterator[dict[str, 
     store
         Where the artifacts of all of them are.
 
-    Yields
-    ------
-    dict
+    Returns
+    -------
+    list of dict
         With ``run``, ``against``, ``subject``, ``measure``, ``attack``, ``norm``, ``eps``; the ``difference`` with the
         bounds of its 95 % interval; and whether it is ``paired``: made tile by tile, where both runs tested the same
-        tiles, and then with McNemar's ``p_value``.
+        tiles, and then with the ``p_value`` of the sign-flip test over groups. ``p_adjusted`` is Holm's, over all
+        of the list that have a p value.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If artifacts are missing or do not belong together.
     """
+    rows = list(_rows(runs, store))
+    adjusted = holm([row["p_value"] for row in rows])
+    return [{**row, "p_adjusted": p_value} for row, p_value in zip(rows, adjusted, strict=True)]
+
+
+def _rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
     artifacts = Artifacts(store)
     outcomes = [_outcomes(run, artifacts) for run in runs]
     for run, own in zip(runs[1:], outcomes[1:], strict=True):
@@ -53,7 +61,7 @@ def differences_across(runs: Sequence[Run], store: Store) -> Iterator[dict[str, 
                         "attack": measure.attack,
                         "norm": measure.norm,
                         "eps": measure.eps,
-                        **_difference(after, before, runs[0]),
+                        **_difference(after, before),
                     }
 
 
@@ -64,10 +72,9 @@ def _outcomes(run: Run, artifacts: Artifacts) -> dict[str, dict[Measure, Outcome
     }
 
 
-def _difference(after: Outcome, before: Outcome, run: Run) -> dict[str, Any]:
+def _difference(after: Outcome, before: Outcome) -> dict[str, Any]:
     if np.array_equal(after.ids, before.ids):
-        paired = compare(after.right, before.right, resample(after.groups, run.replicates, run.seed))
+        paired = compare(after.right, before.right, group_tiles(after.groups))
         return {**paired.difference.columns("difference"), "paired": True, "p_value": paired.p_value}
-    resampled = [resample(each.groups, run.replicates, run.seed) for each in (after, before)]
-    difference = unpaired_difference(after.right, resampled[0], before.right, resampled[1])
+    difference = unpaired_difference(after.right, group_tiles(after.groups), before.right, group_tiles(before.groups))
     return {**difference.columns("difference"), "paired": False, "p_value": None}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.evaluation.distortion import FLOAT_NOISE
-from raypipe.evaluation.intervals import mean, resample
+from raypipe.evaluation.intervals import group_tiles, mean
 from raypipe.evaluation.outcomes import Examples
 from raypipe.evaluation.run import Run, SubjectRecord
 from raypipe.evaluation.tested import Artifacts
@@ -61,7 +61,7 @@ def certified(
     """Rows of `raypipe.schemas.CERTIFIED` for one model."""
     if proof is None or examples is None:
         return
-    resampling = resample(examples.clean.groups, run.replicates, run.seed)
+    groups = group_tiles(examples.clean.groups)
     for eps in (0.0, *run.radii.get(proof.norm, USUAL_RADII[proof.norm])):
         stands = proof.smallest > eps * (1 + FLOAT_NOISE)
         yield {
@@ -69,6 +69,6 @@ def certified(
             "norm": proof.norm,
             "eps": eps,
             "tiles": len(stands),
-            **mean(proof.radius >= eps, resampling).columns("certified_accuracy"),
-            **mean(stands, resampling).columns("robust_accuracy"),
+            **mean(proof.radius >= eps, groups).columns("certified_accuracy"),
+            **mean(stands, groups).columns("robust_accuracy"),
         }

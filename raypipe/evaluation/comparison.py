@@ -1,13 +1,13 @@
-"""Differences between models, with what chance alone would make of them."""
+"""Differences between models, with intervals and tests that respect groups of siblings."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr  # what scipy.stats would be asked, without half a second of imports
 
-from raypipe.evaluation.intervals import Interval, Resampling, bounds, divide, mean
+from raypipe.evaluation.intervals import Groups, Interval, mean, ratios
+from raypipe.evaluation.permutation import sign_flip_test
 
 
 class PairedComparison(NamedTuple):
@@ -20,8 +20,7 @@ class PairedComparison(NamedTuple):
     only_first, only_second
         Tiles that only this one gets right.
     p_value
-        Of McNemar's exact test, two-sided, that the two are equally often right where only one is. It counts tiles as
-        independent: with siblings among them it is too small, and the interval is what to go by.
+        Of the exact sign-flip permutation test over groups, two-sided: see `raypipe.evaluation.permutation`.
     """
 
     difference: Interval
@@ -48,69 +47,88 @@ class Spread(NamedTuple):
     seeds: int
 
 
-def compare(first: NDArray[np.bool_], second: NDArray[np.bool_], resampling: Resampling) -> PairedComparison:
-    """Accuracies of two models on the same tiles, or of one model on tiles and on the same tiles perturbed.
+def compare(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Groups) -> PairedComparison:
+    """Compare accuracies of two models on the same tiles, or of one model on tiles and on the same tiles perturbed.
 
     Parameters
     ----------
     first, second
         (n,) whether each is right, tile by tile.
-    resampling
-        Of the tiles: each replicate draws the same groups for both.
+    groups
+        Of the tiles.
 
     Raises
     ------
     ValueError
         The two are not about the same number of tiles.
 
+    Notes
+    -----
+    The difference is that of two shares: tiles that only the first gets right, and tiles that only the second does.
+    Its interval combines theirs (Newcombe's hybrid score, generalized as MOVER by G. Y. Zou and A. Donner, Statistics
+    in Medicine 27(10), 2008). The correlation of the two shares is estimated over groups, and not taken as positive,
+    which would narrow the interval. No tile right in one model only gives an interval around 0, not [0, 0].
+
     References
     ----------
-    Q. McNemar, Psychometrika 12(2), 1947.
+    R. G. Newcombe, Improved confidence intervals for the difference between binomial proportions based on paired data,
+    Statistics in Medicine 17(22), 1998.
     """
     if first.shape != second.shape:
         raise ValueError(f"{len(first)} and {len(second)} tiles: expected the same tiles, in the same order")
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    discordant = only_first + only_second
-    return PairedComparison(
-        mean(first.astype(np.float64) - second, resampling),
-        only_first,
-        only_second,
-        min(1.0, 2 * float(bdtr(min(only_first, only_second), discordant, 0.5))),
-    )
+    tiles = groups.total(np.ones(len(first)))
+    counts = np.hstack([groups.total(first & ~second), groups.total(second & ~first)])
+    first_share, second_share = ratios(counts, tiles)
+    residuals = counts - tiles * counts.sum(axis=0) / tiles.sum()
+    spread = float(np.sqrt(np.square(residuals).sum(axis=0)).prod())
+    correlation = min(0.0, float(residuals.prod(axis=1).sum()) / spread) if spread else 0.0
+    only_first, only_second = counts.sum(axis=0).astype(int).tolist()
+    p_value = sign_flip_test((counts[:, 0] - counts[:, 1]).astype(np.intp))
+    return PairedComparison(_hybrid(first_share, second_share, correlation), only_first, only_second, p_value)
 
 
 def unpaired_difference(
-    first: NDArray[Any], first_resampling: Resampling, second: NDArray[Any], second_resampling: Resampling
+    first: NDArray[np.bool_], first_groups: Groups, second: NDArray[np.bool_], second_groups: Groups
 ) -> Interval:
-    """Difference of the means of a figure on two sets of tiles, such as the test tiles of a random and a group split.
+    """Compare accuracies on two sets of tiles, such as the test tiles of a random and of a group split.
 
     Parameters
     ----------
     first, second
-        (n,) and (m,) the figure per tile.
-    first_resampling, second_resampling
-        Of the two sets, with as many replicates. Sets that share some of their groups are drawn as if they shared none,
-        which makes the interval too wide rather than too narrow; sets of the very same groups are drawn alike.
+        (n,) and (m,) whether each tile is right.
+    first_groups, second_groups
+        Of the two sets. Sets that share some of their groups count as if they shared none, which makes the interval
+        too wide rather than too narrow.
 
-    Raises
-    ------
-    ValueError
-        The replicates differ in number.
+    Notes
+    -----
+    Newcombe's hybrid score interval for independent shares. There is no permutation test: the two sets have groups of
+    other sizes, some of them in both sets, so groups cannot be exchanged between them.
+
+    References
+    ----------
+    R. G. Newcombe, Interval estimation for the difference between independent proportions, Statistics in Medicine
+    17(8), 1998.
     """
-    replicates = len(first_resampling.weights), len(second_resampling.weights)
-    if replicates[0] != replicates[1]:
-        raise ValueError(
-            f"{replicates[0]} and {replicates[1]} replicates: expected equally many for both sets of tiles"
-        )
-    value = float(first.mean() - second.mean())
-    if min(first_resampling.groups, second_resampling.groups) < 2:
+    return _hybrid(mean(first, first_groups), mean(second, second_groups), 0.0)
+
+
+def _hybrid(first: Interval, second: Interval, correlation: float) -> Interval:
+    """Subtract shares, with an interval from theirs; without bounds where one of them has none."""
+
+    def reach(one: float, other: float) -> float:
+        return float(np.sqrt(one**2 + other**2 - 2 * correlation * one * other))
+
+    value = first.value - second.value
+    if np.isnan([first.low, second.low]).any():
         return Interval(value, np.nan, np.nan)
-    low, high = bounds(_means(first, first_resampling) - _means(second, second_resampling))
-    return Interval(value, float(low), float(high))
+    below = reach(first.value - first.low, second.high - second.value)
+    above = reach(first.high - first.value, second.value - second.low)
+    return Interval(value, max(-1.0, value - below), min(1.0, value + above))
 
 
 def over_seeds(figures: Sequence[float]) -> Spread:
-    """Mean and spread of a figure over repetitions with different seeds.
+    """Take the mean and the spread of a figure over repetitions with different seeds.
 
     Raises
     ------
@@ -120,10 +138,3 @@ def over_seeds(figures: Sequence[float]) -> Spread:
     if not len(figures):
         raise ValueError("no figures to take the mean of: expected one for each seed")
     return Spread(float(np.mean(figures)), float(np.std(figures, ddof=1)) if len(figures) > 1 else np.nan, len(figures))
-
-
-def _means(values: NDArray[Any], resampling: Resampling) -> NDArray[np.float64]:
-    """The mean in each replicate, (replicates,)."""
-    sums = np.hstack([resampling.total(values), resampling.total(np.ones(len(values)))])
-    numerators, denominators = (resampling.weights @ sums).T
-    return divide(numerators, denominators)

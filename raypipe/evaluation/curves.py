@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raypipe.evaluation.distortion import eps_grid, quartiles, robust_accuracy
-from raypipe.evaluation.intervals import resample
+from raypipe.evaluation.intervals import group_tiles
 from raypipe.evaluation.outcomes import Examples
 from raypipe.evaluation.records import quartile_columns
 from raypipe.evaluation.run import ITSELF, PairingRecord, Run, SubjectRecord
@@ -36,7 +36,7 @@ def curves(run: Run, examples: Mapping[str, Examples | None]) -> Iterator[dict[s
         sizes = [each.examples.smallest(norm) for each in drawn]
         grid = eps_grid(np.concatenate(sizes), norm)
         for (subject, attack, chosen), smallest in zip(drawn, sizes, strict=True):
-            accuracy = robust_accuracy(smallest, grid, resample(chosen.clean.groups, run.replicates, run.seed))
+            accuracy = robust_accuracy(smallest, grid, group_tiles(chosen.clean.groups))
             by_radius = [each.columns("robust_accuracy") for each in accuracy]
             found = quartiles(smallest)
             yield {

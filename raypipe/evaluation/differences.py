@@ -6,42 +6,49 @@ from typing import Any
 import numpy as np
 
 from raypipe.evaluation.comparison import compare, unpaired_difference
-from raypipe.evaluation.intervals import Interval, resample
+from raypipe.evaluation.intervals import Interval, group_tiles
 from raypipe.evaluation.outcomes import Measure, Outcome
+from raypipe.evaluation.permutation import holm
 from raypipe.evaluation.run import Run, SubjectRecord
 
 Outcomes = Mapping[str, Mapping[Measure, Outcome]]
 """By model id and measure."""
 
 
-def differences(run: Run, outcomes: Outcomes) -> Iterator[dict[str, Any]]:
-    """Rows of `raypipe.schemas.DIFFERENCES`.
+def differences(run: Run, outcomes: Outcomes) -> list[dict[str, Any]]:
+    """Make the rows of `raypipe.schemas.DIFFERENCES`; Holm's adjustment is over all of them that have a p value.
 
     Every hardened model against the model that it was hardened from, wherever both were put to the same; its static
     figures against its adaptive ones; and every model against the one that was trained and tested without a leak.
     """
+    rows = list(_rows(run, outcomes))
+    adjusted = holm([row["p_value"] for row in rows])
+    return [{**row, "p_adjusted": p_value} for row, p_value in zip(rows, adjusted, strict=True)]
+
+
+def _rows(run: Run, outcomes: Outcomes) -> Iterator[dict[str, Any]]:
     for subject in run.subjects:
         if subject.undefended:
             for measure, outcome in outcomes[subject.id].items():
                 if measure in outcomes[subject.undefended] and measure.name != "static":
-                    yield _paired(run, subject, subject.undefended, measure.name, measure, outcome, outcomes)
+                    yield _paired(subject, subject.undefended, measure.name, measure, outcome, outcomes)
             for measure, outcome in outcomes[subject.id].items():
                 anew = measure._replace(name="attacked")
                 if measure.name == "static" and anew in outcomes[subject.id]:
-                    yield _paired(run, subject, subject.id, "static less adaptive", anew, outcome, outcomes)
+                    yield _paired(subject, subject.id, "static less adaptive", anew, outcome, outcomes)
         if subject.split == "paper" and (twin := _twin(run, subject)):
             for measure, outcome in outcomes[subject.id].items():
                 if measure in outcomes[twin.id]:
-                    yield _unpaired(run, subject, twin, measure, outcome, outcomes[twin.id][measure])
+                    yield _unpaired(subject, twin, measure, outcome, outcomes[twin.id][measure])
 
 
 def _paired(
-    run: Run, subject: SubjectRecord, against: str, name: str, measure: Measure, outcome: Outcome, outcomes: Outcomes
+    subject: SubjectRecord, against: str, name: str, measure: Measure, outcome: Outcome, outcomes: Outcomes
 ) -> dict[str, Any]:
     other = outcomes[against][measure]
     if not np.array_equal(outcome.ids, other.ids):
         raise ValueError(f"{subject.id} and {against}: {name} is not of the same tiles")
-    found = compare(outcome.right, other.right, resample(outcome.groups, run.replicates, run.seed))
+    found = compare(outcome.right, other.right, group_tiles(outcome.groups))
     return {
         **_row(subject, against, name, measure, found.difference),
         "paired": True,
@@ -52,11 +59,10 @@ def _paired(
 
 
 def _unpaired(
-    run: Run, subject: SubjectRecord, twin: SubjectRecord, measure: Measure, outcome: Outcome, other: Outcome
+    subject: SubjectRecord, twin: SubjectRecord, measure: Measure, outcome: Outcome, other: Outcome
 ) -> dict[str, Any]:
-    resampled = [resample(each.groups, run.replicates, run.seed) for each in (outcome, other)]
-    found = unpaired_difference(outcome.right, resampled[0], other.right, resampled[1])
-    return {**_row(subject, twin.id, measure.name, measure, found), "paired": False}
+    found = unpaired_difference(outcome.right, group_tiles(outcome.groups), other.right, group_tiles(other.groups))
+    return {**_row(subject, twin.id, measure.name, measure, found), "paired": False, "p_value": None}
 
 
 def _row(subject: SubjectRecord, against: str, name: str, measure: Measure, difference: Interval) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.evaluation.intervals import Interval, Resampling, ratios
+from raypipe.evaluation.intervals import Groups, Interval, ratios
 
 Norm = Literal["l0", "l2", "linf"]
 
@@ -109,9 +109,7 @@ def eps_grid(distortions: NDArray[np.float64], norm: Norm, points: int = POINTS)
     return np.unique(np.concatenate([[0.0], np.ceil(chosen) if norm == "l0" else chosen]))
 
 
-def robust_accuracy(
-    distortions: NDArray[np.float64], eps: NDArray[np.float64], resampling: Resampling
-) -> tuple[Interval, ...]:
+def robust_accuracy(distortions: NDArray[np.float64], eps: NDArray[np.float64], groups: Groups) -> tuple[Interval, ...]:
     """Accuracy under perturbations of up to each size: the share of tiles whose minimal distortion is larger.
 
     It never rises with eps, and at 0 it is the clean accuracy. Read it against
@@ -123,7 +121,7 @@ def robust_accuracy(
         (n,) minimal distortions.
     eps
         Increasing, of at least 0, in the norm of the distortions.
-    resampling
+    groups
         Of the tiles.
 
     Raises
@@ -136,9 +134,9 @@ def robust_accuracy(
     if not (distortions >= 0).all():
         raise ValueError("distortions: expected numbers of at least 0, infinite where no attack succeeded")
     within = np.searchsorted(eps * (1 + FLOAT_NOISE), distortions)  # how many eps are too small to fool the tile
-    tiles = resampling.tally(within, len(eps) + 1)
+    tiles = groups.tally(within, len(eps) + 1)
     robust = tiles[:, :0:-1].cumsum(axis=1)[:, ::-1]
-    return ratios(robust, tiles.sum(axis=1, keepdims=True), resampling, shares=True)
+    return ratios(robust, tiles.sum(axis=1, keepdims=True))
 
 
 def quartiles(distortions: NDArray[np.float64]) -> Quartiles:

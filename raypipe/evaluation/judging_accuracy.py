@@ -4,7 +4,7 @@ import numpy as np
 
 from raypipe.evaluation.evidence import Evidence
 from raypipe.evaluation.findings import Finding, judge, require_aligned, unknown
-from raypipe.evaluation.intervals import mean, resample
+from raypipe.evaluation.intervals import group_tiles, mean
 from raypipe.evaluation.metrics import chance_accuracy
 
 
@@ -35,15 +35,15 @@ def clean_accuracy_above_chance(evidence: Evidence) -> Finding:
     """
     if evidence.clean is None:
         return unknown("predictions of clean tiles")
-    clean, resampling = evidence.clean, resample(evidence.clean.groups)
+    clean, groups = evidence.clean, group_tiles(evidence.clean.groups)
     chance = chance_accuracy(clean.labels)
-    value, low, high = mean(clean.correct, resampling)
+    value, low, high = mean(clean.correct, groups)
     said = "no interval" if np.isnan(low) else f"{100 * low:.1f} - {100 * high:.1f} %"
     figure = (
-        f"{100 * value:.1f} % ({said}) of {len(clean.labels)} test tiles of {resampling.groups} groups; always naming "
+        f"{100 * value:.1f} % ({said}) of {len(clean.labels)} test tiles of {groups.count} groups; always naming "
         f"the commonest class: {100 * chance:.1f} %"
     )
-    perfect = mean(np.ones(len(clean.labels), dtype=bool), resampling)
+    perfect = mean(np.ones(len(clean.labels), dtype=bool), groups)
     if value > chance and not perfect.low > chance:
         return Finding("not applicable", f"{figure}; on so few groups not even a perfect model could be told from it")
     return Finding("pass" if low > chance else "fail", figure)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from raypipe.evaluation.calibration import Bin, calibration
-from raypipe.evaluation.intervals import REPLICATES, UNDEFINED, Interval, Resampling, mean, ratios, resample
+from raypipe.evaluation.calibration import REPLICATES, Bin, calibration
+from raypipe.evaluation.intervals import UNDEFINED, Interval, group_tiles, mean, ratios
 
 NO_LABEL = -1
 """The prediction for a tile whose logits are not all finite: it is misclassified, whatever its label."""
@@ -103,35 +103,41 @@ def classification_metrics(
     logits
         (n, classes).
     groups
-        (n,) each tile's source tile or patient; the same set of them is drawn from alike, whatever the model.
+        (n,) each tile's source tile or patient.
     malignant
         Which labels are; None if that is unknown or makes no sense.
     replicates, seed
-        Of the bootstrap; see `raypipe.evaluation.intervals.resample`.
+        Of the calibration error's bootstrap; see `raypipe.evaluation.calibration`.
 
     Raises
     ------
     ValueError
         There are no tiles, a tile has no group, or a label has no logit.
+
+    Notes
+    -----
+    Shares have the intervals of `raypipe.evaluation.shares`. F1 is 2 s / (1 + s), where s is the share of hits among
+    the tiles that have the label or are given it; its bounds are those of s, converted. Loss and confidence have
+    Student t intervals over groups.
     """
     classes = logits.shape[1]
     if named := set(labels.tolist()).union(malignant or ()) - set(range(classes)):
         raise ValueError(f"labels {sorted(named)}: expected labels of the {classes} logits, 0..{classes - 1}")
-    resampling = resample(groups, replicates, seed)
+    grouped = group_tiles(groups)
     predicted = predicted_labels(logits)
     # The last column is that of broken tiles.
-    cells = resampling.tally(labels * (classes + 1) + predicted % (classes + 1), classes * (classes + 1))
+    cells = grouped.tally(labels * (classes + 1) + predicted % (classes + 1), classes * (classes + 1))
     confusion = cells.reshape(-1, classes, classes + 1)
-    accuracy, *by_label = _shares(confusion, resampling)
+    accuracy, *by_label = _shares(confusion)
     sound = predicted != NO_LABEL
-    counted = resampling.select(sound)
+    counted = grouped.select(sound)
     log_probabilities = log_softmax(logits[sound].astype(np.float64), axis=1)
     confidences = np.exp(log_probabilities.max(axis=1))
-    calibrated = calibration(confidences, (predicted == labels)[sound], counted)
-    missed, alarmed = _confused_kinds(confusion, malignant, resampling)
+    calibrated = calibration(confidences, (predicted == labels)[sound], counted, replicates=replicates, seed=seed)
+    missed, alarmed = _confused_kinds(confusion, malignant)
     return Metrics(
         tiles=len(labels),
-        groups=resampling.groups,
+        groups=grouped.count,
         broken=int((~sound).sum()),
         accuracy=accuracy,
         chance=chance_accuracy(labels),
@@ -142,34 +148,32 @@ def classification_metrics(
         confusion=tuple(map(tuple, confusion[:, :, :classes].sum(axis=0).astype(int).tolist())),
         cancer_called_benign=missed,
         benign_called_cancer=alarmed,
-        loss=mean(-log_probabilities[np.arange(len(log_probabilities)), labels[sound]], counted),
-        confidence=mean(confidences, counted),
+        loss=mean(-log_probabilities[np.arange(len(log_probabilities)), labels[sound]], counted, least=0),
+        confidence=mean(confidences, counted, least=0, most=1),
         calibration_error=calibrated.error,
         reliability=calibrated.bins,
     )
 
 
-def _shares(confusion: NDArray[np.float64], resampling: Resampling) -> list[Interval]:
+def _shares(confusion: NDArray[np.float64]) -> list[Interval]:
     """Accuracy, then the labels' precision, recall and F1, from each group's confusion (groups, labels, labels + 1)."""
     right = np.diagonal(confusion, axis1=1, axis2=2)
     called, support = confusion.sum(axis=1)[:, :-1], confusion.sum(axis=2)
     shares = ratios(
-        np.hstack([right.sum(axis=1, keepdims=True), right, right, 2 * right]),
-        np.hstack([support.sum(axis=1, keepdims=True), called, support, called + support]),
-        resampling,
-        shares=True,
+        np.hstack([right.sum(axis=1, keepdims=True), right, right, right]),
+        np.hstack([support.sum(axis=1, keepdims=True), called, support, called + support - right]),
     )
+    labels = right.shape[1]
+    found = [*shares[:-labels], *(Interval(*(2 * bound / (1 + bound) for bound in each)) for each in shares[-labels:])]
     has_tiles = [True, *np.tile(support.sum(axis=0) > 0, 3).tolist()]
     zero = UNDEFINED._replace(value=0.0)
     return [
         UNDEFINED if not known else zero if np.isnan(share.value) else share
-        for share, known in zip(shares, has_tiles, strict=True)
+        for share, known in zip(found, has_tiles, strict=True)
     ]
 
 
-def _confused_kinds(
-    confusion: NDArray[np.float64], malignant: tuple[int, ...] | None, resampling: Resampling
-) -> tuple[Interval, Interval]:
+def _confused_kinds(confusion: NDArray[np.float64], malignant: tuple[int, ...] | None) -> tuple[Interval, Interval]:
     """Malignant tiles called benign, and benign tiles called malignant."""
     is_malignant = np.isin(np.arange(confusion.shape[1]), malignant or ())
     if is_malignant.all() or not is_malignant.any():
@@ -180,8 +184,6 @@ def _confused_kinds(
     missed, alarmed = ratios(
         np.stack([called_benign @ is_malignant, called_malignant @ ~is_malignant], axis=1),
         np.stack([support @ is_malignant, support @ ~is_malignant], axis=1),
-        resampling,
-        shares=True,
     )
     return missed, alarmed
 

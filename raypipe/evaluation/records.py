@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from raypipe.attacks.threat import stored_radius
 from raypipe.evaluation.distortion import quartiles
-from raypipe.evaluation.intervals import Resampling, mean, ratio, resample
+from raypipe.evaluation.intervals import Groups, group_tiles, mean, ratio
 from raypipe.evaluation.metrics import chance_accuracy, classification_metrics
 from raypipe.evaluation.outcomes import CLEAN_ATTACKED, WORST_CASE, Examples, Measure, Outcome
 from raypipe.evaluation.prevalence import reweighted_accuracy
@@ -40,8 +40,8 @@ def records_of(
     all_labels = artifacts.tested(clean).labels
 
     def reweighted(right: NDArray[np.bool_], tested: Tested | Outcome) -> dict[str, Any]:
-        resampling = resample(tested.groups, run.replicates, run.seed)
-        return reweighted_accuracy(right, tested.labels, all_labels, resampling).columns("accuracy_reweighted")
+        groups = group_tiles(tested.groups)
+        return reweighted_accuracy(right, tested.labels, all_labels, groups).columns("accuracy_reweighted")
 
     for pairing in own:
         tested = artifacts.tested(pairing)
@@ -90,7 +90,7 @@ def _record(pairing: PairingRecord, tested: Tested, run: Run, artifacts: Artifac
 
 
 def _worst_case(measure: Measure, outcome: Outcome, examples: Examples, run: Run) -> dict[str, Any]:
-    resampling = resample(outcome.groups, run.replicates, run.seed)
+    groups = group_tiles(outcome.groups)
     goals = {pairing.threat.goal for pairing in examples.pairings if pairing.threat}
     transferred = any(pairing.protocol not in ITSELF for pairing in examples.pairings)
     return {
@@ -103,22 +103,22 @@ def _worst_case(measure: Measure, outcome: Outcome, examples: Examples, run: Run
         "goal": goals.pop() if len(goals) == 1 else "untargeted",
         "pixels": "8-bit",
         "tiles": len(outcome.ids),
-        "groups": resampling.groups,
+        "groups": groups.count,
         "chance": chance_accuracy(outcome.labels),
         "support": np.bincount(outcome.labels, minlength=len(run.labels)).tolist(),
-        **mean(outcome.right, resampling).columns("accuracy"),
-        **_recall(outcome, len(run.labels), resampling),
-        **(_confused_kinds(measure, examples, run, resampling) if run.malignant else {}),
+        **mean(outcome.right, groups).columns("accuracy"),
+        **_recall(outcome, len(run.labels), groups),
+        **(_confused_kinds(measure, examples, run, groups) if run.malignant else {}),
     }
 
 
-def _recall(outcome: Outcome, labels: int, resampling: Resampling) -> dict[str, Any]:
+def _recall(outcome: Outcome, labels: int, groups: Groups) -> dict[str, Any]:
     kinds = [outcome.labels == label for label in range(labels)]
-    by_label = [ratio(outcome.right & kind, kind, resampling).columns("recall") for kind in kinds]
+    by_label = [ratio(outcome.right & kind, kind, groups).columns("recall") for kind in kinds]
     return {column: [row[column] for row in by_label] for column in by_label[0]}
 
 
-def _confused_kinds(measure: Measure, examples: Examples, run: Run, resampling: Resampling) -> dict[str, Any]:
+def _confused_kinds(measure: Measure, examples: Examples, run: Run, groups: Groups) -> dict[str, Any]:
     """Cancers that can be made to be called benign, and benign tiles that can be made to be called cancer."""
     malignant = [run.labels.index(label) for label in run.malignant]
     benign = [label for label in range(len(run.labels)) if label not in malignant]
@@ -130,8 +130,8 @@ def _confused_kinds(measure: Measure, examples: Examples, run: Run, resampling: 
         either: NDArray[np.bool_] = made | np.isin(examples.clean.predicted, labels)
         return either
 
-    missed = ratio(called(benign) & is_cancer, is_cancer, resampling)
-    alarmed = ratio(called(malignant) & ~is_cancer, ~is_cancer, resampling)
+    missed = ratio(called(benign) & is_cancer, is_cancer, groups)
+    alarmed = ratio(called(malignant) & ~is_cancer, ~is_cancer, groups)
     return {
         **missed.columns("cancer_called_benign"),
         **alarmed.columns("benign_called_cancer"),

@@ -75,7 +75,7 @@ def compute_result(store: Store, run: Run) -> RunResult:
             for row in records_of(subject, run, artifacts, examples[subject.id], outcomes[subject.id])
         ],
         "curves": list(curves(run, examples)),
-        "differences": list(differences(run, outcomes)),
+        "differences": differences(run, outcomes),
         "checks": [row for subject in run.subjects for row in _checks(subject, run, artifacts, proofs[subject.id])],
         "certified": [
             row for subject in run.subjects for row in certified(subject, proofs[subject.id], examples[subject.id], run)

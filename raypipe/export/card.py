@@ -9,6 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raypipe.attacks.threat import ThreatModel
+from raypipe.evaluation.intervals import METHOD
 from raypipe.evaluation.outcomes import CLEAN_ATTACKED, WORST_CASE
 from raypipe.evaluation.run import LEAKY, SYNTHETIC, PairingRecord, Run, SubjectRecord
 from raypipe.export.forms import Form
@@ -98,6 +99,7 @@ def card_text(origin: Origin, forms: Sequence[Form], licence: str | None) -> str
         ],
         untested=list(_untested(book, subject, origin.card)),
         environment=origin.environment,
+        method=METHOD,
         version=__version__,
     )
 

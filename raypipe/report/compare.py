@@ -3,10 +3,20 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from raypipe.evaluation.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.run import ITSELF, Run
 from raypipe.evaluation.strength import attack_strength, same_data
-from raypipe.report.layout import Book, Row, interval_cell, shown, threat, verdict_cell, with_interval
+from raypipe.report.layout import (
+    Book,
+    Row,
+    interval_cell,
+    shown,
+    threat,
+    verdict_cell,
+    with_interval,
+    written_p_value,
+)
 from raypipe.report.robustness import lowest, verdicts_of
 from raypipe.report.scope import attacked_tiles, test_tiles
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
@@ -22,6 +32,7 @@ def side_by_side(books: Mapping[str, Book]) -> Sheet:
     """
     scopes = "; ".join(f"{run}: {attacked_tiles(book)}, {test_tiles(book)}" for run, book in books.items())
     table = Sheet(f"Accuracy and its 95 % interval, in %. {scopes}")
+    table.caption = METHOD
     radii = list(
         dict.fromkeys(
             name for book in books.values() for subject in book.subjects for name in book.worst_cases(subject)
@@ -82,18 +93,18 @@ def differences_sheet(differences: Iterable[Mapping[str, Any]]) -> Sheet | None:
         return None
     table = Sheet("Differences of accuracy, in points")
     table.add_columns("run", "less", "model", "measure", "under")
-    table.add_columns("difference [95 %]", "McNemar p", figures=True)
+    table.add_columns("difference [95 %]", "p, adjusted", figures=True)
     table.add_columns("by")
     for row in rows:
         interval = with_interval(row, "difference")
         sure = row["difference_low"] is not None and (row["difference_low"] > 0 or row["difference_high"] < 0)
-        p_value = "-" if row["p_value"] is None else f"{row['p_value']:.2g}"
+        p_value = written_p_value(row["p_adjusted"])
         under = row["attack"] or (threat(row) if row["norm"] else None)
         tone: Tone = "" if not sure else "good" if row["difference"] > 0 else "bad"
         table.add_row(row["run"], row["against"], row["subject"], row["measure"], shown(under),
                       Cell(interval, tone=tone), p_value, "tile" if row["paired"] else "means")  # fmt: skip
     table.caption = (
-        "By tile: both runs tested the same tiles, and each is compared with itself. By means: they tested others. "
-        "Coloured: the interval does not hold 0."
+        "By tile: both runs tested the same tiles, and each is compared with itself. By means: they tested others, and "
+        f"there is no p value. Colored: the interval does not hold 0. {METHOD} {DIFFERENCE_METHOD}"
     )
     return table

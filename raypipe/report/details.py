@@ -3,10 +3,12 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
+from raypipe.evaluation.calibration import METHOD as CALIBRATION_METHOD
 from raypipe.evaluation.comparison import over_seeds
+from raypipe.evaluation.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.evaluation.outcomes import WORST_CASE
 from raypipe.evaluation.run import ITSELF
-from raypipe.report.layout import Book, Row, percent, shown, threat, with_interval
+from raypipe.report.layout import Book, Row, percent, shown, threat, with_interval, written_p_value
 from raypipe.report.scope import attacked_tiles, test_tiles
 from raypipe.report.sheet import Sheet
 
@@ -45,6 +47,7 @@ def _quartiles(found: dict[str, float | None], norm: str) -> str:
 def calibration_table(book: Book) -> Sheet:
     """Whether models know what they do not know, clean and attacked."""
     table = Sheet(f"Calibration. Expected calibration error and mean confidence, in %; {attacked_tiles(book)}")
+    table.caption = CALIBRATION_METHOD
     table.add_columns("model")
     table.add_columns("clean: error", "confidence", "attacked anew: error", "confidence", figures=True)
     table.add_columns("under")
@@ -71,13 +74,14 @@ def differences_table(book: Book) -> Sheet | None:
     title = "Differences of accuracy, in points; paired by tile unless said otherwise"
     table = Sheet(f"{title}; {attacked_tiles(book)}; clean: {test_tiles(book)}")
     table.add_columns("model", "less", "measure", "under")
-    table.add_columns("difference [95 %]", "only first /\nsecond right", "McNemar p", figures=True)
+    table.add_columns("difference [95 %]", "only first /\nsecond right", "p, adjusted", figures=True)
     for row in rows:
         under = row["attack"] or (threat(row) if row["norm"] else "-")
         counts = f"{row['only_first']} / {row['only_second']}" if row["paired"] else "not paired"
-        p_value = "-" if row["p_value"] is None else f"{row['p_value']:.2g}"
+        p_value = written_p_value(row["p_adjusted"])
         against = "itself" if row["against"] == row["subject"] else row["against"]
         table.add_row(row["subject"], against, row["measure"], under, with_interval(row, "difference"), counts, p_value)
+    table.caption = f"{METHOD} {DIFFERENCE_METHOD}"
     return table
 
 

@@ -142,6 +142,11 @@ def with_interval(row: Mapping[str, Any] | None, name: str = "accuracy") -> str:
     return f"{percent(row[name])} [{percent(row[f'{name}_low'])}, {percent(row[f'{name}_high'])}]"
 
 
+def written_p_value(p_value: float | None) -> str:
+    """A p value to two digits, or a dash where there was no test."""
+    return "-" if p_value is None else f"{p_value:.2g}"
+
+
 def interval_cell(row: Mapping[str, Any] | None, absent: str = "-") -> Cell:
     """An accuracy above its interval, in percent, or why there is none."""
     if row is None:

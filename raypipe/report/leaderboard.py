@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from raypipe.evaluation.checks import Check, Verdict
 from raypipe.evaluation.checks import verdict as verdict_of
+from raypipe.evaluation.intervals import METHOD
 from raypipe.evaluation.outcomes import CLEAN_ATTACKED, WORST_CASE
 from raypipe.evaluation.results import compute_result, is_current
 from raypipe.evaluation.run import ITSELF, RUN_FILE, Run, read_run
@@ -153,7 +154,7 @@ def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
             verdict_cell(each.verdict.failed if each.verdict else None),
             Cell(stamps, tone="bad"),
         )
-    table.caption = f"{RULE} Attacks of one digest are the same, with the same settings."
+    table.caption = f"{RULE} Attacks of one digest are the same, with the same settings. {METHOD}"
     return table
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from raypipe.evaluation.checks import Check, Verdict
 from raypipe.evaluation.checks import verdict as verdict_of
+from raypipe.evaluation.intervals import METHOD
 from raypipe.evaluation.outcomes import CLEAN_ATTACKED
 from raypipe.evaluation.run import GIVEN, ITSELF
 from raypipe.report.layout import Book, Row, interval_cell, percent, threat, with_interval
@@ -76,7 +77,7 @@ def robustness_table(book: Book) -> Sheet:
         "Clean, test set: all test tiles. Every other column is of the attacked tiles: compare them with clean, "
         "attacked. Static and attacked anew: under the attack that the model was hardened on, or else the strongest. "
         "Transfer: the strongest from any other backbone. Worst case: a tile counts only if no stored adversarial tile "
-        f"within the bound fools the model, whatever it was made for. {ANY_SIZE} {prevalence_note(book)}"
+        f"within the bound fools the model, whatever it was made for. {ANY_SIZE} {prevalence_note(book)} " + METHOD
     )
     return table
 
@@ -107,6 +108,7 @@ def attacks_table(book: Book) -> Sheet | None:
         return None
     title = "Every model attacked anew with every attack. Accuracy, in %; white-box, counted on 8-bit pixels"
     table = Sheet(f"{title}; {attacked_tiles(book)}")
+    table.caption = METHOD
     subjects = list(book.subjects)
     if len(attacks) > len(subjects):  # the longer of the two goes down
         table.add_columns("attack", "within", "knowledge, goal")
@@ -136,7 +138,7 @@ def certified_table(book: Book) -> Sheet | None:
         table.add_row(row["subject"], threat(row) if row["eps"] else "clean", *figures)
     table.caption = (
         "Randomised smoothing proves in l2, of the vote over infinitely many draws of noise, with a small probability "
-        "of error; interval bounds prove in linf. Attacks were made for 8-bit tiles and may have missed some."
+        "of error; interval bounds prove in linf. Attacks were made for 8-bit tiles and may have missed some. " + METHOD
     )
     return table
 
@@ -188,4 +190,5 @@ def medicine_table(book: Book) -> Sheet | None:
             for name in ("cancer_called_benign", "benign_called_cancer")
         ]
         table.add_row(subject, *figures)
+    table.caption = METHOD
     return table

@@ -16,7 +16,7 @@ from raypipe.attacks.generate import Adversarials, generate
 from raypipe.attacks.prepare import PreparedModel, prepare
 from raypipe.attacks.threat import threat_of
 from raypipe.attacks.victim import frozen
-from raypipe.evaluation.intervals import Interval, mean, ratio, resample
+from raypipe.evaluation.intervals import METHOD, Interval, group_tiles, mean, ratio
 from raypipe.evaluation.stored import adversarials_table
 from raypipe.report.sheet import Cell, Sheet
 from raypipe.standalone.tiles import GivenTiles
@@ -97,12 +97,12 @@ class Attacked:
 
     def shares(self) -> dict[str, Interval]:
         """Accuracy before and after, and the share of attacked tiles that were fooled, with 95 % intervals."""
-        resampling = resample(self.tiles.groups)
+        groups = group_tiles(self.tiles.groups)
         standing = self.made.adversarial_prediction == self.tiles.truth
         return {
-            "accuracy before": mean(self.right, resampling),
-            "accuracy after": mean(self.right & standing, resampling),
-            "success": ratio(self.made.success, self.right, resampling),
+            "accuracy before": mean(self.right, groups),
+            "accuracy after": mean(self.right & standing, groups),
+            "success": ratio(self.made.success, self.right, groups),
         }
 
 
@@ -139,8 +139,9 @@ def summary(attacked: Attacked, name: str) -> Sheet:
     sheet.add_row("seconds", f"{made.seconds.sum():.1f}", Cell(attacked.device, tone="dim"))
     sheet.caption = (
         "Success is counted on the stored 8-bit pixels, of the tiles that were classified right. l0 counts values; l2 "
-        "and linf have pixels in [0, 1]. Intervals are from a bootstrap over source tiles"
-        + ("." if pc.count_distinct(tiles.table["group_id"]).as_py() else ", which are unknown: each tile is its own.")
+        "and linf have pixels in [0, 1]. "
+        + ("" if pc.count_distinct(tiles.table["group_id"]).as_py() else "Source tiles are unknown: each is its own. ")
+        + METHOD
     )
     return sheet
 

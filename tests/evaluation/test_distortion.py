@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from raypipe.evaluation.distortion import Norm, eps_grid, quartiles, robust_accuracy, worst_case
-from raypipe.evaluation.intervals import mean, resample
+from raypipe.evaluation.intervals import group_tiles, mean
 
 INF = np.inf
 distortions = hnp.arrays(np.float64, st.integers(2, 40), elements=st.just(0.0) | st.just(INF) | st.floats(1e-3, 1e3))
@@ -16,15 +16,15 @@ distortions = hnp.arrays(np.float64, st.integers(2, 40), elements=st.just(0.0) |
 @given(distortions, st.sampled_from(["l0", "l2"]))
 def test_a_curve_falls_from_clean_accuracy_to_its_floor(found: NDArray[np.float64], norm: Norm) -> None:
     eps = eps_grid(found, norm)
-    resampling = resample(np.arange(len(found)) // 2, replicates=100)
-    curve = robust_accuracy(found, eps, resampling)
+    groups = group_tiles(np.arange(len(found)) // 2)
+    curve = robust_accuracy(found, eps, groups)
     values = [point.value for point in curve]
     assert eps[0] == 0
     assert (np.diff(eps) > 0).all()
     assert values[0] == (found > 0).mean()
     assert values[-1] == np.isinf(found).mean()
     assert values == sorted(values, reverse=True)
-    if resampling.groups > 1:
+    if groups.count > 1:
         assert all(0 <= point.low <= point.high <= 1 for point in curve)
 
 
@@ -32,16 +32,16 @@ def test_a_curve_falls_from_clean_accuracy_to_its_floor(found: NDArray[np.float6
 @given(distortions, hnp.arrays(np.float64, st.integers(1, 9), elements=st.floats(0, 1e3), unique=True))
 def test_robust_accuracy_is_the_share_that_takes_more(found: NDArray[np.float64], eps: NDArray[np.float64]) -> None:
     eps = np.sort(eps)
-    resampling = resample(range(len(found)), replicates=100)
-    apart = [mean(found > bound * (1 + 1e-6), resampling) for bound in eps]
-    np.testing.assert_allclose(robust_accuracy(found, eps, resampling), apart, atol=1e-12)
+    groups = group_tiles(range(len(found)))
+    apart = [mean(found > bound * (1 + 1e-6), groups) for bound in eps]
+    np.testing.assert_allclose(robust_accuracy(found, eps, groups), apart, atol=1e-12)
 
 
 def test_8_bit_steps_are_counted_as_steps() -> None:
     found = np.array([0, 1, 2, 2, 5], dtype=np.float32) / np.float32(255)
     eps = eps_grid(found.astype(np.float64), "linf")
     np.testing.assert_allclose(eps * 255, range(6))
-    values = [point.value for point in robust_accuracy(found, eps, resample(range(5)))]
+    values = [point.value for point in robust_accuracy(found, eps, group_tiles(range(5)))]
     assert values == pytest.approx([0.8, 0.6, 0.2, 0.2, 0.2, 0])
 
 
@@ -51,14 +51,17 @@ def test_a_grid_in_l0_has_whole_numbers_and_one_in_l2_resolves_the_bulk() -> Non
     np.testing.assert_array_equal(whole, whole.round())
     eps = eps_grid(found, "l2", points=21)
     assert len(eps) == 21
-    falls = np.diff([point.value for point in robust_accuracy(found, eps, resample(range(500)))])
+    falls = np.diff([point.value for point in robust_accuracy(found, eps, group_tiles(range(500)))])
     np.testing.assert_allclose(falls, -0.05, atol=0.005)
 
 
 def test_a_model_that_was_never_fooled_has_a_flat_curve() -> None:
     found = np.array([0, INF, INF, INF])
     np.testing.assert_array_equal(eps_grid(found, "l2"), [0])
-    assert [point.value for point in robust_accuracy(found, np.array([0.0, 9.0]), resample(range(4)))] == [0.75, 0.75]
+    assert [point.value for point in robust_accuracy(found, np.array([0.0, 9.0]), group_tiles(range(4)))] == [
+        0.75,
+        0.75,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -104,10 +107,10 @@ def test_a_tile_is_not_fooled_by_a_distortion_that_is_no_number() -> None:
     with pytest.raises(ValueError, match="at least 0"):
         worst_case(np.ones(1, dtype=bool), np.ones((1, 1), dtype=bool), np.full((1, 1), np.nan))
     with pytest.raises(ValueError, match="at least 0"):
-        robust_accuracy(np.array([np.nan, 1]), np.array([0.0]), resample(range(2)))
+        robust_accuracy(np.array([np.nan, 1]), np.array([0.0]), group_tiles(range(2)))
 
 
 @pytest.mark.parametrize("eps", [[0.2, 0.1], [0.1, 0.1], [-0.1, 0.1]])
 def test_eps_increases_from_0(eps: list[float]) -> None:
     with pytest.raises(ValueError, match="expected increasing numbers"):
-        robust_accuracy(np.ones(2), np.array(eps), resample(range(2)))
+        robust_accuracy(np.ones(2), np.array(eps), group_tiles(range(2)))

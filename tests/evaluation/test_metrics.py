@@ -4,12 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 from torch import nn
 
-from raypipe.evaluation.intervals import Interval, resample
+from raypipe.evaluation.intervals import Interval, group_tiles, mean, ratio
 from raypipe.evaluation.metrics import (
     NO_LABEL,
     chance_accuracy,
@@ -61,27 +60,33 @@ def test_figures_are_scikit_learns(classes: int, tiles: int, seed: int) -> None:
     assert all(0 <= share.low <= share.high <= 1 for share in shares if not np.isnan(share.low))
 
 
-def test_intervals_are_those_of_the_resampled_tiles() -> None:
-    """Scikit-learn on tiles that are repeated as often as each replicate drew their group."""
+def test_every_share_has_the_one_interval_of_shares() -> None:
     rng = np.random.default_rng(0)
-    labels, groups = rng.integers(3, size=90), rng.integers(30, size=90)
+    labels, ids = rng.integers(3, size=90), rng.integers(30, size=90)
     logits = rng.normal(size=(90, 3)) + 2 * np.eye(3)[labels]
-    metrics = classification_metrics(labels, logits, groups)
-    resampling = resample(groups)
-    scores = []
-    for weights in resampling.weights:
-        drawn = np.repeat(np.arange(90), weights.astype(int)[resampling.codes])
-        scores.append(np.array(_scores(labels[drawn], logits[drawn].argmax(axis=1))))
-    expected = np.quantile(scores, [0.025, 0.975], axis=0).reshape(2, -1)
-    ours = np.array([*metrics.precision, *metrics.recall, *metrics.f1])
-    np.testing.assert_allclose(ours[:, 1:].T, expected, atol=1e-12)
+    predicted, groups = logits.argmax(axis=1), group_tiles(ids)
+    metrics = classification_metrics(labels, logits, ids, malignant=(0,))
+    assert metrics.accuracy == mean(predicted == labels, groups)
+    for label in range(3):
+        has, called = labels == label, predicted == label
+        assert metrics.recall[label] == ratio(called, has, groups)
+        assert metrics.precision[label] == ratio(has, called, groups)
+        either = np.array(ratio(has & called, has | called, groups))
+        assert metrics.f1[label] == pytest.approx(2 * either / (1 + either))
+    assert metrics.cancer_called_benign == ratio(predicted != 0, labels == 0, groups)
+    assert metrics.benign_called_cancer == ratio(predicted == 0, labels != 0, groups)
 
 
-def _scores(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Precision, recall and F1 by label, plainly."""
-    cells = np.bincount(3 * labels + predicted, minlength=9).reshape(3, 3)
-    precision, recall = cells.diagonal() / cells.sum(axis=0), cells.diagonal() / cells.sum(axis=1)
-    return np.array([precision, recall, 2 * precision * recall / (precision + recall)])
+def test_no_figure_of_a_perfect_model_is_certain() -> None:
+    labels = np.repeat([0, 1], 30)
+    sure = classification_metrics(labels, np.eye(2, dtype=np.float32)[labels] * 60, np.arange(60) // 6, malignant=(0,))
+    shares = [sure.accuracy, *sure.precision, *sure.recall, *sure.f1]
+    assert all(share.value == share.high == 1 and share.low < 0.8 for share in shares)
+    assert sure.cancer_called_benign.low == 0
+    assert sure.cancer_called_benign.high > 0.3
+    assert sure.calibration_error.value == pytest.approx(0)
+    assert sure.calibration_error.high == pytest.approx(1 - sure.accuracy.low)
+    assert np.isnan([*sure.loss[1:], *sure.confidence[1:]]).all(), "no spread, no interval"
 
 
 def test_a_label_that_is_not_among_the_tiles_keeps_its_column() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raypipe.evaluation.across import differences_across
+from raypipe.evaluation.permutation import holm
 from raypipe.evaluation.results import compute_result
 from raypipe.evaluation.run import Run, write_run
 from raypipe.report.compare import comparison_notes, differences_sheet, side_by_side
@@ -42,7 +43,7 @@ def two_runs(store: Store) -> tuple[Run, Run]:
 
 def test_differences_are_made_tile_by_tile_with_intervals(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
-    rows = list(differences_across(two_runs(store), store))
+    rows = differences_across(two_runs(store), store)
     assert {(row["run"], row["against"]) for row in rows} == {("better", "hand")}
     (attacked,) = (row for row in rows if row["subject"] == HARDENED and row["measure"] == "attacked")
     assert attacked["paired"]
@@ -50,7 +51,9 @@ def test_differences_are_made_tile_by_tile_with_intervals(tmp_path: Path) -> Non
     assert attacked["difference_low"] <= attacked["difference"] <= attacked["difference_high"]
     same = [row for row in rows if row["measure"] in ("clean", "static")]
     assert len(same) == 3
-    assert all(row["difference"] == row["difference_low"] == row["difference_high"] == 0 for row in same)
+    assert all(row["difference_low"] < row["difference"] == 0 < row["difference_high"] for row in same)
+    assert all(row["p_value"] == row["p_adjusted"] == 1 for row in same)
+    assert [row["p_adjusted"] for row in rows] == holm([row["p_value"] for row in rows])
 
 
 def test_a_run_stands_beside_another(tmp_path: Path) -> None:
@@ -64,7 +67,7 @@ def test_a_run_stands_beside_another(tmp_path: Path) -> None:
     assert (found["attacked anew\nhand"].text, found["attacked anew\nbetter"].text) == ("50.0", "87.5")
     assert found["attacked anew\nhand"].below, "an interval"
 
-    differences = list(differences_across(runs, store))
+    differences = differences_across(runs, store)
     sheet_of_differences = differences_sheet(differences)
     assert sheet_of_differences is not None
     texts = [cell.text for section in sheet_of_differences.sections for row in section for cell in row]

@@ -1,14 +1,22 @@
 import io
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from raypipe.evaluation.across import differences_across
+from raypipe.evaluation.calibration import METHOD as CALIBRATION_METHOD
+from raypipe.evaluation.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.evaluation.results import RunResult, compute_result
+from raypipe.report.compare import differences_sheet, side_by_side
 from raypipe.report.layout import Book
+from raypipe.report.leaderboard import leaderboards
 from raypipe.report.paper import reported
 from raypipe.report.paper_tables import table_3
 from raypipe.report.robustness import attacks_table
+from raypipe.report.sections import sections
+from raypipe.report.sheet import Sheet
 from raypipe.report.tables import result_tables
 from raypipe.store import Store
 from tests.evaluation.handmade import hand_run
@@ -66,6 +74,28 @@ def test_every_figure_has_its_threat_model(text: str) -> None:
     for title in ("Table 1.", "Table 2."):
         assert "cw: minimal l2, white-box, untargeted" in section(text, title)
     assert "<= 2/255" in section(text, "Robustness.")
+
+
+def test_every_table_with_an_interval_names_its_method(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    book = Book.of(compute_result(store, run))
+    others = (
+        differences_sheet(differences_across([run, run], store)),
+        side_by_side({"hand": book}),
+        *leaderboards(store),
+    )
+    sheets = [sheet for sheet in (*(sheet for sheet, _ in sections(book)), *others) if sheet is not None]
+    named = {sheet.title: sheet.caption for sheet in sheets if "quartiles" not in sheet.title and _has_interval(sheet)}
+    assert len(named) >= 7
+    for title, caption in named.items():
+        assert (CALIBRATION_METHOD if title.startswith("Calibration") else METHOD) in caption, title
+        assert (DIFFERENCE_METHOD in caption) == title.startswith("Differences"), title
+
+
+def _has_interval(sheet: Sheet) -> bool:
+    cells = [cell for section in sheet.sections for row in section for cell in row]
+    return any(re.search(r"\[[\d.-]+, [\d.]+\]|^[\d.]+-[\d.]+$", text) for cell in cells for text in cell[:2])
 
 
 def test_metrics_of_each_label(text: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from raypipe.evaluation.intervals import METHOD
+
 
 def render(template: str, **values: Any) -> bytes:
     """A page.
@@ -27,6 +29,7 @@ def render(template: str, **values: Any) -> bytes:
         lstrip_blocks=True,
     )
     page = environment.get_template(f"{template}.html.j2").render(
+        method=METHOD,
         version=importlib.metadata.version("raypipe"),
         style=Markup((folder / "style.css").read_text()),  # noqa: S704  ours
         script=Markup((folder / "table.js").read_text()),  # noqa: S704

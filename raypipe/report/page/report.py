@@ -6,6 +6,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from raypipe.environment import read_environment
+from raypipe.evaluation.intervals import METHOD
 from raypipe.evaluation.results import RunResult
 from raypipe.evaluation.run import ITSELF, Run
 from raypipe.report.details import (
@@ -122,7 +123,7 @@ def _parts(book: Book, run: Run, store: Store) -> Iterator[Part]:
     yield Part("judged", "Checks", "The sanity checks", (), _tables((checks_table(book), failures_table(book)), notes))
     curves = {
         "Accuracy against the size of the perturbation, under all attacks together; bands are 95 % intervals; "
-        f"{attacked_tiles(book)}.": curves_figure(book),
+        f"{attacked_tiles(book)}. {METHOD}": curves_figure(book),
         "Smallest perturbation that fools each model, by attack: median (dot) and quartiles (line).": (
             distortions_figure(book)
         ),
@@ -130,14 +131,14 @@ def _parts(book: Book, run: Run, store: Store) -> Iterator[Part]:
     yield Part("curves", "Curves", "How much it takes", _drawings(curves), _tables((distortions_table(book),), notes))
     bars = {
         "Recall of each class: the share of its tiles that the model finds; a dash where no tile is of the class. "
-        f"Lines are 95 % intervals; {attacked_tiles(book)}.": labels_figure(book)
+        f"Lines are 95 % intervals; {attacked_tiles(book)}. {METHOD}": labels_figure(book)
     }
     yield Part("classes", "Classes", "What each class loses", _drawings(bars), _tables((medicine_table(book),), notes))
     if any(row["protocol"] == "transfer" for row in book.records):
         yield Part("transfer", "Transfer", "Whose examples fool whom", (), ())
     diagrams = {
         "Accuracy against confidence: on the dotted line a model knows how often it is wrong. Points grow with the "
-        f"tiles they stand for; lines are 95 % intervals; {attacked_tiles(book)}.": reliability_figure(book)
+        f"tiles they stand for; lines are 95 % intervals; {attacked_tiles(book)}. {METHOD}": reliability_figure(book)
     }
     yield Part(
         "calibration",

@@ -1,0 +1,128 @@
+"""95 % bounds of shares of tiles that come in groups: siblings are alike, and few groups show how much alike they are.
+
+A share's interval is that of a binomial share on the effective number of tiles (E. L. Korn and B. I. Graubard, Survey
+Methodology 24(2), 1998). That number follows from the intraclass correlation, which is estimated from the discordant
+pairs of siblings, one right and one wrong (J. L. Fleiss and J. Cuzick, Applied Psychological Measurement 3(4), 1979).
+Three rules keep the bounds honest near 0 and 1, where there are hardly any such pairs:
+
+- The estimate starts from a correlation of 1, as if one pair had been seen already and had agreed.
+- The lower bound is never above the lower bound of any data with the same groups and further tiles right. So one tile
+  more that is wrong never raises a bound. With no tile wrong, the groups count as the trials.
+- No interval is narrower than that of tiles as independent trials, nor wider than that of groups as trials.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv, ndtri
+
+CONFIDENCE = 0.95
+TAIL = (1 - CONFIDENCE) / 2
+_Z = float(ndtri(1 - TAIL))
+PRIOR = 1.0
+"""Weight of the pair of siblings that the estimate of the intraclass correlation starts from."""
+_CHUNK = 2_000_000
+"""Tiles of all shares together that are worked on at once: about 100 MB."""
+
+Counts = NDArray[np.float64]
+
+
+def share_bounds(right: Counts, tiles: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute the bounds of the 95 % intervals of many shares.
+
+    Parameters
+    ----------
+    right
+        (groups, k) tiles that count in each share, by group: whole numbers.
+    tiles
+        (groups, k) or (groups, 1) tiles that it is a share of, by group, no fewer than `right`.
+
+    Returns
+    -------
+    tuple of ndarray
+        (k,) lower and (k,) upper bounds, in [0, 1]. Both NaN where fewer than two groups have a tile.
+
+    Raises
+    ------
+    ValueError
+        A group has more right tiles than tiles, or less than none.
+
+    Notes
+    -----
+    `python -m benchmarks.coverage` simulates the coverage. Both bounds fall or stay where a tile becomes wrong; right
+    and wrong can be exchanged; the order of groups does not matter.
+    """
+    rows, totals = right.T, np.broadcast_to(tiles.T, right.T.shape)
+    if not ((rows >= 0) & (rows <= totals)).all():
+        raise ValueError("right: expected between 0 and as many tiles as the group has, got others")
+    low, high = np.full((2, len(rows)), np.nan)
+    known = np.flatnonzero(np.count_nonzero(totals, axis=1) >= 2)
+    for part in _chunks(known, totals.sum(axis=1)):
+        low[part] = _lower(rows[part], totals[part])
+        high[part] = 1 - _lower(totals[part] - rows[part], totals[part])
+    return low, high
+
+
+def _chunks(shares: NDArray[np.intp], sizes: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Split shares so that no part has many more than `_CHUNK` tiles."""
+    if not len(shares):
+        return []
+    edges = np.flatnonzero(np.diff(sizes[shares].cumsum() // _CHUNK)) + 1
+    return np.split(shares, edges)
+
+
+def _lower(right: Counts, tiles: Counts) -> NDArray[np.float64]:
+    """Compute lower bounds (k,) from counts (k, groups); at least two groups of each have tiles."""
+    total, hits = tiles.sum(axis=1), right.sum(axis=1)
+    per_group = np.square(tiles).sum(axis=1) / total  # a tile's siblings and itself, on average over tiles
+    groups = total / per_group  # effective number of groups: of equal groups, their number
+    unanimous = TAIL ** (1 / groups)
+    wider = np.maximum(_exact(hits / per_group, groups), _lowest(right, tiles, total, hits, per_group))
+    lower: NDArray[np.float64] = np.minimum(np.minimum(_exact(hits, total), unanimous), wider)
+    return lower
+
+
+def _lowest(
+    right: Counts, tiles: Counts, total: Counts, hits: Counts, per_group: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Find each share's smallest lower bound over its data and all data with the same groups and further tiles right.
+
+    For each number of further right tiles, those count that leave the fewest discordant pairs of siblings: groups with
+    the largest share of right tiles are completed first. Groups completed in part count in proportion, which bounds
+    what whole tiles can do, so that the law holds for groups of any sizes.
+    """
+    shares = np.divide(right, tiles, out=np.zeros_like(right), where=tiles > 0)
+    order = np.argsort(-shares, axis=1, kind="stable")
+    wrong = np.take_along_axis(tiles - right, order, axis=1)
+    # One entry for each share as it is, then one for each of its wrong tiles: the discordance that correcting it ends.
+    ended = np.insert(np.take_along_axis(shares, order, axis=1), 0, 0.0, axis=1)
+    steps = np.insert(wrong.astype(np.intp), 0, 1, axis=1)
+    lengths = steps.sum(axis=1)
+    starts = np.cumsum(lengths) - lengths
+    which = np.repeat(np.arange(len(lengths)), lengths)
+    so_far = np.repeat(ended.ravel(), steps.ravel()).cumsum()
+    so_far -= so_far[starts][which]
+    discordance = np.maximum((shares * (tiles - right)).sum(axis=1)[which] - so_far, 0)
+    share = (hits[which] + np.arange(len(which)) - starts[which]) / total[which]
+    size = per_group[which]
+    pairs = (total - np.count_nonzero(tiles, axis=1))[which]
+    expected = pairs * share * (1 - share) + PRIOR * (size - 1) / size
+    agreement = np.divide(discordance, expected, out=np.zeros_like(share), where=expected > 0)
+    design_effect = 1 + (size - 1) * np.clip(1 - agreement, 0, 1)
+    return np.minimum.reduceat(_score(share, total[which] / design_effect), starts)
+
+
+def _score(share: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute Wilson's lower bound with continuity correction (R. G. Newcombe, Statistics in Medicine 17, 1998)."""
+    corrected = np.maximum(share - 0.5 / trials, 0)
+    noise = _Z**2 / trials
+    root = np.sqrt(noise * (noise + 4 * corrected * (1 - corrected)))
+    bound: NDArray[np.float64] = (2 * corrected + noise - root) / (2 * (1 + noise))
+    return bound
+
+
+def _exact(hits: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute the exact lower bound (C. J. Clopper and E. S. Pearson, Biometrika 26, 1934), of fractions too."""
+    bound = np.zeros_like(hits)
+    some = hits > 0
+    bound[some] = betaincinv(hits[some], trials[some] - hits[some] + 1, TAIL)
+    return bound
