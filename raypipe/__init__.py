@@ -96,7 +96,7 @@ def evaluate(
     model: "nn.Module",
     images: "NDArray[np.uint8]",
     labels: "NDArray[np.integer]",
-    attacks: "Iterable[str] | Mapping[str, Any]" = ("deepfool", "pgd"),
+    attacks: "Iterable[str] | Mapping[str, Any]" = ("deepfool",),
     *,
     to: str,
     name: str = "model",
@@ -114,7 +114,8 @@ def evaluate(
     model, images, labels, classes, batch_size
         As for `attack`.
     attacks
-        Names, or settings by id, as in the section ``evaluation.attacks`` of an experiment.
+        Names, or settings by id, as in the section ``evaluation.attacks`` of an experiment. AutoAttack's ensemble
+        is run besides them, at every radius of ``curves`` and of the bounded attacks named here.
     to
         A folder for everything that is made: tables and results, as a store of one run. A new one, or that of an
         earlier call for a model of this name: what that finished is not computed again.

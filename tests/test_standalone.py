@@ -209,8 +209,8 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
     bounded = rows["white-box", "pgd", 16 / 255]
     assert bounded["accuracy_low"] <= bounded["accuracy"] < rows["clean", None, None]["accuracy"]
     assert bounded["accuracy"] <= bounded["accuracy_high"] <= 1
-    worst = rows["worst case", None, 16 / 255]
-    assert worst["accuracy"] <= bounded["accuracy"]
+    worst, ensemble = rows["worst case", None, 16 / 255], rows["white-box", "autoattack linf", 16 / 255]
+    assert worst["accuracy"] <= ensemble["accuracy"] <= bounded["accuracy"]
     require_worst_cases(result.records.to_pylist())
     assert {row["groups"] for row in result.records.to_pylist()} == {CASES}
     checks = {row["check"]: row["verdict"] for row in result.checks.to_pylist()}

@@ -29,7 +29,7 @@ def evaluate(
     model: ModelArgument,
     folder: FolderArgument,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder for what is made, or one to go on in.")],
-    attacks: Annotated[str, typer.Option(help="Names, as an experiment has them.")] = "deepfool,pgd",
+    attacks: Annotated[str, typer.Option(help="Names, as an experiment has them; AutoAttack besides.")] = "deepfool",
     eps: Annotated[
         str | None, typer.Option(help="Radius of every ball: of bounded attacks, the worst case and the checks.")
     ] = None,
@@ -81,6 +81,7 @@ def _raw(attacks: list[str], eps: str | None, norm: str) -> dict[str, Any]:
     """The section ``evaluation`` that the options amount to."""
     from raypipe.attacks import ATTACKS  # noqa: PLC0415
     from raypipe.attacks.norms import BoundedAttack  # noqa: PLC0415
+    from raypipe.evaluation.settings import Evaluation  # noqa: PLC0415
 
     if eps is None:
         return {"attacks": {name: {"name": name} for name in attacks}, "transfer": False}
@@ -91,5 +92,5 @@ def _raw(attacks: list[str], eps: str | None, norm: str) -> dict[str, Any]:
         "transfer": False,
         "curves": {norm: [eps]},
         "checks": {"eps": eps},
-        "bounded": {"name": "pgd", "max_iterations": 20, **ball},
+        "bounded": Evaluation().bounded.model_dump() | ball,
     }
