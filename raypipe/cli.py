@@ -28,7 +28,7 @@ from raypipe.errors import FetchError, StageError
 from raypipe.evaluation.results import compute_result, load_result, result_json
 from raypipe.evaluation.run import read_run
 from raypipe.experiment import Experiment
-from raypipe.listing import Listing, Prepared, check_experiment, coverage_warnings, prepare
+from raypipe.listing import Listing, Prepared, check_experiment, evaluation_warnings, prepare
 from raypipe.models.weights import WeightsError
 from raypipe.report.compare import comparison_notes, differences_sheet, side_by_side
 from raypipe.report.layout import Book
@@ -65,7 +65,7 @@ def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: 
     text = f"{file}: valid. {grid} grid cells over {len(listings[0].items)} files"
     console = output()
     console.print(f"{text}, {aside} of them set aside" if aside else text, highlight=False, soft_wrap=True)
-    _warn_of_coverage(experiment, listings, console)
+    _warn(experiment, listings, console)
 
 
 @app.command()
@@ -88,11 +88,11 @@ def plan(
         return
     console.print(cells_table(prepared.plan, prepared.store))
     console.print(plan_table(prepared.experiment, prepared.plan, prepared.store))
-    _warn_of_coverage(prepared.experiment, prepared.listings, console)
+    _warn(prepared.experiment, prepared.listings, console)
 
 
-def _warn_of_coverage(experiment: Experiment, listings: Sequence[Listing], console: Console) -> None:
-    for warning in coverage_warnings(experiment, listings):
+def _warn(experiment: Experiment, listings: Sequence[Listing], console: Console) -> None:
+    for warning in evaluation_warnings(experiment, listings):
         console.print(Text(warning, "bold red"), soft_wrap=True)
 
 

@@ -15,6 +15,7 @@ from raypipe.data.sources import Source, TileRef
 from raypipe.data.splits import SplitKind, assign_splits, read_split_file
 from raypipe.data.subset import choose_subset, uncovered_labels
 from raypipe.data.tiles import TileItem
+from raypipe.evaluation.findings import least_tiles
 from raypipe.experiment import Experiment
 from raypipe.plan import Plan, make_plan
 from raypipe.store import Store, StoreError
@@ -120,8 +121,11 @@ def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str
     )
 
 
-def coverage_warnings(experiment: Experiment, listings: Sequence[Listing]) -> Iterator[str]:
-    """Name the classes that no attacked tile will be of, as far as the listing shows it: files may prove unreadable."""
+def evaluation_warnings(experiment: Experiment, listings: Sequence[Listing]) -> Iterator[str]:
+    """Say what too few attacked tiles leave out, as far as the listing shows it: files may prove unreadable.
+
+    Classes that no attacked tile is of, and sanity checks that cannot pass.
+    """
     count = experiment.evaluation.tiles
     for listing in listings:
         refs = [item.ref for item in listing.items if item.split == "test"]
@@ -134,6 +138,11 @@ def coverage_warnings(experiment: Experiment, listings: Sequence[Listing]) -> It
                 f"{listing.split} split: none of the {len(chosen)} attacked tiles is of the class "
                 f"{', '.join(names[label] for label in missing)}; the {len(refs)} test tiles and evaluation.tiles have "
                 f"to reach all {len(names)} classes"
+            )
+        if experiment.evaluation.checks and len(chosen) < (least := least_tiles(1)):
+            yield (
+                f"{listing.split} split: {len(chosen)} attacked tiles are too few for most sanity checks, which pass "
+                f"on at least {least}; no model can be called robust"
             )
 
 

@@ -83,7 +83,7 @@ def test_planning_names_every_cell_and_writes_no_artifact(cli: Command, tmp_path
     assert done.code == 0, done.err
     for cell in ("googlenet/deepfool/train", "resnet18/saliency_map/adversarial_training"):
         assert cell in done.out
-    assert "466 cells" in done.out
+    assert "490 cells" in done.out
     assert not (tmp_path / "store" / "artifacts").exists()
 
 
@@ -176,4 +176,6 @@ def test_classes_that_no_attacked_tile_covers_are_named_before_anything_runs(
     few = ["--set", "evaluation.tiles=3", "--set", f"storage={tmp_path}"]
     done = cli(command, str(JOBS / "demo.yaml"), *few)
     assert "none of the 3 attacked tiles is of the class lung_n, lung_scc" in done.out
-    assert "none of the" not in cli(command, str(JOBS / "demo.yaml"), *few[2:]).out
+    assert "3 attacked tiles are too few for most sanity checks, which pass on at least 18" in done.out
+    enough = cli(command, str(JOBS / "demo.yaml"), "--set", "evaluation.tiles=20", *few[2:]).out
+    assert "attacked tiles" not in enough

@@ -15,11 +15,12 @@ from raypipe.environment import write_environment
 from raypipe.evaluation.results import RunResult, compute_result
 from raypipe.evaluation.run import Run, write_run
 from raypipe.experiment import Experiment
-from raypipe.listing import Prepared, prepare
+from raypipe.listing import Prepared, evaluation_warnings, prepare
 from raypipe.plan import Plan
 from raypipe.report.page.index import write_index
 from raypipe.report.page.report import write_report
-from raypipe.report.tables import ROWS, plan_table, result_tables
+from raypipe.report.sheet import Note
+from raypipe.report.tables import ROWS, line_of, plan_table, result_tables
 from raypipe.stages.attack import attack
 from raypipe.stages.certify import certify
 from raypipe.stages.cluster import connected, environment
@@ -63,6 +64,8 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
     prepared = prepare(experiment)
     store, plan = prepared.store, prepared.plan
     console.print(plan_table(experiment, plan, store))
+    for warning in evaluation_warnings(experiment, prepared.listings):
+        console.print(line_of(Note(warning, "bad")), soft_wrap=True)
     with run_progress(console, store, experiment.name, tuple(_stages(plan, store)), note_cells) as progress:
         if todo := {cell.stage for cell in unfinished(plan.cells, store)}:
             with connected(address, _log_file(store, experiment.name)), _told(progress):
