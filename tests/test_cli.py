@@ -83,7 +83,7 @@ def test_planning_names_every_cell_and_writes_no_artifact(cli: Command, tmp_path
     assert done.code == 0, done.err
     for cell in ("googlenet/deepfool/train", "resnet18/saliency_map/adversarial_training"):
         assert cell in done.out
-    assert "490 cells" in done.out
+    assert "493 cells" in done.out
     assert not (tmp_path / "store" / "artifacts").exists()
 
 
