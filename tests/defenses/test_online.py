@@ -1,6 +1,7 @@
 """Online adversarial training: it buys robustness against attacks on the hardened model itself."""
 
 import copy
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,14 @@ from raypipe.attacks.norms import sizes
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.prepare import prepare
 from raypipe.attacks.victim import frozen
+from raypipe.data.png import decode_png
 from raypipe.defenses import DEFENSES
 from raypipe.defenses.adversarial_weights import with_adversarial_weights
 from raypipe.defenses.online import OnlineTraining, input_gradients, misclassification
 from raypipe.defenses.pgd_training import PgdTraining
+from raypipe.stages.train import _train_cell
+from raypipe.stages.workers import SoleWorker
+from raypipe.training.dataset import TileDataset
 from raypipe.training.objective import Scored, cross_entropy
 from raypipe.training.recipe import Recipe
 from tests.defenses.laboratory import Laboratory
@@ -84,6 +89,34 @@ def test_the_best_epoch_on_held_out_tiles_is_kept(laboratory: Laboratory) -> Non
     assert defense.score(hardened, *laboratory.held_out()) == max(scores) > min(scores)
     last = laboratory.harden(defense, lost_after=3)
     assert defense.score(last, *laboratory.held_out()) == max(scores), "also where the fit was interrupted"
+
+
+def test_held_out_tiles_are_those_that_the_starting_model_never_saw(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every image that either fit reads is none of those that early stopping looks at."""
+    read, scored = set[bytes](), list[bytes]()
+
+    class Watched(TileDataset):
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            read.add(self.images[index])
+            return super().__getitem__(index)
+
+    def score(self: OnlineTraining, model: nn.Module, images: Any, labels: Any) -> float:
+        scored.extend(image.tobytes() for image in images)
+        return 0.0
+
+    defense = training("fast_training", epochs=1, early_stopping=True)
+    monkeypatch.setattr(type(defense), "score", score)
+    monkeypatch.setattr("raypipe.stages.fitting.validate", lambda *_: torch.ones(3, dtype=torch.float64))
+    monkeypatch.setattr("raypipe.stages.fitting.TileDataset", Watched)
+    again = dataclasses.replace(laboratory.trained, name="again")
+    _train_cell(again, laboratory.store, SoleWorker(gpu=False), 0)
+    laboratory.harden(defense)
+    seen = {decode_png(image).tobytes() for image in read}
+    assert len(scored) == len(set(scored)) >= 2
+    assert seen
+    assert not seen & set(scored)
 
 
 def test_adversarial_weights_are_those_of_one_step_up_the_loss() -> None:

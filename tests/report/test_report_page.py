@@ -21,6 +21,9 @@ from tests.report.browser import CHROMIUM, look
 def page_of(folder: Path, **changes: object) -> Path:
     store = Store.open(str(folder))
     run = hand_run(store).model_copy(update=changes)
+    (hardened,) = (subject.key for subject in run.subjects if subject.id == HARDENED)
+    figures = {"loss": 0.5, "accuracy": 0.75, "validation_loss": 0.75, "validation_accuracy": 0.625}
+    store.publish("model", hardened, {"history": [{"epoch": 1, **figures}, {"epoch": 2, **figures}]})
     write_environment(store, run.name, describe_environment(2, {"CPU": 8.0, "accelerator_type:H100": 1.0, "GPU": 1.0}))
     return Path(write_report(run, compute_result(store, run), store))
 
@@ -63,6 +66,14 @@ def test_every_kind_of_figure_is_there(html: str) -> None:
     assert 'class="heat"' in part(html, "classes")
     assert "carlini_wagner_l2" in part(html, "threats")
     assert "unbounded, minimal" in part(html, "threats")
+
+
+def test_every_model_that_was_trained_has_its_learning_curves(html: str) -> None:
+    training = part(html, "training")
+    assert training.count("<svg") == 1, "the undefended model of this run tells nothing of its training"
+    assert HARDENED in training
+    for word in ("loss", "accuracy", "training", "validation"):
+        assert f">{word}</text>" in training, word
 
 
 def test_the_page_says_how_to_make_it_again(html: str) -> None:

@@ -186,5 +186,5 @@ def test_validation_is_the_plain_cross_entropy_in_evaluation_mode() -> None:
     assert model.training
     assert all(module.training for module in model.modules())
     logits = model.eval()(images)
-    assert loss / count == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), rel=1e-5)
+    assert loss / count == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
     assert (right, count) == (int((logits.argmax(1) == labels).sum()), 24)
