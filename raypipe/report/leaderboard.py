@@ -14,7 +14,7 @@ from raypipe.evaluation.strength import attack_strength
 from raypipe.report.layout import Row, interval_cell, threat, verdict_cell
 from raypipe.report.ranking import RULE, find_winner, may_be_best, overlap
 from raypipe.report.scope import count_tiles
-from raypipe.report.sheet import Cell, Sheet
+from raypipe.report.sheet import Cell, Note, Sheet
 from raypipe.schemas import CHECKS, RESULTS
 from raypipe.store import Store
 
@@ -65,26 +65,34 @@ class Standing(NamedTuple):
         return may_be_best(self.worst, self.verdict)
 
 
-def leaderboards(store: Store) -> list[Sheet]:
+def leaderboards(store: Store) -> tuple[list[Sheet], list[Note]]:
     """Rank the models of a store, with those only that were tested on the same tiles by the same attacks.
 
-    Runs that have not finished yet are left out.
+    Runs that have not finished yet are left out. The notes name those of an older raypipe whose figures cannot be
+    computed anew, since some of their artifacts are gone.
     """
     boards: dict[Key, list[Standing]] = {}
+    left_out = []
     with ThreadPoolExecutor(READERS) as readers:
         for found in readers.map(lambda run: _read(run, store), store.list_directories("runs")):
+            if isinstance(found, Note):
+                left_out.append(found)
+                continue
             for key, standing in found:
                 boards.setdefault(key, []).append(standing)
-    return [_sheet(key, boards[key]) for key in sorted(boards)]
+    return [_sheet(key, boards[key]) for key in sorted(boards)], left_out
 
 
-def _read(name: str, store: Store) -> list[tuple[Key, Standing]]:
-    """The models of a run under each threat model; none as long as it has not finished."""
+def _read(name: str, store: Store) -> list[tuple[Key, Standing]] | Note:
+    """The models of a run under each threat model; none as long as it has not finished; or why it is left out."""
     if not {RUN_FILE, "records.parquet", "checks.parquet"} <= set(store.list_files(f"runs/{name}")):
         return []
     run = read_run(store, name)
     if not is_current(store, name):
-        compute_result(store, run)
+        try:
+            compute_result(store, run)
+        except FileNotFoundError as error:
+            return Note(f"{name} is left out: an older raypipe computed it, and {error}", "bad")
     records = store.read_table(f"runs/{name}/records.parquet", RECORDS, RESULTS).to_pylist()
     checks = store.read_table(f"runs/{name}/checks.parquet", ["subject", "check", "verdict"], CHECKS).to_pylist()
     by_subject: dict[str, list[Row]] = {}

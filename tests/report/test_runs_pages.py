@@ -104,7 +104,7 @@ def test_a_leaderboard_has_the_models_of_the_same_tiles_threat_and_attacks(tmp_p
     for run in two_runs(store):
         keep(store, run, undefended="pass", hardened="pass")
     (tmp_path / "runs" / "unfinished").mkdir()
-    (sheet,) = leaderboards(store)
+    (sheet,), _ = leaderboards(store)
     assert "linf <= 2/255" in sheet.title
     assert "attacked: 8 tiles of 4 groups" in sheet.title
     assert ranked(sheet) == [
@@ -138,7 +138,7 @@ def test_models_are_never_ranked_across(other: str, tmp_path: Path) -> None:
     run = hand_run(store)
     keep(store, run, hardened="pass")
     keep(store, run.model_copy(update={"name": "other", **OTHER[other](run)}), hardened="pass")
-    boards = leaderboards(store)
+    boards, _ = leaderboards(store)
     assert [{row[2] for row in ranked(board)} for board in boards] in ([{"hand"}, {"other"}], [{"other"}, {"hand"}])
     assert len({board.title for board in boards}) == 2
 
@@ -149,7 +149,7 @@ def test_models_are_never_ranked_across_numbers_of_attacked_tiles(tmp_path: Path
     keep(store, run, hardened="pass")
     attack_only(store, run, ["a1", "b1", "c1", "d1"])
     keep(store, run.model_copy(update={"name": "other"}), hardened="pass")
-    assert len(leaderboards(store)) == 2
+    assert len(leaderboards(store)[0]) == 2
 
 
 @pytest.mark.parametrize("verdict", ["fail", "not applicable", None])
@@ -158,10 +158,27 @@ def test_a_model_that_is_not_cleared_is_not_first(verdict: str | None, tmp_path:
     hand, better = two_runs(store)
     keep(store, hand, hardened="pass")
     keep(store, better, **({"hardened": verdict} if verdict else {}))
-    (sheet,) = leaderboards(store)
+    (sheet,), _ = leaderboards(store)
     first, second = ranked(sheet)[:2]
     assert first == ("only one ranked", "at, cw", "hand", "62.5")
     assert second == ("not ranked", "at, cw", "better", "87.5"), "a higher figure that nothing vouches for"
+
+
+def test_a_run_of_an_older_version_is_computed_anew_or_left_out_by_name(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    keep(store, run, hardened="pass")
+    records = store.read_table("runs/hand/records.parquet")
+    store.write_table("runs/hand/records.parquet", records.drop_columns(["stored_eps"]))
+    (sheet,), left_out = leaderboards(store)
+    assert {row[2] for row in ranked(sheet)} == {"hand"}
+    assert left_out == []
+    store.write_table("runs/hand/records.parquet", records.drop_columns(["stored_eps"]))
+    store.remove(store.artifact("predictions", run.pairings[0].predictions))
+    boards, (note,) = leaderboards(store)
+    assert boards == []
+    assert note.text.startswith("hand is left out: an older raypipe computed it")
+    assert "is left out" in Path(write_index(store)).read_text()
 
 
 ACCURACIES = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)).map(sorted)

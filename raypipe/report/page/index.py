@@ -9,6 +9,7 @@ INDEX_FILE = "index.html"
 
 def write_index(store: Store) -> str:
     """Draw the index of a store into its root; returns where it is."""
-    page = render("index", title="raypipe runs", boards=leaderboards(store), location=store.root)
+    boards, left_out = leaderboards(store)
+    page = render("index", title="raypipe runs", boards=boards, left_out=left_out, location=store.root)
     store.write_bytes(INDEX_FILE, page)
     return store.path(INDEX_FILE)
