@@ -26,7 +26,7 @@ OURS = "ours"
 
 
 class Rule(NamedTuple):
-    """How a check is made: `judge` is given all evidence; the rest is as in `Check`."""
+    """A check that can be made: `judge` takes all evidence; the rest is as in `Check`."""
 
     name: str
     judge: Callable[[Evidence], Finding]
@@ -40,13 +40,13 @@ class Check(NamedTuple):
     Parameters
     ----------
     name
-        What holds if it passes.
+        The law that holds if it passes.
     verdict
         ``pass``, ``fail`` or ``not applicable``.
     figure
         The numbers, or why there are none.
     meaning
-        What is tested, and what failing means.
+        The reason for the test, and the meaning of a failure.
     source
         Who asks for it.
     """
@@ -59,14 +59,14 @@ class Check(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the checks say together.
+    """The verdict of all checks together.
 
     Parameters
     ----------
     failed, passed, not_applicable
-        How many checks.
+        Numbers of checks.
     withheld
-        Whether the model must not be called robust: a check failed, or too few were made.
+        True if the model must not be called robust: a check failed, or too few were judged.
     sentence
         To stand above every table of the model's robust accuracy.
     """
@@ -124,13 +124,13 @@ CHECKS = (
     Rule(
         "the iterations suffice",
         judging.iterations_suffice,
-        "The attack has converged. If not, robust accuracy goes on falling with the attacker's patience.",
+        "The attack has converged. If not, a longer attack leaves a lower robust accuracy.",
         CARLINI,
     ),
     Rule(
         "the restarts suffice",
         judging.restarts_suffice,
-        "Other starts find little more. If not, robust accuracy hangs on where the attack happens to start.",
+        "Other starts find little more. If not, robust accuracy depends on the attack's starting point.",
         CARLINI,
     ),
     Rule(

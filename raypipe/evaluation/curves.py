@@ -56,7 +56,7 @@ def _of_model(subject: SubjectRecord, met: Examples, norm: str) -> Iterator[_Dra
     minimal = [_minimises(norm, pairing) and pairing.protocol in ITSELF for pairing in met.pairings]
     names = [pairing.attack if taken else None for pairing, taken in zip(met.pairings, minimal, strict=True)]
     for attack in dict.fromkeys(name for name in names if name):
-        yield _Drawn(subject, attack, met.of([name == attack for name in names]))
+        yield _Drawn(subject, attack, met.select([name == attack for name in names]))
 
 
 def _minimises(norm: str, pairing: PairingRecord) -> bool:

@@ -1,4 +1,4 @@
-"""What a sanity check finds, and how many tiles it takes to find anything.
+"""Findings of the sanity checks, and the number of tiles that a pass needs.
 
 A check that nothing broke says little on few tiles. It passes only on as many as would have shown a failure on a
 quarter of all tiles with a probability of 95 %: 11 where not one tile may break it, 18 where one may. On fewer it is

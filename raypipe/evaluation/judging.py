@@ -50,8 +50,8 @@ def _robust(fooled: Fooled) -> str:
     return f"{100 * (1 - fooled.mean()):.1f} %"
 
 
-def _lost(stronger: Fooled, weaker: Fooled, names: str) -> int:
-    """How many tiles the weaker attack fools and the stronger one does not."""
+def _count_lost(stronger: Fooled, weaker: Fooled, names: str) -> int:
+    """Count the tiles that the weaker attack fools and the stronger one does not."""
     require_aligned(stronger, weaker, names)
     return int((weaker & ~stronger).sum())
 
@@ -59,7 +59,7 @@ def _lost(stronger: Fooled, weaker: Fooled, names: str) -> int:
 def _never_weaker(stronger: Fooled | None, weaker: Fooled | None, stronger_name: str, weaker_name: str) -> Finding:
     if stronger is None or weaker is None:
         return unknown(*[stronger_name] * (stronger is None), *[weaker_name] * (weaker is None))
-    lost, allowed = _lost(stronger, weaker, f"{stronger_name} and {weaker_name}"), count_allowed(len(weaker))
+    lost, allowed = _count_lost(stronger, weaker, f"{stronger_name} and {weaker_name}"), count_allowed(len(weaker))
     figure = (
         f"{lost} of {len(weaker)} tiles fooled by the {weaker_name} only, at most {allowed} allowed; "
         f"robust accuracy {_robust(weaker)} under it, {_robust(stronger)} under the {stronger_name}"
@@ -68,11 +68,11 @@ def _never_weaker(stronger: Fooled | None, weaker: Fooled | None, stronger_name:
 
 
 def _ascending(fooled: Mapping[int, Fooled] | Mapping[float, Fooled] | None, unit: str) -> Finding:
-    """Whether each attack of a series fools what the one before it does."""
+    """Judge whether each attack of a series fools what the one before it does."""
     if fooled is None or len(fooled) < 2:
         return unknown(f"two values of {unit}")
     series = sorted(fooled.items())
-    lost = max(_lost(stronger, weaker, unit) for (_, weaker), (_, stronger) in pairwise(series))
+    lost = max(_count_lost(stronger, weaker, unit) for (_, weaker), (_, stronger) in pairwise(series))
     tiles = len(series[0][1])
     allowed = count_allowed(tiles)
     curve = ", ".join(f"{_robust(fooled)} at {value:.4g}" for value, fooled in series)
@@ -81,10 +81,10 @@ def _ascending(fooled: Mapping[int, Fooled] | Mapping[float, Fooled] | None, uni
 
 
 def _settled(fooled: Fooled | None, doubled: Fooled | None, what: str) -> Finding:
-    """Whether twice as many of something fool less than a point more of the tiles."""
+    """Judge whether twice as many of something fool less than a point more of the tiles."""
     if fooled is None or doubled is None:
         return unknown(*[WHITE_BOX] * (fooled is None), *[f"twice the {what}"] * (doubled is None))
-    more, tiles = _lost(fooled, doubled, f"{what} and twice the {what}"), len(fooled)
+    more, tiles = _count_lost(fooled, doubled, f"{what} and twice the {what}"), len(fooled)
     figure = f"twice the {what} fool {more} more of {tiles} tiles, {100 * more / tiles:.1f} points"
     if tiles <= TILES_PER_POINT:
         figure += f"; one may be, {100 / tiles:.1f} points: to judge to a point takes {TILES_PER_POINT + 1} tiles"

@@ -9,7 +9,7 @@ from raypipe.evaluation.metrics import chance_accuracy
 
 
 def large_eps_fools_every_tile(evidence: Evidence) -> Finding:
-    """Tiles that withstand an attack which may turn all of them into one image.
+    """Judge whether any tile withstands an attack that may turn all of them into one image.
 
     A model that answers one class whatever it is shown is right on the tiles of that class, and no attack changes it:
     only those may stand.
@@ -28,10 +28,10 @@ def large_eps_fools_every_tile(evidence: Evidence) -> Finding:
 
 
 def clean_accuracy_above_chance(evidence: Evidence) -> Finding:
-    """Accuracy on all clean test tiles against that of always naming their commonest class.
+    """Judge accuracy on all clean test tiles against that of always naming their commonest class.
 
-    The lower bound of the 95 % interval over groups has to be above it. Where even a perfect model could not reach
-    that, on very few groups, nothing is said of a model that is above chance.
+    The lower bound of the 95 % interval over groups has to be above it. On very few groups even a perfect model
+    could not reach that; a model above chance then gets no verdict.
     """
     if evidence.clean is None:
         return unknown("predictions of clean tiles")

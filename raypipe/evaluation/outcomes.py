@@ -17,12 +17,12 @@ CLEAN_ATTACKED = "clean on attacked tiles"
 
 
 class Measure(NamedTuple):
-    """What a model is put to.
+    """A figure of a model, by the tiles that it is tested on.
 
     Parameters
     ----------
     name
-        ``clean``, ``attacked`` (itself, anew), ``static``, ``transfer`` (from any other backbone), ``worst case``.
+        ``clean``, ``attacked`` (white-box or adaptive), ``static``, ``transfer`` (from any backbone), ``worst case``.
     attack
         The attack's id; None for clean tiles and the worst case over all.
     norm, eps
@@ -58,7 +58,7 @@ class Examples:
     Parameters
     ----------
     clean
-        What it makes of those tiles when they are clean, (n,).
+        Predictions of those tiles when they are clean, (n,).
     pairings
         (attacks,) where the tiles come from.
     fooled
@@ -75,8 +75,8 @@ class Examples:
     distortions: dict[str, NDArray[np.float64]]
     called: NDArray[np.int64]
 
-    def of(self, chosen: Sequence[bool] | NDArray[np.bool_]) -> "Examples":
-        """Those of some pairings only."""
+    def select(self, chosen: Sequence[bool] | NDArray[np.bool_]) -> "Examples":
+        """Keep some pairings only."""
         mask = np.array(chosen, dtype=bool)
         distortions = {norm: sizes[mask] for norm, sizes in self.distortions.items()}
         pairings = tuple(pairing for pairing, taken in zip(self.pairings, mask, strict=True) if taken)

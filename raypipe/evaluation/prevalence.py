@@ -18,7 +18,7 @@ def reweighted_accuracy(
     all_labels
         (m,) true classes of the whole test set.
     groups
-        Of the attacked tiles.
+        Groups of the attacked tiles.
 
     Returns
     -------

@@ -21,7 +21,7 @@ def attack_strength(subject: str, run: Run) -> str:
     subject
         The model's id.
     run
-        What was tested.
+        The record of the run.
     """
     own = [pairing for pairing in run.pairings if pairing.subject == subject]
     attacks = sorted({json.dumps(pairing.settings, sort_keys=True) for pairing in own if pairing.protocol in ITSELF})
@@ -46,11 +46,11 @@ def is_comparable(measure: Measure, subject: str, run: Run, other: Run) -> bool:
     Parameters
     ----------
     measure
-        What the model is tested on in both runs.
+        The figure, by the tiles that the model is tested on.
     subject
         The model's id in both runs.
     run, other
-        What they tested.
+        Records of the two runs.
     """
     if not same_data(run, other):
         return False

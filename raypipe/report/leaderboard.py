@@ -27,7 +27,7 @@ READERS = 16
 
 
 class Key(NamedTuple):
-    """What models must have in common to be ranked.
+    """The conditions that models must share to be ranked.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Key(NamedTuple):
     tiles
         The clean test tiles, by the key of their artifact, and those that were attacked, by their numbers.
     threat
-        How far the attacker may go.
+        The bound of the worst case.
     strength
         All attacks and their settings, by `raypipe.evaluation.strength.attack_strength`.
     """
@@ -61,7 +61,7 @@ class Standing(NamedTuple):
 
     @property
     def ranked(self) -> bool:
-        """Whether it may be called best."""
+        """True if the model may be called best."""
         return may_be_best(self.worst, self.verdict)
 
 
@@ -69,7 +69,7 @@ def leaderboards(store: Store) -> tuple[list[Sheet], list[Note]]:
     """Rank the models of a store, with those only that were tested on the same tiles by the same attacks.
 
     Runs that have not finished yet are left out. The notes name those of an older raypipe whose figures cannot be
-    computed anew, since some of their artifacts are gone.
+    recomputed, since some of their artifacts are gone.
     """
     boards: dict[Key, list[Standing]] = {}
     left_out = []

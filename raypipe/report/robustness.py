@@ -21,7 +21,7 @@ SHORT = {PASS: "pass", FAIL: "FAIL", "not applicable": "n/a"}
 
 
 def verdicts_of(book: Book) -> dict[str, Verdict]:
-    """What the checks of each model under test say together, where any were made."""
+    """Return the verdict of the checks of each model under test, where any were made."""
     found = {}
     for subject in book.subjects:
         own = [row for row in book.checks if row["subject"] == subject]
@@ -43,7 +43,7 @@ def verdict_lines(book: Book) -> Iterator[Note]:
         yield Note(f"{subject}: {said.sentence}", "bad" if said.failed else "warn" if said.withheld else "good")
     yield from uncovered_classes(book)
     for row in book.records:
-        if row["broken"] and row["protocol"] != CLEAN_ATTACKED:  # it is told of all clean tiles
+        if row["broken"] and row["protocol"] != CLEAN_ATTACKED:  # the record of all clean tiles says it
             tested = row["attack"] or "clean tiles"
             count = f"{row['broken']} of {row['tiles']}"
             text = f"{row['subject']}: on {tested}, {count} tiles have logits that are not finite"

@@ -67,6 +67,7 @@ def test_a_masked_model_is_caught_and_an_undefended_one_is_cleared(tiny: Build) 
     failed = {check for check, verdict in verdicts(result, masked).items() if verdict == "fail"}
     assert {"no zero gradients", "planted adversarial examples are found"} <= failed
     assert f"{masked}: Robustness not claimed" in text.replace("\n", " ")
+    assert "no attack failure detected; robust accuracy is an upper bound" in text.replace("\n", " ")
     assert text.index("not claimed") < text.index("Table 1"), "the verdict stands above every table"
 
     # The attacks on the masked model itself are blind: the worst case knows better.
