@@ -17,6 +17,8 @@ from raypipe.evaluation.findings import Finding, Ruling, count_allowed, missed_s
 
 LEAST_JUDGED = 2 / 3
 """The share of the checks that must have been made before a model may be called robust."""
+ABOVE_CHANCE = "clean accuracy is above chance"
+"""A model has to pass this check to be called robust: at chance, it has nothing that an attack could take."""
 CARLINI = "Carlini et al., 2019, arXiv:1902.06705"
 ATHALYE = "Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 3.1"
 CROCE = "Croce and Hein, 2020, arXiv:2003.01690"
@@ -80,7 +82,7 @@ class Verdict(NamedTuple):
 
 CHECKS = (
     Rule(
-        "clean accuracy is above chance",
+        ABOVE_CHANCE,
         judging_accuracy.clean_accuracy_above_chance,
         "The model has learned something. If not, it has nothing that an attack could take, and is not robust.",
         OURS,
@@ -215,11 +217,14 @@ def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
     failures = [check.name for check in checks if check.verdict == "fail"]
     passed = sum(check.verdict == "pass" for check in checks)
     judged, count = len(failures) + passed, len(checks)
+    unknown = [check.figure for check in checks if check.name == ABOVE_CHANCE and check.verdict != "pass"]
     if failures:
         sentence = (
             f"Robustness not claimed: {len(failures)} of {judged} checks failed{on} ({'; '.join(failures)}). "
             "Sanity check failed: robust accuracy may be overestimated."
         )
+    elif unknown:
+        sentence = f"Robustness not claimed: nothing shows that the model is better than chance ({unknown[0]})."
     elif judged < LEAST_JUDGED * count:
         sentence = f"Robustness not claimed: only {judged} of {count} checks could be judged{on}."
     else:
@@ -230,5 +235,5 @@ def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
         if tiles is not None and tiles > count_allowed(tiles):
             unseen = missed_share(tiles, count_allowed(tiles))
             sentence += f" So many tiles can miss a failure on up to {100 * unseen:.0f} % of them."
-    withheld = bool(failures) or judged < LEAST_JUDGED * count
+    withheld = bool(failures or unknown) or judged < LEAST_JUDGED * count
     return Verdict(len(failures), passed, count - judged, withheld, sentence)

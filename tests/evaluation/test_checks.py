@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from raypipe.evaluation.certified import Proof
-from raypipe.evaluation.checks import CHECKS, Check, run_checks, verdict
+from raypipe.evaluation.checks import ABOVE_CHANCE, CHECKS, Check, run_checks, verdict
 from raypipe.evaluation.evidence import Evidence, Planted
 from raypipe.evaluation.findings import least_tiles, missed_share
 from raypipe.evaluation.probe import Probe
@@ -130,9 +130,6 @@ def test_of_a_model_that_answers_one_class_its_tiles_may_stand() -> None:
     assert made(name, unbounded=labels == 0, **known).verdict == "fail"
     assert made(name, unbounded=first(TILES - 1)).verdict == "fail", "its answers are not known"
     assert made(name).verdict == "not applicable"
-
-
-ABOVE_CHANCE = "clean accuracy is above chance"
 
 
 def test_a_model_at_chance_fails() -> None:
@@ -347,6 +344,14 @@ def test_too_few_checks_withhold_the_claim() -> None:
     assert enough.sentence == (
         "4 of 6 checks passed, 2 not applicable: no attack failure detected; robust accuracy is an upper bound."
     )
+
+
+def test_a_model_that_is_not_shown_to_be_above_chance_is_not_called_robust() -> None:
+    unknown = Check(ABOVE_CHANCE, "not applicable", "60.0 % of 4 test tiles", "", "")
+    overall = verdict([*checks_of(*["pass"] * 15), unknown])
+    assert overall.withheld
+    assert "nothing shows that the model is better than chance (60.0 % of 4 test tiles)" in overall.sentence
+    assert not verdict([*checks_of(*["pass"] * 15), unknown._replace(verdict="pass")]).withheld
 
 
 def test_a_verdict_says_how_many_tiles_it_rests_on_and_what_they_can_miss() -> None:
