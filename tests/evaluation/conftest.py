@@ -1,6 +1,7 @@
 """A small undefended classifier, and what hides its gradients without defending it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from raypipe.models.bit_depth import BitDepth, ReducedBitDepth
+
 CLASSES = 3
+MASKS = ("quantized", "thermometer", "overconfident", "saturating", "noisy", "shattered", "high frequency")
+"""Models that only hide their gradients."""
 
 
 class SmallNet(nn.Module):
@@ -33,6 +38,20 @@ class SmallNet(nn.Module):
         return self.head(self.backbone((images - 0.5) / 0.5))
 
 
+class RandomSigns(torch.autograd.Function):
+    """The identity, whose gradient has signs that follow from the pixels: the gradient is there, and means nothing."""
+
+    @staticmethod
+    def forward(context: Any, images: Tensor) -> Tensor:
+        context.save_for_backward(images)
+        return images.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        (images,) = context.saved_tensors
+        return gradient * torch.where(torch.sin(images * 1e5) > 0, 1, -1)
+
+
 class Behind(nn.Module):
     """A model behind something that changes its images, and something that changes its logits."""
 
@@ -41,11 +60,26 @@ class Behind(nn.Module):
         self.model, self.name = model, name
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.name == "quantized":  # 4 bits, as a defense: Guo et al., 2018, arXiv:1711.00117
-            images = torch.round(images * 15) / 15
-        if self.name == "noisy":
-            images = images + 0.05 * torch.randn_like(images)
-        return self.model(images) * (1e4 if self.name == "overconfident" else 1)
+        logits: Tensor = self.model(self.shown(images))
+        if self.name == "overconfident":
+            return logits * 1e4
+        return torch.softmax(logits * 300, 1) if self.name == "saturating" else logits
+
+    def shown(self, images: Tensor) -> Tensor:
+        match self.name:
+            case "quantized":  # 3 bits, as a defense: Guo et al., 2018, arXiv:1711.00117
+                images = ReducedBitDepth(BitDepth(bits=3, gradient="zero"))(images, lambda rounded: rounded)
+            case "straight through":
+                images = ReducedBitDepth(BitDepth(bits=3))(images, lambda rounded: rounded)
+            case "thermometer":  # the share of thresholds below each value: Buckman et al., 2018
+                images = (images[..., None] > torch.linspace(0.03, 0.97, 16)).to(images).mean(-1)
+            case "noisy":
+                images = images + 0.05 * torch.randn_like(images)
+            case "shattered":
+                images = RandomSigns.apply(images)
+            case "high frequency":  # zero at every 8-bit value, with a slope of 16 there, up or down
+                images = images + 0.02 * torch.sin(torch.pi * 255 * images)
+        return images
 
 
 @dataclass(frozen=True)
@@ -83,5 +117,5 @@ def tested() -> Tested:
                 F.cross_entropy(model(inputs[rows]), truth[rows]).backward()
                 optimizer.step()
         optimizer.zero_grad()
-    names = ("undefended", "quantized", "overconfident", "noisy")
+    names = ("undefended", "straight through", *MASKS)
     return Tested({name: Behind(model, name) for name in names}, *draw(32, seed=2))

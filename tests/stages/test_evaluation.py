@@ -25,7 +25,7 @@ JUDGED: dict[str, Any] = {
     "models": ["resnet18", "shufflenet_v2_x1_0"],
     "train": {"epochs": 8, "batch_size": 16},
     "attacks": {"deepfool": None},
-    "defenses": {"bit_depth_reduction": {"bits": 3}},
+    "defenses": {"bit_depth_reduction": {"bits": 3, "gradient": "zero"}},
     "evaluation": {
         "tiles": 18,
         "bounded": {"name": "pgd", "max_iterations": 8},
