@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.evaluation.intervals import Groups, Interval, mean, ratios
+from raypipe.evaluation.intervals import Groups, Interval, mean
 from raypipe.evaluation.permutation import sign_flip_test
+from raypipe.evaluation.shares import Counts, share_bounds
 
 
 class PairedComparison(NamedTuple):
@@ -76,15 +77,39 @@ def compare(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Groups)
     """
     if first.shape != second.shape:
         raise ValueError(f"{len(first)} and {len(second)} tiles: expected the same tiles, in the same order")
-    tiles = groups.total(np.ones(len(first)))
-    counts = np.hstack([groups.total(first & ~second), groups.total(second & ~first)])
-    first_share, second_share = ratios(counts, tiles)
-    residuals = counts - tiles * counts.sum(axis=0) / tiles.sum()
-    spread = float(np.sqrt(np.square(residuals).sum(axis=0)).prod())
-    correlation = min(0.0, float(residuals.prod(axis=1).sum()) / spread) if spread else 0.0
-    only_first, only_second = counts.sum(axis=0).astype(int).tolist()
-    p_value = sign_flip_test((counts[:, 0] - counts[:, 1]).astype(np.intp))
-    return PairedComparison(_hybrid(first_share, second_share, correlation), only_first, only_second, p_value)
+    only_first, only_second = groups.total(first & ~second), groups.total(second & ~first)
+    difference = paired_differences(only_first, only_second, groups.total(np.ones(len(first))))
+    p_value = sign_flip_test((only_first - only_second)[:, 0].astype(np.intp))
+    return PairedComparison(
+        Interval(*difference[:, 0].tolist()), int(only_first.sum()), int(only_second.sum()), p_value
+    )
+
+
+def paired_differences(only_first: Counts, only_second: Counts, tiles: Counts) -> NDArray[np.float64]:
+    """Compute paired differences of accuracy with their bounds, from counts by group.
+
+    Parameters
+    ----------
+    only_first, only_second
+        (groups, k) tiles that only this one gets right.
+    tiles
+        (groups, 1).
+
+    Returns
+    -------
+    ndarray
+        (3, k): differences, lower bounds, upper bounds; see `compare`.
+    """
+    count = tiles.sum()
+    first, second = (counts - tiles * counts.sum(axis=0) / count for counts in (only_first, only_second))
+    spread = np.sqrt(np.square(first).sum(axis=0) * np.square(second).sum(axis=0))
+    together = (first * second).sum(axis=0)
+    correlation = np.divide(together, spread, out=np.zeros_like(spread), where=spread > 0)
+
+    def with_bounds(counts: Counts) -> NDArray[np.float64]:
+        return np.array([counts.sum(axis=0) / count, *share_bounds(counts, tiles)])
+
+    return hybrid_differences(with_bounds(only_first), with_bounds(only_second), np.clip(correlation, -1, 0))
 
 
 def unpaired_difference(
@@ -110,21 +135,35 @@ def unpaired_difference(
     R. G. Newcombe, Interval estimation for the difference between independent proportions, Statistics in Medicine
     17(8), 1998.
     """
-    return _hybrid(mean(first, first_groups), mean(second, second_groups), 0.0)
+    one, other = np.array(mean(first, first_groups)), np.array(mean(second, second_groups))
+    return Interval(*hybrid_differences(one[:, None], other[:, None], np.zeros(1))[:, 0].tolist())
 
 
-def _hybrid(first: Interval, second: Interval, correlation: float) -> Interval:
-    """Subtract shares, with an interval from theirs; without bounds where one of them has none."""
+def hybrid_differences(
+    first: NDArray[np.float64], second: NDArray[np.float64], correlation: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Subtract shares, with bounds from theirs.
 
-    def reach(one: float, other: float) -> float:
-        return float(np.sqrt(one**2 + other**2 - 2 * correlation * one * other))
+    Parameters
+    ----------
+    first, second
+        (3, k): shares, lower bounds, upper bounds.
+    correlation
+        (k,) of the two shares, in [-1, 0].
 
-    value = first.value - second.value
-    if np.isnan([first.low, second.low]).any():
-        return Interval(value, np.nan, np.nan)
-    below = reach(first.value - first.low, second.high - second.value)
-    above = reach(first.high - first.value, second.value - second.low)
-    return Interval(value, max(-1.0, value - below), min(1.0, value + above))
+    Returns
+    -------
+    ndarray
+        (3, k): differences, lower bounds, upper bounds, in [-1, 1]; bounds are NaN where those of a share are.
+    """
+
+    def reach(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.sqrt(one**2 + other**2 - 2 * correlation * one * other)
+
+    value = first[0] - second[0]
+    low = value - reach(first[0] - first[1], second[2] - second[0])
+    high = value + reach(first[2] - first[0], second[0] - second[1])
+    return np.array([value, np.maximum(low, -1), np.minimum(high, 1)])
 
 
 def over_seeds(figures: Sequence[float]) -> Spread:
