@@ -199,3 +199,9 @@ def candidates(cell: Cell) -> list[Cell]:
         return [cell]
     specs = [cell.spec.model_copy(update={"defense": one}) for one in settings]
     return [Cell("harden", f"{cell.name}/{number}", spec, cell.inputs) for number, spec in enumerate(specs)]
+
+
+def unfinished_fits(cells: Iterable[Cell], store: Store) -> list[Cell]:
+    """Return the fine-tunings that hardening cells still need, each once: one cell may be a candidate of another."""
+    found = {fit.key: fit for cell in cells for fit in unfinished(candidates(cell), store)}
+    return list(found.values())

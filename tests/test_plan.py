@@ -1,14 +1,16 @@
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from raypipe.cells import STAGES, candidates
+from raypipe.cells import STAGES, candidates, unfinished_fits
 from raypipe.config import validate_experiment
 from raypipe.evaluation.settings import REFERENCE
 from raypipe.experiment import Experiment
 from raypipe.listing import describe, list_files
 from raypipe.plan import Plan, make_plan
+from raypipe.store import Store
 
 RAW: dict[str, Any] = {
     "name": "t",
@@ -227,6 +229,17 @@ def test_a_search_has_a_candidate_for_each_combination() -> None:
         (0.3, 1e-4), (0.3, 1e-3), (0.5, 1e-4), (0.5, 1e-3),
     ]  # fmt: skip
     assert cell.key not in {c.key for c in found}
+
+
+def test_a_candidate_that_is_another_defense_s_model_is_fitted_once(tmp_path: Path) -> None:
+    own = {"name": "adversarial_training", "mix": 0.3}
+    search = {"name": "adversarial_training", "search": {"mix": [0.3, 0.5]}}
+    cells = plan_of(defenses={"own": own, "searched": search}).stage("harden")
+    fits = unfinished_fits(cells, Store.open(str(tmp_path)))
+    assert len({fit.key for fit in fits}) == len(fits) == len(cells), (
+        "for each pair of cells the shared one, and another"
+    )
+    assert {cell.key for cell in cells if cell.name.endswith("/own")} < {fit.key for fit in fits}
 
 
 def test_without_a_search_the_cell_is_its_only_candidate() -> None:

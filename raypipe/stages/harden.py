@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from raypipe.cells import Cell, candidates, unfinished
+from raypipe.cells import Cell, candidates, unfinished, unfinished_fits
 from raypipe.costs import FREE, Cost
 from raypipe.data.png import decode_png
 from raypipe.errors import StageError
@@ -45,7 +45,7 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     StageError
         If a trial fails; the others are finished and kept.
     """
-    todo = [candidate for cell in cells for candidate in unfinished(candidates(cell), store)]
+    todo = unfinished_fits(cells, store)
     fits = [cell for cell in todo if cell.spec.defense.epochs]
     try:
         with watched(fits, unfinished(cells, store), store, progress):

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from raypipe.cells import Cell, candidates, unfinished
+from raypipe.cells import Cell, unfinished, unfinished_fits
 from raypipe.description import describe_run
 from raypipe.environment import write_environment
 from raypipe.evaluation.results import RunResult, compute_result
@@ -138,8 +138,7 @@ def _complete(prepared: Prepared, progress: RunProgress) -> None:
             train(plan.stage("train"), store, resources, stage)
     attack_all(unfinished(_of_undefended(plan.stage("attack")), store), ATTACK)
     if cells := unfinished(plan.stage("harden"), store):
-        fits = [candidate for cell in cells for candidate in unfinished(candidates(cell), store)]
-        epochs = sum(fit.spec.defense.epochs for fit in fits)
+        epochs = sum(fit.spec.defense.epochs for fit in unfinished_fits(cells, store))
         with progress.stage("harden", epochs, "epochs") as stage:
             harden(cells, store, resources, stage)
     attack_all(unfinished(_of_hardened(plan.stage("attack")), store), ATTACK_HARDENED)
