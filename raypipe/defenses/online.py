@@ -66,7 +66,7 @@ class OnlineTraining(NamedDefense):
     Attributes
     ----------
     shows_clean_tiles
-        Whether the network sees each tile clean beside perturbed.
+        True where the network sees each tile clean beside perturbed.
     """
 
     learns_from_adversarials: ClassVar[bool] = False
@@ -122,7 +122,7 @@ class OnlineTraining(NamedDefense):
         """What is minimised, calling `forward` once."""
 
     def shows(self) -> Shows:
-        """Return the tiles perturbed anew, after the clean ones where the loss sees both."""
+        """Return how a batch is perturbed; the clean tiles come first where the loss sees both."""
 
         def make(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:
             with frozen(model) as victim:

@@ -65,13 +65,13 @@ def fit_cell(
     judge
         Figures of the fitted classifier to publish with it, for whoever chooses between candidates.
     objective
-        What every step minimises.
+        The loss that every step minimizes.
     shows
         The inputs that a step shows the network; None: its batch statistics stay.
     score
-        How good the classifier is after an epoch: the best epoch is published instead of the last.
+        Rates the classifier after each epoch, larger is better: the best epoch is published instead of the last.
     replays
-        How often each batch is used before the next one.
+        Steps on each batch before the next one.
     """
     seed = cell.spec.seed
     share = examples.share(worker.rank, worker.world_size, seed)
@@ -128,7 +128,7 @@ def fit_cell(
 
 
 def _facts(card: ModelCard, held: Examples | None, recalibration: Recalibration, shows: Shows | None) -> dict[str, Any]:
-    """What was held out, with the classes of which nothing was, and what batch statistics were recomputed from."""
+    """Return the facts of a fit's held-out tiles, with the classes that have none, and of its batch statistics."""
     facts: dict[str, Any] = {}
     if held is not None:
         missing = [name for label, name in enumerate(card.labels) if label not in held.labels]
@@ -145,7 +145,7 @@ def _evaluated(fit: Fit) -> Classifier:
 
 
 def _shared(score: Callable[[Classifier], float], fit: Fit, worker: Worker) -> float:
-    """The score of the evaluated model, computed by one worker and known to all."""
+    """Return the score of the evaluated model, which one worker computes for all."""
     own = score(_evaluated(fit)) if worker.rank == 0 else 0.0
     return float(worker.total(torch.tensor(own, dtype=torch.float64)))
 
@@ -155,7 +155,7 @@ def _best_score(history: Sequence[EpochRecord]) -> float:
 
 
 def _over_all(record: EpochRecord, worker: Worker) -> EpochRecord:
-    """The epoch's figures over all workers' tiles."""
+    """Return the epoch's record over all workers' tiles."""
     weighted = [record.loss * record.tiles, record.accuracy * record.tiles]
     sums = worker.total(torch.tensor([*weighted, record.tiles, record.forwards, record.backwards], dtype=torch.float64))
     loss, accuracy, tiles, forwards, backwards = sums.tolist()
@@ -178,7 +178,7 @@ def _recalibrate(fit: Fit, tiles: TileDataset, most: int, worker: Worker) -> Rec
 def _validated(
     record: EpochRecord, fit: Fit, tiles: TileDataset, validation: TileDataset, worker: Worker
 ) -> EpochRecord:
-    """The record with the held-out figures of the evaluated model, whose batch statistics are recomputed first."""
+    """Recompute the evaluated model's batch statistics; return the record with its figures on held-out tiles."""
     began = time.perf_counter()
     recalibration = _recalibrate(fit, tiles, MOST_PER_EPOCH, worker)
     loss, right, count = worker.total(validate(fit.evaluated, validation, worker.device)).tolist()
@@ -218,7 +218,7 @@ def _cost(history: Sequence[EpochRecord], recalibration: Recalibration, seconds:
 
 
 def last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:
-    """How far a fit has come: as it wrote to the store while running, or as its artifact says."""
+    """Return the last epoch of a fit: from its artifact, or as it wrote it to the store while running."""
     if manifest := cell.manifest(store):
         history = manifest["history"]
         if not history:

@@ -1,4 +1,4 @@
-"""What a fit knows of the process it runs in: a worker of a Ray Train group, or the only one."""
+"""The process that a fit runs in: a worker of a Ray Train group, or the only one."""
 
 import json
 import tempfile
@@ -25,7 +25,7 @@ CELL_KEY = "cell.json"
 
 @dataclass(frozen=True)
 class Saved:
-    """Where an interrupted fit can go on: the weights, the rest of its state, and the best epoch's weights."""
+    """A checkpoint of a fit: the weights, the rest of its state, and the best epoch's weights."""
 
     weights: bytes
     state: bytes
@@ -33,23 +33,23 @@ class Saved:
 
 
 class Worker(Protocol):
-    """What a fit needs to know of the process it runs in."""
+    """The process that a fit runs in, as the fit sees it."""
 
     rank: int
     world_size: int
     device: torch.device
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """The model on the device, synchronised with the other workers' copies."""
+        """Return the model on the device, synchronized with the other workers' copies."""
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum of all workers' values, on the CPU; every worker calls this."""
+        """Return the sum of all workers' values, on the CPU; every worker calls this."""
 
     def saved(self, cell: Cell) -> Saved | None:
-        """What an earlier, interrupted try at this cell left."""
+        """Return the last checkpoint of this cell, if an earlier, interrupted fit left one."""
 
     def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
-        """Tell Ray of a finished epoch, and keep what is needed to go on from it."""
+        """Report a finished epoch to Ray with a checkpoint to continue from."""
 
 
 class GroupWorker:
@@ -108,7 +108,7 @@ class GroupWorker:
 class SoleWorker:
     """The only worker, in the process that calls it: Ray Train's local mode, whose context Tune hides within a trial.
 
-    It keeps no checkpoints: a fit that is lost starts anew.
+    It keeps no checkpoints: a lost fit starts again.
     """
 
     rank = 0
@@ -122,11 +122,11 @@ class SoleWorker:
         return model.to(self.device)
 
     def total(self, values: Tensor) -> Tensor:
-        """There is nobody else."""
+        """Return the values: there is no other worker."""
         return values.cpu()
 
     def saved(self, cell: Cell) -> Saved | None:  # noqa: ARG002  the protocol's
-        """Nothing was kept."""
+        """Return None: there are no checkpoints."""
         return None
 
     def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:

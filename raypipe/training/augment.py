@@ -23,7 +23,7 @@ def augment(images: Tensor, recipe: Recipe) -> Tensor:
     images
         (n, 3, h, w), float32 in [0, 1]; h equals w if tiles are turned.
     recipe
-        Says what is drawn.
+        The kinds of changes and their sizes.
     """
     images = _brighten(images, recipe.brightness)
     if "flips_and_turns" in recipe.augment:

@@ -1,9 +1,11 @@
 """Statistics of batch normalization, recomputed for the weights as they are.
 
 Evaluation mode uses a moving average of the batches' means and variances. After few optimizer steps the average lags
-behind the weights, and a good network scores like a poor one. So the statistics are computed anew after every fit and
-before every score, from tiles of the fit: precise BatchNorm (Wu and Johnson, 2021, arXiv:2105.07576, section 3). They
-find that about 1,000 tiles suffice.
+behind the weights, and a good network scores like a poor one. So the statistics are recomputed after every fit and
+before every score, from tiles of the fit: precise BatchNorm (Wu and Johnson, 2021, arXiv:2105.07576, section 3).
+
+The tiles are shown as training shows them: augmented, and perturbed where the fit is adversarial. The weights were
+fitted to activations that such batches normalize. docs/measured.md compares this with clean tiles.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -34,7 +34,7 @@ class TileDataset(Dataset[tuple[Tensor, int]]):
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
-    """Of networks and images in training: GPUs convolve fastest with channels last, and most so in half precision."""
+    """Return the format of networks and images: GPUs convolve fastest with channels last."""
     return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 

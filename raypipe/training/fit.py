@@ -23,7 +23,7 @@ RECALIBRATION = 1
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What an epoch gave on this worker's tiles, averaged over the epoch while the weights moved.
+    """Figures of an epoch on this worker's tiles, averaged over the epoch while the weights moved.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ class EpochRecord:
     accuracy
         Share of training tiles classified right, in [0, 1].
     tiles
-        How many tiles the epoch had, each counted as often as it was used.
+        Tiles of the epoch, each counted as often as it was used.
     seconds
         Wall time.
     forwards, backwards
         Passes of a tile through a network.
     score
-        How good the classifier is on held-out tiles, where the best epoch is kept.
+        Rates the classifier on held-out tiles, larger is better, where the best epoch is kept.
     validation_loss, validation_accuracy
         Mean cross-entropy per tile and share classified right, in evaluation mode after the epoch, on clean held-out
         tiles; None where none are held out.
@@ -70,17 +70,17 @@ class Fit:
     steps_per_epoch
         Optimizer steps per epoch on this worker.
     seed
-        Of the order of tiles and their augmentation. Every epoch seeds anew from it, so that a resumed fit continues
+        Seed of the order of tiles and their augmentation. Every epoch starts from it, so that a resumed fit continues
         as the undisturbed one would.
     rank
         This worker's number; it enters the seed.
     objective
-        What every step minimises.
+        The loss that every step minimizes.
     shows
         The inputs that a step shows the network: batch statistics are recomputed from them. None: the fit leaves the
         network's statistics alone.
     replays
-        How often each batch is used before the next one; each is a step.
+        Steps on each batch before the next one.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Fit:
 
     @property
     def finished_epochs(self) -> int:
-        """How many epochs lie behind."""
+        """The number of finished epochs."""
         return len(self.history)
 
     @property
@@ -124,7 +124,7 @@ class Fit:
     def epochs(self, dataset: TileDataset, batch_size: int, loader_workers: int = 0) -> Iterator[EpochRecord]:
         """Train until the recipe's last epoch, yielding after each one.
 
-        A batch of a single tile is left out: batch normalisation cannot be trained on one.
+        A batch of a single tile is left out: batch normalization cannot be trained on one.
         """
         while self.finished_epochs < self.recipe.epochs:
             self._seed()
@@ -141,7 +141,7 @@ class Fit:
             yield self.history[-1]
 
     def state(self) -> bytes:
-        """Everything but the model's own weights, to go on from."""
+        """Return everything but the model's own weights that `restore` needs to continue."""
         stream = io.BytesIO()
         torch.save(
             {
@@ -156,7 +156,7 @@ class Fit:
         return stream.getvalue()
 
     def restore(self, state: bytes) -> None:
-        """Go on from what `state` gave; the model's weights are the caller's to restore."""
+        """Continue from what `state` returned; the caller restores the model's weights."""
         saved = torch.load(io.BytesIO(state), map_location=self.device, weights_only=True)
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scheduler.load_state_dict(saved["scheduler"])
@@ -175,7 +175,7 @@ class Fit:
         dataset
             This worker's training tiles.
         tiles
-            How many of them to use, at most.
+            The largest number of them to use.
         total
             Sums a tensor over all workers, each of which calls this method.
         """

@@ -1,4 +1,4 @@
-"""What a training step minimises: one function of the model and a batch, so that every defense uses the same loop."""
+"""The loss of a training step: one function of the model and a batch, so that every defense uses the same loop."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from raypipe.models.backbone import classification_loss, main_logits
 
 
 class Scored(NamedTuple):
-    """What an objective makes of a batch.
+    """The result of an objective on a batch.
 
     Parameters
     ----------
     loss
-        A scalar, to be minimised.
+        A scalar, to be minimized.
     logits
         (n, classes) of the batch's images, perturbed or not: the training accuracy is theirs.
     forwards, backwards
@@ -45,12 +45,12 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Shows:
-    """How a training step makes the inputs that it shows the network.
+    """A rule that makes the inputs that a training step shows the network.
 
     Parameters
     ----------
     inputs
-        What they are, in a word or two, for the record.
+        A name for the inputs, for the record.
     make
         Makes them of the model, images (n, channels, h, w) in [0, 1] and labels (n,).
     """
@@ -60,7 +60,7 @@ class Shows:
 
 
 class Objective(Protocol):
-    """What is minimised. What it draws at random, it draws from PyTorch's global generator: every epoch seeds it."""
+    """A loss to minimize. It draws random numbers from PyTorch's global generator, which every epoch seeds."""
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:
         """Score a batch.

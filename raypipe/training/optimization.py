@@ -1,4 +1,4 @@
-"""What moves the weights: the optimizer, its learning rate over the fit, and the moving average of what it gives."""
+"""The optimizer, its learning rate over the fit, and the moving average of the weights."""
 
 import copy
 from collections.abc import Mapping

@@ -29,8 +29,7 @@ def learning_figure(history: Sequence[Mapping[str, Any]], name: str) -> str:
     Parameters
     ----------
     history
-        Of a model's manifest: a `raypipe.training.fit.EpochRecord` for each epoch. Figures that are absent are left
-        out.
+        A `raypipe.training.fit.EpochRecord` for each epoch, as a model's manifest has it. Missing figures are left out.
     name
         Unique on the page.
     """
