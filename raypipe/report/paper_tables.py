@@ -89,7 +89,9 @@ def table_2(book: Book) -> Sheet:
     """The paper's four accuracies of every (model, attack, defense), and the one that it lacks."""
     hardened = any(row["defense"] for row in book.subjects.values())
     columns = list(COLUMNS) if hardened else ["normal", "attacked"]
-    table = Sheet(f"Table 2. Accuracy before and after hardening, in % (paper's); every column: {attacked_tiles(book)}")
+    table = Sheet(
+        f"Table 2. Accuracy before and after hardening, in % (paper's), all of the same tiles; {attacked_tiles(book)}"
+    )
     table.add_columns("model", "attack", "defense")
     table.add_columns(*(COLUMNS[column] for column in columns), figures=True, whole=True)
     if hardened:

@@ -57,7 +57,11 @@ def robustness_table(book: Book) -> Sheet:
     table.add_columns("model\ndefense, hardened on", whole=True)
     table.add_columns("clean,\ntest set", "clean,\nattacked", figures=True, whole=True)
     table.add_columns("static\n(paper)", "attacked\nanew", "transfer\n", figures=True, whole=True)
-    table.add_columns(*("worst\n" + radius.replace(" <= ", "\n<= ") for radius in radii), figures=True, whole=True)
+    table.add_columns(
+        *("worst\n" + radius.replace(" <= ", "\n<= ").replace(", ", ",\n") for radius in radii),
+        figures=True,
+        whole=True,
+    )
     for undefended, members in book.families().items():
         for subject in members:
             hardened_on = book.subjects[subject]["hardened_on"]

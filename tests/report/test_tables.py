@@ -83,7 +83,7 @@ def test_every_table_with_an_interval_names_its_method(tmp_path: Path) -> None:
     others = (
         differences_sheet(differences_across([run, run], store)),
         side_by_side({"hand": book}),
-        *leaderboards(store),
+        *leaderboards(store)[0],
     )
     sheets = [sheet for sheet in (*(sheet for sheet, _ in sections(book)), *others) if sheet is not None]
     named = {sheet.title: sheet.caption for sheet in sheets if "quartiles" not in sheet.title and _has_interval(sheet)}
