@@ -1,6 +1,6 @@
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypipe.data.subset import choose_subset, uncovered_labels
@@ -10,6 +10,7 @@ OF_ONE_CLASS = TILES.map(lambda pairs: [(label, f"{label}:{group}") for label, g
 MIXED = TILES.map(lambda pairs: [(label, str(group)) for label, group in pairs])
 
 
+@settings(deadline=None)
 @given(OF_ONE_CLASS | MIXED, st.integers(0, 100), st.integers(0, 3))
 def test_a_larger_count_takes_the_same_tiles_and_more(tiles: list[tuple[int, str]], count: int, seed: int) -> None:
     labels, groups = [label for label, _ in tiles], [group for _, group in tiles]
@@ -19,6 +20,7 @@ def test_a_larger_count_takes_the_same_tiles_and_more(tiles: list[tuple[int, str
     assert set(chosen) <= set(choose_subset(labels, groups, count + 5, seed))
 
 
+@settings(deadline=None)
 @given(OF_ONE_CLASS | MIXED, st.integers(1, 100), st.integers(0, 3))
 def test_classes_are_balanced_as_far_as_their_tiles_reach(tiles: list[tuple[int, str]], count: int, seed: int) -> None:
     labels, groups = [label for label, _ in tiles], [group for _, group in tiles]
@@ -30,6 +32,7 @@ def test_classes_are_balanced_as_far_as_their_tiles_reach(tiles: list[tuple[int,
         assert uncovered_labels(labels, chosen, 3) == [label for label in range(3) if label not in there]
 
 
+@settings(deadline=None)
 @given(OF_ONE_CLASS, st.integers(1, 100), st.integers(0, 3))
 def test_no_group_gives_a_second_tile_before_each_of_its_class_gave_one(
     tiles: list[tuple[int, str]], count: int, seed: int

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -96,6 +96,7 @@ def run_of_one(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run.model_copy(update={"subjects": run.subjects[:1]})
 
 
+@settings(deadline=None)
 @given(RIGHT, SETS)
 def test_every_stored_tile_counts_in_every_ball_that_it_fits(
     run_of_one: Run, right: list[bool], sets: list[StoredSet]
@@ -122,6 +123,7 @@ def test_every_stored_tile_counts_in_every_ball_that_it_fits(
         before = stands
 
 
+@settings(deadline=None)
 @given(RIGHT, SETS)
 def test_a_measure_is_of_one_attack_and_never_of_a_check_s_variation(
     run_of_one: Run, right: list[bool], sets: list[StoredSet]
