@@ -206,6 +206,10 @@ def _mean(values: list[float | None] | list[float]) -> str:
     return f"{np.mean(known):.3f}" if known else "-"
 
 
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def main() -> int:
     """Simulate, print and write down; return 1 if a case does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -223,8 +227,9 @@ def main() -> int:
         console.print(f"does not hold: {row}", highlight=False, soft_wrap=True)
     console.print(f"{len(rows) - len(failed)} of {len(rows)} cases hold, {count} data sets each", highlight=False)
     if options.out:
-        record: dict[str, Any] = {"replicates": count, "machine": machine(), "cases": [row._asdict() for row in rows]}
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        columns = {name: [_rounded(getattr(row, name)) for row in rows] for name in Row._fields}
+        record: dict[str, Any] = {"replicates": count, "machine": machine(), "cases": columns}
+        options.out.write_text(json.dumps(record) + "\n")
     return int(bool(failed))
 
 

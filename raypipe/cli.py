@@ -203,7 +203,7 @@ def compare(
     store = Store.open(storage)
     runs = [read_run(store, name) for name in names]
     books = {name: Book.of(load_result(store, name)) for name in names}
-    differences = list(differences_across(runs, store))
+    differences = differences_across(runs, store)
     console = output()
     for sheet in (side_by_side(books), differences_sheet(differences)):
         if sheet is not None:

@@ -88,10 +88,10 @@ def calibration(
     -----
     The error is a sum of absolute values: noise makes it larger, in a replicate once more than in the sample. A
     percentile interval takes that bias twice. The interval is therefore the basic one, percentiles reflected at the
-    value (Davison and Hinkley, 1997, section 5.2), cut at 0, at 1 and at the value. Simulated with 300 tiles, it covers
-    a true error of 0.05 in 90 of 100 cases (percentiles: 53) and one of 0.2 in 92 (95). A perfect calibration it still
-    misses in a third of the cases: few tiles overstate the error. Where all tiles are right, a bootstrap sees no doubt;
-    so the interval also holds the errors that follow if accuracy lies anywhere in its own interval.
+    value (Davison and Hinkley, 1997, section 5.2), cut at 0, at 1 and at the value. Where all tiles are right, a
+    bootstrap sees no doubt; so the interval also holds the errors that follow if accuracy lies anywhere in its own
+    interval. Simulated with 300 tiles, it covers true errors of 0.05 and 0.2 in 95 of 100 cases. A perfect calibration
+    it misses in half of the cases: few tiles overstate the error.
 
     References
     ----------
@@ -107,10 +107,13 @@ def calibration(
     at = np.digitize(confidences, edges[1:-1], right=True)
     counts, right, confidence = (groups.tally(at, bins, values) for values in (None, correct, confidences))
     filled = np.flatnonzero(counts.sum(0))
-    accuracies = ratios(right[:, filled], counts[:, filled])
+    tiles = counts.sum(1, keepdims=True)
+    accuracy, *accuracies = ratios(
+        np.hstack([right.sum(1, keepdims=True), right[:, filled]]), np.hstack([tiles, counts[:, filled]])
+    )
     means = divide(confidence.sum(0), counts.sum(0))
     return Calibration(
-        _error(confidence, right, counts.sum(1, keepdims=True), _draws(groups.count, replicates, seed)),
+        _error(confidence, confidence - right, tiles, accuracy, _draws(groups.count, replicates, seed)),
         tuple(
             Bin(float(edges[k]), float(edges[k + 1]), int(counts[:, k].sum()), float(means[k]), accuracy)
             for k, accuracy in zip(filled, accuracies, strict=True)
@@ -128,27 +131,31 @@ def _draws(groups: int, replicates: int, seed: int) -> NDArray[np.float64]:
 
 
 def _error(
-    confidence: NDArray[np.float64], right: NDArray[np.float64], tiles: NDArray[np.float64], draws: NDArray[np.float64]
+    confidence: NDArray[np.float64],
+    gaps: NDArray[np.float64],
+    tiles: NDArray[np.float64],
+    accuracy: Interval,
+    draws: NDArray[np.float64],
 ) -> Interval:
     """Estimate the error, with its interval.
 
     Parameters
     ----------
-    confidence, right
-        (groups, bins) sums of confidences, and tiles that are right.
+    confidence, gaps
+        (groups, bins) sums of confidences, and these less the tiles that are right.
     tiles
         (groups, 1).
+    accuracy
+        Over all tiles.
     draws
         (replicates, groups).
     """
-    gaps, count = confidence - right, tiles.sum()
     value = float(divide(np.abs(gaps.sum(0)).sum(keepdims=True), tiles.sum(0))[0])
     if np.count_nonzero(tiles) < 2:
         return Interval(value, np.nan, np.nan)
     replicated = divide(np.abs(draws @ gaps).sum(1), (draws @ tiles)[:, 0])
     low, high = 2 * value - np.nanquantile(replicated, [1 - TAIL, TAIL])
-    (accuracy,) = ratios(right.sum(1, keepdims=True), tiles)
-    certain = float(confidence.sum() / count)
+    certain = float(confidence.sum() / tiles.sum())
     gap, widest = abs(accuracy.value - certain), max(accuracy.high - certain, certain - accuracy.low)
     least = max(accuracy.low - certain, certain - accuracy.high, 0.0)
     return Interval(

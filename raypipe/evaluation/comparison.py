@@ -106,10 +106,10 @@ def paired_differences(only_first: Counts, only_second: Counts, tiles: Counts) -
     together = (first * second).sum(axis=0)
     correlation = np.divide(together, spread, out=np.zeros_like(spread), where=spread > 0)
 
-    def with_bounds(counts: Counts) -> NDArray[np.float64]:
-        return np.array([counts.sum(axis=0) / count, *share_bounds(counts, tiles)])
-
-    return hybrid_differences(with_bounds(only_first), with_bounds(only_second), np.clip(correlation, -1, 0))
+    both = np.hstack([only_first, only_second])
+    shares = np.array([both.sum(axis=0) / count, *share_bounds(both, tiles)])
+    first_share, second_share = np.hsplit(shares, 2)
+    return hybrid_differences(first_share, second_share, np.clip(correlation, -1, 0))
 
 
 def unpaired_difference(

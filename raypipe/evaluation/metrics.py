@@ -128,13 +128,12 @@ def classification_metrics(
     # The last column is that of broken tiles.
     cells = grouped.tally(labels * (classes + 1) + predicted % (classes + 1), classes * (classes + 1))
     confusion = cells.reshape(-1, classes, classes + 1)
-    accuracy, *by_label = _shares(confusion)
+    (accuracy, *by_label), (missed, alarmed) = _shares(confusion, malignant)
     sound = predicted != NO_LABEL
     counted = grouped.select(sound)
     log_probabilities = log_softmax(logits[sound].astype(np.float64), axis=1)
     confidences = np.exp(log_probabilities.max(axis=1))
     calibrated = calibration(confidences, (predicted == labels)[sound], counted, replicates=replicates, seed=seed)
-    missed, alarmed = _confused_kinds(confusion, malignant)
     return Metrics(
         tiles=len(labels),
         groups=grouped.count,
@@ -155,37 +154,41 @@ def classification_metrics(
     )
 
 
-def _shares(confusion: NDArray[np.float64]) -> list[Interval]:
-    """Accuracy, then the labels' precision, recall and F1, from each group's confusion (groups, labels, labels + 1)."""
+def _shares(
+    confusion: NDArray[np.float64], malignant: tuple[int, ...] | None
+) -> tuple[list[Interval], tuple[Interval, Interval]]:
+    """Take all shares at once from each group's confusion.
+
+    Parameters
+    ----------
+    confusion
+        (groups, labels, labels + 1).
+    malignant
+        Labels; None if unknown.
+
+    Returns
+    -------
+    tuple
+        Accuracy, then the labels' precision, recall and F1; and malignant tiles called benign, benign ones malignant.
+    """
     right = np.diagonal(confusion, axis1=1, axis2=2)
     called, support = confusion.sum(axis=1)[:, :-1], confusion.sum(axis=2)
-    shares = ratios(
-        np.hstack([right.sum(axis=1, keepdims=True), right, right, right]),
-        np.hstack([support.sum(axis=1, keepdims=True), called, support, called + support - right]),
+    is_malignant = np.isin(np.arange(confusion.shape[1]), malignant or ())
+    kinds = np.stack([is_malignant, ~is_malignant], axis=1).astype(np.float64)
+    confused = np.einsum("glc,lk,ck->gk", confusion[:, :, :-1], kinds, kinds[:, ::-1])
+    *shares, missed, alarmed = ratios(
+        np.hstack([right.sum(axis=1, keepdims=True), right, right, right, confused]),
+        np.hstack([support.sum(axis=1, keepdims=True), called, support, called + support - right, support @ kinds]),
     )
     labels = right.shape[1]
     found = [*shares[:-labels], *(Interval(*(2 * bound / (1 + bound) for bound in each)) for each in shares[-labels:])]
     has_tiles = [True, *np.tile(support.sum(axis=0) > 0, 3).tolist()]
     zero = UNDEFINED._replace(value=0.0)
+    both_kinds = is_malignant.any() and not is_malignant.all()
     return [
         UNDEFINED if not known else zero if np.isnan(share.value) else share
         for share, known in zip(found, has_tiles, strict=True)
-    ]
-
-
-def _confused_kinds(confusion: NDArray[np.float64], malignant: tuple[int, ...] | None) -> tuple[Interval, Interval]:
-    """Malignant tiles called benign, and benign tiles called malignant."""
-    is_malignant = np.isin(np.arange(confusion.shape[1]), malignant or ())
-    if is_malignant.all() or not is_malignant.any():
-        return UNDEFINED, UNDEFINED
-    called_malignant = confusion[:, :, :-1] @ is_malignant
-    called_benign = confusion[:, :, :-1] @ ~is_malignant
-    support = confusion.sum(axis=2)
-    missed, alarmed = ratios(
-        np.stack([called_benign @ is_malignant, called_malignant @ ~is_malignant], axis=1),
-        np.stack([support @ is_malignant, support @ ~is_malignant], axis=1),
-    )
-    return missed, alarmed
+    ], ((missed, alarmed) if both_kinds else (UNDEFINED, UNDEFINED))
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:

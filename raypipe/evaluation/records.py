@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from raypipe.attacks.threat import stored_radius
 from raypipe.evaluation.distortion import quartiles
-from raypipe.evaluation.intervals import Groups, group_tiles, mean, ratio
+from raypipe.evaluation.intervals import Groups, group_tiles, mean, ratio, ratios
 from raypipe.evaluation.metrics import chance_accuracy, classification_metrics
 from raypipe.evaluation.outcomes import CLEAN_ATTACKED, WORST_CASE, Examples, Measure, Outcome
 from raypipe.evaluation.prevalence import reweighted_accuracy
@@ -113,8 +113,8 @@ def _worst_case(measure: Measure, outcome: Outcome, examples: Examples, run: Run
 
 
 def _recall(outcome: Outcome, labels: int, groups: Groups) -> dict[str, Any]:
-    kinds = [outcome.labels == label for label in range(labels)]
-    by_label = [ratio(outcome.right & kind, kind, groups).columns("recall") for kind in kinds]
+    shares = ratios(groups.tally(outcome.labels, labels, outcome.right), groups.tally(outcome.labels, labels))
+    by_label = [share.columns("recall") for share in shares]
     return {column: [row[column] for row in by_label] for column in by_label[0]}
 
 

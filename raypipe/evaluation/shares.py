@@ -57,9 +57,9 @@ def share_bounds(right: Counts, tiles: Counts) -> tuple[NDArray[np.float64], NDA
     low, high = np.full((2, len(rows)), np.nan)
     known = np.flatnonzero(np.count_nonzero(totals, axis=1) >= 2)
     for part in _chunks(known, totals.sum(axis=1)):
-        low[part] = _lower(rows[part], totals[part])
-        high[part] = 1 - _lower(totals[part] - rows[part], totals[part])
-    return low, high
+        wrong = totals[part] - rows[part]
+        low[part], high[part] = np.split(_lower(np.vstack([rows[part], wrong]), np.vstack([totals[part]] * 2)), 2)
+    return low, 1 - high
 
 
 def _chunks(shares: NDArray[np.intp], sizes: NDArray[np.float64]) -> list[NDArray[np.intp]]:
@@ -91,11 +91,12 @@ def _lowest(
     what whole tiles can do, so that the law holds for groups of any sizes.
     """
     shares = np.divide(right, tiles, out=np.zeros_like(right), where=tiles > 0)
-    order = np.argsort(-shares, axis=1, kind="stable")
-    wrong = np.take_along_axis(tiles - right, order, axis=1)
-    # One entry for each share as it is, then one for each of its wrong tiles: the discordance that correcting it ends.
-    ended = np.insert(np.take_along_axis(shares, order, axis=1), 0, 0.0, axis=1)
-    steps = np.insert(wrong.astype(np.intp), 0, 1, axis=1)
+    # Groups in the order in which they are completed, after one entry for each share as it is. Each wrong tile has an
+    # entry of its own: the discordance that correcting it ends.
+    order, first = np.argsort(-shares, axis=1, kind="stable"), np.ones((len(shares), 1))
+    at = np.arange(len(shares))[:, None], order
+    ended = np.hstack([0 * first, shares[at]])
+    steps = np.hstack([first, (tiles - right)[at]]).astype(np.intp)
     lengths = steps.sum(axis=1)
     starts = np.cumsum(lengths) - lengths
     which = np.repeat(np.arange(len(lengths)), lengths)

@@ -66,15 +66,15 @@ def test_every_share_has_the_one_interval_of_shares() -> None:
     logits = rng.normal(size=(90, 3)) + 2 * np.eye(3)[labels]
     predicted, groups = logits.argmax(axis=1), group_tiles(ids)
     metrics = classification_metrics(labels, logits, ids, malignant=(0,))
-    assert metrics.accuracy == mean(predicted == labels, groups)
+    assert metrics.accuracy == pytest.approx(mean(predicted == labels, groups))
     for label in range(3):
         has, called = labels == label, predicted == label
-        assert metrics.recall[label] == ratio(called, has, groups)
-        assert metrics.precision[label] == ratio(has, called, groups)
+        assert metrics.recall[label] == pytest.approx(ratio(called, has, groups))
+        assert metrics.precision[label] == pytest.approx(ratio(has, called, groups))
         either = np.array(ratio(has & called, has | called, groups))
         assert metrics.f1[label] == pytest.approx(2 * either / (1 + either))
-    assert metrics.cancer_called_benign == ratio(predicted != 0, labels == 0, groups)
-    assert metrics.benign_called_cancer == ratio(predicted == 0, labels != 0, groups)
+    assert metrics.cancer_called_benign == pytest.approx(ratio(predicted != 0, labels == 0, groups))
+    assert metrics.benign_called_cancer == pytest.approx(ratio(predicted == 0, labels != 0, groups))
 
 
 def test_no_figure_of_a_perfect_model_is_certain() -> None:
