@@ -74,7 +74,14 @@ def test_hardening_can_be_repeated_interrupted_and_stored(
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(predict(laboratory.clean, images, 16, torch.device("cpu")), logits)
 
-    _, card = load_model(laboratory.store, laboratory.cell(defense).key)
+    cell = laboratory.cell(defense)
+    facts = cell.manifest(laboratory.store) or {}
+    kept = 2 * 12 - facts["held_out"]["tiles"]
+    statistics = {"tiles": kept, "inputs": "training tiles"}
+    assert facts.get("batch_statistics") == (statistics if name in NEEDS_RESNET else None), "convnet has no BatchNorm"
+    assert all(epoch["validation_accuracy"] is not None for epoch in facts["history"])
+
+    _, card = load_model(laboratory.store, cell.key)
     again, same_card = load_classifier(save_classifier(model, card))
     assert same_card == card
     np.testing.assert_array_equal(predict(again, images, 16, torch.device("cpu")), logits)
