@@ -34,7 +34,9 @@ TWICE_RESTARTS = "check/twice the restarts"
 SINGLE_STEP = "check/single step"
 BLACK_BOX = "check/black box"
 STEPS = 50
-"""Of the reference attack. Fewer miss planted adversarial examples of uneven networks (`docs/measured.md`)."""
+"""Steps of the reference attack. On an uneven network APGD with 50 steps finds 20 of 20 planted adversarial examples;
+PGD with 20 steps of a quarter of eps finds 9."""
+MOST_TARGETS = 9
 LARGE = 0.5
 """A change of every value by so much turns any image into any other one's grey shadow: no model withstands it."""
 
@@ -161,7 +163,7 @@ class Evaluation(Settings):
         reference = at_radius(self.bounded, eps, norm)
         large = LARGE if norm == "linf" else LARGE * math.sqrt(3 * size * size)
 
-        def varied(**changes: Any) -> NamedAttack:
+        def varied(**changes: Any) -> BoundedAttack:
             return reference.model_copy(update=changes)
 
         steps, restarts = reference.max_iterations, reference.restarts  # type: ignore[attr-defined]
@@ -169,13 +171,24 @@ class Evaluation(Settings):
             REFERENCE: reference,
             HALF_EPS: varied(eps=eps / 2),
             TWICE_EPS: varied(eps=2 * eps),
-            LARGE_EPS: varied(eps=large),
+            LARGE_EPS: _everywhere(varied(eps=large)),
             HALF_STEPS: with_steps(reference, max(1, steps // 2), draw=1),
             TWICE_STEPS: with_steps(reference, 2 * steps, draw=2),
             TWICE_RESTARTS: varied(restarts=2 * restarts),
             SINGLE_STEP: FastGradient(norm=norm, eps=eps),
             BLACK_BOX: SquareAttack(norm=norm, eps=eps, max_queries=self.checks.max_queries),
         }
+
+
+def _everywhere(attack: BoundedAttack) -> BoundedAttack:
+    """Return an attack that also aims at every wrong class, where it can.
+
+    In a large ball APGD starts at noise. A network that takes noise for the true class has no slope there that leads
+    away from it, but one towards each other class.
+    """
+    if not isinstance(attack, AutoProjectedGradient):
+        return attack
+    return attack.model_copy(update={"targets": max(attack.targets, MOST_TARGETS), "loss": "cross_entropy"})
 
 
 def with_steps(attack: BoundedAttack, steps: int, draw: int) -> BoundedAttack:
