@@ -2,7 +2,7 @@
 
     python -m benchmarks.coverage --out benchmarks/results/coverage.json
 
-Tiles come in groups whose siblings are alike: within a group, the chance of a right tile is drawn anew from a beta
+Tiles come in groups whose siblings are alike: within a group, the chance of a right tile is drawn from a beta
 distribution (beta-binomial), or each tile copies its group's one answer with some probability (copies). Both have the
 stated intraclass correlation. For each case the table gives the share of simulated data sets whose interval holds the
 truth, and the mean width, beside those of the percentile bootstrap over groups. It ends with status 1 if an interval
@@ -34,14 +34,14 @@ SIZES: dict[str, tuple[int, ...]] = {"1": (1,), "2": (2,), "6": (6,), "1 to 12":
 """Sizes of the groups, repeated as often as there are groups."""
 ONLY_ONE_RIGHT = ((0.0, 0.0), (0.01, 0.01), (0.05, 0.05), (0.1, 0.0), (0.1, 0.02), (0.2, 0.2), (0.3, 0.05),
                   (0.45, 0.45), (0.9, 0.02), (1.0, 0.0))  # fmt: skip
-"""Of paired models: shares of tiles that only the first gets right, and that only the second does."""
+"""Paired models: shares of tiles that only the first gets right, and that only the second does."""
 TWO_SHARES = ((0.5, 0.5), (0.8, 0.6), (0.9, 0.9), (0.97, 0.5), (0.99, 0.9), (0.99, 0.99), (1.0, 1.0), (1.0, 0.0))
 MOST_COPIED = 20
 """Groups of the cases in which tiles copy their group's answer."""
 LEAST = 0.93
 LEVEL = 0.05
 REPLICATES = 400
-"""Of the bootstrap, over the first `BOOTSTRAPPED` data sets of a case."""
+"""Draws of the bootstrap, which is made of the first `BOOTSTRAPPED` data sets of a case."""
 BOOTSTRAPPED = 400
 
 Counts = NDArray[np.float64]
@@ -56,7 +56,7 @@ class Row(NamedTuple):
     figure
         ``share``, ``paired``, ``unpaired`` or ``test``.
     model, groups, sizes, correlation
-        How tiles were drawn.
+        Model of the siblings, and the tiles drawn.
     truth
         The share; or the two shares whose difference is taken.
     coverage, width
@@ -79,7 +79,7 @@ class Row(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the case is as it has to be."""
+        """Coverage is high enough, or rejections are few enough."""
         if self.figure == "test":
             return self.coverage <= LEVEL + 0.02
         return self.coverage >= LEAST

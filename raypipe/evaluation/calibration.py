@@ -73,11 +73,11 @@ def calibration(
     correct
         (n,) whether the predicted label is right.
     groups
-        Of these tiles.
+        Groups of these tiles.
     bins
-        How many.
+        Number of bins.
     replicates, seed
-        Of the bootstrap over groups that gives the interval of the error; at least 100.
+        Draws, at least 100, and seed of the bootstrap over groups that gives the interval of the error.
 
     Raises
     ------

@@ -21,7 +21,7 @@ class PairedComparison(NamedTuple):
     only_first, only_second
         Tiles that only this one gets right.
     p_value
-        Of the exact sign-flip permutation test over groups, two-sided: see `raypipe.evaluation.permutation`.
+        Two-sided p value of the exact sign-flip permutation test over groups: see `raypipe.evaluation.permutation`.
     """
 
     difference: Interval
@@ -36,11 +36,11 @@ class Spread(NamedTuple):
     Parameters
     ----------
     mean
-        Of the figures.
+        Mean of the figures.
     deviation
         Their sample standard deviation; NaN with a single one.
     seeds
-        How many figures there were.
+        Number of figures.
     """
 
     mean: float
@@ -56,7 +56,7 @@ def compare(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Groups)
     first, second
         (n,) whether each is right, tile by tile.
     groups
-        Of the tiles.
+        Groups of the tiles.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def unpaired_difference(
     first, second
         (n,) and (m,) whether each tile is right.
     first_groups, second_groups
-        Of the two sets. Sets that share some of their groups count as if they shared none, which makes the interval
+        Groups of the two sets. Sets that share some of their groups count as if they shared none, which makes the interval
         too wide rather than too narrow.
 
     Notes

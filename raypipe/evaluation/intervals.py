@@ -126,7 +126,7 @@ def mean(values: NDArray[Any], groups: Groups, least: float = -np.inf, most: flo
     values
         (n,). Booleans make it a share: see `raypipe.evaluation.shares`.
     groups
-        Of the same tiles, in the same order.
+        Groups of the same tiles, in the same order.
     least, most
         Bounds of the figure, such as 0 and 1 for a confidence; its interval is cut there.
 
@@ -159,7 +159,7 @@ def ratio(hits: NDArray[np.bool_], counted: NDArray[np.bool_], groups: Groups) -
     hits, counted
         (n,) the share is of tiles that are both, among those counted.
     groups
-        Of the same tiles, in the same order.
+        Groups of the same tiles, in the same order.
     """
     return ratios(groups.total(hits & counted), groups.total(counted))[0]
 
