@@ -122,8 +122,8 @@ def unpaired_difference(
     first, second
         (n,) and (m,) whether each tile is right.
     first_groups, second_groups
-        Groups of the two sets. Sets that share some of their groups count as if they shared none, which makes the interval
-        too wide rather than too narrow.
+        Groups of the two sets. Sets that share some of their groups count as if they shared none, which makes the
+        interval too wide rather than too narrow.
 
     Notes
     -----
