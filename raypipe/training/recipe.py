@@ -47,7 +47,7 @@ class Recipe(Settings):
     batch_size
         Tiles per step over all workers together.
     optimizer, learning_rate, weight_decay, momentum
-        The default rate is for networks from scratch; take a tenth of it for published weights. Momentum is SGD's only.
+        Momentum is SGD's only.
     schedule
         ``cosine`` lowers the learning rate to 0 over the fit (Loshchilov and Hutter, 2016, arXiv:1608.03983).
     warm_up
@@ -80,7 +80,7 @@ class Recipe(Settings):
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(32, ge=2)
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     schedule: Literal["constant", "cosine"] = "cosine"
