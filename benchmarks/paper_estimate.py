@@ -32,7 +32,8 @@ class Assumptions:
     queries_a_second
         Of `boundary`, whose noise the toolbox draws on the CPU.
     withstand
-        Share of tiles that AutoAttack's first attack leaves to the others.
+        Share of the tiles attacked at a radius that AutoAttack's first attack leaves to the others, and all of them to
+        the next radius.
     saliency_steps
         Of `saliency_map` at 255 pixels, each a forward and a backward pass, over all its attempts.
     efficiency
@@ -47,7 +48,7 @@ class Assumptions:
 
     forwards_a_second: float = 1_500
     queries_a_second: float = 250
-    withstand: float = 0.25
+    withstand: float = 0.5
     saliency_steps: int = 300
     efficiency: float = 0.85
     boot_hours: float = 0.2
@@ -86,8 +87,13 @@ def paper_plan() -> Plan:
     return make_plan(experiment, [spec])
 
 
-def passes(attack: dict[str, Any], measured: list[dict[str, Any]], assume: Assumptions) -> tuple[float, float]:
-    """Forward and backward passes of an attack on one tile; where they are not measured, as if nothing ended early."""
+def passes(
+    attack: dict[str, Any], radii: int, measured: list[dict[str, Any]], assume: Assumptions
+) -> tuple[float, float]:
+    """Forward and backward passes of an attack on one tile; where they are not measured, as if nothing ended early.
+
+    `radii` is at how many it is run, each time on the tiles that withstand the radius before.
+    """
     rows = [row for row in measured if row["settings"] == attack]
     if most := max((row["tiles"] for row in rows), default=0):
         rows = [row for row in rows if row["tiles"] == most]  # one for each backbone
@@ -104,7 +110,9 @@ def passes(attack: dict[str, Any], measured: list[dict[str, Any]], assume: Assum
             steps = attack["max_iterations"]
             targeted = steps * min(attack["targets"], len(LABELS) - 1)  # once by apgd, once by fab
             rest = assume.withstand * 2 * targeted
-            return steps + rest + assume.withstand * attack["max_queries"], steps + rest
+            attacked = sum(assume.withstand**before for before in range(radii))
+            forwards = steps + rest + assume.withstand * attack["max_queries"]
+            return attacked * forwards, attacked * (steps + rest)
         case "HopSkipJump":
             chosen = attack["parameters"]
             return sum(min(chosen["max_eval"], 100 * math.sqrt(i)) for i in range(1, chosen["max_iter"] + 1)), 0
@@ -114,7 +122,7 @@ def passes(attack: dict[str, Any], measured: list[dict[str, Any]], assume: Assum
 def seconds_of_attack(cell: Cell, measured: list[dict[str, Any]], assume: Assumptions) -> float:
     """GPU seconds of an attack's cell."""
     attack = cell.spec.attack.model_dump(mode="json")
-    forwards, backwards = passes(attack, measured, assume)
+    forwards, backwards = passes(attack, len(cell.spec.radii), measured, assume)
     tiles = cell.spec.tiles or (TRAIN if cell.spec.split == "train" else TEST)
     pace = assume.queries_a_second if attack["name"] == "HopSkipJump" else assume.forwards_a_second
     return tiles * (forwards + 2 * backwards) / pace

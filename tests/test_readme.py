@@ -164,7 +164,7 @@ def test_the_lines_on_an_exported_model(tmp_path: Path) -> None:
     export_model(store, "hand", HARDENED, tmp_path / "exported")
     Image.new("RGB", (20, 30), (200, 90, 120)).save(tmp_path / "tile.png")
     use, judge = python_block("from PIL import Image"), python_block("import numpy")
-    assert [len([line for line in code.splitlines() if line.strip()]) for code in (use, judge)] == [5, 9]
+    assert [len([line for line in code.splitlines() if line.strip()]) for code in (use, judge)] == [5, 10]
     assert run([sys.executable, "-c", WITHOUT_RAYPIPE + use], tmp_path).strip() in ("cancer", "benign")
     said = run([sys.executable, "-c", judge], tmp_path)
     assert "(6, 8, 8, 3)" in said

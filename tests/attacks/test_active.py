@@ -85,6 +85,8 @@ def test_not_even_one_tile_fits() -> None:
 class Cramped(nn.Module):
     """A network on a device that holds three tiles."""
 
+    half_precision = None
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
