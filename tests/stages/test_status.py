@@ -84,7 +84,7 @@ def test_a_run_at_work_then_stopped_twice_then_done(tmp_path: Path, tiny_setting
     os.kill(driver.pid, signal.SIGCONT)
     line = stop(driver, signal.SIGTERM)
     assert line == (
-        f"Stopped by SIGTERM: 1 of 7 cells are finished and kept in {storage}. Run the same command again to continue: "
+        f"Stopped by SIGTERM: 1 of 9 cells are finished and kept in {storage}. Run the same command again to continue: "
         "only what is missing is computed."
     )
     assert read_state(store, "tiny").error == line
