@@ -13,9 +13,8 @@ from raypipe.attacks.attack import NamedAttack
 from raypipe.attacks.generate import Adversarials, copy_rows, generate, unattacked
 from raypipe.attacks.norms import BoundedAttack, at_radius
 from raypipe.attacks.prepare import PreparedModel
+from raypipe.attacks.quantize import FLOAT_NOISE
 
-FLOAT_NOISE = 1e-6
-"""Share of a radius by which a stored perturbation may exceed it: 4/255 has no exact float."""
 COUNTS = ("forwards", "backwards", "seconds")
 
 

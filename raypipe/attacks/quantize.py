@@ -31,6 +31,7 @@ LONGEST_WALK = 12
 WHOLE = 1e-3
 """A radius this close below a whole number of steps of 1/255 is that number: 8/255 has no exact float."""
 FLOAT_NOISE = 1e-6
+"""Share of a radius by which a perturbation may exceed it: neither 4/255 nor a sum of squares has an exact float."""
 
 
 def to_unit(images: Tensor) -> Tensor:

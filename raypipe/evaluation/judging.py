@@ -27,10 +27,10 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv  # what scipy.stats would be asked, without half a second of imports
 
 from raypipe.evaluation.evidence import Evidence, Fooled
 from raypipe.evaluation.findings import TILES_PER_LOST, Finding, count_allowed, judge, require_aligned, unknown
+from raypipe.evaluation.shares import exact_lower_bound
 
 TILES_PER_POINT = 100
 REPEAT_NOISE, BATCH_NOISE = 1e-4, 1e-3
@@ -215,7 +215,8 @@ def planted_examples_found(evidence: Evidence) -> Finding:
         return Finding("not applicable", f"planted for {planted} of {tiles} tiles only: {reasons}")
     found = int(evidence.planted.found[applicable].sum())
     lucky = int(evidence.planted.random_found[applicable].sum())
-    low, high = _clopper_pearson(found, planted)
+    low, missed = exact_lower_bound(np.array([found, planted - found], dtype=float), np.full(2, float(planted)))
+    high = 1 - missed
     figure = (
         f"{found} of {planted} found, 95 % interval {100 * low:.1f} - {100 * high:.1f} %, "
         f"{100 * FOUND:.0f} % demanded; {lucky} by {evidence.planted.random_points} random points each; "
@@ -231,10 +232,3 @@ def planted_examples_found(evidence: Evidence) -> Finding:
     if any(obstacles.values()):
         return Finding("not applicable", f"{figure}: {next(reason for reason, holds in obstacles.items() if holds)}")
     return Finding("pass", figure)
-
-
-def _clopper_pearson(successes: int, count: int) -> tuple[float, float]:
-    """Return the exact 95 % interval of a share (Clopper and Pearson, 1934)."""
-    low = betaincinv(successes, count - successes + 1, 0.025) if successes else 0.0
-    high = betaincinv(successes + 1, count - successes, 0.975) if successes < count else 1.0
-    return float(low), float(high)

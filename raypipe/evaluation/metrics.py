@@ -107,7 +107,7 @@ def classification_metrics(
     malignant
         Which labels are; None if that is unknown or makes no sense.
     replicates, seed
-        Of the calibration error's bootstrap; see `raypipe.evaluation.calibration`.
+        Number of replicates, and seed, of the calibration error's bootstrap: see `raypipe.evaluation.calibration`.
 
     Raises
     ------

@@ -53,7 +53,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """All adversarial tiles that a model was tested on, whatever they were made for, over the attacked tiles.
+    """Adversarial tiles that a model was tested on, whatever they were made for: one row for each set of them.
 
     Parameters
     ----------

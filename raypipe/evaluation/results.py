@@ -89,7 +89,7 @@ def compute_result(store: Store, run: Run) -> RunResult:
 
 
 def load_result(store: Store, name: str) -> RunResult:
-    """The results of an earlier run, as they were computed; computed anew where an older raypipe had fewer columns.
+    """Load the results of an earlier run; compute them again where an older raypipe stored fewer columns.
 
     Raises
     ------

@@ -111,7 +111,7 @@ class Run(Settings):
     stamps
         By split: what must stand beside every figure measured on its tiles.
     replicates, seed
-        Of the calibration error's bootstrap.
+        Number of replicates, and seed, of the calibration error's bootstrap.
     data
         The data set, by the name of its kind.
     restriction

@@ -83,7 +83,7 @@ class Evaluation(Settings):
     checks
         None leaves the sanity checks out; then no model is called robust.
     replicates
-        Of the bootstrap that gives the interval of the calibration error.
+        Number of draws of the bootstrap that gives the interval of the calibration error.
     """
 
     attacks: Annotated[dict[str, AttackSettings], BeforeValidator(entries)] = Field(default_factory=dict)

@@ -76,8 +76,8 @@ def _lower(right: Counts, tiles: Counts) -> NDArray[np.float64]:
     per_group = np.square(tiles).sum(axis=1) / total  # a tile's siblings and itself, on average over tiles
     groups = total / per_group  # effective number of groups: of equal groups, their number
     unanimous = TAIL ** (1 / groups)
-    wider = np.maximum(_exact(hits / per_group, groups), _lowest(right, tiles, total, hits, per_group))
-    lower: NDArray[np.float64] = np.minimum(np.minimum(_exact(hits, total), unanimous), wider)
+    wider = np.maximum(exact_lower_bound(hits / per_group, groups), _lowest(right, tiles, total, hits, per_group))
+    lower: NDArray[np.float64] = np.minimum(np.minimum(exact_lower_bound(hits, total), unanimous), wider)
     return lower
 
 
@@ -121,8 +121,14 @@ def _score(share: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[n
     return bound
 
 
-def _exact(hits: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the exact lower bound (C. J. Clopper and E. S. Pearson, Biometrika 26, 1934), of fractions too."""
+def exact_lower_bound(hits: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute the exact 95 % lower bound (C. J. Clopper and E. S. Pearson, Biometrika 26, 1934), of fractions too.
+
+    Parameters
+    ----------
+    hits, trials
+        (k,) successes and trials, not negative; neither has to be whole.
+    """
     bound = np.zeros_like(hits)
     some = hits > 0
     bound[some] = betaincinv(hits[some], trials[some] - hits[some] + 1, TAIL)

@@ -78,7 +78,7 @@ def evaluate_model(
     batch_size
         Tiles at once; default: found by trial.
     seed
-        Of the calibration error's bootstrap, and of what is planted.
+        Seed of the calibration error's bootstrap, and of what is planted.
     say
         Told what is done now.
 

@@ -212,7 +212,7 @@ def test_so_many_tiles_show_a_failure_on_a_quarter_of_them(allowed: int) -> None
 
 
 def test_what_is_proved_of_few_tiles_is_not_tested() -> None:
-    """Of 40 tiles with 5 certificates, none broken: five say next to nothing."""
+    """No certificate is broken, but only 5 of 40 tiles have one: five say next to nothing."""
     radius = np.where(np.arange(40) < 5, 0.1, -1.0)
     assert (
         made("no certificate is broken", proof=Proof("linf", radius, np.full(40, np.inf))).verdict == "not applicable"

@@ -26,7 +26,7 @@ EVALUATION = Evaluation(checks=Checks(eps=EPS, max_queries=100))
 
 
 def gathered(tested, name: str, evaluation: Evaluation = EVALUATION) -> Evidence:
-    """All evidence on a model, from the attacks that an evaluation chooses; the other model is an undefended one."""
+    """Collect the evidence on a model from the attacks that an evaluation chooses; the other model is undefended."""
     model, images, labels = tested.models[name], tested.images, tested.labels
 
     def attacked(settings: NamedAttack, victim: str = name) -> Adversarials:

@@ -68,7 +68,7 @@ def test_clean_accuracy_beside_attacked_is_of_the_attacked_tiles(run: tuple[Stor
 
 
 def test_a_balanced_choice_is_weighted_back_to_the_test_set(run: tuple[Store, Run]) -> None:
-    """Of an even test set, three cancers and one benign tile are attacked: each class counts for a half again."""
+    """Three cancers and one benign tile of a balanced test set are attacked: each class counts for a half again."""
     store, made = run
     attack_only(store, made, ["a1", "b1", "b2", "c2"])
     result = compute_result(store, made)
