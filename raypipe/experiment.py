@@ -1,10 +1,9 @@
 """What an experiment says: one immutable, validated record, with a record for each section of its file."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
-from typing_extensions import Self
 
 from raypipe.attacks import AttackSettings
 from raypipe.attacks.prepare import MemoryFormat

@@ -1,10 +1,9 @@
 """What an attack is to the rest of the package: settings by name, and a function from images to images."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from torch import Tensor
-from typing_extensions import Self
 
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.victim import Victim

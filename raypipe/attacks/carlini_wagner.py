@@ -6,12 +6,11 @@ they start and in how they find the constant ``c``.
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from typing_extensions import Self
 
 from raypipe.attacks.active import keep, run_active
 from raypipe.attacks.attack import AnyNorm, TargetedAttack

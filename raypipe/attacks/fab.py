@@ -10,12 +10,11 @@ has two in every iteration. The published final search along the line to the cle
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from typing_extensions import Self
 
 from raypipe.attacks.active import keep, predict, run_active
 from raypipe.attacks.attack import AnyNorm, Ball, Norm, TargetedAttack

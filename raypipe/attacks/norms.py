@@ -1,12 +1,11 @@
 """Perturbations bounded in a norm: the settings that say the bound, and the geometry of the ball within it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from typing_extensions import Self
 
 from raypipe.attacks.attack import Ball, Norm, TargetedAttack
 from raypipe.attacks.draws import generators

@@ -2,10 +2,9 @@
 
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
-from typing_extensions import Self
 
 from raypipe.data.listed import ListedSource, in_class_folders, is_hidden
 from raypipe.data.patterns import GroupPattern

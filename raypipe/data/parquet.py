@@ -3,11 +3,10 @@
 import json
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 from pydantic import Field, model_validator
-from typing_extensions import Self
 
 from raypipe.data.annotations import examples
 from raypipe.data.listed import ListedSource

@@ -7,13 +7,12 @@ the training of the clean model.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from typing_extensions import Self
 
 from raypipe.attacks.attack import Norm
 from raypipe.models.classifier import Classifier

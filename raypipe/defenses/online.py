@@ -10,7 +10,7 @@ every time, and nothing is saved of a tile that is fooled early.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from typing_extensions import Self
 
 from raypipe.attacks.attack import Norm
 from raypipe.attacks.norms import normalise, project, refuse_unscaled

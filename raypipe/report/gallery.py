@@ -5,13 +5,13 @@ import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
-from typing_extensions import Self
 
 from raypipe.data.png import decode_png
 from raypipe.evaluation.run import PairingRecord, Run
