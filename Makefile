@@ -4,6 +4,7 @@
 # make test-all   these and restarts, outages and the commands of long documents: what CI runs
 # make bench-attacks   our attacks beside four libraries'; BENCH_OPTIONS='--data FOLDER' for real tiles, --help for more
 # make bench-pipeline   our honest grid beside the paper's, as its authors would have written it, on a tenth of the tiles
+# make docs   writes the documents that are generated from the package, such as docs/glossary.md
 # make audit  known vulnerabilities of the versions in constraints.txt; asks a server, so it needs the network
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 BENCH_EXPERIMENT ?= jobs/lc25000_cpu.yaml
 BENCH_OUT ?= results/bench-pipeline
 
-.PHONY: demo check test test-all bench-attacks bench-pipeline install lint audit clean
+.PHONY: demo docs check test test-all bench-attacks bench-pipeline install lint audit clean
 
 demo: install
 	$(BIN)/raypipe run jobs/demo.yaml $(DEMO_OPTIONS)
@@ -31,6 +32,9 @@ bench-attacks: $(VENV)/bench-installed
 
 bench-pipeline: $(VENV)/bench-installed
 	$(BIN)/python -m benchmarks.pipeline $(BENCH_EXPERIMENT) --out $(BENCH_OUT) $(BENCH_OPTIONS)
+
+docs: install
+	$(BIN)/python docs/generate.py
 
 lint: install
 	$(BIN)/ruff check .

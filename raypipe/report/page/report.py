@@ -25,6 +25,7 @@ from raypipe.report.figures.learning import learning_curves
 from raypipe.report.figures.reliability import reliability_figure
 from raypipe.report.figures.robustness import robustness_figure
 from raypipe.report.gallery import galleries, galleries_left_out
+from raypipe.report.glossary import GLOSSARY, section_terms
 from raypipe.report.heats import confusions, transfers
 from raypipe.report.layout import Book, Row, percent
 from raypipe.report.page.render import render
@@ -86,7 +87,7 @@ def write_report(run: Run, result: RunResult, store: Store) -> str:
         cards=tuple(_cards(book)),
         stamps=stamps(book),
         verdicts=tuple(verdict_lines(book)),
-        contents=[*named, ("pictures", "Pictures"), ("reproduce", "Make it again")],
+        contents=[*named, ("pictures", "Pictures"), ("reproduce", "Make it again"), ("glossary", "Glossary")],
         figures={"robustness": Markup(robustness_figure(book))},  # noqa: S704  drawn here
         scope=attacked_tiles(book),
         sections=parts,
@@ -97,6 +98,8 @@ def write_report(run: Run, result: RunResult, store: Store) -> str:
         environment=read_environment(store, run.name),
         seeds=sorted({subject.seed for subject in run.subjects}),
         experiment=store.read_bytes(f"{folder}/experiment.yaml").decode(),
+        terms=section_terms,
+        glossary=GLOSSARY,
         location=result.location,
         storage=store.root,
     )
