@@ -278,7 +278,8 @@ def test_an_evaluation_goes_on_where_it_was_stopped(
 
 def test_what_was_found_out_is_not_taken_for_other_labels_or_another_model(trained: Classifier, tmp_path: Path) -> None:
     images, labels = batch(6, first=0)
-    settings = {"checks": None, "curves": {}, "to": str(tmp_path / "out")}
+    budget = {"max_iterations": 3, "max_queries": 5}
+    settings = {"checks": None, "curves": {}, "autoattack": budget, "to": str(tmp_path / "out")}
     first = raypipe.evaluate(trained, images, labels, ["fgsm"], **settings)
     other = raypipe.evaluate(trained, images, (labels + 1) % len(NAMES), ["fgsm"], **settings)
     assert first.records["accuracy"][0].as_py() > 0.5

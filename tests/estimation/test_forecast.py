@@ -92,7 +92,8 @@ def test_a_gpu_is_not_estimated_on_a_cpu(tmp_path: Path) -> None:
 def test_the_command_says_what_each_stage_takes_and_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raypipe.estimation.forecast.worker_start", lambda: 5.0)  # `found` has waited for a real one
     file = tmp_path / "small.yaml"
-    file.write_text(yaml.safe_dump({**SETTINGS, "storage": str(tmp_path / "store"), "evaluation": {"checks": None}}))
+    evaluation = {**SETTINGS["evaluation"], "checks": None}
+    file.write_text(yaml.safe_dump({**SETTINGS, "storage": str(tmp_path / "store"), "evaluation": evaluation}))
     options = ["--estimate", "--trial-tiles", "1", "--price", "1", "--workers", "4"]
     result = CliRunner().invoke(app, ["plan", str(file), *options])
     assert result.exit_code == 0, result.output
