@@ -14,6 +14,7 @@ from typing import Any, Literal
 from raypipe.attacks import AttackSettings
 from raypipe.data.splits import SplitKind
 from raypipe.defenses import DefenseSettings
+from raypipe.defenses.base import StaticTraining
 from raypipe.models.classifier import Model
 from raypipe.settings import Settings
 from raypipe.store import Store
@@ -195,7 +196,7 @@ def unfinished(cells: Iterable[Cell], store: Store) -> tuple[Cell, ...]:
 def candidates(cell: Cell) -> list[Cell]:
     """The fine-tunings that a hardening cell chooses from: itself, or one for each combination of its search."""
     defense = cell.spec.defense
-    if len(settings := defense.candidates()) == 1:
+    if not isinstance(defense, StaticTraining) or len(settings := defense.candidates()) == 1:
         return [cell]
     specs = [cell.spec.model_copy(update={"defense": one}) for one in settings]
     return [Cell("harden", f"{cell.name}/{number}", spec, cell.inputs) for number, spec in enumerate(specs)]

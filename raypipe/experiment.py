@@ -195,10 +195,10 @@ class Experiment(Settings):
             if (refusal := obstacle(model.name, model.resize or self.tiles.size))
         ]
         refused += [
-            f"defenses.{defense_id} and models.{model_id}: {refusal}"
+            f"defenses.{defense_id} and models.{model_id}: {reason}"
             for defense_id, defense in self.defenses.items()
             for model_id, model in self.models.items()
-            if (refusal := defense.refusal(model.name))
+            if (reason := defense.incompatibility(model.name))
         ]
         if refused:
             raise ValueError("; ".join(refused))

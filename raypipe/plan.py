@@ -17,6 +17,7 @@ from raypipe.cells import (
     Stage,
     TrainSpec,
 )
+from raypipe.defenses.base import CertifiedDefense, StaticTraining
 from raypipe.evaluation.run import Protocol, Role
 from raypipe.evaluation.settings import REFERENCE
 from raypipe.experiment import Experiment
@@ -132,7 +133,7 @@ def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subjec
         for defense_id, defense in experiment.defenses.items():
             harden = HardenSpec(defense=defense, recipe=experiment.train, seed=seed)
             inputs = {"tiles": tiles, "model": clean.cell}
-            if not defense.learns_from_adversarials:
+            if not isinstance(defense, StaticTraining):
                 cell = Cell("harden", f"{name}/{defense_id}", harden, inputs)
                 yield Subject(model_id, split, seed, defense_id, None, cell, clean)
                 continue
@@ -226,7 +227,7 @@ def _diagnostics(experiment: Experiment, subject: Subject) -> Cell | None:
 
 def _certificates(experiment: Experiment, subject: Subject) -> Cell | None:
     defense = experiment.defenses[subject.defense] if subject.defense else None
-    if defense is None or defense.certifies is None:
+    if not isinstance(defense, CertifiedDefense):
         return None
     spec = CertifySpec(defense=defense, tiles=experiment.evaluation.tiles, seed=experiment.seed)
     return Cell("certify", f"{subject.name} certified", spec, _inputs(subject, subject.tiles))

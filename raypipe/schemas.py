@@ -83,7 +83,7 @@ CERTIFICATES = pa.schema(
     ]
 )
 """What is proved of a model, tile by tile: no perturbation of at most `radius` in `norm` changes the prediction, which
-is -1 where nothing is proved. See `raypipe.defenses.defense.Certified`."""
+is -1 where nothing is proved. See `raypipe.defenses.base.Certified`."""
 
 PREDICTIONS = pa.schema(
     [

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -16,6 +16,9 @@ class Settings(BaseModel):
     """Immutable, validated settings; a field that does not exist is an error, not a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Record = TypeVar("Record", bound=Settings)
 
 
 def _ratio(value: Any) -> Any:
@@ -60,6 +63,23 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'resnet18'?"`` for an unknown name that resembles a known one, else nothing."""
     near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def by_name(*records: type[Record]) -> dict[str, type[Record]]:
+    """Return records of settings by the default of their field `name`.
+
+    Raises
+    ------
+    ValueError
+        If two records have one name.
+    """
+    found: dict[str, type[Record]] = {}
+    for record in records:
+        name = record.model_fields["name"].default
+        if name in found:
+            raise ValueError(f"{record.__name__} and {found[name].__name__} are both named {name!r}: rename one")
+        found[name] = record
+    return found
 
 
 def chosen_by(field: str, known: Mapping[str, type[Settings]]) -> BeforeValidator:

@@ -1,4 +1,4 @@
-"""AutoAttack (Croce and Hein, 2020, arXiv:2003.01690): four attacks, each on the tiles that the ones before have left.
+"""AutoAttack (Croce and Hein, 2020, arXiv:2003.01690): four attacks, each on the tiles that are still correct.
 
 The standard ensemble: APGD on the cross-entropy, APGD with targets on the difference of logits ratio, FAB with targets,
 and the Square Attack, which needs no gradients. All are this package's own.

@@ -1,7 +1,7 @@
-"""The L2 attack of Carlini and Wagner (2017, arXiv:1608.04644), as published and in a form that needs one run.
+"""Carlini and Wagner's L2 attack (Carlini and Wagner, 2017, arXiv:1608.04644): Adam on size plus margin.
 
-Both minimise ``||x' - x||^2 + c * hinge`` with Adam over ``w`` where ``x' = (tanh(w) + 1) / 2``; they differ in where
-they start and in how they find the constant ``c``.
+It has the published form and one that needs a single run. Both minimize ``||x' - x||^2 + c * hinge`` with Adam over
+``w`` where ``x' = (tanh(w) + 1) / 2``. They differ in where they start and in how they find the constant ``c``.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The decoupled direction and norm attack, DDN (Rony et al., 2019, arXiv:1811.09600): the shortest L2 perturbation.
+"""Decoupled direction and norm attack, DDN (Rony et al., 2019, arXiv:1811.09600): the shortest L2 perturbation.
 
 The perturbation turns with the gradient, while its length shrinks wherever the model is fooled and grows wherever not.
 """

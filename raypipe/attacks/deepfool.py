@@ -1,4 +1,4 @@
-"""DeepFool (Moosavi-Dezfooli et al., 2016, arXiv:1511.04599): step to the nearest boundary of the linearised model.
+"""DeepFool (Moosavi-Dezfooli et al., 2016, arXiv:1511.04599): step to the nearest boundary of the linearized model.
 
 One forward pass serves the success test and the gradient.
 """

@@ -1,4 +1,4 @@
-"""The fast adaptive boundary attack, FAB (Croce and Hein, 2020, arXiv:1907.02044): minimal perturbations in linf or l2.
+"""Fast adaptive boundary attack, FAB (Croce and Hein, 2020, arXiv:1907.02044): minimal perturbations in linf or l2.
 
 Each iteration projects the point and the clean image onto the linearised boundary, inside the box, and goes to a
 mixture of both, a little beyond. A point that fools the model is drawn back towards the clean image, and the search

@@ -1,4 +1,4 @@
-"""The fast gradient sign method, FGSM (Goodfellow et al., 2015, arXiv:1412.6572): one step to the edge of the ball."""
+"""Fast gradient sign method, FGSM (Goodfellow et al., 2015, arXiv:1412.6572): one step to the edge of the ball."""
 
 from dataclasses import dataclass
 from typing import Literal

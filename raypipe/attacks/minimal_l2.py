@@ -1,4 +1,4 @@
-"""A minimal-L2 attack of our own: DeepFool, polished by following the boundary to its nearest point.
+"""Minimal L2 (raypipe's own): DeepFool, followed by steps along the decision boundary to its nearest point.
 
 At the nearest point of a boundary the perturbation is parallel to the boundary's normal. Each iteration therefore turns
 the perturbation towards the normal found at its end, and sets its length to where the linearised model says the turned

@@ -1,4 +1,4 @@
-"""The saliency map attack, JSMA (Papernot et al., 2016, arXiv:1511.07528): change few features, those that matter most.
+"""Saliency map attack, JSMA (Papernot et al., 2016, arXiv:1511.07528): change the few features that matter most.
 
 Published are the pair rule, and one pair a step. The Adversarial Robustness Toolbox has another rule, the two features
 with the largest gradient of the target's logit (its issue 2306). Not published, and what the defaults are: the number

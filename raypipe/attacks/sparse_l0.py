@@ -1,6 +1,6 @@
-"""A sparse attack: black or white values in as few places as possible, found by thresholding an averaged gradient.
+"""Sparse L0 (raypipe's own): set as few channel values as possible to black or white, by an averaged gradient.
 
-Not a published method. It is iterative hard thresholding (Blumensath and Davies, 2009, arXiv:0805.0510) with the number
+It is iterative hard thresholding (Blumensath and Davies, 2009, arXiv:0805.0510) with the number
 of features searched along the way, tile by tile; Croce and Hein (2019, arXiv:1909.05040) project onto an L0 ball
 of fixed size in the same manner. Every changed feature goes to the end of its range, so that nothing is lost in 8 bits.
 Models that answer such jumps erratically resist on some tiles; those are left to sigma-zero.

@@ -1,4 +1,4 @@
-"""The Square Attack (Andriushchenko et al., 2020, arXiv:1912.00049): random search with windows of the image.
+"""Square Attack (Andriushchenko et al., 2020, arXiv:1912.00049): random search with windows of the image.
 
 It sees logits and no gradients, so a model that hides its gradients does not withstand it for that. A proposal changes
 one square window, and is kept if it raises the margin; windows shrink as the queries are used up.

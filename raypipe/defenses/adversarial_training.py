@@ -1,8 +1,8 @@
-"""Static adversarial training: fine-tune on clean tiles plus tiles perturbed beforehand, with their right labels.
+"""Static adversarial training (Szegedy et al., 2013, arXiv:1312.6199): learn adversarial tiles made beforehand.
 
-Szegedy et al., 2013 (arXiv:1312.6199) and, in the form reproduced here, Nisa, Suciati and Yuniarti, IPTEK 2024. The
-perturbed tiles are made once, against the clean model: in training the hardened model never meets an attack on itself.
-A mixture of attacks is that of Tramer and Boneh, 2019 (arXiv:1904.13000), with one attack a tile.
+The paper reproduced here uses this form (Nisa, Suciati and Yuniarti, IPTEK 2024). The adversarial tiles are made once,
+against the undefended model, and keep their correct labels. In training the hardened model meets no attack on itself. A
+mixture of attacks is that of Tramer and Boneh, 2019 (arXiv:1904.13000), with one attack a tile.
 """
 
 import itertools
@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
+from torch import nn
 
-from raypipe.defenses.defense import Choice, NamedDefense
+from raypipe.defenses.base import Choice, StaticTraining, TrainingSteps
 from raypipe.settings import Settings
-from raypipe.training.objective import TILES, Shows
+from raypipe.training.objective import TILES
 from raypipe.training.recipe import Recipe
 
 Mix = Annotated[float, Field(gt=0, le=1)]
@@ -36,7 +37,7 @@ class Search(Settings):
     learning_rate: tuple[LearningRate, ...] = ()
 
 
-class AdversarialTraining(NamedDefense):
+class AdversarialTraining(StaticTraining):
     """Settings of static adversarial training.
 
     Parameters
@@ -44,7 +45,7 @@ class AdversarialTraining(NamedDefense):
     mix
         Share of perturbed tiles among the training tiles, in (0, 1]. At 0.5 every tile is used clean and perturbed.
     epochs, learning_rate
-        Of the fine-tuning, which starts from the clean model; everything else is as in ``train``.
+        Settings of the fine-tuning; everything else is as in ``train``.
     search
         Candidates to compare. The best on the training's held-out tiles, clean and perturbed, is kept; test tiles are
         never looked at.
@@ -62,11 +63,11 @@ class AdversarialTraining(NamedDefense):
 
     @property
     def mixes_attacks(self) -> bool:
-        """Whether one model learns from all of them."""
+        """True if the settings ask for a mixture."""
         return self.attacks == "mixture"
 
     def candidates(self) -> "list[AdversarialTraining]":
-        """The settings of every combination in `search`; these settings alone if there is none."""
+        """Return the settings of every combination in `search`, or these settings if there is none."""
         grid = {name: values for name, values in self.search if values}
         return [
             self.model_copy(update={"search": Search(), **dict(zip(grid, values, strict=True))})
@@ -74,40 +75,41 @@ class AdversarialTraining(NamedDefense):
         ]
 
     def recipe(self, base: Recipe) -> Recipe:
-        """How the fine-tuning is done, given how the clean model was trained.
+        """Return the recipe of the fine-tuning, without color jitter.
 
-        Flips and quarter turns stay: they move a stored perturbation together with its tile and leave its size. Color
-        jitter goes, from clean tiles too: it would change what the attack stored, and on clean tiles alone it would
-        tell them from the perturbed ones.
+        Flips and quarter turns stay: they move a stored perturbation together with its tile and keep its size. Color
+        jitter would change the stored perturbation, and jitter of clean tiles alone would tell them from adversarial
+        ones.
         """
         kept = tuple(name for name in base.augment if name != "hed_jitter")
-        return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate, "augment": kept})
+        return super().recipe(base).model_copy(update={"augment": kept})
 
-    def shows(self) -> Shows:
-        """Return the training tiles, clean and perturbed."""
-        return replace(TILES, inputs="clean tiles and tiles perturbed beforehand")
+    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:
+        """Return plain training steps on clean and adversarial tiles."""
+        inputs = replace(TILES, inputs="clean tiles and tiles perturbed beforehand")
+        return replace(super().training(clean, recipe), inputs=inputs)
 
     def choose(self, tiles: int, seed: int) -> Choice:
-        """Which clean and which perturbed tiles to train on."""
+        """Return the clean and the adversarial tiles to train on, in the share that `mix` asks for."""
         return choose_tiles(tiles, self.mix, seed)
 
 
 def choose_tiles(tiles: int, mix: float, seed: int) -> Choice:
-    """Which clean and which perturbed tiles to train on: as many as can be used, `mix` of them perturbed.
+    """Return as many clean and adversarial tiles as possible, with a share of `mix` adversarial ones.
 
     Parameters
     ----------
     tiles
-        Training tiles; each exists clean and perturbed.
+        Number of training tiles; each exists clean and adversarial.
     mix
-        Share of perturbed tiles, in (0, 1].
+        Share of adversarial tiles, in (0, 1].
     seed
-        Of the choice of those left out.
+        Seed of the choice of the tiles left out.
 
     Returns
     -------
     tuple of arrays
-        Sorted indices of the clean tiles, and of the perturbed ones.
+        Sorted indices of the clean tiles, and of the adversarial ones.
     """
     order = np.random.default_rng(seed).permutation(tiles)
     clean = tiles if mix <= 0.5 else round(tiles * (1 - mix) / mix)

@@ -1,43 +1,41 @@
-"""Defense-GAN (Samangouei et al., 2018, arXiv:1805.06605): the network sees the nearest tile that a generator draws.
+"""Defense-GAN (Samangouei et al., 2018, arXiv:1805.06605): show the network the nearest tile that a generator can draw.
 
 The generator is trained on the clean training tiles as a Wasserstein GAN with gradient penalty (Gulrajani et al., 2017,
-arXiv:1704.00028); the network stays as it was. Attacks take the projection for the identity on the way back, which is
-how it was broken (Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 5.4.2).
+arXiv:1704.00028). The network stays as it is. Adaptive attacks treat the projection as the identity in the backward
+pass, which broke the defense (Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 5.4.2).
 
-Departures: generator and critic take one step each a batch, instead of five of the critic.
+Departure: generator and critic take one step each per batch; the authors take five steps of the critic.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from raypipe.attacks.victim import frozen
-from raypipe.defenses.defense import NamedDefense
+from raypipe.defenses.base import Defense, TrainingSteps
 from raypipe.models.classifier import Classifier
 from raypipe.models.gan_projection import GanProjection, Projection
-from raypipe.training.objective import Objective, Scored
+from raypipe.training.objective import Scored
 from raypipe.training.recipe import Recipe
 
 PENALTY = 10.0
 """Weight of the gradient penalty, as its authors have it."""
 
 
-class DefenseGan(NamedDefense):
+class DefenseGan(Defense):
     """Settings of Defense-GAN. Its generator is trained by one worker.
 
     Parameters
     ----------
     epochs, learning_rate
-        Of the generator's training.
+        Settings of the generator's training.
     latent, channels, finest
         Size of the generator: see `raypipe.models.gan_projection.GanProjection`.
     restarts, steps, step_size
-        Of the projection; every pass of the model costs ``restarts * steps`` of the generator.
+        Settings of the projection; each pass of the model costs ``restarts * steps`` passes of the generator.
     """
-
-    learns_from_adversarials: ClassVar[bool] = False
 
     name: Literal["defense_gan"] = "defense_gan"
     epochs: int = Field(100, ge=1)
@@ -50,32 +48,29 @@ class DefenseGan(NamedDefense):
     step_size: float = Field(10.0, gt=0)
 
     def recipe(self, base: Recipe) -> Recipe:
-        """How the generator is trained, given how the clean model was: without what is meant for classifiers."""
+        """Return the recipe of the generator's training, without the settings that are meant for classifiers."""
         plain = {"warm_up": 0.0, "clip_norm": None, "ema": 0.0, "augment": (), "weight_decay": 0.0}
-        return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate, **plain})
+        return super().recipe(base).model_copy(update=plain)
 
-    def shows(self) -> None:
-        """Return nothing: the network stays as it was."""
-
-    def front(self) -> GanProjection:
-        """The projection."""
+    def input_transform(self) -> GanProjection:
+        """Return the projection."""
         return GanProjection(**self.model_dump(include=set(GanProjection.model_fields) - {"name"}))
 
-    def objective(self, clean: nn.Module, recipe: Recipe) -> Objective:  # noqa: ARG002  the base's
-        """The generator's and the critic's losses, each with the other held still; no gradient reaches the network."""
+    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  the base's
+        """Return steps of the generator and the critic, each with the other frozen; the network stays as it is."""
 
-        def minimise(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
+        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
             if not isinstance(model, Classifier) or not isinstance(model.front, Projection):
                 raise TypeError("defense_gan: its generator is trained by one worker; set resources.harden_workers: 1")
             with frozen(model), torch.no_grad():
                 logits = model.classify(images)
             return Scored(gan_loss(model.front, images), logits, forwards=1, backwards=0)
 
-        return minimise
+        return TrainingSteps(minimize, inputs=None)
 
 
 def gan_loss(gan: Projection, images: Tensor) -> Tensor:
-    """What one step of both minimises.
+    """Return the loss of one step of generator and critic.
 
     Parameters
     ----------

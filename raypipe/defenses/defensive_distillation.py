@@ -1,11 +1,11 @@
-"""Defensive distillation (Papernot et al., 2016, arXiv:1511.04508): learn a network's soft answers, at temperature.
+"""Defensive distillation (Papernot et al., 2016, arXiv:1511.04508): learn soft outputs; a known-weak control.
 
-At test time the temperature is gone, the logits are `temperature` times as large, and gradients of the plain
-cross-entropy vanish; to attacks that follow the logits the network is as it was (Carlini and Wagner, 2017,
-arXiv:1608.04644, section 8). It stands here to be caught.
+Training divides the logits by a temperature. At test time the temperature is gone, the logits are `temperature` times
+as large, and the gradient of the plain cross-entropy vanishes. Attacks that use the logits still succeed (Carlini and
+Wagner, 2017, arXiv:1608.04644, section 8), so the sanity checks have to detect it.
 
-Departure: the teacher is the clean model, whose softmax at temperature 1 stands for that of a network trained at the
-temperature: what the temperature divides there, training has multiplied before.
+Departure: the teacher is the undefended model. Its softmax at temperature 1 replaces that of a network trained at the
+temperature, because such training scales the logits up by what the temperature divides.
 """
 
 from typing import ClassVar, Literal
@@ -15,26 +15,25 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.defenses.defense import NamedDefense
+from raypipe.defenses.base import Defense, TrainingSteps
 from raypipe.models.backbone import auxiliary_loss, main_logits
-from raypipe.training.objective import Objective, Scored
+from raypipe.training.objective import Scored
 from raypipe.training.recipe import Recipe
 
 
-class DefensiveDistillation(NamedDefense):
-    """Settings of defensive distillation. The student starts as the clean model did, not from it.
+class DefensiveDistillation(Defense):
+    """Settings of defensive distillation. The student starts where the training of the undefended model started.
 
     Parameters
     ----------
     temperature
-        Of the softmax in training.
+        Temperature of the softmax in training.
     epochs
-        Of the student's training.
+        Epochs of the student's training.
     learning_rate
-        Default: as in ``train``.
+        Learning rate of the student's training; None: as in ``train``.
     """
 
-    learns_from_adversarials: ClassVar[bool] = False
     starts_anew: ClassVar[bool] = True
 
     name: Literal["defensive_distillation"] = "defensive_distillation"
@@ -42,15 +41,13 @@ class DefensiveDistillation(NamedDefense):
     epochs: int = Field(10, ge=1)
     learning_rate: float | None = Field(None, gt=0)
 
-    def recipe(self, base: Recipe) -> Recipe:
-        """How the student is trained, given how the clean model was."""
-        rate = self.learning_rate or base.learning_rate
-        return base.model_copy(update={"epochs": self.epochs, "learning_rate": rate})
+    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  the labels are soft
+        """Return steps on the cross-entropy with the teacher's answers.
 
-    def objective(self, clean: nn.Module, recipe: Recipe) -> Objective:  # noqa: ARG002  the labels are soft
-        """The cross-entropy of the teacher's answers, times the temperature, with which its gradient would shrink."""
+        The loss is multiplied by the temperature, because its gradient shrinks with it.
+        """
 
-        def minimise(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
+        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
             with torch.no_grad():
                 taught = clean(images).softmax(1)
             output = model(images)
@@ -58,4 +55,4 @@ class DefensiveDistillation(NamedDefense):
             loss = self.temperature * F.cross_entropy(logits / self.temperature, taught)
             return Scored(loss + auxiliary_loss(output, labels), logits, forwards=2)
 
-        return minimise
+        return TrainingSteps(minimize)

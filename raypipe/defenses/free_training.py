@@ -1,10 +1,12 @@
 """Free adversarial training (Shafahi et al., 2019, arXiv:1904.12843): one backward pass moves weights and pixels.
 
-Every batch is used several times in a row; the gradient that updates the weights also gives the next perturbation.
-Departures: a batch starts at a random point of the ball, not at the last batch's perturbation, so that a fit can be
-resumed between epochs; `epochs` counts passes over the tiles with all their replays.
+Each batch is used several times in a row. The gradient that updates the weights also gives the next perturbation.
+
+Departures: a batch starts at a random point of the ball instead of the last batch's perturbation, so that a fit can
+resume between epochs. `epochs` counts passes over the tiles with all their replays.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -13,9 +15,10 @@ from torch import Tensor, nn
 
 from raypipe.attacks.norms import normalise, project
 from raypipe.attacks.victim import frozen
-from raypipe.defenses.online import Forward, OnlineTraining, Perturbed, ascend, misclassification, random_start
-from raypipe.models.backbone import classification_loss, main_logits
-from raypipe.training.objective import Objective, Scored, Shown, Shows
+from raypipe.defenses.base import TrainingSteps
+from raypipe.defenses.inner_attack import Perturbed, perturb_by_pgd, random_start
+from raypipe.defenses.online import OnlineTraining
+from raypipe.training.objective import Scored, Shown, Shows
 from raypipe.training.recipe import Recipe
 
 
@@ -27,11 +30,11 @@ class FreeTraining(OnlineTraining):
     epochs
         Passes over the tiles, each of `replays` steps a batch: two of them do the work of eight plain ones.
     replays
-        How often each batch is used: the authors' 4.
+        Number of steps on each batch; the authors take 4.
     step_size
         Length of a step as a share of `eps`.
     awp
-        Always 0: no pass is spent on the weights either.
+        Always 0: no pass is spent on weight perturbation.
     """
 
     name: Literal["free_training"] = "free_training"
@@ -40,41 +43,25 @@ class FreeTraining(OnlineTraining):
     step_size: float = Field(1.0, gt=0)
     awp: Literal[0] = 0
 
-    @property
-    def training_work(self) -> float:
-        """As many steps as replays."""
-        return self.replays
-
-    @property
-    def steps_a_batch(self) -> int:
-        """As the settings say."""
-        return self.replays
-
     def perturb(self, victim: nn.Module, images: Tensor, labels: Tensor) -> Perturbed:  # noqa: ARG002
-        """Where a batch starts."""
-        return Perturbed(random_start(images, self), 0)
+        """Return the random points where a batch starts."""
+        return Perturbed(random_start(images, self.ball), 0)
 
-    def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> Scored:  # noqa: ARG002
-        """The cross-entropy of the perturbed batch."""
-        output = forward(perturbed)
-        return Scored(classification_loss(output, labels), main_logits(output))
-
-    def shows(self) -> Shows:
-        """Return tiles perturbed by half of a batch's steps, as its replays see them in the mean."""
+    def shown_inputs(self) -> Shows:
+        """Return tiles perturbed by half of a batch's steps, as its replays see them on average."""
         steps = self.replays // 2
 
         def make(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:
-            start, loss = random_start(images, self), misclassification(labels)
             with frozen(model) as victim:
-                return Shown(ascend(victim, images, start, loss, self, steps, self.step_size), steps)
+                return Shown(*perturb_by_pgd(victim, images, labels, self.ball, steps, self.step_size))
 
         return Shows(f"tiles perturbed by {self.name}", make)
 
-    def objective(self, clean: nn.Module, recipe: Recipe) -> Objective:  # noqa: ARG002  the base's
-        """The loss at the points where the last replay's gradient has led."""
+    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:
+        """Return steps on the points that the gradient of the last replay led to."""
         batch = points = torch.empty(0)
 
-        def minimise(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
+        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
             nonlocal batch, points
             if images is not batch:
                 batch, points = images, self.perturb(model, images, labels).images
@@ -90,4 +77,4 @@ class FreeTraining(OnlineTraining):
             points.register_hook(move)  # type: ignore[no-untyped-call]
             return self.loss(model, images, points, labels)
 
-        return minimise
+        return replace(super().training(clean, recipe), objective=minimize, repeats=self.replays)

@@ -1,8 +1,8 @@
-"""Interval bound propagation, IBP (Gowal et al., 2018, arXiv:1810.12715): train what can be proved, and prove it.
+"""Interval bound propagation (Gowal et al., 2018, arXiv:1810.12715): train with bounds, and certify in L-infinity.
 
-Half of the loss is that of the worst logits that interval bounds allow within a linf ball. Bounds are sound for plain
-sequences of convolutions, linear layers, ReLU and pooling: the backbone `convnet`. Others are refused when the
-experiment is read: through batch normalisation in training, or dozens of layers, the bounds would prove nothing.
+Half of the loss is that of the worst logits that interval bounds allow within a ball. Bounds are sound for plain
+sequences of convolutions, linear layers, ReLU and pooling: the backbone `convnet`. An experiment with another backbone
+is refused: through batch normalization in training, or dozens of layers, the bounds would prove nothing.
 """
 
 import copy
@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raypipe.attacks.attack import Norm
-from raypipe.defenses.defense import Certified, NamedDefense
+from raypipe.defenses.base import Certified, CertifiedDefense, TrainingSteps
 from raypipe.models.bounds import margins, unbounded
 from raypipe.models.classifier import Classifier
 from raypipe.settings import Ratio
-from raypipe.training.objective import Objective, Scored, bare
+from raypipe.training.objective import Scored, bare
 from raypipe.training.recipe import Recipe
 
 HALVINGS = 14
-"""Of the interval in which a tile's radius is looked for: to within 1/255 of 1/64."""
+"""Bisections of the interval that holds a tile's radius: to within 1/255 of 1/64."""
 BATCH = 64
 
 
-class IntervalBoundPropagation(NamedDefense):
+class IntervalBoundPropagation(CertifiedDefense):
     """Settings of training with interval bounds, which starts from the clean model.
 
     Parameters
@@ -36,15 +36,14 @@ class IntervalBoundPropagation(NamedDefense):
     eps
         Radius of the linf ball that is trained for, pixels in [0, 1].
     bound_weight
-        Of the bounded loss at the end, in [0, 1]; the rest is the plain loss. The authors' 0.5.
+        Weight of the bounded loss at the end, in [0, 1]; the plain loss has the rest. The authors take 0.5.
     ramp
         Share of the fit over which `eps` and `bound_weight` grow from 0.
     epochs, learning_rate
-        Of the training; bounds need many more epochs than a fine-tuning.
+        Settings of the training; bounds need many more epochs than a fine-tuning.
     """
 
-    learns_from_adversarials: ClassVar[bool] = False
-    certifies: ClassVar[Norm | None] = "linf"
+    certified_norm: ClassVar[Norm] = "linf"
 
     name: Literal["interval_bound_propagation"] = "interval_bound_propagation"
     eps: Ratio = Field(2 / 255, gt=0, le=1)
@@ -53,28 +52,14 @@ class IntervalBoundPropagation(NamedDefense):
     epochs: int = Field(30, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
 
-    @property
-    def training_work(self) -> float:
-        """The images', and their box's two corners'."""
-        return 3
-
-    @property
-    def proof_work(self) -> float:
-        """A box a halving."""
-        return 1 + 2 * HALVINGS
-
-    def refusal(self, backbone: str) -> str | None:
-        """Why its bounds are not known."""
+    def incompatibility(self, backbone: str) -> str | None:
+        """Return the reason why the bounds of a backbone are not known, or None."""
         return unbounded(backbone)
 
-    def recipe(self, base: Recipe) -> Recipe:
-        """How the training is done, given how the clean model was trained."""
-        return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate})
+    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  the base's
+        """Return steps on the plain and the bounded cross-entropy."""
 
-    def objective(self, clean: nn.Module, recipe: Recipe) -> Objective:  # noqa: ARG002  the base's
-        """The plain and the bounded cross-entropy."""
-
-        def minimise(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:
+        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:
             grown = min(1.0, progress / self.ramp)
             logits, inner = model(images), bare(model)
             assert isinstance(inner, Classifier)  # noqa: S101  the hardening's
@@ -84,7 +69,7 @@ class IntervalBoundPropagation(NamedDefense):
             loss = (1 - weight) * F.cross_entropy(logits, labels) + weight * bounded
             return Scored(loss, logits, forwards=3, backwards=3)
 
-        return minimise
+        return TrainingSteps(minimize)
 
     @torch.no_grad()
     def certify(
@@ -94,7 +79,7 @@ class IntervalBoundPropagation(NamedDefense):
         device: torch.device,
         seed: int,  # noqa: ARG002  nothing is drawn
     ) -> Certified:
-        """The largest radius at which the bounds prove the predicted class, by halving, in double precision."""
+        """Return the largest radius at which the bounds prove the prediction, by bisection in double precision."""
         exact = copy.deepcopy(model).double()
         predictions, radii = [], []
         for begin in range(0, len(images), BATCH):

@@ -1,6 +1,6 @@
-"""MART (Wang et al., 2020, ICLR, openreview rklOg6EFwS): TRADES that cares most about tiles it still gets wrong.
+"""MART (Wang et al., 2020, ICLR, openreview rklOg6EFwS): TRADES with more weight on misclassified tiles.
 
-Departures: clean and perturbed tiles go through the network as one batch, and share its statistics.
+Departure: clean and perturbed tiles pass the network as one batch, and share its statistics.
 """
 
 from typing import ClassVar, Literal
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raypipe.attacks.tensors import TINY
-from raypipe.defenses.online import Forward, OnlineTraining, Perturbed, ascend, misclassification, random_start
+from raypipe.defenses.inner_attack import Perturbed, perturb_by_pgd
+from raypipe.defenses.online import Forward, OnlineTraining
 from raypipe.models.backbone import auxiliary_loss, main_logits
 from raypipe.training.objective import Scored
 
@@ -22,9 +23,9 @@ class Mart(OnlineTraining):
     Parameters
     ----------
     beta
-        Weight of saying the same within the ball: the authors' 5.
+        Weight of the divergence within the ball; the authors take 5.
     steps, step_size
-        Of the attack, and their length as a share of `eps`.
+        Number of steps of the attack, and their length as a share of `eps`.
     """
 
     shows_clean_tiles: ClassVar[bool] = True
@@ -34,18 +35,12 @@ class Mart(OnlineTraining):
     steps: int = Field(7, ge=1)
     step_size: float = Field(0.25, gt=0)
 
-    @property
-    def training_work(self) -> float:
-        """The attack's passes, and those of the loss."""
-        return self.steps + 2 * super().training_work
-
     def perturb(self, victim: nn.Module, images: Tensor, labels: Tensor) -> Perturbed:
-        """PGD from a random start."""
-        start, loss = random_start(images, self), misclassification(labels)
-        return Perturbed(ascend(victim, images, start, loss, self, self.steps, self.step_size), self.steps)
+        """Return tiles perturbed by PGD from a random start."""
+        return perturb_by_pgd(victim, images, labels, self.ball, self.steps, self.step_size)
 
     def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> Scored:
-        """The boosted cross-entropy, and the divergence weighted by the doubt about the clean tile."""
+        """Return the boosted cross-entropy plus the divergence, weighted by the doubt about the clean tile."""
         output = forward(torch.cat([images, perturbed]))
         clean, other = main_logits(output).chunk(2)
         chances, own = other.softmax(1), labels[:, None]

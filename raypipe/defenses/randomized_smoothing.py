@@ -1,8 +1,8 @@
-"""Randomised smoothing (Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918): train on noise, and vote over noise.
+"""Randomized smoothing (Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918): vote over noise, and certify in L2.
 
-What most draws of noise around a tile are called cannot be changed by a short perturbation: `certify` proves it, with
-a probability of error of `alpha` for each tile. Attacks meet the mean of `samples` draws, whose gradient they follow:
-see `raypipe.models.gaussian_smoothing`. The certificate is of infinitely many draws, the model under attack has some.
+A short perturbation cannot change the class that most noisy copies of a tile get. `certify` proves this, with a
+probability of error of `alpha` for each tile. Attacks meet the mean over `samples` draws and follow its gradient:
+see `raypipe.models.gaussian_smoothing`. The certificate holds for infinitely many draws; the attacked model has a few.
 """
 
 from typing import ClassVar, Literal
@@ -15,15 +15,14 @@ from scipy.special import betaincinv, ndtri  # what scipy.stats would be asked, 
 
 from raypipe.attacks.attack import Norm
 from raypipe.attacks.draws import generators
-from raypipe.defenses.defense import ABSTAINED, Certified, NamedDefense
+from raypipe.defenses.base import ABSTAINED, Certified, CertifiedDefense
 from raypipe.models.classifier import Classifier
 from raypipe.models.gaussian_smoothing import GaussianSmoothing
-from raypipe.training.recipe import Recipe
 
 BATCH = 128
 
 
-class RandomizedSmoothing(NamedDefense):
+class RandomizedSmoothing(CertifiedDefense):
     """Settings of randomised smoothing.
 
     Parameters
@@ -34,7 +33,7 @@ class RandomizedSmoothing(NamedDefense):
     samples
         Draws that a prediction under attack averages over; every pass costs as many.
     epochs, learning_rate
-        Of fine-tuning on one draw of noise a tile and epoch; 0 epochs use the clean model as it is.
+        Settings of fine-tuning with one draw of noise per tile and epoch; 0 epochs keep the undefended model.
     selection, estimation
         Draws of a certificate: to choose the class, and to bound how often it is voted for. The authors' are 100 and
         100,000; the largest radius that n draws can prove is sigma times the normal quantile of ``alpha ** (1 / n)``.
@@ -42,8 +41,7 @@ class RandomizedSmoothing(NamedDefense):
         Probability that a certificate is wrong.
     """
 
-    learns_from_adversarials: ClassVar[bool] = False
-    certifies: ClassVar[Norm | None] = "l2"
+    certified_norm: ClassVar[Norm] = "l2"
 
     name: Literal["randomized_smoothing"] = "randomized_smoothing"
     sigma: float = Field(0.25, gt=0)
@@ -54,27 +52,16 @@ class RandomizedSmoothing(NamedDefense):
     estimation: int = Field(1000, ge=1)
     alpha: float = Field(0.001, gt=0, lt=1)
 
-    @property
-    def prediction_work(self) -> float:
-        """A pass a draw."""
-        return self.samples
-
-    @property
-    def proof_work(self) -> float:
-        """A prediction a draw."""
-        return self.selection + self.estimation
-
-    def recipe(self, base: Recipe) -> Recipe:
-        """How the fine-tuning is done, given how the clean model was trained."""
-        return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate})
-
-    def front(self) -> GaussianSmoothing:
-        """The noise, in training and under attack."""
+    def input_transform(self) -> GaussianSmoothing:
+        """Return the noise, in training and under attack."""
         return GaussianSmoothing(sigma=self.sigma, samples=self.samples)
 
     @torch.no_grad()
     def certify(self, model: Classifier, images: NDArray[np.uint8], device: torch.device, seed: int) -> Certified:
-        """The authors' CERTIFY for each tile: the class of most draws, and the radius of its Clopper-Pearson bound."""
+        """Return the class of most draws for each tile, and the radius of its Clopper-Pearson bound.
+
+        This is the authors' algorithm CERTIFY.
+        """
         drawn = self.selection + self.estimation
         predictions, radii = [], []
         for image in images:
@@ -95,7 +82,7 @@ class RandomizedSmoothing(NamedDefense):
 
 
 def quantile_of_votes(votes: int, draws: int, alpha: float) -> float:
-    """The standard normal quantile of the lower Clopper-Pearson bound of a share; negative: below one half.
+    """Return the standard normal quantile of a share's lower Clopper-Pearson bound; it is negative below one half.
 
     Parameters
     ----------

@@ -1,43 +1,36 @@
-"""Sparsity denoising inside the network (Shi et al., Pattern Recognition 132, 2022, 108923): their "ResNet50-D".
+"""Sparsity denoising (Shi et al., Pattern Recognition 132, 2022, 108923): set small features of a ResNet to zero.
 
-The clean ResNet gets denoising blocks, see `raypipe.models.sparsity`, and is fine-tuned on clean tiles. With
-adversarial training besides, "ResNet50-A-D", name the backbone `resnet50_d` in the experiment's `models`, and harden it
-with `pgd_training`.
+The undefended ResNet gets denoising blocks, see `raypipe.models.sparsity`, and is fine-tuned on clean tiles: the
+authors' "ResNet50-D". For their "ResNet50-A-D", with adversarial training, name the backbone `resnet50_d` in the
+experiment's `models`, and harden it with `pgd_training`.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from raypipe.defenses.defense import NamedDefense
-from raypipe.training.recipe import Recipe
+from raypipe.defenses.base import Defense
 
 DENOISED = {"resnet18": "resnet18_d", "resnet50": "resnet50_d"}
 
 
-class SparsityDenoising(NamedDefense):
+class SparsityDenoising(Defense):
     """Settings of sparsity denoising.
 
     Parameters
     ----------
     epochs, learning_rate
-        Of the fine-tuning, which starts from the clean model; everything else is as in ``train``.
+        Settings of the fine-tuning; everything else is as in ``train``.
     """
-
-    learns_from_adversarials: ClassVar[bool] = False
 
     name: Literal["sparsity_denoising"] = "sparsity_denoising"
     epochs: int = Field(3, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
 
-    def refusal(self, backbone: str) -> str | None:
-        """Why it has no blocks for a backbone."""
+    def incompatibility(self, backbone: str) -> str | None:
+        """Return the reason why it has no blocks for a backbone, or None."""
         return None if backbone in DENOISED else f"denoising blocks go into {' and '.join(DENOISED)}, not {backbone}"
 
     def architecture(self, backbone: str) -> str:
-        """The same with blocks."""
+        """Return the name of the backbone with denoising blocks."""
         return DENOISED[backbone]
-
-    def recipe(self, base: Recipe) -> Recipe:
-        """How the fine-tuning is done, given how the clean model was trained."""
-        return base.model_copy(update={"epochs": self.epochs, "learning_rate": self.learning_rate})

@@ -1,6 +1,6 @@
-"""TRADES (Zhang et al., 2019, arXiv:1901.08573): be right on the tile, and say the same within its ball.
+"""TRADES (Zhang et al., 2019, arXiv:1901.08573): classify the tile correctly, and predict the same within its ball.
 
-Departures: clean and perturbed tiles go through the network as one batch, and share its statistics.
+Departure: clean and perturbed tiles pass the network as one batch, and share its statistics.
 """
 
 from typing import ClassVar, Literal
@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.defenses.online import Forward, OnlineTraining, Perturbed, ascend
+from raypipe.defenses.inner_attack import Perturbed, ascend
+from raypipe.defenses.online import Forward, OnlineTraining
 from raypipe.models.backbone import auxiliary_loss, main_logits
 from raypipe.training.objective import Scored
 
@@ -24,9 +25,9 @@ class Trades(OnlineTraining):
     Parameters
     ----------
     beta
-        Weight of saying the same, against that of being right: the authors' 6.
+        Weight of the divergence, against that of the cross-entropy; the authors take 6.
     steps, step_size
-        Of the attack, and their length as a share of `eps`.
+        Number of steps of the attack, and their length as a share of `eps`.
     """
 
     shows_clean_tiles: ClassVar[bool] = True
@@ -36,24 +37,19 @@ class Trades(OnlineTraining):
     steps: int = Field(7, ge=1)
     step_size: float = Field(0.25, gt=0)
 
-    @property
-    def training_work(self) -> float:
-        """The attack's passes, and those of the loss."""
-        return self.steps + 2 * super().training_work
-
     def perturb(self, victim: nn.Module, images: Tensor, labels: Tensor) -> Perturbed:  # noqa: ARG002
-        """Where the model says something else than of the tile itself."""
+        """Return tiles on which the prediction differs most from that of the clean tile."""
         with torch.no_grad():
-            said = victim(images).softmax(1)
+            clean = victim(images).softmax(1)
         start = (images + START * torch.randn_like(images)).clamp(0, 1)
 
         def divergence(logits: Tensor) -> Tensor:
-            return F.kl_div(logits.log_softmax(1), said, reduction="sum")
+            return F.kl_div(logits.log_softmax(1), clean, reduction="sum")
 
-        return Perturbed(ascend(victim, images, start, divergence, self, self.steps, self.step_size), self.steps)
+        return Perturbed(ascend(victim, images, start, divergence, self.ball, self.steps, self.step_size), self.steps)
 
     def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> Scored:
-        """The cross-entropy of the tiles, and their divergence from the perturbed ones."""
+        """Return the cross-entropy of the clean tiles plus the weighted divergence of the perturbed ones."""
         output = forward(torch.cat([images, perturbed]))
         clean, other = main_logits(output).chunk(2)
         apart = F.kl_div(other.log_softmax(1), clean.softmax(1), reduction="batchmean")

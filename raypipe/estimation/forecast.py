@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from raypipe.cells import STAGES, Cell, Split, Stage, unfinished
-from raypipe.defenses.defense import NamedDefense
+from raypipe.defenses.base import Defense, StaticTraining
 from raypipe.errors import StageError
+from raypipe.estimation.defense_work import certificate_passes, prediction_passes, training_steps
 from raypipe.estimation.trials import (
     ModelTrial,
     TilesTrial,
@@ -226,7 +227,7 @@ def _of_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, counts: di
             return CellForecast(cell, 0, 0, _work(cell.inputs["model"]) * seconds, count * ROW_BYTES)
         case "certify":
             count = min(cell.spec.tiles or counts["test"], counts["test"])
-            passes = count * cell.spec.defense.proof_work
+            passes = count * certificate_passes(cell.spec.defense)
             return CellForecast(cell, passes, 0, passes * model.prediction, count * ROW_BYTES)
     source = cell.inputs["tiles"].spec
     count = min(getattr(source, "tiles", None) or counts[cell.spec.split], counts[cell.spec.split])
@@ -241,19 +242,19 @@ def _right_in_the_end(model: ModelTrial) -> float:
 
 def _work(model: Cell) -> float:
     """How many passes through the network one of a cell's model takes."""
-    return model.spec.defense.prediction_work if model.stage == "harden" else 1
+    return prediction_passes(model.spec.defense) if model.stage == "harden" else 1
 
 
 def _hardening_steps(cell: Cell, training_tiles: int) -> float:
-    defense: NamedDefense = cell.spec.defense
+    """Return the plain training steps of a tile that a hardening takes about as long as."""
+    defense: Defense = cell.spec.defense
     if not defense.epochs:
         return 0
-    tiles = sum(len(chosen) for chosen in defense.choose(training_tiles, cell.spec.seed))
-    return (
-        defense.training_work
-        * tiles
-        * sum(candidate.recipe(cell.spec.recipe).epochs for candidate in defense.candidates())
-    )
+    tiles, epochs = training_tiles, defense.epochs
+    if isinstance(defense, StaticTraining):
+        tiles = sum(len(chosen) for chosen in defense.choose(training_tiles, cell.spec.seed))
+        epochs = sum(candidate.epochs for candidate in defense.candidates())
+    return training_steps(defense) * tiles * epochs
 
 
 def _device(resources: Resources) -> torch.device:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from raypipe.cells import Cell
 from raypipe.defenses import DefenseSettings
-from raypipe.defenses.defense import Certified, NamedDefense
+from raypipe.defenses.base import Certified, CertifiedDefense
 from raypipe.experiment import Resources
 from raypipe.models.precision import full_precision
 from raypipe.schemas import CERTIFICATES
@@ -34,7 +34,7 @@ def certify(cells: Sequence[Cell], store: Store, resources: Resources, progress:
         shard_row(
             *(cell, shard, take, store),
             defense=cell.spec.defense.model_dump_json(),
-            norm=cell.spec.defense.certifies,
+            norm=cell.spec.defense.certified_norm,
             seed=cell.spec.seed,
         )
         for cell in cells
@@ -56,7 +56,8 @@ class CertifyShard:
         images: NDArray[np.uint8],
     ) -> Certified:
         """What the defense proves."""
-        defense: NamedDefense = TypeAdapter(DefenseSettings).validate_json(row["defense"])
+        defense = TypeAdapter(DefenseSettings).validate_json(row["defense"])
+        assert isinstance(defense, CertifiedDefense)  # noqa: S101  the plan's
         return defense.certify(models.classifier(row["model"]).eval(), images, models.device, row["seed"])
 
     def tabulate(self, row: Row, tiles: pa.Table, made: Certified | None) -> tuple[pa.Table, Row]:

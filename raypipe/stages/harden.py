@@ -1,7 +1,7 @@
 """Harden: Ray Tune over the grid of (backbone, attack, defense); each trial fine-tunes a clean model by Ray Train."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from raypipe.cells import Cell, candidates, unfinished, unfinished_fits
 from raypipe.costs import FREE, Cost
 from raypipe.data.png import decode_png
+from raypipe.defenses.base import StaticTraining, TrainingSteps
 from raypipe.errors import StageError
 from raypipe.evaluation.predict import predict
 from raypipe.experiment import Resources
@@ -115,7 +116,7 @@ def _starting_point(cell: Cell, store: Store) -> tuple[Classifier, ModelCard]:
     torch.manual_seed(cell.spec.seed)  # of new layers' weights
     if defense.starts_anew:
         classifier = build_classifier(trained.spec.model, len(card.labels))
-    network, backbone, front = classifier.network, defense.architecture(card.backbone), defense.front()
+    network, backbone, front = classifier.network, defense.architecture(card.backbone), defense.input_transform()
     if backbone != card.backbone:
         network = named(backbone).build(len(card.labels))
         network.load_state_dict(network.state_dict() | classifier.network.state_dict())
@@ -126,7 +127,7 @@ def _starting_point(cell: Cell, store: Store) -> tuple[Classifier, ModelCard]:
 def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -> None:
     defense, seed = cell.spec.defense, cell.spec.seed
     parts = {"clean": read_examples(store, "tiles", cell.inputs["tiles"].key, "train")}
-    if defense.learns_from_adversarials:
+    if isinstance(defense, StaticTraining):
         parts["perturbed"] = _perturbed(cell, parts["clean"], store)
     # The groups that training held out: the clean model has never seen them either.
     sides = {name: examples.hold_out(cell.spec.recipe.validation, seed) for name, examples in parts.items()}
@@ -141,15 +142,13 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
     def judge(fitted: Classifier) -> dict[str, float]:
         return {name: _accuracy(fitted, examples, worker) for name, examples in held.items()}
 
-    def score(fitted: Classifier) -> float:
-        return float(defense.score(fitted, _images(held["clean"]), np.array(held["clean"].labels)))
-
     clean, _ = load_model(store, cell.inputs["model"].key)
-    of_clean, of_perturbed = defense.choose(len(parts["clean"]), seed)
-    examples = parts["clean"].take(of_clean)
-    if defense.learns_from_adversarials:
-        examples = examples.joined(parts["perturbed"].take(of_perturbed))
+    examples = parts["clean"]
+    if isinstance(defense, StaticTraining):
+        of_clean, of_perturbed = defense.choose(len(examples), seed)
+        examples = examples.take(of_clean).joined(parts["perturbed"].take(of_perturbed))
     recipe = defense.recipe(cell.spec.recipe)
+    steps = defense.training(clean.to(worker.device), recipe)
     fit_cell(
         cell,
         *_starting_point(cell, store),
@@ -160,11 +159,17 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
         loader_workers=loader_workers,
         held=held["clean"],
         judge=judge if "perturbed" in held and len(held["clean"]) else None,
-        objective=defense.objective(clean.to(worker.device), recipe),
-        shows=defense.shows(),
-        score=score if defense.keeps_best else None,
-        replays=defense.steps_a_batch,
+        objective=steps.objective,
+        shows=steps.inputs,
+        score=_held_out_score(steps, held["clean"]),
+        replays=steps.repeats,
     )
+
+
+def _held_out_score(steps: TrainingSteps, held: Examples) -> Callable[[Classifier], float] | None:
+    """Return the function that rates an epoch on held-out tiles, or None if the last epoch is kept."""
+    rate = steps.score
+    return rate and (lambda fitted: float(rate(fitted, _images(held), np.array(held.labels))))
 
 
 def _perturbed(cell: Cell, clean: Examples, store: Store) -> Examples:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from raypipe.cells import AttackSpec, Cell, HardenSpec, IngestSpec, TrainSpec
 from raypipe.data.png import decode_png, encode_png
 from raypipe.data.tissue import render_tile
-from raypipe.defenses.defense import NamedDefense
+from raypipe.defenses.base import Defense, StaticTraining
 from raypipe.models.artifacts import load_model
 from raypipe.models.classifier import Classifier, Model
 from raypipe.schemas import ADVERSARIALS, TILES
@@ -114,15 +114,15 @@ class Laboratory:
         images = np.stack([decode_png(image["bytes"]) for image in table["image"].to_pylist()])
         return images, table["label"].to_numpy().copy()
 
-    def cell(self, defense: NamedDefense, seed: int = 0) -> Cell:
+    def cell(self, defense: Defense, seed: int = 0) -> Cell:
         inputs = {"tiles": self.tiles, "model": self.trained}
-        if defense.learns_from_adversarials:
+        if isinstance(defense, StaticTraining):
             made = self.perturbed if defense.mixes_attacks else self.perturbed[:1]
             inputs |= {f"adversarials {number}": cell for number, cell in enumerate(made)}
         recipe = Recipe(batch_size=16, validation=HELD_OUT)
         return Cell("harden", "hardened", HardenSpec(defense=defense, recipe=recipe, seed=seed), inputs)
 
-    def harden(self, defense: NamedDefense, lost_after: int | None = None, seed: int = 0) -> Classifier:
+    def harden(self, defense: Defense, lost_after: int | None = None, seed: int = 0) -> Classifier:
         """Harden by the code that the stage runs, losing the worker after an epoch if told."""
         cell, worker = self.cell(defense, seed), LosableWorker(lost_after)
         self.store.remove(self.store.artifact(cell.kind, cell.key))
@@ -136,7 +136,7 @@ class Laboratory:
         _, held = read_examples(self.store, "tiles", self.tiles.key, "train").hold_out(HELD_OUT, 0)
         return np.stack([decode_png(image) for image in held.images]), np.array(held.labels)
 
-    def history(self, defense: NamedDefense) -> list[dict[str, float]]:
+    def history(self, defense: Defense) -> list[dict[str, float]]:
         manifest = self.cell(defense).manifest(self.store)
         assert manifest
         return list(manifest["history"])

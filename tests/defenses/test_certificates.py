@@ -12,7 +12,7 @@ from raypipe.attacks.generate import generate
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.prepare import prepare
 from raypipe.config import ConfigError, validate_experiment
-from raypipe.defenses.defense import ABSTAINED, Certified, NamedDefense
+from raypipe.defenses.base import ABSTAINED, Certified, CertifiedDefense
 from raypipe.defenses.interval_bound_propagation import IntervalBoundPropagation
 from raypipe.defenses.randomized_smoothing import RandomizedSmoothing, quantile_of_votes
 from raypipe.evaluation.probe import probe
@@ -112,7 +112,7 @@ def test_no_point_of_the_ball_is_beyond_the_bounds(eps: float, resize: int | Non
             torch.testing.assert_close(lower, logits.gather(1, labels[:, None]) - logits)
 
 
-def certified(defense: NamedDefense, laboratory: Laboratory) -> tuple[Classifier, Certified, Any]:
+def certified(defense: CertifiedDefense, laboratory: Laboratory) -> tuple[Classifier, Certified, Any]:
     model = laboratory.harden(defense)
     images, labels = laboratory.test_tiles()
     return model, defense.certify(model, images, CPU, seed=0), (images, labels)

@@ -17,7 +17,8 @@ from raypipe.attacks.victim import frozen
 from raypipe.data.png import decode_png
 from raypipe.defenses import DEFENSES
 from raypipe.defenses.adversarial_weights import with_adversarial_weights
-from raypipe.defenses.online import OnlineTraining, input_gradients, misclassification
+from raypipe.defenses.inner_attack import input_gradients, misclassification
+from raypipe.defenses.online import OnlineTraining
 from raypipe.defenses.pgd_training import PgdTraining
 from raypipe.stages.train import _train_cell
 from raypipe.stages.workers import SoleWorker
@@ -147,7 +148,7 @@ def test_batch_statistics_are_those_of_what_is_trained_on() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)).train()
     images, labels = torch.rand(6, 3, 8, 8), torch.tensor([0, 1] * 3)
-    PgdTraining(steps=3, awp=0.01).objective(model, Recipe())(model, images, labels, 0.0)
+    PgdTraining(steps=3, awp=0.01).training(model, Recipe()).objective(model, images, labels, 0.0)
     assert int(model[1].num_batches_tracked) == 1  # type: ignore[arg-type]
     assert model.training
 
@@ -171,8 +172,10 @@ def test_passes_are_counted(name: str, changes: dict[str, Any], passes: int) -> 
         calls += 1
 
     model.register_forward_hook(count)
-    scored = training(name, **changes).objective(model, Recipe())(
-        model, torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 0, 1]), 0.0
+    scored = (
+        training(name, **changes)
+        .training(model, Recipe())
+        .objective(model, torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 0, 1]), 0.0)
     )
     assert scored.backwards == passes
     assert scored.forwards >= calls

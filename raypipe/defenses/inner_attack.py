@@ -1,0 +1,125 @@
+"""The attack inside a training step: few steps of gradient ascent within a ball, on all tiles of a batch."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from raypipe.attacks.attack import Ball
+from raypipe.attacks.norms import normalise, project
+from raypipe.attacks.tensors import per_tile
+
+SLOPE = 3
+"""Binary logarithm, rounded down, of the largest gradient at a tile's logits after scaling: far from both ends of what
+half precision holds, 2 ** -24 and 2 ** 16."""
+
+
+class Perturbed(NamedTuple):
+    """A perturbed batch.
+
+    Parameters
+    ----------
+    images
+        (n, channels, h, w) in [0, 1].
+    passes
+        Forward passes per tile; there are as many backward passes.
+    """
+
+    images: Tensor
+    passes: int
+
+
+def misclassification(labels: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the summed cross-entropy as a function of the logits; most inner attacks maximize it."""
+    return lambda logits: F.cross_entropy(logits, labels, reduction="sum")
+
+
+def random_start(clean: Tensor, ball: Ball) -> Tensor:
+    """Return a point for each image, drawn uniformly from the ball around it and clipped to the box [0, 1]."""
+    if ball.norm == "linf":
+        offsets = 2 * torch.rand_like(clean) - 1
+    else:
+        radius = torch.rand(len(clean), device=clean.device) ** (1 / clean[0].numel())
+        offsets = normalise(torch.randn_like(clean), "l2") * per_tile(radius, clean)
+    return (clean + ball.eps * offsets).clamp(0, 1)
+
+
+def input_gradients(logits: Tensor, points: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return each tile's gradient of the loss, times a power of two of its own.
+
+    Where a network is sure of itself, the loss hardly changes with the logits, and in half precision its gradient would
+    vanish on the way back to the pixels. Only the gradient's direction matters to an attack, so each tile's gradient at
+    the logits, taken in double precision, is scaled to a size that half precision holds.
+
+    Parameters
+    ----------
+    logits
+        (n, classes) of `points`.
+    points
+        (n, channels, h, w), which require gradients.
+    loss
+        Logits in double precision -> a scalar, the sum over tiles, that a shift of all of a tile's logits leaves
+        alone, as cross-entropy and divergences are.
+    """
+    wide = logits.detach().double().requires_grad_()
+    (slopes,) = torch.autograd.grad(loss(wide), wide)
+    # They sum to 0, but rounding loses that of a class with nearly all of the probability: take it from the others.
+    slopes = slopes.scatter_add(1, wide.argmax(1, keepdim=True), -slopes.sum(1, keepdim=True))
+    largest = slopes.abs().amax(1, keepdim=True)
+    doublings = torch.where(largest > 0, SLOPE - largest.log2().floor(), 0)
+    (gradients,) = torch.autograd.grad(logits, points, torch.ldexp(slopes, doublings).to(logits.dtype))
+    return gradients
+
+
+def ascend(
+    victim: nn.Module,
+    clean: Tensor,
+    points: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    ball: Ball,
+    steps: int,
+    step_size: float,
+) -> Tensor:
+    """Return the points after steps of steepest ascent within the ball.
+
+    Parameters
+    ----------
+    victim
+        Frozen.
+    clean, points
+        (n, channels, h, w): the centres, and where to start.
+    loss
+        Logits -> a scalar, the sum over tiles.
+    ball
+        Norm and radius.
+    steps, step_size
+        Number of steps, and their length as a share of the radius.
+    """
+    for _ in range(steps):
+        points = points.detach().requires_grad_()
+        gradients = input_gradients(victim(points), points, loss)
+        stepped = points.detach() + step_size * ball.eps * normalise(gradients, ball.norm)
+        points = project(stepped, clean, ball.eps, ball.norm)
+    return points.detach()
+
+
+def perturb_by_pgd(
+    victim: nn.Module, images: Tensor, labels: Tensor, ball: Ball, steps: int, step_size: float
+) -> Perturbed:
+    """Return images perturbed by PGD on the cross-entropy from a random start.
+
+    Parameters
+    ----------
+    victim
+        The frozen model.
+    images, labels
+        (n, channels, h, w) in [0, 1], and (n,).
+    ball
+        Norm and radius.
+    steps, step_size
+        Number of steps, and their length as a share of the radius.
+    """
+    start, loss = random_start(images, ball), misclassification(labels)
+    return Perturbed(ascend(victim, images, start, loss, ball, steps, step_size), steps)

@@ -1,0 +1,69 @@
+"""The network passes that a defense takes, counted on a tiny network: no defense has to declare its cost."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raypipe.defenses.base import CertifiedDefense, Defense
+from raypipe.models.classifier import Classifier
+from raypipe.training.recipe import Recipe
+
+SIDE, TILES, CLASSES = 8, 2, 2
+FORWARD_SHARE = 1 / 3
+"""Share of a training step that its forward pass takes; a backward pass takes twice as long."""
+
+
+@cache
+def training_steps(defense: Defense) -> float:
+    """Return how many plain training steps one of the defense's takes, with all its repeats of a batch."""
+    with _aside():
+        clean, model = _tiny(defense).eval(), _tiny(defense).train()
+        steps = defense.training(clean, Recipe())
+        labels = torch.arange(TILES) % CLASSES
+        scored = steps.objective(model, torch.rand(TILES, 3, SIDE, SIDE), labels, 0.0)
+    return steps.repeats * (FORWARD_SHARE * scored.forwards + (1 - FORWARD_SHARE) * scored.backwards)
+
+
+@cache
+def prediction_passes(defense: Defense) -> float:
+    """Return how many passes through the network one prediction of the hardened model takes."""
+    model, counted = _tiny(defense).eval(), list[int]()
+
+    def count(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:  # noqa: ARG001  the hook's
+        counted.append(len(arguments[0]))
+
+    with _aside(), torch.no_grad():
+        model.network.register_forward_pre_hook(count)
+        model(torch.rand(TILES, 3, SIDE, SIDE))
+    return sum(counted) / TILES
+
+
+@cache
+def certificate_passes(defense: CertifiedDefense) -> float:
+    """Return how many forward passes the certificate of a tile takes."""
+    tiles = np.zeros((1, SIDE, SIDE, 3), np.uint8)
+    with _aside():
+        certified = defense.certify(_tiny(defense).eval(), tiles, torch.device("cpu"), seed=0)
+    return float(certified.forwards.mean())
+
+
+def _tiny(defense: Defense) -> Classifier:
+    """Return a linear classifier behind the defense's input transform; interval bounds hold for it too."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, CLASSES))
+    return Classifier(network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), defense.input_transform())
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    """Leave random numbers as they are, and take one thread: several only wait for each other on a tiny network."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)

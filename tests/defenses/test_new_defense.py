@@ -1,0 +1,63 @@
+"""A new defense is one file and one line in the registry: the steps of CONTRIBUTING.md, performed on a toy."""
+
+import importlib
+import re
+import runpy
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+import torch
+
+from raypipe.config import ConfigError, validate_experiment
+from raypipe.defenses import DEFENSES
+from raypipe.estimation.defense_work import training_steps
+from raypipe.evaluation.predict import predict
+from tests.defenses.laboratory import Laboratory
+
+pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once
+ROOT = Path(__file__).parents[2]
+RECIPE = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+@pytest.fixture
+def noise_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Any]:
+    """Write the file that CONTRIBUTING.md shows, and add its class to the registry."""
+    example = re.search(r"```python\n# raypipe/defenses/noise_training\.py\n(.*?)```", RECIPE, re.DOTALL)
+    assert example
+    (tmp_path / "noise_training.py").write_text(dedent(example[1]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings: type[Any] = importlib.import_module("noise_training").NoiseTraining
+    monkeypatch.setitem(DEFENSES, "noise_training", settings)
+    return settings
+
+
+def experiment(**settings: Any) -> dict[str, Any]:
+    base = {"name": "toy", "data": {"source": "synthetic"}, "models": ["convnet"], "attacks": ["fgsm"]}
+    return {**base, "defenses": {"noise_training": settings}}
+
+
+def test_an_experiment_can_name_it_and_its_settings_are_checked(noise_training: type[Any]) -> None:
+    read = validate_experiment(experiment(sigma=0.2))
+    assert read.defenses["noise_training"] == noise_training(sigma=0.2)
+    with pytest.raises(ConfigError, match=r"defenses\.noise_training\.sigma"):
+        validate_experiment(experiment(sigma=-1))
+
+
+def test_it_hardens_a_model(noise_training: type[Any], laboratory: Laboratory) -> None:
+    defense = noise_training(epochs=1)
+    images, _ = laboratory.test_tiles()
+    cpu = torch.device("cpu")
+    before, after = (predict(model, images, 16, cpu) for model in (laboratory.clean, laboratory.harden(defense)))
+    assert before.shape == after.shape
+    assert not (before == after).all()
+    assert laboratory.history(defense)[0]["forwards"] > 0
+
+
+def test_its_cost_and_its_row_in_the_documentation_need_nothing_else(noise_training: type[Any]) -> None:
+    assert training_steps(noise_training()) == 1
+    rows = runpy.run_path(str(ROOT / "docs" / "generate.py"))["defense_rows"]()
+    (row,) = (row for row in rows if "noise_training" in row)
+    title = "Noise training: learn tiles with Gaussian noise"
+    assert row == f"| `noise_training` | {title} | Zantedeschi et al., 2017, arXiv:1707.06728 |"
