@@ -26,7 +26,7 @@ def test_checkpoints_are_the_published_ones():
     assert checkpoints(1) == [1]
 
 
-def by_the_book(loss_of, clean, start, eps, iterations):
+def by_the_book(loss_of, clean, start, eps, iterations, first):
     """Algorithm 1 of the paper for one image and linf, with lists for its sequences: the best point, the step sizes."""
 
     def into(point):
@@ -40,7 +40,7 @@ def by_the_book(loss_of, clean, start, eps, iterations):
     checks = [0, *checkpoints(iterations)]
     loss, gradient = look(start)
     losses, best = [loss], (loss, start, gradient)
-    size, sizes, bests = 2 * eps, [2 * eps], [loss]
+    size, sizes, bests = first * eps, [first * eps], [loss]
     here, before = start, start
     for k in range(1, iterations + 1):
         target, momentum = into(here + size * gradient.sign()), 0.75 if k > 1 else 1
@@ -60,7 +60,8 @@ def by_the_book(loss_of, clean, start, eps, iterations):
     return best[1], tuple(sizes)
 
 
-def test_the_search_is_the_published_one():
+@pytest.mark.parametrize("first", [2, 0.25])
+def test_the_search_is_the_published_one(first):
     """In double precision, on a smooth model that is never fooled: each tile goes the way that a plain loop goes."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -71,13 +72,18 @@ def test_the_search_is_the_published_one():
     goal = Goal(torch.zeros(6, dtype=torch.long))
     schedules = set()
     with frozen(model):
-        settings = AutoProjectedGradient(eps=0.2, max_iterations=60)
+        settings = AutoProjectedGradient(eps=0.2, max_iterations=60, initial_step=first)
         found = auto_projected_gradient(Victim(model, 6, batch_size=4), images, goal, settings)
         begun = random_points(images, 0.2, "linf", key="0 0")
         for image, point, own in zip(images, begun, found, strict=True):
             # Far below 1 the cross-entropy is the sum of the others' odds, which has no digits to cancel.
             expected, sizes = by_the_book(
-                lambda tile: (model(tile[None])[:, 1:] - model(tile[None])[:, :1]).exp().sum(), image, point, 0.2, 60
+                lambda tile: (model(tile[None])[:, 1:] - model(tile[None])[:, :1]).exp().sum(),
+                image,
+                point,
+                0.2,
+                60,
+                first,
             )
             torch.testing.assert_close(own, expected, atol=1e-9, rtol=0)
             schedules.add(sizes)
