@@ -71,5 +71,5 @@ AttackSettings = Annotated[SerializeAsAny[NamedAttack], WrapValidator(_choose)]
 
 
 def attack_for(settings: NamedAttack) -> Attack:
-    """The attack that settings belong to."""
-    return ART if settings.backend == "art" else ATTACKS[settings.name]
+    """Return the attack that settings belong to."""
+    return ART if isinstance(settings, ArtAttack) else ATTACKS[settings.name]

@@ -5,7 +5,7 @@ is spent on a finished tile, and none runs on a nearly empty batch while others 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
@@ -83,11 +83,47 @@ def run_active(victim: Victim, rows: Tensor, start: Callable[[Tensor], Tiles], s
                 parked.append(rest)
 
 
-def predict(victim: Victim, images: Tensor, rows: Tensor) -> Tensor:
-    """Logits (n, classes), a batch at a time.
+def map_batches(victim: Victim, rows: Tensor, work: Callable[[Tensor], None]) -> None:
+    """Call a function on all tiles once, at most `victim.batch_size` at a time.
+
+    A batch that does not fit into memory is halved and tried again, so `work` must store its results last.
 
     Parameters
     ----------
+    victim
+        Its batch size is lowered for good when memory runs out.
+    rows
+        (n,) positions of the tiles.
+    work
+        Takes the positions of a batch.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If not even one tile fits.
+    """
+    queue = rows
+    while len(queue):
+        batch, short = queue[: victim.batch_size], False
+        try:
+            work(batch)
+        except torch.OutOfMemoryError:
+            if victim.batch_size == 1:
+                raise
+            short = True
+        if short:  # outside the handler, whose traceback holds on to the memory
+            victim.halve_batch()
+        else:
+            queue = queue[len(batch) :]
+
+
+def predict(victim: Victim, images: Tensor, rows: Tensor) -> Tensor:
+    """Return logits (n, classes), computed a batch at a time.
+
+    Parameters
+    ----------
+    victim
+        The frozen model.
     images
         (n, channels, h, w), float32 in [0, 1].
     rows
@@ -95,18 +131,12 @@ def predict(victim: Victim, images: Tensor, rows: Tensor) -> Tensor:
     """
     batches: list[Tensor] = []
 
-    def start(places: Tensor) -> _Positions:
+    def compute(places: Tensor) -> None:
         with torch.no_grad():
             batches.append(victim.logits(images[places], rows[places]))
-        return _Positions(places[:0])
 
-    run_active(victim, torch.arange(len(rows), device=rows.device), start, step=lambda state: state)
+    map_batches(victim, torch.arange(len(rows), device=rows.device), compute)
     return torch.cat(batches)
-
-
-@dataclass(frozen=True)
-class _Positions:
-    rows: Tensor
 
 
 def keep(tiles: Tiles, chosen: Tensor) -> Tiles:

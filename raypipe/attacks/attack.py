@@ -1,4 +1,4 @@
-"""What an attack is to the rest of the package: settings by name, and a function from images to images."""
+"""The base of each attack: settings by name, and a function from images to adversarial images."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Self
@@ -44,13 +44,13 @@ class NamedAttack(Settings):
     Parameters
     ----------
     name
-        Which attack.
+        The attack.
     backend
-        Whose: ``raypipe``, or ``art`` for the Adversarial Robustness Toolbox's.
+        Its implementation: ``raypipe``, or ``art`` for the Adversarial Robustness Toolbox.
     """
 
     name: str
-    backend: str = "raypipe"
+    backend: Literal["raypipe", "art"]
 
     @property
     def ball(self) -> Ball | None:
@@ -81,8 +81,14 @@ class NamedAttack(Settings):
         return self
 
 
-class TargetedAttack(NamedAttack):
-    """The base of those that can also aim at a class.
+class NativeAttack(NamedAttack):
+    """The base of the settings of raypipe's own attacks."""
+
+    backend: Literal["raypipe"] = "raypipe"
+
+
+class TargetedAttack(NativeAttack):
+    """The base of the settings of attacks that can also aim at a class.
 
     Parameters
     ----------

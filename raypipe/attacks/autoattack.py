@@ -55,7 +55,6 @@ class AutoAttack(EnsembleBudget, IterativeAttack):
     """
 
     name: Literal["autoattack"] = "autoattack"
-    backend: Literal["raypipe"] = "raypipe"
 
 
 def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack) -> Tensor:

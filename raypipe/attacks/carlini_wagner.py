@@ -59,7 +59,6 @@ class CarliniWagnerL2(TargetedAttack):
     """
 
     name: Literal["carlini_wagner_l2"] = "carlini_wagner_l2"
-    backend: Literal["raypipe"] = "raypipe"
     minimises: ClassVar[AnyNorm] = "l2"
     method: Literal["adaptive", "published"] = "adaptive"
     max_iterations: int = Field(30, ge=1)

@@ -39,7 +39,6 @@ class DecoupledDirectionNorm(TargetedAttack):
     """
 
     name: Literal["ddn"] = "ddn"
-    backend: Literal["raypipe"] = "raypipe"
     minimises: ClassVar[AnyNorm] = "l2"
     max_iterations: int = Field(100, ge=2)
     init_norm: float = Field(1.0, gt=0)

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import AnyNorm, NamedAttack
+from raypipe.attacks.attack import AnyNorm, NativeAttack
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.tensors import TINY, lengths, per_tile
 from raypipe.attacks.victim import Victim
@@ -21,7 +21,7 @@ BEYOND = 1e-4
 """Added to the length of each step, as the authors' own code does: steps would shrink to nothing at the boundary."""
 
 
-class DeepFool(NamedAttack):
+class DeepFool(NativeAttack):
     """Settings of `deepfool`.
 
     Parameters
@@ -37,7 +37,6 @@ class DeepFool(NamedAttack):
     """
 
     name: Literal["deepfool"] = "deepfool"
-    backend: Literal["raypipe"] = "raypipe"
     minimises: ClassVar[AnyNorm] = "l2"
     max_iterations: int = Field(50, ge=1)
     overshoot: float = Field(0.02, ge=0)

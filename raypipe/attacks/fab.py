@@ -58,7 +58,6 @@ class FastAdaptiveBoundary(TargetedAttack):
     """
 
     name: Literal["fab"] = "fab"
-    backend: Literal["raypipe"] = "raypipe"
     norm: Norm = "linf"
     eps: Annotated[Ratio, Field(gt=0)] | None = None
     targets: int = Field(0, ge=0)

@@ -1,11 +1,10 @@
 """Fast gradient sign method, FGSM (Goodfellow et al., 2015, arXiv:1412.6572): one step to the edge of the ball."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
-from raypipe.attacks.active import run_active
+from raypipe.attacks.active import map_batches
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.losses import cross_entropy
 from raypipe.attacks.norms import BoundedAttack, normalise
@@ -19,14 +18,6 @@ class FastGradient(BoundedAttack):
     """
 
     name: Literal["fgsm"] = "fgsm"
-    backend: Literal["raypipe"] = "raypipe"
-
-
-@dataclass(frozen=True)
-class _Nothing:
-    """No tile needs a second look."""
-
-    rows: Tensor
 
 
 def fast_gradient(victim: Victim, images: Tensor, goal: Goal, settings: FastGradient) -> Tensor:
@@ -46,8 +37,8 @@ def fast_gradient(victim: Victim, images: Tensor, goal: Goal, settings: FastGrad
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1]. A tile that reaches the goal from the start comes back unchanged. Whether the step
-        leads the others there is not looked at: the attack costs one forward and one backward pass.
+        Like `images`, in [0, 1]. A tile that reaches the goal from the start comes back unchanged. The attack does not
+        check the result of its step, so it costs one forward and one backward pass.
 
     References
     ----------
@@ -55,7 +46,7 @@ def fast_gradient(victim: Victim, images: Tensor, goal: Goal, settings: FastGrad
     """
     result = images.clone()
 
-    def start(rows: Tensor) -> _Nothing:
+    def step(rows: Tensor) -> None:
         points = images[rows].requires_grad_()
         logits = victim.logits(points, rows)
         going = ~goal.reached(logits, rows)
@@ -64,7 +55,6 @@ def fast_gradient(victim: Victim, images: Tensor, goal: Goal, settings: FastGrad
             gradients = victim.gradient(loss[going].sum(), points, rows[going])
             stepped = points.detach() + settings.eps * normalise(gradients, settings.norm)
             result[rows[going]] = stepped.clamp(0, 1)[going]
-        return _Nothing(rows[:0])
 
-    run_active(victim, victim.rows(), start, step=lambda state: state)
+    map_batches(victim, victim.rows(), step)
     return result

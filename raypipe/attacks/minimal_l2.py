@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import AnyNorm, NamedAttack
+from raypipe.attacks.attack import AnyNorm, NativeAttack
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.goal import Goal
 from raypipe.attacks.tensors import TINY, lengths, per_tile
@@ -29,7 +29,7 @@ GROW = (0.1, 0.03)
 """How far, as a share of the length, a step trusts the linearised model in either direction, at first and at last."""
 
 
-class MinimalL2(NamedAttack):
+class MinimalL2(NativeAttack):
     """Settings of `minimal_l2`.
 
     Parameters
@@ -44,7 +44,6 @@ class MinimalL2(NamedAttack):
     """
 
     name: Literal["minimal_l2"] = "minimal_l2"
-    backend: Literal["raypipe"] = "raypipe"
     minimises: ClassVar[AnyNorm] = "l2"
     max_iterations: int = Field(20, ge=2)
     deepfool_iterations: int = Field(20, ge=1)

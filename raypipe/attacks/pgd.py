@@ -41,7 +41,6 @@ class ProjectedGradient(IterativeAttack):
     """
 
     name: Literal["pgd"] = "pgd"
-    backend: Literal["raypipe"] = "raypipe"
     step_size: float | None = Field(None, gt=0)
     max_iterations: int = Field(40, ge=1)
     restarts: int = Field(1, ge=1)

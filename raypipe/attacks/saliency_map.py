@@ -56,7 +56,6 @@ class SaliencyMap(TargetedAttack):
     """
 
     name: Literal["saliency_map"] = "saliency_map"
-    backend: Literal["raypipe"] = "raypipe"
     minimises: ClassVar[AnyNorm] = "l0"
     rule: Literal["art", "pair"] = "art"
     theta: float = Field(1.0, ge=-1, le=1)

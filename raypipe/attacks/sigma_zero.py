@@ -39,7 +39,6 @@ class SigmaZero(TargetedAttack):
     """
 
     name: Literal["sigma_zero"] = "sigma_zero"
-    backend: Literal["raypipe"] = "raypipe"
     minimises: ClassVar[AnyNorm] = "l0"
     max_iterations: int = Field(100, ge=1)
     learning_rate: float = Field(1.0, gt=0)

@@ -46,7 +46,6 @@ class SparseL0(TargetedAttack):
     """
 
     name: Literal["sparse_l0"] = "sparse_l0"
-    backend: Literal["raypipe"] = "raypipe"
     minimises: ClassVar[AnyNorm] = "l0"
     max_iterations: int = Field(50, ge=1)
     fallback_iterations: int = Field(100, ge=0)

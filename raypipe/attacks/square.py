@@ -38,7 +38,6 @@ class SquareAttack(IterativeAttack):
     """
 
     name: Literal["square"] = "square"
-    backend: Literal["raypipe"] = "raypipe"
     knowledge: ClassVar[Knowledge] = "score-based"
     max_queries: int = Field(1000, ge=1)
     p_init: float = Field(0.8, gt=0, le=1)

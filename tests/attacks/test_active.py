@@ -1,5 +1,6 @@
 """The active set: every tile once, batches full to the last straggler, and halved when memory runs out."""
 
+import warnings
 from dataclasses import dataclass, replace
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from raypipe.attacks.active import keep, predict, run_active
+from raypipe.attacks.active import keep, map_batches, predict, run_active
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.generate import generate
 from raypipe.attacks.victim import Victim
@@ -109,6 +110,31 @@ def test_an_attack_survives_it_with_the_same_result_and_the_same_passes(cases) -
     assert (result.forwards == expected.forwards).all()
     assert (result.backwards == expected.backwards).all()
     assert abs(result.images.astype(int) - expected.images).max() <= 1
+
+
+@given(st.integers(0, 40), st.integers(1, 16), st.integers(1, 16))
+def test_map_batches_calls_a_function_on_every_tile_once(tiles: int, batch_size: int, memory: int) -> None:
+    victim, seen = Victim(nn.Identity(), tiles, batch_size), list[int]()
+
+    def work(rows: Tensor) -> None:
+        if len(rows) > memory:
+            raise torch.OutOfMemoryError
+        seen.extend(rows.tolist())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        map_batches(victim, victim.rows(), work)
+    assert seen == list(range(tiles))
+
+
+def test_map_batches_ends_where_not_even_one_tile_fits() -> None:
+    victim = Victim(nn.Identity(), 3, 2)
+
+    def work(rows: Tensor) -> None:
+        raise torch.OutOfMemoryError
+
+    with pytest.warns(RuntimeWarning, match="out of memory"), pytest.raises(torch.OutOfMemoryError):
+        map_batches(victim, victim.rows(), work)
 
 
 def test_predictions_come_in_order(cases) -> None:

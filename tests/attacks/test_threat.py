@@ -5,7 +5,7 @@ from pydantic import TypeAdapter
 
 from raypipe.attacks import ATTACKS, AttackSettings
 from raypipe.attacks.art_classes import PACKAGES
-from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.attack import NativeAttack
 from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.threat import ThreatModel, threat_of
 from tests.attacks.test_art_classes import RUNS, missing, settings_of
@@ -110,8 +110,8 @@ def test_a_ball_that_stored_tiles_cannot_be_kept_in_is_refused():
 
 
 def test_an_attack_that_says_nothing_has_none():
-    with pytest.raises(NotImplementedError, match="NamedAttack has no ball: expected the norm that it minimises"):
-        threat_of(NamedAttack(name="new"))
+    with pytest.raises(NotImplementedError, match="NativeAttack has no ball: expected the norm that it minimises"):
+        threat_of(NativeAttack(name="new"))
 
 
 @pytest.mark.parametrize(
