@@ -1,6 +1,6 @@
 """Adversarial weight perturbation, AWP (Wu, Xia and Wang, 2020, arXiv:2004.05884): the worst loss near the weights.
 
-The gradient is taken at weights that are moved so as to raise the loss, and applied to the weights as they are.
+The gradient is computed at weights that are moved to raise the loss, and applied to the weights as they are.
 """
 
 from collections.abc import Callable
@@ -17,16 +17,16 @@ from raypipe.training.objective import Scored, bare
 def with_adversarial_weights(
     model: nn.Module, loss: Callable[[Callable[[Tensor], Any]], Scored], gamma: float
 ) -> Callable[[Tensor], Any]:
-    """The model with weights that are moved by one step up the loss; what is computed with it reaches its own weights.
+    """Return the model with weights moved by one step up the loss; gradients reach its own weights.
 
     Parameters
     ----------
     model
         In training mode. Batch statistics are left alone by the step.
     loss
-        What passes images through -> the batch's loss.
+        Takes a function from images to outputs, and returns the batch's loss.
     gamma
-        By how much of its own length each matrix or kernel is moved; biases and scales stay.
+        Length of each matrix's or kernel's step, as a share of its own length; biases and scales stay.
 
     References
     ----------
