@@ -7,12 +7,11 @@ from the best point. Every tile has its own step size, counters and checkpoints.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from typing_extensions import Self
 
 from raypipe.attacks.active import keep, predict, run_active
 from raypipe.attacks.goal import Goal
@@ -49,7 +48,6 @@ class AutoProjectedGradient(IterativeAttack):
     """
 
     name: Literal["apgd"] = "apgd"
-    backend: Literal["raypipe"] = "raypipe"
     max_iterations: int = Field(100, ge=1)
     restarts: int = Field(1, ge=1)
     loss: Literal["cross_entropy", "dlr"] = "cross_entropy"

@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
-from typing_extensions import Self
 
 from raypipe.attacks import AttackSettings, NamedAttack
 from raypipe.attacks.apgd import AutoProjectedGradient

@@ -1,11 +1,11 @@
 """The files that a project on GitHub has agree with each other and with the package, and hold no placeholder."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
 import yaml
 
 from raypipe.version import __version__
@@ -51,6 +51,8 @@ def test_every_supported_python_is_tested_by_ci_and_no_other() -> None:
     declared = [line.split(" :: ")[-1] for line in PROJECT["project"]["classifiers"] if re.search(r":: 3\.\d+$", line)]
     assert tested == declared
     assert PROJECT["project"]["requires-python"] == f">={tested[0]}"
+    assert PROJECT["tool"]["ruff"]["target-version"] == "py" + tested[0].replace(".", "")
+    assert PROJECT["tool"]["mypy"]["python_version"] == tested[0]
 
 
 def test_ci_runs_the_gate_with_the_python_of_its_matrix() -> None:
