@@ -9,7 +9,6 @@ import numpy as np
 import ray.tune
 import torch
 from numpy.typing import NDArray
-from ray.tune.integration.ray_train import TuneReportCallback
 
 from raypipe.cells import Cell, candidates, unfinished, unfinished_fits
 from raypipe.costs import FREE, Cost
@@ -74,8 +73,7 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
 
     def trial(config: dict[str, Any]) -> None:
         cell = by_name[config["cell"]]
-        callbacks = [TuneReportCallback()] if workers else []  # type: ignore[no-untyped-call]
-        fit_in_group(_harden_cell, [cell], store, resources, workers, callbacks)
+        fit_in_group(_harden_cell, [cell], store, resources, workers)
         manifest = cell.manifest(store) or {}
         ray.tune.report({"training_accuracy": manifest["history"][-1]["accuracy"], **manifest.get("validation", {})})
 

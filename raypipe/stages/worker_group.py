@@ -8,6 +8,8 @@ from typing import Any
 
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
 from raypipe.cells import Cell, unfinished
 from raypipe.errors import StageError
@@ -41,7 +43,6 @@ def fit_in_group(
     store: Store,
     resources: Resources,
     workers: int,
-    callbacks: Sequence[Any] = (),
 ) -> None:
     """Fit cells one after the other with `workers` DDP workers; those that are published already are passed over.
 
@@ -53,8 +54,6 @@ def fit_in_group(
         Together they name the run: called again with the same cells, an interrupted run goes on from its last epoch.
     workers
         How many; 0 fits in the calling process.
-    callbacks
-        Of Ray Train.
 
     Raises
     ------
@@ -82,7 +81,6 @@ def fit_in_group(
             storage_filesystem=store.filesystem,
             failure_config=FailureConfig(max_failures=resources.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            callbacks=list(callbacks),
         ),
     )
     try:
@@ -97,13 +95,20 @@ def fit_in_group(
 
 
 class _Trainer(TorchTrainer):
-    """A trainer that leaves Ctrl-C to the run.
+    """A trainer that leaves Ctrl-C to the run, and starts no process that a worker group here does not need.
 
-    Ray Train's own handler stays installed after training, and then ends the process with status 0.
+    Ray Train's own handler stays installed after training, and then ends the process with status 0. Workers read their
+    tiles from the store and not from Ray Datasets. A placement group ends with the controller that created it: it needs
+    no process to watch over it.
     """
 
     def _register_sigint_handler(self, controller: Any) -> None:
         pass
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
+        needless = (DatasetsCallback, PlacementGroupCleanerCallback)
+        return [callback for callback in callbacks if not isinstance(callback, needless)]
 
 
 def _worker_loop(config: dict[str, _Work]) -> None:
