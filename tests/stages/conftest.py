@@ -1,16 +1,23 @@
 """A real Ray cluster of two nodes on this machine, and an experiment small enough to run on it in seconds."""
 
+import io
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from rich.console import Console
 
 from raypipe.config import validate_experiment
+from raypipe.evaluation.results import RunResult
 from raypipe.experiment import Experiment
-from raypipe.stages.cluster import WARM_WORKERS
+from raypipe.stages.cluster import ALONE, WARM_WORKERS
+from raypipe.stages.pipeline import run_experiment
+from raypipe.store import Store
 from tests.ray_head import generate_token
 
 TINY: dict[str, Any] = {
@@ -26,6 +33,22 @@ TINY: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Finished:
+    """An experiment that was run, its result and its output."""
+
+    experiment: Experiment
+    result: RunResult
+    text: str
+
+
+def run(experiment: Experiment) -> tuple[RunResult, str]:
+    """Run an experiment on the connected cluster; return its result and its output."""
+    console = Console(file=io.StringIO(), width=160)
+    result = run_experiment(experiment, console=console)
+    return result, console.file.getvalue()  # type: ignore[attr-defined]
+
+
 @pytest.fixture(scope="session")
 def two_nodes() -> Iterator[None]:
     """A head and a second node of one CPU each."""
@@ -35,9 +58,19 @@ def two_nodes() -> Iterator[None]:
     cluster = Cluster(initialize_head=True, head_node_args=node)
     cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
     ray.init(address=cluster.address, log_to_driver=False, _node_ip_address="127.0.0.1")
-    yield
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in ALONE.items():
+            environment.setenv(name, value)
+        yield
     ray.shutdown()
     cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def finished(two_nodes: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Run the tiny experiment once, for all tests that read its store or begin with what is in it."""
+    experiment = validate_experiment({**TINY, "storage": str(tmp_path_factory.mktemp("finished"))})
+    return Finished(experiment, *run(experiment))
 
 
 @pytest.fixture
@@ -52,5 +85,25 @@ def tiny(tmp_path: Path) -> Callable[..., Experiment]:
 
     def build(**changes: Any) -> Experiment:
         return validate_experiment({**TINY, "storage": str(tmp_path / "store"), **changes})
+
+    return build
+
+
+@pytest.fixture
+def tiny_trained(tiny: Callable[..., Experiment], finished: Finished) -> Callable[..., Experiment]:
+    """Return a builder of the experiment on a store that has its tiles and its undefended model."""
+    source = Store.open(finished.experiment.storage)
+    kept = [
+        source.artifact(kind, key)
+        for kind in ("tiles", "model")
+        for key in source.list_directories(f"artifacts/{kind}")
+        if (source.manifest(kind, key) or {})["stage"] in ("ingest", "train")
+    ]
+
+    def build(**changes: Any) -> Experiment:
+        experiment = tiny(**changes)
+        for artifact in kept:
+            shutil.copytree(Path(source.path(artifact)), Path(experiment.storage) / artifact)
+        return experiment
 
     return build

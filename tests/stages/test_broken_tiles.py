@@ -1,6 +1,5 @@
 """A model that has no finite logits for some tile: it is set aside, and the others' figures stay the same."""
 
-import io
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,18 +13,16 @@ import pytest
 import torch
 from PIL import Image
 from ray import cloudpickle
-from rich.console import Console
 from torch import Tensor, nn
 
 from raypipe.data.tissue import render_tile
-from raypipe.evaluation.results import RunResult
 from raypipe.experiment import Experiment
 from raypipe.models.artifacts import load_model
 from raypipe.stages import loaded
 from raypipe.stages.attack import AttackShard
 from raypipe.stages.evaluate import PredictShard
-from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store
+from tests.stages.conftest import run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]
 ATTACKS: dict[str, Any] = {"fgsm": {"eps": "2/255"}, "deepfool": {"max_iterations": 3}}
@@ -58,11 +55,6 @@ class PredictBroken(PredictShard):
     def compute(self, *arguments: Any) -> Any:
         with mock.patch.object(loaded, "load_model", load_broken):
             return super().compute(*arguments)
-
-
-def run(experiment: Experiment) -> tuple[RunResult, str]:
-    console = Console(file=io.StringIO(), width=160)
-    return run_experiment(experiment, console=console), console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def stored(experiment: Experiment, kind: str) -> dict[str, list[dict[str, Any]]]:

@@ -1,15 +1,13 @@
 """Several defenses in one experiment on a real cluster, each trained by two workers."""
 
-import io
 from collections.abc import Callable
 
 import pytest
-from rich.console import Console
 
 from raypipe.evaluation.results import load_result
 from raypipe.experiment import Experiment
-from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store
+from tests.stages.conftest import run
 
 pytestmark = [
     pytest.mark.cluster,
@@ -30,6 +28,7 @@ def test_online_certified_and_mixed_defenses_go_from_the_file_to_the_report(tiny
             "interval_bound_propagation": {"epochs": 2},
         },
         evaluation={
+            "tiles": 5,
             "curves": {"linf": ["1/255"]},
             "autoattack": {"max_iterations": 3, "max_queries": 10},
             "bounded": {"name": "pgd", "max_iterations": 3},
@@ -38,8 +37,7 @@ def test_online_certified_and_mixed_defenses_go_from_the_file_to_the_report(tiny
         # A group of two workers takes every CPU there is.
         resources={"train_workers": 1, "harden_workers": 2, "attack_batch": 8, "memory_format": "contiguous"},
     )
-    console = Console(file=io.StringIO(), width=160)
-    result = run_experiment(experiment, console=console)
+    result, text = run(experiment)
     store = Store.open(experiment.storage)
     models = [store.manifest("model", key) or {} for key in store.list_directories("artifacts/model")]
     assert [model["workers"] for model in models if model["stage"] == "harden"] == [2] * len(experiment.defenses)
@@ -65,5 +63,5 @@ def test_online_certified_and_mixed_defenses_go_from_the_file_to_the_report(tiny
     assert bounded["figure"].startswith("0 of "), "no certificate is broken"
     assert bounded["verdict"] == "not applicable", "two epochs prove something of fewer than the 11 tiles of a pass"
     assert set(checked) == {row["subject"] for row in proved}
-    assert "Certified" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Certified" in text
     assert load_result(store, "tiny").certified.equals(result.certified)

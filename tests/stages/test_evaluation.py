@@ -1,29 +1,28 @@
 """Sound evaluation on a real cluster: what masked gradients hide comes out, and what was computed can be recomputed."""
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from raypipe.cli import app
 from raypipe.evaluation.results import RunResult
 from raypipe.experiment import Experiment
 from raypipe.schemas import DIAGNOSTICS
-from raypipe.stages.pipeline import run_experiment
 from raypipe.store import Store
 from tests.evaluation.laws import require_worst_cases
+from tests.stages.conftest import TINY, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]
 Build = Callable[..., Experiment]
+ONE_WORKER: dict[str, Any] = {**TINY["resources"], "train_workers": 1}
 JUDGED: dict[str, Any] = {
-    "data": {"source": "synthetic", "sources_per_class": 10, "siblings": 3, "size": 32},
-    "models": ["resnet18", "shufflenet_v2_x1_0"],
-    "train": {"epochs": 8, "batch_size": 16},
+    "data": {"source": "synthetic", "sources_per_class": 8, "siblings": 3, "size": 32},
+    "models": {"convnet": {}, "source": {"name": "convnet", "resize": 16}},
+    "train": {"epochs": 12, "batch_size": 16},
     "attacks": {"deepfool": None},
     "defenses": {"bit_depth_reduction": {"bits": 3, "gradient": "zero"}},
     "evaluation": {
@@ -33,13 +32,8 @@ JUDGED: dict[str, Any] = {
         "autoattack": {"max_iterations": 8, "max_queries": 50},
         "checks": {"eps": "8/255", "max_queries": 50, "planted_tiles": 15},
     },
+    "resources": ONE_WORKER,
 }
-
-
-def run(experiment: Experiment) -> tuple[RunResult, str]:
-    console = Console(file=io.StringIO(), width=160)
-    result = run_experiment(experiment, console=console)
-    return result, console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def verdicts(result: RunResult, subject: str) -> dict[str, str]:
@@ -59,7 +53,7 @@ def accuracy(result: RunResult, subject: str, protocol: str, attack: str | None 
 def test_a_masked_model_is_caught_and_an_undefended_one_is_cleared(tiny: Build) -> None:
     experiment = tiny(**JUDGED)
     result, text = run(experiment)
-    clear, masked = "resnet18", "resnet18/bit_depth_reduction"
+    clear, masked = "convnet", "convnet/bit_depth_reduction"
 
     require_worst_cases(result.records.to_pylist())
     unsound = [row for row in result.checks.to_pylist() if row["subject"] == clear and row["verdict"] == "fail"]
@@ -95,6 +89,7 @@ def test_seeds_and_splits_are_axes_of_the_grid(tiny: Build) -> None:
         attacks={"fgsm": {"eps": "8/255"}},
         defenses=[],
         seeds=[0, 1],
+        resources=ONE_WORKER,
         tiles={"size": 32, "shard_size": 8, "split": ["group", "paper"]},
     )
     result, text = run(experiment)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -25,20 +26,16 @@ from raypipe.data.png import decode_png, encode_png
 from raypipe.data.tissue import render_tile
 from raypipe.evaluation.results import RunResult, load_result
 from raypipe.experiment import Experiment
+from raypipe.listing import prepare
 from raypipe.schemas import ADVERSARIALS, PREDICTIONS, TILES
-from raypipe.stages.pipeline import run_experiment
+from raypipe.stages.train import train
 from raypipe.store import Store
+from raypipe.telemetry.stage import stage_progress
 from raypipe.telemetry.state import read_state
-from tests.stages.conftest import TINY
+from tests.stages.conftest import TINY, Finished, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]
 Build = Callable[..., Experiment]
-
-
-def run(experiment: Experiment) -> tuple[RunResult, str]:
-    console = Console(file=io.StringIO(), width=160)
-    result = run_experiment(experiment, console=console)
-    return result, console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def files(experiment: Experiment) -> dict[str, int]:
@@ -51,9 +48,8 @@ def artifacts(experiment: Experiment, kind: str) -> list[dict[str, Any]]:
     return [store.manifest(kind, key) or {} for key in store.list_directories(f"artifacts/{kind}")]
 
 
-def test_a_run_and_what_changing_one_attack_recomputes(tiny: Build) -> None:
-    experiment = tiny()
-    result, text = run(experiment)
+def test_a_run_gives_every_row_table_and_cost(finished: Finished) -> None:
+    experiment, result, text = finished.experiment, finished.result, finished.text
     rows = result.records.to_pylist()
 
     attacks = ("deepfool", "saliency_map")
@@ -82,11 +78,15 @@ def test_a_run_and_what_changing_one_attack_recomputes(tiny: Build) -> None:
     check_tables(experiment, rows)
     check_costs(result)
 
+
+def test_what_changing_one_attack_recomputes(finished: Finished, tiny: Build) -> None:
+    experiment = tiny()
+    shutil.copytree(finished.experiment.storage, experiment.storage)
     before = files(experiment)
     again, text = run(experiment)
     assert files(experiment) == before
-    assert again.records.equals(result.records)
-    assert "to do in" not in text
+    assert again.records.equals(finished.result.records)
+    assert "tiles to do" not in text
 
     other = tiny(attacks={**experiment.model_dump()["attacks"], "deepfool": {"max_iterations": 4}})
     run(other)
@@ -151,9 +151,9 @@ def check_costs(result: RunResult) -> None:
 
 
 @pytest.mark.full
-def test_a_search_keeps_the_candidate_that_was_best_on_held_out_tiles(tiny: Build) -> None:
+def test_a_search_keeps_the_candidate_that_was_best_on_held_out_tiles(tiny_trained: Build) -> None:
     search = {"learning_rate": [1e-3, 1e-6]}
-    experiment = tiny(
+    experiment = tiny_trained(
         attacks={"deepfool": {"max_iterations": 5}},
         defenses={"adversarial_training": {"epochs": 1, "search": search}},
     )
@@ -167,17 +167,24 @@ def test_a_search_keeps_the_candidate_that_was_best_on_held_out_tiles(tiny: Buil
     assert "of 2 candidates" in text
 
 
+def train_only(experiment: Experiment) -> None:
+    """Run the training of an experiment whose tiles are there."""
+    prepared = prepare(experiment)
+    with stage_progress(Console(file=io.StringIO()), "train", experiment.train.epochs, "epochs") as progress:
+        train(prepared.plan.stage("train"), prepared.store, experiment.resources, progress)
+
+
 @pytest.mark.full
-def test_a_lost_worker_costs_no_finished_epoch(tiny: Build, tmp_path: Path) -> None:
-    """Rank 0 is killed after an epoch; a new group goes on from there and ends as an undisturbed one does."""
+def test_a_lost_worker_costs_no_finished_epoch(tiny_trained: Build, tmp_path: Path) -> None:
+    """Rank 0 is killed after an epoch; a new group continues from there and ends as an undisturbed one does."""
     changes: dict[str, Any] = {
         "models": ["shufflenet_v2_x1_0"],  # slow enough to be caught in the act
         "train": {"epochs": 12, "batch_size": 8},
         "attacks": {"deepfool": {"max_iterations": 1}},
     }
-    control = tiny(**changes, defenses=[], storage=str(tmp_path / "control"))
-    run(control)
-    experiment = tiny(**changes, defenses=[])
+    control = tiny_trained(**changes, defenses=[], storage=str(tmp_path / "control"))
+    train_only(control)
+    experiment = tiny_trained(**changes, defenses=[])
     seen: dict[int, float] = {}
     killed: list[int] = []
 
@@ -196,7 +203,10 @@ def test_a_lost_worker_costs_no_finished_epoch(tiny: Build, tmp_path: Path) -> N
     run(experiment)
     assert killed
     assert killed[0] < 12
-    (model,), (undisturbed,) = artifacts(experiment, "model"), artifacts(control, "model")
+    model, undisturbed = (
+        next(manifest for manifest in artifacts(each, "model") if manifest["name"].startswith("shufflenet"))
+        for each in (experiment, control)
+    )
     for name in ("loss", "validation_loss"):
         losses = [[epoch[name] for epoch in manifest["history"]] for manifest in (model, undisturbed)]
         assert losses[0] == losses[1]
@@ -207,10 +217,10 @@ def test_a_lost_worker_costs_no_finished_epoch(tiny: Build, tmp_path: Path) -> N
 
 
 def test_art_s_own_attack_runs_in_the_grid_and_a_shard_that_fails_is_told(
-    tiny: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_trained: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = {"theirs": {"backend": "art", "name": "deepfool", "parameters": {"max_iter": 5}}}
-    experiment = tiny(attacks=theirs, defenses=[])
+    experiment = tiny_trained(attacks=theirs, defenses=[])
     result, text = run(experiment)
     assert [row["protocol"] for row in result.records.to_pylist()] == [
         "clean",
@@ -260,8 +270,10 @@ def test_files_that_cannot_be_read_are_set_aside_and_counted(tiny: Build, tmp_pa
     experiment = tiny(
         data={"source": "folder", "path": str(root)},
         tiles={"size": 32, "shard_size": 4, "split": "paper"},
+        train={"epochs": 1, "batch_size": 8},
         attacks={"deepfool": {"max_iterations": 3}},
         defenses=[],
+        resources={**TINY["resources"], "train_workers": 1},
     )
     result, text = run(experiment)
     (manifest,) = artifacts(experiment, "tiles")
