@@ -19,9 +19,23 @@ for name in [name for name in os.environ if name.startswith("RAY_")]:
 os.environ |= {"HOME": HOME, "RAY_AUTH_MODE": "token"}  # Ray reads the mode once, when it is imported
 
 
+LONGEST = ("faults", "ray")
+"""The groups of tests that share a cluster, and that a single process runs for minutes."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests with Ray clusters last: they take the longest, and most mistakes show before."""
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+    """Put the tests with Ray clusters last: they take the longest, and most mistakes show before.
+
+    The longest groups of them come first, so that two processes end at about the same time.
+    """
+
+    def rank(item: pytest.Item) -> int:
+        group = item.get_closest_marker("xdist_group")
+        if group and group.args[0] in LONGEST:
+            return 1
+        return 2 if item.get_closest_marker("cluster") else 0
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -56,7 +56,6 @@ def run(head: Head, experiment: Path, *options: str) -> "subprocess.CompletedPro
 
 @pytest.mark.full
 @pytest.mark.cluster
-@pytest.mark.xdist_group("clusters")
 @pytest.mark.timeout(900)
 def test_training_and_attacks_bring_up_nodes_of_their_kind_which_go_again(
     tmp_path: Path, tiny_settings: dict[str, Any]

@@ -48,7 +48,7 @@ def test_a_connected_process_is_not_taken_to_another_cluster(tmp_path: Path) -> 
 
 @pytest.mark.xdist_group("ray")
 def test_tests_that_share_a_cluster_take_turns(request: pytest.FixtureRequest) -> None:
-    """How pytest-xdist marks groups is between it and pytest, and broke once. Tests with clusters of their own are
-    another group, and commands are a third: a machine has room for one cluster of each."""
+    """How pytest-xdist marks groups is between it and pytest, and broke once. Without groups, every process starts the
+    cluster that they share."""
     if request.config.getoption("loadgroup", default=False):
         assert request.node.nodeid.endswith("@ray")

@@ -80,7 +80,6 @@ print(any(a["begun"] < b["begun"] < a["ended"] for a in rows for b in rows if a[
 
 
 @pytest.mark.cluster
-@pytest.mark.xdist_group("clusters")
 def test_two_actors_work_on_one_gpu_at_once() -> None:
     """Ray believes in a GPU that is not there; nothing computes on it."""
     done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, check=True)
