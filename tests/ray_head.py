@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from raypipe.stages.cluster import WARM_WORKERS
 from tests.terminal import BIN, pristine_environment
 
 LISTS = (
@@ -67,9 +68,11 @@ def ray_head(home: Path, cpus: int = 2, node_types: dict[str, dict[str, int]] | 
     if node_types:
         (session / "cluster.yaml").write_text(yaml.safe_dump(_autoscaler(f"127.0.0.1:{port}", node_types)))
         command.append(f"--autoscaling-config={session / 'cluster.yaml'}")
-        # What Ray's provider of nodes that are processes needs; and an autoscaler that looks every second, not every 5.
+        # What Ray's provider of nodes that are processes needs; an autoscaler that looks every second, not every 5; and
+        # the number of warm workers that docs/cluster.md advises for a node of one CPU.
         fake = {"RAY_FAKE_CLUSTER": "1", "RAY_OVERRIDE_NODE_ID_FOR_TESTING": "f" * 51 + "00000"}
-        started = environment | fake | {"AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+        warm = {"RAY_num_workers_soft_limit": str(WARM_WORKERS)}
+        started = environment | fake | warm | {"AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     else:
         started = environment
     log = (session / "head.log").open("w")

@@ -17,7 +17,7 @@ from raypipe.store import Store
 from raypipe.telemetry.state import read_state
 from tests.terminal import needs_a_machine, shell_lines, terminal
 
-pytestmark = [pytest.mark.cluster, pytest.mark.full, pytest.mark.xdist_group("commands"), needs_a_machine]
+pytestmark = [pytest.mark.cluster, pytest.mark.full, needs_a_machine]
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "cluster.md"
 START = shell_lines(DOCUMENT, "## One machine")[:3]
@@ -30,6 +30,7 @@ TINY: dict[str, Any] = {
     "models": {"ours": {"name": "module:mypkg.net:build"}},
     "train": {"epochs": 1, "batch_size": 8},
     "attacks": {"deepfool": {}, "ddn": {}},
+    "evaluation": {"curves": {}, "checks": None},
     "resources": {"train_workers": 2},
     "storage": "results",
 }

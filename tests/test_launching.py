@@ -23,7 +23,7 @@ from tests.stages.conftest import TINY
 from tests.stages.prometheus import PROMETHEUS, Prometheus, queries
 from tests.terminal import Terminal, needs_a_machine, shell_lines, terminal
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("commands"), needs_a_machine]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("launching"), needs_a_machine]
 ROOT = Path(__file__).parents[1]
 LINES = shell_lines(ROOT / "README.md", "## From a laptop to a cluster")
 DASHBOARDS = ROOT / "dashboards" / "README.md"
@@ -35,6 +35,7 @@ DEMO: dict[str, Any] = {
     "train": {"epochs": EPOCHS, "batch_size": 8},
     "attacks": {"deepfool": {"max_iterations": 20}},
     "defenses": {"adversarial_training": {"epochs": 2}},
+    "resources": {**TINY["resources"], "train_workers": 1},
     "storage": "results",
 }
 SETTLED_SECONDS = 20

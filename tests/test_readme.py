@@ -25,16 +25,11 @@ from tests.terminal import pristine_environment
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SMALL = {
-    "models": ["shufflenet_v2_x1_0"],
+    "models": {"shufflenet_v2_x1_0": {"name": "convnet"}},  # the id that the README exports, and a smaller network
     "attacks": ["deepfool"],
     "tiles": {"size": 32, "shard_size": 16},
-    "evaluation": {
-        "tiles": 5,
-        "curves": {},
-        "autoattack": {"max_iterations": 2, "max_queries": 2},
-        "bounded": {"name": "pgd", "max_iterations": 2},
-        "checks": {"planted_tiles": 15},
-    },
+    "evaluation": {"tiles": 5, "curves": {}, "checks": None},
+    "resources": {"harden_workers": 0},
 }
 OWN_NETWORK = """
 from torchvision.models import shufflenet_v2_x0_5
@@ -83,6 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         experiment = yaml.safe_load((ROOT / "jobs" / f"{name}.yaml").read_text()) | SMALL
         experiment["data"] |= {"sources_per_class": 4, "siblings": 2} if name == "demo" else {"per_class": 8}
         experiment["train"]["epochs"] = 3
+        experiment["defenses"].get("adversarial_training", {})["epochs"] = 1
         (folder / "jobs" / f"{name}.yaml").write_text(yaml.safe_dump(experiment))
     with zipfile.ZipFile(folder / "LC25000.zip", "w") as archive, (folder / "groups.csv").open("w") as groups:
         rows = csv.writer(groups)
@@ -120,7 +116,7 @@ def test_every_command_is_run_somewhere() -> None:
 
 @pytest.mark.full
 @pytest.mark.cluster
-@pytest.mark.xdist_group("commands")
+@pytest.mark.xdist_group("readme")
 @pytest.mark.timeout(1500)
 def test_our_commands_in_their_order(folder: Path) -> None:
     output = {command: run(command.split(), folder) for command in ours()}
@@ -152,7 +148,7 @@ def test_our_commands_in_their_order(folder: Path) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.xdist_group("commands")
+@pytest.mark.xdist_group("readme")
 def test_the_lines_of_python(folder: Path) -> None:
     code = python_block("import raypipe\n")
     assert len([line for line in code.splitlines() if line.strip()]) == 3

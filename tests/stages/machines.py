@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 import yaml
 
+from raypipe.stages.cluster import WARM_WORKERS
 from raypipe.store import Store
 from tests.ray_head import free_port
 from tests.terminal import BIN, pristine_environment
@@ -46,9 +47,13 @@ def can_mount() -> bool:
 
 
 def user_environment(home: Path) -> dict[str, str]:
-    """Return what a user of a token and an object store has in the environment, and nothing else."""
+    """Return what a user of a token and an object store has in the environment, and nothing else.
+
+    The number of warm workers is what docs/cluster.md advises for a node of one CPU.
+    """
     store = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    return {**pristine_environment(home), "RAY_AUTH_MODE": "token", **store}
+    ray = {"RAY_AUTH_MODE": "token", "RAY_num_workers_soft_limit": str(WARM_WORKERS)}
+    return {**pristine_environment(home), **ray, **store}
 
 
 def wait_until(reached: Callable[[], Any], alive: Callable[[], Any] = lambda: None, every: float = 0.1) -> Any:

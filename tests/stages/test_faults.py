@@ -25,7 +25,7 @@ from tests.stages.object_store import BUCKET, SECRET, ObjectStore, object_store
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.full,
-    pytest.mark.xdist_group("clusters"),
+    pytest.mark.xdist_group("faults"),
     pytest.mark.timeout(1800),
 ]
 OUTAGE_SECONDS = 60
@@ -37,8 +37,8 @@ SETTINGS: dict[str, Any] = {
     "tiles": {"size": 32, "shard_size": 2},
     "models": ["convnet"],
     "train": {"epochs": 8, "batch_size": 4},
-    "attacks": {"pgd": {"norm": "l2", "eps": 0.01, "max_iterations": 800}},
-    "defenses": {DEFENSE: {"epochs": 40}},
+    "attacks": {"pgd": {"norm": "l2", "eps": 0.01, "max_iterations": 400}},
+    "defenses": {DEFENSE: {"epochs": 20}},
     "evaluation": {
         "tiles": 2,
         "curves": {},

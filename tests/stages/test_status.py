@@ -16,7 +16,7 @@ import yaml
 from raypipe.store import Store
 from raypipe.telemetry.state import RunState, read_state
 
-pytestmark = [pytest.mark.cluster, pytest.mark.full, pytest.mark.xdist_group("commands")]
+pytestmark = [pytest.mark.cluster, pytest.mark.full]
 PATIENCE_SECONDS = 240
 
 
@@ -59,7 +59,8 @@ def test_a_run_at_work_then_stopped_twice_then_done(tmp_path: Path, tiny_setting
     storage, file = tmp_path / "store", tmp_path / "tiny.yaml"
     settings = {
         **tiny_settings, "storage": str(storage), "train": {"epochs": 60, "batch_size": 8},
-        "attacks": {"deepfool": {}, "pgd": {"max_iterations": 600, "early_stop": False}}, "defenses": [],
+        "attacks": {"deepfool": {}, "pgd": {"max_iterations": 100, "early_stop": False}}, "defenses": [],
+        "resources": {**tiny_settings["resources"], "train_workers": 1},
     }  # fmt: skip
     file.write_text(yaml.safe_dump(settings))
     store = Store.open(str(storage))
