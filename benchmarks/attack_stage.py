@@ -26,20 +26,20 @@ from rich.table import Table
 
 from benchmarks.stages import BATCH, experiment_of
 from raypipe.attacks.deepfool import DeepFool
-from raypipe.attacks.generate import generate
-from raypipe.attacks.prepare import prepare as prepare_model
-from raypipe.cells import Cell
-from raypipe.config import validate_experiment
+from raypipe.attacks.engine.generate import generate
+from raypipe.attacks.engine.prepare import prepare as prepare_model
 from raypipe.data.tiles import images_of
-from raypipe.experiment import Resources
-from raypipe.listing import prepare
+from raypipe.experiment.load import validate_experiment
+from raypipe.experiment.schema import Resources
 from raypipe.models.artifacts import load_model
+from raypipe.plan.cells import Cell
+from raypipe.plan.listing import prepare
+from raypipe.progress.stage import stage_progress
 from raypipe.stages.attack import attack
 from raypipe.stages.cluster import connected
 from raypipe.stages.ingest import ingest
 from raypipe.stages.train import train
-from raypipe.store import Store
-from raypipe.telemetry.stage import stage_progress
+from raypipe.storage.store import Store
 
 
 def bare(storage: str, tiles: str, model: str) -> None:

@@ -20,13 +20,13 @@ from rich.table import Table
 
 from benchmarks.pipeline.ours import machine
 from raypipe.attacks import AttackSettings
-from raypipe.attacks.generate import generate
-from raypipe.attacks.norms import BoundedAttack, at_radius
-from raypipe.attacks.prepare import PreparedModel, prepare
+from raypipe.attacks.engine.generate import generate
+from raypipe.attacks.engine.norms import BoundedAttack, at_radius
+from raypipe.attacks.engine.prepare import PreparedModel, prepare
 from raypipe.data.tiles import images_of
-from raypipe.evaluation.run import PairingRecord, read_run
+from raypipe.evaluation.results.run import PairingRecord, read_run
 from raypipe.models.artifacts import load_model
-from raypipe.store import Store
+from raypipe.storage.store import Store
 
 
 def count_passes(pairing: PairingRecord, model_key: str, clean: pa.Table, store: Store) -> dict[str, Any]:

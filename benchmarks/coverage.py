@@ -23,9 +23,9 @@ from rich.table import Table
 from scipy.special import bdtr
 
 from benchmarks.pipeline.ours import machine
-from raypipe.evaluation.comparison import hybrid_differences, paired_differences
-from raypipe.evaluation.permutation import sign_flip_test
-from raypipe.evaluation.shares import share_bounds
+from raypipe.evaluation.statistics.comparison import hybrid_differences, paired_differences
+from raypipe.evaluation.statistics.permutation import sign_flip_test
+from raypipe.evaluation.statistics.shares import share_bounds
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 1.0)
 GROUPS = (8, 10, 20, 40, 100)

@@ -31,15 +31,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.pipeline.ours import machine
-from raypipe.config import validate_experiment
-from raypipe.evaluation.results import compute_result
-from raypipe.evaluation.run import read_run
-from raypipe.listing import prepare
+from raypipe.evaluation.results.compute import compute_result
+from raypipe.evaluation.results.run import read_run
+from raypipe.experiment.load import validate_experiment
+from raypipe.plan.listing import prepare
+from raypipe.progress.state import read_state
 from raypipe.report.page.report import write_report
 from raypipe.report.tables import ROWS, cells_table, plan_table, result_tables
 from raypipe.stages.cluster import QUIET, WARM_WORKERS
 from raypipe.stages.pipeline import run_experiment
-from raypipe.telemetry.state import read_state
 
 PASS_SECONDS = 0.25
 

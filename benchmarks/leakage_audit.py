@@ -29,8 +29,8 @@ from raypipe.data.audit.audit import SEEDS, name_groups, open_data
 from raypipe.data.audit.siblings import Siblings, find_siblings
 from raypipe.data.audit.sketch import Sketch, Stage, sketch_tile, sketch_tiles
 from raypipe.data.audit.thumbnails import THUMBNAIL, thumbnail
-from raypipe.data.sources import Source, TileRef
-from raypipe.data.synthetic import Synthetic, open_synthetic
+from raypipe.data.source import Source, TileRef
+from raypipe.data.sources.synthetic import Synthetic, open_synthetic
 
 TURN = 25.0
 SIBLINGS = 25

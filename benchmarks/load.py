@@ -31,7 +31,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from raypipe.data.png import encode_png
+from raypipe.data.reading.png import encode_png
 from raypipe.data.tissue import LABELS, render_tile
 
 SIBLINGS, TRAINED = 100, 500
@@ -43,8 +43,8 @@ LISTED = """
 import sys, time
 begun = time.perf_counter()
 from rich.console import Console
-from raypipe.config import load_experiment
-from raypipe.listing import prepare
+from raypipe.experiment.load import load_experiment
+from raypipe.plan.listing import prepare
 from raypipe.report.tables import cells_table, plan_table
 imported, used = time.perf_counter(), time.process_time()
 prepared = prepare(load_experiment(sys.argv[1]))
@@ -58,7 +58,7 @@ INDEXED = """
 import sys, time
 begun = time.perf_counter()
 from raypipe.report.page.index import write_index
-from raypipe.store import Store
+from raypipe.storage.store import Store
 imported, used = time.perf_counter(), time.process_time()
 store = Store.open(sys.argv[1])
 write_index(store)
@@ -148,7 +148,7 @@ def run_through(tiles: int, storage: Path, copies: bool) -> dict[str, Any]:
     file.write_text(yaml.safe_dump(experiment_of(tiles, storage, files)))
     begun = time.perf_counter()
     with (storage.with_suffix(".log")).open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "raypipe.cli", "run", str(file)], stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", "raypipe.cli.app", "run", str(file)], stdout=log, stderr=log)
         driver = psutil.Process(process.pid)
         peaks: dict[str, dict[str, float]] = defaultdict(dict)
         while process.poll() is None:

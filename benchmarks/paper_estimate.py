@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from raypipe.cells import Cell, IngestSpec
-from raypipe.config import load_experiment
-from raypipe.plan import Plan, make_plan
+from raypipe.experiment.load import load_experiment
+from raypipe.plan.cells import Cell, IngestSpec
+from raypipe.plan.graph import Plan, make_plan
 
 ROOT = Path(__file__).parents[1]
 MEASURED = ROOT / "benchmarks" / "results" / "attacks-64.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from raypipe.attacks import ATTACKS
-from raypipe.attacks.attack import NamedAttack
+from raypipe.attacks.base import NamedAttack
 from raypipe.defenses import DEFENSES
 from raypipe.report.glossary import glossary_markdown
 

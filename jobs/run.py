@@ -10,10 +10,10 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from raypipe.cli import Overrides, Storage, tell_errors
-from raypipe.commands.signals import stop_signals
-from raypipe.commands.terminal import LOG_WIDTH
-from raypipe.config import load_experiment
+from raypipe.cli.app import Overrides, Storage, tell_errors
+from raypipe.cli.signals import stop_signals
+from raypipe.cli.terminal import LOG_WIDTH
+from raypipe.experiment.load import load_experiment
 from raypipe.stages.pipeline import run_experiment
 
 

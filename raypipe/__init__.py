@@ -7,15 +7,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from raypipe.version import __version__ as __version__
+from raypipe.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
-    from raypipe.attacks.generate import Adversarials
-    from raypipe.evaluation.results import RunResult
+    from raypipe.attacks.engine.generate import Adversarials
+    from raypipe.evaluation.results.compute import RunResult
 
 
 def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "RunResult":
@@ -37,10 +37,10 @@ def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "Ru
 
     Raises
     ------
-    raypipe.config.ConfigError
+    raypipe.experiment.load.ConfigError
         If the file has errors; all of them are listed.
     """
-    from raypipe.config import load_experiment  # noqa: PLC0415  importing raypipe alone stays fast
+    from raypipe.experiment.load import load_experiment  # noqa: PLC0415  importing raypipe alone stays fast
     from raypipe.stages.pipeline import run_experiment  # noqa: PLC0415
 
     return run_experiment(load_experiment(experiment, overrides), **options)
@@ -82,7 +82,7 @@ def attack(
 
     Raises
     ------
-    raypipe.config.ConfigError
+    raypipe.experiment.load.ConfigError
         If there is no such attack or setting; all errors are listed.
     ValueError
         If model, images and labels do not fit.
@@ -133,7 +133,7 @@ def evaluate(
 
     Raises
     ------
-    raypipe.config.ConfigError
+    raypipe.experiment.load.ConfigError
         If settings are wrong; all errors are listed.
     FileExistsError
         If something else is in the folder.

@@ -13,7 +13,7 @@ from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
 
 from benchmarks import paper_estimate
-from raypipe.config import load_experiment
+from raypipe.experiment.load import load_experiment
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "cluster.md"
@@ -98,7 +98,7 @@ def test_the_archive_for_kubernetes_has_what_the_job_needs_in_one_folder(tmp_pat
     with zipfile.ZipFile(tmp_path / "raypipe.zip") as archive:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names} == {"raypipe"}, "Ray takes away one folder"
-    needed = ("jobs/run.py", "jobs/paper.yaml", "pyproject.toml", "constraints.txt", "raypipe/cli.py")
+    needed = ("jobs/run.py", "jobs/paper.yaml", "pyproject.toml", "constraints.txt", "raypipe/cli/app.py")
     assert {f"raypipe/{name}" for name in needed} <= set(names)
 
 
@@ -111,7 +111,9 @@ def test_little_is_uploaded_with_a_job(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.zip").stat().st_size < 20 * 2**20
     with zipfile.ZipFile(tmp_path / "some.zip") as archive:
         names = archive.namelist()
-    assert {"jobs/run.py", "jobs/paper.yaml", "pyproject.toml", "raypipe/data/folder.py"} <= set(names), "code is code"
+    assert {"jobs/run.py", "jobs/paper.yaml", "pyproject.toml", "raypipe/data/sources/folder.py"} <= set(names), (
+        "code is code"
+    )
     assert not [name for name in names if name.startswith(("tests/", "results/", ".git/"))]
 
 

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.runtime_env import RuntimeEnv
 
-from raypipe.config import load_experiment
-from raypipe.experiment import Experiment
+from raypipe.experiment.load import load_experiment
+from raypipe.experiment.schema import Experiment
 
 ROOT = Path(__file__).parents[1]
 CLOUD, ONPREMISE = ROOT / "cluster.yaml", ROOT / "cluster-onpremise.yaml"

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from raypipe.evaluation.results import load_result
-from raypipe.store import Store
-from raypipe.telemetry.state import read_state
+from raypipe.evaluation.results.compute import load_result
+from raypipe.progress.state import read_state
+from raypipe.storage.store import Store
 from tests.terminal import needs_a_machine, shell_lines, terminal
 
 pytestmark = [pytest.mark.cluster, pytest.mark.full, needs_a_machine]

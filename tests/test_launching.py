@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pytest
 import yaml
 
-from raypipe.store import Store
+from raypipe.storage.store import Store
 from tests.dashboard_browser import CHROMIUM, DRIVER
 from tests.stages.conftest import TINY
 from tests.stages.prometheus import PROMETHEUS, Prometheus, queries

@@ -14,9 +14,9 @@ import yaml
 from art.estimators.classification import PyTorchClassifier
 from PIL import Image
 
-from raypipe.config import load_experiment
-from raypipe.data.png import encode_png
+from raypipe.data.reading.png import encode_png
 from raypipe.data.tissue import LABELS, render_tile
+from raypipe.experiment.load import load_experiment
 from raypipe.export.write import export_model
 from tests.evaluation.handmade import HARDENED
 from tests.export.test_export import WITHOUT_RAYPIPE, stored
@@ -45,7 +45,7 @@ ELSEWHERE = {
     "ray get-auth-token --generate": "tests/test_launching.py",
     "ray start --head": "tests/test_launching.py",
     "ray job submit --working-dir .": "tests/test_launching.py",
-    "raypipe data fetch": "tests/data/test_fetching.py",
+    "raypipe data fetch": "tests/data/reading/test_fetching.py",
 }
 """Commands that something other than this file runs, and what."""
 
@@ -174,7 +174,7 @@ def test_the_toolbox_s_user_changes_one_import() -> None:
     loss = torch.nn.CrossEntropyLoss()
     classifier = PyTorchClassifier(model, loss, input_shape=(3, 8, 8), nb_classes=4, clip_values=(0, 255))
     names = {"classifier": classifier, "x": np.full((2, 3, 8, 8), 100, dtype=np.float32)}
-    exec(python_block("from raypipe.attacks.evasion"), names)
+    exec(python_block("from raypipe.attacks.art.evasion"), names)
     before, after = (classifier.predict(names[images]).argmax(1) for images in ("x", "adversarial"))
     assert (before != after).all()
 

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import raypipe
-from raypipe.cli import main
-from raypipe.config import ConfigError
-from raypipe.evaluation.checks import CHECKS
-from raypipe.evaluation.intervals import group_tiles, ratio
-from raypipe.evaluation.results import load_result
-from raypipe.models import BACKBONES
+from raypipe.cli.app import main
+from raypipe.evaluation.checks.rules import CHECKS
+from raypipe.evaluation.results.compute import load_result
+from raypipe.evaluation.statistics.intervals import group_tiles, ratio
+from raypipe.experiment.load import ConfigError
+from raypipe.models.backbones import BACKBONES
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier
-from raypipe.schemas import ADVERSARIALS, TILES
-from raypipe.store import Store
+from raypipe.storage.schemas import ADVERSARIALS, TILES
+from raypipe.storage.store import Store
 from tests.evaluation.laws import require_worst_cases
 
 NAMES = ("stripes", "dots", "plain")

@@ -31,9 +31,9 @@ from benchmarks.attacks.record import (
 )
 from benchmarks.attacks.rows import Row
 from benchmarks.attacks.victims import EPOCHS, Subject, data_settings, experiments, subjects
-from raypipe.attacks.prepare import prepare
-from raypipe.attacks.quantize import to_unit
-from raypipe.cli import tell_errors
+from raypipe.attacks.engine.prepare import prepare
+from raypipe.attacks.engine.quantize import to_unit
+from raypipe.cli.app import tell_errors
 
 LOG_WIDTH = 200
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from raypipe.attacks.attack import NamedAttack
-from raypipe.attacks.prepare import PreparedModel
-from raypipe.attacks.targets import runner_up
+from raypipe.attacks.base import NamedAttack
+from raypipe.attacks.engine.prepare import PreparedModel
+from raypipe.attacks.engine.targets import runner_up
 
 Norm = Literal["l0", "l2", "linf"]
 FAMILIES: dict[str, Norm] = {

@@ -14,8 +14,8 @@ from benchmarks.attacks.contestants import FAMILIES, Contestant, Task
 from benchmarks.attacks.guard import TimeUp, clean_afterwards, limited
 from benchmarks.attacks.passes import PassCosts, PassLog, distances
 from benchmarks.attacks.rows import EightBit, Row
-from raypipe.attacks.generate import generate
-from raypipe.attacks.quantize import to_bytes, to_unit
+from raypipe.attacks.engine.generate import generate
+from raypipe.attacks.engine.quantize import to_bytes, to_unit
 
 COMPARED_WITH_SLOW = frozenset({"sparse_l0"})
 """Families without a slow contestant of their own that are compared with one of another family."""

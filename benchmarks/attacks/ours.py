@@ -6,9 +6,9 @@ from torch import Tensor
 
 from benchmarks.attacks.contestants import EPS, Contestant, Task
 from raypipe.attacks import ATTACKS, attack_for
-from raypipe.attacks.attack import NamedAttack
-from raypipe.attacks.generate import goal_of
-from raypipe.attacks.victim import Victim, frozen
+from raypipe.attacks.base import NamedAttack
+from raypipe.attacks.engine.generate import goal_of
+from raypipe.attacks.engine.victim import Victim, frozen
 
 LIBRARY = "raypipe"
 

@@ -13,7 +13,7 @@ from benchmarks.attacks.contestants import Norm
 
 @dataclass(frozen=True)
 class EightBit:
-    """What `raypipe.attacks.generate` made of the same tiles: 8-bit images. Lengths are those of successes."""
+    """What `raypipe.attacks.engine.generate` made of the same tiles: 8-bit images. Lengths are those of successes."""
 
     success: float
     l2_mean: float | None

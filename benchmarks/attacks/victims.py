@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
-from raypipe.cells import Cell
-from raypipe.config import validate_experiment
 from raypipe.data.tiles import images_of
 from raypipe.evaluation.predict import predict
-from raypipe.experiment import Experiment
-from raypipe.listing import Prepared, prepare
+from raypipe.experiment.load import validate_experiment
+from raypipe.experiment.schema import Experiment
 from raypipe.models.artifacts import load_model
+from raypipe.plan.cells import Cell
+from raypipe.plan.listing import Prepared, prepare
+from raypipe.progress.stage import stage_progress
 from raypipe.stages.cluster import connected
 from raypipe.stages.ingest import ingest
 from raypipe.stages.train import train
-from raypipe.store import Store
-from raypipe.telemetry.stage import stage_progress
+from raypipe.storage.store import Store
 
 EPOCHS = {"resnet18": 12, "googlenet": 12, "shufflenet_v2_x1_0": 40}
 """From scratch on a few hundred tiles, ShuffleNetV2 needs three times as many as the others."""
@@ -137,9 +137,9 @@ def subjects(chosen: Sequence[Experiment], tiles: int, seed: int, console: Conso
 
     Raises
     ------
-    raypipe.config.ConfigError
+    raypipe.experiment.load.ConfigError
         If the data cannot be listed or split.
-    raypipe.errors.StageError
+    raypipe.base.errors.StageError
         If a training fails.
     """
     prepared = [prepare(experiment) for experiment in chosen]

@@ -26,7 +26,7 @@ from benchmarks.pipeline.ours import (
     stages_of,
 )
 from benchmarks.pipeline.processes import watch
-from raypipe.config import load_experiment
+from raypipe.experiment.load import load_experiment
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 SHARE = 10

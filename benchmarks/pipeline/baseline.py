@@ -33,7 +33,7 @@ from torch import nn
 from torchvision import models
 
 from raypipe.data.subset import choose_subset
-from raypipe.listing import check_experiment
+from raypipe.plan.listing import check_experiment
 
 BACKBONES: dict[str, Callable[[int], nn.Module]] = {
     "googlenet": lambda classes: models.googlenet(num_classes=classes, aux_logits=False, init_weights=True),

@@ -4,9 +4,9 @@ import json
 import sys
 import time
 
-from raypipe.config import load_experiment
-from raypipe.estimation.forecast import forecast
-from raypipe.listing import prepare
+from raypipe.experiment.load import load_experiment
+from raypipe.forecast.forecast import forecast
+from raypipe.plan.listing import prepare
 
 
 def main() -> None:

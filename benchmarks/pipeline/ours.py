@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from benchmarks.pipeline.processes import Watched
-from raypipe.cells import STAGES
-from raypipe.store import Store
-from raypipe.telemetry.state import read_state
+from raypipe.plan.cells import STAGES
+from raypipe.progress.state import read_state
+from raypipe.storage.store import Store
 
 SMALL = 0.01
 """Share of the whole below which a part of an unknown name is one of the rest."""
@@ -82,7 +82,7 @@ def parts_of(watched: Watched) -> dict[str, float]:
 def run_command(experiment: str, overrides: list[str], storage: Path) -> list[str]:
     """``raypipe run`` on an empty store."""
     options = [word for override in overrides for word in ("--set", override)]
-    return [sys.executable, "-m", "raypipe.cli", "run", experiment, *options, "--storage", str(storage)]
+    return [sys.executable, "-m", "raypipe.cli.app", "run", experiment, *options, "--storage", str(storage)]
 
 
 def machine() -> dict[str, Any]:

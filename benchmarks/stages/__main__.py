@@ -30,8 +30,8 @@ from benchmarks.stages.training import (
     run_bare_training,
     run_training,
 )
-from raypipe.config import validate_experiment
-from raypipe.listing import prepare
+from raypipe.experiment.load import validate_experiment
+from raypipe.plan.listing import prepare
 from raypipe.stages.cluster import connected
 
 KEPT = ("files", "tiles", "size", "model", "epochs", "batch", "repeats")

@@ -17,12 +17,12 @@ from PIL import Image
 from rich.console import Console
 
 from benchmarks.stages.training import timed
-from raypipe.data.images import decode
-from raypipe.data.png import encode_png
-from raypipe.experiment import Resources
-from raypipe.listing import Prepared
+from raypipe.data.reading.images import decode
+from raypipe.data.reading.png import encode_png
+from raypipe.experiment.schema import Resources
+from raypipe.plan.listing import Prepared
+from raypipe.progress.stage import stage_progress
 from raypipe.stages.ingest import ingest
-from raypipe.telemetry.stage import stage_progress
 
 INGESTED = 224
 PASSES = 5

@@ -16,16 +16,16 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from raypipe.config import validate_experiment
 from raypipe.data.tiles import images_of
 from raypipe.evaluation.predict import predict
-from raypipe.experiment import Resources
-from raypipe.listing import Prepared
+from raypipe.experiment.load import validate_experiment
+from raypipe.experiment.schema import Resources
 from raypipe.models.artifacts import load_model
 from raypipe.models.classifier import build_classifier
+from raypipe.plan.listing import Prepared
+from raypipe.progress.stage import stage_progress
 from raypipe.stages.train import train
-from raypipe.store import Store
-from raypipe.telemetry.stage import stage_progress
+from raypipe.storage.store import Store
 
 BATCH = 32
 

@@ -1,7 +1,7 @@
 """Attacks by name. A new one is a file beside this one, and a line in `ATTACKS`.
 
-`raypipe.attacks.generate` runs any of them on 8-bit tiles; `raypipe.attacks.evasion` has them as classes of the
-Adversarial Robustness Toolbox.
+`raypipe.attacks.engine.generate` runs any of them on 8-bit tiles; `raypipe.attacks.art.evasion` has them as classes of
+the Adversarial Robustness Toolbox.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from pydantic import SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator
 
 from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
-from raypipe.attacks.art import ArtAttack, art_attack
-from raypipe.attacks.attack import Attack, NamedAttack, TargetedAttack
+from raypipe.attacks.art.attack import ArtAttack, art_attack
 from raypipe.attacks.autoattack import AutoAttack, autoattack
+from raypipe.attacks.base import Attack, NamedAttack, TargetedAttack
 from raypipe.attacks.carlini_wagner import CarliniWagnerL2, carlini_wagner_l2
 from raypipe.attacks.ddn import DecoupledDirectionNorm, decoupled_direction_norm
 from raypipe.attacks.deepfool import DeepFool, deepfool
@@ -24,7 +24,7 @@ from raypipe.attacks.saliency_map import SaliencyMap, saliency_map
 from raypipe.attacks.sigma_zero import SigmaZero, sigma_zero
 from raypipe.attacks.sparse_l0 import SparseL0, sparse_l0
 from raypipe.attacks.square import SquareAttack, square_attack
-from raypipe.settings import misnamed
+from raypipe.base.settings import misnamed
 
 __all__ = ["ART", "ATTACKS", "Attack", "AttackSettings", "NamedAttack", "TargetedAttack", "attack_for"]
 

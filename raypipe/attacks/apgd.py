@@ -13,17 +13,17 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from raypipe.attacks.active import keep, predict, run_active
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.losses import Strongest, cross_entropy, difference_of_logits_ratio
-from raypipe.attacks.norms import IterativeAttack, normalise, project, random_points
-from raypipe.attacks.targets import likeliest_wrong
-from raypipe.attacks.tensors import per_tile
-from raypipe.attacks.victim import Victim
+from raypipe.attacks.engine.active import keep, predict, run_active
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.losses import Strongest, cross_entropy, difference_of_logits_ratio
+from raypipe.attacks.engine.norms import IterativeAttack, normalise, project, random_points
+from raypipe.attacks.engine.targets import likeliest_wrong
+from raypipe.attacks.engine.tensors import per_tile
+from raypipe.attacks.engine.victim import Victim
 
 
 class AutoProjectedGradient(IterativeAttack):
-    """Settings of `auto_projected_gradient`, beside those of `raypipe.attacks.norms.IterativeAttack`.
+    """Settings of `auto_projected_gradient`, beside those of `raypipe.attacks.engine.norms.IterativeAttack`.
 
     Parameters
     ----------

@@ -10,16 +10,16 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.active import predict
 from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
-from raypipe.attacks.attack import Attack, NamedAttack
+from raypipe.attacks.base import Attack, NamedAttack
+from raypipe.attacks.engine.active import predict
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.losses import Strongest, margin
+from raypipe.attacks.engine.norms import IterativeAttack
+from raypipe.attacks.engine.victim import Victim
 from raypipe.attacks.fab import FastAdaptiveBoundary, fast_adaptive_boundary
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.losses import Strongest, margin
-from raypipe.attacks.norms import IterativeAttack
 from raypipe.attacks.square import SquareAttack, square_attack
-from raypipe.attacks.victim import Victim
-from raypipe.settings import Settings
+from raypipe.base.settings import Settings
 
 APGD = Attack(AutoProjectedGradient, auto_projected_gradient)
 FAB = Attack(FastAdaptiveBoundary, fast_adaptive_boundary)
@@ -48,7 +48,7 @@ class EnsembleBudget(Settings):
 
 
 class AutoAttack(EnsembleBudget, IterativeAttack):
-    """Settings of `autoattack`: those of `EnsembleBudget` and of `raypipe.attacks.norms.IterativeAttack`.
+    """Settings of `autoattack`: those of `EnsembleBudget` and of `raypipe.attacks.engine.norms.IterativeAttack`.
 
     Each member attacks the tiles that those before it have not fooled. Without `early_stop`, a member spends its whole
     budget on every tile that it attacks; the standard ensemble stops early.

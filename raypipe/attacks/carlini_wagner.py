@@ -12,13 +12,21 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import AnyNorm, TargetedAttack
+from raypipe.attacks.base import AnyNorm, TargetedAttack
 from raypipe.attacks.deepfool import DeepFool, deepfool
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.tanh_descent import Descent, Shortest, adam, descent, objective_gradient, probe_points, to_tanh
-from raypipe.attacks.tensors import TINY, lengths, per_tile
-from raypipe.attacks.victim import Victim
+from raypipe.attacks.engine.active import keep, run_active
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.tanh_descent import (
+    Descent,
+    Shortest,
+    adam,
+    descent,
+    objective_gradient,
+    probe_points,
+    to_tanh,
+)
+from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.attacks.engine.victim import Victim
 
 TENFOLD = 10.0
 """The constant grows by this until the first success, as in the authors' code."""

@@ -11,13 +11,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import AnyNorm, TargetedAttack
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.losses import cross_entropy
-from raypipe.attacks.norms import normalise, unit_ball_draws
-from raypipe.attacks.tensors import TINY, lengths, per_tile
-from raypipe.attacks.victim import Victim
+from raypipe.attacks.base import AnyNorm, TargetedAttack
+from raypipe.attacks.engine.active import keep, run_active
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.losses import cross_entropy
+from raypipe.attacks.engine.norms import normalise, unit_ball_draws
+from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.attacks.engine.victim import Victim
 
 LAST_STEP = 0.01
 """Steps along the gradient shrink from 1 to this length."""

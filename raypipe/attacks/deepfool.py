@@ -11,11 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import AnyNorm, NativeAttack
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.tensors import TINY, lengths, per_tile
-from raypipe.attacks.victim import Victim
+from raypipe.attacks.base import AnyNorm, NativeAttack
+from raypipe.attacks.engine.active import keep, run_active
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.attacks.engine.victim import Victim
 
 BEYOND = 1e-4
 """Added to the length of each step, as the authors' own code does: steps would shrink to nothing at the boundary."""

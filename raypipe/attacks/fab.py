@@ -16,15 +16,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from raypipe.attacks.active import keep, predict, run_active
-from raypipe.attacks.attack import AnyNorm, Ball, Norm, TargetedAttack
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.hyperplane import to_hyperplane
-from raypipe.attacks.norms import project, refuse_unscaled, sizes, unit_ball_draws
-from raypipe.attacks.targets import likeliest_wrong
-from raypipe.attacks.tensors import TINY, per_tile
-from raypipe.attacks.victim import Victim
-from raypipe.settings import Ratio
+from raypipe.attacks.base import AnyNorm, Ball, Norm, TargetedAttack
+from raypipe.attacks.engine.active import keep, predict, run_active
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.hyperplane import to_hyperplane
+from raypipe.attacks.engine.norms import project, refuse_unscaled, sizes, unit_ball_draws
+from raypipe.attacks.engine.targets import likeliest_wrong
+from raypipe.attacks.engine.tensors import TINY, per_tile
+from raypipe.attacks.engine.victim import Victim
+from raypipe.base.settings import Ratio
 
 FARTHEST_START: dict[Norm, float] = {"linf": 0.3, "l2": 1.0}
 """Restarts begin within half of this radius, or of the shortest result's if that is less."""
@@ -40,8 +40,8 @@ class FastAdaptiveBoundary(TargetedAttack):
     norm
         What is minimised.
     eps
-        None: the attack is minimal. Otherwise a bound, in the sense of `raypipe.attacks.norms.BoundedAttack`: a tile is
-        done at the first success within it, and nothing beyond it counts.
+        None: the attack is minimal. Otherwise a bound, in the sense of `raypipe.attacks.engine.norms.BoundedAttack`: a
+        tile is done at the first success within it, and nothing beyond it counts.
     targets
         0: iterations go to the nearest boundary, for a backward pass a class. Otherwise to that of one wrong class, the
         likeliest ones one after the other, this many at most; any wrong class still counts as success. This is FAB-T.

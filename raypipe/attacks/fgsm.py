@@ -4,15 +4,15 @@ from typing import Literal
 
 from torch import Tensor
 
-from raypipe.attacks.active import map_batches
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.losses import cross_entropy
-from raypipe.attacks.norms import BoundedAttack, normalise
-from raypipe.attacks.victim import Victim
+from raypipe.attacks.engine.active import map_batches
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.losses import cross_entropy
+from raypipe.attacks.engine.norms import BoundedAttack, normalise
+from raypipe.attacks.engine.victim import Victim
 
 
 class FastGradient(BoundedAttack):
-    """Settings of `fast_gradient`: those of `raypipe.attacks.norms.BoundedAttack`.
+    """Settings of `fast_gradient`: those of `raypipe.attacks.engine.norms.BoundedAttack`.
 
     With ``norm: l2``, the step goes along the gradient instead of its sign.
     """

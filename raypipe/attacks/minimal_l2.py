@@ -15,12 +15,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import AnyNorm, NativeAttack
+from raypipe.attacks.base import AnyNorm, NativeAttack
 from raypipe.attacks.deepfool import DeepFool, deepfool
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.tensors import TINY, lengths, per_tile
-from raypipe.attacks.victim import Victim
+from raypipe.attacks.engine.active import keep, run_active
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.attacks.engine.victim import Victim
 
 TURN = (0.6, 0.03)
 """Weight of the new normal against the old direction, at the first iteration and at the last."""

@@ -11,11 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.active import keep, predict, run_active
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.losses import Strongest, cross_entropy, margin
-from raypipe.attacks.norms import IterativeAttack, normalise, project, random_points
-from raypipe.attacks.victim import Victim
+from raypipe.attacks.engine.active import keep, predict, run_active
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.losses import Strongest, cross_entropy, margin
+from raypipe.attacks.engine.norms import IterativeAttack, normalise, project, random_points
+from raypipe.attacks.engine.victim import Victim
 
 REACH = 2.5
 """How far all steps together can lead, in radii: enough to cross the ball and to turn back, as in the authors' code."""
@@ -23,7 +23,7 @@ LOSSES = {"cross_entropy": cross_entropy, "margin": margin}
 
 
 class ProjectedGradient(IterativeAttack):
-    """Settings of `projected_gradient`, beside those of `raypipe.attacks.norms.IterativeAttack`.
+    """Settings of `projected_gradient`, beside those of `raypipe.attacks.engine.norms.IterativeAttack`.
 
     Parameters
     ----------

@@ -13,13 +13,13 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import AnyNorm, Target, TargetedAttack
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.prune import prune
-from raypipe.attacks.salient_pairs import best_pair
-from raypipe.attacks.targets import random_targets
-from raypipe.attacks.victim import Victim
+from raypipe.attacks.base import AnyNorm, Target, TargetedAttack
+from raypipe.attacks.engine.active import keep, run_active
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.prune import prune
+from raypipe.attacks.engine.salient_pairs import best_pair
+from raypipe.attacks.engine.targets import random_targets
+from raypipe.attacks.engine.victim import Victim
 
 CAREFUL = 60
 """For so many steps of an attempt, the number of pairs falls back to one after a step that did not help, and beyond the

@@ -11,11 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import AnyNorm, TargetedAttack
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.tensors import TINY, per_tile
-from raypipe.attacks.victim import Victim
+from raypipe.attacks.base import AnyNorm, TargetedAttack
+from raypipe.attacks.engine.active import keep, run_active
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.tensors import TINY, per_tile
+from raypipe.attacks.engine.victim import Victim
 
 COOLEST = 0.1
 """The learning rate falls, along a cosine, to this share of the first."""

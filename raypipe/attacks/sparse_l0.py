@@ -13,11 +13,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.active import keep, run_active
-from raypipe.attacks.attack import AnyNorm, TargetedAttack
-from raypipe.attacks.goal import Goal
+from raypipe.attacks.base import AnyNorm, TargetedAttack
+from raypipe.attacks.engine.active import keep, run_active
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.victim import Victim
 from raypipe.attacks.sigma_zero import SigmaZero, sigma_zero
-from raypipe.attacks.victim import Victim
 
 GROW = 1.5
 """Until the first success, the number of features grows by this factor with each step."""

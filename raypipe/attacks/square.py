@@ -12,19 +12,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.active import keep, predict, run_active
-from raypipe.attacks.attack import Knowledge
-from raypipe.attacks.draws import generators
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.losses import Strongest, margin
-from raypipe.attacks.norms import IterativeAttack
-from raypipe.attacks.tensors import per_tile
-from raypipe.attacks.victim import Victim
-from raypipe.attacks.windows import Windows
+from raypipe.attacks.base import Knowledge
+from raypipe.attacks.engine.active import keep, predict, run_active
+from raypipe.attacks.engine.draws import generators
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.losses import Strongest, margin
+from raypipe.attacks.engine.norms import IterativeAttack
+from raypipe.attacks.engine.tensors import per_tile
+from raypipe.attacks.engine.victim import Victim
+from raypipe.attacks.engine.windows import Windows
 
 
 class SquareAttack(IterativeAttack):
-    """Settings of `square_attack`, beside those of `raypipe.attacks.norms.IterativeAttack`.
+    """Settings of `square_attack`, beside those of `raypipe.attacks.engine.norms.IterativeAttack`.
 
     Parameters
     ----------

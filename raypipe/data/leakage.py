@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from raypipe.data.annotations import examples
+from raypipe.data.reading.annotations import examples
 
 
 class LeakageError(ValueError):

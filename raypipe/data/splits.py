@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from raypipe.data.annotations import examples, match_annotations, read_annotations
-from raypipe.data.sources import Split, TileRef, seeded_order
+from raypipe.data.reading.annotations import examples, match_annotations, read_annotations
+from raypipe.data.source import Split, TileRef, seeded_order
 
 SplitKind = Literal["group", "paper", "official"]
 SPLITS: tuple[Split, Split] = ("train", "test")

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
-from raypipe.data.sources import seeded_order
+from raypipe.data.source import seeded_order
 
 
 def choose_subset(labels: Sequence[int], groups: Sequence[str], count: int, seed: int) -> list[int]:

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raypipe.data.images import UnreadableImage, decode
-from raypipe.data.png import decode_png, encode_png
-from raypipe.data.sources import Source, TileRef
-from raypipe.schemas import REJECTED, TILES
+from raypipe.data.reading.images import UnreadableImage, decode
+from raypipe.data.reading.png import decode_png, encode_png
+from raypipe.data.source import Source, TileRef
+from raypipe.storage.schemas import REJECTED, TILES
 
 
 class TileItem(NamedTuple):
@@ -36,7 +36,7 @@ def make_tiles(
     size
         Height and width of the stored tiles in pixels.
     scaled
-        How to decode JPEGs: as for `raypipe.data.images.decode`.
+        How to decode JPEGs: as for `raypipe.data.reading.images.decode`.
 
     Returns
     -------

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import SerializeAsAny
 
+from raypipe.base.settings import by_name, chosen_by
 from raypipe.defenses.adversarial_training import AdversarialTraining
 from raypipe.defenses.base import Defense
 from raypipe.defenses.bit_depth_reduction import BitDepthReduction
@@ -18,7 +19,6 @@ from raypipe.defenses.pgd_training import PgdTraining
 from raypipe.defenses.randomized_smoothing import RandomizedSmoothing
 from raypipe.defenses.sparsity_denoising import SparsityDenoising
 from raypipe.defenses.trades import Trades
-from raypipe.settings import by_name, chosen_by
 
 DEFENSES: dict[str, type[Defense]] = by_name(
     AdversarialTraining,

@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import Field
 from torch import nn
 
+from raypipe.base.settings import Settings
 from raypipe.defenses.base import Choice, StaticTraining, TrainingSteps
-from raypipe.settings import Settings
 from raypipe.training.objective import TILES
 from raypipe.training.recipe import Recipe
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from raypipe.attacks.tensors import TINY
+from raypipe.attacks.engine.tensors import TINY
 from raypipe.training.objective import Scored, bare
 
 

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from raypipe.attacks.attack import Norm
+from raypipe.attacks.base import Norm
+from raypipe.base.settings import Settings
 from raypipe.models.classifier import Classifier
-from raypipe.models.fronts import Front
-from raypipe.settings import Settings
+from raypipe.models.transforms.base import Front
 from raypipe.training.objective import TILES, Objective, Shows, smoothed_cross_entropy
 from raypipe.training.recipe import Recipe
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from raypipe.defenses.base import Defense
-from raypipe.models.bit_depth import BitDepth
+from raypipe.models.transforms.bit_depth import BitDepth
 
 
 class BitDepthReduction(Defense):
@@ -21,7 +21,7 @@ class BitDepthReduction(Defense):
     bits
         Bits that are kept of the 8 bits of each value.
     gradient
-        See `raypipe.models.bit_depth.BitDepth`: ``straight_through``, or ``zero`` for a known-weak control.
+        See `raypipe.models.transforms.bit_depth.BitDepth`: ``straight_through``, or ``zero`` for a known-weak control.
     epochs
         Epochs of fine-tuning on rounded clean tiles; with 0 the undefended model is used as it is, as its authors do.
     """

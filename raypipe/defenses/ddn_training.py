@@ -12,12 +12,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raypipe.attacks.ddn import DecoupledDirectionNorm, decoupled_direction_norm
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.norms import project
-from raypipe.attacks.victim import Victim
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.norms import project
+from raypipe.attacks.engine.victim import Victim
+from raypipe.base.settings import Ratio
 from raypipe.defenses.inner_attack import Perturbed
 from raypipe.defenses.online import OnlineTraining
-from raypipe.settings import Ratio
 
 
 class DdnTraining(OnlineTraining):

@@ -13,10 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from raypipe.attacks.victim import frozen
+from raypipe.attacks.engine.victim import frozen
 from raypipe.defenses.base import Defense, TrainingSteps
 from raypipe.models.classifier import Classifier
-from raypipe.models.gan_projection import GanProjection, Projection
+from raypipe.models.transforms.gan_projection import GanProjection, Projection
 from raypipe.training.objective import Scored
 from raypipe.training.recipe import Recipe
 
@@ -32,7 +32,7 @@ class DefenseGan(Defense):
     epochs, learning_rate
         Settings of the generator's training.
     latent, channels, finest
-        Size of the generator: see `raypipe.models.gan_projection.GanProjection`.
+        Size of the generator: see `raypipe.models.transforms.gan_projection.GanProjection`.
     restarts, steps, step_size
         Settings of the projection; each pass of the model costs ``restarts * steps`` passes of the generator.
     """

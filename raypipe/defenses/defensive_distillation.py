@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raypipe.defenses.base import Defense, TrainingSteps
-from raypipe.models.backbone import auxiliary_loss, main_logits
+from raypipe.models.backbones.base import auxiliary_loss, main_logits
 from raypipe.training.objective import Scored
 from raypipe.training.recipe import Recipe
 

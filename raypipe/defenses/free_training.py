@@ -13,8 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from raypipe.attacks.norms import normalise, project
-from raypipe.attacks.victim import frozen
+from raypipe.attacks.engine.norms import normalise, project
+from raypipe.attacks.engine.victim import frozen
 from raypipe.defenses.base import TrainingSteps
 from raypipe.defenses.inner_attack import Perturbed, perturb_by_pgd, random_start
 from raypipe.defenses.online import OnlineTraining

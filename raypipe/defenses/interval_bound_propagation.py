@@ -15,11 +15,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.attacks.attack import Norm
+from raypipe.attacks.base import Norm
+from raypipe.base.settings import Ratio
 from raypipe.defenses.base import Certified, CertifiedDefense, TrainingSteps
 from raypipe.models.bounds import margins, unbounded
 from raypipe.models.classifier import Classifier
-from raypipe.settings import Ratio
 from raypipe.training.objective import Scored, bare
 from raypipe.training.recipe import Recipe
 

@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.attacks.tensors import TINY
+from raypipe.attacks.engine.tensors import TINY
 from raypipe.defenses.inner_attack import Perturbed, perturb_by_pgd
 from raypipe.defenses.online import Forward, OnlineTraining
-from raypipe.models.backbone import auxiliary_loss, main_logits
+from raypipe.models.backbones.base import auxiliary_loss, main_logits
 from raypipe.training.objective import Scored
 
 

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from raypipe.attacks.attack import Ball, Norm
-from raypipe.attacks.norms import refuse_unscaled
-from raypipe.attacks.victim import frozen
+from raypipe.attacks.base import Ball, Norm
+from raypipe.attacks.engine.norms import refuse_unscaled
+from raypipe.attacks.engine.victim import frozen
+from raypipe.base.settings import Ratio
 from raypipe.defenses.adversarial_weights import with_adversarial_weights
 from raypipe.defenses.base import Defense, TrainingSteps
 from raypipe.defenses.inner_attack import Perturbed, ascend, misclassification
-from raypipe.models.backbone import classification_loss, main_logits
-from raypipe.settings import Ratio
+from raypipe.models.backbones.base import classification_loss, main_logits
 from raypipe.training.objective import Scored, Shown, Shows, bare
 from raypipe.training.recipe import Recipe
 

@@ -2,7 +2,8 @@
 
 A short perturbation cannot change the class that most noisy copies of a tile get. `certify` proves this, with a
 probability of error of `alpha` for each tile. Attacks meet the mean over `samples` draws and follow its gradient:
-see `raypipe.models.gaussian_smoothing`. The certificate holds for infinitely many draws; the attacked model has a few.
+see `raypipe.models.transforms.gaussian_smoothing`. The certificate holds for infinitely many draws; the attacked model
+has a few.
 """
 
 from typing import ClassVar, Literal
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import betaincinv, ndtri  # what scipy.stats would be asked, without half a second of imports
 
-from raypipe.attacks.attack import Norm
-from raypipe.attacks.draws import generators
+from raypipe.attacks.base import Norm
+from raypipe.attacks.engine.draws import generators
 from raypipe.defenses.base import ABSTAINED, Certified, CertifiedDefense
 from raypipe.models.classifier import Classifier
-from raypipe.models.gaussian_smoothing import GaussianSmoothing
+from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
 
 BATCH = 128
 

@@ -1,7 +1,7 @@
 """Sparsity denoising (Shi et al., Pattern Recognition 132, 2022, 108923): set small features of a ResNet to zero.
 
-The undefended ResNet gets denoising blocks, see `raypipe.models.sparsity`, and is fine-tuned on clean tiles: the
-authors' "ResNet50-D". For their "ResNet50-A-D", with adversarial training, name the backbone `resnet50_d` in the
+The undefended ResNet gets denoising blocks, see `raypipe.models.backbones.sparsity`, and is fine-tuned on clean tiles:
+the authors' "ResNet50-D". For their "ResNet50-A-D", with adversarial training, name the backbone `resnet50_d` in the
 experiment's `models`, and harden it with `pgd_training`.
 """
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from raypipe.defenses.inner_attack import Perturbed, ascend
 from raypipe.defenses.online import Forward, OnlineTraining
-from raypipe.models.backbone import auxiliary_loss, main_logits
+from raypipe.models.backbones.base import auxiliary_loss, main_logits
 from raypipe.training.objective import Scored
 
 START = 0.001

@@ -8,14 +8,14 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, mo
 
 from raypipe.attacks import AttackSettings, NamedAttack
 from raypipe.attacks.apgd import AutoProjectedGradient
-from raypipe.attacks.attack import Norm
 from raypipe.attacks.autoattack import AutoAttack, EnsembleBudget
+from raypipe.attacks.base import Norm
+from raypipe.attacks.engine.norms import BoundedAttack, at_radius, refuse_unscaled
 from raypipe.attacks.fgsm import FastGradient
-from raypipe.attacks.norms import BoundedAttack, at_radius, refuse_unscaled
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.square import SquareAttack
-from raypipe.evaluation.judging import LEAST_PLANTED
-from raypipe.settings import Ratio, Settings, chosen_by, entries, plain_ids
+from raypipe.base.settings import Ratio, Settings, chosen_by, entries, plain_ids
+from raypipe.evaluation.checks.judging import LEAST_PLANTED
 
 Eps = Annotated[Ratio, Field(gt=0)]
 AnyBounded = Annotated[

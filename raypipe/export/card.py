@@ -8,15 +8,15 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from raypipe.attacks.threat import ThreatModel
-from raypipe.evaluation.intervals import METHOD
-from raypipe.evaluation.outcomes import CLEAN_ATTACKED, WORST_CASE
-from raypipe.evaluation.run import LEAKY, SYNTHETIC, PairingRecord, Run, SubjectRecord
+from raypipe.attacks.engine.threat import ThreatModel
+from raypipe.base.version import __version__
+from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
+from raypipe.evaluation.results.run import LEAKY, SYNTHETIC, PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.export.forms import Form
 from raypipe.models.checkpoint import ModelCard
 from raypipe.report.layout import Book, Row, threat, with_interval
 from raypipe.report.robustness import verdicts_of
-from raypipe.version import __version__
 
 UNKNOWN = "unknown"
 """What the Hugging Face hub calls a licence that nobody has stated."""

@@ -15,7 +15,7 @@ from raypipe.export.onnx_file import OPSET, run_onnx, write_onnx
 from raypipe.export.source import ExportError, load_source, source_of, trace
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import Classifier
-from raypipe.models.gaussian_smoothing import GaussianSmoothing
+from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
 
 SOURCE, CONSTANTS, ONNX = "model.py", "constants.safetensors", "model.onnx"
 TOLERANCE = 1e-3

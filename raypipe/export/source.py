@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import InputKind
 
-from raypipe.models.bit_depth import BitDepth
+from raypipe.base.version import __version__
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import Classifier
-from raypipe.models.gaussian_smoothing import GaussianSmoothing, SmoothedPrediction
-from raypipe.version import __version__
+from raypipe.models.transforms.bit_depth import BitDepth
+from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing, SmoothedPrediction
 
 IMPORTS = {
     "torch": "import torch",
@@ -109,7 +109,8 @@ class TracedNetwork(nn.Module):
 def trace(classifier: Classifier, card: ModelCard) -> ExportedProgram:
     """Record a classifier's operations, for batches of any size.
 
-    The smoothing of `raypipe.models.gaussian_smoothing` is not part of them: what it draws hangs on a hash of pixels.
+    The smoothing of `raypipe.models.transforms.gaussian_smoothing` is not part of them: what it draws hangs on a hash
+    of pixels.
 
     Raises
     ------

@@ -13,18 +13,18 @@ import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
+from raypipe.base.settings import near_matches
+from raypipe.base.version import __version__
 from raypipe.data.tiles import images_of
-from raypipe.environment import read_environment
-from raypipe.evaluation.results import load_result
-from raypipe.evaluation.run import Run, SubjectRecord, read_run
+from raypipe.evaluation.results.compute import load_result
+from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
 from raypipe.export.card import Origin, card_text
 from raypipe.export.forms import Form, write_forms
 from raypipe.models.artifacts import load_model
 from raypipe.models.checkpoint import FILE_NAME, ModelCard
 from raypipe.report.layout import Book
-from raypipe.settings import near_matches
-from raypipe.store import Store
-from raypipe.version import __version__
+from raypipe.storage.environment import read_environment
+from raypipe.storage.store import Store
 
 CARD_FILE, CONFIG_FILE = "README.md", "config.json"
 COMPARED_TILES = 32

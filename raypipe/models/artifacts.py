@@ -2,7 +2,7 @@
 
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
 from raypipe.models.classifier import Classifier
-from raypipe.store import Store, damaged
+from raypipe.storage.store import Store, damaged
 
 
 def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:

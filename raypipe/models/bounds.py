@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from raypipe.models.backbones.named import named
 from raypipe.models.classifier import Classifier
-from raypipe.models.named import named
 
 MONOTONE = (nn.ReLU, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity)
 """They map the corners of a box to the corners of its image."""
@@ -30,7 +30,7 @@ def unbounded(backbone: str) -> str | None:
     Parameters
     ----------
     backbone
-        As in `raypipe.models.named`.
+        As in `raypipe.models.backbones.named`.
     """
     network = named(backbone).build(2)
     layers = list(network) if isinstance(network, nn.Sequential) else [network]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 from safetensors.torch import load, save
 
-from raypipe.models.backbone import Channels
+from raypipe.models.backbones.base import Channels
+from raypipe.models.backbones.named import named
 from raypipe.models.classifier import Classifier
-from raypipe.models.fronts import Front
-from raypipe.models.named import named
+from raypipe.models.transforms.base import Front
 
 FILE_NAME = "model.safetensors"
 
@@ -22,7 +22,7 @@ class ModelCard:
     Parameters
     ----------
     backbone
-        Its name, as in `raypipe.models.named`.
+        Its name, as in `raypipe.models.backbones.named`.
     labels
         Class names; the position is the label.
     size

@@ -8,11 +8,11 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.models.backbone import Channels
-from raypipe.models.fronts import Front, build_front
-from raypipe.models.named import named
+from raypipe.base.settings import Settings
+from raypipe.models.backbones.base import Channels
+from raypipe.models.backbones.named import named
+from raypipe.models.transforms.base import Front, build_front
 from raypipe.models.weights import FROM_SCRATCH, check_weights, pretrained_state
-from raypipe.settings import Settings
 
 IMAGENET_NORMALIZATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OWN = "own"
@@ -29,9 +29,9 @@ class Model(Settings):
     Parameters
     ----------
     name
-        A name in `raypipe.models.BACKBONES`; ``torchvision:NAME`` or ``timm:NAME``, any classifier that these know; or
-        ``module:PACKAGE.MODULE:FUNCTION``, the user's own, which is called with the number of classes and gives a
-        network: normalised images (n, 3, h, w) in, logits (n, classes) out. Importing it runs its code.
+        A name in `raypipe.models.backbones.BACKBONES`; ``torchvision:NAME`` or ``timm:NAME``, any classifier that these
+        know; or ``module:PACKAGE.MODULE:FUNCTION``, the user's own, which is called with the number of classes and
+        gives a network: normalised images (n, 3, h, w) in, logits (n, classes) out. Importing it runs its code.
     weights
         ``none`` (from scratch), the name of published weights (``imagenet``, torchvision's ``IMAGENET1K_V1``, a tag of
         timm's as ``a1_in1k``), or a local ``.pth``, ``.pt`` or ``.safetensors`` file of the architecture.

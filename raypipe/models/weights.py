@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from raypipe.models.backbone import Backbone, Published
-from raypipe.models.named import named
-from raypipe.settings import near_matches
+from raypipe.base.settings import near_matches
+from raypipe.models.backbones.base import Backbone, Published
+from raypipe.models.backbones.named import named
 
 FROM_SCRATCH = "none"
 

@@ -9,9 +9,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.data.annotations import examples
 from raypipe.data.audit.agreement import Agreement, largest_shares
 from raypipe.data.audit.audit import Audit, Pair
+from raypipe.data.reading.annotations import examples
 
 GIANT = 0.05
 """Share of a label's tiles from which on a group is too large to be believed unseen."""

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from raypipe.evaluation.intervals import DIFFERENCE_METHOD, METHOD
-from raypipe.evaluation.outcomes import WORST_CASE
-from raypipe.evaluation.run import ITSELF, Run
-from raypipe.evaluation.strength import attack_strength, same_data
+from raypipe.evaluation.results.outcomes import WORST_CASE
+from raypipe.evaluation.results.run import ITSELF, Run
+from raypipe.evaluation.results.strength import attack_strength, same_data
+from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.report.layout import (
     Book,
     Row,

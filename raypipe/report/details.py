@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from raypipe.evaluation.calibration import METHOD as CALIBRATION_METHOD
-from raypipe.evaluation.comparison import over_seeds
-from raypipe.evaluation.intervals import DIFFERENCE_METHOD, METHOD
-from raypipe.evaluation.outcomes import WORST_CASE
-from raypipe.evaluation.run import ITSELF
+from raypipe.evaluation.results.outcomes import WORST_CASE
+from raypipe.evaluation.results.run import ITSELF
+from raypipe.evaluation.statistics.calibration import METHOD as CALIBRATION_METHOD
+from raypipe.evaluation.statistics.comparison import over_seeds
+from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.report.layout import Book, Row, percent, shown, threat, with_interval, written_p_value
 from raypipe.report.scope import attacked_tiles, test_tiles
 from raypipe.report.sheet import Sheet

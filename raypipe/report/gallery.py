@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
-from raypipe.data.png import decode_png
-from raypipe.evaluation.run import PairingRecord, Run
-from raypipe.evaluation.tested import Artifacts, Perturbed, Tested
-from raypipe.store import Store
+from raypipe.data.reading.png import decode_png
+from raypipe.evaluation.results.run import PairingRecord, Run
+from raypipe.evaluation.results.tested import Artifacts, Perturbed, Tested
+from raypipe.storage.store import Store
 
 MISSED = 2
 """Cancers called benign to show of each attack, those that took least first."""
@@ -50,7 +50,7 @@ class Picture:
     before, after
         What the model says of the clean and of the adversarial tile.
     sizes
-        By norm: of the perturbation, as `raypipe.schemas.ADVERSARIALS` has them.
+        By norm: of the perturbation, as `raypipe.storage.schemas.ADVERSARIALS` has them.
     factor
         By which the difference is amplified.
     clean, adversarial, difference

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from raypipe.attacks.threat import write_bound
-from raypipe.evaluation.outcomes import CLEAN_ATTACKED, WORST_CASE
-from raypipe.evaluation.results import RunResult
-from raypipe.evaluation.run import GIVEN, ITSELF
+from raypipe.attacks.engine.threat import write_bound
+from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
+from raypipe.evaluation.results.run import GIVEN, ITSELF
 from raypipe.evaluation.settings import REFERENCE
 from raypipe.report.sheet import Cell
 
@@ -22,7 +22,7 @@ class Book:
     Parameters
     ----------
     records, curves, differences, checks, certified, costs
-        Of `raypipe.evaluation.results.RunResult`.
+        Of `raypipe.evaluation.results.compute.RunResult`.
     """
 
     records: list[Row]

@@ -4,19 +4,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from raypipe.evaluation.checks import Check, Verdict
-from raypipe.evaluation.checks import verdict as verdict_of
-from raypipe.evaluation.intervals import METHOD
-from raypipe.evaluation.outcomes import CLEAN_ATTACKED, WORST_CASE
-from raypipe.evaluation.results import compute_result, is_current
-from raypipe.evaluation.run import ITSELF, RUN_FILE, Run, read_run
-from raypipe.evaluation.strength import attack_strength
+from raypipe.evaluation.checks.rules import Check, Verdict
+from raypipe.evaluation.checks.rules import verdict as verdict_of
+from raypipe.evaluation.results.compute import compute_result, is_current
+from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
+from raypipe.evaluation.results.run import ITSELF, RUN_FILE, Run, read_run
+from raypipe.evaluation.results.strength import attack_strength
+from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.layout import Row, interval_cell, threat, verdict_cell
 from raypipe.report.ranking import RULE, find_winner, may_be_best, overlap
 from raypipe.report.scope import count_tiles
 from raypipe.report.sheet import Cell, Note, Sheet
-from raypipe.schemas import CHECKS, RESULTS
-from raypipe.store import Store
+from raypipe.storage.schemas import CHECKS, RESULTS
+from raypipe.storage.store import Store
 
 RECORDS = [
     "subject", "model", "split", "defense", "hardened_on", "protocol", "role", "attack", "norm", "eps", "tiles",
@@ -38,7 +38,7 @@ class Key(NamedTuple):
     threat
         The bound of the worst case.
     strength
-        All attacks and their settings, by `raypipe.evaluation.strength.attack_strength`.
+        All attacks and their settings, by `raypipe.evaluation.results.strength.attack_strength`.
     """
 
     data: str

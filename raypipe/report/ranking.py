@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from raypipe.evaluation.checks import Verdict
+from raypipe.evaluation.checks.rules import Verdict
 from raypipe.report.layout import Row
 
 RULE = (

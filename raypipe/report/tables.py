@@ -8,14 +8,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.cells import unfinished
-from raypipe.evaluation.results import RunResult
-from raypipe.experiment import Experiment
-from raypipe.plan import Plan
+from raypipe.evaluation.results.compute import RunResult
+from raypipe.experiment.schema import Experiment
+from raypipe.plan.cells import unfinished
+from raypipe.plan.graph import Plan
 from raypipe.report.layout import Book
 from raypipe.report.sections import sections, verdicts
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
-from raypipe.store import Store
+from raypipe.storage.store import Store
 
 ROWS = 100
 """Of a table at the end of a run: a grid of hundreds of cells has more than anybody reads on a terminal."""

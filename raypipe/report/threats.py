@@ -2,8 +2,8 @@
 
 import json
 
-from raypipe.attacks.threat import write_bound
-from raypipe.evaluation.run import Run
+from raypipe.attacks.engine.threat import write_bound
+from raypipe.evaluation.results.run import Run
 from raypipe.report.sheet import Cell, Sheet
 
 ROLES = {"grid": "the grid", "evaluation": "the evaluation", "curve": "a curve", "check": "a sanity check"}

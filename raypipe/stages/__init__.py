@@ -1,1 +1,1 @@
-"""The stages of an experiment on Ray. Nothing else in raypipe, but telemetry, knows of Ray."""
+"""The stages of an experiment on Ray. Nothing else in raypipe, but `raypipe.progress`, knows Ray."""

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from raypipe.attacks import AttackSettings
-from raypipe.attacks.cascade import generate_over_radii
-from raypipe.attacks.generate import Adversarials
-from raypipe.cells import Cell
-from raypipe.evaluation.stored import adversarials_of, adversarials_table
-from raypipe.experiment import Resources
-from raypipe.schemas import ADVERSARIALS
-from raypipe.stages.chosen import ChosenTiles
-from raypipe.stages.loaded import ModelCache
-from raypipe.stages.mapping import Row
+from raypipe.attacks.engine.cascade import generate_over_radii
+from raypipe.attacks.engine.generate import Adversarials
+from raypipe.evaluation.results.stored import adversarials_of, adversarials_table
+from raypipe.experiment.schema import Resources
+from raypipe.plan.cells import Cell
+from raypipe.progress.stage import StageProgress
 from raypipe.stages.metrics import count_attack, labels_of, note_success
+from raypipe.stages.model_cache import ModelCache
+from raypipe.stages.ray_map import Row
 from raypipe.stages.shards import complete_cells, shard_row
-from raypipe.store import Store
-from raypipe.telemetry.stage import StageProgress
+from raypipe.stages.tile_selection import ChosenTiles
+from raypipe.storage.schemas import ADVERSARIALS
+from raypipe.storage.store import Store
 
 
 def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
@@ -32,7 +32,7 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
 
     Raises
     ------
-    raypipe.errors.StageError
+    raypipe.base.errors.StageError
         If a shard fails.
     """
     chosen = ChosenTiles(store)

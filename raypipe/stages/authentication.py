@@ -11,7 +11,7 @@ from ray._private.authentication.authentication_utils import is_token_auth_enabl
 from ray._private.services import get_ray_address_from_environment
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
-from raypipe.errors import StageError
+from raypipe.base.errors import StageError
 
 MODE = "RAY_AUTH_MODE"
 DEFAULT_FILE = "~/.ray/auth_token"

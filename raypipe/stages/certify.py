@@ -7,18 +7,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from raypipe.cells import Cell
 from raypipe.defenses import DefenseSettings
 from raypipe.defenses.base import Certified, CertifiedDefense
-from raypipe.experiment import Resources
+from raypipe.experiment.schema import Resources
 from raypipe.models.precision import full_precision
-from raypipe.schemas import CERTIFICATES
-from raypipe.stages.chosen import ChosenTiles
-from raypipe.stages.loaded import ModelCache
-from raypipe.stages.mapping import Row
+from raypipe.plan.cells import Cell
+from raypipe.progress.stage import StageProgress
+from raypipe.stages.model_cache import ModelCache
+from raypipe.stages.ray_map import Row
 from raypipe.stages.shards import complete_cells, shard_row
-from raypipe.store import Store
-from raypipe.telemetry.stage import StageProgress
+from raypipe.stages.tile_selection import ChosenTiles
+from raypipe.storage.schemas import CERTIFICATES
+from raypipe.storage.store import Store
 
 
 def certify(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
@@ -26,7 +26,7 @@ def certify(cells: Sequence[Cell], store: Store, resources: Resources, progress:
 
     Raises
     ------
-    raypipe.errors.StageError
+    raypipe.base.errors.StageError
         If a shard fails.
     """
     chosen = ChosenTiles(store)

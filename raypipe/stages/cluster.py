@@ -13,9 +13,9 @@ from pathlib import Path
 import ray
 import torch
 
-from raypipe.environment import Environment, describe_environment
-from raypipe.errors import StageError
+from raypipe.base.errors import StageError
 from raypipe.stages.authentication import explain_token_error, require_token
+from raypipe.storage.environment import Environment, describe_environment
 
 # Ray reads these when it is imported by a worker or when it starts; a user's own value wins.
 QUIET = {
@@ -48,7 +48,7 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
 
     Raises
     ------
-    raypipe.errors.StageError
+    raypipe.base.errors.StageError
         If there is no such cluster, if it refuses this process's token, or if this process is connected to another.
     """
     for name, value in QUIET.items():

@@ -9,18 +9,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from raypipe.attacks.norms import BoundedAttack
-from raypipe.cells import Cell
-from raypipe.evaluation.diagnosed import Diagnosed, diagnose_tiles, diagnostics_table
+from raypipe.attacks.engine.norms import BoundedAttack
+from raypipe.evaluation.checks.diagnosed import Diagnosed, diagnose_tiles, diagnostics_table
 from raypipe.evaluation.settings import AnyBounded
-from raypipe.experiment import Resources
-from raypipe.schemas import DIAGNOSTICS
-from raypipe.stages.chosen import ChosenTiles
-from raypipe.stages.loaded import ModelCache
-from raypipe.stages.mapping import Row
+from raypipe.experiment.schema import Resources
+from raypipe.plan.cells import Cell
+from raypipe.progress.stage import StageProgress
+from raypipe.stages.model_cache import ModelCache
+from raypipe.stages.ray_map import Row
 from raypipe.stages.shards import complete_cells, shard_row
-from raypipe.store import Store
-from raypipe.telemetry.stage import StageProgress
+from raypipe.stages.tile_selection import ChosenTiles
+from raypipe.storage.schemas import DIAGNOSTICS
+from raypipe.storage.store import Store
 
 BATCH = 32
 """Tiles a pass, where the experiment does not say."""
@@ -31,7 +31,7 @@ def diagnose(cells: Sequence[Cell], store: Store, resources: Resources, progress
 
     Raises
     ------
-    raypipe.errors.StageError
+    raypipe.base.errors.StageError
         If a shard fails.
     """
     chosen = ChosenTiles(store)

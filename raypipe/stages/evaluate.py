@@ -6,16 +6,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raypipe.cells import Cell
 from raypipe.evaluation.predict import predict
-from raypipe.evaluation.stored import predictions_table
-from raypipe.experiment import Resources
-from raypipe.schemas import PREDICTIONS
-from raypipe.stages.loaded import ModelCache
-from raypipe.stages.mapping import Row
+from raypipe.evaluation.results.stored import predictions_table
+from raypipe.experiment.schema import Resources
+from raypipe.plan.cells import Cell
+from raypipe.progress.stage import StageProgress
+from raypipe.stages.model_cache import ModelCache
+from raypipe.stages.ray_map import Row
 from raypipe.stages.shards import complete_cells, shard_row
-from raypipe.store import Store
-from raypipe.telemetry.stage import StageProgress
+from raypipe.storage.schemas import PREDICTIONS
+from raypipe.storage.store import Store
 
 BATCH = 64
 """Tiles a forward pass, where the experiment does not say."""
@@ -26,7 +26,7 @@ def evaluate(cells: Sequence[Cell], store: Store, resources: Resources, progress
 
     Raises
     ------
-    raypipe.errors.StageError
+    raypipe.base.errors.StageError
         If a shard fails.
     """
 

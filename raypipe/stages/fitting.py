@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from raypipe.cells import Cell
-from raypipe.costs import FREE, Cost
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
+from raypipe.plan.cells import Cell
 from raypipe.stages.workers import Saved, Worker
-from raypipe.store import Store
+from raypipe.storage.costs import FREE, Cost
+from raypipe.storage.store import Store
 from raypipe.training.batch_statistics import MOST, MOST_PER_EPOCH, Recalibration
 from raypipe.training.dataset import TileDataset, memory_format
 from raypipe.training.examples import Examples

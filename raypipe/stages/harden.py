@@ -10,24 +10,24 @@ import ray.tune
 import torch
 from numpy.typing import NDArray
 
-from raypipe.cells import Cell, candidates, unfinished, unfinished_fits
-from raypipe.costs import FREE, Cost
-from raypipe.data.png import decode_png
+from raypipe.base.errors import StageError
+from raypipe.data.reading.png import decode_png
 from raypipe.defenses.base import StaticTraining, TrainingSteps
-from raypipe.errors import StageError
 from raypipe.evaluation.predict import predict
-from raypipe.experiment import Resources
+from raypipe.experiment.schema import Resources
 from raypipe.models.artifacts import load_model
+from raypipe.models.backbones.named import named
 from raypipe.models.checkpoint import FILE_NAME, ModelCard
 from raypipe.models.classifier import Classifier, build_classifier
-from raypipe.models.named import named
+from raypipe.plan.cells import Cell, candidates, unfinished, unfinished_fits
+from raypipe.progress.stage import StageProgress
 from raypipe.stages.fitting import fit_cell, publish_model
-from raypipe.stages.room import needs_of, room_for
+from raypipe.stages.placement import needs_of, room_for
 from raypipe.stages.watch import watched
 from raypipe.stages.worker_group import fit_in_group
 from raypipe.stages.workers import Worker
-from raypipe.store import Store
-from raypipe.telemetry.stage import StageProgress
+from raypipe.storage.costs import FREE, Cost
+from raypipe.storage.store import Store
 from raypipe.training.examples import Examples, read_examples
 
 SCRATCH = "scratch/tune"

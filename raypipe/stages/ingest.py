@@ -8,17 +8,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from raypipe.cells import Cell
-from raypipe.costs import Cost, cost_of_shard, with_cost
+from raypipe.base.errors import StageError
 from raypipe.data.leakage import LeakageError, leakage_share, require_disjoint
-from raypipe.data.sources import Source, TileRef, seeded_order
+from raypipe.data.source import Source, TileRef, seeded_order
 from raypipe.data.tiles import TileItem, make_tiles
-from raypipe.errors import StageError
-from raypipe.experiment import Resources
-from raypipe.schemas import REJECTED
-from raypipe.stages.mapping import Row, map_items
-from raypipe.store import Store
-from raypipe.telemetry.stage import StageProgress
+from raypipe.experiment.schema import Resources
+from raypipe.plan.cells import Cell
+from raypipe.progress.stage import StageProgress
+from raypipe.stages.ray_map import Row, map_items
+from raypipe.storage.costs import Cost, cost_of_shard, with_cost
+from raypipe.storage.schemas import REJECTED
+from raypipe.storage.store import Store
 
 MAX_PROBLEMS_SHOWN = 5
 SET_ASIDE = "aside"

@@ -12,9 +12,9 @@ from typing import Any
 import ray
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from raypipe.attacks.generate import Adversarials
-from raypipe.cells import Cell
-from raypipe.telemetry.state import RunState
+from raypipe.attacks.engine.generate import Adversarials
+from raypipe.plan.cells import Cell
+from raypipe.progress.state import RunState
 
 CELL = ("run", "stage", "model", "attack")
 L2 = [0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0]

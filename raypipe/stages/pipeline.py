@@ -9,14 +9,16 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from raypipe.cells import Cell, unfinished, unfinished_fits
-from raypipe.description import describe_run
-from raypipe.environment import write_environment
-from raypipe.evaluation.results import RunResult, compute_result
-from raypipe.evaluation.run import Run, write_run
-from raypipe.experiment import Experiment
-from raypipe.listing import Prepared, evaluation_warnings, prepare
-from raypipe.plan import Plan
+from raypipe.evaluation.results.compute import RunResult, compute_result
+from raypipe.evaluation.results.run import Run, write_run
+from raypipe.experiment.schema import Experiment
+from raypipe.export.tracking import require_tracker, track
+from raypipe.plan.cells import Cell, unfinished, unfinished_fits
+from raypipe.plan.description import describe_run
+from raypipe.plan.graph import Plan
+from raypipe.plan.listing import Prepared, evaluation_warnings, prepare
+from raypipe.progress.run import RunProgress, run_progress
+from raypipe.progress.state import StageState, stage_of
 from raypipe.report.page.index import write_index
 from raypipe.report.page.report import write_report
 from raypipe.report.sheet import Note
@@ -29,12 +31,10 @@ from raypipe.stages.evaluate import evaluate
 from raypipe.stages.harden import harden
 from raypipe.stages.ingest import ingest
 from raypipe.stages.metrics import note_cells
-from raypipe.stages.room import require_room
+from raypipe.stages.placement import require_room
 from raypipe.stages.train import train
-from raypipe.store import Store
-from raypipe.telemetry.run import RunProgress, run_progress
-from raypipe.telemetry.state import StageState, stage_of
-from raypipe.tracking import require_tracker, track
+from raypipe.storage.environment import write_environment
+from raypipe.storage.store import Store
 
 ATTACK, ATTACK_HARDENED = "attack", "attack hardened"
 
@@ -45,7 +45,7 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
     Parameters
     ----------
     experiment
-        As `raypipe.config.load_experiment` gives it.
+        As `raypipe.experiment.load.load_experiment` gives it.
     address
         Of a running Ray cluster; see `raypipe.stages.cluster.connected`.
     console
@@ -53,9 +53,9 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
 
     Raises
     ------
-    raypipe.config.ConfigError
+    raypipe.experiment.load.ConfigError
         If the experiment cannot be run on the data there is.
-    raypipe.errors.StageError
+    raypipe.base.errors.StageError
         If a stage fails. What was finished is kept; the same call goes on from there.
     """
     console = console or Console()

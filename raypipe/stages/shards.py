@@ -14,16 +14,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raypipe.cells import Cell
-from raypipe.costs import FREE, Cost, cost_of_shard, with_cost
+from raypipe.base.errors import StageError
 from raypipe.data.tiles import images_of
-from raypipe.errors import StageError
-from raypipe.experiment import Resources
-from raypipe.stages.loaded import ModelCache, models_of_this_process
-from raypipe.stages.mapping import ItemError, Row, map_items
+from raypipe.experiment.schema import Resources
+from raypipe.plan.cells import Cell
+from raypipe.progress.stage import StageProgress
 from raypipe.stages.metrics import count_shard, labels_of
-from raypipe.store import Store
-from raypipe.telemetry.stage import StageProgress
+from raypipe.stages.model_cache import ModelCache, models_of_this_process
+from raypipe.stages.ray_map import ItemError, Row, map_items
+from raypipe.storage.costs import FREE, Cost, cost_of_shard, with_cost
+from raypipe.storage.store import Store
 
 
 class ShardWork(Protocol):
@@ -172,7 +172,7 @@ def shard_row(cell: Cell, shard: str, take: str, store: Store, **own: Any) -> Ro
     shard
         The path of the tiles.
     take
-        Which of them, by `raypipe.stages.chosen`; empty: all.
+        Which of them, by `raypipe.stages.tile_selection`; empty: all.
     store
         Of the cell. The result gets the shard's own name in the cell's artifact.
     own

@@ -4,19 +4,19 @@ from collections.abc import Sequence
 
 import torch
 
-from raypipe.cells import Cell, unfinished
-from raypipe.errors import StageError
-from raypipe.experiment import Resources
+from raypipe.base.errors import StageError
+from raypipe.experiment.schema import Resources
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import build_classifier
 from raypipe.models.weights import pretrained_state
+from raypipe.plan.cells import Cell, unfinished
+from raypipe.progress.stage import StageProgress
 from raypipe.stages.fitting import fit_cell
-from raypipe.stages.room import room_for
+from raypipe.stages.placement import room_for
 from raypipe.stages.watch import watched
 from raypipe.stages.worker_group import fit_in_group
 from raypipe.stages.workers import Worker
-from raypipe.store import Store
-from raypipe.telemetry.stage import StageProgress
+from raypipe.storage.store import Store
 from raypipe.training.examples import read_examples
 from raypipe.training.objective import smoothed_cross_entropy
 
@@ -26,7 +26,7 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
 
     Raises
     ------
-    raypipe.errors.StageError
+    raypipe.base.errors.StageError
         If training fails more often than `resources.max_failures`, or no worker fits on the cluster.
     raypipe.models.weights.WeightsError
         If pretrained weights are not at hand: before any worker starts.

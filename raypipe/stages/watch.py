@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from raypipe.cells import Cell
+from raypipe.plan.cells import Cell
+from raypipe.progress.stage import StageProgress
 from raypipe.stages.fitting import last_epoch
 from raypipe.stages.metrics import count_epochs, labels_of
-from raypipe.store import Store
-from raypipe.telemetry.stage import StageProgress
+from raypipe.storage.store import Store
 
 POLL_SECONDS = 1.0
 

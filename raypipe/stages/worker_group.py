@@ -11,12 +11,12 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
-from raypipe.cells import Cell, unfinished
-from raypipe.errors import StageError
-from raypipe.experiment import Resources
-from raypipe.stages.room import needs_of
+from raypipe.base.errors import StageError
+from raypipe.experiment.schema import Resources
+from raypipe.plan.cells import Cell, unfinished
+from raypipe.stages.placement import needs_of
 from raypipe.stages.workers import GroupWorker, SoleWorker, Worker
-from raypipe.store import Store
+from raypipe.storage.store import Store
 
 SCRATCH = "scratch/train"
 # How often Ray Train's controller collects what workers report. A checkpoint counts from then on: with the default of

@@ -13,8 +13,8 @@ import torch
 from ray.train import Checkpoint
 from torch import Tensor, nn
 
-from raypipe.cells import Cell
 from raypipe.models.checkpoint import FILE_NAME
+from raypipe.plan.cells import Cell
 from raypipe.stages.cluster import own_device
 from raypipe.training.fit import EpochRecord
 

@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from raypipe.attacks.attack import NamedAttack
-from raypipe.attacks.generate import Adversarials, generate
-from raypipe.attacks.prepare import PreparedModel, prepare
-from raypipe.attacks.threat import threat_of
-from raypipe.attacks.victim import frozen
-from raypipe.evaluation.intervals import METHOD, Interval, group_tiles, mean, ratio
-from raypipe.evaluation.stored import adversarials_table
+from raypipe.attacks.base import NamedAttack
+from raypipe.attacks.engine.generate import Adversarials, generate
+from raypipe.attacks.engine.prepare import PreparedModel, prepare
+from raypipe.attacks.engine.threat import threat_of
+from raypipe.attacks.engine.victim import frozen
+from raypipe.evaluation.results.stored import adversarials_table
+from raypipe.evaluation.statistics.intervals import METHOD, Interval, group_tiles, mean, ratio
 from raypipe.report.sheet import Cell, Sheet
 from raypipe.standalone.tiles import GivenTiles
-from raypipe.store import Store
+from raypipe.storage.store import Store
 
 PLAIN = re.compile(r"[^A-Za-z0-9_.-]")
 LONGEST_STEM = 60

@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raypipe.attacks import AttackSettings
-from raypipe.attacks.attack import NamedAttack
-from raypipe.attacks.generate import Adversarials
-from raypipe.config import validated
-from raypipe.evaluation.results import RunResult
+from raypipe.attacks.base import NamedAttack
+from raypipe.attacks.engine.generate import Adversarials
+from raypipe.base.settings import entries
+from raypipe.evaluation.results.compute import RunResult
 from raypipe.evaluation.settings import Evaluation
-from raypipe.settings import entries
+from raypipe.experiment.load import validated
 from raypipe.standalone.attack import attack_tiles, logits_given
 from raypipe.standalone.evaluate import evaluate_model, run_name
 from raypipe.standalone.models import GivenModel, key_of
 from raypipe.standalone.tiles import tiles_of
-from raypipe.store import Store
+from raypipe.storage.store import Store
 
 
 def attack(

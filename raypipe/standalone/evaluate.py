@@ -14,21 +14,18 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from raypipe.attacks.attack import NamedAttack
-from raypipe.attacks.cascade import generate_over_radii
-from raypipe.attacks.norms import BoundedAttack, at_radius
-from raypipe.attacks.prepare import PreparedModel
-from raypipe.attacks.threat import threat_of
-from raypipe.attacks.victim import frozen
-from raypipe.cells import KINDS, VERSIONS, Stage
-from raypipe.costs import Cost
+from raypipe.attacks.base import NamedAttack
+from raypipe.attacks.engine.cascade import generate_over_radii
+from raypipe.attacks.engine.norms import BoundedAttack, at_radius
+from raypipe.attacks.engine.prepare import PreparedModel
+from raypipe.attacks.engine.threat import threat_of
+from raypipe.attacks.engine.victim import frozen
 from raypipe.data.subset import choose_subset
 from raypipe.data.tiles import images_of
-from raypipe.environment import describe_environment, write_environment
-from raypipe.evaluation.diagnosed import diagnose_tiles, diagnostics_table
+from raypipe.evaluation.checks.diagnosed import diagnose_tiles, diagnostics_table
 from raypipe.evaluation.predict import predict
-from raypipe.evaluation.results import RunResult, compute_result, result_json
-from raypipe.evaluation.run import (
+from raypipe.evaluation.results.compute import RunResult, compute_result, result_json
+from raypipe.evaluation.results.run import (
     GIVEN,
     CellRecord,
     PairingRecord,
@@ -39,12 +36,15 @@ from raypipe.evaluation.run import (
     stamps,
     write_run,
 )
+from raypipe.evaluation.results.stored import adversarials_of, adversarials_table, predictions_table
 from raypipe.evaluation.settings import REFERENCE, Evaluation
-from raypipe.evaluation.stored import adversarials_of, adversarials_table, predictions_table
+from raypipe.plan.cells import KINDS, VERSIONS, Stage
 from raypipe.standalone.attack import ready
 from raypipe.standalone.models import GivenModel
 from raypipe.standalone.tiles import GivenTiles
-from raypipe.store import Store
+from raypipe.storage.costs import Cost
+from raypipe.storage.environment import describe_environment, write_environment
+from raypipe.storage.store import Store
 
 RESULTS_FILE, PART = "results.json", "part-00000.parquet"
 TEST_PART = f"test/{PART}"

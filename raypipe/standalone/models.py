@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from raypipe.models.backbone import Channels
+from raypipe.models.backbones.base import Channels
 from raypipe.models.checkpoint import FILE_NAME, load_classifier
 from raypipe.models.classifier import Model, build_classifier
 from raypipe.models.weights import read_state

@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raypipe.data.png import encode_png
-from raypipe.data.sources import Source
+from raypipe.data.reading.png import encode_png
+from raypipe.data.source import Source
 from raypipe.data.subset import choose_subset
 from raypipe.data.tiles import TileItem, images_of, make_tiles, sample_id
-from raypipe.evaluation.run import GIVEN
-from raypipe.schemas import REJECTED, TILES
+from raypipe.evaluation.results.run import GIVEN
+from raypipe.storage.schemas import REJECTED, TILES
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +22,11 @@ class GivenTiles:
     Parameters
     ----------
     table
-        `raypipe.schemas.TILES`; a label is the place of its class in `labels`.
+        `raypipe.storage.schemas.TILES`; a label is the place of its class in `labels`.
     images
         (n, h, w, 3), uint8.
     rejected
-        `raypipe.schemas.REJECTED`: files that could not be read.
+        `raypipe.storage.schemas.REJECTED`: files that could not be read.
     labels, malignant
         The classes, and those of them that are cancer.
     synthetic

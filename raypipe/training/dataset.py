@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from raypipe.data.png import decode_png
+from raypipe.data.reading.png import decode_png
 
 
 class TileDataset(Dataset[tuple[Tensor, int]]):

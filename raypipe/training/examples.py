@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raypipe.data.sources import seeded_order
-from raypipe.schemas import ADVERSARIALS, TILES
-from raypipe.store import Store
+from raypipe.data.source import seeded_order
+from raypipe.storage.schemas import ADVERSARIALS, TILES
+from raypipe.storage.store import Store
 
 SCHEMAS = {"tiles": TILES, "adversarials": ADVERSARIALS}
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from raypipe.models.backbone import classification_loss, main_logits
+from raypipe.models.backbones.base import classification_loss, main_logits
 
 
 class Scored(NamedTuple):

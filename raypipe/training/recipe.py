@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from raypipe.settings import Settings
+from raypipe.base.settings import Settings
 
 Augmentation = Literal["flips_and_turns", "hed_jitter"]
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.attacks.attack import NamedAttack
-from raypipe.attacks.generate import Adversarials, generate
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.prepare import PreparedModel, prepare
+from raypipe.attacks.base import NamedAttack
+from raypipe.attacks.engine.generate import Adversarials, generate
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.prepare import PreparedModel, prepare
 
 SIZE = 16
 

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient, checkpoints
-from raypipe.attacks.art import ArtAttack, art_attack
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.norms import random_points
-from raypipe.attacks.victim import Victim, frozen
+from raypipe.attacks.art.attack import ArtAttack, art_attack
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.norms import random_points
+from raypipe.attacks.engine.victim import Victim, frozen
 
 
 def attacked(case, goal=None, **settings):

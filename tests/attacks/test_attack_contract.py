@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from raypipe.attacks import ATTACKS, AttackSettings, attack_for
-from raypipe.attacks.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, frozen
 
 pytestmark = pytest.mark.xdist_group("attack_laws")  # in one process, so that they share their attacks
 CLASSES = 5

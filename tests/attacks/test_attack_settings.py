@@ -2,12 +2,12 @@ import pytest
 from pydantic import ValidationError
 
 from raypipe.attacks import ART, ATTACKS, AttackSettings, attack_for
-from raypipe.attacks.art import ArtAttack
-from raypipe.attacks.art_classes import CLASSES
+from raypipe.attacks.art.attack import ArtAttack
+from raypipe.attacks.art.classes import CLASSES
 from raypipe.attacks.carlini_wagner import CarliniWagnerL2
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.saliency_map import SaliencyMap
-from raypipe.settings import Settings
+from raypipe.base.settings import Settings
 
 
 class Holder(Settings):

@@ -3,10 +3,10 @@ import torch
 
 from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
 from raypipe.attacks.autoattack import AutoAttack, autoattack
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.victim import Victim, frozen
 from raypipe.attacks.fab import FastAdaptiveBoundary, fast_adaptive_boundary
-from raypipe.attacks.goal import Goal
 from raypipe.attacks.square import SquareAttack, square_attack
-from raypipe.attacks.victim import Victim, frozen
 
 SMALL = {"max_iterations": 6, "max_queries": 20, "targets": 9}
 

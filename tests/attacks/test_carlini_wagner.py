@@ -3,9 +3,9 @@ import torch
 
 from raypipe.attacks.carlini_wagner import CarliniWagnerL2, carlini_wagner_l2, next_constant
 from raypipe.attacks.deepfool import DeepFool, deepfool
-from raypipe.attacks.tanh_descent import objective_gradient
-from raypipe.attacks.tensors import lengths, margins
-from raypipe.attacks.victim import Victim, frozen
+from raypipe.attacks.engine.tanh_descent import objective_gradient
+from raypipe.attacks.engine.tensors import lengths, margins
+from raypipe.attacks.engine.victim import Victim, frozen
 
 
 def attacked(case, **settings):

@@ -4,9 +4,9 @@ from torch import nn
 
 from raypipe.attacks.ddn import DecoupledDirectionNorm, decoupled_direction_norm
 from raypipe.attacks.deepfool import DeepFool, deepfool
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.tensors import lengths
-from raypipe.attacks.victim import Victim, frozen
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.tensors import lengths
+from raypipe.attacks.engine.victim import Victim, frozen
 
 
 def attacked(case, goal=None, **settings):

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from raypipe.attacks.deepfool import BEYOND, DeepFool, deepfool
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.victim import Victim, frozen
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.victim import Victim, frozen
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from scipy.optimize import linprog, lsq_linear
 from torch import nn
 
 from raypipe.attacks.deepfool import DeepFool, deepfool
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.hyperplane import to_hyperplane
+from raypipe.attacks.engine.norms import sizes
+from raypipe.attacks.engine.victim import Victim, frozen
 from raypipe.attacks.fab import FastAdaptiveBoundary, fast_adaptive_boundary
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.hyperplane import to_hyperplane
-from raypipe.attacks.norms import sizes
-from raypipe.attacks.victim import Victim, frozen
 
 
 def attacked(case, goal=None, **options):

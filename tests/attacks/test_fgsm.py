@@ -1,9 +1,9 @@
 import pytest
 
-from raypipe.attacks.art import ArtAttack, art_attack
+from raypipe.attacks.art.attack import ArtAttack, art_attack
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.victim import Victim, frozen
 from raypipe.attacks.fgsm import FastGradient, fast_gradient
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.victim import Victim, frozen
 
 
 @pytest.mark.parametrize(("norm", "theirs", "eps"), [("linf", "inf", 0.05), ("l2", 2, 1.0)])

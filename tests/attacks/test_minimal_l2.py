@@ -4,10 +4,10 @@ from torch import nn
 
 from raypipe.attacks.ddn import DecoupledDirectionNorm, decoupled_direction_norm
 from raypipe.attacks.deepfool import DeepFool, deepfool
-from raypipe.attacks.goal import Goal
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.tensors import lengths
+from raypipe.attacks.engine.victim import Victim, frozen
 from raypipe.attacks.minimal_l2 import MinimalL2, minimal_l2
-from raypipe.attacks.tensors import lengths
-from raypipe.attacks.victim import Victim, frozen
 
 
 class Linear(nn.Module):

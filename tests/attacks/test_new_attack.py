@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from raypipe.attacks import ATTACKS, Attack
-from raypipe.config import ConfigError, validate_experiment
+from raypipe.experiment.load import ConfigError, validate_experiment
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from raypipe.attacks.art import ArtAttack, art_attack
-from raypipe.attacks.goal import Goal
+from raypipe.attacks.art.attack import ArtAttack, art_attack
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.tensors import lengths
+from raypipe.attacks.engine.victim import Victim, frozen
 from raypipe.attacks.pgd import ProjectedGradient, projected_gradient
-from raypipe.attacks.tensors import lengths
-from raypipe.attacks.victim import Victim, frozen
 
 
 def attacked(case, goal=None, **settings):

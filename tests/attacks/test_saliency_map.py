@@ -7,10 +7,10 @@ from art.attacks.evasion import SaliencyMapMethod
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
-from raypipe.attacks.goal import Goal
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.targets import random_targets, runner_up
+from raypipe.attacks.engine.victim import Victim, frozen
 from raypipe.attacks.saliency_map import CAREFUL, SaliencyMap, saliency_map
-from raypipe.attacks.targets import random_targets, runner_up
-from raypipe.attacks.victim import Victim, frozen
 
 EXACT = {"growth": 1.0, "prune": 0}
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from raypipe.attacks.goal import Goal
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.targets import runner_up
+from raypipe.attacks.engine.victim import Victim, frozen
 from raypipe.attacks.sigma_zero import SigmaZero, cooled, sigma_zero
 from raypipe.attacks.sparse_l0 import SparseL0, sparse_l0
-from raypipe.attacks.targets import runner_up
-from raypipe.attacks.victim import Victim, frozen
 
 ATTACKS = {"sigma_zero": (sigma_zero, SigmaZero), "sparse_l0": (sparse_l0, SparseL0)}
 

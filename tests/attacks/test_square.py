@@ -3,11 +3,11 @@ from functools import partial
 import pytest
 import torch
 
-from raypipe.attacks.art import ArtAttack, art_attack
-from raypipe.attacks.goal import Goal
+from raypipe.attacks.art.attack import ArtAttack, art_attack
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.windows import Windows, pattern, window_sides
 from raypipe.attacks.square import SquareAttack, square_attack
-from raypipe.attacks.victim import Victim, frozen
-from raypipe.attacks.windows import Windows, pattern, window_sides
 
 
 def attacked(case, goal=None, **settings):

@@ -28,10 +28,10 @@ from benchmarks.attacks.record import Record, optimalities
 from benchmarks.attacks.rows import Row
 from benchmarks.attacks.victims import Subject, data_settings, experiments
 from raypipe.attacks import ATTACKS
-from raypipe.attacks.goal import Goal
-from raypipe.attacks.prepare import prepare
-from raypipe.attacks.quantize import to_bytes, to_unit
-from raypipe.attacks.victim import Victim, frozen
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.prepare import prepare
+from raypipe.attacks.engine.quantize import to_bytes, to_unit
+from raypipe.attacks.engine.victim import Victim, frozen
 
 pytestmark = pytest.mark.xdist_group("benchmark")
 SIZE = 12

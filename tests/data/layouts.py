@@ -12,19 +12,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raypipe.data.areds import AREDS
-from raypipe.data.breakhis import SUBTYPES, BreakHis
-from raypipe.data.chaoyang import Chaoyang
-from raypipe.data.chest_xray14 import ChestXray14
-from raypipe.data.ebhi_seg import LABELS as EBHI_LABELS
-from raypipe.data.ebhi_seg import EBHISeg
-from raypipe.data.fundus import GRADES, Fundus
-from raypipe.data.lc25000 import LABELS as LC25000_LABELS
-from raypipe.data.lc25000 import LC25000
-from raypipe.data.medmnist import CLASSES, MedMNIST
-from raypipe.data.parquet import Parquet
-from raypipe.data.png import encode_png
-from raypipe.settings import Settings
+from raypipe.base.settings import Settings
+from raypipe.data.reading.png import encode_png
+from raypipe.data.sources.areds import AREDS
+from raypipe.data.sources.breakhis import SUBTYPES, BreakHis
+from raypipe.data.sources.chaoyang import Chaoyang
+from raypipe.data.sources.chest_xray14 import ChestXray14
+from raypipe.data.sources.ebhi_seg import LABELS as EBHI_LABELS
+from raypipe.data.sources.ebhi_seg import EBHISeg
+from raypipe.data.sources.fundus import GRADES, Fundus
+from raypipe.data.sources.lc25000 import LABELS as LC25000_LABELS
+from raypipe.data.sources.lc25000 import LC25000
+from raypipe.data.sources.medmnist import CLASSES, MedMNIST
+from raypipe.data.sources.parquet import Parquet
 
 
 def png(value: int) -> bytes:

@@ -21,12 +21,12 @@ from raypipe.data.audit.registration import register
 from raypipe.data.audit.siblings import Siblings, find_siblings
 from raypipe.data.audit.sketch import Sketch, sketch_tile, sketch_tiles
 from raypipe.data.audit.thumbnails import THUMBNAIL, thumbnail
-from raypipe.data.folder import Folder, open_folder
-from raypipe.data.images import UnreadableImage
-from raypipe.data.lc25000 import LC25000, open_lc25000
-from raypipe.data.png import encode_png
-from raypipe.data.sources import TileRef
-from raypipe.data.synthetic import Synthetic, open_synthetic
+from raypipe.data.reading.images import UnreadableImage
+from raypipe.data.reading.png import encode_png
+from raypipe.data.source import TileRef
+from raypipe.data.sources.folder import Folder, open_folder
+from raypipe.data.sources.lc25000 import LC25000, open_lc25000
+from raypipe.data.sources.synthetic import Synthetic, open_synthetic
 from raypipe.data.tissue import render_tile
 
 REAL_TILES = Path(__file__).parents[2] / ".." / "shared" / "data"

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from raypipe.data.leakage import groups_on_both_sides
-from raypipe.data.sources import TileRef
+from raypipe.data.source import TileRef
 from raypipe.data.splits import assign_splits, read_split_file
 
 FRACTIONS = st.floats(0.05, 0.95)

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from raypipe.data import open_source
-from raypipe.data.png import encode_png
-from raypipe.data.sources import TileRef
-from raypipe.data.synthetic import Synthetic
+from raypipe.data.reading.png import encode_png
+from raypipe.data.source import TileRef
+from raypipe.data.sources import open_source
+from raypipe.data.sources.synthetic import Synthetic
 from raypipe.data.tiles import TileItem, images_of, make_tiles, sample_id
-from raypipe.schemas import REJECTED, TILES
+from raypipe.storage.schemas import REJECTED, TILES
 
 RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)
 

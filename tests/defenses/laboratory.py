@@ -10,17 +10,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from raypipe.cells import AttackSpec, Cell, HardenSpec, IngestSpec, TrainSpec
-from raypipe.data.png import decode_png, encode_png
+from raypipe.data.reading.png import decode_png, encode_png
 from raypipe.data.tissue import render_tile
 from raypipe.defenses.base import Defense, StaticTraining
 from raypipe.models.artifacts import load_model
 from raypipe.models.classifier import Classifier, Model
-from raypipe.schemas import ADVERSARIALS, TILES
+from raypipe.plan.cells import AttackSpec, Cell, HardenSpec, IngestSpec, TrainSpec
 from raypipe.stages.harden import _harden_cell
 from raypipe.stages.train import _train_cell
 from raypipe.stages.workers import Saved, SoleWorker
-from raypipe.store import Store
+from raypipe.storage.schemas import ADVERSARIALS, TILES
+from raypipe.storage.store import Store
 from raypipe.training.examples import read_examples
 from raypipe.training.fit import EpochRecord
 from raypipe.training.recipe import Recipe

@@ -8,18 +8,18 @@ import torch
 from scipy.stats import binomtest, norm
 from torch import nn
 
-from raypipe.attacks.generate import generate
+from raypipe.attacks.engine.generate import generate
+from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.pgd import ProjectedGradient
-from raypipe.attacks.prepare import prepare
-from raypipe.config import ConfigError, validate_experiment
 from raypipe.defenses.base import ABSTAINED, Certified, CertifiedDefense
 from raypipe.defenses.interval_bound_propagation import IntervalBoundPropagation
 from raypipe.defenses.randomized_smoothing import RandomizedSmoothing, quantile_of_votes
-from raypipe.evaluation.probe import probe
+from raypipe.evaluation.checks.probe import probe
+from raypipe.experiment.load import ConfigError, validate_experiment
+from raypipe.models.backbones.convnet import build
 from raypipe.models.bounds import margins
 from raypipe.models.classifier import Classifier
-from raypipe.models.convnet import build
-from raypipe.models.gaussian_smoothing import GaussianSmoothing
+from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
 from tests.defenses.laboratory import Laboratory
 
 pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from raypipe.defenses.defense_gan import DefenseGan
-from raypipe.evaluation.probe import probe
+from raypipe.evaluation.checks.probe import probe
 from raypipe.models.classifier import Classifier
-from raypipe.models.gan_projection import GanProjection, Projection
+from raypipe.models.transforms.gan_projection import GanProjection, Projection
 from tests.defenses.laboratory import Laboratory
 
 pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from raypipe.attacks.generate import generate
+from raypipe.attacks.engine.generate import generate
+from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.pgd import ProjectedGradient
-from raypipe.attacks.prepare import prepare
 from raypipe.defenses.defensive_distillation import DefensiveDistillation
-from raypipe.evaluation.probe import probe
+from raypipe.evaluation.checks.probe import probe
 from raypipe.models.classifier import Classifier
 from tests.defenses.laboratory import Laboratory
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from raypipe.config import ConfigError, validate_experiment
 from raypipe.defenses import DEFENSES
-from raypipe.estimation.defense_work import training_steps
 from raypipe.evaluation.predict import predict
+from raypipe.experiment.load import ConfigError, validate_experiment
+from raypipe.forecast.defense_work import training_steps
 from tests.defenses.laboratory import Laboratory
 
 pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from raypipe.attacks.generate import generate
-from raypipe.attacks.norms import sizes
+from raypipe.attacks.engine.generate import generate
+from raypipe.attacks.engine.norms import sizes
+from raypipe.attacks.engine.prepare import prepare
+from raypipe.attacks.engine.victim import frozen
 from raypipe.attacks.pgd import ProjectedGradient
-from raypipe.attacks.prepare import prepare
-from raypipe.attacks.victim import frozen
-from raypipe.data.png import decode_png
+from raypipe.data.reading.png import decode_png
 from raypipe.defenses import DEFENSES
 from raypipe.defenses.adversarial_weights import with_adversarial_weights
 from raypipe.defenses.inner_attack import input_gradients, misclassification

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.models.bit_depth import BitDepth, ReducedBitDepth
+from raypipe.models.transforms.bit_depth import BitDepth, ReducedBitDepth
 
 CLASSES = 3
 MASKS = ("quantized", "thermometer", "overconfident", "saturating", "noisy", "shattered", "high frequency")

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raypipe.attacks.threat import ThreatModel
-from raypipe.data.png import encode_png
-from raypipe.evaluation.run import CellRecord, PairingRecord, Run, SubjectRecord, write_run
-from raypipe.schemas import ADVERSARIALS, PREDICTIONS, TILES
-from raypipe.store import Store
+from raypipe.attacks.engine.threat import ThreatModel
+from raypipe.data.reading.png import encode_png
+from raypipe.evaluation.results.run import CellRecord, PairingRecord, Run, SubjectRecord, write_run
+from raypipe.storage.schemas import ADVERSARIALS, PREDICTIONS, TILES
+from raypipe.storage.store import Store
 
 IDS = [f"{group}{sibling}" for group in "abcd" for sibling in "12"]
 LABELS = [0, 0, 0, 0, 1, 1, 1, 1]  # groups a and b are cancer, c and d are not

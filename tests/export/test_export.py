@@ -19,23 +19,23 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from raypipe.cli import main
-from raypipe.evaluation.results import compute_result
-from raypipe.evaluation.run import Run, write_run
+from raypipe.cli.app import main
+from raypipe.evaluation.results.compute import compute_result
+from raypipe.evaluation.results.run import Run, write_run
 from raypipe.export import onnx_file
 from raypipe.export.onnx_file import run_onnx
 from raypipe.export.source import ExportError, load_source, source_of, trace
 from raypipe.export.write import Export, export_model
-from raypipe.models import BACKBONES
 from raypipe.models.artifacts import load_model
-from raypipe.models.bit_depth import BitDepth
+from raypipe.models.backbones import BACKBONES
+from raypipe.models.backbones.named import named
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
-from raypipe.models.fronts import Front
-from raypipe.models.gan_projection import GanProjection
-from raypipe.models.gaussian_smoothing import GaussianSmoothing
-from raypipe.models.named import named
-from raypipe.store import Store
+from raypipe.models.transforms.base import Front
+from raypipe.models.transforms.bit_depth import BitDepth
+from raypipe.models.transforms.gan_projection import GanProjection
+from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
+from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 
 pytestmark = pytest.mark.xdist_group("export")  # in one process, so that they share what is exported

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from raypipe.attacks.engine.generate import generate
+from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.fgsm import FastGradient
-from raypipe.attacks.generate import generate
 from raypipe.attacks.pgd import ProjectedGradient
-from raypipe.attacks.prepare import prepare
-from raypipe.evaluation.planted import binarization_test
+from raypipe.evaluation.checks.planted import binarization_test
+from raypipe.evaluation.checks.probe import probe
 from raypipe.evaluation.predict import predict
-from raypipe.evaluation.probe import probe
 from raypipe.models.precision import full_precision
 
 CPU = torch.device("cpu")

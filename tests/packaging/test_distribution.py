@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from raypipe.version import __version__
+from raypipe.base.version import __version__
 
 ROOT = Path(__file__).parents[2]
 

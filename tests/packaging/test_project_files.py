@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from raypipe.version import __version__
+from raypipe.base.version import __version__
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from raypipe.environment import describe_environment, write_environment
-from raypipe.evaluation.across import differences_across
-from raypipe.evaluation.results import compute_result
-from raypipe.evaluation.run import Run, write_run
+from raypipe.evaluation.results.across import differences_across
+from raypipe.evaluation.results.compute import compute_result
+from raypipe.evaluation.results.run import Run, write_run
 from raypipe.report.layout import Book
 from raypipe.report.page.compare import write_comparison
 from raypipe.report.page.index import write_index
 from raypipe.report.page.report import write_report
-from raypipe.store import Store
+from raypipe.storage.environment import describe_environment, write_environment
+from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 
 HOSTILE = {

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raypipe.environment import describe_environment, write_environment
-from raypipe.evaluation.results import compute_result
+from raypipe.evaluation.results.compute import compute_result
 from raypipe.report.gallery import FLIP, LEAST, MOST, galleries
 from raypipe.report.page.report import write_report
-from raypipe.store import Store
+from raypipe.storage.environment import describe_environment, write_environment
+from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, IDS, hand_run, original
 from tests.report.browser import CHROMIUM, look
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raypipe.evaluation.results import compute_result
+from raypipe.evaluation.results.compute import compute_result
 from raypipe.report.figures.labels import labels_figure
 from raypipe.report.layout import Book
 from raypipe.report.paper_tables import table_1, table_2, table_3
@@ -13,7 +13,7 @@ from raypipe.report.robustness import robustness_table, verdict_lines
 from raypipe.report.scope import prevalence_note, uncovered_classes
 from raypipe.report.sections import sections
 from raypipe.report.sheet import Sheet
-from raypipe.store import Store
+from raypipe.storage.store import Store
 from tests.evaluation.handmade import HARDENED, attack_only, hand_run
 
 SCOPE = "attacked: 4 tiles of 4 groups"

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from raypipe.evaluation.across import differences_across
-from raypipe.evaluation.calibration import METHOD as CALIBRATION_METHOD
-from raypipe.evaluation.intervals import DIFFERENCE_METHOD, METHOD
-from raypipe.evaluation.results import RunResult, compute_result
+from raypipe.evaluation.results.across import differences_across
+from raypipe.evaluation.results.compute import RunResult, compute_result
+from raypipe.evaluation.statistics.calibration import METHOD as CALIBRATION_METHOD
+from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.report.compare import differences_sheet, side_by_side
 from raypipe.report.layout import Book
 from raypipe.report.leaderboard import leaderboards
@@ -18,7 +18,7 @@ from raypipe.report.robustness import attacks_table
 from raypipe.report.sections import sections
 from raypipe.report.sheet import Sheet
 from raypipe.report.tables import result_tables
-from raypipe.store import Store
+from raypipe.storage.store import Store
 from tests.evaluation.handmade import hand_run
 
 

@@ -12,12 +12,12 @@ import ray
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
-from raypipe.config import validate_experiment
-from raypipe.evaluation.results import RunResult
-from raypipe.experiment import Experiment
+from raypipe.evaluation.results.compute import RunResult
+from raypipe.experiment.load import validate_experiment
+from raypipe.experiment.schema import Experiment
 from raypipe.stages.cluster import ALONE, WARM_WORKERS
 from raypipe.stages.pipeline import run_experiment
-from raypipe.store import Store
+from raypipe.storage.store import Store
 from tests.ray_head import generate_token
 
 TINY: dict[str, Any] = {

@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 
 import raypipe.stages.pipeline  # noqa: F401  what `raypipe run` imports when it is asked to run
-from raypipe.cli import main
+from raypipe.cli.app import main
 
 
 def drive(experiment: str, log: str) -> int:

@@ -26,7 +26,7 @@ import psutil
 import yaml
 
 from raypipe.stages.cluster import WARM_WORKERS
-from raypipe.store import Store
+from raypipe.storage.store import Store
 from tests.ray_head import free_port
 from tests.terminal import BIN, pristine_environment
 

@@ -32,11 +32,11 @@ TILES = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from raypipe.config import load_experiment
-from raypipe.listing import prepare
+from raypipe.experiment.load import load_experiment
+from raypipe.plan.listing import prepare
 from raypipe.stages.cluster import connected
 from raypipe.stages.ingest import ingest
-from raypipe.telemetry.stage import stage_progress
+from raypipe.progress.stage import stage_progress
 prepared = prepare(load_experiment(sys.argv[1]))
 (cell,), (listing,) = prepared.plan.stage("ingest"), prepared.listings
 with connected(None, Path(sys.argv[2])), stage_progress(Console(), "ingest", len(listing.items), "files") as progress:
@@ -50,7 +50,7 @@ def seen(log: Path) -> list[tuple[list[str], list[str], list[str]]]:
 
 
 def run(head: Head, experiment: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "raypipe.cli", "run", str(experiment), "--address", head.address, *options]
+    command = [sys.executable, "-m", "raypipe.cli.app", "run", str(experiment), "--address", head.address, *options]
     return subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=500, check=False)
 
 

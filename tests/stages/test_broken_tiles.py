@@ -16,12 +16,12 @@ from ray import cloudpickle
 from torch import Tensor, nn
 
 from raypipe.data.tissue import render_tile
-from raypipe.experiment import Experiment
+from raypipe.experiment.schema import Experiment
 from raypipe.models.artifacts import load_model
-from raypipe.stages import loaded
+from raypipe.stages import model_cache as loaded
 from raypipe.stages.attack import AttackShard
 from raypipe.stages.evaluate import PredictShard
-from raypipe.store import Store
+from raypipe.storage.store import Store
 from tests.stages.conftest import run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]

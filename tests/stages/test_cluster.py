@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from raypipe.errors import StageError
+from raypipe.base.errors import StageError
 from raypipe.stages.cluster import connected, own_device
 
 

@@ -24,7 +24,7 @@ import json, sys, time
 from pathlib import Path
 import ray
 from ray._private.state import actors
-from raypipe.config import load_experiment
+from raypipe.experiment.load import load_experiment
 from raypipe.stages.cluster import connected
 from raypipe.stages.pipeline import run_experiment
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from raypipe.evaluation.results import load_result
-from raypipe.experiment import Experiment
-from raypipe.store import Store
+from raypipe.evaluation.results.compute import load_result
+from raypipe.experiment.schema import Experiment
+from raypipe.storage.store import Store
 from tests.stages.conftest import run
 
 pytestmark = [

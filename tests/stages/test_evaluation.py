@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from raypipe.cli import app
-from raypipe.evaluation.results import RunResult
-from raypipe.experiment import Experiment
-from raypipe.schemas import DIAGNOSTICS
-from raypipe.store import Store
+from raypipe.cli.app import app
+from raypipe.evaluation.results.compute import RunResult
+from raypipe.experiment.schema import Experiment
+from raypipe.storage.schemas import DIAGNOSTICS
+from raypipe.storage.store import Store
 from tests.evaluation.laws import require_worst_cases
 from tests.stages.conftest import TINY, run
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pytest
 from pyarrow.fs import FileSelector, LocalFileSystem
 
-from raypipe.store import Store
-from raypipe.telemetry.state import read_state
+from raypipe.progress.state import read_state
+from raypipe.storage.store import Store
 from tests.stages.machines import Driver, Files, Machines, several_machines, wait_until
 from tests.stages.object_store import BUCKET, SECRET, ObjectStore, object_store
 

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raypipe.stages.mapping import equal_blocks, halving_blocks
+from raypipe.stages.ray_map import equal_blocks, halving_blocks
 
 ITEMS = st.integers(0, 300).map(lambda count: [{"number": number} for number in range(count)])
 

@@ -20,18 +20,18 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from raypipe.cli import app, main
-from raypipe.config import ConfigError
-from raypipe.data.png import decode_png, encode_png
+from raypipe.cli.app import app, main
+from raypipe.data.reading.png import decode_png, encode_png
 from raypipe.data.tissue import render_tile
-from raypipe.evaluation.results import RunResult, load_result
-from raypipe.experiment import Experiment
-from raypipe.listing import prepare
-from raypipe.schemas import ADVERSARIALS, PREDICTIONS, TILES
+from raypipe.evaluation.results.compute import RunResult, load_result
+from raypipe.experiment.load import ConfigError
+from raypipe.experiment.schema import Experiment
+from raypipe.plan.listing import prepare
+from raypipe.progress.stage import stage_progress
+from raypipe.progress.state import read_state
 from raypipe.stages.train import train
-from raypipe.store import Store
-from raypipe.telemetry.stage import stage_progress
-from raypipe.telemetry.state import read_state
+from raypipe.storage.schemas import ADVERSARIALS, PREDICTIONS, TILES
+from raypipe.storage.store import Store
 from tests.stages.conftest import TINY, Finished, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from raypipe.errors import StageError
-from raypipe.experiment import Resources
-from raypipe.stages.room import Capacity, Node, needs_of
+from raypipe.base.errors import StageError
+from raypipe.experiment.schema import Resources
+from raypipe.stages.placement import Capacity, Node, needs_of
 
 
 def test_as_many_workers_as_fit_but_no_more_than_wanted() -> None:
@@ -61,8 +61,8 @@ def test_workers_share_a_gpu_where_they_may_and_those_of_a_group_do_not() -> Non
 
 SHARED = """
 import os, time, ray
-from raypipe.experiment import Resources
-from raypipe.stages.mapping import map_items
+from raypipe.experiment.schema import Resources
+from raypipe.stages.ray_map import map_items
 
 class Work:
     def __call__(self, row):

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
-from raypipe.store import Store
-from raypipe.telemetry.state import RunState, read_state
+from raypipe.progress.state import RunState, read_state
+from raypipe.storage.store import Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.full]
 PATIENCE_SECONDS = 240
 
 
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "raypipe.cli", *words]
+    return [sys.executable, "-m", "raypipe.cli.app", *words]
 
 
 def status(storage: Path) -> str:

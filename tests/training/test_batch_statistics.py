@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raypipe.data.png import encode_png
-from raypipe.models.backbone import main_logits
-from raypipe.models.named import named
+from raypipe.data.reading.png import encode_png
+from raypipe.models.backbones.base import main_logits
+from raypipe.models.backbones.named import named
 from raypipe.training.batch_statistics import recompute_statistics
 from raypipe.training.dataset import TileDataset, batches_of
 from raypipe.training.fit import Fit

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from raypipe.data.png import encode_png
+from raypipe.data.reading.png import encode_png
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.training.dataset import TileDataset, batches_of, memory_format

@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.cluster import pair_confusion_matrix
 
 from raypipe.data.leakage import leakage_share
-from raypipe.data.sources import TileRef
+from raypipe.data.source import TileRef
 from raypipe.data.splits import assign_splits
 
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from raypipe.data.audit.agreement import Agreement, compare_groups, merge_groups
 from raypipe.data.audit.siblings import Siblings, find_siblings
 from raypipe.data.audit.sketch import Progress, sketch_tiles
-from raypipe.data.folder import Folder, open_folder
-from raypipe.data.lc25000 import LABELS, LC25000, open_lc25000
 from raypipe.data.leakage import leakage_share
-from raypipe.data.sources import Source, Split, TileRef
+from raypipe.data.reading.tree import open_tree
+from raypipe.data.source import Source, Split, TileRef
+from raypipe.data.sources.folder import Folder, open_folder
+from raypipe.data.sources.lc25000 import LABELS, LC25000, open_lc25000
 from raypipe.data.splits import assign_splits
-from raypipe.data.tree import open_tree
 
 SEEDS = 20
 """Splits by found group over which the leak that remains is averaged."""
@@ -70,7 +70,7 @@ def open_data(location: str, groups: str | None = None, group_pattern: str | Non
     location
         Directory or zip archive, local or a URI.
     groups, group_pattern
-        As in `raypipe.data.folder.Folder`.
+        As in `raypipe.data.sources.folder.Folder`.
 
     Raises
     ------

@@ -10,12 +10,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.data.annotations import examples
 from raypipe.data.audit.appearance import histogram
 from raypipe.data.audit.keypoints import find_keypoints, scale_space
 from raypipe.data.audit.thumbnails import THUMBNAIL, thumbnail
-from raypipe.data.images import UnreadableImage
-from raypipe.data.sources import Source
+from raypipe.data.reading.annotations import examples
+from raypipe.data.reading.images import UnreadableImage
+from raypipe.data.source import Source
 
 DETAIL = THUMBNAIL // 2
 """Pixels a side of the picture that is kept."""

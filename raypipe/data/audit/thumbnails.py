@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.data.images import decode
+from raypipe.data.reading.images import decode
 
 THUMBNAIL = 128
 """Pixels a side."""
@@ -15,7 +15,7 @@ def thumbnail(data: bytes) -> npt.NDArray[np.uint8]:
     Parameters
     ----------
     data
-        The file's bytes, as for `raypipe.data.images.decode`.
+        The file's bytes, as for `raypipe.data.reading.images.decode`.
 
     Returns
     -------
@@ -23,7 +23,7 @@ def thumbnail(data: bytes) -> npt.NDArray[np.uint8]:
 
     Raises
     ------
-    raypipe.data.images.UnreadableImage
+    raypipe.data.reading.images.UnreadableImage
         As `decode`.
     """
     return decode(data, THUMBNAIL, scaled=True)

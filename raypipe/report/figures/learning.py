@@ -5,9 +5,9 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from raypipe.evaluation.run import Run
+from raypipe.evaluation.results.run import Run
 from raypipe.report.figures.theme import ATTACKED, CLEAN, canvas, legend_above, percent_axis, svg
-from raypipe.store import Store
+from raypipe.storage.store import Store
 
 SERIES = {"training": ("", CLEAN, "-"), "validation": ("validation_", ATTACKED, "--")}
 """By name: what the fields of an epoch's record begin with, and the line's color and style."""

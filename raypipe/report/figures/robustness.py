@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from raypipe.evaluation.checks import Verdict
-from raypipe.evaluation.run import ITSELF
+from raypipe.evaluation.checks.rules import Verdict
+from raypipe.evaluation.results.run import ITSELF
 from raypipe.report.figures.theme import (
     ATTACKED,
     CLEAN,

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raypipe.evaluation.run import Run
+from raypipe.evaluation.results.run import Run
 from raypipe.report.compare import comparison_notes, differences_sheet, side_by_side
 from raypipe.report.figures.curves import curves_figure
 from raypipe.report.figures.robustness import robustness_figure
 from raypipe.report.layout import Book
 from raypipe.report.page.render import render
 from raypipe.report.sections import stamps
-from raypipe.store import Store
+from raypipe.storage.store import Store
 
 
 def write_comparison(
@@ -25,7 +25,7 @@ def write_comparison(
     books
         By run.
     differences
-        Of `raypipe.evaluation.across.differences_across`.
+        Of `raypipe.evaluation.results.across.differences_across`.
     """
     names = [run.name for run in runs]
     drawings = [

@@ -2,7 +2,7 @@
 
 from raypipe.report.leaderboard import leaderboards
 from raypipe.report.page.render import render
-from raypipe.store import Store
+from raypipe.storage.store import Store
 
 INDEX_FILE = "index.html"
 

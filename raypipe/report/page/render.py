@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from raypipe.evaluation.intervals import METHOD
+from raypipe.evaluation.statistics.intervals import METHOD
 
 
 def render(template: str, **values: Any) -> bytes:

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from raypipe.environment import read_environment
-from raypipe.evaluation.intervals import METHOD
-from raypipe.evaluation.results import RunResult
-from raypipe.evaluation.run import ITSELF, Run
+from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.run import ITSELF, Run
+from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.details import (
     calibration_table,
     cell_costs_table,
@@ -45,7 +44,8 @@ from raypipe.report.scope import attacked_tiles, count_tiles
 from raypipe.report.sections import stamps
 from raypipe.report.sheet import Cell, Note, Section, Sheet, Tone
 from raypipe.report.threats import threats_table
-from raypipe.store import Store
+from raypipe.storage.environment import read_environment
+from raypipe.storage.store import Store
 
 REPORT_FILE = "report.html"
 

@@ -1,0 +1,203 @@
+"""The attacks of the Adversarial Robustness Toolbox (Nicolae et al., 2018, arXiv:1807.01069), run as they are.
+
+The toolbox is imported when an attack is named, not before: importing it takes seconds, and makes a directory in the
+home directory.
+"""
+
+import inspect
+import math
+import random
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, ValidationInfo, field_validator
+from torch import Tensor, nn
+
+from raypipe.attacks.art.classes import (
+    AIMED,
+    LABELLED,
+    ONE_BY_ONE,
+    OWN_BATCHES,
+    PROBABILITIES,
+    attack_class,
+    check_parameters,
+    classifier_of,
+)
+from raypipe.attacks.art.threats import ball_of, knowledge_of, minimised_by
+from raypipe.attacks.base import AnyNorm, Ball, Knowledge, NamedAttack
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.targets import random_targets
+from raypipe.attacks.engine.victim import Victim
+
+
+class ArtAttack(NamedAttack):
+    """Settings of `art_attack`.
+
+    Parameters
+    ----------
+    name
+        One of ours that the toolbox has too, such as ``deepfool``, or the name of a class in ``art.attacks.evasion``.
+        Those that cannot attack tiles are refused, and told why.
+    parameters
+        What its constructor takes, beside the classifier and the batch size; otherwise the toolbox's defaults hold.
+    batch_size
+        Tiles handed to the attack at once. The toolbox's own default, 1, wastes most of the time.
+    seed
+        Of random targets, and of attacks that draw random numbers.
+    """
+
+    backend: Literal["art"]
+    name: str
+    parameters: dict[str, Any] = Field(default_factory=dict, validate_default=True)
+    batch_size: int = Field(32, ge=1)
+    seed: int = Field(0, ge=0)
+
+    @property
+    def ball(self) -> Ball | None:
+        """What the toolbox's parameters say."""
+        return ball_of(self.name, self.parameters)
+
+    @property
+    def minimises(self) -> AnyNorm:
+        """What the toolbox's attack minimises."""
+        return minimised_by(self.name, self.parameters)
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What the toolbox's attack asks of the model."""
+        return knowledge_of(self.name, self.parameters)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        attack_class(name)
+        return name
+
+    @field_validator("parameters")
+    @classmethod
+    def _accepted(cls, parameters: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "name" in info.data:  # Otherwise the name is wrong already, and says so.
+            check_parameters(info.data["name"], parameters)
+            ball_of(info.data["name"], parameters)
+        return parameters
+
+
+def art_attack(victim: Victim, images: Tensor, goal: Goal, settings: ArtAttack) -> Tensor:
+    """Run one of the toolbox's attacks on the tiles that are classified right.
+
+    Untargeted attacks take the model's own predictions as labels, which here are the true ones. Those that aim at a
+    class, by their nature or with ``targeted: true``, get a random wrong one as their target, drawn from each tile's
+    pixels: left to itself, the toolbox draws it from a global generator. Universal perturbations are universal for the
+    tiles of a batch.
+
+    Parameters
+    ----------
+    victim
+        The frozen model. The toolbox's passes are counted for a batch as a whole and shared evenly among its tiles,
+        rounded up.
+    images
+        (n, channels, h, w), float32 in [0, 1].
+    goal
+        The true classes, to be left.
+    settings
+        The attack, its parameters, and the batch size. Attacks that draw random numbers are seeded by each batch's
+        pixels: the same batch gives the same result, another composition of batches need not.
+
+    Returns
+    -------
+    torch.Tensor
+        Like `images`, in [0, 1]; misclassified tiles unchanged. What the toolbox returns for a failure differs with the
+        attack; Carlini and Wagner's gives the clean image.
+
+    Raises
+    ------
+    ValueError
+        If the attack makes something other than perturbed images.
+    """
+    result, labels, kind = images.clone(), goal.classes, attack_class(settings.name).__name__
+    for rows in torch.split(victim.rows(), settings.batch_size):
+        with torch.no_grad():
+            logits = victim.logits(images[rows], rows)
+        right = rows[logits.argmax(1) == labels[rows]]
+        if not len(right):
+            continue
+        model, classes = _Counting(victim.model, probabilities=kind in PROBABILITIES), logits.shape[1]
+        for tiles in torch.split(right, 1 if kind in ONE_BY_ONE else len(right)):
+            result[tiles] = _generate(model, images[tiles], labels[tiles], classes, settings)
+        victim.forwards[right] += math.ceil(model.forwards / len(right))
+        victim.backwards[right] += math.ceil(model.backwards / len(right))
+    return result
+
+
+class _Counting(nn.Module):
+    """The model as the toolbox sees it. A class of its own, since the toolbox unrolls an `nn.Sequential`."""
+
+    def __init__(self, model: nn.Module, probabilities: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.probabilities = probabilities
+        self.forwards = 0
+        self.backwards = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.forwards += len(images)
+        logits: Tensor = self.model(images.float())  # some attacks compute in double precision
+        if self.probabilities:
+            logits = logits.softmax(1)
+        if logits.requires_grad:
+            logits.register_hook(self._count_backward)  # type: ignore[no-untyped-call]
+        elif torch.is_grad_enabled():
+            # The toolbox calls backward without asking whether the logits depend on the images.
+            logits = logits + 0 * images.flatten(1).sum(1, keepdim=True)
+        return logits
+
+    def _count_backward(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+def _generate(model: _Counting, images: Tensor, labels: Tensor, classes: int, settings: ArtAttack) -> Tensor:
+    attack = attack_class(settings.name)
+    classifier = classifier_of(model, tuple(images.shape[1:]), classes, images.device.type)
+    accepted = inspect.signature(attack.__init__).parameters
+    options = {"verbose": False} | ({} if attack.__name__ in OWN_BATCHES else {"batch_size": len(images)})
+    options = {name: value for name, value in options.items() if name in accepted} | settings.parameters
+    targeted = accepted["targeted"].default if "targeted" in accepted else False
+    aimed = attack.__name__ in AIMED or settings.parameters.get("targeted", targeted)
+    told = None
+    if aimed:
+        told = _one_hot(random_targets(images, labels, classes, settings.seed), classes)
+    elif attack.__name__ in LABELLED:
+        told = _one_hot(labels, classes)
+    pixels = images.detach().cpu().numpy()
+    with _seeded(zlib.crc32(pixels.tobytes(), settings.seed)):
+        made = attack(classifier, **options).generate(x=pixels, y=told)
+    if not isinstance(made, np.ndarray) or made.shape != pixels.shape:
+        what = getattr(made, "shape", type(made).__name__)
+        raise ValueError(f"{settings.name} gives {what} for images {pixels.shape}: only attacks on whole images fit")
+    return torch.from_numpy(np.clip(made, 0, 1).astype(np.float32)).to(images.device)
+
+
+def _one_hot(labels: Tensor, classes: int) -> NDArray[np.float32]:
+    """The form of labels that every attack of the toolbox takes; some misread indices."""
+    encoded: NDArray[np.float32] = nn.functional.one_hot(labels, classes).float().cpu().numpy()
+    return encoded
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators that the toolbox draws from, and put them back."""
+    plain, state = random.getstate(), np.random.get_state()  # noqa: NPY002  it is the global state that is saved
+    try:
+        with torch.random.fork_rng():
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(plain)
+        np.random.set_state(state)  # noqa: NPY002

@@ -1,0 +1,188 @@
+"""Which attacks of the Adversarial Robustness Toolbox fit an experiment: classes by name, and why the others do not.
+
+The toolbox is imported when an attack is named, not before: importing it takes seconds, and makes a directory in the
+home directory.
+"""
+
+import importlib.util
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from raypipe.base.settings import near_matches
+
+CLASSES = {
+    "deepfool": "DeepFool",
+    "carlini_wagner_l2": "CarliniL2Method",
+    "saliency_map": "SaliencyMapMethod",
+    "fgsm": "FastGradientMethod",
+    "pgd": "ProjectedGradientDescent",
+    "apgd": "AutoProjectedGradientDescent",
+}
+"""Our names for attacks that the toolbox has too."""
+OURS = frozenset({"self", "classifier", "estimator", "batch_size", "verbose", "summary_writer"})
+"""Constructor arguments that are not an experiment's to set; `batch_size` is a field of its own."""
+
+_PATCH = "it makes one patch for all images, not an adversarial image of each"
+_TENSORFLOW = "it runs TensorFlow models only"
+_GUIDE = "it needs a second image for each tile, whose features it imitates, and an experiment names none"
+_VIDEO = "it attacks videos"
+_DETECTOR = "it attacks object detectors"
+UNFIT = {
+    "AdversarialPatch": _PATCH,
+    "AdversarialPatchNumpy": _PATCH,
+    "AdversarialPatchPyTorch": _PATCH,
+    "AdversarialPatchTensorFlowV2": _PATCH,
+    "FeatureAdversariesNumpy": _GUIDE,
+    "FeatureAdversariesPyTorch": _GUIDE,
+    "FeatureAdversariesTensorFlowV2": _TENSORFLOW,
+    "FrameSaliencyAttack": _VIDEO,
+    "GRAPHITEBlackbox": "it needs an image of each target class, and an experiment names none",
+    "GeoDA": "it writes a file into the working directory, and fails with NumPy 2",
+    "LaserAttack": "it takes a Python object that makes laser beams, which a file cannot hold",
+    "LowProFool": "it changes the rows of a table, whose columns it must be told the importance of",
+    "MalwareGDTensorFlow": "it changes the bytes of programs",
+    "OverTheAirFlickeringPyTorch": _VIDEO,
+    "OverloadPyTorch": _DETECTOR,
+    "ProjectedGradientDescentTensorFlowV2": _TENSORFLOW,
+    "SNAL": _DETECTOR,
+}
+"""Classes that accept an image classifier and cannot attack tiles, or do not say what they accept."""
+PACKAGES = {
+    "AutoAttack": "multiprocess",
+    "BrendelBethgeAttack": "numba",
+    "CompositeAdversarialAttackPyTorch": "kornia",
+    "GRAPHITEWhiteboxPyTorch": "cv2",
+}
+"""What some import when they are used, and the toolbox does not require."""
+AIMED = frozenset({"GRAPHITEWhiteboxPyTorch", "SaliencyMapMethod", "TargetedUniversalPerturbation"})
+"""They aim at a class without being asked to."""
+LABELLED = frozenset({"CompositeAdversarialAttackPyTorch"})
+"""They ask for the true classes instead of using the predictions."""
+PROBABILITIES = frozenset({"SimBA", "VirtualAdversarialMethod"})
+"""They refuse a model that gives logits."""
+OWN_BATCHES = frozenset({"ShadowAttack", "SimBA", "ZooAttack"})
+"""Their batch size is not a number of tiles, or must be 1."""
+ONE_BY_ONE = frozenset({"ShadowAttack"})
+"""They take a single tile."""
+
+
+def attack_class(name: str) -> Any:
+    """The toolbox's class of an attack.
+
+    Parameters
+    ----------
+    name
+        Our name of an attack that the toolbox has too, or the name of a class in ``art.attacks.evasion``.
+
+    Raises
+    ------
+    ValueError
+        If there is none, the message lists the near names; or if it cannot attack tiles, the message says why.
+    """
+    from art.attacks import evasion  # noqa: PLC0415  see the module's docstring
+    from art.attacks.attack import EvasionAttack  # noqa: PLC0415
+
+    name = CLASSES.get(name, name)
+    _require_package(name, PACKAGES.get(name))
+    found = getattr(evasion, name, None)
+    if not (inspect.isclass(found) and issubclass(found, EvasionAttack)):
+        known = [*CLASSES, *(key for key, value in vars(evasion).items() if inspect.isclass(value))]
+        raise ValueError(
+            f"the Adversarial Robustness Toolbox has no attack {name!r}, expected {', '.join(CLASSES)} or the name of "
+            f"a class in art.attacks.evasion{near_matches(name, known)}"
+        )
+    unfit = UNFIT.get(name) or _other_estimator(found)
+    if unfit:
+        raise ValueError(f"the toolbox's {name} cannot attack tiles: {unfit}")
+    return found
+
+
+def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
+    """See that an attack takes these parameters.
+
+    Parameters
+    ----------
+    name
+        As in `attack_class`.
+    parameters
+        Arguments of its constructor.
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown or missing, or if the constructor refuses one; the message is then the toolbox's.
+    """
+    found = attack_class(name)
+    accepted = inspect.signature(found.__init__).parameters
+    allowed = sorted(accepted.keys() - OURS)
+    unknown = sorted(parameters.keys() - allowed)
+    if unknown:
+        raise ValueError(f"{name} takes no {', '.join(unknown)}: expected some of {', '.join(allowed) or '(none)'}")
+    missing = [key for key in allowed if accepted[key].default is inspect.Parameter.empty and key not in parameters]
+    if missing:
+        raise ValueError(f"{name} needs {', '.join(missing)}, which have no default")
+    if found.__name__ == "SignOPTAttack" and parameters.get("targeted", True):
+        raise ValueError(f"{name} reaches a class only from an image of that class: say `targeted: false`")
+    if found.__name__ in {"PixelAttack", "ThresholdAttack"} and parameters.get("es", accepted["es"].default) == 0:
+        _require_package(f"{name} with `es: 0`", "cma", "; or say `es: 1`")
+    try:
+        found(classifier_of(_AnyModel(), (3, 8, 8), 3, "cpu"), **parameters)
+    except Exception as error:  # the constructor is foreign code, and raises what it likes
+        raise ValueError(f"{name}: {error}") from error
+
+
+def classifier_of(model: nn.Module, shape: tuple[int, ...], classes: int, device: str) -> Any:
+    """A model as the toolbox takes it.
+
+    Parameters
+    ----------
+    model
+        Images (n, channels, h, w) in [0, 1] in, logits out.
+    shape
+        Of an image.
+    classes
+        How many there are.
+    device
+        The type of the device that the model is on.
+    """
+    from art.estimators.classification import PyTorchClassifier  # noqa: PLC0415
+
+    return PyTorchClassifier(
+        model=model.eval(),
+        loss=nn.CrossEntropyLoss(),
+        input_shape=shape,
+        nb_classes=classes,
+        clip_values=(0.0, 1.0),
+        device_type="cpu" if device == "cpu" else "gpu",
+    )
+
+
+class _AnyModel(nn.Module):
+    """Stands in for the model while an attack's parameters are checked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(Tensor([1.0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.scale * images.flatten(1)[:, :3]
+
+
+def _other_estimator(found: Any) -> str | None:
+    """What an attack wants instead of an image classifier, if it does."""
+    from art.estimators.classification import PyTorchClassifier  # noqa: PLC0415
+
+    for requirement in found._estimator_requirements:
+        kinds = requirement if isinstance(requirement, tuple) else (requirement,)
+        if not issubclass(PyTorchClassifier, kinds):
+            return f"it needs a model of another kind, {' or '.join(kind.__name__ for kind in kinds)}"
+    return None
+
+
+def _require_package(who: str, package: str | None, otherwise: str = "") -> None:
+    if package and importlib.util.find_spec(package) is None:
+        distribution = {"cv2": "opencv-python-headless"}.get(package, package)
+        raise ValueError(f"{who} needs the Python package {distribution}, which is not installed{otherwise}")

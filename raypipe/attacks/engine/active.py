@@ -1,0 +1,171 @@
+"""The active set: a batch of tiles that is kept full from a queue, to the last straggler.
+
+Tiles need from one iteration to hundreds. Those that are done leave at once, and fresh ones take their places: no pass
+is spent on a finished tile, and none runs on a nearly empty batch while others wait.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from raypipe.attacks.engine.victim import Victim
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    class State(DataclassInstance, Protocol):
+        """The tiles in work: a dataclass whose fields are all tensors with one entry a tile."""
+
+        @property
+        def rows(self) -> Tensor:
+            """(n,) the tiles' positions."""
+
+    Tiles = TypeVar("Tiles", bound=State)
+else:
+    Tiles = TypeVar("Tiles")
+
+REFILL = 0.25
+"""Fresh tiles come in once this share of the batch is free: one by one, their first passes would be small and slow."""
+
+
+def run_active(victim: Victim, rows: Tensor, start: Callable[[Tensor], Tiles], step: Callable[[Tiles], Tiles]) -> None:
+    """Work on all tiles, at most `victim.batch_size` at a time. Results go where `start` and `step` put them.
+
+    Both must change nothing that a second call with the same tiles would not set right: a batch that does not fit into
+    memory is halved and tried again.
+
+    Parameters
+    ----------
+    victim
+        Its batch size is lowered for good when memory runs out.
+    rows
+        (n,) positions of the tiles, in the order to take them up.
+    start
+        Takes up tiles: positions -> their state, without those that are done already.
+    step
+        One iteration: the state -> the next one, without those that are done.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If not even one tile fits.
+    """
+    queue, parked = rows, list[Tiles]()
+    state: Tiles | None = None
+    while True:
+        active = 0 if state is None else len(state.rows)
+        room = victim.batch_size - active
+        short = False
+        try:
+            if state is not None and active and (room < REFILL * victim.batch_size or not (len(queue) or parked)):
+                state = step(state)
+            elif parked:
+                taken, rest = _split(parked.pop(), room)
+                parked += [rest] if len(rest.rows) else []
+                state = _join(state, taken)
+            elif len(queue):
+                fresh = start(queue[:room])
+                queue = queue[room:]
+                state = _join(state, fresh)
+            else:
+                return
+        except torch.OutOfMemoryError:
+            if victim.batch_size == 1:
+                raise
+            short = True
+        if short:  # outside the handler, whose traceback holds on to the memory
+            victim.halve_batch()
+            if state is not None and active > victim.batch_size:
+                state, rest = _split(state, victim.batch_size)
+                parked.append(rest)
+
+
+def map_batches(victim: Victim, rows: Tensor, work: Callable[[Tensor], None]) -> None:
+    """Call a function on all tiles once, at most `victim.batch_size` at a time.
+
+    A batch that does not fit into memory is halved and tried again, so `work` must store its results last.
+
+    Parameters
+    ----------
+    victim
+        Its batch size is lowered for good when memory runs out.
+    rows
+        (n,) positions of the tiles.
+    work
+        Takes the positions of a batch.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If not even one tile fits.
+    """
+    queue = rows
+    while len(queue):
+        batch, short = queue[: victim.batch_size], False
+        try:
+            work(batch)
+        except torch.OutOfMemoryError:
+            if victim.batch_size == 1:
+                raise
+            short = True
+        if short:  # outside the handler, whose traceback holds on to the memory
+            victim.halve_batch()
+        else:
+            queue = queue[len(batch) :]
+
+
+def predict(victim: Victim, images: Tensor, rows: Tensor) -> Tensor:
+    """Return logits (n, classes), computed a batch at a time.
+
+    Parameters
+    ----------
+    victim
+        The frozen model.
+    images
+        (n, channels, h, w), float32 in [0, 1].
+    rows
+        (n,) positions of the tiles they belong to.
+    """
+    batches: list[Tensor] = []
+
+    def compute(places: Tensor) -> None:
+        with torch.no_grad():
+            batches.append(victim.logits(images[places], rows[places]))
+
+    map_batches(victim, torch.arange(len(rows), device=rows.device), compute)
+    return torch.cat(batches)
+
+
+def keep(tiles: Tiles, chosen: Tensor) -> Tiles:
+    """Drop tiles from a state.
+
+    Parameters
+    ----------
+    tiles
+        The state.
+    chosen
+        (n,) booleans: which tiles stay.
+    """
+    if bool(chosen.all()):
+        return tiles
+    return _take(tiles, chosen)
+
+
+def _take(tiles: Tiles, which: Tensor | slice) -> Tiles:
+    return replace(tiles, **{field.name: getattr(tiles, field.name)[which] for field in fields(tiles)})
+
+
+def _split(tiles: Tiles, count: int) -> tuple[Tiles, Tiles]:
+    return _take(tiles, slice(None, count)), _take(tiles, slice(count, None))
+
+
+def _join(tiles: Tiles | None, others: Tiles) -> Tiles:
+    if tiles is None or not len(tiles.rows):
+        return others
+    if not len(others.rows):
+        return tiles
+    both = {field.name: torch.cat([getattr(tiles, field.name), getattr(others, field.name)]) for field in fields(tiles)}
+    return replace(tiles, **both)

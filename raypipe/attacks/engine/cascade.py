@@ -1,0 +1,92 @@
+"""An attack at several radii, each on those tiles only that nothing has fooled so far.
+
+A tile that is fooled within a small radius is fooled within every larger one, and a tile that another attack has fooled
+within a radius needs no pass there. What is left for the strong attack are the tiles about which it can say something.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.attacks.base import NamedAttack
+from raypipe.attacks.engine.generate import Adversarials, copy_rows, generate, unattacked
+from raypipe.attacks.engine.norms import BoundedAttack, at_radius
+from raypipe.attacks.engine.prepare import PreparedModel
+from raypipe.attacks.engine.quantize import FLOAT_NOISE
+
+COUNTS = ("forwards", "backwards", "seconds")
+
+
+def generate_over_radii(
+    model: PreparedModel,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    settings: NamedAttack,
+    radii: Sequence[float] = (),
+    known: Sequence[Adversarials] = (),
+) -> Adversarials:
+    """Attack tiles within growing balls until each is fooled.
+
+    Parameters
+    ----------
+    model, images, labels
+        See `raypipe.attacks.engine.generate.generate`.
+    settings
+        The attack. With `radii` it is bounded, and its own radius does not matter.
+    radii
+        Radii of the balls, ascending, with pixels in [0, 1]. None: the attack runs once, as its settings say.
+    known
+        Results of other attacks on the same model and tiles, in the same order. A tile that one of them has fooled
+        within a radius is not attacked there.
+
+    Returns
+    -------
+    Adversarials
+        For each tile the example of the smallest radius within which it is fooled: this attack's, or the smallest
+        known one. A tile that stays right has the result of the largest radius. The passes are those of this attack
+        alone, over all radii: none where the known results say everything.
+
+    Raises
+    ------
+    TypeError
+        If an attack without a ball is asked for several radii.
+    ValueError
+        If shapes or types do not fit.
+    """
+    if not radii:
+        return generate(model, images, labels, settings)
+    if not isinstance(settings, BoundedAttack):
+        raise TypeError(f"{settings.name} has no ball: expected a bounded attack for radii {list(radii)}")
+    result, counts = unattacked(images), {name: np.zeros(len(images)) for name in COUNTS}
+    standing, smallest = np.ones(len(images), dtype=np.bool_), unattacked(images)
+    for other in known:
+        _keep_smaller(smallest, other, settings.norm)
+        standing &= other.clean_prediction == labels
+    if known:
+        for each in (result.clean_prediction, result.adversarial_prediction):
+            each[:] = known[0].clean_prediction
+    sizes = np.where(smallest.success, getattr(smallest, settings.norm), np.inf)
+    for eps in radii:
+        found = np.flatnonzero(standing & (sizes <= eps * (1 + FLOAT_NOISE)))
+        copy_rows(smallest, found, into=(result, found))
+        standing[found] = False
+        rows = np.flatnonzero(standing)
+        if len(rows):
+            made = generate(model, images[rows], labels[rows], at_radius(settings, eps, settings.norm))
+            copy_rows(made, np.arange(len(rows)), into=(result, rows))
+            standing[rows] = (made.clean_prediction == labels[rows]) & ~made.success
+            for name, total in counts.items():
+                total[rows] += getattr(made, name)
+    for name, total in counts.items():
+        getattr(result, name)[:] = total
+    return result
+
+
+def _keep_smaller(smallest: Adversarials, other: Adversarials, norm: str) -> None:
+    """Take those examples of another attack that fool the model and are smaller than what is known."""
+    if other.images.shape != smallest.images.shape:
+        raise ValueError(f"known examples {other.images.shape}: expected those of the tiles, {smallest.images.shape}")
+    before = np.where(smallest.success, getattr(smallest, norm), np.inf)
+    taken = np.flatnonzero(other.success & (getattr(other, norm) < before))
+    copy_rows(other, taken, into=(smallest, taken))

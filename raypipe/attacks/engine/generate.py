@@ -1,0 +1,232 @@
+"""Attack 8-bit tiles with any attack, finish in 8 bits, and account for every tile."""
+
+import time
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raypipe.attacks import attack_for
+from raypipe.attacks.base import NamedAttack, TargetedAttack
+from raypipe.attacks.engine.active import predict
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.norms import BoundedAttack
+from raypipe.attacks.engine.prepare import PreparedModel
+from raypipe.attacks.engine.quantize import to_eight_bit, to_eight_bit_within, to_unit, whole_steps
+from raypipe.attacks.engine.targets import random_targets, runner_up
+from raypipe.attacks.engine.tensors import lengths
+from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.models.precision import full_precision
+
+Kind = TypeVar("Kind", bound=np.generic)
+NO_CLASS = -1
+"""The prediction for a tile whose logits are not all finite. It counts as misclassified, and is not attacked."""
+HALF_NOISE = 10
+"""By how many rounding steps of half precision a network may move its logits, relative to the largest of them."""
+BLOCK_BYTES = 2**28
+"""Of a block's tiles as floats, of which an attack keeps several copies. A block is at least four batches."""
+
+
+@dataclass(frozen=True)
+class Adversarials:
+    """One entry per tile, in the order of the tiles.
+
+    `raypipe.storage.schemas.ADVERSARIALS` says what each means; `images` are (n, h, w, channels), uint8.
+    """
+
+    images: NDArray[np.uint8]
+    clean_prediction: NDArray[np.int64]
+    adversarial_prediction: NDArray[np.int64]
+    success: NDArray[np.bool_]
+    l0: NDArray[np.int64]
+    l2: NDArray[np.float64]
+    linf: NDArray[np.float64]
+    float_success: NDArray[np.bool_]
+    float_l2: NDArray[np.float64]
+    forwards: NDArray[np.int64]
+    backwards: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+
+
+@full_precision()
+def generate(
+    model: PreparedModel, images: NDArray[np.uint8], labels: NDArray[np.int64], settings: NamedAttack
+) -> Adversarials:
+    """Attack tiles and store the result as images.
+
+    Misclassified tiles come back unchanged and are no success. Of the others, a success is a stored 8-bit image that
+    the plain model gives another class than the true one; if the attack is told to aim at a class, that class.
+
+    Parameters
+    ----------
+    model
+        From `raypipe.attacks.engine.prepare`. Its batch size changes the speed and, by float noise, the pixels: 8-bit
+        results of two batch sizes differ by single steps of 1/255 in a few values, unless the noise sends an attack
+        another way at a near tie. It is lowered when memory runs out. The plain model is given back as it was.
+    images
+        (n, h, w, channels), uint8. Many more than a batch: the slots of those that are done go to the next.
+    labels
+        (n,) true classes.
+    settings
+        Which attack, and how.
+
+    Returns
+    -------
+    Adversarials
+        Passes and seconds include the clean prediction and the 8-bit search; the wall time of a block of tiles is
+        shared among them in proportion to their passes.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit.
+
+    Notes
+    -----
+    No global seed is read or changed: what is drawn at random is drawn from the settings' seed and the pixels.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"images {images.dtype} {images.shape}, labels {labels.shape}: expected uint8 (n, h, w, channels) and (n,)"
+        )
+    result, settings = unattacked(images), storable(settings)
+    block = max(4 * model.batch_size, BLOCK_BYTES // (4 * max(1, images[:1].size)))
+    with frozen(model.plain):
+        for begin in range(0, len(images), block):
+            rows = np.arange(begin, min(begin + block, len(images)))
+            _attack(model, images[rows], labels[rows], settings, into=(result, rows))
+    return result
+
+
+def unattacked(images: NDArray[np.uint8]) -> Adversarials:
+    """Return the record of tiles that nothing has been done to: no perturbation, no success, no pass."""
+
+    def zeros(kind: type[Kind]) -> NDArray[Kind]:
+        return np.zeros(len(images), dtype=kind)
+
+    return Adversarials(
+        images=images.copy(),
+        clean_prediction=zeros(np.int64),
+        adversarial_prediction=zeros(np.int64),
+        success=zeros(np.bool_),
+        l0=zeros(np.int64),
+        l2=zeros(np.float64),
+        linf=zeros(np.float64),
+        float_success=zeros(np.bool_),
+        float_l2=zeros(np.float64),
+        forwards=zeros(np.int64),
+        backwards=zeros(np.int64),
+        seconds=zeros(np.float64),
+    )
+
+
+def copy_rows(source: Adversarials, rows: NDArray[np.int64], *, into: tuple[Adversarials, NDArray[np.int64]]) -> None:
+    """Copy all that is recorded of some tiles into rows of another record, in place."""
+    result, places = into
+    for column in fields(Adversarials):
+        getattr(result, column.name)[places] = getattr(source, column.name)[rows]
+
+
+def _attack(
+    model: PreparedModel,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    settings: NamedAttack,
+    *,
+    into: tuple[Adversarials, NDArray[np.int64]],
+) -> None:
+    """Attack a block of tiles, and write what came of it into their rows of the result."""
+    begun = time.perf_counter()
+    result, rows = into
+    stored = torch.from_numpy(images).to(model.device).permute(0, 3, 1, 2).contiguous()
+    truth = torch.from_numpy(labels).to(model.device)
+    clean = to_unit(stored)
+
+    seen = Victim(model.plain, len(rows), model.batch_size)
+    logits = predict(seen, clean, seen.rows())
+    predicted = torch.where(logits.isfinite().all(1), logits.argmax(1), NO_CLASS)
+    right = predicted == truth
+    result.clean_prediction[rows] = result.adversarial_prediction[rows] = predicted.cpu().numpy()
+    result.forwards[rows] = seen.forwards.cpu().numpy()
+
+    at = rows[right.cpu().numpy()]
+    if len(at):
+        victim = Victim(model.fast, len(at), seen.batch_size)
+        stored, clean, truth, logits = stored[right], clean[right], truth[right], logits[right]
+        goal = goal_of(settings, clean, truth, logits)
+        floats = _perturb(model, victim, clean, goal, settings)
+        plain, gradients = victim.seen_as(model.plain), settings.knowledge == "white-box"
+        if settings.ball:
+            finished, after = to_eight_bit_within(plain, stored, floats, goal, settings.ball, gradients=gradients)
+        else:
+            finished, after = to_eight_bit(plain, stored, floats, goal, gradients=gradients)
+        float_after = predict(plain, floats, plain.rows())
+        difference = (finished.double() - stored.double()).flatten(1) / 255
+        result.images[at] = finished.permute(0, 2, 3, 1).cpu().numpy()
+        result.adversarial_prediction[at] = after.argmax(1).cpu().numpy()
+        result.success[at] = goal.reached(after, victim.rows()).cpu().numpy()
+        result.l0[at] = difference.count_nonzero(dim=1).cpu().numpy()
+        result.l2[at] = lengths(difference).cpu().numpy()
+        result.linf[at] = difference.abs().amax(1).cpu().numpy()
+        result.float_success[at] = goal.reached(float_after, victim.rows()).cpu().numpy()
+        result.float_l2[at] = lengths(floats.double() - clean).cpu().numpy()
+        result.forwards[at] += victim.forwards.cpu().numpy()
+        result.backwards[at] += victim.backwards.cpu().numpy()
+        model.batch_size = min(model.batch_size, plain.batch_size)
+    passes = result.forwards[rows] + result.backwards[rows]
+    result.seconds[rows] += passes / passes.sum() * (time.perf_counter() - begun)
+
+
+def _perturb(model: PreparedModel, victim: Victim, clean: Tensor, goal: Goal, settings: NamedAttack) -> Tensor:
+    """Return what the attack makes of the tiles, as floats like `clean`.
+
+    In half precision a tile can look fooled that is not; it would leave the attack and count as robust. One that is
+    fooled can also look as if it were not. So a tile that does not fool the plain model, and is at the goal or near it
+    for the fast one, is attacked again in float32.
+    """
+    attack = attack_for(settings)
+    floats = attack.generate(victim, clean, goal, settings)
+    half = model.fast.half_precision
+    if half is None:
+        return floats
+    rows, plain = victim.rows(), victim.seen_as(model.plain)
+    logits = predict(victim, floats, rows)
+    doubtful = goal.lead(logits, rows) <= HALF_NOISE * torch.finfo(half).eps * logits.abs().amax(1)
+    again = rows[doubtful][~goal.reached(predict(plain, floats[doubtful], rows[doubtful]), rows[doubtful])]
+    if len(again):
+        part = victim.part(again, model.exact)
+        floats[again] = attack.generate(part, clean[again], goal.part(again), settings)
+        victim.add(part, again)
+    return floats
+
+
+def storable(settings: NamedAttack) -> NamedAttack:
+    """The same attack within the ball that 8-bit images can fill: in linf, whole steps of 1/255.
+
+    What an attack finds beyond the last whole step is lost when it is stored. A radius below one step stays: of what is
+    found there, nothing can be stored.
+    """
+    if not isinstance(settings, BoundedAttack) or settings.norm != "linf":
+        return settings
+    steps = whole_steps(settings.eps)
+    return settings.model_copy(update={"eps": steps / 255}) if steps else settings
+
+
+def goal_of(settings: NamedAttack, images: Tensor, labels: Tensor, logits: Tensor) -> Goal:
+    """The goal that settings set for tiles.
+
+    Parameters
+    ----------
+    settings
+        Without a `target`, the goal is any class but the true one.
+    images, labels, logits
+        Clean tiles, (n, channels, h, w) in [0, 1], their true classes, (n,), and the model's logits, (n, classes).
+    """
+    if not isinstance(settings, TargetedAttack) or settings.target is None:
+        return Goal(labels)
+    if settings.target == "runner_up":
+        return Goal(runner_up(logits, labels), targeted=True)
+    return Goal(random_targets(images, labels, logits.shape[1], settings.seed), targeted=True)

@@ -1,0 +1,97 @@
+"""Restore the features that a sparse perturbation does not need."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from raypipe.attacks.engine.active import keep, run_active
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.victim import Victim
+
+
+@dataclass(frozen=True)
+class _Bisection:
+    """How many of each tile's changes, counted from the cheapest to restore, can go: `low` can, `high` cannot."""
+
+    rows: Tensor
+    points: Tensor
+    """(n, channels, h, w) as the round began."""
+    rank: Tensor
+    """(n, channels, h, w) position of each feature in the order to restore; unchanged ones come last."""
+    low: Tensor
+    high: Tensor
+
+
+def prune(victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal, rounds: int) -> Tensor:
+    """Restore as many changed features as turn out to be unneeded.
+
+    The order is that of the linear model at the adversarial image: first what hinders, then what helps least. A
+    bisection finds how many of them can go. What is left is ordered anew, for as long as something goes.
+
+    Parameters
+    ----------
+    victim
+        The frozen model. A round costs a forward and a backward pass, and a forward pass for each halving.
+    images
+        (n, channels, h, w), float32 in [0, 1]: the clean images.
+    adversarial
+        Like `images`. Tiles that do not reach the goal, or not by more than what float noise can undo, stay as they
+        are.
+    goal
+        What must still be reached.
+    rounds
+        At most.
+
+    Returns
+    -------
+    torch.Tensor
+        Like `adversarial`; each value is its own or the clean one.
+    """
+    result = adversarial.clone()
+    rows = victim.rows()
+    for _ in range(rounds):
+        before = _changes(images, result)
+        _restore(victim, images, result, goal, rows)
+        rows = rows[(_changes(images, result) < before)[rows]]
+    return result
+
+
+def _changes(images: Tensor, others: Tensor) -> Tensor:
+    return (images != others).flatten(1).sum(1)
+
+
+def _restore(victim: Victim, images: Tensor, result: Tensor, goal: Goal, rows: Tensor) -> None:
+    """One round, in place."""
+
+    def start(rows: Tensor) -> _Bisection:
+        points = result[rows].requires_grad_()
+        count = _changes(images[rows], points.detach())
+        state = _Bisection(rows, points.detach(), torch.zeros_like(points, dtype=torch.long), count * 0, count)
+        state = keep(state, count > 1)
+        if not len(state.rows):
+            return state
+        points = state.points.clone().requires_grad_()
+        logits = victim.logits(points, state.rows)
+        reached = goal.clearly_reached(logits, state.rows)
+        if not bool(reached.any()):
+            return keep(state, reached)
+        leads = goal.lead(logits, state.rows)[reached]
+        gradient = victim.gradient(leads.sum(), points, state.rows[reached])
+        change = state.points - images[state.rows]
+        # The lead falls by so much for each change: what is restored first has the least, or raises it.
+        worth = (-gradient * change).masked_fill(change == 0, torch.inf).flatten(1)
+        rank = worth.argsort(dim=1, stable=True).argsort(dim=1)
+        return keep(replace(state, rank=rank.view_as(change)), reached)
+
+    def step(state: _Bisection) -> _Bisection:
+        middle = (state.low + state.high) // 2
+        restored = state.rank < middle.view(-1, 1, 1, 1)
+        candidates = torch.where(restored, images[state.rows], state.points)
+        with torch.no_grad():
+            still = goal.clearly_reached(victim.logits(candidates, state.rows), state.rows)
+        result[state.rows[still]] = candidates[still]
+        low, high = torch.where(still, middle, state.low), torch.where(still, state.high, middle)
+        return keep(replace(state, low=low, high=high), high - low > 1)
+
+    run_active(victim, rows, start, step)

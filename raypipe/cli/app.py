@@ -1,0 +1,319 @@
+"""The command line: validate, plan, run and read results."""
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from raypipe import __version__
+from raypipe.base.errors import FetchError, StageError
+from raypipe.cli import data
+from raypipe.cli.attack import attack
+from raypipe.cli.evaluate import evaluate
+from raypipe.cli.export import export
+from raypipe.cli.signals import stop_signals
+from raypipe.cli.terminal import output
+from raypipe.evaluation.results.compute import compute_result, load_result, result_json
+from raypipe.evaluation.results.run import read_run
+from raypipe.experiment.load import ConfigError, load_experiment
+from raypipe.experiment.schema import Experiment
+from raypipe.models.weights import WeightsError
+from raypipe.plan.listing import Listing, Prepared, check_experiment, evaluation_warnings, prepare
+from raypipe.progress.stage import stage_progress
+from raypipe.progress.state import read_state
+from raypipe.progress.tree import duration, run_tree, sign_of_life, silent
+from raypipe.report.compare import comparison_notes, differences_sheet, side_by_side
+from raypipe.report.layout import Book
+from raypipe.report.tables import ROWS, cells_table, line_of, plan_table, result_tables, table_of
+from raypipe.storage.environment import without_credentials
+from raypipe.storage.store import Store, StoreError
+
+WATCH_SECONDS = 2.0
+
+app = typer.Typer(
+    help="How easily is a medical image classifier fooled, and what does hardening it buy?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data.app, name="data")
+ExperimentFile = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML file.")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Replace a setting: train.epochs=3.")
+]
+Address = Annotated[str | None, typer.Option(help="Of a running Ray cluster; default: RAY_ADDRESS, or a local Ray.")]
+Storage = Annotated[str | None, typer.Option(help="Where results go: a directory, or a URI such as s3://bucket/path.")]
+
+
+@app.command()
+def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: B006  typer's way
+    """List every error of an experiment file."""
+    experiment, listings = check_experiment(file, overrides)
+    grid = len(experiment.models) * len(experiment.attacks) * max(1, len(experiment.defenses))
+    grid *= len(listings) * len(experiment.training_seeds)
+    aside = sum(item.split is None for item in listings[0].items)
+    text = f"{file}: valid. {grid} grid cells over {len(listings[0].items)} files"
+    console = output()
+    console.print(f"{text}, {aside} of them set aside" if aside else text, highlight=False, soft_wrap=True)
+    _warn(experiment, listings, console)
+
+
+@app.command()
+def plan(
+    file: ExperimentFile,
+    overrides: Overrides = [],  # noqa: B006
+    storage: Storage = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Try out here what it will take.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="There will be at once; default: as many as this machine has room for.")
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="US dollars an hour of a worker.")] = None,
+    trial_tiles: Annotated[int, typer.Option(min=1, help="Tiles that each attack is tried on.")] = 8,
+) -> None:
+    """List the cells of an experiment: what is done, what is to do, and what that will take."""
+    prepared = prepare(_load(file, overrides, storage))
+    console = output()
+    if estimate:
+        _print_estimate(prepared, console, workers, price, trial_tiles)
+        return
+    console.print(cells_table(prepared.plan, prepared.store))
+    console.print(plan_table(prepared.experiment, prepared.plan, prepared.store))
+    _warn(prepared.experiment, prepared.listings, console)
+
+
+def _warn(experiment: Experiment, listings: Sequence[Listing], console: Console) -> None:
+    for warning in evaluation_warnings(experiment, listings):
+        console.print(Text(warning, "bold red"), soft_wrap=True)
+
+
+def _print_estimate(
+    prepared: Prepared, console: Console, workers: int | None, price: float | None, trial_tiles: int
+) -> None:
+    from raypipe.forecast.forecast import forecast  # noqa: PLC0415  ART and scikit-learn are slow
+    from raypipe.forecast.sheets import cells_sheet, stages_sheet  # noqa: PLC0415
+
+    begun = time.perf_counter()
+    with console.status("") as status:
+
+        def say(text: str) -> None:
+            status.update(f"trying {text}")
+            if not console.is_terminal:
+                console.print(f"trying {text}", highlight=False)
+
+        found = forecast(prepared, workers=workers, attacked=trial_tiles, say=say)
+    console.print(table_of(cells_sheet(prepared.experiment, found, price)))
+    console.print(table_of(stages_sheet(prepared.experiment, found, price)))
+    console.print(f"Tried for {duration(time.perf_counter() - begun)}.", highlight=False)
+
+
+@app.command()
+def run(
+    file: ExperimentFile,
+    overrides: Overrides = [],  # noqa: B006
+    storage: Storage = None,
+    address: Address = None,
+) -> None:
+    """Do what an experiment still lacks, and print its tables."""
+    from raypipe.stages.pipeline import run_experiment  # noqa: PLC0415  only this command needs Ray
+
+    console = output()
+    with stop_signals(console):
+        run_experiment(_load(file, overrides, storage), address=address, console=console)
+
+
+@app.command()
+def status(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
+    storage: Annotated[str, typer.Option(help="Where its results go.")] = "results",
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until the run ends.")] = False,
+) -> None:
+    """Say how a run goes that is made elsewhere."""
+    store, console = Store.open(storage), output()
+    state = read_state(store, name)
+    if watch and state.state == "running":
+        with Live(run_tree(state, console.height), console=console, transient=True) as live:
+            while state.state == "running" and not silent(state):
+                time.sleep(WATCH_SECONDS)
+                state = read_state(store, name)
+                live.update(run_tree(state, console.height))
+    console.print(run_tree(state))
+    if state.state == "running":
+        console.print(Text(sign_of_life(state), "bold red" if silent(state) else "dim"), soft_wrap=True)
+    if state.state == "done":
+        console.print(f"Results: {store.path(f'runs/{name}')}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def results(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
+    storage: Annotated[str, typer.Option(help="Where its results are.")] = "results",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+    recompute: Annotated[bool, typer.Option(help="Compute every figure anew from the stored predictions.")] = False,
+    every: Annotated[bool, typer.Option("--all", help=f"All rows of every table, not only the first {ROWS}.")] = False,
+) -> None:
+    """Print the tables of a run again."""
+    store = Store.open(storage)
+    result = compute_result(store, read_run(store, name)) if recompute else load_result(store, name)
+    if as_json:
+        sys.stdout.write(result_json(result))
+        return
+    console = output()
+    for table in result_tables(result, None if every else ROWS):
+        console.print(table)
+    console.print(f"Results: {result.location}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
+    storage: Annotated[str, typer.Option(help="Where its results are.")] = "results",
+) -> None:
+    """Draw the report of a run again: one page, for a browser or a printer."""
+    from raypipe.report.page.report import write_report  # noqa: PLC0415  drawing takes matplotlib
+
+    store = Store.open(storage)
+    where = write_report(read_run(store, name), load_result(store, name), store)
+    output().print(f"Report: {where}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def compare(
+    names: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN...", help="Names of runs; the first is the reference.")
+    ],
+    storage: Annotated[str, typer.Option(help="Where their results are.")] = "results",
+) -> None:
+    """Lay runs side by side, and say what differs, with intervals."""
+    from raypipe.evaluation.results.across import differences_across  # noqa: PLC0415
+    from raypipe.report.page.compare import write_comparison  # noqa: PLC0415
+
+    names = list(dict.fromkeys(names))
+    if len(names) < 2:
+        raise ConfigError("compare", [f"expected two runs or more, got {', '.join(names)}"])
+    store = Store.open(storage)
+    runs = [read_run(store, name) for name in names]
+    books = {name: Book.of(load_result(store, name)) for name in names}
+    differences = differences_across(runs, store)
+    console = output()
+    for sheet in (side_by_side(books), differences_sheet(differences)):
+        if sheet is not None:
+            console.print(table_of(sheet))
+    for note in comparison_notes(runs):
+        console.print(line_of(note), soft_wrap=True)
+    where = write_comparison(runs, books, differences, store)
+    console.print(f"Comparison: {where}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def index(storage: Annotated[str, typer.Option(help="Where the runs are.")] = "results") -> None:
+    """Draw the page over all runs of a store: models ranked where tiles, threat model and attacks are the same."""
+    from raypipe.report.page.index import write_index  # noqa: PLC0415
+
+    output().print(f"Index: {write_index(Store.open(storage))}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def track(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
+    uri: Annotated[
+        str, typer.Option("--to", help="An MLflow server, file:FOLDER for its files, or tensorboard:FOLDER.")
+    ],
+    storage: Annotated[str, typer.Option(help="Where its results are.")] = "results",
+) -> None:
+    """Log a run to MLflow or TensorBoard."""
+    from raypipe.export.tracking import track  # noqa: PLC0415  an extra
+
+    store = Store.open(storage)
+    track(read_run(store, name), load_result(store, name), store, uri)
+    output().print(f"Logged to {without_credentials(uri)}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def audit(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder or zip with a folder for each class.")],
+    groups: Annotated[str | None, typer.Option(metavar="CSV", help="Known groups, to compare with.")] = None,
+    group_pattern: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Searched in file names; its first group is the case.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="CSV", help="Where to write the groups found.")] = None,
+    train_fraction: Annotated[float, typer.Option(help="Of the random split whose leak is measured.")] = 0.7,
+    seed: Annotated[int, typer.Option(help="Of that split.")] = 0,
+    pairs: Annotated[int, typer.Option(min=0, help="Closest pairs to show.")] = 10,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+) -> None:
+    """Find augmented siblings, and say how many test tiles of a random split have one in training."""
+    from raypipe.data.audit.audit import audit_source, open_data, write_groups  # noqa: PLC0415  scikit-learn is slow
+    from raypipe.report.audit import audit_tables  # noqa: PLC0415
+
+    console = output()
+    try:
+        source = open_data(data, groups, group_pattern)
+        found = audit_source(
+            source,
+            by_name=group_pattern is not None,
+            train_fraction=train_fraction,
+            seed=seed,
+            workers=workers,
+            progress=partial(stage_progress, console),
+        )
+    except ValueError as error:
+        raise ConfigError(data, [str(error)]) from error
+    for table in audit_tables(found, data, pairs):
+        console.print(table)
+    if out is not None:
+        write_groups(found.tiles, out)
+        console.print(f"Groups: {out}", soft_wrap=True, highlight=False)
+
+
+app.command()(export)
+app.command()(attack)
+app.command()(evaluate)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    output().print(__version__, highlight=False)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    gc.freeze()  # a million objects that imports made and nobody drops: looking through them takes 0.3 s, each time
+    with tell_errors():
+        app()
+
+
+@contextmanager
+def tell_errors() -> Iterator[None]:
+    """Print errors that the user can fix in one line, without a traceback, and set the exit status.
+
+    The status is 2 for an error of the experiment file, and 1 for other errors.
+    """
+    try:
+        yield
+    except (ConfigError, FetchError, StageError, WeightsError, StoreError, FileNotFoundError) as error:
+        Console(stderr=True).print(Text(printable(str(error)), "red"), soft_wrap=True)
+        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from error
+
+
+def printable(text: str) -> str:
+    """A text whose control characters are written out: file names must not steer the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+
+
+def _load(file: Path, overrides: list[str], storage: str | None) -> Experiment:
+    return load_experiment(file, [*overrides, *([f"storage={storage}"] if storage else [])])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""`raypipe attack`: one attack on one model and a folder of tiles, without an experiment file."""
+
+from typing import Annotated, Any
+
+import typer
+
+from raypipe.cli.given import (
+    Batch,
+    Device,
+    FolderArgument,
+    Given,
+    GroupPattern,
+    Groups,
+    Labels,
+    Mean,
+    ModelArgument,
+    Out,
+    Set,
+    Size,
+    Std,
+    Tiles,
+    Weights,
+    told_of,
+)
+from raypipe.cli.terminal import output
+from raypipe.experiment.load import overridden, validated
+
+
+def attack(
+    model: ModelArgument,
+    folder: FolderArgument,
+    out: Out,
+    name: Annotated[str, typer.Option("--attack", help="Its name, as an experiment has it.")] = "deepfool",
+    settings: Set = [],  # noqa: B006  typer's way
+    weights: Weights = None,
+    labels: Labels = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    tiles: Tiles = None,
+    groups: Groups = None,
+    group_pattern: GroupPattern = None,
+    device: Device = None,
+    batch: Batch = None,
+) -> None:
+    """Attack a model on a folder of tiles, and keep the adversarial ones as PNGs and as a table."""
+    from raypipe.attacks import AttackSettings  # noqa: PLC0415
+    from raypipe.report.tables import table_of  # noqa: PLC0415
+    from raypipe.standalone.attack import attack_tiles, summary, write_attacked  # noqa: PLC0415
+    from raypipe.standalone.calls import require_new  # noqa: PLC0415
+
+    raw: dict[str, Any] = overridden({"name": name}, settings, "attack")
+    chosen = validated(AttackSettings, raw, "attack")
+    console = output()
+    with told_of("attack"):
+        require_new(out)
+        opened, read = Given(
+            model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device
+        ).open()
+        attacked = attack_tiles(opened.network, read, chosen, batch)
+    write_attacked(attacked, out)
+    console.print(table_of(summary(attacked, opened.name)))
+    if read.rejected.num_rows:
+        console.print(f"{read.rejected.num_rows} files could not be read: {out / 'rejected.parquet'}", soft_wrap=True)
+    if read.restriction is not None:
+        console.print(f"These pictures must not be passed on: {read.restriction}", style="bold red", markup=False)
+    console.print(f"Adversarial tiles: {out}", soft_wrap=True, highlight=False)

@@ -1,0 +1,96 @@
+"""`raypipe evaluate`: judge one model on a folder of tiles, without an experiment file."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from raypipe.cli.given import (
+    Batch,
+    Device,
+    FolderArgument,
+    Given,
+    GroupPattern,
+    Groups,
+    Labels,
+    Mean,
+    ModelArgument,
+    Size,
+    Std,
+    Tiles,
+    Weights,
+    told_of,
+)
+from raypipe.cli.terminal import output
+from raypipe.experiment.load import overridden, validated
+
+
+def evaluate(
+    model: ModelArgument,
+    folder: FolderArgument,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder for what is made, or one to go on in.")],
+    attacks: Annotated[str, typer.Option(help="Names, as an experiment has them; AutoAttack besides.")] = "deepfool",
+    eps: Annotated[
+        str | None, typer.Option(help="Radius of every ball: of bounded attacks, the worst case and the checks.")
+    ] = None,
+    norm: Annotated[str, typer.Option(help="Of that ball: linf or l2.")] = "linf",
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="FIELD=VALUE", help="As in `evaluation`: checks.max_queries=100.")
+    ] = [],  # noqa: B006  typer's way
+    weights: Weights = None,
+    labels: Labels = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    tiles: Tiles = None,
+    groups: Groups = None,
+    group_pattern: GroupPattern = None,
+    device: Device = None,
+    batch: Batch = None,
+) -> None:
+    """Judge a model on a folder of tiles: clean, attacked, worst case, and whether the attacks can be believed."""
+    from raypipe.evaluation.settings import Evaluation  # noqa: PLC0415
+    from raypipe.report.layout import Book  # noqa: PLC0415
+    from raypipe.report.sections import sections_of_one, verdicts  # noqa: PLC0415
+    from raypipe.report.tables import line_of, table_of  # noqa: PLC0415
+    from raypipe.standalone.calls import store_for  # noqa: PLC0415
+    from raypipe.standalone.evaluate import RESULTS_FILE, evaluate_model  # noqa: PLC0415
+
+    raw = overridden(_raw(attacks.split(","), eps, norm), settings, "evaluate")
+    chosen: Evaluation = validated(Evaluation, raw, "evaluate")
+    console = output()
+    with told_of("evaluate"):
+        opened, read = Given(
+            model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device
+        ).open()
+        store = store_for(out, opened.name)
+        result = evaluate_model(
+            opened, read, chosen, store, batch_size=batch, say=lambda text: console.print(text, markup=False)
+        )
+    book = Book.of(result)
+    for note in verdicts(book):
+        console.print(line_of(note))
+    for sheet, notes in sections_of_one(book):
+        console.print(table_of(sheet), *map(line_of, notes), sep="\n")
+    if read.rejected.num_rows:
+        console.print(f"{read.rejected.num_rows} files could not be read, and are left out.", style="yellow")
+    console.print(f"Results: {result.location}/{RESULTS_FILE}", soft_wrap=True, highlight=False)
+
+
+def _raw(attacks: list[str], eps: str | None, norm: str) -> dict[str, Any]:
+    """The section ``evaluation`` that the options amount to."""
+    from raypipe.attacks import ATTACKS  # noqa: PLC0415
+    from raypipe.attacks.engine.norms import BoundedAttack  # noqa: PLC0415
+    from raypipe.evaluation.settings import Evaluation  # noqa: PLC0415
+
+    if eps is None:
+        return {"attacks": {name: {"name": name} for name in attacks}, "transfer": False}
+    ball = {"eps": eps, "norm": norm}
+    bounded = [name for name, attack in ATTACKS.items() if issubclass(attack.settings, BoundedAttack)]
+    return {
+        "attacks": {name: {"name": name, **(ball if name in bounded else {})} for name in attacks},
+        "transfer": False,
+        "curves": {norm: [eps]},
+        "checks": {"eps": eps},
+        "bounded": Evaluation().bounded.model_dump() | ball,
+    }

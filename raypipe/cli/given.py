@@ -1,0 +1,111 @@
+"""What the commands on a model and a folder have in common: their arguments, and how both are opened."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raypipe.experiment.load import ConfigError
+
+if TYPE_CHECKING:  # both import PyTorch's slower parts
+    from raypipe.standalone.models import GivenModel
+    from raypipe.standalone.tiles import GivenTiles
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A folder of `raypipe export`, a .safetensors, .pt2 or TorchScript file, or a backbone with --weights.",
+    ),
+]
+FolderArgument = Annotated[
+    str, typer.Argument(metavar="FOLDER", help="A folder or zip with a folder for each class, or LC25000.")
+]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder for what is made.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="A setting, such as eps=4/255.")]
+Weights = Annotated[str | None, typer.Option(metavar="FILE", help="A backbone's state.")]
+Labels = Annotated[str | None, typer.Option(metavar="A,B,...", help="The model's classes, in the order of its logits.")]
+Size = Annotated[int | None, typer.Option(min=1, help="Height and width that tiles are brought to, in pixels.")]
+Mean = Annotated[str | None, typer.Option(metavar="R,G,B", help="Of a backbone's normalisation; default: 0.5.")]
+Std = Annotated[str | None, typer.Option(metavar="R,G,B", help="Of the same.")]
+Tiles = Annotated[int | None, typer.Option(min=1, help="Number to look at, spread over groups; default: all.")]
+Groups = Annotated[str | None, typer.Option(metavar="CSV", help="Which tiles are siblings: filename,label,group.")]
+GroupPattern = Annotated[
+    str | None, typer.Option(metavar="REGEX", help="Searched in file names; its first group is the case.")
+]
+Device = Annotated[str | None, typer.Option(help="Such as cuda; default: a GPU if there is one.")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Tiles at once; default: found by trial.")]
+
+
+@dataclass(frozen=True)
+class Given:
+    """The arguments of a command on a model and a folder; see above for each."""
+
+    model: str
+    folder: str
+    weights: str | None
+    labels: str | None
+    size: int | None
+    mean: str | None
+    std: str | None
+    tiles: int | None
+    groups: str | None
+    group_pattern: str | None
+    device: str | None
+
+    def open(self) -> "tuple[GivenModel, GivenTiles]":
+        """The model on its device, and the tiles.
+
+        Raises
+        ------
+        ValueError
+            If one of them cannot be opened, or they do not fit; the message says what to give.
+        """
+        import torch  # noqa: PLC0415
+
+        from raypipe.data.audit.audit import open_data  # noqa: PLC0415  scikit-learn is slow
+        from raypipe.standalone.models import open_model  # noqa: PLC0415
+        from raypipe.standalone.tiles import read_tiles  # noqa: PLC0415
+
+        source = open_data(self.folder, self.groups, self.group_pattern)
+        told = tuple(self.labels.split(",")) if self.labels else None
+        model = open_model(
+            self.model,
+            len(told or source.labels),
+            weights=self.weights,
+            mean=_channels("--mean", self.mean),
+            std=_channels("--std", self.std),
+        )
+        size = self.size or model.size
+        if size is None:
+            raise ValueError(f"{self.model}: does not say the size of its tiles; give --size")
+        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            model.network.to(device)
+        except RuntimeError as error:
+            raise ValueError(f"--device {device}: {error}") from error
+        return model, read_tiles(source, told or model.labels or source.labels, size, self.tiles)
+
+
+def _channels(option: str, text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        red, green, blue = map(float, text.split(","))
+    except ValueError as error:
+        raise ValueError(f"{option} {text}: expected three numbers, as in 0.485,0.456,0.406") from error
+    return red, green, blue
+
+
+@contextmanager
+def told_of(command: str) -> Iterator[None]:
+    """Have what is wrong with arguments told as an error of the command."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (ValueError, FileExistsError) as error:
+        raise ConfigError(command, [str(error)]) from error

@@ -1,0 +1,1 @@
+"""Read files: trees, archives, annotations, and pictures of every format."""

@@ -1,0 +1,160 @@
+"""CSV files that say something of each tile: its group, or its side of the split."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from raypipe.data.reading.tree import read_location
+from raypipe.data.source import TileRef
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One row: a file, named by its path in the source or by its base name, and a value for it."""
+
+    filename: str
+    label_name: str | None
+    value: str
+
+
+def read_annotations(location: str, column: str) -> list[Annotation]:
+    """Read a CSV with a header that names `filename`, `column` and, optionally, `label`.
+
+    Parameters
+    ----------
+    location
+        Local path or URI of the file, UTF-8.
+    column
+        The column with the values, such as "group"; rows where it is empty are left out.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is not UTF-8 text or not CSV, or a column is missing or there twice.
+    """
+    rows = read_rows(read_location(location), location, ("filename", column), optional=("label",))
+    return [Annotation(row["filename"], row["label"] or None, row[column]) for _, row in rows if row[column]]
+
+
+def read_header(data: bytes, location: str) -> list[str]:
+    """Return the names of a CSV's columns; ValueError where it is not UTF-8 text or not CSV."""
+    return list(_reading(data, location, lambda rows: rows.fieldnames or []))
+
+
+def read_rows(
+    data: bytes, location: str, columns: Sequence[str], *, optional: Sequence[str] = ()
+) -> list[tuple[int, dict[str, str]]]:
+    """Read some columns of a CSV with a header.
+
+    Parameters
+    ----------
+    data
+        The file.
+    location
+        Where it is, for messages.
+    columns
+        What its header must have.
+    optional
+        What it may have.
+
+    Returns
+    -------
+    list
+        The number of each row's line and the row; what it does not have is "".
+
+    Raises
+    ------
+    ValueError
+        It is not UTF-8 text or not CSV, or a column is missing or there twice.
+    """
+    header = read_header(data, location)
+    if [name for name in columns if name not in header]:
+        raise ValueError(
+            f"{location}: expected a header with {' and '.join(columns)}, found {', '.join(header) or 'none'}"
+        )
+    wanted = (*columns, *optional)
+    if twice := {name for name in wanted if header.count(name) > 1}:
+        raise ValueError(f"{location}: the header has {', '.join(sorted(twice))} more than once; keep one column of it")
+    return _reading(
+        data, location, lambda rows: [(rows.line_num, {name: row.get(name) or "" for name in wanted}) for row in rows]
+    )
+
+
+def _reading(data: bytes, location: str, read: "Callable[[csv.DictReader[str]], T]") -> T:
+    try:
+        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{location}: expected UTF-8 text ({error})") from error
+    try:
+        return read(rows)
+    except csv.Error as error:
+        raise ValueError(
+            f"{location}: line {rows.line_num + 1} is not CSV ({error}); see whether a quotation mark is left open"
+        ) from error
+
+
+def match_annotations(
+    annotations: Iterable[Annotation], refs: Sequence[TileRef], location: str
+) -> tuple[dict[str, str], list[str]]:
+    """Find the tile that each annotation means.
+
+    A file name is the tile's path in the source or, without a slash, its base name; where several tiles share
+    the base name, the label decides.
+
+    Parameters
+    ----------
+    annotations
+        From `read_annotations`.
+    refs
+        The tiles.
+    location
+        Where the annotations come from, for messages.
+
+    Returns
+    -------
+    values
+        The value of each path that an annotation names.
+    unknown
+        File names that name none of the tiles.
+
+    Raises
+    ------
+    ValueError
+        A name fits several tiles, or a tile has two different values.
+    """
+    places: dict[str, list[TileRef]] = defaultdict(list)
+    for ref in refs:
+        for name in {ref.path, PurePosixPath(ref.path).name}:
+            places[name].append(ref)
+    values: dict[str, str] = {}
+    unknown = []
+    for row in annotations:
+        found = [ref for ref in places.get(row.filename, []) if row.label_name in (None, ref.label_name)]
+        if not found:
+            unknown.append(row.filename)
+            continue
+        if len(found) > 1:
+            raise ValueError(
+                f"{location}: filename {row.filename!r} fits {examples(ref.path for ref in found)}; "
+                "give the path below the root, or a label column"
+            )
+        if values.setdefault(found[0].path, row.value) != row.value:
+            raise ValueError(
+                f"{location}: {found[0].path} has both {values[found[0].path]!r} and {row.value!r}; keep one"
+            )
+    return values, unknown
+
+
+def examples(names: Iterable[str], count: int = 3) -> str:
+    """Return the first few names for a message, such as "a, b, c and 7 more"."""
+    ordered = sorted(names)
+    shown = ", ".join(ordered[:count])
+    return shown if len(ordered) <= count else f"{shown} and {len(ordered) - count} more"

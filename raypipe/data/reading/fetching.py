@@ -1,0 +1,252 @@
+"""Downloads that go on where they broke off, and that are what was published."""
+
+import errno
+import hashlib
+import http.client
+import json
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from raypipe.base.errors import FetchError
+from raypipe.data.published import RemoteFile
+
+CHUNK = 2**20
+ATTEMPTS = 5
+"""Times in a row that a server may break off without having sent a byte."""
+PAUSE = 1.0
+"""Seconds before the second attempt; each further one waits twice as long."""
+TIMEOUT = 60.0
+"""Seconds without a byte."""
+SPARE = 2**26
+"""Bytes of the disk that are left free."""
+
+Report = Callable[[int, int | None], object]
+"""Told of the bytes that are here, and of all there are, if the server says so."""
+
+
+def fetch(file: RemoteFile, folder: Path, report: Report = lambda _here, _all: None) -> tuple[Path, str]:
+    """Download a file, unless it is there already; an earlier download that broke off is gone on with.
+
+    Where a checksum was published, the file has it. Where none was, the SHA-256 of what came first is written beside
+    the file, as FILE.sha256, and whatever comes later has to have that one.
+
+    Parameters
+    ----------
+    file
+        What to get.
+    folder
+        Where to put it; it is made.
+    report
+        Told how far it is.
+
+    Returns
+    -------
+    path, checksum
+        Where it is, and the checksum that it was found to have.
+
+    Raises
+    ------
+    FetchError
+        It could not be had, is not what was published, or does not fit on the disk.
+    """
+    target, part = folder / file.name, folder / f"{file.name}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        expected = file.checksum or _remembered(target)
+        if target.exists():
+            return target, _require(target, expected, "it was changed here; remove it to fetch it again")
+        _download(file, part, report, expected is not None)
+        try:
+            found = _require(part, expected, _why_not(file))
+        except FetchError:
+            part.unlink()  # going on with it would give the same again
+            raise
+        if file.checksum is None:
+            _remember(target, found)
+        part.replace(target)
+        _about(part).unlink(missing_ok=True)
+    except OSError as error:
+        raise FetchError(f"{target}: cannot be written: {error.strerror or error}; {_remedy(error)}") from error
+    return target, found
+
+
+def _why_not(file: RemoteFile) -> str:
+    if file.checksum is None:
+        return "the publisher changed the file since it was first fetched; remove its .sha256 to take the new one"
+    return f"{file.address} sent something else than was published; try again, then ask the publisher"
+
+
+def _remedy(error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return f"{'make room' if full else 'mend that'} and run it again: it goes on from what is there"
+
+
+def _require(path: Path, expected: str | None, otherwise: str) -> str:
+    """The checksum of a file, of the expected kind."""
+    kind = expected.partition(":")[0] if expected else "sha256"
+    digest = hashlib.new(kind, usedforsecurity=kind != "md5")  # MD5 where nothing better was published
+    with path.open("rb") as data:
+        while chunk := data.read(CHUNK):
+            digest.update(chunk)
+    found = f"{kind}:{digest.hexdigest()}"
+    if expected is not None and found != expected:
+        raise FetchError(f"{path}: its checksum is {found}, expected {expected}; {otherwise}")
+    return found
+
+
+def _memory(target: Path) -> Path:
+    return target.with_name(f"{target.name}.sha256")
+
+
+def _remember(target: Path, checksum: str) -> None:
+    _memory(target).write_text(f"{checksum.removeprefix('sha256:')}  {target.name}\n")  # as sha256sum -c reads it
+
+
+def _remembered(target: Path) -> str | None:
+    if not _memory(target).exists():
+        return None
+    with _memory(target).open() as file:
+        match = re.match(r"[0-9a-f]{64}(?=\s)", file.read(100))
+    if match is None:
+        raise FetchError(f"{_memory(target)}: expected a SHA-256 and a file name; remove it to take what comes")
+    return f"sha256:{match[0]}"
+
+
+def _download(file: RemoteFile, part: Path, report: Report, checked: bool) -> None:
+    idle = 0
+    while True:
+        before = _size(part)
+        try:
+            if _receive(file, part, report, checked):
+                return
+            why = "it broke off"
+        except urllib.error.HTTPError as error:
+            if error.code < 500 and error.code not in (408, 429):
+                raise FetchError(f"{file.address}: the server answered {error.code} {error.reason}") from error
+            why = f"the server answered {error.code} {error.reason}"
+        except urllib.error.URLError as error:
+            why = str(error.reason)
+        except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            why = str(error) or type(error).__name__
+        idle = 0 if _size(part) > before else idle + 1
+        if idle >= ATTEMPTS:
+            raise FetchError(
+                f"{file.address}: {why}, {ATTEMPTS} times in a row, at {_size(part):,} bytes; run it again later: it "
+                "goes on from there"
+            )
+        time.sleep(PAUSE * 2 ** max(0, idle - 1))
+
+
+def _receive(file: RemoteFile, part: Path, report: Report, checked: bool) -> bool:
+    """Ask for what is lacking, and write what comes; whether it is all."""
+    here, about = _size(part), _known(part)
+    mark = about.get("mark")
+    if here and not (mark or checked):
+        here = 0  # nothing would show that the rest belongs to this beginning
+    request = urllib.request.Request(_plain(file.address), headers={"Accept-Encoding": "identity"})  # noqa: S310  _plain
+    if here:
+        request.add_header("Range", f"bytes={here}-")
+        if mark:
+            request.add_header("If-Range", mark)
+    try:
+        answer = _opener().open(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not here:
+            raise
+        if about.get("size") == here:
+            return True
+        part.unlink()
+        return False
+    with answer:
+        start, size = _extent(answer, here, file.address)
+        if size is not None and size - start > shutil.disk_usage(part.parent).free - SPARE:
+            raise FetchError(f"{part}: {size - start:,} bytes are to come, more than the disk has free; make room")
+        if size is None and not checked and answer.headers.get("Transfer-Encoding") != "chunked":
+            raise FetchError(f"{file.address}: the server does not say how long the file is, so its end cannot be told")
+        _about(part).write_text(json.dumps({"mark": _mark(answer), "size": size}))
+        with part.open("r+b" if start else "wb") as out:
+            out.seek(start)
+            _copy(answer, out, report, start, size)
+            end = out.tell()
+        return size is None or end == size
+
+
+def _copy(answer: Any, out: IO[bytes], report: Report, here: int, size: int | None) -> None:
+    while chunk := answer.read(CHUNK):
+        out.write(chunk)
+        here += len(chunk)
+        report(here, size)
+
+
+def _extent(answer: Any, here: int, address: str) -> tuple[int, int | None]:
+    """Where what comes begins, and how large the whole is. A server that knows no ranges begins at 0."""
+    if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
+        match = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", answer.headers.get("Content-Range", ""))
+        if match is None or int(match[1]) != here:
+            raise FetchError(f"{address}: the server was asked for byte {here} and on, and sent something else")
+        return here, None if match[2] == "*" else int(match[2])
+    length = answer.headers.get("Content-Length", "")
+    return 0, int(length) if re.fullmatch(r"\d{1,18}", length) else None
+
+
+def _mark(answer: Any) -> str | None:
+    """What changes when the file does: a strong ETag, or its date."""
+    tag = answer.headers.get("ETag")
+    found = tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
+    return found if found and found.isprintable() else None
+
+
+def _about(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
+
+
+def _known(part: Path) -> dict[str, Any]:
+    """What was said of a download that broke off; nothing where that cannot be read, which costs time and no more."""
+    try:
+        known = json.loads(_about(part).read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _plain(address: str) -> str:
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise FetchError(f"{address}: expected an address that begins with https:// or http://")
+    return address
+
+
+class _NoDowngrade(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection from https to what anyone on the way could change."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
+            raise FetchError(f"{req.full_url}: the server sends on to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _NoDowngrade(),
+    ):
+        opener.add_handler(handler)
+    return opener

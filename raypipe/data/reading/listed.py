@@ -1,0 +1,246 @@
+"""A source that is a tree of files and what is known of each: what all data sets that are not drawn have in common."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from raypipe.data.reading.annotations import examples, match_annotations, read_annotations
+from raypipe.data.reading.tree import Tree, is_outside
+from raypipe.data.source import Split, TileRef, fingerprint_of, seeded_order
+
+
+@dataclass(frozen=True)
+class ListedSource:
+    """Tiles in a tree.
+
+    Attributes
+    ----------
+    tree
+        The files.
+    labels
+        The names of the classes.
+    refs_of
+        Gives every file of the tree with what is known of it. A function of a module with its arguments, so that the
+        source can be pickled.
+    groups
+        CSV with the columns filename, group and, optionally, label.
+    group_pattern
+        Regular expression searched in the file's name, whose first capture group is the tile's group.
+    per_class
+        Keep this many tiles of each class, whole groups as far as possible.
+    seed
+        Decides which tiles `per_class` keeps.
+    malignant
+        Those of `labels` that are cancer.
+    restriction
+        Why no picture made from the tiles may be passed on.
+    """
+
+    tree: Tree
+    labels: tuple[str, ...]
+    refs_of: Callable[[], Iterable[TileRef]]
+    seed: int
+    groups: str | None = None
+    group_pattern: str | None = None
+    per_class: int | None = None
+    malignant: tuple[str, ...] = ()
+    restriction: str | None = None
+    synthetic: bool = False
+
+    def list(self) -> Sequence[TileRef]:
+        """List every file, sorted by path, less the tiles that `per_class` leaves out.
+
+        Raises
+        ------
+        ValueError
+            No file is a tile, or the groups fit none of them.
+        """
+        refs = list(self.refs_of())
+        aside = [ref for ref in refs if ref.problem is not None]
+        tiles = [ref for ref in refs if ref.problem is None]
+        if not tiles:
+            reasons = Counter(ref.problem for ref in aside).most_common(1)
+            why = f": {reasons[0][1]} are {reasons[0][0]}" if reasons else ""
+            raise ValueError(f"{self.tree.location}: none of {len(refs)} files is a tile{why}")
+        if self.groups is not None:
+            tiles = _grouped_by_table(tiles, self.groups)
+        if self.group_pattern is not None:
+            tiles = _grouped_by_name(tiles, self.group_pattern)
+        if self.per_class is not None:
+            tiles = limit_per_class(tiles, self.per_class, self.seed)
+        return sorted(tiles + aside, key=lambda ref: ref.path)
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of one file, or raise OSError."""
+        return self.tree.read(path)
+
+    def fingerprint(self, refs: Iterable[TileRef], cache: MutableMapping[str, str] | None = None) -> str:
+        """Return a hex digest of labels, groups and content; `cache` spares reading unchanged files again."""
+        refs = tuple(refs)
+        contents = self.tree.digests([ref.path for ref in refs if ref.problem is None], cache)
+        return fingerprint_of(self.labels, refs, contents)
+
+
+def in_class_folders(
+    tree: Tree, labels: Sequence[str], class_of: Callable[[str], str], only: str | None = None
+) -> list[TileRef]:
+    """List the files of a tree whose paths say their class.
+
+    Parameters
+    ----------
+    tree
+        The files.
+    labels
+        The classes.
+    class_of
+        Gives the name of the class folder that a path is in, whether or not it is one of `labels`.
+    only
+        Regular expression: a file whose path it is not found in is no part of the data set.
+    """
+    belongs = re.compile(only or "").search
+    return [_in_class_folder(entry.path, labels, class_of) for entry in tree.files() if belongs(entry.path)]
+
+
+def _in_class_folder(path: str, labels: Sequence[str], class_of: Callable[[str], str]) -> TileRef:
+    if problem := _unlistable(path):
+        return TileRef(path, None, None, problem)
+    name = class_of(path)
+    if name not in labels:
+        return TileRef(path, None, None, f"not in a class folder (expected one of {', '.join(labels)})")
+    return TileRef(path, name, None)
+
+
+class Fact(NamedTuple):
+    """What a table says of a tile; `problem` where it says nothing that can be used."""
+
+    label: str | None
+    group: str | None = None
+    official: Split | None = None
+    problem: str | None = None
+
+
+def in_tables(
+    tree: Tree, facts: Mapping[str, Fact | None], name_of: Callable[[str], str], tables: Sequence[str]
+) -> list[TileRef]:
+    """List the files of a tree that tables tell of. No name in a table is ever opened: only what the tree lists is.
+
+    Parameters
+    ----------
+    tree
+        The files.
+    facts
+        What is known by name; None for a tile that is no part of the data set. Names that no file has are no mistake:
+        copies of part of a data set are common.
+    name_of
+        The name of a path.
+    tables
+        Paths of the tables, which are no tiles.
+
+    Raises
+    ------
+    ValueError
+        Several files have a name that the tables tell of.
+    """
+    source = " or ".join(PurePosixPath(table).name for table in tables)
+    refs: list[TileRef] = []
+    found: dict[str, str] = {}
+    for entry in tree.files():
+        path, name = entry.path, name_of(entry.path)
+        if path in tables:
+            continue
+        if problem := _unlistable(path):
+            refs.append(TileRef(path, None, None, problem))
+        elif name not in facts:
+            refs.append(TileRef(path, None, None, f"not named by {source}"))
+        elif fact := facts[name]:
+            if name in found:
+                raise ValueError(f"{tree.location}: {source} means {found[name]} or {path} by {name!r}; keep one")
+            found[name] = path
+            aside = fact.problem is not None
+            refs.append(
+                TileRef(
+                    path,
+                    None if aside else fact.label,
+                    None if aside else fact.group,
+                    fact.problem,
+                    None if aside else fact.official,
+                )
+            )
+    return refs
+
+
+def find_file(tree: Tree, *names: str) -> str:
+    """Return the path of the one file with the first of `names` that a file of the tree has.
+
+    Raises
+    ------
+    FileNotFoundError
+        No file has one of them.
+    ValueError
+        Several files have it.
+    """
+    for name in names:
+        found = [
+            entry.path
+            for entry in tree.files()
+            if PurePosixPath(entry.path).name == name and _unlistable(entry.path) is None
+        ]
+        if len(found) > 1:
+            raise ValueError(f"{tree.location}: expected one {name}, found {examples(found)}; point to one data set")
+        if found:
+            return found[0]
+    raise FileNotFoundError(f"{tree.location}: there is no {' or '.join(names)} in it; it belongs to the data set")
+
+
+def _unlistable(path: str) -> str | None:
+    """Why a file is none of the data set's, whatever else it is."""
+    if is_outside(path):
+        return "its name leads out of the data set"
+    return "hidden file" if is_hidden(path) else None
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file is the system's own: below a dot name, or in the __MACOSX folder that macOS adds to archives."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
+
+
+def limit_per_class(refs: Iterable[TileRef], count: int, seed: int) -> list[TileRef]:
+    """Keep `count` tiles of each label, or all where there are fewer.
+
+    Whole groups are added in a seeded order until the count is reached; then the last group gives up the tiles
+    that are too many, last path first. A tile without a group is a group of its own. The order is the same for
+    every label, so that a group that spans labels tends to be kept in all of them.
+    """
+    members: dict[str, dict[str, list[TileRef]]] = defaultdict(lambda: defaultdict(list))
+    for ref in sorted(refs, key=lambda ref: ref.path):
+        members[str(ref.label_name)][ref.path if ref.group is None else ref.group].append(ref)
+    kept = []
+    for groups in members.values():
+        ordered = [ref for group in seeded_order(groups, seed) for ref in groups[group]]
+        kept += ordered[:count]
+    return sorted(kept, key=lambda ref: ref.path)
+
+
+def _grouped_by_table(tiles: Sequence[TileRef], location: str) -> list[TileRef]:
+    # Names of files that are not there are no mistake: published groups cover the whole data set, and a copy of
+    # part of it is common.
+    groups, _ = match_annotations(read_annotations(location, "group"), tiles, location)
+    if not groups:
+        raise ValueError(
+            f"{location}: names none of the {len(tiles)} tiles, such as {tiles[0].path}; expected base names or paths "
+            "below the source's root"
+        )
+    return [replace(ref, group=groups.get(ref.path)) for ref in tiles]
+
+
+def _grouped_by_name(tiles: Sequence[TileRef], pattern: str) -> list[TileRef]:
+    compiled = re.compile(pattern)
+    found = [compiled.search(PurePosixPath(ref.path).name) for ref in tiles]
+    if not any(found):
+        raise ValueError(
+            f"group_pattern = {pattern!r}: fits none of the {len(tiles)} file names, such as {tiles[0].path}"
+        )
+    return [replace(ref, group=(match[1] or None) if match else None) for ref, match in zip(tiles, found, strict=True)]

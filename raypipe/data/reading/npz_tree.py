@@ -1,0 +1,195 @@
+"""An npz file of pictures, as MedMNIST+ lays it out, as a tree of files: every picture is one."""
+
+import threading
+import zipfile
+import zlib
+from collections.abc import Collection, MutableMapping
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+from pyarrow import fs
+
+from raypipe.data.reading.png import encode_png
+from raypipe.data.reading.tree import UNREADABLE, FileEntry, resolve
+
+SIDES = ("train", "val", "test")
+LARGEST = 2 * 2**30
+"""Bytes of one array, which is unpacked into memory as a whole: deflate cannot begin in the middle."""
+PICTURES = 10_000_000
+"""In an array: more are refused from its header alone."""
+
+
+class NpzTree:
+    """Pictures of an npz file, called SIDE/NUMBER.png, encoded when they are read."""
+
+    def __init__(self, location: str, filesystem: fs.FileSystem, root: str) -> None:
+        self.location = location
+        self._place = (location, filesystem, root)
+        self._lock = threading.Lock()
+        self._images: tuple[str, npt.NDArray[np.uint8]] | None = None
+        try:
+            self._archive = zipfile.ZipFile(filesystem.open_input_file(root))
+        except OSError:
+            raise
+        except Exception as error:  # as for any other damaged zip archive: see `raypipe.data.reading.tree.ZipTree`
+            raise OSError(f"{location}: not a readable npz file ({error}); download it again") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An open archive cannot travel to a worker, so each process opens its own.
+        return NpzTree, self._place
+
+    def files(self) -> list[FileEntry]:
+        """List every picture, sorted by path. The size is not known before it is encoded, and is given as 0."""
+        return sorted((FileEntry(path, 0, "") for side in SIDES for path in self.paths(side)), key=lambda e: e.path)
+
+    def paths(self, side: str) -> list[str]:
+        """The paths of one side's pictures, in the order of its labels; none where the file lacks the side."""
+        return [f"{side}/{number:07}.png" for number in range(self._shape(side)[0] if self._has(side) else 0)]
+
+    def labels(self) -> list[tuple[str, list[int]]]:
+        """The labels of each side that the file has.
+
+        Raises
+        ------
+        ValueError
+            It has none, or an array is not what it is to be.
+        """
+        found = [(side, self._labels(side)) for side in SIDES if self._has(side)]
+        if not found:
+            names = ", ".join(sorted(self._archive.namelist())[:6]) or "nothing"
+            raise ValueError(f"{self.location}: expected train_images.npy and its like in the file, found {names}")
+        return found
+
+    def read(self, path: str) -> bytes:
+        """Return one picture as a PNG, or raise OSError."""
+        side, slash, name = path.partition("/")
+        number = name.removesuffix(".png")
+        if not slash or not self._has(side) or not number.isdecimal() or f"{int(number):07}.png" != name:
+            raise FileNotFoundError(f"{path}: not in {self.location}")
+        with self._lock:
+            try:
+                if self._images is None or self._images[0] != side:
+                    self._images = None  # before the next one is made: two at a time may be too many
+                    self._images = (
+                        side,
+                        self._array(f"{side}_images.npy", self._shape(side)).astype(np.uint8, copy=False),
+                    )
+            except ValueError as error:
+                raise OSError(f"{path}: {error}") from error
+            images = self._images[1]
+        if int(number) >= len(images):
+            raise FileNotFoundError(f"{path}: not in {self.location}")
+        picture = images[int(number)]
+        colour = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
+        return encode_png(np.ascontiguousarray(colour))
+
+    def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:  # noqa: ARG002
+        """Return CRC-32 and size of each picture's array from the file's directory, with the picture's number."""
+        marks = {
+            side: f"crc32:{about.CRC:08x}:{about.file_size}"
+            for side in SIDES
+            if self._has(side) and (about := self._archive.NameToInfo[f"{side}_images.npy"])
+        }
+        found = {path: f"{marks[side]}:{path}" for path in paths if (side := path.partition("/")[0]) in marks}
+        return {path: found.get(path, UNREADABLE) for path in paths}
+
+    def _has(self, side: str) -> bool:
+        return side in SIDES and f"{side}_images.npy" in self._archive.NameToInfo
+
+    def _shape(self, side: str) -> tuple[int, ...]:
+        """The shape of one side's pictures, from their header; ValueError where they are none of ours."""
+        name = f"{side}_images.npy"
+        with self._open(name) as file:
+            shape, dtype = self._header(file, name)
+        colour = len(shape) == 4 and shape[3] == 3
+        if not (len(shape) == 3 or colour) or "3d" in self.location.rpartition("/")[2].split("_")[0]:
+            what = "volumes, which are no tiles; save slices of them as pictures, and use `folder`"
+            raise ValueError(f"{self.location}: {name} holds {what}" if len(shape) >= 4 else (
+                f"{self.location}: {name} has shape {shape}; expected (n, height, width) or (n, height, width, 3)"
+            ))  # fmt: skip
+        if dtype != np.uint8:
+            raise ValueError(f"{self.location}: {name} holds {dtype}; expected 8 bits a value")
+        return shape
+
+    def _labels(self, side: str) -> list[int]:
+        name = f"{side}_labels.npy"
+        if name not in self._archive.NameToInfo:
+            raise ValueError(f"{self.location}: {side}_images.npy has no {name} beside it")
+        count = self._shape(side)[0]
+        with self._open(name) as file:
+            shape, dtype = self._header(file, name)
+        if len(shape) == 2 and shape[1] > 1:
+            raise ValueError(
+                f"{self.location}: {name} has {shape[1]} labels a picture; expected one (chestmnist is made of "
+                "ChestX-ray14, which `chest_xray14` reduces to classes)"
+            )
+        if shape not in ((count,), (count, 1)) or not np.issubdtype(dtype, np.integer):
+            raise ValueError(f"{self.location}: {name} holds {dtype} of shape {shape}; expected {count} whole numbers")
+        return [int(label) for label in self._array(name, shape).ravel()]
+
+    def _open(self, name: str) -> IO[bytes]:
+        member = self._archive.NameToInfo[name]
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(
+                f"{self.location}: {name} is packed by zip's method {member.compress_type}; expected deflate"
+            )
+        if member.file_size > LARGEST:
+            raise ValueError(
+                f"{self.location}: {name} unpacks to {member.file_size:,} bytes, more than {LARGEST:,}; take a smaller "
+                "size, or save its pictures with `python -m medmnist save` and use `folder`"
+            )
+        try:
+            return self._archive.open(member)
+        except (zipfile.BadZipFile, RuntimeError, OSError) as error:  # RuntimeError: it is encrypted
+            raise ValueError(f"{self.location}: {name}: {error}; download it again") from error
+
+    def _header(self, file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape and type of an array; nothing of it is executed, and arrays of objects are refused."""
+        try:
+            version = npy.read_magic(file)
+            read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+            shape, fortran, dtype = read(file)
+        except Exception as error:
+            # Damaged headers make numpy raise nearly anything: ValueError, TokenError, zlib.error.
+            raise ValueError(f"{self.location}: {name} is no array of numpy's ({error}); download it again") from error
+        if dtype.hasobject or fortran or not shape or any(length < 0 for length in shape) or shape[0] > PICTURES:
+            raise ValueError(f"{self.location}: {name} holds {dtype} of shape {shape}; expected numbers, row by row")
+        return shape, dtype
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """A whole array, unpacked no further than its header says."""
+        with self._open(name) as file:
+            _, dtype = self._header(file, name)
+            size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+            if size > self._archive.NameToInfo[name].file_size:
+                raise ValueError(f"{self.location}: {name} is shorter than its shape {shape} says; download it again")
+            try:
+                data = file.read(size)
+            except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+                raise ValueError(f"{self.location}: {name}: {error}; download it again") from error
+        if len(data) < size:
+            raise ValueError(f"{self.location}: {name} is cut short; download it again")
+        return np.frombuffer(data, dtype).reshape(shape)
+
+
+def open_npz_tree(location: str) -> NpzTree:
+    """Open an npz file.
+
+    Parameters
+    ----------
+    location
+        As for `raypipe.data.reading.tree.open_tree`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    OSError
+        It is not readable.
+    """
+    location, filesystem, root = resolve(location)
+    if filesystem.get_file_info(root).type != fs.FileType.File:
+        raise FileNotFoundError(f"{location}: expected an .npz file of MedMNIST+; found none")
+    return NpzTree(location, filesystem, root)

@@ -1,0 +1,245 @@
+"""Parquet files of images as a tree of files: every row is one."""
+
+import hashlib
+import re
+import threading
+from collections.abc import Collection, Iterator, MutableMapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from raypipe.data.reading.listed import is_hidden
+from raypipe.data.reading.tree import UNREADABLE, DirectoryTree, FileEntry, cache_key, resolve
+from raypipe.data.source import Split
+
+ROWS = 10_000_000
+"""Of all files together: more are refused from their footers alone."""
+ROW_GROUP = 2**30
+"""Bytes of the images of a row group, which is unpacked as a whole. The library `datasets` writes 100 rows in each."""
+CHUNK = 2**22
+"""Bytes that are hashed at a time."""
+SIDES: dict[str, Split] = {"train": "train", "val": "train", "valid": "train", "validation": "train", "dev": "train",
+                           "test": "test"}  # fmt: skip
+"""By what `datasets` calls a split, in the name of a file or of its folder."""
+
+
+class ParquetTree:
+    """Rows of Parquet files, each called FILE/ROW or, where the image has a name, FILE/ROW/NAME."""
+
+    def __init__(self, location: str, filesystem: fs.FileSystem, root: str, only: str | None, image: str) -> None:
+        """Read nothing yet.
+
+        Parameters
+        ----------
+        location, filesystem, root
+            Of the folder.
+        only
+            The one file in it to read; all by default.
+        image
+            The column of images: binary, or a struct with `bytes` and perhaps `path`, as `datasets` writes it.
+        """
+        self.location, self.image = location, image
+        self._place = (location, filesystem, root, only, image)
+        self._filesystem, self._root, self._only = filesystem, root, only
+        self._lock = threading.Lock()
+        self._known: frozenset[str] | None = None
+        self._file: tuple[str, pq.ParquetFile] | None = None
+        self._images: tuple[str, int, pa.ChunkedArray] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Open files cannot travel to a worker, so each process opens its own.
+        return ParquetTree, self._place
+
+    def names(self) -> list[str]:
+        """List the Parquet files, sorted."""
+        return [entry.path for entry in self._entries()]
+
+    def files(self) -> list[FileEntry]:
+        """List every row of every file. The size is not known before it is read, and is given as 0."""
+        return [FileEntry(path, 0, "") for name in self.names() for path, _ in self.rows(name, ())]
+
+    def schema(self, name: str) -> pa.Schema:
+        """The columns of a file, with what `datasets` wrote of them; ValueError where it is no Parquet file."""
+        with self._lock:
+            return self._open(name).schema_arrow
+
+    def rows(self, name: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The path of every row of a file, with its values in some columns, none of them the image.
+
+        Raises
+        ------
+        ValueError
+            It is no Parquet file, is damaged, lacks a column, or has too many rows.
+        """
+        with self._lock:
+            file = self._open(name)
+            self._require_columns(file, name, columns)
+            named = self._is_named(file)
+            try:
+                table = file.read(columns=[*columns, *([f"{self.image}.path"] if named else [])])
+            except (pa.ArrowException, OSError) as error:
+                raise ValueError(f"{self.location}/{name}: cannot be read: {error}; download it again") from error
+            count = file.metadata.num_rows
+        paths = (each["path"] if each else None for each in table[self.image].to_pylist()) if named else [None] * count
+        values = [table[column].to_pylist() for column in columns]
+        for row, (path, *found) in enumerate(zip(paths, *values, strict=True)):
+            yield _row_path(name, row, path), dict(zip(columns, found, strict=True))
+
+    def read(self, path: str) -> bytes:
+        """Return the image of one row, or raise OSError."""
+        with self._lock:
+            name, row = self._parse(path)
+            try:
+                image, label = self._image(name, row)
+            except (pa.ArrowException, ValueError) as error:
+                raise OSError(f"{path}: cannot be read: {error}") from error
+        if _row_path(name, row, label) != path:
+            raise FileNotFoundError(f"{path}: not in {self.location}")
+        if image is None:
+            raise OSError(f"{path}: the row has no image")
+        return image
+
+    def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:
+        """Return the SHA-256 of each row's file, with the row; files that `cache` knows are not read."""
+        cache = {} if cache is None else cache
+        rows = {path: (match["file"], int(match["row"])) for path in paths if (match := _ROW.match(path))}
+        names = {name for name, _ in rows.values()}
+        digests: dict[str, str] = {}
+        for entry in self._entries():
+            if entry.path in names:
+                key = cache_key(self.location, entry)
+                if key not in cache or not entry.stamp:
+                    cache[key] = self._digest(entry.path)
+                digests[entry.path] = cache[key]
+        found = {path: f"{digests[name]}:{row}" for path, (name, row) in rows.items() if name in digests}
+        return {path: found.get(path, UNREADABLE) for path in paths}
+
+    def _entries(self) -> list[FileEntry]:
+        if self._only is not None:
+            about = self._filesystem.get_file_info(f"{self._root}/{self._only}")
+            return [FileEntry(self._only, about.size or 0, str(about.mtime_ns or ""))]
+        listed = DirectoryTree(self.location, self._filesystem, self._root).files()
+        return [entry for entry in listed if entry.path.endswith(".parquet") and not is_hidden(entry.path)]
+
+    def _digest(self, name: str) -> str:
+        digest = hashlib.sha256()
+        with self._filesystem.open_input_file(f"{self._root}/{name}") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def _open(self, name: str) -> pq.ParquetFile:
+        if self._file is None or self._file[0] != name:
+            try:
+                file = pq.ParquetFile(self._filesystem.open_input_file(f"{self._root}/{name}"))
+            except (pa.ArrowException, OSError) as error:
+                raise ValueError(f"{self.location}/{name}: not a Parquet file ({error}); download it again") from error
+            if file.metadata.num_rows > ROWS:
+                raise ValueError(f"{self.location}/{name}: {file.metadata.num_rows:,} rows, more than {ROWS:,}")
+            self._file = (name, file)
+        return self._file[1]
+
+    def _require_columns(self, file: pq.ParquetFile, name: str, columns: Sequence[str]) -> None:
+        there = file.schema_arrow.names
+        if missing := [column for column in (self.image, *columns) if column not in there]:
+            raise ValueError(
+                f"{self.location}/{name}: no column {', '.join(missing)}; there are {', '.join(there) or 'none'}"
+            )
+        kind = file.schema_arrow.field(self.image).type
+        holds = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+        if not (pa.types.is_binary(holds) or pa.types.is_large_binary(holds)):
+            raise ValueError(
+                f"{self.location}/{name}: column {self.image} holds {kind}; expected binary, or a struct with bytes"
+            )
+
+    def _is_named(self, file: pq.ParquetFile) -> bool:
+        kind = file.schema_arrow.field(self.image).type
+        return bool(pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)
+
+    def _parse(self, path: str) -> tuple[str, int]:
+        if self._known is None:
+            self._known = frozenset(self.names())
+        match = _ROW.match(path)
+        if match is None or match["file"] not in self._known:
+            raise FileNotFoundError(f"{path}: not in {self.location}")
+        return match["file"], int(match["row"])
+
+    def _image(self, name: str, row: int) -> tuple[bytes | None, str | None]:
+        file = self._open(name)
+        self._require_columns(file, name, ())
+        first = 0
+        for number in range(file.num_row_groups):
+            group = file.metadata.row_group(number)
+            if row < first + group.num_rows:
+                value = self._row_group(file, name, number)[row - first].as_py()
+                return (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+            first += group.num_rows
+        raise FileNotFoundError(f"{name}: no row {row}")
+
+    def _row_group(self, file: pq.ParquetFile, name: str, number: int) -> pa.ChunkedArray:
+        """The images of a row group; the last one is kept, since rows are asked for in their order."""
+        if self._images is None or self._images[:2] != (name, number):
+            group = file.metadata.row_group(number)
+            columns = (group.column(each) for each in range(group.num_columns))
+            size = sum(
+                each.total_uncompressed_size for each in columns if each.path_in_schema.split(".")[0] == self.image
+            )
+            if size > ROW_GROUP:
+                raise ValueError(
+                    f"row group {number} of {name} holds {size:,} bytes of images, more than {ROW_GROUP:,}; write the "
+                    "file with row_group_size=100"
+                )
+            self._images = (name, number, file.read_row_group(number, columns=[self.image])[self.image])
+        return self._images[2]
+
+
+_ROW = re.compile(r"(?P<file>.+\.parquet)/(?P<row>\d{7})(?:/[^/]+)?\Z", re.DOTALL)
+
+
+def _row_path(name: str, row: int, image: str | None) -> str:
+    base = PurePosixPath(image or "").name
+    return f"{name}/{row:07}/{base}" if base not in ("", "..") else f"{name}/{row:07}"
+
+
+def holds_parquet(location: str) -> bool:
+    """Whether there is a Parquet file, or a directory with some in it."""
+    location, filesystem, root = resolve(location)
+    kind = filesystem.get_file_info(root).type
+    if kind == fs.FileType.Directory:
+        return any(entry.path.endswith(".parquet") for entry in DirectoryTree(location, filesystem, root).files())
+    return bool(kind == fs.FileType.File and root.endswith(".parquet"))
+
+
+def open_parquet_tree(location: str, image: str) -> ParquetTree:
+    """Open a Parquet file or a directory of some.
+
+    Parameters
+    ----------
+    location
+        As for `raypipe.data.reading.tree.open_tree`.
+    image
+        The column of images.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    ValueError
+        The URI's scheme is unknown.
+    """
+    if not holds_parquet(location):
+        raise FileNotFoundError(f"{location}: expected a .parquet file, or a directory with some in it; found none")
+    location, filesystem, root = resolve(location)
+    if filesystem.get_file_info(root).type == fs.FileType.Directory:
+        return ParquetTree(location, filesystem, root, None, image)
+    folder, _, only = root.rpartition("/")
+    return ParquetTree(location.rpartition("/")[0], filesystem, folder, only, image)
+
+
+def official_side(name: str) -> Split | None:
+    """The side that a file's name says, as `datasets` names them: train-00000-of-00002.parquet, test/0.parquet."""
+    words = [re.split(r"[-_.]", part)[0] for part in reversed(PurePosixPath(name).parts)]
+    return next((SIDES[word] for word in words if word in SIDES), None)

@@ -1,0 +1,71 @@
+"""EBHI-Seg: 2,228 tiles of colon biopsies, H&E, in six classes (Shi et al. 2023, Frontiers in Medicine 10:1114673).
+
+It was made for segmentation: beside the tiles of each class lie masks, which are no tiles. File names are
+GT<case>-<slide>-400-<number>; one case has names with and without a prefix, so its number alone counts.
+"""
+
+from functools import partial
+from typing import Literal
+
+from pydantic import Field
+
+from raypipe.base.settings import Settings
+from raypipe.data.published import Published, RemoteFile
+from raypipe.data.reading.listed import ListedSource, in_class_folders
+from raypipe.data.reading.tree import open_tree
+from raypipe.data.source import Source
+from raypipe.data.sources.folder import top_folder
+
+LABELS = ("Adenocarcinoma", "High-grade_IN", "Low-grade_IN", "Normal", "Polyp", "Serrated_adenoma")
+WRITTEN = {"_".join(label.lower().split("_")): label for label in LABELS}
+CASE = r"^\D*(\d+)-"
+NO_MASK = r"^(?!(?:.*/)?label/)"
+
+PUBLISHED = Published(
+    title="EBHI-Seg, colon biopsies",
+    layout="<class>/image/GT<case>-<slide>-400-<n>.png beside <class>/label, or <class>/*.jpg",
+    groups="case, from the file name",
+    licence="CC BY 4.0",
+    where="https://doi.org/10.6084/m9.figshare.21540159",
+    files=(RemoteFile("EBHI-SEG.rar", "https://figshare.com/ndownloader/files/38179080"),),
+    then="unpack EBHI-SEG.rar, with unar or unrar; path is the folder in it",
+)
+
+
+class EBHISeg(Settings):
+    """Where EBHI-Seg is.
+
+    Attributes
+    ----------
+    path
+        Directory or zip archive, local or a URI, with a folder for each class; tiles are directly in it or in its
+        folder image.
+    per_class
+        Keep this many tiles of each class, in whole cases as far as possible; all by default.
+    """
+
+    source: Literal["ebhi_seg"] = "ebhi_seg"
+    path: str
+    per_class: int | None = Field(default=None, ge=1)
+
+
+def open_ebhi_seg(settings: EBHISeg, seed: int) -> Source:
+    """Open EBHI-Seg, split by case; FileNotFoundError where there is nothing at `settings.path`."""
+    tree = open_tree(settings.path)
+    return ListedSource(
+        tree=tree,
+        labels=LABELS,
+        refs_of=partial(in_class_folders, tree, LABELS, _class_folder, NO_MASK),
+        group_pattern=CASE,
+        per_class=settings.per_class,
+        seed=seed,
+        malignant=("Adenocarcinoma",),
+    )
+
+
+def _class_folder(path: str) -> str:
+    """The class in a path, below a folder of the archive or not, and with spaces as the archive has them."""
+    for part in path.split("/")[:-1]:
+        if label := WRITTEN.get(part.lower().replace(" ", "_")):
+            return label
+    return top_folder(path)

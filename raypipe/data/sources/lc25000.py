@@ -1,0 +1,112 @@
+"""LC25000: 25,000 tiles of lung and colon tissue in five classes (Borkowski et al. 2019, arXiv:1912.12142).
+
+Each tile is one of about twenty augmentations of one of 250 source tiles a class. Which ones are siblings is not
+part of the data set; the annotations of LC25000-clean (Batch et al., MICCAI-DEMI 2024) say it.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pydantic import Field
+
+from raypipe.base.settings import Settings
+from raypipe.data.published import Published
+from raypipe.data.reading.listed import ListedSource, in_class_folders
+from raypipe.data.reading.parquet_tree import ParquetTree, holds_parquet, open_parquet_tree
+from raypipe.data.reading.tree import open_tree
+from raypipe.data.source import Source, TileRef
+from raypipe.data.sources.parquet import label_names, labelled_rows
+
+LABELS = ("colon_aca", "colon_n", "lung_aca", "lung_n", "lung_scc")
+MALIGNANT = ("colon_aca", "lung_aca", "lung_scc")
+
+PUBLISHED = Published(
+    title="LC25000, lung and colon tissue",
+    layout="folders colon_aca ... lung_scc at any depth, or Parquet with organ and label",
+    groups="a CSV, from LC25000-clean",
+    licence="free for AI researchers, no formal licence",
+    where="LC25000.zip, 1.85 GB, by a torrent: https://github.com/tampapath/lung_colon_image_set; Parquet: "
+    "https://huggingface.co/datasets/1aurent/LC25000; groups: https://github.com/GeorgeBatch/LC25000-clean",
+)
+
+
+class LC25000(Settings):
+    """Where LC25000 is and how much of it to take.
+
+    Attributes
+    ----------
+    path
+        Directory or zip archive, local or a URI, that holds the folders colon_aca, ..., lung_scc at any depth; or
+        Parquet files with the columns image and label, whose classes have these names, or image, organ and label.
+    groups
+        CSV with the columns filename, label and group; without it only the leaky random split is possible. Of Parquet
+        it takes the images' names, where these were kept.
+    per_class
+        Keep this many tiles of each class, in whole groups as far as possible; all by default.
+    """
+
+    source: Literal["lc25000"] = "lc25000"
+    path: str
+    groups: str | None = None
+    per_class: int | None = Field(default=None, ge=1)
+
+
+def open_lc25000(settings: LC25000, seed: int) -> Source:
+    """Open LC25000 as its author published it, or as Parquet.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing at `settings.path`.
+    ValueError
+        Parquet files have other classes.
+    """
+    as_rows = holds_parquet(settings.path)
+    tree = open_parquet_tree(settings.path, "image") if as_rows else open_tree(settings.path)
+    refs_of = (
+        partial(_rows, tree)
+        if isinstance(tree, ParquetTree)
+        else partial(in_class_folders, tree, LABELS, _parent_folder)
+    )
+    return ListedSource(
+        tree=tree,
+        labels=LABELS,
+        refs_of=refs_of,
+        groups=settings.groups,
+        per_class=settings.per_class,
+        seed=seed,
+        malignant=MALIGNANT,
+    )
+
+
+def _parent_folder(path: str) -> str:
+    return PurePosixPath(path).parent.name
+
+
+def _rows(tree: ParquetTree) -> Iterator[TileRef]:
+    for name in tree.names():
+        with_organ = "organ" in tree.schema(name).names
+        organs = label_names(tree, name, "organ")
+        for path, label, row in labelled_rows(tree, name, "label", *(["organ"] if with_organ else [])):
+            organ = row.get("organ")
+            if isinstance(organ, int) and organs is not None:
+                organ = organs[organ] if 0 <= organ < len(organs) else None
+            yield TileRef(path, _class_of(f"{organ or ''} {label}", f"{tree.location}/{path}"), None)
+
+
+def _class_of(words: str, where: str) -> str:
+    """The class that a row's organ and label mean, in this data set's words or in plain ones."""
+    words = words.lower()
+    organs = [organ for organ in ("colon", "lung") if organ in words]
+    rest = words.replace("colon", "").replace("lung", "").strip(" _")
+    kinds = [kind for kind, beginnings in KINDS.items() if rest.startswith(beginnings)]
+    found = f"{organs[0]}_{kinds[0]}" if len(organs) == len(kinds) == 1 else ""
+    if found not in LABELS:
+        raise ValueError(f"{where}: its class is {words.strip()!r}; expected one of {', '.join(LABELS)}")
+    return found
+
+
+KINDS = {"aca": ("aca", "adeno"), "n": ("n", "benign"), "scc": ("scc", "squamous")}
+"""How the class of a tile begins, besides its organ."""

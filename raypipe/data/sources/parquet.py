@@ -1,0 +1,171 @@
+"""Any data set of Parquet files with a column of images, such as Hugging Face's hub serves."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Literal, Self
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from raypipe.base.settings import Settings
+from raypipe.data.reading.annotations import examples
+from raypipe.data.reading.listed import ListedSource
+from raypipe.data.reading.parquet_tree import ParquetTree, official_side, open_parquet_tree
+from raypipe.data.source import Source, TileRef
+from raypipe.data.sources.patterns import GroupPattern
+
+CLASSES = 1000
+"""More labels than this are no classes."""
+
+
+class Parquet(Settings):
+    """Where the files are and which columns to take.
+
+    Files whose name or folder begins with train, validation or test are on that side of ``tiles.split: official``.
+    Their licence is not known: give `restriction` if it forbids to pass pictures on.
+
+    Attributes
+    ----------
+    path
+        A Parquet file or a directory of some, local or a URI.
+    image
+        Column of images: encoded, as binary or as a struct with bytes and path, which is how `datasets` stores them.
+    label
+        Column of classes: names, or whole numbers, whose names are taken from what `datasets` wrote into the file.
+    group
+        Column of what siblings share (patient, source tile), if there is one.
+    groups, group_pattern
+        Instead: as for `raypipe.data.sources.folder.Folder`, by the images' names in the column's `path`.
+    per_class, malignant, restriction
+        As for `raypipe.data.sources.folder.Folder`.
+    """
+
+    source: Literal["parquet"] = "parquet"
+    path: str
+    image: str = "image"
+    label: str = "label"
+    group: str | None = None
+    groups: str | None = None
+    group_pattern: GroupPattern | None = None
+    per_class: int | None = Field(default=None, ge=1)
+    malignant: tuple[str, ...] = ()
+    restriction: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _groups_come_from_one_place(self) -> Self:
+        given = [name for name in ("group", "groups", "group_pattern") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: expected one of them; leave the others out")
+        return self
+
+
+def open_parquet(settings: Parquet, seed: int) -> Source:
+    """Open Parquet files.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none at `settings.path`.
+    ValueError
+        A file is damaged or lacks a column, files differ in their classes, or there are fewer than two classes.
+    """
+    tree = open_parquet_tree(settings.path, settings.image)
+    labels = _labels(tree, settings.label)
+    if unknown := sorted(set(settings.malignant) - set(labels)):
+        raise ValueError(f"malignant: no class {', '.join(unknown)}; there are {', '.join(labels)}")
+    return ListedSource(
+        tree=tree,
+        labels=labels,
+        refs_of=partial(_refs, tree, settings.label, settings.group),
+        groups=settings.groups,
+        group_pattern=settings.group_pattern,
+        per_class=settings.per_class,
+        seed=seed,
+        malignant=settings.malignant,
+        restriction=settings.restriction,
+    )
+
+
+def label_names(tree: ParquetTree, name: str, column: str) -> tuple[str, ...] | None:
+    """The names that `datasets` wrote for the whole numbers of a column; None where it wrote none.
+
+    Raises
+    ------
+    ValueError
+        What is written there is not what `datasets` writes.
+    """
+    written = (tree.schema(name).metadata or {}).get(b"huggingface")
+    if written is None:
+        return None
+    try:
+        feature = json.loads(written)["info"]["features"].get(column, {})
+        names = feature.get("names")
+        if names is None:
+            return None
+        if not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
+            raise TypeError("names")
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{tree.location}/{name}: its `huggingface` metadata does not describe columns as the library `datasets` "
+            f"does ({type(error).__name__}); write the file anew"
+        ) from error
+    if len(set(names)) < len(names):
+        raise ValueError(f"{tree.location}/{name}: column {column} has two classes of one name: {', '.join(names)}")
+    return tuple(names)
+
+
+def labelled_rows(
+    tree: ParquetTree, name: str, column: str, *others: str
+) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
+    """Every row of a file: its path, the name of its class or None where it has none, and its other columns."""
+    names = label_names(tree, name, column)
+    for path, row in tree.rows(name, (column, *others)):
+        value = row[column]
+        if isinstance(value, int) and names is not None:
+            value = names[value] if 0 <= value < len(names) else None
+        yield path, None if value is None or value == "" else str(value), row
+
+
+def _labels(tree: ParquetTree, column: str) -> tuple[str, ...]:
+    """Classes in the order of their numbers, or of their names where those are what is stored."""
+    found: dict[tuple[str, ...], str] = {}
+    for name in tree.names():
+        _require_classes(tree, name, column)
+        names = label_names(tree, name, column)
+        found.setdefault(names or (), name)
+        if len(found) > 1:
+            first, second = found.values()
+            raise ValueError(f"{tree.location}: {first} and {second} differ in the classes of {column}; keep one kind")
+    (named,) = found
+    if not named:
+        seen = {label for name in tree.names() for _, label, _ in labelled_rows(tree, name, column) if label}
+        # "10" comes after "9"
+        named = tuple(sorted(seen, key=lambda label: (len(label), label) if label.isdigit() else (0, label)))
+    if not 2 <= len(named) <= CLASSES:
+        raise ValueError(
+            f"{tree.location}: column {column} has {len(named)} classes ({examples(named)}); expected 2..{CLASSES}"
+        )
+    return named
+
+
+def _require_classes(tree: ParquetTree, name: str, column: str) -> None:
+    schema = tree.schema(name)
+    if column not in schema.names:
+        raise ValueError(f"{tree.location}/{name}: no column {column}; there are {', '.join(schema.names)}")
+    kind = schema.field(column).type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise ValueError(f"{tree.location}/{name}: column {column} holds {kind}; expected whole numbers or names")
+
+
+def _refs(tree: ParquetTree, label: str, group: str | None) -> Iterator[TileRef]:
+    for name in tree.names():
+        side = official_side(name)
+        for path, found, row in labelled_rows(tree, name, label, *([group] if group else [])):
+            if found is None:
+                yield TileRef(path, None, None, f"no class in column {label}")
+            else:
+                known = row[group] if group else None
+                yield TileRef(path, found, None if known is None else str(known), official=side)

@@ -1,0 +1,1 @@
+"""Sanity checks: whether the evaluation of a model can be believed."""

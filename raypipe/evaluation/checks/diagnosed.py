@@ -1,0 +1,76 @@
+"""Diagnostics of tiles, and the table of them that is stored: apart, since workers that do not diagnose need not import
+what plants adversarial examples.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from raypipe.attacks.engine.norms import BoundedAttack
+from raypipe.evaluation.checks.evidence import Planted
+from raypipe.evaluation.checks.planted import binarization_test
+from raypipe.evaluation.checks.probe import Probe, probe
+from raypipe.storage.schemas import DIAGNOSTICS
+
+
+class Diagnosed(NamedTuple):
+    """What is known of tiles, and the positions of those that got a planted adversarial example."""
+
+    probe: Probe
+    planted: Planted | None
+    positions: NDArray[np.int64]
+
+
+def diagnose_tiles(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    attack: BoundedAttack,
+    positions: NDArray[np.int64],
+    *,
+    batch_size: int,
+    device: torch.device,
+    seed: int,
+) -> Diagnosed:
+    """Look at a model as an attack sees it: `raypipe.evaluation.checks.probe` and `raypipe.evaluation.checks.planted`.
+
+    Parameters
+    ----------
+    model, images, labels, batch_size, device
+        As for `raypipe.evaluation.checks.probe.probe`.
+    attack
+        Has to find planted adversarial examples.
+    positions
+        Of the tiles in which they are planted.
+    seed
+        Of what is planted.
+    """
+    planted = None
+    if len(positions):
+        planted = binarization_test(model, images[positions], attack, batch_size, device, seed=seed)
+    return Diagnosed(probe(model, images, labels, batch_size, device), planted, positions)
+
+
+def diagnostics_table(tiles: pa.Table, made: Diagnosed) -> pa.Table:
+    """One row for each tile."""
+    seen, planted, at = made
+    count = tiles.num_rows
+    columns: dict[str, NDArray[Any]] = {
+        name: getattr(seen, name).copy() for name in DIAGNOSTICS.names if hasattr(seen, name)
+    }
+    columns |= {name: np.zeros(count, bool) for name in ("planted", "planted_found", "planted_random_found")}
+    columns |= {"planted_reason": np.full(count, "", object), "planted_random_points": np.zeros(count, np.int64)}
+    if planted is not None:
+        columns["planted"][at] = True
+        columns["planted_reason"][at] = planted.reasons
+        columns["planted_found"][at] = planted.found
+        columns["planted_random_found"][at] = planted.random_found
+        columns["planted_random_points"][at] = planted.random_points
+        columns["forwards"][at] += planted.forwards
+        columns["backwards"][at] += planted.backwards
+    own = {name: tiles[name] for name in ("sample_id", "group_id", "label")}
+    return pa.table({**own, **{name: pa.array(values) for name, values in columns.items()}}, schema=DIAGNOSTICS)

@@ -1,0 +1,49 @@
+"""Checks of what a model gets right where the answer is known: on clean tiles, and where any attack must succeed."""
+
+import numpy as np
+
+from raypipe.evaluation.checks.evidence import Evidence
+from raypipe.evaluation.checks.findings import Finding, judge, require_aligned, unknown
+from raypipe.evaluation.statistics.intervals import group_tiles, mean
+from raypipe.evaluation.statistics.metrics import chance_accuracy
+
+
+def large_eps_fools_every_tile(evidence: Evidence) -> Finding:
+    """Judge whether any tile withstands an attack that may turn all of them into one image.
+
+    A model that answers one class whatever it is shown is right on the tiles of that class, and no attack changes it:
+    only those may stand.
+    """
+    if evidence.unbounded is None:
+        return unknown("a large eps")
+    stands = ~evidence.unbounded
+    require_aligned(stands, stands, "a large eps")
+    figure = f"{stands.sum()} of {len(stands)} tiles stand"
+    answers = np.unique(evidence.clean.predicted) if evidence.clean is not None else np.zeros(0)
+    if len(answers) == 1 and evidence.labels is not None:
+        require_aligned(stands, evidence.labels, "a large eps and classes")
+        broken = int((stands & (evidence.labels != answers[0])).sum())
+        return judge(broken, 0, len(stands), f"{figure}; the model answers one class only, whose tiles may stand")
+    return judge(int(stands.sum()), 0, len(stands), f"{figure}, 0 allowed")
+
+
+def clean_accuracy_above_chance(evidence: Evidence) -> Finding:
+    """Judge accuracy on all clean test tiles against that of always naming their commonest class.
+
+    The lower bound of the 95 % interval over groups has to be above it. On very few groups even a perfect model
+    could not reach that; a model above chance then gets no verdict.
+    """
+    if evidence.clean is None:
+        return unknown("predictions of clean tiles")
+    clean, groups = evidence.clean, group_tiles(evidence.clean.groups)
+    chance = chance_accuracy(clean.labels)
+    value, low, high = mean(clean.correct, groups)
+    said = "no interval" if np.isnan(low) else f"{100 * low:.1f} - {100 * high:.1f} %"
+    figure = (
+        f"{100 * value:.1f} % ({said}) of {len(clean.labels)} test tiles of {groups.count} groups; always naming "
+        f"the commonest class: {100 * chance:.1f} %"
+    )
+    perfect = mean(np.ones(len(clean.labels), dtype=bool), groups)
+    if value > chance and not perfect.low > chance:
+        return Finding("not applicable", f"{figure}; on so few groups not even a perfect model could be told from it")
+    return Finding("pass" if low > chance else "fail", figure)

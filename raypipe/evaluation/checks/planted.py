@@ -1,0 +1,200 @@
+"""The binarization test: does an attack find an adversarial example that is there?
+
+A weak attack makes any model look robust. So the model's last layer is replaced, tile by tile, by a linear readout that
+tells a point planted on the edge of the ball from points inside it: an adversarial example then exists by construction,
+and an attack that misses it says nothing by finding none in the model itself.
+
+After Zimmermann, Brendel, Tramer and Carlini, 2022, arXiv:2206.13991, with the settings of their code: one planted
+point, inner points within 0.95 eps, logits scaled to a range of 1, success counted on floats. Departures:
+
+- The readout is the one of the largest margin, to which logistic regression without penalty only tends.
+- Points are clipped to [0, 1] and not stretched afterwards: on black or white pixels, a planted point lies inside the
+  ball instead of on its edge.
+- 99 inner points instead of 999; the decision boundary is moved by 0.9 of the way to what is planted, which they do by
+  0.999 where they do it.
+- What is planted must still be there when its features are computed again: a random model cannot be tested so.
+- Random points are drawn from the ball, not from its edge, as many as the attack had forward passes on any tile, and at
+  least 100; theirs are 200.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raypipe.attacks import attack_for
+from raypipe.attacks.base import Ball
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.norms import BoundedAttack, random_points, sizes, unit_ball_draws
+from raypipe.attacks.engine.quantize import to_unit
+from raypipe.attacks.engine.tensors import per_tile
+from raypipe.attacks.engine.victim import frozen
+from raypipe.evaluation.checks.evidence import Planted
+from raypipe.evaluation.checks.readouts import Binarized, Readout, penultimate, separate
+from raypipe.models.precision import full_precision
+
+INNER_SHARE = 0.95
+"""Of eps, within which inner points are drawn; the authors leave a gap of 0.05."""
+FLOAT_NOISE = 1e-6
+"""By which a point may leave the ball."""
+INSEPARABLE = "no linear readout separates what is planted from the points inside the ball"
+UNSTEADY = "the model gives the same points other features in another pass"
+
+
+@full_precision()
+def binarization_test(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    settings: BoundedAttack,
+    batch_size: int,
+    device: torch.device,
+    *,
+    inner_points: int = 99,
+    boundary_points: int = 1,
+    least_random_points: int = 100,
+    closeness: float = 0.9,
+    seed: int = 0,
+) -> Planted:
+    """Plant an adversarial example for every tile, and let an attack look for it. The model is given back as it was.
+
+    Parameters
+    ----------
+    model
+        Images (n, 3, h, w) in [0, 1] in, logits out; on `device`. The last `torch.nn.Linear` to run must give the
+        logits.
+    images
+        (n, h, w, 3), uint8; at least one. Labels do not matter.
+    settings
+        The attack that is tested, and its ball.
+    batch_size
+        Tiles a pass.
+    device
+        Where to compute.
+    inner_points
+        Random points that the readout tells from what is planted, besides the tile itself. More make the test harder.
+    boundary_points
+        Points planted on the edge of the ball. More make the test easier.
+    least_random_points
+        How many random points chance is given at least.
+    closeness
+        How far the decision boundary is moved from the middle of the margin, 0, to what is planted, 1 (excluded).
+        More makes the test harder, above all for chance; but what is planted must outlast float noise.
+    seed
+        Of all points, which beside it depend on nothing but the tile's pixels.
+
+    Returns
+    -------
+    Planted
+        For ``3 + inner_points + 2 * boundary_points`` forward passes a tile, those of the attack, and those of the
+        random points, which end with the batch of the first of class 1; one more, of the first tile, finds the layer.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+        raise ValueError(f"images {images.dtype} {images.shape}: expected uint8 (n, h, w, 3), n >= 1")
+    clean = to_unit(torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous())
+    with frozen(model):
+        features = penultimate(model, clean[:1])
+        if isinstance(features, str):
+            return _not_applicable([features] * len(images), passes=0)
+        edge = torch.stack([_edge_points(tile, settings.ball, boundary_points, seed) for tile in clean])
+        readouts: list[Readout | None] = []
+        for tile, planted in zip(clean, edge, strict=True):
+            inner = _ball_points(tile, settings.ball, range(inner_points), f"{seed} inner", share=INNER_SHARE)
+            batches = torch.split(torch.cat([tile[None], inner, planted]), batch_size)
+            with torch.no_grad():
+                known = torch.cat([features.of(batch) for batch in batches])
+            readouts.append(separate(known, boundary_points, closeness))
+        result = _not_applicable(
+            ["" if readout else INSEPARABLE for readout in readouts], passes=1 + inner_points + boundary_points
+        )
+        at = result.applicable
+        if not at.any():
+            return result
+        victim = Binarized(features, [readout for readout in readouts if readout], batch_size)
+        chosen = torch.from_numpy(at).to(device)
+        try:
+            search = _look(victim, clean[chosen], edge[chosen], settings, least_random_points, seed)
+        except ValueError as refusal:
+            obstacle = f"the attack does not run on two classes: {refusal}"
+            return replace(result, reasons=np.where(at, obstacle, result.reasons))
+    for mine, its in ((result.found, search.found), (result.random_found, search.random_found)):
+        mine[at] = (its & search.steady).cpu().numpy()
+    result.forwards[at] += victim.forwards.cpu().numpy()
+    result.backwards[at] += victim.backwards.cpu().numpy()
+    unsteady = np.zeros_like(at)
+    unsteady[at] = ~search.steady.cpu().numpy()
+    return replace(result, reasons=np.where(unsteady, UNSTEADY, result.reasons), random_points=search.random_points)
+
+
+class _Search(NamedTuple):
+    """What came of it on the tiles that have a readout."""
+
+    found: Tensor
+    random_found: Tensor
+    steady: Tensor
+    """Whether the readout still separates what is planted from the tile, in another pass."""
+    random_points: int
+
+
+def _look(
+    victim: Binarized, clean: Tensor, edge: Tensor, settings: BoundedAttack, least_random_points: int, seed: int
+) -> _Search:
+    """Let the attack look for what is planted, and then chance, with as many points as the attack had passes."""
+    rows = victim.rows()
+    goal = Goal(torch.zeros_like(rows)) if settings.target is None else Goal(torch.ones_like(rows), targeted=True)
+    points = attack_for(settings).generate(victim, clean, goal, settings)
+    draws = max(least_random_points, int(victim.forwards.max()))
+    found = victim.positive(points, rows) & _within(points, clean, settings.ball)
+    lucky = [_chance(victim, tile, row, settings.ball, draws, seed) for tile, row in zip(clean, rows, strict=True)]
+    planted = victim.positive(edge.flatten(0, 1), rows.repeat_interleave(edge.shape[1])).view(len(rows), -1)
+    steady = planted.all(1) & ~victim.positive(clean, rows)
+    return _Search(found, torch.tensor(lucky, device=rows.device), steady, draws)
+
+
+def _chance(victim: Binarized, tile: Tensor, row: Tensor, ball: Ball, draws: int, seed: int) -> bool:
+    """Whether one of a tile's random points is of class 1."""
+    for begin in range(0, draws, victim.batch_size):
+        numbers = range(begin, min(begin + victim.batch_size, draws))
+        points = _ball_points(tile, ball, numbers, f"{seed} chance")
+        if bool(victim.positive(points, row.expand(len(points))).any()):
+            return True
+    return False
+
+
+def _ball_points(tile: Tensor, ball: Ball, numbers: Sequence[int], key: str, share: float = 1.0) -> Tensor:
+    """Random points of the ball of `share` times its radius around a tile, one for each number."""
+    points = [random_points(tile[None], share * ball.eps, ball.norm, f"{key} {number}") for number in numbers]
+    return torch.cat([tile[None][:0], *points])
+
+
+def _edge_points(tile: Tensor, ball: Ball, count: int, seed: int) -> Tensor:
+    """Random points on the edge of the ball around a tile, brought into the box [0, 1]."""
+    draws = torch.cat([unit_ball_draws(tile[None], ball.norm, f"{seed} edge {number}") for number in range(count)])
+    return (tile + ball.eps * draws / per_tile(sizes(draws, ball.norm), draws)).clamp(0, 1)
+
+
+def _within(points: Tensor, clean: Tensor, ball: Ball) -> Tensor:
+    """(n,) booleans: which points an attacker may use."""
+    in_box = (points.flatten(1).amin(1) >= 0) & (points.flatten(1).amax(1) <= 1)
+    return in_box & (sizes(points - clean, ball.norm) <= ball.eps + FLOAT_NOISE)
+
+
+def _not_applicable(reasons: list[str], passes: int) -> Planted:
+    """Nothing is found, for these reasons, empty where it is still to be looked for; the first tile has a pass more."""
+    count = len(reasons)
+    return Planted(
+        found=np.zeros(count, dtype=np.bool_),
+        random_found=np.zeros(count, dtype=np.bool_),
+        reasons=np.array(reasons),
+        random_points=0,
+        forwards=passes + np.eye(1, count, dtype=np.int64)[0],
+        backwards=np.zeros(count, dtype=np.int64),
+    )

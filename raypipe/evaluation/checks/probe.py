@@ -1,0 +1,134 @@
+"""What a gradient attack sees of a model, tile by tile: gradients, and whether the same pass gives the same logits.
+
+A gradient that is zero, vanishing or not finite, or logits that change from pass to pass, stop an attack without
+making the model robust.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.losses import cross_entropy as log_odds
+from raypipe.attacks.engine.quantize import to_unit
+from raypipe.attacks.engine.tensors import lengths
+from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.models.precision import full_precision
+
+Figures = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """One entry per tile, in the order of the tiles.
+
+    Parameters
+    ----------
+    log_odds_gradient
+        (n,) Euclidean length of the gradient of the log odds against the true class with respect to the tile, pixels in
+        [0, 1]. The attacks of this package follow it: it does not vanish where the model is sure of itself.
+    cross_entropy_gradient
+        (n,) the same of the cross-entropy as published attacks take it, from float32 logits. It points the same way,
+        but underflows to zero where the model is overconfident.
+    zero_share
+        (n,) share of the tile's values whose log-odds gradient is exactly zero, in [0, 1].
+    finite
+        (n,) whether logits and both gradients are finite throughout.
+    spread
+        (n,) largest less smallest logit: the scale on which a difference of logits is large or small.
+    repeat_difference
+        (n,) largest difference of a logit between two passes of the same batch: randomness.
+    batch_difference
+        (n,) largest difference of a logit between the tile's batch and the tile alone: dependence on neighbours, beside
+        float noise.
+    forwards, backwards
+        (n,) passes spent.
+    """
+
+    log_odds_gradient: Figures
+    cross_entropy_gradient: Figures
+    zero_share: Figures
+    finite: NDArray[np.bool_]
+    spread: Figures
+    repeat_difference: Figures
+    batch_difference: Figures
+    forwards: NDArray[np.int64]
+    backwards: NDArray[np.int64]
+
+
+@full_precision()
+def probe(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    batch_size: int,
+    device: torch.device,
+) -> Probe:
+    """Look at a model's gradients and at whether its logits can be repeated. The model is given back as it was.
+
+    Parameters
+    ----------
+    model
+        Images (n, 3, h, w) in [0, 1] in, logits (n, classes) out; on `device`.
+    images
+        (n, h, w, 3), uint8; at least one.
+    labels
+        (n,) true classes.
+    batch_size
+        Tiles a pass, at least 2: with less there are no neighbours to depend on.
+    device
+        Where to compute.
+
+    Returns
+    -------
+    Probe
+        For three forward and two backward passes a tile, one of the forward passes on its own.
+
+    Raises
+    ------
+    ValueError
+        If shapes, types or the batch size do not fit.
+
+    References
+    ----------
+    Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 2.1: shattered, stochastic and vanishing gradients.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"images {images.dtype} {images.shape}, labels {labels.shape}: expected uint8 (n, h, w, 3) and (n,), n >= 1"
+        )
+    if batch_size < 2:
+        raise ValueError(f"batch_size = {batch_size}: expected at least 2, or no tile has neighbours to depend on")
+    clean = to_unit(torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous())
+    goal = Goal(torch.from_numpy(labels).to(device))
+    with frozen(model):
+        victim = Victim(model, len(images))
+        seen = [_look(victim, clean[rows], goal, rows) for rows in torch.split(victim.rows(), batch_size)]
+    columns = (*(torch.cat(column) for column in zip(*seen, strict=True)), victim.forwards, victim.backwards)
+    return Probe(*(column.cpu().numpy() for column in columns))
+
+
+def _look(victim: Victim, clean: Tensor, goal: Goal, rows: Tensor) -> tuple[Tensor, ...]:
+    """`Probe`'s arrays for a batch, in their order, without the passes."""
+    points = clean.clone().requires_grad_()
+    logits = victim.logits(points, rows)
+    odds = victim.gradient(log_odds(logits, goal, rows).sum(), points, rows, retain_graph=True)
+    plain = victim.gradient(F.cross_entropy(logits, goal.classes[rows], reduction="sum"), points, rows)
+    logits = logits.detach()
+    with torch.no_grad():
+        again = victim.logits(clean, rows)
+        alone = torch.cat([victim.logits(clean[[at]], rows[[at]]) for at in range(len(rows))])
+    finite = [values.flatten(1).isfinite().all(1) for values in (logits, odds, plain)]
+    return (
+        lengths(odds.double()),
+        lengths(plain.double()),
+        (odds == 0).flatten(1).double().mean(1),
+        torch.stack(finite).all(0),
+        (logits.amax(1) - logits.amin(1)).double(),
+        (again - logits).abs().amax(1).double(),
+        (alone - logits).abs().amax(1).double(),
+    )

@@ -1,0 +1,240 @@
+"""Is an evaluation of robustness sound? The checks, and what they say together.
+
+An attack that fails makes a model look robust whether it is or not. Each check is a law that working attacks obey;
+where one is broken, robust accuracy says more about the attack than about the model.
+`raypipe.evaluation.checks.judging` says how each is judged and with which tolerances,
+`raypipe.evaluation.checks.findings` how many tiles a pass needs.
+
+Carlini et al., 2019, arXiv:1902.06705; Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 3.1; Tramer et al.,
+2020, arXiv:2002.08347.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from raypipe.evaluation.checks import judging, judging_accuracy
+from raypipe.evaluation.checks.evidence import Evidence
+from raypipe.evaluation.checks.findings import Finding, Ruling, count_allowed, missed_share
+
+LEAST_JUDGED = 2 / 3
+"""The share of the checks that must have been made before a model may be called robust."""
+ABOVE_CHANCE = "clean accuracy is above chance"
+"""A model has to pass this check to be called robust: at chance, it has nothing that an attack could take."""
+CARLINI = "Carlini et al., 2019, arXiv:1902.06705"
+ATHALYE = "Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 3.1"
+CROCE = "Croce and Hein, 2020, arXiv:2003.01690"
+ZIMMERMANN = "Zimmermann et al., 2022, arXiv:2206.13991"
+GOWAL = "Gowal et al., 2018, arXiv:1810.12715, and Cohen et al., 2019, arXiv:1902.02918"
+OURS = "ours"
+
+
+class Rule(NamedTuple):
+    """A check that can be made: `judge` takes all evidence; the rest is as in `Check`."""
+
+    name: str
+    judge: Callable[[Evidence], Finding]
+    meaning: str
+    source: str
+
+
+class Check(NamedTuple):
+    """A check that was made.
+
+    Parameters
+    ----------
+    name
+        The law that holds if it passes.
+    verdict
+        ``pass``, ``fail`` or ``not applicable``.
+    figure
+        The numbers, or why there are none.
+    meaning
+        The reason for the test, and the meaning of a failure.
+    source
+        Who asks for it.
+    """
+
+    name: str
+    verdict: Ruling
+    figure: str
+    meaning: str
+    source: str
+
+
+class Verdict(NamedTuple):
+    """The verdict of all checks together.
+
+    Parameters
+    ----------
+    failed, passed, not_applicable
+        Numbers of checks.
+    withheld
+        True if the model must not be called robust: a check failed, or too few were judged.
+    sentence
+        To stand above every table of the model's robust accuracy.
+    """
+
+    failed: int
+    passed: int
+    not_applicable: int
+    withheld: bool
+    sentence: str
+
+
+CHECKS = (
+    Rule(
+        ABOVE_CHANCE,
+        judging_accuracy.clean_accuracy_above_chance,
+        "The model has learned something. If not, it has nothing that an attack could take, and is not robust.",
+        OURS,
+    ),
+    Rule(
+        "more steps are never weaker",
+        judging.more_steps_never_weaker,
+        "More steps find what fewer find. If not, its steps lead astray: gradients are masked, or the steps too long.",
+        CARLINI,
+    ),
+    Rule(
+        "a larger eps is never weaker",
+        judging.larger_eps_never_weaker,
+        "What fools the model in a ball also lies in every larger one. If not, the attack is lost in large balls.",
+        ATHALYE,
+    ),
+    Rule(
+        "a large eps fools every tile",
+        judging_accuracy.large_eps_fools_every_tile,
+        "Where all tiles can become one image, no model tells them apart. If some stand, the attack does not work.",
+        ATHALYE,
+    ),
+    Rule(
+        "iterative beats single-step",
+        judging.iterative_beats_single_step,
+        "Many small steps find what one large step finds. If not, the gradient misleads beside the tile.",
+        ATHALYE,
+    ),
+    Rule(
+        "white-box beats transfer",
+        judging.white_box_beats_transfer,
+        "An attack on the model itself finds what one on another model finds. If not, its gradients are masked.",
+        ATHALYE,
+    ),
+    Rule(
+        "white-box beats black-box",
+        judging.white_box_beats_black_box,
+        "Knowing the gradient does no harm. If an attack without it finds what this one misses, gradients are masked.",
+        ATHALYE,
+    ),
+    Rule(
+        "the iterations suffice",
+        judging.iterations_suffice,
+        "The attack has converged. If not, a longer attack leaves a lower robust accuracy.",
+        CARLINI,
+    ),
+    Rule(
+        "the restarts suffice",
+        judging.restarts_suffice,
+        "Other starts find little more. If not, robust accuracy depends on the attack's starting point.",
+        CARLINI,
+    ),
+    Rule(
+        "no zero gradients",
+        judging.gradients_exist,
+        "An attack sees which way to go. If not, a layer without a useful gradient stops it, not robustness.",
+        ATHALYE,
+    ),
+    Rule(
+        "the cross-entropy does not underflow",
+        judging.cross_entropy_does_not_underflow,
+        "Attacks that follow the plain cross-entropy see a gradient. If not, an overconfident model blinds them.",
+        CROCE,
+    ),
+    Rule(
+        "deterministic inference",
+        judging.deterministic_inference,
+        "The model is deterministic. If not, an attack must average over its randomness, and ours do not.",
+        ATHALYE,
+    ),
+    Rule(
+        "batch-independent inference",
+        judging.batch_independent_inference,
+        "A tile's logits do not depend on its batch. If they do, success in one batch is none in another.",
+        OURS,
+    ),
+    Rule(
+        "reproducible predictions",
+        judging.reproducible_predictions,
+        "The stored predictions are the model's. If not, the figures are of another model, other tiles, or of chance.",
+        OURS,
+    ),
+    Rule(
+        "planted adversarial examples are found",
+        judging.planted_examples_found,
+        "The attack finds adversarial examples that are there for sure. If not, finding none means nothing.",
+        ZIMMERMANN,
+    ),
+    Rule(
+        "stored tiles fool as recorded",
+        judging.success_repeats,
+        "Success is counted on the 8-bit tiles that are stored. If not, the figures are of images that do not exist.",
+        OURS,
+    ),
+)
+"""The checks of every model, in the order in which they are shown."""
+
+OF_PROOFS = (
+    Rule(
+        "no certificate is broken",
+        judging.no_proof_is_broken,
+        "No attack does what is proved to be impossible. If one does, the proof is wrong, or of another model.",
+        GOWAL,
+    ),
+)
+"""Besides them, the checks of a model of which something is proved."""
+
+
+def run_checks(evidence: Evidence) -> tuple[Check, ...]:
+    """Make every check, in the order of `CHECKS`, and then those of what is proved, if anything is.
+
+    Raises
+    ------
+    ValueError
+        If arrays that are compared are not of the same tiles.
+    """
+    rules = CHECKS if evidence.proof is None else CHECKS + OF_PROOFS
+    return tuple(Check(rule.name, *rule.judge(evidence), rule.meaning, rule.source) for rule in rules)
+
+
+def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
+    """Say whether a model may be called robust on the strength of its evaluation.
+
+    Parameters
+    ----------
+    checks
+        From `run_checks`.
+    tiles
+        Number of attacked tiles; None where it is not known.
+    """
+    on = "" if tiles is None else f" on {tiles} tiles"
+    failures = [check.name for check in checks if check.verdict == "fail"]
+    passed = sum(check.verdict == "pass" for check in checks)
+    judged, count = len(failures) + passed, len(checks)
+    unknown = [check.figure for check in checks if check.name == ABOVE_CHANCE and check.verdict != "pass"]
+    if failures:
+        sentence = (
+            f"Robustness not claimed: {len(failures)} of {judged} checks failed{on} ({'; '.join(failures)}). "
+            "Sanity check failed: robust accuracy may be overestimated."
+        )
+    elif unknown:
+        sentence = f"Robustness not claimed: nothing shows that the model is better than chance ({unknown[0]})."
+    elif judged < LEAST_JUDGED * count:
+        sentence = f"Robustness not claimed: only {judged} of {count} checks could be judged{on}."
+    else:
+        sentence = (
+            f"{passed} of {count} checks passed{on}, {count - passed} not applicable: no attack failure detected; "
+            "robust accuracy is an upper bound."
+        )
+        if tiles is not None and tiles > count_allowed(tiles):
+            unseen = missed_share(tiles, count_allowed(tiles))
+            sentence += f" So many tiles can miss a failure on up to {100 * unseen:.0f} % of them."
+    withheld = bool(failures or unknown) or judged < LEAST_JUDGED * count
+    return Verdict(len(failures), passed, count - judged, withheld, sentence)

@@ -1,0 +1,1 @@
+"""The results of a run: from stored predictions to records, worst cases and curves."""

@@ -1,0 +1,80 @@
+"""Differences between runs: the same model under the same attack, in one run and in another."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from raypipe.evaluation.results.outcomes import Measure, Outcome, examples_of, outcomes_of
+from raypipe.evaluation.results.run import Run
+from raypipe.evaluation.results.strength import is_comparable
+from raypipe.evaluation.results.tested import Artifacts
+from raypipe.evaluation.statistics.comparison import compare, unpaired_difference
+from raypipe.evaluation.statistics.intervals import group_tiles
+from raypipe.evaluation.statistics.permutation import holm
+from raypipe.storage.store import Store
+
+
+def differences_across(runs: Sequence[Run], store: Store) -> list[dict[str, Any]]:
+    """Compare accuracy in each further run with that in the first, for every model and measure that both have.
+
+    Figures of other data sets or under other attacks are left out: see `raypipe.evaluation.results.strength`.
+
+    Parameters
+    ----------
+    runs
+        The first is what the others are compared with. Models are the same if they have the same id.
+    store
+        Where the artifacts of all of them are.
+
+    Returns
+    -------
+    list of dict
+        With ``run``, ``against``, ``subject``, ``measure``, ``attack``, ``norm``, ``eps``; the ``difference`` with the
+        bounds of its 95 % interval; and whether it is ``paired``: made tile by tile, where both runs tested the same
+        tiles, and then with the ``p_value`` of the sign-flip test over groups. ``p_adjusted`` is Holm's, over all
+        of the list that have a p value.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If artifacts are missing or do not belong together.
+    """
+    rows = list(_rows(runs, store))
+    adjusted = holm([row["p_value"] for row in rows])
+    return [{**row, "p_adjusted": p_value} for row, p_value in zip(rows, adjusted, strict=True)]
+
+
+def _rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
+    artifacts = Artifacts(store)
+    outcomes = [_outcomes(run, artifacts) for run in runs]
+    for run, own in zip(runs[1:], outcomes[1:], strict=True):
+        for subject, measures in outcomes[0].items():
+            for measure, before in measures.items():
+                if measure in own.get(subject, {}) and is_comparable(measure, subject, run, runs[0]):
+                    after = own[subject][measure]
+                    yield {
+                        "run": run.name,
+                        "against": runs[0].name,
+                        "subject": subject,
+                        "measure": measure.name,
+                        "attack": measure.attack,
+                        "norm": measure.norm,
+                        "eps": measure.eps,
+                        **_difference(after, before),
+                    }
+
+
+def _outcomes(run: Run, artifacts: Artifacts) -> dict[str, dict[Measure, Outcome]]:
+    return {
+        subject.id: outcomes_of(subject, run, artifacts, examples_of(subject, run, artifacts))
+        for subject in run.subjects
+    }
+
+
+def _difference(after: Outcome, before: Outcome) -> dict[str, Any]:
+    if np.array_equal(after.ids, before.ids):
+        paired = compare(after.right, before.right, group_tiles(after.groups))
+        return {**paired.difference.columns("difference"), "paired": True, "p_value": paired.p_value}
+    difference = unpaired_difference(after.right, group_tiles(after.groups), before.right, group_tiles(before.groups))
+    return {**difference.columns("difference"), "paired": False, "p_value": None}

@@ -1,0 +1,74 @@
+"""Certified accuracy: the share of tiles of which it is proved that nothing within a radius fools the model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.evaluation.results.outcomes import Examples
+from raypipe.evaluation.results.run import Run, SubjectRecord
+from raypipe.evaluation.results.tested import Artifacts
+from raypipe.evaluation.statistics.distortion import FLOAT_NOISE
+from raypipe.evaluation.statistics.intervals import group_tiles, mean
+
+USUAL_RADII: dict[str, tuple[float, ...]] = {"linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255), "l2": (0.25, 0.5, 1.0)}
+"""Where the experiment draws no curve in the norm."""
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """What is proved of a model, over the tiles that were attacked.
+
+    Parameters
+    ----------
+    norm
+        In which radii are measured.
+    radius
+        (n,) up to which a tile is proved to be called right; negative where it is not.
+    smallest
+        (n,) by how little a tile had to be changed to fool the model; infinite where nothing did.
+    """
+
+    norm: str
+    radius: NDArray[np.float64]
+    smallest: NDArray[np.float64]
+
+
+def proof_of(subject: SubjectRecord, run: Run, artifacts: Artifacts, examples: Examples | None) -> Proof | None:
+    """What is proved of a model; None if nothing is, or it was not attacked.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `raypipe.evaluation.results.tested.Artifacts` does.
+    """
+    if subject.id not in run.certificates or examples is None:
+        return None
+    table = artifacts.certificates(run.certificates[subject.id])
+    ids = table["sample_id"].to_pylist()
+    if ids != examples.clean.ids.tolist():
+        raise ValueError(f"{subject.id}: certificates and attacks are not of the same tiles")
+    (norm,) = set(table["norm"].to_pylist())
+    right = table["prediction"].to_numpy() == table["label"].to_numpy()
+    return Proof(norm, np.where(right, table["radius"].to_numpy(), -1.0), examples.smallest(norm))
+
+
+def certified(
+    subject: SubjectRecord, proof: Proof | None, examples: Examples | None, run: Run
+) -> Iterator[dict[str, Any]]:
+    """Rows of `raypipe.storage.schemas.CERTIFIED` for one model."""
+    if proof is None or examples is None:
+        return
+    groups = group_tiles(examples.clean.groups)
+    for eps in (0.0, *run.radii.get(proof.norm, USUAL_RADII[proof.norm])):
+        stands = proof.smallest > eps * (1 + FLOAT_NOISE)
+        yield {
+            **subject.columns(),
+            "norm": proof.norm,
+            "eps": eps,
+            "tiles": len(stands),
+            **mean(proof.radius >= eps, groups).columns("certified_accuracy"),
+            **mean(stands, groups).columns("robust_accuracy"),
+        }

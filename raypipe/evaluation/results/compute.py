@@ -1,0 +1,135 @@
+"""The results of a run: every figure of its tables, computed from stored predictions alone."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from raypipe.evaluation.checks.gather import gather
+from raypipe.evaluation.checks.rules import run_checks
+from raypipe.evaluation.results.certified import Proof, certified, proof_of
+from raypipe.evaluation.results.curves import curves
+from raypipe.evaluation.results.differences import differences
+from raypipe.evaluation.results.outcomes import examples_of, outcomes_of
+from raypipe.evaluation.results.records import records_of
+from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
+from raypipe.evaluation.results.tested import Artifacts
+from raypipe.storage.schemas import CERTIFIED, CHECKS, COSTS, CURVES, DIFFERENCES, RESULTS
+from raypipe.storage.store import Store
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave.
+
+    Parameters
+    ----------
+    name
+        Of the run.
+    location
+        Where its files are.
+    records, curves, differences, checks, certified, costs
+        `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED` and `COSTS`.
+    """
+
+    name: str
+    location: str
+    records: pa.Table
+    curves: pa.Table
+    differences: pa.Table
+    checks: pa.Table
+    certified: pa.Table
+    costs: pa.Table
+
+
+TABLES = {
+    "records": RESULTS,
+    "curves": CURVES,
+    "differences": DIFFERENCES,
+    "checks": CHECKS,
+    "certified": CERTIFIED,
+    "costs": COSTS,
+}
+"""The tables of a run, each a Parquet file of that name in its folder."""
+
+
+def compute_result(store: Store, run: Run) -> RunResult:
+    """Compute all figures of a run, and keep them.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If artifacts are missing or do not belong together.
+    """
+    artifacts = Artifacts(store)
+    artifacts.read_ahead(run.pairings)
+    examples = {subject.id: examples_of(subject, run, artifacts) for subject in run.subjects}
+    outcomes = {subject.id: outcomes_of(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}
+    proofs = {subject.id: proof_of(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}
+    rows = {
+        "records": [
+            row
+            for subject in run.subjects
+            for row in records_of(subject, run, artifacts, examples[subject.id], outcomes[subject.id])
+        ],
+        "curves": list(curves(run, examples)),
+        "differences": differences(run, outcomes),
+        "checks": [row for subject in run.subjects for row in _checks(subject, run, artifacts, proofs[subject.id])],
+        "certified": [
+            row for subject in run.subjects for row in certified(subject, proofs[subject.id], examples[subject.id], run)
+        ],
+        "costs": list(_costs(run, store)),
+    }
+    tables = {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in TABLES.items()}
+    for name, table in tables.items():
+        store.write_table(f"runs/{run.name}/{name}.parquet", table)
+    return RunResult(run.name, store.path(f"runs/{run.name}"), **tables)
+
+
+def load_result(store: Store, name: str) -> RunResult:
+    """Load the results of an earlier run; compute them again where an older raypipe stored fewer columns.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none of that name; the message lists the runs there are.
+    raypipe.storage.store.StoreError
+        If a newer raypipe wrote it, or it is damaged.
+    """
+    run = read_run(store, name)
+    if not is_current(store, name):
+        return compute_result(store, run)
+    paths = {table: f"runs/{name}/{table}.parquet" for table in TABLES}
+    tables = {table: store.read_table(path, schema=TABLES[table]) for table, path in paths.items()}
+    return RunResult(name, store.path(f"runs/{name}"), **tables)
+
+
+def is_current(store: Store, name: str) -> bool:
+    """Return whether a run has every table, with every column: an older raypipe had fewer."""
+    paths = {f"runs/{name}/{table}.parquet": schema for table, schema in TABLES.items()}
+    return all(
+        store.exists(path) and set(schema.names) <= set(store.read_schema(path).names) for path, schema in paths.items()
+    )
+
+
+def result_json(result: RunResult) -> str:
+    """A result as JSON: its tables as lists of records, undefined figures as null."""
+    tables = {table: getattr(result, table).to_pylist() for table in TABLES}
+    return json.dumps({"name": result.name, "location": result.location, **tables}, indent=1) + "\n"
+
+
+def _costs(run: Run, store: Store) -> Iterator[dict[str, Any]]:
+    for cell in run.cells:
+        manifest = store.manifest(cell.kind, cell.key) or {}
+        about = cell.model_dump()
+        yield {"cell": about.pop("name"), **about, **manifest.get("cost", {})}
+
+
+def _checks(subject: SubjectRecord, run: Run, artifacts: Artifacts, proof: Proof | None) -> Iterator[dict[str, Any]]:
+    if not run.diagnostics:
+        return
+    for check in run_checks(replace(gather(subject, run, artifacts), proof=proof)):
+        row = check._asdict()
+        yield {**subject.columns(), "check": row.pop("name"), **row}

@@ -1,0 +1,65 @@
+"""Curves: robust accuracy against the size of the perturbation, of each attack and in the worst case."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from raypipe.evaluation.results.outcomes import Examples
+from raypipe.evaluation.results.records import quartile_columns
+from raypipe.evaluation.results.run import ITSELF, PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.results.tested import NORMS
+from raypipe.evaluation.statistics.distortion import eps_grid, quartiles, robust_accuracy
+from raypipe.evaluation.statistics.intervals import group_tiles
+
+
+class _Drawn(NamedTuple):
+    subject: SubjectRecord
+    attack: str | None
+    examples: Examples
+
+
+def curves(run: Run, examples: Mapping[str, Examples | None]) -> Iterator[dict[str, Any]]:
+    """Rows of `raypipe.storage.schemas.CURVES`: by norm and model the worst case, and each attack that minimises the
+    norm.
+
+    All curves of a norm have the same radii, so that they can be laid over each other.
+    """
+    for norm in NORMS:
+        drawn = [
+            each
+            for subject in run.subjects
+            if (met := examples[subject.id]) is not None
+            for each in _of_model(subject, met, norm)
+        ]
+        if not drawn:
+            return
+        sizes = [each.examples.smallest(norm) for each in drawn]
+        grid = eps_grid(np.concatenate(sizes), norm)
+        for (subject, attack, chosen), smallest in zip(drawn, sizes, strict=True):
+            accuracy = robust_accuracy(smallest, grid, group_tiles(chosen.clean.groups))
+            by_radius = [each.columns("robust_accuracy") for each in accuracy]
+            found = quartiles(smallest)
+            yield {
+                **subject.columns(),
+                "attack": attack,
+                "norm": norm,
+                "eps": grid.tolist(),
+                **{column: [row[column] for row in by_radius] for column in by_radius[0]},
+                "quartiles": quartile_columns(smallest),
+                "fooled": found.fooled,
+                "attacked": found.tiles,
+            }
+
+
+def _of_model(subject: SubjectRecord, met: Examples, norm: str) -> Iterator[_Drawn]:
+    yield _Drawn(subject, None, met)
+    minimal = [_minimises(norm, pairing) and pairing.protocol in ITSELF for pairing in met.pairings]
+    names = [pairing.attack if taken else None for pairing, taken in zip(met.pairings, minimal, strict=True)]
+    for attack in dict.fromkeys(name for name in names if name):
+        yield _Drawn(subject, attack, met.select([name == attack for name in names]))
+
+
+def _minimises(norm: str, pairing: PairingRecord) -> bool:
+    threat = pairing.threat
+    return threat is not None and threat.norm == norm and threat.eps is None

@@ -1,0 +1,87 @@
+"""Differences between a run's models: what a defense buys, what static evaluation flatters, what a leak is worth."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from raypipe.evaluation.results.outcomes import Measure, Outcome
+from raypipe.evaluation.results.run import Run, SubjectRecord
+from raypipe.evaluation.statistics.comparison import compare, unpaired_difference
+from raypipe.evaluation.statistics.intervals import Interval, group_tiles
+from raypipe.evaluation.statistics.permutation import holm
+
+Outcomes = Mapping[str, Mapping[Measure, Outcome]]
+"""By model id and measure."""
+
+
+def differences(run: Run, outcomes: Outcomes) -> list[dict[str, Any]]:
+    """Make the rows of `raypipe.storage.schemas.DIFFERENCES`; Holm's adjustment is over all of them that have a p
+    value.
+
+    Every hardened model against the model that it was hardened from, wherever both were put to the same; its static
+    figures against its adaptive ones; and every model against the one that was trained and tested without a leak.
+    """
+    rows = list(_rows(run, outcomes))
+    adjusted = holm([row["p_value"] for row in rows])
+    return [{**row, "p_adjusted": p_value} for row, p_value in zip(rows, adjusted, strict=True)]
+
+
+def _rows(run: Run, outcomes: Outcomes) -> Iterator[dict[str, Any]]:
+    for subject in run.subjects:
+        if subject.undefended:
+            for measure, outcome in outcomes[subject.id].items():
+                if measure in outcomes[subject.undefended] and measure.name != "static":
+                    yield _paired(subject, subject.undefended, measure.name, measure, outcome, outcomes)
+            for measure, outcome in outcomes[subject.id].items():
+                anew = measure._replace(name="attacked")
+                if measure.name == "static" and anew in outcomes[subject.id]:
+                    yield _paired(subject, subject.id, "static less adaptive", anew, outcome, outcomes)
+        if subject.split == "paper" and (twin := _twin(run, subject)):
+            for measure, outcome in outcomes[subject.id].items():
+                if measure in outcomes[twin.id]:
+                    yield _unpaired(subject, twin, measure, outcome, outcomes[twin.id][measure])
+
+
+def _paired(
+    subject: SubjectRecord, against: str, name: str, measure: Measure, outcome: Outcome, outcomes: Outcomes
+) -> dict[str, Any]:
+    other = outcomes[against][measure]
+    if not np.array_equal(outcome.ids, other.ids):
+        raise ValueError(f"{subject.id} and {against}: {name} is not of the same tiles")
+    found = compare(outcome.right, other.right, group_tiles(outcome.groups))
+    return {
+        **_row(subject, against, name, measure, found.difference),
+        "paired": True,
+        "only_first": found.only_first,
+        "only_second": found.only_second,
+        "p_value": found.p_value,
+    }
+
+
+def _unpaired(
+    subject: SubjectRecord, twin: SubjectRecord, measure: Measure, outcome: Outcome, other: Outcome
+) -> dict[str, Any]:
+    found = unpaired_difference(outcome.right, group_tiles(outcome.groups), other.right, group_tiles(other.groups))
+    return {**_row(subject, twin.id, measure.name, measure, found), "paired": False, "p_value": None}
+
+
+def _row(subject: SubjectRecord, against: str, name: str, measure: Measure, difference: Interval) -> dict[str, Any]:
+    return {
+        **subject.columns(),
+        "against": against,
+        "measure": name,
+        "attack": measure.attack,
+        "norm": measure.norm,
+        "eps": measure.eps,
+        **difference.columns("difference"),
+    }
+
+
+def _twin(run: Run, subject: SubjectRecord) -> SubjectRecord | None:
+    """The same model on the group split."""
+    kin = ("model", "seed", "defense", "hardened_on")
+    for other in run.subjects:
+        if other.split == "group" and all(getattr(other, name) == getattr(subject, name) for name in kin):
+            return other
+    return None

@@ -1,0 +1,145 @@
+"""Records: what each model makes of each set of tiles, and of the worst of them, with intervals."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.attacks.engine.threat import stored_radius
+from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE, Examples, Measure, Outcome
+from raypipe.evaluation.results.run import ITSELF, PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.results.tested import NORMS, Artifacts, Tested
+from raypipe.evaluation.statistics.distortion import quartiles
+from raypipe.evaluation.statistics.intervals import Groups, group_tiles, mean, ratio, ratios
+from raypipe.evaluation.statistics.metrics import chance_accuracy, classification_metrics
+from raypipe.evaluation.statistics.prevalence import reweighted_accuracy
+
+
+def records_of(
+    subject: SubjectRecord,
+    run: Run,
+    artifacts: Artifacts,
+    examples: Examples | None,
+    outcomes: Mapping[Measure, Outcome],
+) -> Iterator[dict[str, Any]]:
+    """Yield rows of `raypipe.storage.schemas.RESULTS` for one model: one for each set of tiles, then its worst cases.
+
+    The clean tiles have a row, and so have those of them that were attacked.
+
+    Parameters
+    ----------
+    subject, run, artifacts
+        The model, the run, and where its tables are.
+    examples, outcomes
+        From `raypipe.evaluation.results.outcomes`.
+    """
+    marks = {**subject.columns(), "labels": run.labels, "stamps": run.stamps[subject.split]}
+    own = [pairing for pairing in run.pairings if pairing.subject == subject.id]
+    (clean,) = (pairing for pairing in own if pairing.protocol == "clean")
+    all_labels = artifacts.tested(clean).labels
+
+    def reweighted(right: NDArray[np.bool_], tested: Tested | Outcome) -> dict[str, Any]:
+        groups = group_tiles(tested.groups)
+        return reweighted_accuracy(right, tested.labels, all_labels, groups).columns("accuracy_reweighted")
+
+    for pairing in own:
+        tested = artifacts.tested(pairing)
+        row = _record(pairing, tested, run, artifacts)
+        yield {**marks, **row, **({} if pairing == clean else reweighted(tested.correct, tested))}
+        if pairing == clean and examples is not None:
+            row = {**_record(clean, examples.clean, run, artifacts), "protocol": CLEAN_ATTACKED}
+            yield {**marks, **row, **reweighted(examples.clean.correct, examples.clean)}
+    for measure, outcome in outcomes.items():
+        if measure.name == WORST_CASE and examples is not None:
+            row = _worst_case(measure, outcome, examples, run)
+            yield {**marks, **row, **reweighted(outcome.right, outcome)}
+
+
+def _record(pairing: PairingRecord, tested: Tested, run: Run, artifacts: Artifacts) -> dict[str, Any]:
+    malignant = tuple(run.labels.index(label) for label in run.malignant) or None
+    metrics = classification_metrics(
+        tested.labels, tested.logits, tested.groups, malignant, replicates=run.replicates, seed=run.seed
+    )
+    row = {
+        **pairing.model_dump(include={"protocol", "role", "attack", "method", "source"}),
+        "tiles_key": pairing.tiles,
+        "predictions_key": pairing.predictions,
+        **metrics.columns(),
+    }
+    if pairing.threat is None:
+        return row
+    itself, threat, made = pairing.protocol in ITSELF, pairing.threat, artifacts.perturbed(pairing)
+    attacked = made.clean_prediction == tested.labels
+    row |= {
+        "norm": threat.norm,
+        "eps": threat.eps,
+        "stored_eps": threat.stored_eps,
+        "goal": threat.goal,
+        "knowledge": threat.knowledge if itself else "transfer",
+        "pixels": threat.precision,
+    }
+    for norm in NORMS:
+        needed = np.where(tested.correct, np.inf, made.distortions[norm])
+        row[norm] = quartile_columns(needed[attacked])
+    if itself:
+        row["float_success_rate"] = float(made.float_success[attacked].mean()) if attacked.any() else None
+        row["device"] = artifacts.device(pairing)
+        row |= {name: getattr(made, name).sum().item() for name in ("forwards", "backwards", "seconds")}
+    return row
+
+
+def _worst_case(measure: Measure, outcome: Outcome, examples: Examples, run: Run) -> dict[str, Any]:
+    groups = group_tiles(outcome.groups)
+    goals = {pairing.threat.goal for pairing in examples.pairings if pairing.threat}
+    transferred = any(pairing.protocol not in ITSELF for pairing in examples.pairings)
+    return {
+        "protocol": WORST_CASE,
+        "role": "evaluation",
+        "norm": measure.norm or "any",
+        "eps": measure.eps,
+        "stored_eps": stored_radius(measure.eps, measure.norm) if measure.norm and measure.eps else None,
+        "knowledge": "white-box and transfer" if transferred else "white-box",
+        "goal": goals.pop() if len(goals) == 1 else "untargeted",
+        "pixels": "8-bit",
+        "tiles": len(outcome.ids),
+        "groups": groups.count,
+        "chance": chance_accuracy(outcome.labels),
+        "support": np.bincount(outcome.labels, minlength=len(run.labels)).tolist(),
+        **mean(outcome.right, groups).columns("accuracy"),
+        **_recall(outcome, len(run.labels), groups),
+        **(_confused_kinds(measure, examples, run, groups) if run.malignant else {}),
+    }
+
+
+def _recall(outcome: Outcome, labels: int, groups: Groups) -> dict[str, Any]:
+    shares = ratios(groups.tally(outcome.labels, labels, outcome.right), groups.tally(outcome.labels, labels))
+    by_label = [share.columns("recall") for share in shares]
+    return {column: [row[column] for row in by_label] for column in by_label[0]}
+
+
+def _confused_kinds(measure: Measure, examples: Examples, run: Run, groups: Groups) -> dict[str, Any]:
+    """Cancers that can be made to be called benign, and benign tiles that can be made to be called cancer."""
+    malignant = [run.labels.index(label) for label in run.malignant]
+    benign = [label for label in range(len(run.labels)) if label not in malignant]
+    is_cancer = np.isin(examples.clean.labels, malignant)
+    counted = examples.within(measure.norm, measure.eps)
+
+    def called(labels: list[int]) -> NDArray[np.bool_]:
+        made = (np.isin(examples.called, labels) & counted).any(axis=0)
+        either: NDArray[np.bool_] = made | np.isin(examples.clean.predicted, labels)
+        return either
+
+    missed = ratio(called(benign) & is_cancer, is_cancer, groups)
+    alarmed = ratio(called(malignant) & ~is_cancer, ~is_cancer, groups)
+    return {
+        **missed.columns("cancer_called_benign"),
+        **alarmed.columns("benign_called_cancer"),
+    }
+
+
+def quartile_columns(sizes: NDArray[np.float64]) -> dict[str, float | None]:
+    """`raypipe.storage.schemas.QUARTILES` of minimal distortions."""
+    found = quartiles(sizes)
+    figures = {"lower": found.lower, "median": found.median, "upper": found.upper}
+    return {name: figure if np.isfinite(figure) else None for name, figure in figures.items()}

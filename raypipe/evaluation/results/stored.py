@@ -1,0 +1,47 @@
+"""From what was computed of a set of tiles to the tables that are stored: see `raypipe.storage.schemas`."""
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raypipe.attacks.engine.generate import Adversarials
+from raypipe.data.reading.png import encode_png
+from raypipe.data.tiles import images_of
+from raypipe.storage.schemas import ADVERSARIALS, PREDICTIONS
+
+
+def adversarials_table(tiles: pa.Table, made: Adversarials) -> pa.Table:
+    """The stored form of adversarial tiles, in the order of the clean ones."""
+    ids = tiles["sample_id"].to_pylist()
+    columns: dict[str, Any] = {
+        "sample_id": ids,
+        "group_id": tiles["group_id"],
+        "image": [
+            {"bytes": encode_png(image), "path": f"{name}.png"} for name, image in zip(ids, made.images, strict=True)
+        ],
+        "label": tiles["label"],
+    }
+    columns |= {name: getattr(made, name) for name in ADVERSARIALS.names if name not in columns}
+    return pa.table(columns, schema=ADVERSARIALS)
+
+
+def adversarials_of(table: pa.Table) -> Adversarials:
+    """Return adversarial tiles as they were before they were stored, in the order of the rows."""
+    names = [column.name for column in fields(Adversarials) if column.name != "images"]
+    return Adversarials(images=images_of(table), **{name: table[name].to_numpy() for name in names})
+
+
+def predictions_table(tiles: pa.Table, logits: NDArray[np.float32], model_key: str, tiles_key: str) -> pa.Table:
+    """Logits, (n, classes), beside what they belong to."""
+    columns = {
+        "sample_id": tiles["sample_id"],
+        "group_id": tiles["group_id"],
+        "label": tiles["label"],
+        "model_key": [model_key] * tiles.num_rows,
+        "tiles_key": [tiles_key] * tiles.num_rows,
+        "logits": pa.array(list(logits), pa.list_(pa.float32())),
+    }
+    return pa.table(columns, schema=PREDICTIONS)

@@ -1,0 +1,68 @@
+"""Which figures may be compared: those of the same data set, under the same threat model, from the same attacks."""
+
+import hashlib
+import json
+
+from raypipe.evaluation.results.outcomes import WORST_CASE, Measure
+from raypipe.evaluation.results.run import ITSELF, Run
+
+UNNAMED_SOURCES = ("", "folder", "parquet")
+"""Kinds of source that do not say which data set they hold: only the tiles themselves tell two of them apart."""
+
+
+def attack_strength(subject: str, run: Run) -> str:
+    """Return a digest of all that a model was attacked with: equal for equal attacks, with equal settings.
+
+    Attacks on the model itself count with all their settings, and the number of other models whose tiles it was shown.
+    Static tiles do not: only hardened models have them, and they face all that undefended ones face.
+
+    Parameters
+    ----------
+    subject
+        The model's id.
+    run
+        The record of the run.
+    """
+    own = [pairing for pairing in run.pairings if pairing.subject == subject]
+    attacks = sorted({json.dumps(pairing.settings, sort_keys=True) for pairing in own if pairing.protocol in ITSELF})
+    sources = {pairing.source for pairing in own if pairing.protocol == "transfer"}
+    return hashlib.sha256(json.dumps([attacks, len(sources)]).encode()).hexdigest()[:8]
+
+
+def same_data(run: Run, other: Run) -> bool:
+    """Return whether two runs tested models on the same data set, if not on the same of its tiles."""
+    if (run.data, run.labels) != (other.data, other.labels):
+        return False
+    return run.data not in UNNAMED_SOURCES or not _clean_tiles(run).isdisjoint(_clean_tiles(other))
+
+
+def _clean_tiles(run: Run) -> set[str]:
+    return {pairing.tiles for pairing in run.pairings if pairing.protocol == "clean"}
+
+
+def is_comparable(measure: Measure, subject: str, run: Run, other: Run) -> bool:
+    """Return whether a model's figure in two runs is of the same data set and the same attacks.
+
+    Parameters
+    ----------
+    measure
+        The figure, by the tiles that the model is tested on.
+    subject
+        The model's id in both runs.
+    run, other
+        Records of the two runs.
+    """
+    if not same_data(run, other):
+        return False
+    if measure.name == WORST_CASE:
+        return attack_strength(subject, run) == attack_strength(subject, other)
+    return _settings(measure, subject, run) == _settings(measure, subject, other)
+
+
+def _settings(measure: Measure, subject: str, run: Run) -> set[str]:
+    protocols = ITSELF if measure.name == "attacked" else (measure.name,)
+    return {
+        json.dumps([pairing.settings, pairing.source if measure.name == "transfer" else None], sort_keys=True)
+        for pairing in run.pairings
+        if (pairing.subject, pairing.attack) == (subject, measure.attack) and pairing.protocol in protocols
+    }

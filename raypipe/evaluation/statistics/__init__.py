@@ -1,0 +1,1 @@
+"""Figures, intervals and tests of stored predictions, all by groups of siblings."""

@@ -1,0 +1,180 @@
+"""Differences between models, with intervals and tests that respect groups of siblings."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.evaluation.statistics.intervals import Groups, Interval, mean
+from raypipe.evaluation.statistics.permutation import sign_flip_test
+from raypipe.evaluation.statistics.shares import Counts, share_bounds
+
+
+class PairedComparison(NamedTuple):
+    """Two models on the same tiles.
+
+    Parameters
+    ----------
+    difference
+        Accuracy of the first less that of the second, in [-1, 1].
+    only_first, only_second
+        Tiles that only this one gets right.
+    p_value
+        Two-sided p value of the exact sign-flip permutation test over groups: see
+        `raypipe.evaluation.statistics.permutation`.
+    """
+
+    difference: Interval
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+class Spread(NamedTuple):
+    """A figure over repetitions that differ in their seed.
+
+    Parameters
+    ----------
+    mean
+        Mean of the figures.
+    deviation
+        Their sample standard deviation; NaN with a single one.
+    seeds
+        Number of figures.
+    """
+
+    mean: float
+    deviation: float
+    seeds: int
+
+
+def compare(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Groups) -> PairedComparison:
+    """Compare accuracies of two models on the same tiles, or of one model on tiles and on the same tiles perturbed.
+
+    Parameters
+    ----------
+    first, second
+        (n,) whether each is right, tile by tile.
+    groups
+        Groups of the tiles.
+
+    Raises
+    ------
+    ValueError
+        The two are not about the same number of tiles.
+
+    Notes
+    -----
+    The difference is that of two shares: tiles that only the first gets right, and tiles that only the second does.
+    Its interval combines theirs (Newcombe's hybrid score, generalized as MOVER by G. Y. Zou and A. Donner, Statistics
+    in Medicine 27(10), 2008). The correlation of the two shares is estimated over groups, and not taken as positive,
+    which would narrow the interval. No tile right in one model only gives an interval around 0, not [0, 0].
+
+    References
+    ----------
+    R. G. Newcombe, Improved confidence intervals for the difference between binomial proportions based on paired data,
+    Statistics in Medicine 17(22), 1998.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"{len(first)} and {len(second)} tiles: expected the same tiles, in the same order")
+    only_first, only_second = groups.total(first & ~second), groups.total(second & ~first)
+    difference = paired_differences(only_first, only_second, groups.total(np.ones(len(first))))
+    p_value = sign_flip_test((only_first - only_second)[:, 0].astype(np.intp))
+    return PairedComparison(
+        Interval(*difference[:, 0].tolist()), int(only_first.sum()), int(only_second.sum()), p_value
+    )
+
+
+def paired_differences(only_first: Counts, only_second: Counts, tiles: Counts) -> NDArray[np.float64]:
+    """Compute paired differences of accuracy with their bounds, from counts by group.
+
+    Parameters
+    ----------
+    only_first, only_second
+        (groups, k) tiles that only this one gets right.
+    tiles
+        (groups, 1).
+
+    Returns
+    -------
+    ndarray
+        (3, k): differences, lower bounds, upper bounds; see `compare`.
+    """
+    count = tiles.sum()
+    first, second = (counts - tiles * counts.sum(axis=0) / count for counts in (only_first, only_second))
+    spread = np.sqrt(np.square(first).sum(axis=0) * np.square(second).sum(axis=0))
+    together = (first * second).sum(axis=0)
+    correlation = np.divide(together, spread, out=np.zeros_like(spread), where=spread > 0)
+
+    both = np.hstack([only_first, only_second])
+    shares = np.array([both.sum(axis=0) / count, *share_bounds(both, tiles)])
+    first_share, second_share = np.hsplit(shares, 2)
+    return hybrid_differences(first_share, second_share, np.clip(correlation, -1, 0))
+
+
+def unpaired_difference(
+    first: NDArray[np.bool_], first_groups: Groups, second: NDArray[np.bool_], second_groups: Groups
+) -> Interval:
+    """Compare accuracies on two sets of tiles, such as the test tiles of a random and of a group split.
+
+    Parameters
+    ----------
+    first, second
+        (n,) and (m,) whether each tile is right.
+    first_groups, second_groups
+        Groups of the two sets. Sets that share some of their groups count as if they shared none, which makes the
+        interval too wide rather than too narrow.
+
+    Notes
+    -----
+    Newcombe's hybrid score interval for independent shares. There is no permutation test: the two sets have groups of
+    other sizes, some of them in both sets, so groups cannot be exchanged between them.
+
+    References
+    ----------
+    R. G. Newcombe, Interval estimation for the difference between independent proportions, Statistics in Medicine
+    17(8), 1998.
+    """
+    one, other = np.array(mean(first, first_groups)), np.array(mean(second, second_groups))
+    return Interval(*hybrid_differences(one[:, None], other[:, None], np.zeros(1))[:, 0].tolist())
+
+
+def hybrid_differences(
+    first: NDArray[np.float64], second: NDArray[np.float64], correlation: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Subtract shares, with bounds from theirs.
+
+    Parameters
+    ----------
+    first, second
+        (3, k): shares, lower bounds, upper bounds.
+    correlation
+        (k,) of the two shares, in [-1, 0].
+
+    Returns
+    -------
+    ndarray
+        (3, k): differences, lower bounds, upper bounds, in [-1, 1]; bounds are NaN where those of a share are.
+    """
+
+    def reach(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.sqrt(one**2 + other**2 - 2 * correlation * one * other)
+
+    value = first[0] - second[0]
+    low = value - reach(first[0] - first[1], second[2] - second[0])
+    high = value + reach(first[2] - first[0], second[0] - second[1])
+    return np.array([value, np.maximum(low, -1), np.minimum(high, 1)])
+
+
+def over_seeds(figures: Sequence[float]) -> Spread:
+    """Take the mean and the spread of a figure over repetitions with different seeds.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if not len(figures):
+        raise ValueError("no figures to take the mean of: expected one for each seed")
+    return Spread(float(np.mean(figures)), float(np.std(figures, ddof=1)) if len(figures) > 1 else np.nan, len(figures))

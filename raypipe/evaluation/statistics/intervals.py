@@ -1,0 +1,185 @@
+"""95 % intervals over groups of tiles: the range of a figure on other source tiles or patients."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from raypipe.evaluation.statistics.shares import TAIL, share_bounds
+
+METHOD = (
+    "95 % intervals: Wilson score intervals on the effective number of tiles, which allows for siblings being alike; "
+    "never narrower than exact intervals that count tiles, nor wider than exact intervals that count groups."
+)
+"""The sentence that stands under every table and figure that shows an interval of a share."""
+DIFFERENCE_METHOD = (
+    "Intervals of differences combine those of the shares (Newcombe's hybrid score). p values are of an exact "
+    "sign-flip permutation test over groups, adjusted by Holm's method over all differences that were tested, shown "
+    "here or not."
+)
+"""The sentence that stands under every table that shows an interval or a test of a difference, after `METHOD`."""
+ALIKE = 1e-9
+"""Groups whose means differ by less, relative to the mean, do not differ: their figures show no spread."""
+
+
+class Interval(NamedTuple):
+    """A figure with the bounds of its 95 % interval.
+
+    Parameters
+    ----------
+    value
+        The figure on the tiles as they are; NaN where it is undefined, such as the recall of a label without tiles.
+    low, high
+        Both NaN where nothing can be said: fewer than two groups count in the figure.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def columns(self, name: str) -> dict[str, float | None]:
+        """The columns `name`, `name_low` and `name_high` of a table, with None for what is undefined."""
+        keys = (name, f"{name}_low", f"{name}_high")
+        return {key: None if np.isnan(figure) else figure for key, figure in zip(keys, self, strict=True)}
+
+
+UNDEFINED = Interval(np.nan, np.nan, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The groups of a set of tiles: siblings of one source tile or one patient.
+
+    Parameters
+    ----------
+    codes
+        (n,) each tile's group, in [0, count).
+    count
+        Number of groups.
+    """
+
+    codes: NDArray[np.intp]
+    count: int
+
+    def select(self, tiles: NDArray[np.bool_]) -> Self:
+        """Keep some of the tiles, (n,); groups without any keep their place."""
+        return replace(self, codes=self.codes[tiles])
+
+    def tally(
+        self, categories: NDArray[np.integer], count: int, values: NDArray[Any] | None = None
+    ) -> NDArray[np.float64]:
+        """Count the tiles of each category in each group, or sum their values.
+
+        Parameters
+        ----------
+        categories
+            (n,) in [0, count).
+        count
+            Number of categories.
+        values
+            (n,), or None to count.
+
+        Returns
+        -------
+        ndarray
+            (groups, count).
+        """
+        cells = np.bincount(self.codes * count + categories, values, minlength=self.count * count)
+        return cells.reshape(self.count, count).astype(np.float64)
+
+    def total(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Sum values of tiles, (n,), in each group: (groups, 1)."""
+        return self.tally(np.zeros(len(self.codes), dtype=np.intp), 1, values)
+
+
+def group_tiles(group_ids: Iterable[object]) -> Groups:
+    """Number the groups of tiles.
+
+    Parameters
+    ----------
+    group_ids
+        One per tile. Where siblings are unknown, the tiles' own ids: intervals then count tiles as independent.
+
+    Raises
+    ------
+    ValueError
+        There are no tiles, or a tile has no group.
+    """
+    groups = list(group_ids)
+    if not groups:
+        raise ValueError("no tiles to measure anything on: expected at least one group id")
+    if missing := sum(group is None for group in groups):
+        raise ValueError(f"{missing} of {len(groups)} tiles have no group: give them one, or their own ids as groups")
+    names, codes = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
+    return Groups(codes, len(names))
+
+
+def mean(values: NDArray[Any], groups: Groups, least: float = -np.inf, most: float = np.inf) -> Interval:
+    """Take the mean of a figure over tiles, with its interval.
+
+    Parameters
+    ----------
+    values
+        (n,). Booleans make it a share: see `raypipe.evaluation.statistics.shares`.
+    groups
+        Groups of the same tiles, in the same order.
+    least, most
+        Bounds of the figure, such as 0 and 1 for a confidence; its interval is cut there.
+
+    Notes
+    -----
+    The mean of other values than booleans has a Student t interval over groups, with the variance of a ratio
+    (W. G. Cochran, Sampling Techniques, 1977, section 9A.2). It has none where all groups have the same mean: they
+    show no spread, and no bounds follow.
+    """
+    if values.dtype == np.bool_:
+        return ratio(values, np.ones(len(values), dtype=np.bool_), groups)
+    sums, tiles = groups.total(values)[:, 0], groups.total(np.ones(len(values)))[:, 0]
+    count = np.count_nonzero(tiles)
+    if not count:
+        return UNDEFINED
+    value = float(sums.sum() / tiles.sum())
+    residuals = sums - value * tiles
+    if count < 2 or (np.abs(residuals) <= ALIKE * abs(value) * tiles).all():
+        return Interval(value, np.nan, np.nan)
+    error = np.sqrt(np.square(residuals).sum() * count / (count - 1)) / tiles.sum()
+    reach = float(stdtrit(count - 1, 1 - TAIL) * error)
+    return Interval(value, max(value - reach, least), min(value + reach, most))
+
+
+def ratio(hits: NDArray[np.bool_], counted: NDArray[np.bool_], groups: Groups) -> Interval:
+    """Take a share of some of the tiles, such as cancers called benign among cancers, with its interval.
+
+    Parameters
+    ----------
+    hits, counted
+        (n,) the share is of tiles that are both, among those counted.
+    groups
+        Groups of the same tiles, in the same order.
+    """
+    return ratios(groups.total(hits & counted), groups.total(counted))[0]
+
+
+def ratios(right: NDArray[np.float64], tiles: NDArray[np.float64]) -> tuple[Interval, ...]:
+    """Take shares from counts by group, with their intervals.
+
+    Parameters
+    ----------
+    right
+        (groups, k) tiles that count in each share.
+    tiles
+        (groups, k) or (groups, 1) tiles that it is a share of.
+    """
+    values = divide(right.sum(0), tiles.sum(0))
+    bounds = share_bounds(right, tiles)
+    return tuple(Interval(*row) for row in zip(*(array.tolist() for array in (values, *bounds)), strict=True))
+
+
+def divide(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide arrays that broadcast; NaN, without a warning, where the denominator is zero."""
+    quotients = np.full(np.broadcast_shapes(numerators.shape, denominators.shape), np.nan)
+    np.divide(numerators, denominators, out=quotients, where=denominators != 0)
+    return quotients

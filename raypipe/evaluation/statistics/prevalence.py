@@ -1,0 +1,50 @@
+"""Figures of class-balanced tiles, re-weighted to the class shares of the test set that they were chosen from."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.evaluation.statistics.intervals import UNDEFINED, Groups, Interval, mean, ratios
+
+
+def reweighted_accuracy(
+    right: NDArray[np.bool_], labels: NDArray[np.int64], all_labels: NDArray[np.int64], groups: Groups
+) -> Interval:
+    """Return the accuracy that the test set would give if each class kept its recall: the recalls' weighted mean.
+
+    Parameters
+    ----------
+    right, labels
+        (n,) which of the attacked tiles the model gets right, and their true classes.
+    all_labels
+        (m,) true classes of the whole test set.
+    groups
+        Groups of the attacked tiles.
+
+    Returns
+    -------
+    Interval
+        Undefined where a class of the test set has no attacked tile: nothing is known of its share. The bounds combine
+        those of the recalls as independent shares; a class with a single group may have any recall.
+
+    References
+    ----------
+    G. Y. Zou and A. Donner, Construction of confidence limits about effect measures, Statistics in Medicine 27(10),
+    2008.
+    """
+    classes = int(max(labels.max(), all_labels.max())) + 1
+    there = np.bincount(all_labels, minlength=classes) / len(all_labels)
+    attacked = np.bincount(labels, minlength=classes) / len(labels)
+    if ((there > 0) & (attacked == 0)).any():
+        return UNDEFINED
+    if np.allclose(there, attacked):
+        return mean(right, groups)
+    counts = groups.tally(labels, classes)
+    of_classes = ratios(groups.tally(labels, classes, right), counts)
+    recall, low, high = np.array([each for each, share in zip(of_classes, there, strict=True) if share > 0]).T
+    weights = there[there > 0]
+    value = float(weights @ recall)
+    if groups.count < 2:
+        return Interval(value, np.nan, np.nan)
+    below = np.linalg.norm(weights * (recall - np.nan_to_num(low, nan=0.0)))
+    above = np.linalg.norm(weights * (np.nan_to_num(high, nan=1.0) - recall))
+    return Interval(value, max(0.0, value - float(below)), min(1.0, value + float(above)))

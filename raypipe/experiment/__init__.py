@@ -1,0 +1,1 @@
+"""An experiment file, from YAML to a validated record."""

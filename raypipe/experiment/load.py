@@ -1,0 +1,215 @@
+"""Experiment files: YAML in, a validated experiment out, or every error at once with its field's path."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from raypipe.attacks import ATTACKS
+from raypipe.base.settings import Settings, near_matches
+from raypipe.data.sources import SOURCES
+from raypipe.defenses import DEFENSES
+from raypipe.defenses.adversarial_training import Search
+from raypipe.evaluation.settings import Checks, Evaluation
+from raypipe.experiment.schema import Experiment, Resources, Tiles
+from raypipe.models.classifier import Model
+from raypipe.training.recipe import Recipe
+
+LONGEST = 2**16
+"""Characters of an experiment file, which PyYAML reads in a second or two: the longest of ours has 3,000."""
+LARGEST = 10_000
+"""Values an experiment may hold, those that YAML's aliases repeat counted each time: the largest of ours has 150."""
+SHOWN = 200
+"""Characters of a wrong value in its message."""
+DIGITS = 25
+"""Of a whole number; none of ours is larger than 64 bits."""
+
+
+class ConfigError(ValueError):
+    """An experiment file that cannot be run.
+
+    Parameters
+    ----------
+    source
+        The file.
+    problems
+        One message for each error, each beginning with the field's path.
+    """
+
+    def __init__(self, source: str, problems: Iterable[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"{source}: {count} error{'s' if count != 1 else ''}\n{lines}")
+
+
+def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+    """Read and validate an experiment file.
+
+    Parameters
+    ----------
+    path
+        A YAML file.
+    overrides
+        ``section.field=value``, applied before validation; the value is read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        With every error of the file.
+    """
+    return validate_experiment(read_experiment(path, overrides), str(path))
+
+
+def read_experiment(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Read an experiment file as it is written, with overrides applied.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, is no mapping, or an override does not fit into it.
+    """
+    source = str(path)
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            raw = _read_yaml(file.read(LONGEST + 1))
+    except OSError as error:
+        raise ConfigError(source, [f"cannot be read: {error.strerror}; give the path of an experiment file"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(source, [f"is not UTF-8 text ({error}); save it as UTF-8"]) from error
+    except ValueError as error:
+        raise ConfigError(source, [str(error)]) from error
+    if not isinstance(raw, dict):
+        raise ConfigError(source, [f"expected a mapping of settings, got {type(raw).__name__}"])
+    return overridden(raw, overrides, source)
+
+
+def overridden(raw: dict[str, Any], overrides: Iterable[str], source: str) -> dict[str, Any]:
+    """A mapping of settings with overrides, ``a.b.c=value``, applied in place.
+
+    Raises
+    ------
+    ConfigError
+        If one does not fit into it.
+    """
+    if problems := [p for override in overrides if (p := _override(raw, override))]:
+        raise ConfigError(source, problems)
+    return raw
+
+
+def validate_experiment(raw: dict[str, Any], source: str = "experiment") -> Experiment:
+    """Turn a mapping into an experiment.
+
+    Raises
+    ------
+    ConfigError
+        With every error.
+    """
+    experiment: Experiment = validated(Experiment, raw, source)
+    return experiment
+
+
+def validated(kind: Any, raw: Any, source: str) -> Any:
+    """Turn a mapping into settings of some kind; raises as `validate_experiment`.
+
+    Parameters
+    ----------
+    kind
+        A record, or a type such as `raypipe.attacks.AttackSettings`.
+    raw, source
+        The mapping, and what errors call it.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(raw)
+    except ValidationError as error:
+        raise ConfigError(source, [_describe(problem) for problem in error.errors()]) from error
+
+
+def _override(raw: dict[str, Any], override: str) -> str | None:
+    """Apply ``a.b.c=value`` in place; returns what is wrong with it, if anything."""
+    path, separator, text = override.partition("=")
+    parts = path.strip().split(".")
+    if not separator or not all(parts):
+        return f"--set {override}: expected field.path=value, as in train.epochs=3"
+    node = raw
+    for depth, part in enumerate(parts[:-1]):
+        child = node.get(part)
+        if isinstance(child, list) and all(isinstance(item, str) for item in child):
+            child = dict.fromkeys(child)
+        if not isinstance(child, dict | None):
+            return f"--set {override}: {'.'.join(parts[: depth + 1])} is a value, not a section"
+        node[part] = child if child is not None else {}
+        node = node[part]
+    try:
+        node[parts[-1]] = _read_yaml(text)
+    except ValueError:
+        return f"--set {_shortened(override)}: {_shortened(repr(text))} is not a YAML value"
+    return None
+
+
+def _read_yaml(text: str) -> Any:
+    """Plain values from YAML; ValueError, saying what is the matter, for whatever gives none."""
+    if len(text) > LONGEST:
+        raise ValueError(f"has more than {LONGEST:,} characters; give the path of an experiment file")
+    try:
+        _require_few(yaml.compose(text, Loader=yaml.SafeLoader))
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply; an experiment needs half a dozen levels") from None
+    except TooMuch:
+        raise
+    except Exception as error:
+        # Besides its own errors PyYAML lets through those of int(), date() and others: ValueError, KeyError, ...
+        raise ValueError(f"is not YAML: {error}") from error
+
+
+class TooMuch(ValueError):  # noqa: N818 - the name says what is the matter with the file
+    """YAML that is small but means something large."""
+
+
+def _require_few(root: yaml.Node | None) -> None:
+    """See that a document is small, its aliases followed, before values and merged mappings are made of it."""
+    waiting, count = [root] if root else [], 0
+    while waiting:
+        node = waiting.pop()
+        count += 1
+        if count > LARGEST:
+            raise TooMuch(
+                f"holds more than {LARGEST:,} values once its aliases (`*name`) are followed; write out what is needed"
+            )
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif node.tag == "tag:yaml.org,2002:int" and len(node.value) > DIGITS:
+            raise TooMuch(f"holds a number of {len(node.value):,} digits; none may have more than {DIGITS}")
+
+
+def _describe(problem: Any) -> str:
+    """One of pydantic's errors as ``field.path = value: what is expected``."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
+    message = problem["msg"].removeprefix("Value error, ")
+    match problem["type"]:
+        case "missing":
+            return f"{path}: required, but not given"
+        case "extra_forbidden":
+            return f"{path}: no such setting{near_matches(str(problem['loc'][-1]), _field_names())}"
+    shown = "" if isinstance(problem["input"], dict | list) else f" = {_shortened(repr(problem['input']))}"
+    return f"{path or 'experiment'}{shown}: {message[:1].lower() + message[1:]}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _field_names() -> set[str]:
+    records: list[type[Settings]] = [
+        *(Experiment, Tiles, Resources, Recipe, Model, Search, Evaluation, Checks),
+        *(entry.settings for entry in SOURCES.values()),
+        *(entry.settings for entry in ATTACKS.values()),
+        *DEFENSES.values(),
+    ]
+    return {name for record in records for name in record.model_fields}

@@ -1,0 +1,234 @@
+"""What an experiment says: one immutable, validated record, with a record for each section of its file."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
+
+from raypipe.attacks import AttackSettings
+from raypipe.attacks.engine.prepare import MemoryFormat
+from raypipe.base.settings import ID, Settings, chosen_by, entries, plain_ids
+from raypipe.data.sources import SOURCES
+from raypipe.data.splits import SplitKind
+from raypipe.defenses import DefenseSettings
+from raypipe.evaluation.settings import Evaluation
+from raypipe.models.backbones import BACKBONES
+from raypipe.models.backbones.named import obstacle
+from raypipe.models.classifier import Model
+from raypipe.storage.filesystems import require_no_credentials
+from raypipe.training.recipe import Recipe
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _models(value: Any) -> Any:
+    """`entries`, with ids for names that cannot be one: ``timm:convnext_tiny`` gets ``timm-convnext_tiny``."""
+    named = entries(value)
+    if not isinstance(named, Mapping):
+        return named
+    ids = [key.replace(":", "-") if isinstance(key, str) else key for key in named]
+    if len(set(ids)) < len(ids):
+        raise ValueError("two have the same id once ':' is '-'; give one an id of its own, as `mine: {name: ...}`")
+    return dict(zip(ids, named.values(), strict=True))
+
+
+class Tiles(Settings):
+    """How source images become tiles.
+
+    Parameters
+    ----------
+    size
+        Height and width in pixels; the paper's 255.
+    split
+        ``group``: stratified, and no group (source tile, patient) on both sides. ``paper``: at random, which leaks
+        wherever images have siblings; every output is stamped LEAKY. ``official``: as published with the data set,
+        stamped LEAKY unless its groups are known and kept apart. A list runs the whole grid on each, and reports what
+        the leak is worth.
+    train_fraction
+        Share of training tiles (of groups, for a group split).
+    splits
+        A CSV with the columns ``filename,split`` (``train`` or ``test``) to use instead of drawing a split.
+    shard_size
+        Tiles a Parquet file, which is also the unit of parallel work.
+    scaled_decoding
+        Have large JPEGs decoded at a fraction of their size before they are resized:
+        `raypipe.data.reading.images.decode` says what that saves and how little pixels differ.
+    """
+
+    size: int = Field(255, ge=32, le=4096)
+    split: Annotated[tuple[SplitKind, ...], BeforeValidator(_as_list)] = ("group",)
+    train_fraction: float = Field(0.7, gt=0, lt=1)
+    splits: str | None = None
+    shard_size: int = Field(256, ge=1)
+    scaled_decoding: bool = True
+
+    @field_validator("split")
+    @classmethod
+    def _one_or_more(cls, split: tuple[SplitKind, ...]) -> tuple[SplitKind, ...]:
+        if not split:
+            raise ValueError("expected group, paper, official, or several of them")
+        return tuple(dict.fromkeys(split))
+
+    @model_validator(mode="after")
+    def _a_file_is_one_split(self) -> Self:
+        if self.splits and len(self.split) > 1:
+            raise ValueError("split: a CSV of `splits` is one split; give one name")
+        if self.splits and "official" in self.split:
+            raise ValueError("splits: the split is `official`, or what this CSV says; leave one out")
+        return self
+
+
+class Resources(Settings):
+    """What the experiment may use. Nothing here changes what is computed, so nothing here enters an artifact's key.
+
+    Parameters
+    ----------
+    train_workers
+        DDP workers of a backbone's training.
+    harden_workers
+        DDP workers of each hardening; 0 trains in the Tune trial's own process, which spares small machines the
+        start of a worker group a cell.
+    attack_actors
+        Processes that attack and predict at once; default: one a CPU, or one a GPU.
+    cpus_per_worker
+        CPUs of each worker and actor.
+    gpu
+        Give each worker and actor a GPU.
+    workers_per_gpu
+        How many of them share one, where the networks are small; the workers of a DDP group never do.
+    loader_workers
+        Processes that decode tiles for each training worker; 0 decodes between the steps.
+    attack_batch
+        Tiles a batch in attacks and predictions; default: found by trial on the device.
+    memory_format
+        Of the network in attacks: ``contiguous`` or ``channels_last``; default: the faster one, found by trial. Say
+        both this and `attack_batch` where two runs must agree to the last bit.
+    max_failures
+        How often a training may lose a worker and go on from its last epoch.
+    train_on, attack_on
+        A custom resource of Ray; training and hardening, or attacks and all other work on a GPU, then run on those
+        nodes alone that offer it: one kind of machine for what must not be interrupted, a cheaper one for what may be.
+    wait_minutes
+        How long to wait for an autoscaler to bring as many workers as were asked for; 0 takes those there are.
+    """
+
+    train_workers: int = Field(1, ge=1)
+    harden_workers: int = Field(1, ge=0)
+    attack_actors: int | None = Field(None, ge=1)
+    cpus_per_worker: float = Field(1, gt=0)
+    gpu: bool = False
+    workers_per_gpu: int = Field(1, ge=1, le=64)
+    loader_workers: int = Field(0, ge=0)
+    attack_batch: int | None = Field(None, ge=1)
+    memory_format: MemoryFormat | None = None
+    max_failures: int = Field(3, ge=0)
+    train_on: str | None = None
+    attack_on: str | None = None
+    wait_minutes: float = Field(0, ge=0)
+
+    @property
+    def gpus_per_worker(self) -> float:
+        """What share of a GPU a worker gets, in [0, 1]."""
+        return 1 / self.workers_per_gpu if self.gpu else 0
+
+    def for_group(self, workers: int) -> Self:
+        """The same for a group of so many workers: several would wait for each other for ever on one GPU."""
+        return self.model_copy(update={"workers_per_gpu": 1}) if workers > 1 else self
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator takes."""
+
+AnySource = Annotated[
+    SerializeAsAny[Settings], chosen_by("source", {name: entry.settings for name, entry in SOURCES.items()})
+]
+
+
+class Experiment(Settings):
+    """A whole experiment: the grid of models, attacks and defenses over one set of tiles.
+
+    ``models``, ``attacks`` and ``defenses`` map an id to settings; the id is the registry's name unless ``name`` says
+    otherwise, so that one attack can stand in the grid twice. A plain list of names takes the defaults. Where a model's
+    name has colons, its id has hyphens for them.
+
+    ``seed`` decides the split and what is drawn; trainings take it too, unless ``seeds`` names several: then every
+    model is trained and hardened once with each, and its figures get a mean and a spread.
+
+    ``tracking`` is the address of an MLflow server, ``file:FOLDER`` for its files, or ``tensorboard:FOLDER``, that
+    gets the results besides.
+    """
+
+    name: str
+    seed: Seed = 0
+    seeds: tuple[Seed, ...] = ()
+    storage: str = "results"
+    tracking: str | None = None
+    data: AnySource
+    tiles: Tiles = Tiles()
+    models: Annotated[dict[str, Model], BeforeValidator(_models), Field(min_length=1)]
+    train: Recipe = Recipe()
+    attacks: Annotated[dict[str, AttackSettings], BeforeValidator(entries), Field(min_length=1)]
+    defenses: Annotated[dict[str, DefenseSettings], BeforeValidator(entries)] = Field(default_factory=dict)
+    evaluation: Evaluation = Evaluation()
+    resources: Resources = Resources()
+
+    @property
+    def training_seeds(self) -> tuple[int, ...]:
+        """`seeds` without repetitions, or `seed` alone."""
+        return tuple(dict.fromkeys(self.seeds)) or (self.seed,)
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> Self:
+        if twice := sorted(self.attacks.keys() & self.evaluation.attacks.keys()):
+            raise ValueError(f"evaluation.attacks: {', '.join(twice)}: an attack of the grid has this id already")
+        return self
+
+    @model_validator(mode="after")
+    def _models_fit(self) -> Self:
+        """Every backbone that is not ours is built, and tried on images of the size that it will get."""
+        refused = [
+            f"models.{model_id}: {model.name} {refusal}"
+            for model_id, model in self.models.items()
+            if model.name not in BACKBONES
+            if (refusal := obstacle(model.name, model.resize or self.tiles.size))
+        ]
+        refused += [
+            f"defenses.{defense_id} and models.{model_id}: {reason}"
+            for defense_id, defense in self.defenses.items()
+            for model_id, model in self.models.items()
+            if (reason := defense.incompatibility(model.name))
+        ]
+        if refused:
+            raise ValueError("; ".join(refused))
+        return self
+
+    @model_validator(mode="after")
+    def _tiles_are_held_out(self) -> Self:
+        needy = [f"defenses.{name}" for name, defense in self.defenses.items() if defense.needs_held_out]
+        if needy and not self.train.validation:
+            raise ValueError(
+                f"{', '.join(needy)}: early_stopping and search compare on held-out training tiles, but "
+                "train.validation is 0; set train.validation: 0.1, or leave them out"
+            )
+        return self
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder(cls, name: str) -> str:
+        if not ID.match(name):
+            raise ValueError("expected letters, digits, '_', '.', '-', beginning with a letter or digit")
+        return name
+
+    @field_validator("storage")
+    @classmethod
+    def _storage_has_no_credentials(cls, storage: str) -> str:
+        require_no_credentials(storage)
+        return storage
+
+    @field_validator("models", "attacks", "defenses")
+    @classmethod
+    def _ids_are_plain(cls, named: dict[str, Any]) -> dict[str, Any]:
+        plain_ids(named)
+        return named

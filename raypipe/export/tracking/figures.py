@@ -1,0 +1,27 @@
+"""What is told of a model elsewhere: a name and a number for each of its figures."""
+
+from collections.abc import Iterable, Iterator
+
+from raypipe.evaluation.results.outcomes import WORST_CASE
+from raypipe.report.layout import Row, threat
+
+FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "cancer_called_benign", "benign_called_cancer",
+           "calibration_error", "forwards", "backwards", "seconds")  # fmt: skip
+
+
+def figures(rows: Iterable[Row]) -> Iterator[tuple[str, float]]:
+    """The figures that a model's rows have: ``("adaptive/deepfool/accuracy", 0.5)``."""
+    for row in rows:
+        for figure in FIGURES:
+            if row[figure] is not None:
+                yield f"{_measure(row)}/{figure}", row[figure]
+
+
+def _measure(row: Row) -> str:
+    """What a row measures, in letters that every tracker takes: ``worst case/linf 8 of 255``."""
+    if row["protocol"] == WORST_CASE:
+        name = f"{WORST_CASE}/{threat(row).replace('<= ', '')}"
+    else:
+        name = "/".join(filter(None, (row["protocol"], row["attack"])))
+        name += f" from {row['source']}" if row["protocol"] == "transfer" else ""
+    return "".join(letter if letter.isalnum() or letter in "_-. :/" else "_" for letter in name)

@@ -1,0 +1,96 @@
+"""Results for MLflow: a run, a run below it for every model under test, and the files worth keeping."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raypipe.base.errors import StageError
+from raypipe.evaluation.results.compute import TABLES, RunResult
+from raypipe.evaluation.results.run import Run
+from raypipe.export.tracking.figures import figures
+from raypipe.report.layout import Book
+from raypipe.report.page.report import REPORT_FILE
+from raypipe.storage.environment import read_environment, without_credentials
+from raypipe.storage.store import Store
+
+EXPERIMENT = "raypipe"
+FILES = ("experiment.yaml", REPORT_FILE, *(f"{name}.parquet" for name in TABLES))
+
+
+def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
+    """Log a run to MLflow: its settings, every figure of every model, its report and its records.
+
+    Logging it again replaces nothing: MLflow keeps both.
+
+    Parameters
+    ----------
+    uri
+        Of the tracking server, or ``file:...``.
+
+    Raises
+    ------
+    raypipe.base.errors.StageError
+        If MLflow is not installed or cannot be reached.
+    """
+    mlflow = require()
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    try:
+        found = client.get_experiment_by_name(EXPERIMENT)
+        experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT)
+        _log(client, experiment, run, result, store)
+    except (mlflow.MlflowException, OSError) as error:
+        raise StageError(
+            f"MLflow at {without_credentials(uri)} did not take the run: {error}; its results are in {result.location}"
+        ) from error
+
+
+def require() -> Any:
+    """The module; raises StageError where it is not installed."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow refuses the folder that `file:` names
+    try:
+        import mlflow  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise StageError("tracking needs MLflow: pip install 'raypipe[mlflow]'") from error
+    return mlflow
+
+
+def _log(client: Any, experiment: str, run: Run, result: RunResult, store: Store) -> None:
+    folder = f"runs/{run.name}"
+    book = Book.of(result)
+    tags = {"mlflow.runName": run.name, "raypipe.stamps": "; ".join(book.stamps), "raypipe.location": result.location}
+    if environment := read_environment(store, run.name):
+        tags |= {f"raypipe.{name}": str(value) for name, value in environment.model_dump().items()}
+    parent = client.create_run(experiment, tags=tags).info.run_id
+    settings = yaml.safe_load(store.read_bytes(f"{folder}/experiment.yaml"))
+    for name, value in _flat(settings):
+        client.log_param(parent, name, value)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in FILES:
+            copy = Path(scratch, name)
+            copy.write_bytes(store.read_bytes(f"{folder}/{name}"))
+            client.log_artifact(parent, str(copy))
+    for subject, clean in book.subjects.items():
+        about = {name: str(clean[name]) for name in ("model", "backbone", "split", "seed", "defense", "hardened_on")}
+        failed = sum(row["verdict"] == "fail" for row in book.checks if row["subject"] == subject)
+        tags = {"mlflow.runName": subject, "mlflow.parentRunId": parent}
+        below = client.create_run(experiment, tags=tags).info.run_id
+        for name, value in about.items():
+            client.log_param(below, name, value)
+        client.log_metric(below, "checks_failed", failed)
+        for name, value in figures(book.of_subject(subject)):
+            client.log_metric(below, name, value)
+        client.set_terminated(below)
+    client.set_terminated(parent)
+
+
+def _flat(settings: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """``{"train": {"epochs": 3}}`` -> ``[("train.epochs", 3)]``."""
+    if isinstance(settings, dict) and settings:
+        return [
+            pair for name, value in settings.items() for pair in _flat(value, f"{prefix}.{name}" if prefix else name)
+        ]
+    return [(prefix, settings)]

@@ -1,0 +1,58 @@
+"""Results for TensorBoard: how every model was trained, and its figures. Ray Tune brings the writer along."""
+
+from pathlib import Path
+from typing import Any
+
+from raypipe.base.errors import StageError
+from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.run import Run
+from raypipe.export.tracking.figures import figures
+from raypipe.report.layout import Book
+from raypipe.storage.store import Store
+
+SCHEME = "tensorboard:"
+EVENTS = "events.out.tfevents.*"
+
+
+def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
+    """Write a run's event files below a folder, one folder for each model; those of an earlier log are replaced.
+
+    Parameters
+    ----------
+    uri
+        ``tensorboard:FOLDER``.
+
+    Raises
+    ------
+    raypipe.base.errors.StageError
+        If the folder cannot be written.
+    """
+    folder = Path(uri.removeprefix(SCHEME)).expanduser() / run.name
+    book = Book.of(result)
+    try:
+        for subject in run.subjects:
+            _log_subject(folder / subject.id, store.manifest("model", subject.key) or {}, book, subject.id)
+    except OSError as error:
+        raise StageError(
+            f"{folder}: no event files could be written: {error}; results are in {result.location}"
+        ) from error
+
+
+def require() -> None:
+    """Nothing more than Ray Tune has is needed."""
+
+
+def _log_subject(folder: Path, manifest: dict[str, Any], book: Book, subject: str) -> None:
+    from tensorboardX import SummaryWriter  # noqa: PLC0415  half a second that most runs need not spend
+
+    for old in folder.glob(EVENTS):
+        old.unlink()
+    with SummaryWriter(str(folder)) as writer:
+        for epoch in manifest.get("history", ()):
+            writer.add_scalar("training/loss", epoch["loss"], epoch["epoch"])
+            writer.add_scalar("training/accuracy", epoch["accuracy"], epoch["epoch"])
+            for name in ("loss", "accuracy"):
+                if (value := epoch[f"validation_{name}"]) is not None:
+                    writer.add_scalar(f"validation/{name}", value, epoch["epoch"])
+        for name, value in figures(book.of_subject(subject)):
+            writer.add_scalar(name.replace(" ", "_").replace(":", "_"), value)

@@ -1,0 +1,276 @@
+"""From trials to what every cell of a plan will take, and what each stage will take of the clock."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from raypipe.base.errors import StageError
+from raypipe.defenses.base import Defense, StaticTraining
+from raypipe.experiment.schema import Resources
+from raypipe.forecast.defense_work import certificate_passes, prediction_passes, training_steps
+from raypipe.forecast.trials import (
+    ModelTrial,
+    TilesTrial,
+    attack_key,
+    attacks_on,
+    backbone_of,
+    try_model,
+    try_tiles,
+    worker_start,
+)
+from raypipe.plan.cells import STAGES, Cell, Split, Stage, unfinished
+from raypipe.plan.listing import Prepared
+
+EFFICIENCY = 0.93
+"""Of several workers, measured on 2 CPUs: the rest is reading, writing and waiting for the last."""
+IN_STEP = 0.65
+"""Of CPUs that train one network together, measured on 2: after every step they exchange its gradients over the cores
+that also compute, and wait for each other. GPUs exchange while they compute."""
+STARTS: Mapping[Stage, float] = {"ingest": 1, "train": 2.5, "harden": 1}
+"""How many times as long as a worker's imports a stage takes to begin, and to end: training has a controller that
+starts before its workers, and they have to find each other. Other stages find the workers of ingest; actors, which hold
+GPUs, are started for every stage."""
+CELL_SECONDS = 0.03
+"""By which a cell keeps its stage longer than its work does: measured with a thousand cells without work."""
+RAY_SECONDS, REPORT_SECONDS, RESULT_SECONDS = 6, 3, 0.01
+"""By the clock: to start and end Ray, to draw the report, and to compute what one cell of predictions says."""
+ROW_BYTES = 150
+"""Of a tile's predictions or diagnostics."""
+
+
+@dataclass(frozen=True)
+class CellForecast:
+    """What a cell will take.
+
+    Parameters
+    ----------
+    cell
+        Which.
+    forwards, backwards
+        Passes of a tile through a network.
+    seconds
+        Of all workers together.
+    size
+        Bytes that it will store.
+    """
+
+    cell: Cell
+    forwards: float
+    backwards: float
+    seconds: float
+    size: float
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """What a stage's cells will take: passes, seconds of workers and of the clock, bytes."""
+
+    stage: Stage
+    cells: int
+    passes: float
+    seconds: float
+    wall: float
+    size: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What an experiment will take where nothing is at hand yet.
+
+    Parameters
+    ----------
+    cells
+        Those to do.
+    workers
+        At once.
+    start
+        Seconds until a worker has imported what it needs.
+    """
+
+    cells: tuple[CellForecast, ...]
+    workers: int
+    start: float
+
+    @property
+    def besides(self) -> float:
+        """Seconds by the clock that belong to no stage."""
+        tested = sum(forecast.cell.stage == "evaluate" for forecast in self.cells)
+        return RAY_SECONDS + REPORT_SECONDS + RESULT_SECONDS * tested if self.cells else 0.0
+
+    def stages(self, resources: Resources) -> list[StageForecast]:
+        """By stage, in order."""
+        members = {stage: [each for each in self.cells if each.cell.stage == stage] for stage in STAGES}
+        return [self._stage(stage, cells, resources) for stage, cells in members.items() if cells]
+
+    def _stage(self, stage: Stage, cells: Sequence[CellForecast], resources: Resources) -> StageForecast:
+        seconds = sum(each.seconds for each in cells)
+        workers, efficiency = self._at_once(stage, resources, len(cells)), EFFICIENCY
+        if _trains_together(stage, resources) and workers > 1 and not resources.gpu:
+            seconds, efficiency = seconds / IN_STEP, 1  # they count what they wait for each other
+        starts = STARTS.get(stage, 1 if resources.gpu else 0)
+        if stage == "harden" and resources.harden_workers:  # every trial starts a group of workers of its own
+            starts += STARTS["train"] * len(cells) * resources.harden_workers / workers
+        wall = seconds / workers / (efficiency if workers > 1 else 1)
+        wall += starts * self.start + CELL_SECONDS * len(cells)
+        passes = sum(each.forwards + each.backwards for each in cells)
+        return StageForecast(stage, len(cells), passes, seconds, wall, sum(each.size for each in cells))
+
+    def _at_once(self, stage: Stage, resources: Resources, cells: int) -> int:
+        match stage:
+            case "train":  # one backbone after the other
+                return min(self.workers, resources.train_workers)
+            case "harden":
+                return min(self.workers, max(1, resources.harden_workers) * cells)
+            case "ingest":
+                return self.workers
+        return min(self.workers, resources.attack_actors or self.workers)
+
+
+def forecast(
+    prepared: Prepared,
+    *,
+    workers: int | None = None,
+    attacked: int = 8,
+    say: Callable[[str], None] = lambda _: None,
+) -> Forecast:
+    """Try every backbone and attack of an experiment for a little while, and sum up its plan.
+
+    Parameters
+    ----------
+    workers
+        There will be at once; default: as many as this machine has CPUs, or GPUs, for.
+    attacked
+        Tiles that each attack is tried on.
+    say
+        Told what is being tried.
+
+    Raises
+    ------
+    raypipe.base.errors.StageError
+        If no tile can be read.
+    raypipe.models.weights.WeightsError
+        If pretrained weights are not at hand.
+    """
+    resources = prepared.experiment.resources
+    todo = unfinished(prepared.plan.cells, prepared.store)
+    if not todo:
+        return Forecast((), workers or _workers_here(resources), 0.0)
+    device = _device(resources)
+    torch.set_num_threads(max(1, int(resources.cpus_per_worker)))
+    say("tiles")
+    listing, ingest = prepared.listings[0], prepared.plan.stage("ingest")[0]
+    tiles = try_tiles(listing.source, listing.items, ingest.spec)
+    trials = _try_models(prepared, todo, tiles, device, attacked, say)
+    counts = {split: sum(item.split == split for item in listing.items) for split in ("train", "test")}
+    say("a worker's start")
+    made = tuple(_of_cell(cell, trials.get(_backbone(cell), None), tiles["train"], counts) for cell in todo)
+    return Forecast(made, workers or _workers_here(resources), worker_start())
+
+
+def _try_models(
+    prepared: Prepared,
+    todo: Sequence[Cell],
+    tiles: Mapping[Split, TilesTrial],
+    device: torch.device,
+    attacked: int,
+    say: Callable[[str], None],
+) -> dict[str, ModelTrial]:
+    attacks = attacks_on(cell for cell in todo if cell.stage == "attack")
+    planted = {backbone_of(cell): cell.spec.planted for cell in todo if cell.stage == "diagnose"}
+    needed = {backbone_of(cell) for cell in todo if cell.stage != "ingest"}
+    labels = prepared.plan.stage("ingest")[0].spec.labels
+    return {
+        backbone: try_model(
+            cell.spec.model,
+            cell.spec.recipe,
+            attacks.get(backbone, []),
+            planted.get(backbone),
+            tiles,
+            labels,
+            device,
+            resources=prepared.experiment.resources,
+            attacked=attacked,
+            say=say,
+        )
+        for backbone, cell in {backbone_of(cell): cell for cell in prepared.plan.stage("train")}.items()
+        if backbone in needed
+    }
+
+
+def _backbone(cell: Cell) -> str:
+    return "" if cell.stage == "ingest" else backbone_of(cell)
+
+
+def _of_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, counts: dict[str, int]) -> CellForecast:
+    if model is None:
+        count = sum(counts.values())
+        return CellForecast(cell, 0, 0, count * tiles.seconds, count * tiles.size)
+    match cell.stage:
+        case "train" | "harden":
+            trains = cell.stage == "train"
+            steps = cell.spec.recipe.epochs * counts["train"] if trains else _hardening_steps(cell, counts["train"])
+            return CellForecast(cell, steps, steps, steps * model.training, model.size)
+        case "attack":
+            count = min(cell.spec.tiles or counts[cell.spec.split], counts[cell.spec.split])
+            work = _work(cell.inputs["model"])
+            right = count * (1 if cell.spec.split == "train" else _right_in_the_end(model))
+            trial = model.attacks[attack_key(cell.spec)]
+            seconds = right * trial.seconds + (count - right) * model.prediction
+            forwards, backwards = right * trial.forwards + count - right, right * trial.backwards
+            return CellForecast(cell, forwards, backwards, work * seconds, count * trial.size)
+        case "diagnose":
+            count = min(cell.spec.tiles or counts["test"], counts["test"])
+            planted = min(cell.spec.planted_tiles, count)
+            seconds = count * model.diagnosis + planted * model.planted
+            return CellForecast(cell, 0, 0, _work(cell.inputs["model"]) * seconds, count * ROW_BYTES)
+        case "certify":
+            count = min(cell.spec.tiles or counts["test"], counts["test"])
+            passes = count * certificate_passes(cell.spec.defense)
+            return CellForecast(cell, passes, 0, passes * model.prediction, count * ROW_BYTES)
+    source = cell.inputs["tiles"].spec
+    count = min(getattr(source, "tiles", None) or counts[cell.spec.split], counts[cell.spec.split])
+    seconds = _work(cell.inputs["model"]) * count * model.prediction
+    return CellForecast(cell, count, 0, seconds, count * ROW_BYTES)
+
+
+def _right_in_the_end(model: ModelTrial) -> float:
+    """Share of test tiles that a network is taken to get right, and that are attacked: half of its errors will go."""
+    return (1 + model.right) / 2
+
+
+def _work(model: Cell) -> float:
+    """How many passes through the network one of a cell's model takes."""
+    return prediction_passes(model.spec.defense) if model.stage == "harden" else 1
+
+
+def _hardening_steps(cell: Cell, training_tiles: int) -> float:
+    """Return the plain training steps of a tile that a hardening takes about as long as."""
+    defense: Defense = cell.spec.defense
+    if not defense.epochs:
+        return 0
+    tiles, epochs = training_tiles, defense.epochs
+    if isinstance(defense, StaticTraining):
+        tiles = sum(len(chosen) for chosen in defense.choose(training_tiles, cell.spec.seed))
+        epochs = sum(candidate.epochs for candidate in defense.candidates())
+    return training_steps(defense) * tiles * epochs
+
+
+def _device(resources: Resources) -> torch.device:
+    if resources.gpu and not torch.cuda.is_available():
+        raise StageError(
+            "resources.gpu is true, but PyTorch cannot use a GPU here: estimate on a machine like those that will do "
+            "the work, or set resources.gpu: false"
+        )
+    return torch.device("cuda" if resources.gpu else "cpu")
+
+
+def _trains_together(stage: Stage, resources: Resources) -> bool:
+    return stage == "train" or (stage == "harden" and resources.harden_workers > 1)
+
+
+def _workers_here(resources: Resources) -> int:
+    if resources.gpu:
+        return max(1, torch.cuda.device_count())
+    return max(1, int((os.cpu_count() or 1) // resources.cpus_per_worker))

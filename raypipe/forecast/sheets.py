@@ -1,0 +1,71 @@
+"""What an experiment will take, as tables."""
+
+from raypipe.experiment.schema import Experiment
+from raypipe.forecast.forecast import Forecast
+from raypipe.progress.tree import duration
+from raypipe.report.sheet import Cell, Sheet
+
+
+def cells_sheet(experiment: Experiment, forecast: Forecast, price: float | None) -> Sheet:
+    """Every cell to do; `price` as for `stages_sheet`, for the hours that a cell keeps its workers at work."""
+    sheet = Sheet("Cells to do")
+    sheet.add_columns("stage", "cell")
+    sheet.add_columns("forwards", "backwards", "seconds", _unit(experiment), "MB", figures=True)
+    if price is not None:
+        sheet.add_columns("US dollars", figures=True)
+    for each in forecast.cells:
+        hours = each.seconds / 3600
+        figures = (f"{each.forwards:,.0f}", f"{each.backwards:,.0f}", f"{each.seconds:,.1f}", f"{hours:,.4f}")
+        dollars = [] if price is None else [f"{price * hours:,.4f}"]
+        sheet.add_row(each.cell.stage, each.cell.name, *figures, f"{each.size / 1e6:,.2f}", *dollars)
+    return sheet
+
+
+def stages_sheet(experiment: Experiment, forecast: Forecast, price: float | None) -> Sheet:
+    """Every stage, and all of them.
+
+    Parameters
+    ----------
+    price
+        US dollars an hour of a worker; None: costs are not asked for.
+    """
+    at_once = f"{forecast.workers} {'worker' if forecast.workers == 1 else 'workers'}"
+    sheet = Sheet(f"{experiment.name}: what is to do, on {at_once} of the kind tried here")
+    sheet.add_columns("stage")
+    sheet.add_columns("cells", "passes", _unit(experiment), "by the clock", "MB", figures=True)
+    if price is not None:
+        sheet.add_columns("US dollars", figures=True)
+    stages = forecast.stages(experiment.resources)
+    for stage in stages:
+        _row(sheet, stage.stage, (stage.cells, stage.passes, stage.seconds, stage.wall, stage.size), price)
+    nothing = [""] * (1 if price is None else 2)
+    sheet.add_row("Ray's start, results, report", "", "", "", duration(forecast.besides), *nothing)
+    sheet.add_section()
+    sums = [sum(getattr(stage, name) for stage in stages) for name in ("cells", "passes", "seconds", "wall", "size")]
+    sums[3] += forecast.besides
+    _row(sheet, "all", (int(sums[0]), *sums[1:]), price, forecast.workers)
+    sheet.caption = (
+        "From short trials: every backbone trained for a little while, every attack run on a few tiles that it gets "
+        "right. Better trained or hardened models take other passes. The clock does not know what else a machine does. "
+        "An attack that goes on until it succeeds takes the longer the more a model withstands: autoattack on one "
+        "backbone may be foreseen several times too high or too low. --trial-tiles tries attacks on more."
+    )
+    return sheet
+
+
+def _unit(experiment: Experiment) -> str:
+    return "GPU hours" if experiment.resources.gpu else "CPU hours"
+
+
+def _row(
+    sheet: Sheet,
+    name: Cell | str,
+    figures: tuple[int, float, float, float, float],
+    price: float | None,
+    workers: int | None = None,
+) -> None:
+    cells, passes, seconds, wall, size = figures
+    hours = f"{seconds / 3600:,.2f}"
+    # Machines are paid for by the clock, whether all of them have work or not.
+    dollars = [] if price is None else [f"{price * wall / 3600 * workers:,.2f}" if workers else ""]
+    sheet.add_row(name, f"{cells:,}", f"{passes:,.0f}", hours, duration(wall), f"{size / 1e6:,.1f}", *dollars)

@@ -1,0 +1,300 @@
+"""Short trials on the device at hand: what a tile takes to decode, to train on, to attack, to predict.
+
+A network that has learned nothing is fooled by anything, or by nothing. Each backbone is therefore trained on some of
+the experiment's own tiles, and every attack of the experiment is then run on a few that it gets right: of those that it
+has learned, where training tiles will be attacked, and of others, where test tiles will.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from raypipe.attacks.engine.cascade import generate_over_radii
+from raypipe.attacks.engine.generate import Adversarials
+from raypipe.attacks.engine.norms import BoundedAttack
+from raypipe.attacks.engine.prepare import prepare
+from raypipe.base.errors import StageError
+from raypipe.data.reading.png import encode_png
+from raypipe.data.source import Source, seeded_order
+from raypipe.data.tiles import TileItem, images_of, make_tiles
+from raypipe.evaluation.checks.planted import binarization_test
+from raypipe.evaluation.checks.probe import probe
+from raypipe.evaluation.predict import predict
+from raypipe.experiment.schema import Resources
+from raypipe.models.checkpoint import ModelCard, save_classifier
+from raypipe.models.classifier import Classifier, Model, build_classifier
+from raypipe.plan.cells import Cell, Split
+from raypipe.training.batch_statistics import MOST_PER_EPOCH
+from raypipe.training.dataset import TileDataset
+from raypipe.training.fit import Fit
+from raypipe.training.recipe import Recipe
+
+TRAINING_TILES, TEST_TILES = 192, 96
+EPOCHS, TRAINING_SECONDS = 20, 120
+"""Of a trial's training, or fewer epochs if the experiment has fewer, and two at least: the first, in which memory is
+got, is not timed. A network that has learned too little withstands attacks that fool a better one: after 6 epochs
+GoogLeNet seemed to need ten times the passes of a saliency map."""
+LEARNED = 0.95
+"""Share of its tiles that a network gets right when it has learned enough to be attacked."""
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class TilesTrial:
+    """Some of the experiment's tiles, and what one took.
+
+    Parameters
+    ----------
+    images, labels
+        (n, h, w, 3) uint8, and (n,).
+    encoded
+        The same, as they are stored.
+    seconds, size
+        To decode, resize and encode a tile, and its bytes when stored.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    encoded: tuple[bytes, ...]
+    seconds: float
+    size: float
+
+    def taken(self, places: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Images and labels of some of them."""
+        return self.images[places], self.labels[places]
+
+
+@dataclass(frozen=True)
+class TrialAttack:
+    """An attack to be tried.
+
+    Parameters
+    ----------
+    spec
+        Of a cell: `raypipe.plan.cells.AttackSpec`.
+    known
+        Keys of the attacks whose results it starts from.
+    """
+
+    spec: Any
+    known: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What its cost depends on."""
+        return attack_key(self.spec)
+
+
+@dataclass(frozen=True)
+class AttackTrial:
+    """What an attack takes a tile that the network gets right, and the bytes of what it stores."""
+
+    forwards: float
+    backwards: float
+    seconds: float
+    size: float
+
+
+@dataclass(frozen=True)
+class ModelTrial:
+    """What a backbone takes: seconds a tile, and the bytes of its checkpoint.
+
+    Parameters
+    ----------
+    training
+        Forward and backward pass and the optimiser's step.
+    prediction
+        A forward pass.
+    diagnosis, planted
+        Of the probe, and of the search for a planted example.
+    right
+        Share of test tiles that it gets right after so little training, in [0, 1].
+    attacks
+        By `TrialAttack.key`.
+    """
+
+    training: float
+    prediction: float
+    diagnosis: float
+    planted: float
+    size: int
+    right: float
+    attacks: dict[str, AttackTrial] = field(default_factory=dict)
+
+
+def try_tiles(source: Source, items: Iterable[TileItem], spec: Any) -> dict[Split, TilesTrial]:
+    """Ingest some tiles of every class, from both sides of the split.
+
+    Parameters
+    ----------
+    spec
+        Of the cell that ingests them: `raypipe.plan.cells.IngestSpec`.
+
+    Raises
+    ------
+    StageError
+        If none of a side can be read.
+    """
+    items = list(items)
+    counts: dict[Split, int] = {"train": TRAINING_TILES, "test": TEST_TILES}
+    return {split: _try_side(source, items, spec, split, count) for split, count in counts.items()}
+
+
+def _try_side(source: Source, items: Sequence[TileItem], spec: Any, split: Split, count: int) -> TilesTrial:
+    members: dict[str, list[TileItem]] = {}
+    for item in items:
+        if item.split == split:
+            members.setdefault(str(item.ref.label_name), []).append(item)
+    each = -(-count // max(1, len(members)))
+    by_path = {item.ref.path: item for group in members.values() for item in group}
+    chosen = [
+        by_path[path]
+        for group in members.values()
+        for path in seeded_order([item.ref.path for item in group], spec.seed)[:each]
+    ]
+    begun = time.perf_counter()
+    table, rejected = make_tiles(source, chosen, spec.size, scaled=spec.scaled_decoding)
+    seconds = time.perf_counter() - begun
+    if not table.num_rows:
+        raise StageError(f"none of {rejected.num_rows} {split} tiles can be read: {rejected['reason'][0]}")
+    encoded = tuple(pc.struct_field(table["image"], "bytes").to_pylist())
+    size = sum(map(len, encoded)) / len(encoded)
+    return TilesTrial(images_of(table), table["label"].to_numpy(), encoded, seconds / len(chosen), size)
+
+
+def try_model(
+    model: Model,
+    recipe: Recipe,
+    attacks: Sequence[TrialAttack],
+    planted: BoundedAttack | None,
+    tiles: Mapping[Split, TilesTrial],
+    labels: tuple[str, ...],
+    device: torch.device,
+    *,
+    resources: Resources,
+    attacked: int,
+    say: Callable[[str], None],
+) -> ModelTrial:
+    """Train a backbone for a little while, attack it, and say what each took.
+
+    Parameters
+    ----------
+    attacks
+        Every attack of the experiment on this backbone, each once for each side of the split that it is run on.
+    planted
+        The attack that looks for planted examples; None where nothing is diagnosed.
+    attacked
+        How many tiles to attack.
+    say
+        Told what is being tried.
+    """
+    torch.manual_seed(0)
+    say(f"{model.name}: training")
+    classifier = build_classifier(model, len(labels)).to(device)
+    training = _train(classifier, recipe, tiles["train"], device)
+    chosen = {split: each.taken(_right(classifier, each, device, attacked)) for split, each in tiles.items()}
+    held = tiles["test"]
+    images, truth = chosen["test"]
+    prediction = _seconds(lambda: predict(classifier, held.images, BATCH, device), device) / len(held.images)
+    right = float((predict(classifier, held.images, BATCH, device).argmax(1) == held.labels).mean())
+    diagnosis = search = 0.0
+    if planted:
+        say(f"{model.name}: diagnosis")
+        diagnosis = _seconds(lambda: probe(classifier, images, truth, BATCH, device), device) / len(images)
+        search = _seconds(lambda: binarization_test(classifier, images[:1], planted, BATCH, device), device)
+    card = ModelCard(model.name, labels, images.shape[1], *classifier.normalization, resize=model.resize)
+    size = len(save_classifier(classifier, card))
+    trial = ModelTrial(training, prediction, diagnosis, search, size, right)
+    _, height, width, channels = images.shape
+    prepared = prepare(
+        classifier,
+        (channels, height, width),
+        device=device,
+        batch_size=resources.attack_batch,
+        memory_format=resources.memory_format,
+    )
+    results: dict[str, Adversarials] = {}
+    for each in attacks:
+        settings, split = each.spec.attack, each.spec.split
+        say(f"{model.name}: {settings.name} on {split} tiles")
+        known = [results[key] for key in each.known if key in results]
+        begun = time.perf_counter()
+        made = generate_over_radii(prepared, *chosen[split], settings, each.spec.radii, known)
+        seconds = time.perf_counter() - begun
+        results[each.key] = made
+        count = len(made.images)
+        trial.attacks[each.key] = AttackTrial(
+            float(made.forwards.mean()),
+            float(made.backwards.mean()),
+            seconds / count,
+            sum(len(encode_png(image)) for image in made.images) / count,
+        )
+    return trial
+
+
+def worker_start() -> float:
+    """Seconds until a new worker process has imported what its tasks need, and what most backbones do."""
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import raypipe.stages.attack, torchvision"], check=True, env=os.environ)
+    return time.perf_counter() - begun
+
+
+def _train(classifier: Classifier, recipe: Recipe, tiles: TilesTrial, device: torch.device) -> float:
+    short = recipe.model_copy(update={"epochs": max(2, min(recipe.epochs, EPOCHS))})
+    batch = min(recipe.batch_size, max(2, len(tiles.labels) // 2))
+    fit = Fit(classifier, short, -(-len(tiles.labels) // batch), device=device, seed=0)
+    timed = []
+    dataset = TileDataset(tiles.encoded, tiles.labels.tolist())
+    for record in fit.epochs(dataset, batch):
+        timed.append(record.seconds)
+        if len(timed) > 1 and (record.accuracy >= LEARNED or sum(timed) > TRAINING_SECONDS):
+            break
+    fit.recalibrate(dataset, MOST_PER_EPOCH, lambda values: values)
+    classifier.load_state_dict(fit.evaluated.state_dict())
+    return float(np.median(timed[1:])) / record.tiles
+
+
+def _right(classifier: Classifier, tiles: TilesTrial, device: torch.device, count: int) -> NDArray[np.int64]:
+    """Positions of tiles that the network gets right; of any, where it has learned too little."""
+    said = predict(classifier, tiles.images, BATCH, device).argmax(1)
+    right = np.flatnonzero(said == tiles.labels)
+    order = right if len(right) else np.arange(len(said))
+    return np.random.default_rng(0).permutation(order)[:count]
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    begun = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def attack_key(spec: Any) -> str:
+    """Return what the cost of an attack on a backbone depends on, from its cell's `raypipe.plan.cells.AttackSpec`."""
+    return str(spec.model_dump_json(include={"attack", "split", "radii"}))
+
+
+def attacks_on(cells: Iterable[Cell]) -> dict[str, list[TrialAttack]]:
+    """Return the attacks of cells, each once for each side of the split, by `backbone_of` what they are run on."""
+    found: dict[str, dict[str, TrialAttack]] = {}
+    for cell in cells:
+        known = tuple(attack_key(other.spec) for other in cell.known)
+        found.setdefault(backbone_of(cell), {})[attack_key(cell.spec)] = TrialAttack(cell.spec, known)
+    return {backbone: list(attacks.values()) for backbone, attacks in found.items()}
+
+
+def backbone_of(cell: Cell) -> str:
+    """What a network costs depends on: name and `resize` of the one that a cell trains, hardens, attacks or asks."""
+    while cell.stage != "train":
+        cell = cell.inputs["model"]
+    return f"{cell.spec.model.name} {cell.spec.model.resize}"

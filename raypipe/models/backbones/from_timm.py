@@ -1,0 +1,84 @@
+"""timm's models and their published weights, by the names that timm gives them.
+
+timm (Wightman, 2019, https://github.com/huggingface/pytorch-image-models) is an extra of this package, and is imported
+when one of its models is asked for.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from raypipe.models.backbones.base import IMAGENET_CLASSES, Backbone, Published
+
+
+def names() -> list[str]:
+    """Every model that timm has.
+
+    Raises
+    ------
+    ValueError
+        If timm is not installed.
+    """
+    found: list[str] = _timm().list_models()
+    return found
+
+
+def from_timm(name: str) -> Backbone:
+    """The backbone of a name in `names`; timm is not imported before it is used."""
+    return Backbone(
+        functools.partial(_build, name),
+        functools.partial(_published, name),
+        size=functools.partial(_size, name),
+        require=_timm,
+    )
+
+
+def _build(name: str, num_classes: int) -> nn.Module:
+    network: nn.Module = _timm().create_model(name, pretrained=False, num_classes=num_classes)
+    return network
+
+
+def _size(name: str) -> int | None:
+    configuration = _timm().get_pretrained_cfg(name, allow_unregistered=True)
+    return configuration.input_size[-1] if configuration else None
+
+
+@functools.cache
+def _published(name: str) -> Mapping[str, Published]:
+    """By timm's tags; ``imagenet`` is the tag that timm itself takes, if that one was trained on ImageNet's classes."""
+    timm = _timm()
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
+    found = {tag: _of(timm.get_pretrained_cfg(f"{name}.{tag}")) for tag in tags if tag}
+    preferred = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if preferred and preferred.tag in found and preferred.num_classes == IMAGENET_CLASSES:
+        return {"imagenet": found[preferred.tag], **found}
+    return found
+
+
+def _of(configuration: Any) -> Published:
+    name = f"{configuration.architecture}.{configuration.tag}"
+
+    def get() -> Mapping[str, Tensor]:
+        network: nn.Module = _timm().create_model(name, pretrained=True)
+        return network.state_dict()
+
+    source = f"{configuration.hf_hub_id} of the Hugging Face Hub" if configuration.hf_hub_id else configuration.url
+    return Published(
+        tuple(configuration.mean),
+        tuple(configuration.std),
+        configuration.input_size[-1],
+        get,
+        source,
+        "download its model.safetensors where there is a network and give its path as "
+        "`weights: /path/model.safetensors`",
+    )
+
+
+def _timm() -> Any:
+    try:
+        import timm  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise ValueError(f"needs timm, which cannot be imported ({error}): pip install 'raypipe[timm]'") from error
+    return timm

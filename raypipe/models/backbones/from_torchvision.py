@@ -1,0 +1,80 @@
+"""torchvision's classifiers and their published weights, by the names that torchvision gives them.
+
+torchvision is imported when one of its models is asked for: it brings PyTorch's compiler with it, and that takes longer
+than most commands.
+"""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raypipe.models.backbones.base import Backbone, Published
+
+AUXILIARY = ("googlenet", "inception_v3")
+"""They have auxiliary heads, which score in training mode and are silent in evaluation mode; and their published
+weights come with ``transform_input``, which stays off: the classifier around them normalises once."""
+
+
+def names() -> list[str]:
+    """Every classifier that torchvision has."""
+    models = _models()
+    return list(models.list_models(module=models))
+
+
+def from_torchvision(name: str) -> Backbone:
+    """The backbone of a name in `names`."""
+    auxiliary = name in AUXILIARY
+    return Backbone(
+        functools.partial(_build, name),
+        functools.partial(_published, name),
+        transforms_input=auxiliary,
+        added=("aux", "AuxLogits") if auxiliary else (),
+        size=functools.partial(_size, name),
+    )
+
+
+def _build(name: str, num_classes: int) -> nn.Module:
+    options = {"aux_logits": True, "transform_input": False, "init_weights": True} if name in AUXILIARY else {}
+    network: nn.Module = _models().get_model(name, weights=None, num_classes=num_classes, **options)
+    return network
+
+
+def _size(name: str) -> int | None:
+    return next((weights.size for weights in _published(name).values()), None)
+
+
+def _published(name: str) -> Mapping[str, Published]:
+    weights = _models().get_model_weights(name)
+    if not (members := list(weights)):
+        return {}
+    newest = weights.DEFAULT
+    return {"imagenet": _of(newest), **{member.name: _of(member) for member in members}}
+
+
+def _of(member: Any) -> Published:
+    shown = member.transforms()
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(member.url).name
+
+    def get() -> Mapping[str, Tensor]:
+        state: Mapping[str, Tensor] = member.get_state_dict(progress=False, check_hash=True)
+        return state
+
+    return Published(
+        tuple(shown.mean),
+        tuple(shown.std),
+        shown.crop_size[0],
+        get,
+        member.url,
+        f"download it where there is a network and put it at {cached}, or give its path as "
+        f"`weights: /path/{cached.name}`",
+    )
+
+
+def _models() -> Any:
+    import torchvision  # noqa: PLC0415  slow
+
+    return torchvision.models

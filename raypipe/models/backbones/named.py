@@ -1,0 +1,96 @@
+"""From a backbone's name to the backbone: those of this package, and whatever torchvision, timm or the user has."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from raypipe.base.settings import near_matches
+from raypipe.models.backbones import BACKBONES, from_timm, from_torchvision
+from raypipe.models.backbones.base import Backbone, main_logits
+from raypipe.models.backbones.from_module import from_module
+
+OTHERS: dict[str, tuple[Callable[[], list[str]], Callable[[str], Backbone]]] = {
+    "torchvision": (from_torchvision.names, from_torchvision.from_torchvision),
+    "timm": (from_timm.names, from_timm.from_timm),
+}
+"""By the prefix of their names: which there are, and the backbone of one."""
+
+TRIED = 7
+"""Classes of a trial: no network has as many channels by chance."""
+
+
+def named(name: str, digest: str | None = None) -> Backbone:
+    """The backbone of a name.
+
+    Parameters
+    ----------
+    name
+        In `raypipe.models.backbones.BACKBONES`, or ``torchvision:NAME``, ``timm:NAME`` or
+        ``module:PACKAGE.MODULE:FUNCTION``. The last one imports the module, which runs its code.
+    digest
+        Of the source file that is meant, where it is the user's own; None: as it is now.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name, it needs a package that is not installed, or its source file is another one.
+    """
+    backbone = _named(name)
+    if digest is not None and digest != backbone.digest:
+        raise ValueError(
+            f"the source file of {name} has the digest {backbone.digest}, not {digest}: it is not what was meant or "
+            "used; bring that file back, or leave the digest out and compute anew"
+        )
+    return backbone
+
+
+@functools.cache
+def _named(name: str) -> Backbone:
+    if name in BACKBONES:
+        BACKBONES[name].require()
+        return BACKBONES[name]
+    prefix, separator, rest = name.partition(":")
+    if separator and prefix == "module":
+        return from_module(rest)
+    if separator and prefix in OTHERS:
+        names, backbone = OTHERS[prefix]
+        if rest in (known := names()):
+            return backbone(rest)
+        near = near_matches(name, [f"{prefix}:{other}" for other in known])
+        raise ValueError(f"{prefix} has no classifier of this name{near}")
+    ours = ", ".join(BACKBONES)
+    raise ValueError(
+        f"unknown backbone, expected one of {ours}, or torchvision:NAME, timm:NAME or module:PACKAGE.MODULE:FUNCTION"
+        f"{near_matches(name, BACKBONES)}"
+    )
+
+
+@functools.cache
+def obstacle(name: str, size: int) -> str | None:
+    """Why a backbone cannot classify images of a size, as a short trial shows; None if it can.
+
+    Parameters
+    ----------
+    name
+        As in `named`.
+    size
+        Height and width in pixels.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        images = torch.rand(2, 3, size, size)
+        failed, hint = "cannot be built", ""
+        try:
+            network = named(name).build(TRIED)
+            failed, hint = f"cannot take images of {size} pixels", "; see `resize`"
+            logits: Any = network.eval()(images)
+            trained: Any = main_logits(network.train()(images))
+        except Exception as error:  # noqa: BLE001  foreign code
+            return f"{failed} ({type(error).__name__}: {error}){hint}"
+    for given, mode in ((logits, "evaluation"), (trained, "training")):
+        if not isinstance(given, Tensor) or given.shape != (2, TRIED):
+            shown = list(given.shape) if isinstance(given, Tensor) else f"a {type(given).__name__}"
+            return f"gives {shown} for 2 images and {TRIED} classes in {mode} mode: expected logits [2, {TRIED}]"
+    return None

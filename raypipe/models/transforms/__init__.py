@@ -1,0 +1,1 @@
+"""Input transforms: layers in front of a network that change the image itself."""

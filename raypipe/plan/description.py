@@ -1,0 +1,72 @@
+"""From a plan whose cells are done to the record of what was tested: all that results are computed from later."""
+
+from raypipe.attacks.engine.threat import threat_of
+from raypipe.data.source import Source
+from raypipe.evaluation.results.run import CellRecord, PairingRecord, Run, SubjectRecord, settings_record, stamps
+from raypipe.experiment.schema import Experiment
+from raypipe.plan.graph import Pairing, Plan, Subject
+from raypipe.storage.store import Store
+
+
+def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Store) -> Run:
+    """What a run tests, by the keys of its artifacts.
+
+    Parameters
+    ----------
+    experiment, plan
+        Its tiles have been ingested.
+    source
+        The data set.
+    store
+        Where the tiles' artifacts are.
+    """
+
+    def subject_of(subject: Subject) -> SubjectRecord:
+        return SubjectRecord(
+            id=subject.name,
+            model=subject.model,
+            backbone=experiment.models[subject.model].name,
+            split=subject.split,
+            seed=subject.seed,
+            defense=subject.defense,
+            hardened_on=subject.hardened_on,
+            undefended=subject.undefended.name if subject.undefended else None,
+            key=subject.cell.key,
+        )
+
+    def pairing_of(pairing: Pairing) -> PairingRecord:
+        settings = pairing.settings
+        return PairingRecord(
+            subject=pairing.subject.name,
+            protocol=pairing.protocol,
+            role=pairing.role,
+            attack=pairing.attack,
+            method=settings.name if settings else None,
+            settings=settings_record(settings, pairing.radii) if settings else None,
+            source=pairing.source.name if pairing.source else None,
+            threat=threat_of(settings) if settings else None,
+            tiles=pairing.predictions.inputs["tiles"].key,
+            predictions=pairing.predictions.key,
+        )
+
+    return Run(
+        name=experiment.name,
+        labels=source.labels,
+        malignant=source.malignant,
+        data=experiment.data.model_dump()["source"],
+        restriction=source.restriction,
+        stamps={
+            cell.spec.split: stamps(cell.manifest(store) or {}, source.restriction) for cell in plan.stage("ingest")
+        },
+        replicates=experiment.evaluation.replicates,
+        seed=experiment.seed,
+        radii=experiment.evaluation.radii(experiment.attacks),
+        subjects=tuple(subject_of(subject) for subject in plan.subjects),
+        pairings=tuple(pairing_of(pairing) for pairing in plan.pairings),
+        diagnostics={subject.name: cell.key for subject, cell in plan.diagnostics},
+        certificates={subject.name: cell.key for subject, cell in plan.certificates},
+        cells=tuple(
+            CellRecord(stage=cell.stage, name=cell.name, model=cell.model, kind=cell.kind, key=cell.key)
+            for cell in plan.cells
+        ),
+    )

@@ -1,0 +1,263 @@
+"""From an experiment to its cells: which models there are, what each is tested on, and all that this needs."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from raypipe.attacks import NamedAttack
+from raypipe.defenses.base import CertifiedDefense, StaticTraining
+from raypipe.evaluation.results.run import Protocol, Role
+from raypipe.evaluation.settings import REFERENCE
+from raypipe.experiment.schema import Experiment
+from raypipe.plan.cells import (
+    KNOWN,
+    STAGES,
+    AttackSpec,
+    Cell,
+    CertifySpec,
+    DiagnoseSpec,
+    EvaluateSpec,
+    HardenSpec,
+    IngestSpec,
+    Stage,
+    TrainSpec,
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test.
+
+    Parameters
+    ----------
+    model
+        The backbone's id in the experiment.
+    split, seed
+        Of the tiles it was trained on, and of its training.
+    defense, hardened_on
+        The ids of the defense and of the attack whose tiles it was hardened with; None where there is none, or all.
+    cell
+        What computes it.
+    undefended
+        The clean model that it was hardened from; None if it is one.
+    """
+
+    model: str
+    split: str
+    seed: int
+    defense: str | None
+    hardened_on: str | None
+    cell: Cell
+    undefended: "Subject | None" = None
+
+    @property
+    def name(self) -> str:
+        """For people: unique in the plan."""
+        return self.cell.name
+
+    @property
+    def tiles(self) -> Cell:
+        """The clean tiles."""
+        return self.cell.inputs["tiles"]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A model under test and the tiles that it is tested on.
+
+    Parameters
+    ----------
+    subject
+        The model.
+    protocol
+        Whose tiles they are: see `raypipe.evaluation.results.run.Protocol`.
+    role
+        Why it is tested on them.
+    predictions
+        The cell of its predictions.
+    attack, settings
+        The attack's id and settings; None for clean tiles.
+    source
+        The model that the attack was run against; None for clean tiles.
+    radii
+        Radii at which the attack was run, ascending; none: as its settings say.
+    """
+
+    subject: Subject
+    protocol: Protocol
+    role: Role
+    predictions: Cell
+    attack: str | None = None
+    settings: NamedAttack | None = None
+    source: Subject | None = None
+    radii: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of an experiment, every one after its inputs, and what its results are computed from."""
+
+    cells: tuple[Cell, ...]
+    subjects: tuple[Subject, ...]
+    pairings: tuple[Pairing, ...]
+    diagnostics: tuple[tuple[Subject, Cell], ...]
+    certificates: tuple[tuple[Subject, Cell], ...] = ()
+
+    def stage(self, stage: Stage) -> tuple[Cell, ...]:
+        """The cells of one stage."""
+        return tuple(cell for cell in self.cells if cell.stage == stage)
+
+
+def make_plan(experiment: Experiment, ingests: Sequence[IngestSpec]) -> Plan:
+    """The cells of an experiment over the tiles that `ingests` describe, one for each of its splits."""
+    subjects = [
+        subject
+        for ingest in ingests
+        for seed in experiment.training_seeds
+        for subject in _subjects(experiment, Cell("ingest", _named("tiles", experiment, ingest.split), ingest), seed)
+    ]
+    pairings = [pairing for subject in subjects for pairing in _pairings(experiment, subject, subjects)]
+    diagnostics = [(subject, cell) for subject in subjects if (cell := _diagnostics(experiment, subject))]
+    certificates = [(subject, cell) for subject in subjects if (cell := _certificates(experiment, subject))]
+    needed = [pairing.predictions for pairing in pairings] + [cell for _, cell in (*diagnostics, *certificates)]
+    return Plan(tuple(_in_order(needed)), tuple(subjects), tuple(pairings), tuple(diagnostics), tuple(certificates))
+
+
+def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subject]:
+    """The models trained on one set of tiles with one seed: clean ones, and those hardened from them."""
+    split = tiles.spec.split
+    for model_id, model in experiment.models.items():
+        name = _named(model_id, experiment, split, seed)
+        spec = TrainSpec(model=model, recipe=experiment.train, seed=seed)
+        clean = Subject(model_id, split, seed, None, None, Cell("train", name, spec, {"tiles": tiles}))
+        yield clean
+        for defense_id, defense in experiment.defenses.items():
+            harden = HardenSpec(defense=defense, recipe=experiment.train, seed=seed)
+            inputs = {"tiles": tiles, "model": clean.cell}
+            if not isinstance(defense, StaticTraining):
+                cell = Cell("harden", f"{name}/{defense_id}", harden, inputs)
+                yield Subject(model_id, split, seed, defense_id, None, cell, clean)
+                continue
+            perturbed_by = {
+                attack_id: _attacked(clean, attack_id, AttackSpec(attack=attack.with_early_stop(False), split="train"))
+                for attack_id, attack in experiment.attacks.items()
+            }
+            if defense.mixes_attacks:
+                mixture = {f"adversarials {attack_id}": perturbed for attack_id, perturbed in perturbed_by.items()}
+                cell = Cell("harden", f"{name}/{defense_id}", harden, {**inputs, **mixture})
+                yield Subject(model_id, split, seed, defense_id, None, cell, clean)
+                continue
+            for attack_id, perturbed in perturbed_by.items():
+                cell = Cell("harden", f"{name}/{attack_id}/{defense_id}", harden, {**inputs, "adversarials": perturbed})
+                yield Subject(model_id, split, seed, defense_id, attack_id, cell, clean)
+
+
+def _pairings(experiment: Experiment, subject: Subject, subjects: Sequence[Subject]) -> Iterator[Pairing]:
+    """Everything that one model is tested on."""
+    name, evaluation = subject.name, experiment.evaluation
+    clean = Cell("evaluate", f"{name} on clean tiles", EvaluateSpec(split="test"), _inputs(subject, subject.tiles))
+    yield Pairing(subject, "clean", "grid", clean)
+    checks = evaluation.check_attacks(experiment.tiles.size)
+    attacks: list[tuple[Role, dict[str, NamedAttack]]] = [
+        ("grid", experiment.attacks),
+        ("evaluation", evaluation.attacks),
+        ("check", checks),
+    ]
+    others = [
+        other
+        for other in subjects
+        if other.undefended is None and (other.split, other.seed) == (subject.split, subject.seed)
+        if other.model != subject.model and evaluation.transfer
+    ]
+    for role, chosen in attacks:
+        for attack_id, settings in chosen.items():
+            sources: list[tuple[Protocol, Subject]] = [("adaptive" if subject.undefended else "white-box", subject)]
+            if role in ("grid", "evaluation") or attack_id == REFERENCE:
+                sources += [("static", subject.undefended)] if subject.undefended else []
+                sources += [("transfer", other) for other in others]
+            for protocol, source in sources:
+                # Nobody else is shown these tiles of the model itself: its first success is enough.
+                attack = settings.with_early_stop(source is subject)
+                tiles = _attacked(source, attack_id, AttackSpec(attack=attack, split="test", tiles=evaluation.tiles))
+                predictions = Cell(
+                    "evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), _inputs(subject, tiles)
+                )
+                yield Pairing(subject, protocol, role, predictions, attack_id, attack, source)
+    yield from _ensembles(experiment, subject)
+
+
+def _ensembles(experiment: Experiment, subject: Subject) -> Iterator[Pairing]:
+    """AutoAttack on the model itself in every bounded threat model, which starts from what other attacks have found."""
+    evaluation, name = experiment.evaluation, subject.name
+
+    def attacked(attack_id: str, settings: NamedAttack, radii: tuple[float, ...] = ()) -> Cell:
+        attack = settings.with_early_stop(True)
+        spec = AttackSpec(attack=attack, split="test", tiles=evaluation.tiles, radii=radii)
+        return _attacked(subject, attack_id, spec)
+
+    others = {**experiment.attacks, **evaluation.attacks}
+    if reference := evaluation.check_attacks(experiment.tiles.size).get(REFERENCE):
+        others[REFERENCE] = reference
+    known = {f"{KNOWN}{attack_id}": attacked(attack_id, settings) for attack_id, settings in others.items()}
+    for attack_id, (settings, radii) in evaluation.ensembles(experiment.attacks).items():
+        tiles = attacked(attack_id, settings, radii)
+        tiles = replace(tiles, inputs={**tiles.inputs, **known})
+        predictions = Cell("evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), _inputs(subject, tiles))
+        protocol: Protocol = "adaptive" if subject.undefended else "white-box"
+        yield Pairing(subject, protocol, "curve", predictions, attack_id, tiles.spec.attack, subject, radii)
+
+
+def _attacked(victim: Subject, attack_id: str, spec: AttackSpec) -> Cell:
+    whole = spec.split == "test" and spec.attack != spec.attack.with_early_stop(True)
+    name = f"{victim.name}/{attack_id}/{spec.split}{' (whole budget)' if whole else ''}"
+    return Cell("attack", name, spec, {"tiles": victim.tiles, "model": victim.cell})
+
+
+def _diagnostics(experiment: Experiment, subject: Subject) -> Cell | None:
+    evaluation = experiment.evaluation
+    if evaluation.checks is None:
+        return None
+    spec = DiagnoseSpec(
+        planted=evaluation.check_attacks(experiment.tiles.size)[REFERENCE].with_early_stop(True),
+        planted_tiles=evaluation.checks.planted_tiles,
+        tiles=evaluation.tiles and max(evaluation.tiles, evaluation.checks.planted_tiles),
+        seed=experiment.seed,
+    )
+    return Cell("diagnose", f"{subject.name} diagnosed", spec, _inputs(subject, subject.tiles))
+
+
+def _certificates(experiment: Experiment, subject: Subject) -> Cell | None:
+    defense = experiment.defenses[subject.defense] if subject.defense else None
+    if not isinstance(defense, CertifiedDefense):
+        return None
+    spec = CertifySpec(defense=defense, tiles=experiment.evaluation.tiles, seed=experiment.seed)
+    return Cell("certify", f"{subject.name} certified", spec, _inputs(subject, subject.tiles))
+
+
+def _inputs(subject: Subject, tiles: Cell) -> dict[str, Cell]:
+    return {"model": subject.cell, "tiles": tiles}
+
+
+def _named(name: str, experiment: Experiment, split: str, seed: int | None = None) -> str:
+    """A name that says the split and the seed where there are several."""
+    several = [split] if len(experiment.tiles.split) > 1 else []
+    several += [f"seed {seed}"] if seed is not None and len(experiment.training_seeds) > 1 else []
+    return f"{name} ({', '.join(several)})" if several else name
+
+
+def _in_order(needed: Iterable[Cell]) -> list[Cell]:
+    """Every cell that is needed, once, after its inputs: by stage, but hardened models are attacked once they exist."""
+    found: dict[str, Cell] = {}
+
+    def visit(cell: Cell) -> None:
+        if cell.key not in found:
+            for other in cell.inputs.values():
+                visit(other)
+            found[cell.key] = cell
+
+    def rank(cell: Cell) -> float:
+        after_hardening = cell.stage == "attack" and cell.inputs["model"].stage == "harden"
+        return STAGES.index("harden") + 0.5 if after_hardening else STAGES.index(cell.stage)
+
+    for cell in needed:
+        visit(cell)
+    return sorted(found.values(), key=rank)

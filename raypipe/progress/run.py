@@ -1,0 +1,126 @@
+"""The progress of a run: a live tree on a terminal, and a file in its store for those who watch from elsewhere."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.live import Live
+
+from raypipe.progress.stage import StageProgress, stage_progress
+from raypipe.progress.state import RunState, StageState, write_state
+from raypipe.progress.tree import run_tree
+from raypipe.storage.store import Store, StoreError
+
+WRITE_EVERY_SECONDS = 3.0
+
+
+@dataclass
+class RunProgress:
+    """The progress of a run.
+
+    Parameters
+    ----------
+    state
+        Of the run; its stages fill it in.
+    console
+        Where lines and the tree go.
+    note
+        Writes down how the run is going, for those who watch from elsewhere.
+    fail
+        Writes down that the run ends, and why. To be called before Ray is left: a thread of Ray's that comes too late
+        for that ends the whole process.
+    """
+
+    state: RunState
+    console: Console
+    note: Callable[[], None]
+    fail: Callable[[BaseException], None]
+
+    def stage(self, name: str, total: int, unit: str) -> AbstractContextManager[StageProgress]:
+        """The progress of one of its stages, while a block runs.
+
+        Raises
+        ------
+        StopIteration
+            If the run has no such stage.
+        """
+        return stage_progress(self.console, name, total, unit, run=self.state)
+
+
+@contextmanager
+def run_progress(
+    console: Console,
+    store: Store,
+    run: str,
+    stages: Sequence[StageState],
+    observe: Callable[[RunState], None] = lambda _: None,
+) -> Iterator[RunProgress]:
+    """Show a run's progress while the block runs, and write it down every few seconds, the end and its reason too.
+
+    Parameters
+    ----------
+    observe
+        Given the state as often as it is written down.
+
+    Raises
+    ------
+    raypipe.storage.store.StoreError
+        If it cannot be written down: where that fails, results would fail too.
+    """
+    state = RunState(run=run, stages=list(stages))
+    stop, writing = threading.Event(), threading.Lock()
+    live = Live(
+        get_renderable=lambda: run_tree(state, console.height), console=console, transient=True, refresh_per_second=4
+    )
+
+    def note() -> None:
+        with writing:
+            state.touch()
+            observe(state)
+            write_state(store, state)
+
+    def beat() -> None:
+        while not stop.wait(WRITE_EVERY_SECONDS):
+            with suppress(StoreError):  # the next may succeed; the last is not suppressed
+                note()
+
+    def fail(error: BaseException) -> None:
+        if state.state != "failed":
+            state.state, state.error = "failed", str(error) or type(error).__name__
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                state.error = _stopped_line(error, state, store)
+                console.print(state.error, highlight=False, markup=False, soft_wrap=True)
+                vars(error)["reported"] = True  # whoever catches it need not say more
+        with suppress(StoreError):  # the first error says more
+            note()
+
+    note()
+    writer = threading.Thread(target=beat, daemon=True)
+    writer.start()
+    try:
+        with live if console.is_terminal else nullcontext():
+            yield RunProgress(state, console, note, fail)
+        state.complete()
+    except BaseException as error:
+        fail(error)
+        raise
+    finally:
+        stop.set()
+        writer.join()
+        if state.state == "done":
+            note()
+
+
+def _stopped_line(error: KeyboardInterrupt | SystemExit, state: RunState, store: Store) -> str:
+    """Return how far the run came and how to continue.
+
+    SIGTERM arrives as a `SystemExit`, Ctrl-C as a `KeyboardInterrupt`.
+    """
+    name = "SIGINT" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
+    cells, done = (sum(getattr(stage.whole, count) for stage in state.stages) for count in ("cells", "done"))
+    return (
+        f"Stopped by {name}: {done} of {cells} cells are finished and kept in {store.root}. Run the same command again "
+        "to continue: only what is missing is computed."
+    )

@@ -1,0 +1,164 @@
+"""The state of a run as a tree of stages and cells, for a terminal."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+from rich.tree import Tree
+
+from raypipe.progress.state import GroupState, RunState, StageState
+
+MARKS = {"to do": ("·", "dim"), "running": ("▶", "bold"), "done": ("✓", "green"), "failed": ("✗", "bold red")}
+CELLS_SHOWN = 6
+BAR = 20
+SILENT_SECONDS = 60.0
+
+
+def run_tree(state: RunState, height: int | None = None) -> Tree:
+    """Every stage with its cells and its time; the one in work opened.
+
+    Parameters
+    ----------
+    height
+        Lines that there is room for: fewer cells are shown then, and stages before and after the one in work may share
+        a line. Default: any number.
+    """
+    mark, style = MARKS[state.state]
+    title = Text.assemble((f"{mark} ", style), (state.run, "bold"), (f"  {duration(_age(state))}", "dim"))
+    tree = Tree(title, guide_style="dim")
+    stages: list[StageState | Text] = list(state.stages)
+    room = 2 * CELLS_SHOWN  # each below its model, at most
+    if height is not None:
+        others = 4  # the title, how the open stage goes and what came out, and how many of its cells are not shown
+        if len(stages) + others > height:
+            stages = list(_folded(state.stages))
+        room = max(0, height - others - len(stages))
+    for stage in stages:
+        if isinstance(stage, Text):
+            tree.add(stage)
+            continue
+        branch = tree.add(_line(stage))
+        if stage.state == "running":
+            for line in filter(None, (_way(stage), _outcome(stage))):
+                branch.add(_text(line, "bold"))
+            _add_cells(branch, stage, room)
+    if state.error:
+        tree.add(Text(state.error, "red"))
+    return tree
+
+
+def silent(state: RunState) -> bool:
+    """Whether a run that has not ended has shown no sign of life for long."""
+    return state.state == "running" and time.time() - state.updated >= SILENT_SECONDS
+
+
+def sign_of_life(state: RunState) -> str:
+    """When a run's driver last wrote its state, and what to do if that is long ago."""
+    seconds = duration(max(0.0, time.time() - state.updated))
+    if not silent(state):
+        return f"Last sign of life from {state.host}: {seconds} ago"
+    return (
+        f"No sign of life from {state.host} for {seconds}: the run has probably stopped. Run the same command again to "
+        "continue: only what is missing is computed."
+    )
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def summary(stage: StageState) -> str:
+    """How a stage goes: ``33 of 100 tiles, 12 s, about 24 s left  2.8 tiles/s``, and `figures`."""
+    return "  ".join(filter(None, (_way(stage), _outcome(stage))))
+
+
+def figures(group: GroupState) -> str:
+    """What attacks achieved and cost: ``30 of 31 fooled (97%), 62 passes each``; nothing where there were none."""
+    if not group.attacked:
+        return ""
+    rate, each = group.fooled / group.attacked, group.passes / group.attacked
+    return f"{group.fooled} of {group.attacked} fooled ({rate:.0%}), {each:.0f} passes each"
+
+
+def _way(stage: StageState) -> str:
+    units, left = stage.whole.units, stage.seconds_left
+    parts = [f"{units} of {stage.total} {stage.unit}".rstrip(), duration(stage.seconds)]
+    parts += [f"about {duration(left)} left"] if left is not None else []
+    way = ", ".join(parts)
+    if not units or not stage.seconds:
+        return way
+    a_second = units / stage.seconds
+    return f"{way}  {a_second:.1f} {stage.unit}/s" if a_second >= 1 else f"{way}  {1 / a_second:.1f} s each"
+
+
+def _outcome(stage: StageState) -> str:
+    return "  ".join(filter(None, (figures(stage.whole), stage.note)))
+
+
+def _age(state: RunState) -> float:
+    return state.updated - state.started
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+
+def _cells(number: int) -> str:
+    return f"{number} {'cell' if number == 1 else 'cells'}"
+
+
+def _folded(stages: Sequence[StageState]) -> Iterator[StageState | Text]:
+    """Stages that are done on one line, those to come on another."""
+    done = [stage for stage in stages if stage.state == "done"]
+    coming = [stage for stage in stages if stage.state == "to do"]
+    if done:
+        yield _text(f"✓ {', '.join(stage.name for stage in done)}", "green")
+    yield from (stage for stage in stages if stage.state in ("running", "failed"))
+    if coming:
+        yield _text(f"· {', '.join(stage.name for stage in coming)}", "dim")
+
+
+def _line(stage: StageState) -> Text:
+    mark, style = MARKS[stage.state]
+    faint = "dim" if stage.state == "to do" else ""
+    whole = stage.whole
+    parted = stage.state in ("running", "failed") or 0 < whole.done < whole.cells
+    cells = f"{whole.done} of {_cells(whole.cells)}" if parted else _cells(whole.cells)
+    parts = [(f"{mark} ", style), (f"{stage.name:<16}", faint)]
+    parts += [(f" {cells}", faint)] if whole.cells else []  # work that stands alone may have none
+    parts += [(f"  {whole.failed} failed", "bold red")] if whole.failed else []
+    if stage.state == "running":
+        full = BAR * min(whole.units, stage.total) // max(1, stage.total)
+        parts += [("  " + "━" * full, "green"), ("─" * (BAR - full), "dim")]
+    elif stage.state == "done":
+        parts.append((f"  {duration(stage.seconds) if stage.seconds else 'done before'}", "dim"))
+    line = Text.assemble(*parts)
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def _add_cells(branch: Tree, stage: StageState, room: int) -> None:
+    """The cells in work that were touched last, below their models where there are several, and how many are left."""
+    headed = len(stage.groups) > 1
+    shown: dict[str, list[str]] = {}
+    lines = 0
+    for name, model in reversed(stage.working.items()):
+        lines += 1 + (headed and model not in shown)
+        if lines > room or sum(map(len, shown.values())) == CELLS_SHOWN:
+            break
+        shown.setdefault(model, []).insert(0, name)
+    for model in sorted(shown):
+        group = stage.groups[model]
+        head = f"{model}  {group.done} of {_cells(group.cells)}  {figures(group)}".rstrip()
+        below = branch.add(_text(head)) if headed else branch
+        for name in shown[model]:
+            below.add(_text(name))
+    whole = stage.whole
+    if (left := whole.cells - whole.done - whole.failed - sum(map(len, shown.values()))) > 0:
+        branch.add(Text(f"{left} more to do", "dim"))

@@ -1,0 +1,64 @@
+"""Models of the store: loaded, and held by a process, prepared once, as long as its cells last."""
+
+import functools
+
+import torch
+
+from raypipe.attacks.engine.prepare import MemoryFormat, PreparedModel, prepare
+from raypipe.experiment.schema import Resources
+from raypipe.models.artifacts import load_model
+from raypipe.models.checkpoint import ModelCard
+from raypipe.models.classifier import Classifier
+from raypipe.stages.cluster import own_device
+from raypipe.storage.store import Store
+
+
+class ModelCache:
+    """The last model that was asked for, on this process's device.
+
+    Parameters
+    ----------
+    store
+        Where models are.
+    resources
+        Whether this process has a GPU, how many threads it may use, and what the experiment leaves to trials.
+    """
+
+    def __init__(self, store: Store, resources: Resources) -> None:
+        self.store = store
+        self.resources = resources
+        self.device = own_device(resources.gpu)
+        torch.set_num_threads(max(1, int(resources.cpus_per_worker)))
+        self._classifier: tuple[str, Classifier, ModelCard] | None = None
+        self._prepared: tuple[str, PreparedModel] | None = None
+        self._tried: dict[tuple[str, int | None, tuple[int, int, int]], tuple[int, MemoryFormat]] = {}
+
+    def classifier(self, key: str) -> Classifier:
+        """The classifier of a model artifact."""
+        return self._load(key)[0]
+
+    def prepared(self, key: str, shape: tuple[int, int, int]) -> PreparedModel:
+        """The same, ready to be attacked on tiles of a shape (channels, height, width).
+
+        What trials found out for a backbone serves all models of it: another model's weights take the same time.
+        """
+        if self._prepared is None or self._prepared[0] != key:
+            classifier, card = self._load(key)
+            kind = card.backbone, card.resize, shape
+            batch, memory_format = self._tried.get(kind, (self.resources.attack_batch, self.resources.memory_format))
+            model = prepare(classifier, shape, device=self.device, batch_size=batch, memory_format=memory_format)
+            self._tried[kind] = model.batch_size, model.memory_format
+            self._prepared = key, model
+        return self._prepared[1]
+
+    def _load(self, key: str) -> tuple[Classifier, ModelCard]:
+        if self._classifier is None or self._classifier[0] != key:
+            classifier, card = load_model(self.store, key)
+            self._classifier = key, classifier.to(self.device), card
+        return self._classifier[1:]
+
+
+@functools.lru_cache(maxsize=1)
+def models_of_this_process(store: Store, resources: Resources) -> ModelCache:
+    """The models that this process holds; what one task prepared, the next finds."""
+    return ModelCache(store, resources)

@@ -1,0 +1,174 @@
+"""Items spread over the cluster on Ray Data: as tasks, or over a pool of actors.
+
+Nothing else competes with the workers for CPUs, and whoever fails is told of with the item that it worked on.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+
+from raypipe.base.errors import StageError
+from raypipe.experiment.schema import Resources
+from raypipe.stages.placement import SHARE, room_for
+
+NO_PROGRESS_SECONDS = 3600
+"""One shard may take long; a pool that cannot be placed at all is refused before it starts."""
+
+SHARDS_IN_FLIGHT = 2
+"""An actor computes one shard while it reads and decodes the next, or writes the last."""
+
+BLOCKS_A_WORKER = 16
+"""Tasks take blocks of items, since Ray Data looks for finished ones ten times a second only; and a worker gets many
+blocks, since items differ in the work they are, and workers may join."""
+
+Row = dict[str, Any]
+
+
+def map_items(
+    work: Callable[..., Row] | type,
+    items: Sequence[Row],
+    resources: Resources,
+    *,
+    name: str,
+    setup: Mapping[str, Any] | None = None,
+    at_once: int | None = None,
+    grow: bool = False,
+    on: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[Row]:
+    """Run `work` on every item, in parallel over the cluster, yielding its rows as they come.
+
+    Parameters
+    ----------
+    work
+        A function, run as tasks; or a class whose instances are called with an item, run as an actor pool. Tasks of one
+        stage and the next share Ray's worker processes, which import PyTorch once; every pool starts its own.
+    items
+        Flat records: plain numbers and strings.
+    resources
+        Their `cpus_per_worker` and `gpu` say how large a worker is. Tasks never take a GPU.
+    name
+        Of the operator, on the Ray dashboard.
+    setup
+        Arguments of the class, or further ones of the function.
+    at_once
+        Items in work at most; default: as many as the cluster has room for.
+    grow
+        Whether nodes that join meanwhile are worked on too, and an autoscaler is asked for them.
+    on
+        A custom resource of the nodes to work on; default: any node will do.
+    say
+        Told of a wait for nodes, and of room for fewer.
+
+    Raises
+    ------
+    StageError
+        If an item fails, with its cause.
+    """
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
+    context.raise_original_map_exception = True  # else all that is left is "UDF failed to process a data block"
+    context.target_max_block_size = 1  # byte: every row is handed on as soon as it is there
+    if isinstance(work, type):
+        size = min(len(items), room_for(resources, at_once, on=on, say=say))
+        pool = ActorPoolStrategy(
+            min_size=1,
+            initial_size=size,
+            max_size=min(len(items), at_once or len(items)) if grow else size,
+            max_tasks_in_flight_per_actor=SHARDS_IN_FLIGHT,
+        )
+        blocks: list[Sequence[Row]] = [[item] for item in items]
+        how: dict[str, Any] = {
+            "compute": pool,
+            "max_concurrency": SHARDS_IN_FLIGHT,
+            "fn_constructor_kwargs": dict(setup or {}),
+            "num_gpus": resources.gpus_per_worker,
+        }
+    else:
+        size = room_for(resources.model_copy(update={"gpu": False}), at_once, on=on, say=say)
+        blocks = equal_blocks(items, BLOCKS_A_WORKER * size) if grow else halving_blocks(items, size)
+        how = {"compute": TaskPoolStrategy(size=at_once if grow else size), "fn_kwargs": dict(setup or {})}
+    dataset = ray.data.from_arrow([pa.Table.from_pylist(block) for block in blocks]).map(
+        _named(work, name), num_cpus=resources.cpus_per_worker, resources={on: SHARE} if on else None, **how
+    )
+    dataset.set_name(name)
+    try:
+        yield from dataset.iter_rows()
+    except ray.exceptions.RayError as error:
+        cause = _innermost(error)
+        why = str(cause) if isinstance(cause, ItemError) else _last_line(cause)
+        raise StageError(f"{name} failed: {why}; finished shards are kept, run again to go on") from cause
+
+
+def equal_blocks(items: Sequence[Row], count: int) -> list[Sequence[Row]]:
+    """At most so many blocks, each of as many items as any other, or one fewer."""
+    bounds = [round(len(items) * number / count) for number in range(count + 1)]
+    return [items[start:end] for start, end in itertools.pairwise(bounds) if start < end]
+
+
+def halving_blocks(items: Sequence[Row], workers: int) -> list[Sequence[Row]]:
+    """Blocks of which each worker gets one of half of its share, then one of a quarter, and so on: few of them, and the
+    last ones small, so that no worker waits long for another.
+
+    S. F. Hummel, E. Schonberg and L. E. Flynn, Factoring: a method for scheduling parallel loops, CACM 35(8), 1992.
+    """
+    blocks: list[Sequence[Row]] = []
+    start = 0
+    while start < len(items):
+        size = -(-(len(items) - start) // (2 * workers))
+        for _ in range(workers):
+            blocks.append(items[start : start + size])
+            start += size
+    return [block for block in blocks if block]
+
+
+class ItemError(ray.exceptions.UserCodeException):
+    """Work on an item failed. Its arguments: why, and the name of the cell that the item is of, if it says one.
+
+    Ray Data takes any other exception for its own, and asks the user to report it.
+    """
+
+    def __str__(self) -> str:
+        why, cell = self.args
+        why = why.splitlines()[0]  # to the rest Ray Data has added advice about retries
+        return f"{cell}: {why}" if cell else why
+
+
+def _named(work: Callable[..., Row] | type, name: str) -> Callable[..., Row] | type:
+    """The same under another name: Ray's dashboard and `ps` show a worker by that of its function or class."""
+
+    def told(call: Callable[..., Row]) -> Callable[..., Row]:
+        @functools.wraps(call)
+        def of_item(*arguments: Any, **setup: Any) -> Row:
+            try:
+                return call(*arguments, **setup)
+            except Exception as error:
+                row = arguments[-1]
+                raise ItemError(f"{type(error).__name__}: {_last_line(error)}", row.get("cell", "")) from error
+
+        return of_item
+
+    name = name.replace(" ", "_")
+    if isinstance(work, type):
+        return type(name, (work,), {"__call__": told(work.__call__)})
+    task = told(work)
+    task.__name__ = name
+    return task
+
+
+def _innermost(error: BaseException) -> BaseException:
+    cause = error
+    while isinstance(cause, ray.exceptions.RayTaskError) and isinstance(cause.cause, BaseException):
+        cause = cause.cause
+    return cause
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__

@@ -1,0 +1,58 @@
+"""Which shards of a set of tiles a cell works on, and which tiles of each."""
+
+import json
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raypipe.data.subset import choose_subset
+from raypipe.plan.cells import Cell
+from raypipe.storage.store import Store
+
+
+@dataclass
+class ChosenTiles:
+    """Looks up the tiles of cells; cells over the same tiles share the look.
+
+    Parameters
+    ----------
+    store
+        Where the tiles are.
+    """
+
+    store: Store
+    known: dict[tuple[str, str, int | None], list[tuple[str, str]]] = field(default_factory=dict)
+
+    def shards(self, tiles: Cell, split: str, count: int | None) -> list[tuple[str, str]]:
+        """The shards of a split that hold chosen tiles, each with their positions in it as JSON, or "" for all.
+
+        Parameters
+        ----------
+        tiles
+            The cell that ingested them.
+        split
+            Its side.
+        count
+            How many tiles; None: all.
+        """
+        wanted = (tiles.key, split, count)
+        if wanted not in self.known:
+            shards = self.store.shards("tiles", tiles.key, split)
+            self.known[wanted] = (
+                [(shard, "") for shard in shards] if count is None else self._subset(shards, count, tiles.spec.seed)
+            )
+        return self.known[wanted]
+
+    def _subset(self, shards: list[str], count: int, seed: int) -> list[tuple[str, str]]:
+        tables = [self.store.read_table(shard, ["label", "group_id", "sample_id"]) for shard in shards]
+        joined = pa.concat_tables(tables)
+        groups = pc.coalesce(joined["group_id"], joined["sample_id"]).to_pylist()
+        chosen = choose_subset(joined["label"].to_pylist(), groups, count, seed)
+        found, begin = [], 0
+        for shard, table in zip(shards, tables, strict=True):
+            end = begin + table.num_rows
+            if inside := [position - begin for position in chosen if begin <= position < end]:
+                found.append((shard, json.dumps(inside)))
+            begin = end
+        return found

@@ -1,0 +1,268 @@
+"""The columns of every table that raypipe stores. All are plain Parquet: pandas and pyarrow read them without Ray."""
+
+import pyarrow as pa
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+"""A losslessly encoded 8-bit RGB image, in the layout that Hugging Face `datasets` calls `Image`."""
+
+TILES = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("image", IMAGE),
+        ("label", pa.int64()),
+        ("label_name", pa.string()),
+        ("group_id", pa.string()),
+        ("split", pa.string()),
+        ("source_path", pa.string()),
+    ]
+)
+
+REJECTED = pa.schema(
+    [
+        ("source_path", pa.string()),
+        ("label_name", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+ADVERSARIALS = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("group_id", pa.string()),
+        ("image", IMAGE),
+        ("label", pa.int64()),
+        ("clean_prediction", pa.int64()),
+        ("adversarial_prediction", pa.int64()),
+        ("success", pa.bool_()),
+        ("l0", pa.int64()),
+        ("l2", pa.float64()),
+        ("linf", pa.float64()),
+        ("float_success", pa.bool_()),
+        ("float_l2", pa.float64()),
+        ("forwards", pa.int64()),
+        ("backwards", pa.int64()),
+        ("seconds", pa.float64()),
+    ]
+)
+"""l0 counts changed channel values, l2 and linf are on the [0, 1] scale, all of the stored 8-bit image;
+`float_*` describe the perturbation before it was rounded. Passes and seconds are per tile."""
+
+DIAGNOSTICS = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("group_id", pa.string()),
+        ("label", pa.int64()),
+        ("log_odds_gradient", pa.float64()),
+        ("cross_entropy_gradient", pa.float64()),
+        ("zero_share", pa.float64()),
+        ("finite", pa.bool_()),
+        ("spread", pa.float64()),
+        ("repeat_difference", pa.float64()),
+        ("batch_difference", pa.float64()),
+        ("planted", pa.bool_()),
+        ("planted_reason", pa.string()),
+        ("planted_found", pa.bool_()),
+        ("planted_random_found", pa.bool_()),
+        ("planted_random_points", pa.int64()),
+        ("forwards", pa.int64()),
+        ("backwards", pa.int64()),
+    ]
+)
+"""What a model looks like to an attack, tile by tile: see `raypipe.evaluation.checks.probe.Probe`. Where `planted`, an
+adversarial example was planted, or not, for `planted_reason`: see `raypipe.evaluation.checks.evidence.Planted`."""
+
+CERTIFICATES = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("group_id", pa.string()),
+        ("label", pa.int64()),
+        ("norm", pa.string()),
+        ("prediction", pa.int64()),
+        ("radius", pa.float64()),
+        ("forwards", pa.int64()),
+    ]
+)
+"""What is proved of a model, tile by tile: no perturbation of at most `radius` in `norm` changes the prediction, which
+is -1 where nothing is proved. See `raypipe.defenses.base.Certified`."""
+
+PREDICTIONS = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("group_id", pa.string()),
+        ("label", pa.int64()),
+        ("model_key", pa.string()),
+        ("tiles_key", pa.string()),
+        ("logits", pa.list_(pa.float32())),
+    ]
+)
+
+
+def _interval(name: str) -> list[tuple[str, pa.DataType]]:
+    return [(name, pa.float64()), (f"{name}_low", pa.float64()), (f"{name}_high", pa.float64())]
+
+
+def _interval_by_label(name: str) -> list[tuple[str, pa.DataType]]:
+    return [(column, pa.list_(kind)) for column, kind in _interval(name)]
+
+
+SUBJECT = [
+    ("subject", pa.string()),
+    ("model", pa.string()),
+    ("backbone", pa.string()),
+    ("split", pa.string()),
+    ("seed", pa.int64()),
+    ("defense", pa.string()),
+    ("hardened_on", pa.string()),
+]
+"""A model under test: see `raypipe.evaluation.results.run.SubjectRecord`."""
+
+THREAT = [
+    ("norm", pa.string()),
+    ("eps", pa.float64()),
+    ("stored_eps", pa.float64()),
+    ("knowledge", pa.string()),
+    ("goal", pa.string()),
+    ("pixels", pa.string()),
+]
+"""A threat model: see `raypipe.attacks.engine.threat.ThreatModel`. No eps: the perturbation is unbounded, but minimal.
+`eps` is the requested radius, `stored_eps` the one that 8-bit pixels allow: in linf whole steps of 1/255."""
+
+QUARTILES = pa.struct([("lower", pa.float64()), ("median", pa.float64()), ("upper", pa.float64())])
+
+RESULTS = pa.schema(
+    [
+        *SUBJECT,
+        ("protocol", pa.string()),
+        ("role", pa.string()),
+        ("attack", pa.string()),
+        ("method", pa.string()),
+        ("source", pa.string()),
+        *THREAT,
+        ("tiles", pa.int64()),
+        ("groups", pa.int64()),
+        ("broken", pa.int64()),
+        *_interval("accuracy"),
+        *_interval("accuracy_reweighted"),
+        ("chance", pa.float64()),
+        ("labels", pa.list_(pa.string())),
+        *_interval_by_label("precision"),
+        *_interval_by_label("recall"),
+        *_interval_by_label("f1"),
+        ("support", pa.list_(pa.int64())),
+        ("confusion", pa.list_(pa.list_(pa.int64()))),
+        *_interval("cancer_called_benign"),
+        *_interval("benign_called_cancer"),
+        *_interval("loss"),
+        *_interval("confidence"),
+        *_interval("calibration_error"),
+        (
+            "reliability",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("low", pa.float64()),
+                        ("high", pa.float64()),
+                        ("tiles", pa.int64()),
+                        ("confidence", pa.float64()),
+                        *_interval("accuracy"),
+                    ]
+                )
+            ),
+        ),
+        ("l0", QUARTILES),
+        ("l2", QUARTILES),
+        ("linf", QUARTILES),
+        ("float_success_rate", pa.float64()),
+        ("forwards", pa.int64()),
+        ("backwards", pa.int64()),
+        ("seconds", pa.float64()),
+        ("device", pa.string()),
+        ("tiles_key", pa.string()),
+        ("predictions_key", pa.string()),
+        ("stamps", pa.list_(pa.string())),
+    ]
+)
+"""One row for each model under test and each set of tiles, and its worst cases. The protocol ``clean`` is of the full
+test set, ``clean on attacked tiles`` of those that were attacked, as is all that is under attack. They are chosen with
+equally many of each class; `accuracy_reweighted` has the class shares of the full test set, and is null where one of
+its classes has no attacked tile. Figures come with the bounds of their 95 % intervals. Quartiles are of the
+perturbations that fool the model; null where fewer tiles are fooled. Passes and seconds are what making the tiles took,
+over all of them."""
+
+CURVES = pa.schema(
+    [
+        *SUBJECT,
+        ("attack", pa.string()),
+        ("norm", pa.string()),
+        ("eps", pa.list_(pa.float64())),
+        ("robust_accuracy", pa.list_(pa.float64())),
+        ("robust_accuracy_low", pa.list_(pa.float64())),
+        ("robust_accuracy_high", pa.list_(pa.float64())),
+        ("quartiles", QUARTILES),
+        ("fooled", pa.int64()),
+        ("attacked", pa.int64()),
+    ]
+)
+"""Robust accuracy against the size of the perturbation, for each attack on the model itself, and with no attack for the
+smallest perturbations that any of them, or any transferred tile, needed."""
+
+CERTIFIED = pa.schema(
+    [
+        *SUBJECT,
+        ("norm", pa.string()),
+        ("eps", pa.float64()),
+        ("tiles", pa.int64()),
+        *_interval("certified_accuracy"),
+        *_interval("robust_accuracy"),
+    ]
+)
+"""Of models whose defense proves something: the share of tiles that are proved right within each radius, and the share
+that nothing fooled there. The first cannot be larger than the second unless a proof is wrong."""
+
+COSTS = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("cell", pa.string()),
+        ("model", pa.string()),
+        ("kind", pa.string()),
+        ("key", pa.string()),
+        ("forwards", pa.int64()),
+        ("backwards", pa.int64()),
+        ("seconds", pa.float64()),
+        ("device", pa.string()),
+    ]
+)
+"""What each cell of the run cost, whenever it was computed: see `raypipe.storage.costs.Cost`. Null where its artifact
+does not tell."""
+
+DIFFERENCES = pa.schema(
+    [
+        *SUBJECT,
+        ("against", pa.string()),
+        ("measure", pa.string()),
+        ("attack", pa.string()),
+        ("norm", pa.string()),
+        ("eps", pa.float64()),
+        ("paired", pa.bool_()),
+        *_interval("difference"),
+        ("only_first", pa.int64()),
+        ("only_second", pa.int64()),
+        ("p_value", pa.float64()),
+        ("p_adjusted", pa.float64()),
+    ]
+)
+"""Accuracy of a model less that of another one on the same tiles; or, not paired, on another split's. `p_value` is that
+of the exact sign-flip permutation test over groups, null where it is not paired; `p_adjusted` is Holm's, over all rows
+of the run's table."""
+
+CHECKS = pa.schema(
+    [
+        *SUBJECT,
+        ("check", pa.string()),
+        ("verdict", pa.string()),
+        ("figure", pa.string()),
+        ("meaning", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+"""The sanity checks of every model under test."""

@@ -1,0 +1,59 @@
+"""Half precision may mislead an attack, not the figures: emulated by autocast on a CPU."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+
+from raypipe.attacks import AttackSettings
+from raypipe.attacks.engine.generate import Adversarials, generate
+from raypipe.attacks.engine.prepare import PreparedModel, prepare
+from tests.attacks.conftest import Case, tiles, trained
+
+SETTINGS = {
+    "pgd": {"eps": 0.04, "max_iterations": 10, "early_stop": True},
+    "apgd": {"eps": 0.04, "max_iterations": 10, "early_stop": True},
+    "autoattack": {"eps": 0.04, "max_iterations": 5, "max_queries": 10, "targets": 2, "early_stop": True},
+    "deepfool": {"max_iterations": 10},
+}
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    """A model whose logits lie so far from 0 that half precision rounds them to steps of 1/8."""
+    model = copy.deepcopy(trained(5)).eval()
+    head = model.head[2]
+    assert isinstance(head, nn.Linear)
+    head.bias.data += 200
+    return Case(model, *tiles(5, 60, seed=3))
+
+
+def prepared(case: Case, half: torch.dtype | None) -> PreparedModel:
+    return prepare(case.model, (3, 16, 16), device="cpu", batch_size=30, memory_format="contiguous", half=half)
+
+
+def attacked(case: Case, model: PreparedModel, name: str) -> Adversarials:
+    settings = TypeAdapter(AttackSettings).validate_python({"name": name, **SETTINGS[name]})
+    return generate(model, case.images, case.labels, settings)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_half_precision_fools_the_tiles_that_single_precision_fools(case: Case, name: str) -> None:
+    single, half = (attacked(case, prepared(case, precision), name) for precision in (None, torch.float16))
+    assert single.success.sum() >= 10
+    np.testing.assert_array_equal(half.success, single.success)
+
+
+@pytest.mark.parametrize("name", ["pgd", "apgd"])
+def test_without_single_precision_tiles_are_lost(case: Case, name: str) -> None:
+    """The emulation shows the fault: a tile that only half precision holds to be fooled leaves the attack."""
+    model = prepared(case, torch.float16)
+    single, careless = (
+        attacked(case, prepared(case, None), name),
+        attacked(case, replace(model, exact=model.fast), name),
+    )
+    assert (single.success & ~careless.success).any()

@@ -1,0 +1,125 @@
+"""A model made ready to be attacked computes the same function, faster, and leaves the original alone."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+
+from raypipe.attacks.engine.prepare import PreparedModel, prepare
+from raypipe.models.backbones import BACKBONES
+from raypipe.models.classifier import Model, build_classifier
+
+SHAPE = (3, 32, 32)
+NOT_FOLDED = {"densenet121": 58 + 3 + 1}
+"""Batch normalisation in front of a convolution, and at the end: of dense layers, transitions and the whole."""
+
+
+def trained_looking(name: str) -> nn.Module:
+    """An untrained backbone with the batch statistics and scales of a trained one, so that folding has work to do."""
+    torch.manual_seed(0)
+    model = build_classifier(Model(name=name), 5).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.1)
+    return model
+
+
+def layers(model: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+def gradient(model: nn.Module, images: Tensor) -> Tensor:
+    """In double precision: in single precision rounding alone can switch a ReLU, and a percent of the gradient."""
+    points = images.double().requires_grad_()
+    (found,) = torch.autograd.grad(copy.deepcopy(model).double()(points)[:, 0].sum(), points)
+    return found
+
+
+# Layers are folded before the format is set. A network that a format breaks is broken by channels_last.
+@pytest.mark.parametrize(
+    ("name", "memory_format"),
+    [*((name, "channels_last") for name in (*BACKBONES, "timm:mobilenetv3_small_050")), ("resnet18", "contiguous")],
+)
+def test_every_backbone_is_folded_and_computes_the_same(name: str, memory_format) -> None:
+    model = trained_looking(name)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    prepared = prepare(model, SHAPE, device="cpu", batch_size=4, memory_format=memory_format)
+    assert prepared.folded
+    assert layers(prepared.fast) == NOT_FOLDED.get(name, 0)
+    assert layers(model) > layers(prepared.fast) or name == "convnet"  # which has none to fold
+    images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(prepared.fast(images), model(images), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(gradient(prepared.fast, images), gradient(model, images), rtol=1e-3, atol=1e-6)
+    assert not any(parameter.requires_grad for parameter in prepared.fast.parameters())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert prepared.plain is model
+
+
+class Winding(nn.Module):
+    """Cannot be traced: which way it goes depends on the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.sum() > 0:
+            images = images * 2
+        return self.convolution(images).mean((2, 3))
+
+
+def test_a_model_that_cannot_be_traced_is_used_as_it_is() -> None:
+    prepared = prepare(Winding().eval(), SHAPE, device="cpu", batch_size=4, memory_format="contiguous")
+    assert not prepared.folded
+    assert layers(prepared.fast) == 1
+
+
+class StraightThrough(nn.Module):
+    """Can be traced, but tracing forgets `no_grad`: the logits stay the same, and the gradient becomes zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            correction = (images * 7).round() / 7 - images
+        return self.convolution(images + correction).mean((2, 3))
+
+
+def test_a_model_whose_gradient_tracing_changes_is_used_as_it_is() -> None:
+    model = StraightThrough().eval()
+    images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1))
+    assert gradient(fuse(model), images).abs().max() == 0, "the trap is one"
+    prepared = prepare(model, SHAPE, device="cpu", batch_size=4, memory_format="contiguous")
+    assert not prepared.folded
+    torch.testing.assert_close(gradient(prepared.fast, images), gradient(model, images))
+
+
+def test_trials_choose_a_format_and_a_batch_size() -> None:
+    prepared = prepare(trained_looking("resnet18"), SHAPE, device="cpu")
+    assert isinstance(prepared, PreparedModel)
+    assert prepared.memory_format in ("contiguous", "channels_last")
+    assert 8 <= prepared.batch_size <= 64
+    assert prepared.batch_size.bit_count() == 1
+
+
+def test_no_generator_is_touched() -> None:
+    model = Winding().eval()
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    prepare(model, SHAPE, device="cpu")
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size = 0"):
+        prepare(Winding().eval(), SHAPE, device="cpu", batch_size=0)

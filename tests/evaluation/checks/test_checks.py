@@ -1,0 +1,373 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from raypipe.evaluation.checks.evidence import Evidence, Planted
+from raypipe.evaluation.checks.findings import least_tiles, missed_share
+from raypipe.evaluation.checks.probe import Probe
+from raypipe.evaluation.checks.rules import ABOVE_CHANCE, CHECKS, Check, run_checks, verdict
+from raypipe.evaluation.results.certified import Proof
+from raypipe.evaluation.results.tested import Tested as Predicted
+
+TILES = 20
+
+
+def fooled(*positions: int, tiles: int = TILES) -> np.ndarray:
+    array = np.zeros(tiles, dtype=bool)
+    array[list(positions)] = True
+    return array
+
+
+def first(count: int, tiles: int = TILES) -> np.ndarray:
+    return np.arange(tiles) < count
+
+
+def probed(tiles: int = TILES, **changes: object) -> Probe:
+    sound = {
+        "log_odds_gradient": np.ones(tiles),
+        "cross_entropy_gradient": np.full(tiles, 1e-30),
+        "zero_share": np.zeros(tiles),
+        "finite": np.ones(tiles, dtype=bool),
+        "spread": np.full(tiles, 10.0),
+        "repeat_difference": np.zeros(tiles),
+        "batch_difference": np.full(tiles, 1e-6),
+        "forwards": np.full(tiles, 3),
+        "backwards": np.full(tiles, 2),
+    }
+    for name, value in changes.items():
+        sound[name][0] = value
+    return Probe(**sound)
+
+
+def planted(found: int, lucky: int, inapplicable: int = 0, tiles: int = 20) -> Planted:
+    reasons = np.array(["it is random"] * inapplicable + [""] * (tiles - inapplicable))
+    order = first(tiles, tiles)[::-1] & (reasons == "")
+    rank = np.cumsum(order)
+    return Planted(
+        found=order & (rank <= found),
+        random_found=order & (rank <= lucky),
+        reasons=reasons,
+        random_points=100,
+        forwards=np.ones(tiles, dtype=np.int64),
+        backwards=np.ones(tiles, dtype=np.int64),
+    )
+
+
+def made(name: str, **known: object) -> Check:
+    (check,) = [check for check in run_checks(Evidence(**known)) if check.name == name]
+    return check
+
+
+PAIRS = {
+    "iterative beats single-step": "single_step",
+    "white-box beats transfer": "transfer",
+    "white-box beats black-box": "black_box",
+}
+
+
+@pytest.mark.parametrize(("name", "weaker"), PAIRS.items())
+def test_what_the_weaker_attack_fools_the_stronger_one_fools_too(name: str, weaker: str) -> None:
+    sound = made(name, white_box=fooled(0, 1, 2), **{weaker: fooled(1, 2)})
+    assert sound.verdict == "pass"
+    assert "0 of 20 tiles" in sound.figure
+    assert "robust accuracy 90.0 % under it, 85.0 % under the white-box attack" in sound.figure
+    # One tile may be lost to rounding or to another random start, two may not, even where the rates say all is well.
+    assert made(name, white_box=fooled(0, 1, 2), **{weaker: fooled(9)}).verdict == "pass"
+    assert made(name, white_box=fooled(0, 1, 2), **{weaker: fooled(8, 9)}).verdict == "fail"
+    missing = made(name, white_box=fooled(0))
+    assert missing.verdict == "not applicable"
+    assert "not measured" in missing.figure
+
+
+def test_of_many_tiles_one_in_200_may_be_lost() -> None:
+    name, nothing = "white-box beats transfer", first(0, 1000)
+    assert made(name, white_box=nothing, transfer=first(5, 1000)).verdict == "pass"
+    assert made(name, white_box=nothing, transfer=first(6, 1000)).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "keys"),
+    [
+        ("more steps are never weaker", "by_steps", (10, 20, 40)),
+        ("a larger eps is never weaker", "by_eps", (1 / 255, 4 / 255, 8 / 255)),
+    ],
+)
+def test_a_series_rises(name: str, field: str, keys: tuple[float, ...]) -> None:
+    low, middle, high = keys
+    rising = {high: fooled(1, 2, 3, 4), low: fooled(1), middle: fooled(1, 2)}
+    sound = made(name, **{field: rising})
+    assert sound.verdict == "pass"
+    assert sound.figure.index("95.0 %") < sound.figure.index("90.0 %") < sound.figure.index("80.0 %")
+    assert made(name, **{field: {**rising, high: first(0)}}).verdict == "fail"
+    assert made(name, **{field: {low: fooled(1)}}).verdict == "not applicable"
+    assert made(name).verdict == "not applicable"
+
+
+def clean(said: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Predicted:
+    ids = np.array([f"{place:03}" for place in range(len(labels))])
+    return Predicted(ids, ids if groups is None else groups, labels, np.eye(3, dtype=np.float32)[said])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@given(standing=st.integers(0, TILES))
+def test_a_large_eps_fools_every_tile(classes: int, standing: int) -> None:
+    labels = np.arange(TILES) % classes
+    known = {"labels": labels, "clean": clean(labels, labels)}
+    check = made("a large eps fools every tile", unbounded=first(TILES - standing), **known)
+    assert check.verdict == ("fail" if standing else "pass")
+    assert check.figure == f"{standing} of 20 tiles stand, 0 allowed"
+
+
+def test_of_a_model_that_answers_one_class_its_tiles_may_stand() -> None:
+    labels = np.arange(TILES) % 2
+    known = {"labels": labels, "clean": clean(np.zeros(TILES, dtype=int), labels)}
+    name = "a large eps fools every tile"
+    sound = made(name, unbounded=labels == 1, **known)
+    assert sound.verdict == "pass"
+    assert sound.figure == "10 of 20 tiles stand; the model answers one class only, whose tiles may stand"
+    assert made(name, unbounded=labels == 0, **known).verdict == "fail"
+    assert made(name, unbounded=first(TILES - 1)).verdict == "fail", "its answers are not known"
+    assert made(name).verdict == "not applicable"
+
+
+def test_a_model_at_chance_fails() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    guessed = made(ABOVE_CHANCE, clean=clean(rng.permutation(labels), labels))
+    assert guessed.verdict == "fail"
+    assert made(ABOVE_CHANCE, clean=clean(np.zeros(60, dtype=int), labels)).verdict == "fail", "one class"
+    learned = made(ABOVE_CHANCE, clean=clean(labels, labels))
+    assert learned.verdict == "pass"
+    assert "of 60 test tiles of 60 groups; always naming the commonest class: 33.3 %" in learned.figure
+    assert made(ABOVE_CHANCE).verdict == "not applicable"
+
+
+def test_chance_is_that_of_the_commonest_class() -> None:
+    labels = np.repeat([0, 1], [54, 6])
+    said = np.where(np.arange(60) < 3, 1, 0)
+    assert made(ABOVE_CHANCE, clean=clean(said, labels)).verdict == "fail", "85 % of tiles of which 90 % are alike"
+
+
+def test_siblings_do_not_lift_a_model_above_chance() -> None:
+    """Right on both siblings of 20 of 30 source tiles, or on 40 of 60 tiles: the same share, another certainty."""
+    labels = np.arange(60) // 2 % 2
+    said = np.where(np.arange(60) < 40, labels, 1 - labels)
+    alone = made(ABOVE_CHANCE, clean=clean(said, labels))
+    siblings = made(ABOVE_CHANCE, clean=clean(said, labels, np.array([str(place // 20) for place in range(60)])))
+    assert alone.verdict == "pass"
+    assert siblings.verdict == "not applicable", "three groups cannot show that even a perfect model is above one half"
+    none = made(ABOVE_CHANCE, clean=clean(1 - labels, labels, np.array(["a"] * 60)))
+    assert none.verdict == "fail", "worse than chance is not above it, however few the groups"
+
+
+PASSING = {
+    "more steps are never weaker": (18, lambda n: {"by_steps": {1: first(0, n), 2: first(0, n)}}),
+    "a larger eps is never weaker": (18, lambda n: {"by_eps": {0.1: first(0, n), 0.2: first(0, n)}}),
+    "iterative beats single-step": (18, lambda n: {"white_box": first(0, n), "single_step": first(0, n)}),
+    "white-box beats transfer": (18, lambda n: {"white_box": first(0, n), "transfer": first(0, n)}),
+    "white-box beats black-box": (18, lambda n: {"white_box": first(0, n), "black_box": first(0, n)}),
+    "the iterations suffice": (18, lambda n: {"white_box": first(0, n), "doubled_iterations": first(0, n)}),
+    "the restarts suffice": (18, lambda n: {"white_box": first(0, n), "doubled_restarts": first(0, n)}),
+    "a large eps fools every tile": (11, lambda n: {"unbounded": first(n, n)}),
+    "no zero gradients": (11, lambda n: {"probe": probed(n)}),
+    "the cross-entropy does not underflow": (11, lambda n: {"probe": probed(n)}),
+    "reproducible predictions": (
+        11,
+        lambda n: {"recorded_predictions": first(0, n), "remade_predictions": first(0, n)},
+    ),
+    "stored tiles fool as recorded": (
+        11,
+        lambda n: {"recorded_success": first(0, n), "recomputed_success": first(0, n)},
+    ),
+    "deterministic inference": (1, lambda n: {"probe": probed(n)}),
+    "batch-independent inference": (1, lambda n: {"probe": probed(n)}),
+    "no certificate is broken": (11, lambda n: {"proof": Proof("linf", np.full(n, 0.1), np.full(n, np.inf))}),
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_a_pass_needs_a_minimum_of_tiles(name: str) -> None:
+    least, sound = PASSING[name]
+    assert made(name, **sound(least)).verdict == "pass"
+    if least > 1:
+        few = made(name, **sound(least - 1))
+        assert few.verdict == "not applicable"
+        assert few.figure.endswith(f"a pass needs at least {least} tiles")
+
+
+def test_a_failure_on_few_tiles_is_one() -> None:
+    assert made("white-box beats transfer", white_box=first(0, 5), transfer=first(2, 5)).verdict == "fail"
+    assert made("white-box beats transfer", white_box=first(0, 5), transfer=first(1, 5)).verdict == "not applicable"
+    assert made("a large eps fools every tile", unbounded=first(1, 2)).verdict == "fail"
+    assert made("no zero gradients", probe=probed(3, log_odds_gradient=0.0)).verdict == "fail"
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2, 5])
+def test_so_many_tiles_show_a_failure_on_a_quarter_of_them(allowed: int) -> None:
+    least = least_tiles(allowed)
+    assert binom.cdf(allowed, least, 0.25) <= 0.05 < binom.cdf(allowed, least - 1, 0.25)
+    assert binom.cdf(allowed, least, missed_share(least, allowed)) == pytest.approx(0.05)
+
+
+def test_what_is_proved_of_few_tiles_is_not_tested() -> None:
+    """No certificate is broken, but only 5 of 40 tiles have one: five say next to nothing."""
+    radius = np.where(np.arange(40) < 5, 0.1, -1.0)
+    assert (
+        made("no certificate is broken", proof=Proof("linf", radius, np.full(40, np.inf))).verdict == "not applicable"
+    )
+    broken = Proof("linf", radius, np.where(np.arange(40) < 1, 0.05, np.inf))
+    assert made("no certificate is broken", proof=broken).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("the iterations suffice", "doubled_iterations"), ("the restarts suffice", "doubled_restarts")],
+)
+@pytest.mark.parametrize(
+    ("tiles", "allowed"), [(18, 1), (100, 1), (101, 1), (200, 1), (201, 2), (300, 2), (301, 3), (700, 6), (1000, 9)]
+)
+def test_twice_as_many_fool_less_than_a_point_more(name: str, field: str, tiles: int, allowed: int) -> None:
+    assert made(name, white_box=first(0, tiles), **{field: first(allowed, tiles)}).verdict == "pass"
+    failed = made(name, white_box=first(0, tiles), **{field: first(allowed + 1, tiles)})
+    assert failed.verdict == "fail"
+    assert ("takes 101 tiles" in failed.figure) == (tiles <= 100)
+    assert made(name, white_box=first(0, tiles)).verdict == "not applicable"
+
+
+@given(tiles=st.integers(101, 5000))
+def test_the_rule_is_strict_once_a_tile_is_less_than_a_point(tiles: int) -> None:
+    moved = np.arange(tiles + 1)
+    less = int(moved[100 * moved < tiles].max())
+    for more, expected in ((less, "pass"), (less + 1, "fail")):
+        check = made("the iterations suffice", white_box=first(0, tiles), doubled_iterations=first(more, tiles))
+        assert check.verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("no zero gradients", {"log_odds_gradient": 0.0}),
+        ("no zero gradients", {"zero_share": 0.95}),
+        ("no zero gradients", {"finite": False}),
+        ("deterministic inference", {"repeat_difference": 2e-3}),
+        ("deterministic inference", {"repeat_difference": np.nan}),
+        ("batch-independent inference", {"batch_difference": 2e-2}),
+    ],
+)
+def test_a_probe_fails_one_check(name: str, changes: dict[str, float]) -> None:
+    sound = run_checks(Evidence(probe=probed()))
+    assert sorted(check.verdict for check in sound) == ["not applicable"] * 12 + ["pass"] * 4
+    failing = {check.name for check in run_checks(Evidence(probe=probed(**changes))) if check.verdict == "fail"}
+    assert failing == {name}
+    assert made(name).verdict == "not applicable"
+
+
+def test_sure_tiles_may_underflow_but_not_most() -> None:
+    name, seen = "the cross-entropy does not underflow", probed(20)
+    for zeros, verdict_ in ((0, "pass"), (10, "pass"), (11, "fail"), (20, "fail")):
+        seen.cross_entropy_gradient[:zeros] = 0
+        assert made(name, probe=seen).verdict == verdict_
+    few = probed(4)
+    few.cross_entropy_gradient[:] = 0
+    assert made(name, probe=few).verdict == "fail"
+    assert made(name).verdict == "not applicable"
+
+
+def test_a_blank_tile_among_hundreds_is_no_masked_gradient_but_a_broken_one_is() -> None:
+    assert made("no zero gradients", probe=probed(200, log_odds_gradient=0.0)).verdict == "pass"
+    assert made("no zero gradients", probe=probed(199, log_odds_gradient=0.0)).verdict == "fail"
+    assert made("no zero gradients", probe=probed(1000, finite=False)).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "again"),
+    [
+        ("reproducible predictions", "recorded_predictions", "remade_predictions"),
+        ("stored tiles fool as recorded", "recorded_success", "recomputed_success"),
+    ],
+)
+def test_what_is_stored_is_what_is_computed(name: str, stored: str, again: str) -> None:
+    values = np.array([1, 0, 0, 1] * 5)
+    assert made(name, **{stored: values, again: values.copy()}).verdict == "pass"
+    failed = made(name, **{stored: values, again: np.array([0, 0, 0, 1] + [1, 0, 0, 1] * 4)})
+    assert failed.verdict == "fail"
+    assert failed.figure == "1 of 20 differ"
+    assert made(name, **{stored: values}).verdict == "not applicable"
+
+
+@pytest.mark.parametrize(
+    ("found", "lucky", "inapplicable", "expected"),
+    [
+        (20, 0, 0, "pass"),
+        (19, 0, 0, "pass"),
+        (18, 0, 0, "not applicable"),  # the interval, 68 to 99 %, holds what is demanded
+        (17, 0, 0, "not applicable"),
+        (16, 0, 0, "fail"),
+        (20, 5, 0, "pass"),
+        (20, 6, 0, "not applicable"),
+        (16, 20, 0, "fail"),  # worse than chance
+        (15, 0, 5, "pass"),
+        (11, 0, 5, "fail"),
+        (0, 0, 6, "not applicable"),  # 14 are too few to judge by
+        (9, 0, 11, "not applicable"),
+        (0, 0, 20, "not applicable"),
+    ],
+)
+def test_planted_examples(found: int, lucky: int, inapplicable: int, expected: str) -> None:
+    check = made("planted adversarial examples are found", planted=planted(found, lucky, inapplicable))
+    assert check.verdict == expected
+    assert ("it is random" in check.figure) == (inapplicable > 10)
+    assert f"{20 - inapplicable} of 20" in check.figure
+
+
+def test_other_tiles_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="expected the same tiles"):
+        run_checks(Evidence(white_box=first(3), transfer=first(3, 11)))
+
+
+def test_every_check_says_what_it_means_and_where_it_is_from() -> None:
+    checks = run_checks(Evidence())
+    assert [check.name for check in checks] == [rule.name for rule in CHECKS]
+    assert len({check.name for check in checks}) == len(checks) == 16
+    assert all(check.meaning and check.source and check.figure.startswith("not measured: ") for check in checks)
+    assert {check.verdict for check in checks} == {"not applicable"}
+
+
+def checks_of(*verdicts: str) -> list[Check]:
+    return [Check(f"law {at}", outcome, "", "", "") for at, outcome in enumerate(verdicts)]
+
+
+def test_one_failure_withholds_the_claim() -> None:
+    overall = verdict(checks_of("pass", "fail", "not applicable", "pass"))
+    assert overall[:4] == (1, 2, 1, True)
+    assert overall.sentence.startswith("Robustness not claimed: 1 of 3 checks failed (law 1).")
+    assert overall.sentence.endswith("Sanity check failed: robust accuracy may be overestimated.")
+
+
+def test_too_few_checks_withhold_the_claim() -> None:
+    assert verdict(checks_of(*["pass"] * 3, *["not applicable"] * 2)).withheld
+    assert "only 3 of 5" in verdict(checks_of(*["pass"] * 3, *["not applicable"] * 2)).sentence
+    enough = verdict(checks_of(*["pass"] * 4, *["not applicable"] * 2))
+    assert not enough.withheld
+    assert enough.sentence == (
+        "4 of 6 checks passed, 2 not applicable: no attack failure detected; robust accuracy is an upper bound."
+    )
+
+
+def test_a_model_that_is_not_shown_to_be_above_chance_is_not_called_robust() -> None:
+    unknown = Check(ABOVE_CHANCE, "not applicable", "60.0 % of 4 test tiles", "", "")
+    overall = verdict([*checks_of(*["pass"] * 15), unknown])
+    assert overall.withheld
+    assert "nothing shows that the model is better than chance (60.0 % of 4 test tiles)" in overall.sentence
+    assert not verdict([*checks_of(*["pass"] * 15), unknown._replace(verdict="pass")]).withheld
+
+
+def test_a_verdict_says_how_many_tiles_it_rests_on_and_what_they_can_miss() -> None:
+    assert "1 of 1 checks failed on 60 tiles" in verdict(checks_of("fail"), 60).sentence
+    assert "only 1 of 2 checks could be judged on 12 tiles" in verdict(checks_of("pass", "not applicable"), 12).sentence
+    few, many = (verdict(checks_of("pass"), tiles).sentence for tiles in (20, 200))
+    assert "1 of 1 checks passed on 20 tiles" in few
+    assert "can miss a failure on up to 22 % of them" in few
+    assert "can miss a failure on up to 2 % of them" in many
