@@ -33,9 +33,9 @@ TWICE_RESTARTS = "check/twice the restarts"
 SINGLE_STEP = "check/single step"
 BLACK_BOX = "check/black box"
 STEPS, INITIAL_STEP = 100, 0.25
-"""Steps of the reference attack, and the size of the first one in multiples of eps. On the most jagged network of the
-demo they find all of 20 planted adversarial examples; the published first step of 2 finds 8 with 50 steps and 14 with
-100."""
+"""Steps of the reference attack, and the size of the first one in multiples of eps. On a network with a rough loss they
+find all of 20 planted adversarial examples; the published first step of 2 finds 8 with 50 steps and 14 with 100
+(docs/measured.md)."""
 MOST_TARGETS = 9
 LARGE = 0.5
 """A change of every value by so much turns any image into any other one's grey shadow: no model withstands it."""
