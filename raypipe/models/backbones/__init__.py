@@ -1,4 +1,7 @@
-"""Backbones by name. To add one: a file with a `BACKBONE`, and its line here. `named` knows those of others besides."""
+"""Backbones by name.
+
+To add one, add a file with a `BACKBONE`, and its line here. `named` also finds those of torchvision, timm and the user.
+"""
 
 from raypipe.models.backbones import (
     convnet,

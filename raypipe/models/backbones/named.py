@@ -1,4 +1,4 @@
-"""From a backbone's name to the backbone: those of this package, and whatever torchvision, timm or the user has."""
+"""Lookup of backbones by name: those of this package, of torchvision, of timm, or of the user."""
 
 import functools
 from collections.abc import Callable
@@ -16,27 +16,27 @@ OTHERS: dict[str, tuple[Callable[[], list[str]], Callable[[str], Backbone]]] = {
     "torchvision": (from_torchvision.names, from_torchvision.from_torchvision),
     "timm": (from_timm.names, from_timm.from_timm),
 }
-"""By the prefix of their names: which there are, and the backbone of one."""
+"""Two functions by the prefix of the names: one lists the names, and one returns the backbone of a name."""
 
 TRIED = 7
-"""Classes of a trial: no network has as many channels by chance."""
+"""Number of classes in a trial. No network has this number of channels by chance."""
 
 
 def named(name: str, digest: str | None = None) -> Backbone:
-    """The backbone of a name.
+    """Return the backbone of a name.
 
     Parameters
     ----------
     name
-        In `raypipe.models.backbones.BACKBONES`, or ``torchvision:NAME``, ``timm:NAME`` or
+        Key of `raypipe.models.backbones.BACKBONES`, or ``torchvision:NAME``, ``timm:NAME`` or
         ``module:PACKAGE.MODULE:FUNCTION``. The last one imports the module, which runs its code.
     digest
-        Of the source file that is meant, where it is the user's own; None: as it is now.
+        Expected digest of the source file, if that is the user's own. None accepts the current file.
 
     Raises
     ------
     ValueError
-        If there is none of this name, it needs a package that is not installed, or its source file is another one.
+        If the name is unknown, a package is not installed, or the source file has another digest.
     """
     backbone = _named(name)
     if digest is not None and digest != backbone.digest:
@@ -70,12 +70,14 @@ def _named(name: str) -> Backbone:
 
 @functools.cache
 def obstacle(name: str, size: int) -> str | None:
-    """Why a backbone cannot classify images of a size, as a short trial shows; None if it can.
+    """Return the reason why a backbone cannot classify images of a size, or None if it can.
+
+    A short trial finds it.
 
     Parameters
     ----------
     name
-        As in `named`.
+        Name, as in `named`.
     size
         Height and width in pixels.
     """
