@@ -1,4 +1,4 @@
-"""`raypipe data`: the data sets that raypipe reads, where they are, and those that a program may fetch."""
+"""The command `raypipe data`: the readable data sets, their locations, and downloads where they are allowed."""
 
 import sys
 from pathlib import Path
@@ -17,9 +17,9 @@ from raypipe.data.sources import SOURCES
 from raypipe.experiment.load import ConfigError
 
 WIDTH = 160
-"""Columns where the output is not a terminal."""
+"""Number of columns if the output is not a terminal."""
 MANY = 8
-"""Files that a message names."""
+"""Number of files that a message names."""
 
 app = typer.Typer(help="The data sets that can be read, and where to get them.", no_args_is_help=True)
 

@@ -1,4 +1,4 @@
-"""Backbones that are not this package's: torchvision's, timm's, and a user's own by import path."""
+"""Backbones from outside this package: torchvision's, timm's, and a user's own by import path."""
 
 import hashlib
 import importlib
@@ -128,7 +128,7 @@ def test_what_is_not_set_is_in_no_key() -> None:
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A module in the current folder, `own_network`."""
+    """Write a module `own_network` into the current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     path = tmp_path / "own_network.py"
@@ -138,7 +138,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    """What another process would not know."""
+    """Remove all knowledge of the module that another process would not have."""
     sys.modules.pop("own_network", None)
     _named.cache_clear()
     importlib.invalidate_caches()
