@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.classifier import Classifier
 
 MONOTONE = (nn.ReLU, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity)
@@ -31,9 +31,9 @@ def unbounded(backbone: str) -> str | None:
     Parameters
     ----------
     backbone
-        Name, as in `raypipe.models.backbones.named`.
+        Name, as in `raypipe.models.backbones.lookup`.
     """
-    network = named(backbone).build(2)
+    network = get_backbone(backbone).build(2)
     layers = list(network) if isinstance(network, nn.Sequential) else [network]
     known = (*MONOTONE, nn.Conv2d, nn.Linear)
     strange = sorted({type(layer).__name__ for layer in layers if not isinstance(layer, known)})

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import load, save
 
 from raypipe.models.backbones.base import Channels
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.base import Front
 
@@ -22,7 +22,7 @@ class ModelCard:
     Parameters
     ----------
     backbone
-        Name of the backbone, as in `raypipe.models.backbones.named`.
+        Name of the backbone, as in `raypipe.models.backbones.lookup`.
     labels
         Class names. The position is the label.
     size
@@ -64,7 +64,7 @@ def load_classifier(data: bytes) -> tuple[Classifier, ModelCard]:
     """
     card = _read_card(data)
     try:
-        backbone = named(card.backbone, card.digest)
+        backbone = get_backbone(card.backbone, card.digest)
     except ValueError as error:
         raise ValueError(f"its backbone {card.backbone!r}: {error}") from error
     try:

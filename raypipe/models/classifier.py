@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from raypipe.base.settings import Settings
 from raypipe.models.backbones.base import Channels
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.transforms.base import Front, build_front
 from raypipe.models.weights import FROM_SCRATCH, check_weights, pretrained_state
 
@@ -68,7 +68,7 @@ class Model(Settings):
         if not isinstance(given, Mapping) or not isinstance(name := given.get("name"), str):
             return given
         try:
-            backbone = named(name)
+            backbone = get_backbone(name)
         except ValueError:
             return given
         known: dict[str, Any] = {"digest": backbone.digest}
@@ -80,7 +80,7 @@ class Model(Settings):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        named(name)
+        get_backbone(name)
         return name
 
     @field_validator("std")
@@ -102,7 +102,7 @@ class Model(Settings):
     def _own_size(cls, resize: Any, info: ValidationInfo) -> Any:
         if resize != OWN or "name" not in info.data:
             return None if resize == OWN else resize
-        backbone = named(info.data["name"])
+        backbone = get_backbone(info.data["name"])
         published = backbone.published().get(info.data.get("weights", ""))
         size = published.size if published else backbone.size()
         if size is None:
@@ -113,7 +113,7 @@ class Model(Settings):
     @classmethod
     def _source_is_what_was_meant(cls, digest: str | None, info: ValidationInfo) -> str | None:
         if "name" in info.data:
-            named(info.data["name"], digest)
+            get_backbone(info.data["name"], digest)
         return digest
 
 
@@ -174,7 +174,7 @@ def build_classifier(model: Model, num_classes: int) -> Classifier:
     ValueError
         If the network is the user's own and has changed or cannot be imported.
     """
-    backbone = named(model.name, model.digest)
+    backbone = get_backbone(model.name, model.digest)
     network = backbone.build(num_classes)
     state = pretrained_state(model.name, model.weights)
     if state is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from raypipe.base.settings import near_matches
 from raypipe.models.backbones.base import Backbone, Published
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 
 FROM_SCRATCH = "none"
 
@@ -28,7 +28,7 @@ def check_weights(backbone: str, weights: str) -> None:
     ValueError
         If `weights` is neither ``none``, nor a published name of the backbone, nor an existing file.
     """
-    names = [FROM_SCRATCH, *named(backbone).published()]
+    names = [FROM_SCRATCH, *get_backbone(backbone).published()]
     if weights not in names and not _is_file(weights):
         raise ValueError(f"expected one of {', '.join(names)}, or an existing local file{near_matches(weights, names)}")
 
@@ -47,7 +47,7 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
     """
     if weights == FROM_SCRATCH:
         return None
-    architecture = named(backbone)
+    architecture = get_backbone(backbone)
     published = architecture.published().get(weights)
     state = _fetched(backbone, weights, published) if published else read_state(weights)
     body = _body(architecture)

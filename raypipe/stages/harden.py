@@ -16,7 +16,7 @@ from raypipe.defenses.base import StaticTraining, TrainingSteps
 from raypipe.evaluation.predict import predict
 from raypipe.experiment.schema import Resources
 from raypipe.models.artifacts import load_model
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.checkpoint import FILE_NAME, ModelCard
 from raypipe.models.classifier import Classifier, build_classifier
 from raypipe.plan.cells import Cell, candidates, unfinished, unfinished_fits
@@ -119,7 +119,7 @@ def _starting_point(cell: Cell, store: Store) -> tuple[Classifier, ModelCard]:
         classifier = build_classifier(trained.spec.model, len(card.labels))
     network, backbone, front = classifier.network, defense.architecture(card.backbone), defense.input_transform()
     if backbone != card.backbone:
-        network = named(backbone).build(len(card.labels))
+        network = get_backbone(backbone).build(len(card.labels))
         network.load_state_dict(network.state_dict() | classifier.network.state_dict())
     hardened = Classifier(network, *classifier.normalization, front, classifier.resize)
     return hardened.eval(), replace(card, backbone=backbone, front=front)

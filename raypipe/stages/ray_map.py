@@ -13,7 +13,7 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
-from raypipe.base.errors import StageError
+from raypipe.base.errors import StageError, last_line
 from raypipe.experiment.schema import Resources
 from raypipe.stages.placement import SHARE, room_for
 
@@ -103,7 +103,7 @@ def map_items(
         yield from dataset.iter_rows()
     except ray.exceptions.RayError as error:
         cause = _innermost(error)
-        why = str(cause) if isinstance(cause, ItemError) else _last_line(cause)
+        why = str(cause) if isinstance(cause, ItemError) else last_line(cause)
         raise StageError(f"{name} failed: {why}; finished shards are kept, run again to go on") from cause
 
 
@@ -154,7 +154,7 @@ def _named(work: Callable[..., Row] | type, name: str) -> Callable[..., Row] | t
                 return call(*arguments, **setup)
             except Exception as error:
                 row = arguments[-1]
-                raise ItemError(f"{type(error).__name__}: {_last_line(error)}", row.get("cell", "")) from error
+                raise ItemError(f"{type(error).__name__}: {last_line(error)}", row.get("cell", "")) from error
 
         return of_item
 
@@ -171,7 +171,3 @@ def _innermost(error: BaseException) -> BaseException:
     while isinstance(cause, ray.exceptions.RayTaskError) and isinstance(cause.cause, BaseException):
         cause = cause.cause
     return cause
-
-
-def _last_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__

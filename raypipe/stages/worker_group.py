@@ -11,7 +11,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
-from raypipe.base.errors import StageError
+from raypipe.base.errors import StageError, last_line
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import Cell, unfinished
 from raypipe.stages.placement import needs_of
@@ -89,7 +89,7 @@ def fit_in_group(
     except TrainingFailedError as error:
         names = ", ".join(cell.name for cell in unfinished(cells, store))
         raise StageError(
-            f"training failed with {names} unfinished: {_last_line(error)}; finished models and epochs are kept, run "
+            f"training failed with {names} unfinished: {last_line(error)}; finished models and epochs are kept, run "
             "again to go on"
         ) from error
     store.remove(f"{SCRATCH}/{name}")
@@ -118,8 +118,3 @@ def _worker_loop(config: dict[str, _Work]) -> None:
     for cell in work.cells:
         if not cell.manifest(work.store):
             work.fit(cell, work.store, worker, work.loader_workers)
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

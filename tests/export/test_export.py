@@ -28,7 +28,7 @@ from raypipe.export.source import ExportError, load_source, source_of, trace
 from raypipe.export.write import Export, export_model
 from raypipe.models.artifacts import load_model
 from raypipe.models.backbones import BACKBONES
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.base import Front
@@ -63,7 +63,7 @@ def classifier(
 ) -> Any:
     """Return a network with its own statistics, and logits that differ between tiles."""
     torch.manual_seed(0)
-    model = Classifier(named(backbone).build(len(labels)), (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), front, resize)
+    model = Classifier(get_backbone(backbone).build(len(labels)), (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), front, resize)
     model.train()
     model.network(torch.randn(16, 3, 32, 32))
     return model.eval(), ModelCard(backbone, labels, 8, (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), front, resize)

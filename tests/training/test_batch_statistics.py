@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from raypipe.data.reading.png import encode_png
 from raypipe.models.backbones.base import main_logits
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.training.batch_statistics import recompute_statistics
 from raypipe.training.dataset import TileDataset, batches_of
 from raypipe.training.fit import Fit
@@ -50,7 +50,7 @@ def with_exact_statistics(model: nn.Module, images: Tensor) -> Tensor:
 def test_a_network_trained_for_forty_steps_scores_as_with_exact_statistics(backbone: str) -> None:
     tiles = textures(24)
     torch.manual_seed(0)
-    model = named(backbone).build(2)
+    model = get_backbone(backbone).build(2)
     recipe = Recipe(recipe="paper", epochs=20, batch_size=12, brightness=0.0)  # 2 steps per epoch
     fit = Fit(model, recipe, 2, device=CPU, seed=0)
     assert len(list(fit.epochs(tiles, 12))) == 20
@@ -138,7 +138,7 @@ def test_a_network_without_batch_normalization_costs_nothing() -> None:
 
 
 def test_a_recalibration_leaves_the_generators_of_random_numbers_alone() -> None:
-    model = named("shufflenet_v2_x0_5").build(2)
+    model = get_backbone("shufflenet_v2_x0_5").build(2)
     fit = Fit(model, Recipe(epochs=1), 2, device=CPU, seed=0)
     torch.manual_seed(3)
     expected = torch.rand(2)

@@ -13,7 +13,7 @@ from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.generate import Adversarials, copy_rows, generate, unattacked
 from raypipe.attacks.engine.norms import BoundedAttack, at_radius
 from raypipe.attacks.engine.prepare import PreparedModel
-from raypipe.attacks.engine.quantize import FLOAT_NOISE
+from raypipe.base.rounding import FLOAT_NOISE
 
 COUNTS = ("forwards", "backwards", "seconds")
 

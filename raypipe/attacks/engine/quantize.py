@@ -19,6 +19,7 @@ from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.rounding import FLOAT_NOISE
 
 SCALES = (*(1 + 0.03 * step for step in range(67)), *(3 * 1.1**step for step in range(47)))
 """Factors that stretch perturbations, in the order of the trials. Up to 3 times the length they grow in steps of 3 % of
@@ -32,8 +33,6 @@ LONGEST_WALK = 12
 
 WHOLE = 1e-3
 """Tolerance in steps of 1/255: a radius this close below a whole number counts as whole. 8/255 has no exact float."""
-FLOAT_NOISE = 1e-6
-"""Share of a radius by which a perturbation may exceed it, because 4/255 and sums of squares have no exact float."""
 
 
 def to_unit(images: Tensor) -> Tensor:

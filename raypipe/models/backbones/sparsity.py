@@ -12,8 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from raypipe.models.backbones import resnet
+from raypipe.models.backbones.from_torchvision import from_torchvision
 
+RESNET18, RESNET50 = from_torchvision("resnet18"), from_torchvision("resnet50")
 START = -2.0
 """Initial value of the thresholds before the softplus: about an eighth of the mean size."""
 
@@ -54,14 +55,14 @@ def _denoised(network: nn.Module) -> nn.Module:
 
 def build_resnet18(num_classes: int) -> nn.Module:
     """Return ResNet-18 with denoising blocks, newly initialized."""
-    return _denoised(resnet.RESNET18.build(num_classes))
+    return _denoised(RESNET18.build(num_classes))
 
 
 def build_resnet50(num_classes: int) -> nn.Module:
     """Return ResNet-50 with denoising blocks, newly initialized."""
-    return _denoised(resnet.RESNET50.build(num_classes))
+    return _denoised(RESNET50.build(num_classes))
 
 
 ADDED = (".threshold", ".mix.")
-RESNET18_D = replace(resnet.RESNET18, build=build_resnet18, added=ADDED)
-RESNET50_D = replace(resnet.RESNET50, build=build_resnet50, added=ADDED)
+RESNET18_D = replace(RESNET18, build=build_resnet18, added=ADDED)
+RESNET50_D = replace(RESNET50, build=build_resnet50, added=ADDED)

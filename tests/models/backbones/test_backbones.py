@@ -10,7 +10,7 @@ from torch import nn
 
 from raypipe.models.backbones import BACKBONES
 from raypipe.models.backbones.base import classification_loss, main_logits
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import IMAGENET_NORMALIZATION, Classifier, Model, build_classifier
 from raypipe.models.weights import WeightsError
@@ -81,7 +81,7 @@ def test_normalisation_is_inside(name: str, model: Classifier) -> None:
 
 
 def test_a_checkpoint_gives_the_same_model_back(name: str, model: Classifier) -> None:
-    card = ModelCard(name, ("a", "b", "c", "d", "e"), 32, *model.normalization, digest=named(name).digest)
+    card = ModelCard(name, ("a", "b", "c", "d", "e"), 32, *model.normalization, digest=get_backbone(name).digest)
     loaded, read = load_classifier(save_classifier(model, card))
     assert read == card
     assert not loaded.training

@@ -22,7 +22,7 @@ TRIED = 7
 """Number of classes in a trial. No network has this number of channels by chance."""
 
 
-def named(name: str, digest: str | None = None) -> Backbone:
+def get_backbone(name: str, digest: str | None = None) -> Backbone:
     """Return the backbone of a name.
 
     Parameters
@@ -38,7 +38,7 @@ def named(name: str, digest: str | None = None) -> Backbone:
     ValueError
         If the name is unknown, a package is not installed, or the source file has another digest.
     """
-    backbone = _named(name)
+    backbone = _get_backbone(name)
     if digest is not None and digest != backbone.digest:
         raise ValueError(
             f"the source file of {name} has the digest {backbone.digest}, not {digest}: it is not what was meant or "
@@ -48,7 +48,7 @@ def named(name: str, digest: str | None = None) -> Backbone:
 
 
 @functools.cache
-def _named(name: str) -> Backbone:
+def _get_backbone(name: str) -> Backbone:
     if name in BACKBONES:
         BACKBONES[name].require()
         return BACKBONES[name]
@@ -69,7 +69,7 @@ def _named(name: str) -> Backbone:
 
 
 @functools.cache
-def obstacle(name: str, size: int) -> str | None:
+def incompatibility(name: str, size: int) -> str | None:
     """Return the reason why a backbone cannot classify images of a size, or None if it can.
 
     A short trial finds it.
@@ -77,7 +77,7 @@ def obstacle(name: str, size: int) -> str | None:
     Parameters
     ----------
     name
-        Name, as in `named`.
+        Name, as in `get_backbone`.
     size
         Height and width in pixels.
     """
@@ -85,7 +85,7 @@ def obstacle(name: str, size: int) -> str | None:
         images = torch.rand(2, 3, size, size)
         failed, hint = "cannot be built", ""
         try:
-            network = named(name).build(TRIED)
+            network = get_backbone(name).build(TRIED)
             failed, hint = f"cannot take images of {size} pixels", "; see `resize`"
             logits: Any = network.eval()(images)
             trained: Any = main_logits(network.train()(images))
