@@ -1,12 +1,12 @@
-"""What the attack stage costs beyond the attack itself, and what a second actor brings.
+"""The cost of the attack stage beyond the attack itself, and the gain from a second actor.
 
-The same shards, the same model, DeepFool: a bare loop in one process, the stage with one actor, and the stage with two;
-they take turns. The loop reads and decodes shards, attacks, and throws the result away. The stage starts actors that
-import everything anew, encodes and writes what they make, and publishes it.
+Three ways attack the same shards and the same model with DeepFool, in turns: a bare loop in one process, the stage with
+one actor, and the stage with two. The loop reads and decodes shards, attacks, and discards the result. The stage starts
+actors that import everything again; it encodes, writes and publishes the results.
 
     python -m benchmarks.attack_stage --data data/lc25000/lung_colon_image_set --groups data/lc25000/groups.csv
 
-Without `--data` on synthetic tissue.
+Without `--data`, the tiles are synthetic tissue.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from raypipe.storage.store import Store
 
 
 def bare(storage: str, tiles: str, model: str) -> None:
-    """The loop, in a process of its own with one thread; prints its seconds."""
+    """Run the loop in a process of its own with one thread, and print its seconds."""
     torch.set_num_threads(1)
     store = Store.open(storage)
     begun = time.perf_counter()
@@ -60,7 +60,7 @@ def bare(storage: str, tiles: str, model: str) -> None:
 
 
 def run_bare(cell: Cell, storage: Path) -> dict[str, float]:
-    """Seconds of the loop, and of its whole process."""
+    """Return the seconds of the loop, and of its whole process."""
     keys = [cell.inputs["tiles"].key, cell.inputs["model"].key]
     begun = time.perf_counter()
     done = subprocess.run(
@@ -74,7 +74,7 @@ def run_bare(cell: Cell, storage: Path) -> dict[str, float]:
 
 
 def run_stage(cell: Cell, store: Store, actors: int, console: Console) -> dict[str, float]:
-    """Seconds of the stage from its call to its published artifact."""
+    """Return the seconds of the stage from its call to its published artifact."""
     store.remove(store.artifact(cell.kind, cell.key))
     begun = time.perf_counter()
     with stage_progress(console, "attack", 1, "tiles") as progress:
@@ -131,7 +131,7 @@ def main() -> None:
 
 
 def report(rounds: list[dict[str, dict[str, float]]], options: argparse.Namespace, console: Console) -> None:
-    """Medians, and the two ratios that matter."""
+    """Print the medians and the two most important ratios."""
     loop, process, one, two = (
         statistics.median(turn[who][what] for turn in rounds)
         for who, what in (("bare", "loop"), ("bare", "process"), ("one actor", "stage"), ("two actors", "stage"))

@@ -1,9 +1,10 @@
-"""Count what AutoAttack's ensemble costs a tile at every radius alone, and as a cascade over the radii.
+"""The passes per tile of AutoAttack's ensemble, at each radius alone and as a cascade over the radii.
 
     python -m benchmarks.cascade RUN --storage results --out benchmarks/results/cascade_demo.json
 
 The models and tiles are those of a finished run. "Alone" runs the ensemble at every radius on all tiles that the model
-gets right; "cascade" is what the run itself did: at each radius on those tiles that nothing has fooled yet.
+classifies correctly. "Cascade" is the run itself: at each radius it attacks only the tiles that have not been fooled
+yet.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from raypipe.storage.store import Store
 
 
 def count_passes(pairing: PairingRecord, model_key: str, clean: pa.Table, store: Store) -> dict[str, Any]:
-    """Return forward and backward passes per attacked tile of one model's ensemble: alone, and as the run did it."""
+    """Return forward and backward passes per attacked tile of one model's ensemble, alone and as in the run."""
     made = pa.concat_tables(store.iter_tables("adversarials", pairing.tiles))
     right = made.filter(pc.equal(made["clean_prediction"], made["label"]))
     tiles = clean.filter(pc.is_in(clean["sample_id"], right["sample_id"].combine_chunks()))
@@ -57,7 +58,7 @@ def _passes(model: PreparedModel, images: NDArray[Any], tiles: pa.Table, attack:
 
 
 def main() -> None:
-    """Measure, print and write down."""
+    """Measure, and print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("--storage", default="results")

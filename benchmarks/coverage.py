@@ -1,12 +1,13 @@
-"""Simulate how often 95 % intervals hold the truth, and how often a true null is rejected.
+"""A simulation of how often 95 % intervals hold the true value, and how often a test rejects a true null hypothesis.
 
     python -m benchmarks.coverage --out benchmarks/results/coverage.json
 
-Tiles come in groups whose siblings are alike: within a group, the chance of a right tile is drawn from a beta
-distribution (beta-binomial), or each tile copies its group's one answer with some probability (copies). Both have the
-stated intraclass correlation. For each case the table gives the share of simulated data sets whose interval holds the
-truth, and the mean width, beside those of the percentile bootstrap over groups. It ends with status 1 if an interval
-holds the truth in fewer than 93 % of a case's data sets, or a test rejects a true null in clearly more than 5 %.
+Tiles come in groups of similar tiles. In the beta-binomial model, the chance of a correct tile within a group is drawn
+from a beta distribution. In the copies model, each tile copies its group's one answer with some probability. Both have
+the stated intraclass correlation. For each case the table gives the share of simulated data sets whose interval holds
+the true value, and the mean width, beside those of the percentile bootstrap over groups. The exit status is 1 if an
+interval holds the true value in fewer than 93 % of a case's data sets, or a test rejects a true null hypothesis in
+clearly more than 5 %.
 """
 
 import argparse
@@ -31,17 +32,17 @@ SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 1.0)
 GROUPS = (8, 10, 20, 40, 100)
 CORRELATIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 SIZES: dict[str, tuple[int, ...]] = {"1": (1,), "2": (2,), "6": (6,), "1 to 12": (1, 2, 3, 6, 12, 4)}
-"""Sizes of the groups, repeated as often as there are groups."""
+"""Sizes of the groups, repeated until every group has one."""
 ONLY_ONE_RIGHT = ((0.0, 0.0), (0.01, 0.01), (0.05, 0.05), (0.1, 0.0), (0.1, 0.02), (0.2, 0.2), (0.3, 0.05),
                   (0.45, 0.45), (0.9, 0.02), (1.0, 0.0))  # fmt: skip
-"""Paired models: shares of tiles that only the first gets right, and that only the second does."""
+"""Shares of tiles that only the first of two paired models classifies correctly, and that only the second does."""
 TWO_SHARES = ((0.5, 0.5), (0.8, 0.6), (0.9, 0.9), (0.97, 0.5), (0.99, 0.9), (0.99, 0.99), (1.0, 1.0), (1.0, 0.0))
 MOST_COPIED = 20
-"""Groups of the cases in which tiles copy their group's answer."""
+"""Largest number of groups in the cases in which tiles copy their group's answer."""
 LEAST = 0.93
 LEVEL = 0.05
 REPLICATES = 400
-"""Draws of the bootstrap, which is made of the first `BOOTSTRAPPED` data sets of a case."""
+"""Number of draws of the bootstrap, which is applied to the first `BOOTSTRAPPED` data sets of a case."""
 BOOTSTRAPPED = 400
 
 Counts = NDArray[np.float64]
@@ -54,16 +55,17 @@ class Row(NamedTuple):
     Parameters
     ----------
     figure
-        ``share``, ``paired``, ``unpaired`` or ``test``.
+        Kind of figure: ``share``, ``paired``, ``unpaired`` or ``test``.
     model, groups, sizes, correlation
-        Model of the siblings, and the tiles drawn.
+        Model of the tiles within a group, number and sizes of the groups, and intraclass correlation.
     truth
-        The share; or the two shares whose difference is taken.
+        True share, or the two true shares of a difference.
     coverage, width
-        Share of data sets whose interval holds the truth, and the mean width. Of a test: the share of data sets in
-        which it rejects the null, which is true, and none.
+        Share of data sets whose interval holds the true value, and mean width. For a test: share of data sets in which
+        it rejects the null hypothesis, which is true, and no width.
     other_coverage, other_width
-        Those of the percentile bootstrap; of a test, of McNemar's, which counts tiles as independent. None: not made.
+        Figures of the percentile bootstrap; for a test, of McNemar's test, which treats tiles as independent. None if
+        not computed.
     """
 
     figure: str
@@ -79,7 +81,7 @@ class Row(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Coverage is high enough, or rejections are few enough."""
+        """True if the coverage is high enough, or the rejections are few enough."""
         if self.figure == "test":
             return self.coverage <= LEVEL + 0.02
         return self.coverage >= LEAST
@@ -88,11 +90,11 @@ class Row(NamedTuple):
 def draw_beta(
     rng: np.random.Generator, shares: tuple[float, ...], correlation: float, sizes: NDArray[np.intp], count: int
 ) -> Counts:
-    """Draw tiles of each kind in each group, (kinds, groups, count), from a Dirichlet-multinomial distribution."""
+    """Draw the numbers of tiles of each kind in each group, (kinds, groups, count), as Dirichlet-multinomial."""
     chances = np.broadcast_to(np.array(shares), (count, len(sizes), len(shares)))
     if correlation > 0:
         drawn = rng.standard_gamma(chances * (1 - correlation) / correlation)
-        lost = drawn.sum(axis=-1) == 0  # all underflowed: one kind has the whole group
+        lost = drawn.sum(axis=-1) == 0  # all values underflowed, so one kind gets the whole group
         drawn[lost] = rng.multinomial(1, shares, int(lost.sum()))
         chances = drawn / drawn.sum(axis=-1, keepdims=True)
     return np.moveaxis(rng.multinomial(sizes, chances), (0, 1, 2), (2, 1, 0)).astype(np.float64)
@@ -101,7 +103,7 @@ def draw_beta(
 def draw_copies(
     rng: np.random.Generator, shares: tuple[float, ...], correlation: float, sizes: NDArray[np.intp], count: int
 ) -> Counts:
-    """Draw tiles of each kind, (kinds, groups, count): each is that of its group with a chance of sqrt(correlation)."""
+    """Draw counts of tiles by kind, (kinds, groups, count); a tile copies its group with chance sqrt(correlation)."""
     shape = (count, len(sizes))
     copies = rng.binomial(sizes, np.sqrt(correlation), shape)
     own = rng.multinomial(sizes - copies, np.broadcast_to(np.array(shares), (*shape, len(shares))))
@@ -113,11 +115,11 @@ MODELS: dict[str, Draw] = {"beta-binomial": draw_beta, "copies": draw_copies}
 
 
 def simulate_shares(count: int, shares: Iterable[float] = SHARES, groups: Iterable[int] = GROUPS) -> Iterator[Row]:
-    """Simulate intervals of shares, `count` data sets for each case."""
+    """Simulate intervals of shares on `count` data sets per case."""
     cases = product(MODELS, groups, SIZES, CORRELATIONS, shares)
     for number, (model, many, sizes, correlation, share) in enumerate(cases):
         if (sizes == "1" and (correlation > 0 or model == "copies")) or (model == "copies" and many > MOST_COPIED):
-            continue  # tiles without siblings, or many groups, where only the correlation matters
+            continue  # skip groups of one tile, and many groups, where only the correlation matters
         rng, tiles = np.random.default_rng([1, number]), _sizes(sizes, many)
         right = MODELS[model](rng, (share, 1 - share), correlation, tiles, count)[0]
         low, high = share_bounds(right, tiles[:, None].astype(np.float64))
@@ -140,7 +142,7 @@ def simulate_paired(
 
 
 def simulate_unpaired(count: int, pairs: Iterable[tuple[float, float]] = TWO_SHARES) -> Iterator[Row]:
-    """Simulate intervals of differences between two sets of tiles: as many groups, one of them with fewer siblings."""
+    """Simulate intervals of differences between two sets of as many groups, of which one has smaller groups."""
     for number, (many, correlation, pair) in enumerate(product((8, 20, 40), CORRELATIONS[::2], pairs)):
         rng, shares = np.random.default_rng([3, number]), []
         for sizes, share in zip(("6", "2"), pair, strict=True):
@@ -153,7 +155,7 @@ def simulate_unpaired(count: int, pairs: Iterable[tuple[float, float]] = TWO_SHA
 
 
 def simulate_tests(count: int, groups: Iterable[int] = (8, 20, 40)) -> Iterator[Row]:
-    """Simulate how often the sign-flip test rejects a true null, and McNemar's test of single tiles beside it."""
+    """Simulate how often the sign-flip test rejects a true null hypothesis, beside McNemar's test of single tiles."""
     for number, (many, correlation, only) in enumerate(product(groups, (0.0, 0.5, 0.9), (0.05, 0.2))):
         tiles = _sizes("6", many)
         rng = np.random.default_rng([4, number])
@@ -169,18 +171,18 @@ def _sizes(name: str, groups: int) -> NDArray[np.intp]:
 
 
 def _held(low: NDArray[np.float64], high: NDArray[np.float64], truth: float) -> tuple[float, float]:
-    """Return the share of intervals that hold the truth, and their mean width."""
+    """Return the share of intervals that hold the true value, and their mean width."""
     return float(((low <= truth + 1e-12) & (truth - 1e-12 <= high)).mean()), float((high - low).mean())
 
 
 def _bootstrap(rng: np.random.Generator, right: Counts, tiles: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return percentile bounds, (2, count), of shares whose groups are drawn again."""
+    """Return percentile bounds, (2, count), of shares over resampled groups."""
     weights = rng.multinomial(len(tiles), np.full(len(tiles), 1 / len(tiles)), REPLICATES).astype(np.float64)
     return np.quantile((weights @ right) / (weights @ tiles)[:, None], (0.025, 0.975), axis=0)
 
 
 def summarize(rows: list[Row]) -> Table:
-    """Return the least and mean coverage and the mean width of the cases, by figure and share or difference."""
+    """Return the least and mean coverage and the mean width of the cases, by figure and by share or difference."""
     table = Table("figure", "truth", "cases", "coverage:\nleast", "mean", "width:\nmean", "other's\ncoverage:\nleast",
                   "mean", "width:\nmean")  # fmt: skip
     table.title = "95 % intervals beside the percentile bootstrap; tests at 5 % beside McNemar's: most rejections, mean"
@@ -211,7 +213,7 @@ def _rounded(value: Any) -> Any:
 
 
 def main() -> int:
-    """Simulate, print and write down; return 1 if a case does not hold."""
+    """Simulate, print and write the figures; return 1 if a case fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--replicates", type=int, default=2000, help="data sets of each case; with few, chance alone lets cases fail"

@@ -1,13 +1,14 @@
-"""How a run's time grows with its cells and falls with its nodes, where the work itself takes no core.
+"""The growth of a run's time with its cells, and its fall with more nodes, if the work itself takes no CPU time.
 
     python -m benchmarks.growth --out benchmarks/results/growth.json
 
-The networks of these runs wait instead of computing, so that what is seen is planning, scheduling, reading and writing,
-on as many nodes as one likes to simulate:
+The networks of these runs wait instead of computing. The time that remains is planning, scheduling, reading and
+writing, on any number of simulated nodes:
 
-- cells: whole runs of 9 to 1,000 cells, each FGSM or its predictions on a few tiles, by stage; then what it takes to
-  plan such a run, to compute its results from what is stored, to lay out its tables and to draw its report;
-- nodes: the attack stage on one, two and four nodes of one CPU each, processes of this machine, with passes that last.
+- cells: whole runs of 9 to 1,000 cells, each with FGSM or its predictions on a few tiles, by stage; then the time to
+  plan such a run, to compute its results from stored predictions, to lay out its tables and to draw its report;
+- nodes: the attack stage on one, two and four nodes of one CPU each, which are processes of this machine, with passes
+  that take time.
 """
 
 import argparse
@@ -45,7 +46,7 @@ PASS_SECONDS = 0.25
 
 
 class Waiting(nn.Module):
-    """A linear layer behind a pause: a pass takes so many seconds, and no core."""
+    """A linear layer after a pause: a pass takes a given time, and no CPU time."""
 
     def __init__(self, classes: int, seconds: float) -> None:
         super().__init__()
@@ -58,17 +59,17 @@ class Waiting(nn.Module):
 
 
 def quick(classes: int) -> nn.Module:
-    """A network whose passes take no time."""
+    """Return a network whose passes take no time."""
     return Waiting(classes, 0.0)
 
 
 def slow(classes: int) -> nn.Module:
-    """A network whose passes last."""
+    """Return a network whose passes take `PASS_SECONDS`."""
     return Waiting(classes, PASS_SECONDS)
 
 
 def experiment_of(storage: Path, network: str, attacks: int, siblings: int, shard_size: int) -> dict[str, Any]:
-    """One backbone that waits, under so many attacks."""
+    """Return the settings of an experiment with one waiting backbone and `attacks` attacks."""
     return {
         "name": "growth",
         "storage": str(storage),
@@ -90,8 +91,8 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def one(experiment: dict[str, Any], nodes: int) -> dict[str, Any]:
-    """A whole run on a cluster of its own, and once more what it takes besides its stages."""
-    gc.freeze()  # as `raypipe` does
+    """Run an experiment on a cluster of its own, then time the steps besides its stages once more."""
+    gc.freeze()  # as the command `raypipe` does
     os.environ.update(QUIET)
     node: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
     node["_system_config"] = {"num_workers_soft_limit": WARM_WORKERS}
@@ -127,7 +128,7 @@ def one(experiment: dict[str, Any], nodes: int) -> dict[str, Any]:
 
 
 def run_one(experiment: dict[str, Any], nodes: int) -> dict[str, Any]:
-    """The same in a process of its own."""
+    """Call `one` in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.growth", "--one", json.dumps(experiment), str(nodes)]
     path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
@@ -137,7 +138,7 @@ def run_one(experiment: dict[str, Any], nodes: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, and keep the record after every run."""
+    """Measure, and write the record after every run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attacks", type=int, nargs="*", default=[3, 50, 150, 500], help="each adds two cells")
     parser.add_argument("--nodes", type=int, nargs="*", default=[1, 2, 4])
@@ -161,7 +162,7 @@ def main() -> None:
 
 
 def report(record: dict[str, Any], console: Console) -> None:
-    """A line for each run."""
+    """Print a line for each run."""
     for kind in ("cells", "nodes"):
         if runs := record[kind]:
             table = Table(title=f"Seconds of a run by its {kind}")

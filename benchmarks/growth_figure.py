@@ -1,4 +1,4 @@
-"""How a run grows, drawn from what `load.py` and `growth.py` recorded.
+"""A figure of a run's growth, from the records of `load.py` and `growth.py`.
 
 python -m benchmarks.growth_figure benchmarks/results/load.json benchmarks/results/growth.json growth.svg
 """
@@ -21,7 +21,7 @@ Run = dict[str, Any]
 def lines(
     axes: Axes, runs: list[Run], against: str, what: dict[str, Callable[[Run], float]], scale: ScaleBase | None = None
 ) -> None:
-    """A line for each quantity, against another."""
+    """Draw a line for each quantity against another quantity."""
     at = [run[against] for run in runs]
     for name, value in what.items():
         axes.plot(at, [value(run) for run in runs], marker="o", markersize=3, label=name)
@@ -34,12 +34,12 @@ def lines(
 
 
 def stage_seconds(name: str) -> Callable[[Run], float]:
-    """Seconds of a stage."""
+    """Return a function that gives the seconds of a stage."""
     return lambda run: run["stages"].get(name, 0.0)
 
 
 def peak(kind: str) -> Callable[[Run], float]:
-    """The most GiB that a kind of process had in any stage."""
+    """Return a function that gives the largest memory of a kind of process in any stage, in GiB."""
     return lambda run: max(stage.get(kind, 0.0) for stage in run["peaks"].values()) / 1024
 
 

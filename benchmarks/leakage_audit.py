@@ -1,16 +1,16 @@
-"""How well `raypipe audit` finds LC25000's siblings, how often it sees some where there are none, how long it takes.
+"""The accuracy of `raypipe audit` on LC25000's groups, its false alarms on tiles without siblings, and its time.
 
-On 4,232 tiles (224 px) in 985 groups it found 987: adjusted Rand index 0.990, pairwise precision 98.7 %, recall 99.3 %;
-0.82 % of test tiles have a true sibling in training after a split by the found groups (mean of 20 splits; 1.00 % over
-the first 5); the largest group holds 1.3 % of a class. The bounds of the threshold were set after seeing LC25000, so
-these figures are no test on unseen data. Of one tile of each group, 2.4 % are said to have a sibling, in 12 pairs whose
-fields look as if they overlapped; of drawn tissue without siblings, none.
+On 4,232 tiles (224 px) in 985 groups it found 987 groups: adjusted Rand index 0.990, pairwise precision 98.7 %, recall
+99.3 %. After a split by the found groups, 0.82 % of test tiles have a true sibling in training (mean of 20 splits;
+1.00 % over the first 5). The largest group holds 1.3 % of a class. The bounds of the threshold were set after seeing
+LC25000, so these figures are no test on unseen data. With one tile per group, it reports a sibling for 2.4 % of the
+tiles, in 12 pairs whose fields look as if they overlapped. On synthetic tissue without siblings it reports none.
 
-24,625 tiles, drawn from one tile of each group: 979 groups, adjusted Rand index 0.994, nothing leaks, none above 1.1 %.
+On 24,625 tiles drawn from one tile per group: 979 groups, adjusted Rand index 0.994, no leakage, no group above 1.1 %.
 
-On two cores: 32 s of processor time to sketch the 4,232 tiles and 40 s to compare them (22 s on the clock); 198 s to
-compare the 24,625 (119 s on the clock). A JPEG of 768 pixels takes 2.7 ms to read and 6.7 ms with its sketch, so 25,000
-of them take 168 s of processor time.
+On two cores, it takes 32 s of CPU time to sketch the 4,232 tiles and 40 s to compare them (22 s elapsed). To compare
+the 24,625 tiles takes 198 s (119 s elapsed). A JPEG of 768 pixels takes 2.7 ms to read, and 6.7 ms with its sketch, so
+25,000 of them take 168 s of CPU time.
 """
 
 import argparse
@@ -37,7 +37,7 @@ SIBLINGS = 25
 
 
 class Silence:
-    """A stage that shows nothing."""
+    """A progress display that shows nothing."""
 
     def advance(self, units: int = 1) -> object:
         return units
@@ -49,7 +49,7 @@ def silent(_title: str, _total: int, _unit: str) -> Iterator[Stage]:
 
 
 class Timer:
-    """Wall and processor seconds since it was made."""
+    """Elapsed seconds and CPU seconds since its creation."""
 
     def __init__(self) -> None:
         self.wall, self.cpu = time.perf_counter(), time.process_time()
@@ -79,7 +79,7 @@ def tell(title: str, refs: list[TileRef], siblings: Siblings) -> None:
 
 
 def tell_false(title: str, refs: list[TileRef], sketch: Sketch) -> None:
-    """One tile of each known group: whatever is found is false, or missing among the known groups."""
+    """Audit one tile per known group: every pair found is false, or missing among the known groups."""
     firsts = sorted({str(ref.group): place for place, ref in reversed(list(enumerate(refs)))}.values())
     siblings = find_siblings(Sketch(*(field[firsts] for field in sketch)), 1, silent)
     share = np.mean(np.bincount(siblings.group, minlength=len(firsts))[siblings.group] > 1)
@@ -89,7 +89,7 @@ def tell_false(title: str, refs: list[TileRef], sketch: Sketch) -> None:
 
 
 def augmented(pixels: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Turn by up to 25 degrees, cut out the largest square without corners, flip, as LC25000's author did."""
+    """Turn an image by up to 25 degrees, cut the largest square without corners, and flip it, as in LC25000."""
     angle = float(rng.uniform(-TURN, TURN))
     side = pixels.width / (np.cos(np.radians(abs(angle))) + np.sin(np.radians(abs(angle))))
     margin = (pixels.width - side) / 2
@@ -101,7 +101,7 @@ def augmented(pixels: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8
 
 
 def full_size(source: Source, refs: list[TileRef], workers: int) -> None:
-    """As many tiles as LC25000 has, drawn from one tile of each group."""
+    """Audit as many tiles as LC25000 has, drawn from one tile per group."""
     firsts = {str(ref.group): ref for ref in reversed(refs)}.values()
     made: list[TileRef] = []
     sketches: list[Sketch] = []

@@ -1,13 +1,13 @@
-"""How memory and time grow with the number of tiles, of cells and of runs.
+"""The growth of memory and time with the number of tiles, of cells and of runs.
 
 `python -m benchmarks.load --tiles 1000 10000 100000 --out benchmarks/results/load.json`
 
-Whole runs on a local Ray: tiles of 32 pixels go through ingest, an FGSM attack and predictions; about 500 of them train
-the model. They are drawn tissue: every tile of its own, or with `--copies` a folder of files that repeat 200 of them,
-since drawing 100,000 takes half an hour of CPU. Memory is what a process has resident less what it shares with others
-(RssAnon + RssFile of Linux, so without Ray's object store), sampled twice a second. Then a plan of 1,000 cells is
-listed, and the page of a store with 1,000 runs is drawn, each in a process of its own; what its imports take is told
-apart.
+Whole runs on a local Ray: tiles of 32 pixels pass through ingest, an FGSM attack and predictions; about 500 of them
+train the model. They are synthetic tissue. Every tile is drawn separately, or with `--copies` a folder of files repeats
+200 of them, because drawing 100,000 tiles takes half an hour of CPU time. Memory is the resident memory of a process
+that it does not share (RssAnon + RssFile of Linux, so without Ray's object store), sampled twice a second. Then a plan
+of 1,000 cells is listed, and the index page of a store with 1,000 runs is drawn, each in a process of its own. The time
+of its imports is reported separately.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from raypipe.data.reading.png import encode_png
 from raypipe.data.tissue import LABELS, render_tile
 
 SIBLINGS, TRAINED = 100, 500
-"""Tiles of a source tile at most; training tiles: one source tile of each class."""
+"""Largest number of tiles per source tile, and number of training tiles, which is one source tile per class."""
 SAMPLE_SECONDS = 0.5
 MIB = 2**20
 
@@ -68,13 +68,13 @@ print(len(store.list_directories("runs")), *took)
 
 
 def sources_of(tiles: int) -> tuple[int, int]:
-    """How many source tiles a class has, two at least, and how many tiles come from each."""
+    """Return the number of source tiles per class, at least two, and the number of tiles from each."""
     siblings = min(SIBLINGS, tiles // (2 * len(LABELS)))
     return tiles // (len(LABELS) * siblings), siblings
 
 
 def experiment_of(tiles: int, storage: Path, files: Path | None = None) -> dict[str, Any]:
-    """One small backbone and FGSM on so many tiles, drawn or from files."""
+    """Return the settings of an experiment with one small backbone and FGSM on synthetic tiles or on files."""
     sources, siblings = sources_of(tiles)
     experiment: dict[str, Any] = {
         "name": "load",
@@ -95,7 +95,7 @@ def experiment_of(tiles: int, storage: Path, files: Path | None = None) -> dict[
 
 
 def repeat_tiles(tiles: int, folder: Path) -> Path:
-    """A folder of so many files, links to a few drawn tiles; siblings share the first part of their name."""
+    """Write a folder of `tiles` links to a few drawn tiles; names of tiles of one group share their first part."""
     sources, siblings = sources_of(tiles)
     for label in LABELS:
         (folder / "drawn" / label).mkdir(parents=True)
@@ -110,19 +110,19 @@ def repeat_tiles(tiles: int, folder: Path) -> Path:
 
 
 def resident(process: psutil.Process) -> float:
-    """MiB that a process does not share."""
+    """Return the MiB of memory that a process does not share."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     fields = dict(line.split(":", 1) for line in status.splitlines())
     return sum(int(fields[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
 
 
 def by_kind(driver: psutil.Process) -> dict[str, float]:
-    """The driver's memory, the largest worker's, and that of Ray's own processes together."""
+    """Return the memory of the driver, of the largest worker, and of all of Ray's own processes together, in MiB."""
     found: dict[str, float] = defaultdict(float)
     with suppress(OSError, psutil.NoSuchProcess, KeyError):
         found["driver"] = resident(driver)
     for child in driver.children(recursive=True):
-        with suppress(OSError, psutil.NoSuchProcess, KeyError):  # it may end at any moment
+        with suppress(OSError, psutil.NoSuchProcess, KeyError):  # the process may end at any moment
             size, title = resident(child), " ".join(child.cmdline())
             if title.startswith("ray::"):
                 found["worker"] = max(found["worker"], size)
@@ -132,7 +132,7 @@ def by_kind(driver: psutil.Process) -> dict[str, float]:
 
 
 def stage_now(storage: Path) -> str:
-    """The stage in work, as the driver wrote it down; before and after the stages, that of plan and results."""
+    """Return the running stage from the driver's state file, or the step before or after the stages."""
     with suppress(OSError, json.JSONDecodeError):
         state = json.loads((storage / "runs" / "load" / "progress.json").read_text())
         running = [stage["name"] for stage in state["stages"] if stage["state"] == "running"]
@@ -142,7 +142,7 @@ def stage_now(storage: Path) -> str:
 
 
 def run_through(tiles: int, storage: Path, copies: bool) -> dict[str, Any]:
-    """A whole run, with the peaks of its memory and its seconds by stage."""
+    """Run an experiment, and return the peaks of its memory and the seconds of each stage."""
     file = storage.with_suffix(".yaml")
     files = repeat_tiles(tiles, storage.with_suffix(".source")) if copies else None
     file.write_text(yaml.safe_dump(experiment_of(tiles, storage, files)))
@@ -165,7 +165,7 @@ def run_through(tiles: int, storage: Path, copies: bool) -> dict[str, Any]:
 
 
 def timed(code: str, argument: Path) -> dict[str, float]:
-    """What a program, in a process of its own, says of itself."""
+    """Run a program in a process of its own, and return the times that it prints."""
     done = subprocess.run([sys.executable, "-c", code, str(argument)], stdout=subprocess.PIPE, text=True, check=True)
     count, imports, seconds, cpu = done.stdout.splitlines()[-1].split()
     return {"count": int(count), "imports": float(imports), "seconds": float(seconds), "cpu": float(cpu)}
@@ -185,7 +185,7 @@ def plan_of_a_thousand(folder: Path) -> dict[str, float]:
 
 
 def index_of_a_thousand(run: Path, folder: Path) -> dict[str, float]:
-    """Draw the page of a store with 1,000 runs, copies of one."""
+    """Draw the index page of a store with 1,000 copies of one run."""
     for number in range(1000):
         (copy := folder / "indexed" / "runs" / f"run-{number:04d}").mkdir(parents=True)
         for name in run.iterdir():
@@ -195,7 +195,7 @@ def index_of_a_thousand(run: Path, folder: Path) -> dict[str, float]:
 
 
 def rows_of(record: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """A line for each number of tiles."""
+    """Yield a row for each number of tiles."""
     for run in record["runs"]:
         peaks = run["peaks"].values()
         most = [max(peak.get(kind, 0.0) for peak in peaks) for kind in ("driver", "worker", "Ray")]
@@ -203,7 +203,7 @@ def rows_of(record: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def report(record: dict[str, Any], console: Console) -> None:
-    """Peaks by number of tiles, and the two times."""
+    """Print the peaks by number of tiles, and the two times."""
     table = Table(title="A whole run by its tiles: peak MiB, without the object store")
     for name in ("tiles", "seconds", "driver", "largest worker", "Ray's own processes"):
         table.add_column(name, justify="right")
@@ -217,7 +217,7 @@ def report(record: dict[str, Any], console: Console) -> None:
 
 
 def main() -> None:
-    """Measure, and keep the record after every run."""
+    """Measure, and write the record after every run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiles", type=int, nargs="*", default=[1000, 10_000, 100_000])
     parser.add_argument("--copies", action="store_true", help="files that repeat a few tiles")

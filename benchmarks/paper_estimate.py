@@ -1,6 +1,6 @@
-"""What jobs/paper.yaml would take on a cluster: an estimate from its plan, measured passes and stated assumptions.
+"""An estimate of jobs/paper.yaml on a cluster, from its plan, measured passes and stated assumptions.
 
-`python -m benchmarks.paper_estimate` prints the table of docs/cluster.md. Nothing of it was measured on a GPU.
+`python -m benchmarks.paper_estimate` prints the table of docs/cluster.md. None of its figures was measured on a GPU.
 """
 
 import argparse
@@ -23,27 +23,28 @@ TRAIN, TEST = 17_500, 7_500
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What was not measured.
+    """The assumed figures, which were not measured.
 
     Parameters
     ----------
     forwards_a_second
-        Of one GPU at 255 pixels, for each of the three backbones; a backward pass takes as long as two of them.
+        Forward passes per second of one GPU at 255 pixels, for each of the three backbones. A backward pass takes as
+        long as two forward passes.
     queries_a_second
-        Of `boundary`, whose noise the toolbox draws on the CPU.
+        Queries per second of `boundary`, whose noise the toolbox draws on the CPU.
     withstand
-        Share of the tiles attacked at a radius that AutoAttack's first attack leaves to the others, and all of them to
-        the next radius.
+        Share of the tiles attacked at a radius that AutoAttack's first attack does not fool. The other attacks get
+        these tiles, and the next radius gets all of them.
     saliency_steps
-        Of `saliency_map` at 255 pixels, each a forward and a backward pass, over all its attempts.
+        Steps of `saliency_map` at 255 pixels over all its attempts, each a forward and a backward pass.
     efficiency
-        Of several workers: what is left for waiting, reading and writing.
+        Efficiency of several workers, in [0, 1]; the rest is waiting, reading and writing.
     boot_hours
-        Until a stage's nodes work.
+        Hours until a stage's nodes work.
     gpus, training_gpus
-        Spot ones for attacks, and those on demand for training.
+        Number of spot GPUs for attacks, and number of on-demand GPUs for training.
     spot_price, price, head_price
-        US dollars an hour of a node with one GPU, and of the head.
+        US dollars per hour of a spot node and of an on-demand node with one GPU, and of the head.
     """
 
     forwards_a_second: float = 1_500
@@ -61,7 +62,7 @@ class Assumptions:
 
 @dataclass(frozen=True)
 class Row:
-    """A stage: its work in GPU hours, by the clock, and in dollars."""
+    """The forecast of a stage: its GPU hours, its elapsed hours, and its dollars."""
 
     stage: str
     cells: int
@@ -71,7 +72,7 @@ class Row:
 
 
 def paper_plan() -> Plan:
-    """The plan of the paper's experiment; which tiles there are does not matter for it."""
+    """Return the plan of the paper's experiment, which does not depend on the tiles themselves."""
     experiment = load_experiment(ROOT / "jobs" / "paper.yaml")
     tiles = experiment.tiles
     spec = IngestSpec(
@@ -90,13 +91,14 @@ def paper_plan() -> Plan:
 def passes(
     attack: dict[str, Any], radii: int, measured: list[dict[str, Any]], assume: Assumptions
 ) -> tuple[float, float]:
-    """Forward and backward passes of an attack on one tile; where they are not measured, as if nothing ended early.
+    """Return forward and backward passes per tile of an attack; unmeasured ones are computed as if nothing ended early.
 
-    `radii` is at how many it is run, each time on the tiles that withstand the radius before.
+    `radii` is the number of radii of the attack. At each one it attacks the tiles that were not fooled at the radius
+    before.
     """
     rows = [row for row in measured if row["settings"] == attack]
     if most := max((row["tiles"] for row in rows), default=0):
-        rows = [row for row in rows if row["tiles"] == most]  # one for each backbone
+        rows = [row for row in rows if row["tiles"] == most]  # one row per backbone
         return sum(row["forwards"] for row in rows) / len(rows), sum(row["backwards"] for row in rows) / len(rows)
     match attack["name"]:
         case "saliency_map":
@@ -108,7 +110,7 @@ def passes(
             return (2, 1) if attack["name"] == "fgsm" else (attack["max_queries"], 0)
         case "autoattack":
             steps = attack["max_iterations"]
-            targeted = steps * min(attack["targets"], len(LABELS) - 1)  # once by apgd, once by fab
+            targeted = steps * min(attack["targets"], len(LABELS) - 1)  # once in apgd, and once in fab
             rest = assume.withstand * 2 * targeted
             attacked = sum(assume.withstand**before for before in range(radii))
             forwards = steps + rest + assume.withstand * attack["max_queries"]
@@ -120,7 +122,7 @@ def passes(
 
 
 def seconds_of_attack(cell: Cell, measured: list[dict[str, Any]], assume: Assumptions) -> float:
-    """GPU seconds of an attack's cell."""
+    """Return the GPU seconds of an attack's cell."""
     attack = cell.spec.attack.model_dump(mode="json")
     forwards, backwards = passes(attack, len(cell.spec.radii), measured, assume)
     tiles = cell.spec.tiles or (TRAIN if cell.spec.split == "train" else TEST)
@@ -129,7 +131,7 @@ def seconds_of_attack(cell: Cell, measured: list[dict[str, Any]], assume: Assump
 
 
 def estimate(assume: Assumptions, *, without: tuple[str, ...] = ()) -> list[Row]:
-    """A row for each stage; `without` leaves out attacks by name."""
+    """Return a row for each stage; `without` leaves out attacks by name."""
     plan, measured = (
         paper_plan(),
         [row for row in json.loads(MEASURED.read_text())["rows"] if row["library"] == "raypipe"],
@@ -146,7 +148,7 @@ def estimate(assume: Assumptions, *, without: tuple[str, ...] = ()) -> list[Row]
     for cell in plan.stage("harden"):
         add(
             "harden", cell.spec.defense.epochs * 2 * TRAIN * 3 / assume.forwards_a_second
-        )  # clean and perturbed, at most
+        )  # the most possible clean and perturbed tiles
     for cell in plan.stage("attack"):
         if cell.spec.attack.name not in without:
             stage = "attack" if cell.inputs["model"].stage == "train" else "attack hardened"
@@ -167,7 +169,7 @@ def _row(stage: str, cells: int, gpu_hours: float, assume: Assumptions) -> Row:
 
 
 def main() -> None:
-    """Print the table, with and without the attack that takes most of it."""
+    """Print the table, with and without the most expensive attack."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in Assumptions.__dataclass_fields__:
         default = getattr(Assumptions(), name)

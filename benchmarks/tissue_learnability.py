@@ -1,8 +1,8 @@
-"""How well the made-up tissue classes are told apart by shape and texture, and how badly by colour alone.
+"""The accuracy on classes of synthetic tissue by shape and texture, and by color alone.
 
-Test accuracy at 48 px on sources that the training saw nothing of; networks start untrained.
+Test accuracy at 48 px on sources that training has not seen; networks start untrained.
 
-20 training and 10 test sources a class, 6 siblings, 15 epochs (the defaults):
+20 training sources and 10 test sources per class, 6 siblings, 15 epochs (the defaults):
 
 ====  ===========  =========  =========
 seed  mean colour  histogram  small CNN
@@ -13,7 +13,7 @@ seed  mean colour  histogram  small CNN
 3     0.443        0.707      0.937
 ====  ===========  =========  =========
 
-`--sources 17 12 --siblings 5 --epochs 10`, about as much as the demo trains on:
+`--sources 17 12 --siblings 5 --epochs 10`, about the size of the demo's training set:
 
 ====  ===========  =========  =========  =========  ========  ==================
 seed  mean colour  histogram  small CNN  GoogLeNet  ResNet18  ShuffleNetV2 x1.0
@@ -22,8 +22,8 @@ seed  mean colour  histogram  small CNN  GoogLeNet  ResNet18  ShuffleNetV2 x1.0
 1     0.423        0.690      0.933      0.953      0.907     0.483
 ====  ===========  =========  =========  =========  ========  ==================
 
-So few tiles do not suffice for ShuffleNetV2: at seed 0 it reaches 0.583 after 40 epochs, and 0.633 with `--size 96`.
-One tile takes about 20 ms of one core, over the siblings of a source.
+These tiles are too few for ShuffleNetV2: at seed 0 it reaches 0.583 after 40 epochs, and 0.633 with `--size 96`. A
+tile takes about 20 ms on one core, averaged over the siblings of a source.
 """
 
 import argparse
@@ -46,14 +46,14 @@ Targets = NDArray[np.int64]
 
 
 def collection(sources: range, siblings: int, size: int, seed: int) -> tuple[Tiles, Targets]:
-    """(n, size, size, 3) tiles of every class and their (n,) class numbers."""
+    """Return (n, size, size, 3) tiles of every class and their (n,) class numbers."""
     keys = [(label, source, sibling) for label in LABELS for source in sources for sibling in range(siblings)]
     tiles = np.stack([render_tile(*key, size=size, seed=seed) for key in keys])
     return tiles, np.array([LABELS.index(label) for label, _, _ in keys])
 
 
 def small_cnn() -> nn.Module:
-    """Three convolution blocks, an average over the tile and one linear layer."""
+    """Return three convolution blocks, an average over the tile and one linear layer."""
     layers: list[nn.Module] = []
     for inputs, outputs in ((3, 24), (24, 48), (48, 96)):
         layers += [
@@ -66,7 +66,7 @@ def small_cnn() -> nn.Module:
 
 
 def backbone(name: str) -> nn.Module:
-    """An untrained torchvision network, or the small CNN."""
+    """Return an untrained torchvision network, or the small CNN."""
     if name == "small_cnn":
         return small_cnn()
     extra = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
@@ -78,7 +78,7 @@ def _inputs(tiles: Tiles) -> torch.Tensor:
 
 
 def cnn_accuracy(name: str, train: tuple[Tiles, Targets], test: tuple[Tiles, Targets], epochs: int, seed: int) -> float:
-    """Test accuracy after training with Adam, rate 1e-3 down to 0 by a cosine, batches of 32, without augmentation."""
+    """Return the test accuracy after Adam with a rate from 1e-3 to 0 by a cosine, batches of 32, no augmentation."""
     torch.manual_seed(seed)
     model = backbone(name)
     inputs, targets = _inputs(train[0]), torch.from_numpy(train[1])
@@ -98,7 +98,7 @@ def cnn_accuracy(name: str, train: tuple[Tiles, Targets], test: tuple[Tiles, Tar
 
 
 def histograms(tiles: Tiles) -> NDArray[np.float64]:
-    """(n, 512) square roots of the shares of 8 x 8 x 8 RGB bins."""
+    """Return (n, 512) square roots of the shares of 8 x 8 x 8 RGB bins."""
     bins = (tiles // 32).astype(np.int64) @ np.array([64, 8, 1])
     counts = np.stack([np.bincount(tile.ravel(), minlength=512) for tile in bins])
     shares: NDArray[np.float64] = np.sqrt(counts / bins[0].size)
@@ -106,15 +106,15 @@ def histograms(tiles: Tiles) -> NDArray[np.float64]:
 
 
 def mean_colours(tiles: Tiles) -> NDArray[np.float64]:
-    """(n, 3) mean red, green and blue, 0..1."""
+    """Return (n, 3) mean red, green and blue values, 0 to 1."""
     means: NDArray[np.float64] = tiles.mean(axis=(1, 2)) / 255
     return means
 
 
 def linear_accuracy(train: tuple[NDArray[np.float64], Targets], test: tuple[NDArray[np.float64], Targets]) -> float:
-    """Test accuracy of multinomial logistic regression on standardised features, on one thread.
+    """Return the test accuracy of multinomial logistic regression on standardized features, on one thread.
 
-    Several threads wait for each other in these small products, for minutes where the cores are shared.
+    In these small products several threads wait for each other, for minutes on shared cores.
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     with threadpool_limits(1):

@@ -1,7 +1,7 @@
-"""What `ray job submit --working-dir . -- python jobs/run.py jobs/demo.yaml` runs on a cluster.
+"""The entry point of a Ray job: `ray job submit --working-dir . -- python jobs/run.py jobs/demo.yaml`.
 
-A job's working directory is a copy that Ray deletes, so a relative storage is taken to mean a folder below ~/raypipe
-of the machine that runs the job. On several machines give one that all of them reach: `--storage s3://bucket/raypipe`,
+A job's working directory is a copy that Ray deletes. A relative storage therefore means a folder below ~/raypipe on the
+machine that runs the job. On several machines give a storage that all of them reach: `--storage s3://bucket/raypipe`,
 or a shared mount.
 """
 
@@ -17,12 +17,12 @@ from raypipe.experiment.load import load_experiment
 from raypipe.stages.pipeline import run_experiment
 
 
-def run(file: Path, overrides: Overrides = [], storage: Storage = None) -> None:  # noqa: B006  typer's way
+def run(file: Path, overrides: Overrides = [], storage: Storage = None) -> None:  # noqa: B006  typer requires a list
     """Run an experiment on the cluster that the job was submitted to."""
     experiment = load_experiment(file, overrides)
     location = storage or experiment.storage
     if "://" not in location:
-        location = str(Path.home() / "raypipe" / location)  # an absolute location stays what it is
+        location = str(Path.home() / "raypipe" / location)  # an absolute location stays unchanged
     console = Console(width=LOG_WIDTH)
     with stop_signals(console):
         run_experiment(experiment.model_copy(update={"storage": location}), console=console)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "RunResult":
-    """Run an experiment file and return its results; what is already in its store is not computed again.
+    """Run an experiment file and return its results; cached results in its store are reused.
 
     Parameters
     ----------
@@ -28,19 +28,19 @@ def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "Ru
     overrides
         Settings to replace, as on the command line: ``("train.epochs=3",)``.
     options
-        Passed on to `raypipe.stages.pipeline.run_experiment`, such as ``address``.
+        Options of `raypipe.stages.pipeline.run_experiment`, such as ``address``.
 
     Returns
     -------
     RunResult
-        The records of the run (one row per cell and column) and where they are stored.
+        The records of the run (one row per cell and column) and their location.
 
     Raises
     ------
     raypipe.experiment.load.ConfigError
         If the file has errors; all of them are listed.
     """
-    from raypipe.experiment.load import load_experiment  # noqa: PLC0415  importing raypipe alone stays fast
+    from raypipe.experiment.load import load_experiment  # noqa: PLC0415  keeps `import raypipe` fast
     from raypipe.stages.pipeline import run_experiment  # noqa: PLC0415
 
     return run_experiment(load_experiment(experiment, overrides), **options)
@@ -56,29 +56,29 @@ def attack(
     batch_size: int | None = None,
     **settings: Any,
 ) -> "Adversarials":
-    """Attack a model on tiles that are at hand, in this process and on the device that the model is on.
+    """Attack a model on tiles in memory, in this process and on the model's device.
 
     Parameters
     ----------
     model
-        Images (n, 3, h, w), float32 in [0, 1], in; logits (n, classes) out. It is given back as it was.
+        Module from images (n, 3, h, w), float32 in [0, 1], to logits (n, classes). It is returned to its former state.
     images
-        (n, h, w, 3), uint8.
+        Images (n, h, w, 3), uint8.
     labels
-        (n,) true classes, from 0.
+        (n,) true classes, 0 to classes - 1.
     name
-        Of the attack, in `raypipe.attacks.ATTACKS`; with ``backend="art"``, of one of the toolbox.
+        Name of the attack in `raypipe.attacks.ATTACKS`, or in the toolbox with ``backend="art"``.
     classes
         Names of the model's classes; default: their numbers.
     batch_size
-        Tiles at once; default: found by trial.
+        Tiles per pass; default: found by trial.
     settings
-        Of the attack, such as ``eps=4/255``.
+        Settings of the attack, such as ``eps=4/255``.
 
     Returns
     -------
     Adversarials
-        The adversarial tiles as 8-bit images, and for each whether it fools the model and what it took.
+        The adversarial tiles as 8-bit images, with success, forward passes and backward passes of each.
 
     Raises
     ------
@@ -105,38 +105,39 @@ def evaluate(
     batch_size: int | None = None,
     **settings: Any,
 ) -> "RunResult":
-    """Judge a model on tiles that are at hand as a run judges each of its own: attacks, worst case, sanity checks.
+    """Evaluate a model on tiles in memory as a run evaluates its models: attacks, worst case, sanity checks.
 
-    Whatever needs other models is left out: tiles made against the model before it was hardened, or against others.
+    Static evaluation and transfer attacks are left out, because they need other models.
 
     Parameters
     ----------
     model, images, labels, classes, batch_size
-        As for `attack`.
+        Arguments as in `attack`.
     attacks
-        Names, or settings by id, as in the section ``evaluation.attacks`` of an experiment. AutoAttack's ensemble
-        is run besides them, at every radius of ``curves`` and of the bounded attacks named here.
+        Names, or settings by id, as in the section ``evaluation.attacks`` of an experiment. AutoAttack's ensemble runs
+        in addition, at every radius of ``curves`` and of the bounded attacks named here.
     to
-        A folder for everything that is made: tables and results, as a store of one run. A new one, or that of an
-        earlier call for a model of this name: what that finished is not computed again.
+        Folder for all tables and results, a store of one run. It is new, or the folder of an earlier call for a model
+        of this name, whose finished results are reused.
     name
-        Of the model in them.
+        Name of the model in the results.
     groups
-        (n,) the source tile or patient of each tile, since siblings are no independent evidence; default: each its own.
+        (n,) source tile or patient of each tile, because tiles of one group are no independent evidence; default: each
+        its own.
     settings
         Other settings of the section ``evaluation``: ``curves={"linf": [4/255]}``, ``checks={"eps": 4/255}``.
 
     Returns
     -------
     RunResult
-        Its tables: ``records`` with 95 % intervals, ``checks``, ``curves``, ``costs``.
+        Tables of the run: ``records`` with 95 % intervals, ``checks``, ``curves``, ``costs``.
 
     Raises
     ------
     raypipe.experiment.load.ConfigError
         If settings are wrong; all errors are listed.
     FileExistsError
-        If something else is in the folder.
+        If the folder holds something else.
     ValueError
         If model, images and labels do not fit.
     """

@@ -1,6 +1,6 @@
-"""Tests run as users run: an empty home, and of Ray's variables the one that the documents tell users to set.
+"""The environment of all tests: an empty home, and only the Ray variable that the documents tell users to set.
 
-Several test processes share the cores and the memory: each takes one thread, and gives back what it freed.
+Several test processes share the cores and the memory, so each takes one thread and returns the memory that it frees.
 """
 
 import ctypes
@@ -13,18 +13,18 @@ import pytest
 import torch
 
 HOME = tempfile.mkdtemp(prefix="raypipe-home-")
-"""For all tests of this process: Ray keeps its token there."""
+"""Home of all tests of this process; Ray keeps its token there."""
 for name in [name for name in os.environ if name.startswith("RAY_")]:
     del os.environ[name]
 os.environ |= {"HOME": HOME, "RAY_AUTH_MODE": "token"}  # Ray reads the mode once, when it is imported
 
 
 LONGEST = ("faults", "ray")
-"""The groups of tests that share a cluster, and that a single process runs for minutes."""
+"""Groups of tests that share a cluster, each of which a single process runs for minutes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests with Ray clusters last: they take the longest, and most mistakes show before.
+    """Put the tests with Ray clusters last, because they take the longest, and other tests find most errors first.
 
     The longest groups of them come first, so that two processes end at about the same time.
     """
@@ -51,7 +51,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def _freed_memory_is_given_back() -> Iterator[None]:
-    """The C library keeps what the tests freed, gigabytes of it after many networks; only glibc can be told not to."""
+    """Return freed memory to the system: the C library keeps gigabytes, and only glibc can be asked to release them."""
     yield
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)

@@ -1,9 +1,9 @@
-"""Sign in to a Ray dashboard with a token, in headless Chromium, and print as JSON what its pages say.
+"""A script that signs in to a Ray dashboard in headless Chromium with a token, and prints its pages' text as JSON.
 
     python tests/dashboard_browser.py http://127.0.0.1:8265 TOKEN [FOLDER FOR SCREENSHOTS]
 
-Where Prometheus serves on its usual port, its list of metrics is printed too. A script of its own, since it runs where
-the dashboard is reached.
+If Prometheus serves on its usual port, its list of metrics is printed too. This is a script of its own, because it runs
+on the machine that reaches the dashboard.
 """
 
 import functools
@@ -63,7 +63,7 @@ class Dashboard:
         return asked
 
     def metrics(self) -> str:
-        """Return the page on which Prometheus lists its metrics; nothing where none runs."""
+        """Return the page on which Prometheus lists its metrics; empty if none runs."""
         try:
             self.browser.get(f"{PROMETHEUS}/classic/graph")
         except WebDriverException:
@@ -82,17 +82,17 @@ class Dashboard:
 
     def open(self, page: str, expected: str, *sections: str) -> str:
         """Open a page, wait for a text on it, unfold sections, and return all of its text."""
-        self.browser.get("about:blank")  # a page that differs after # alone is not loaded again
+        self.browser.get("about:blank")  # the browser does not reload a page that differs only after the #
         self.browser.get(f"{self.address}/#/{page}")
         self.wait_for(lambda: expected in self.text(), f"{expected!r} on {page}")
         for section in sections:
             heading = (By.XPATH, f"//*[text()='{section}']")
             self.wait_for(functools.partial(self.browser.find_element, *heading), section).click()
         if sections:
-            time.sleep(3)  # sections unfold slowly, and each asks the head for what it shows
+            time.sleep(3)  # sections unfold slowly, and each requests its contents from the head
             for arrow in self.browser.find_elements(
                 By.CSS_SELECTOR, "tr td:first-child svg"
-            ):  # of a data set's operators
+            ):  # the arrows of a data set's operators
                 arrow.click()
             time.sleep(1)
         self.take_picture(page.replace("/", "-"))
@@ -100,7 +100,7 @@ class Dashboard:
 
 
 def look(address: str, token: str, pictures: Path | None) -> dict[str, str]:
-    """Return the texts of the dialog, of the jobs, of the newest job with its operators and actors, and of metrics."""
+    """Return the texts of the dialog, the jobs, the newest job with its operators and actors, and the metrics."""
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     with tempfile.TemporaryDirectory() as profile:

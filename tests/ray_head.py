@@ -1,4 +1,4 @@
-"""A real Ray head of a test's own, alone or with an autoscaler whose nodes are processes of this machine."""
+"""A real Ray head for one test, alone or with an autoscaler whose nodes are processes of this machine."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ LISTS = (
 
 @dataclass(frozen=True)
 class Head:
-    """Where a head is, and the environment of its user."""
+    """The address of a head, and the environment of its user."""
 
     address: str
     dashboard: str
@@ -40,7 +40,7 @@ def free_port() -> int:
 
 
 def generate_token(home: Path) -> str:
-    """Write a token to a user's home, unless there is one, and return it."""
+    """Write a token to a user's home, unless one exists, and return it."""
     command = [BIN / "ray", "get-auth-token", "--generate"]
     done = subprocess.run(command, env=pristine_environment(home), capture_output=True, text=True, check=True)
     return done.stdout
@@ -48,28 +48,28 @@ def generate_token(home: Path) -> str:
 
 @contextmanager
 def ray_head(home: Path, cpus: int = 2, node_types: dict[str, dict[str, int]] | None = None) -> Iterator[Head]:
-    """A Ray head with its dashboard on loopback; `ray stop` would end every Ray on the machine, so it is killed.
+    """Run a Ray head with its dashboard on loopback, and kill it: `ray stop` would end every Ray on the machine.
 
     Parameters
     ----------
     node_types
-        By name, the resources of nodes that the autoscaler may add, one of each.
+        Resources of the node types that the autoscaler may add, by name; one node of each.
     """
     home.mkdir(exist_ok=True)
     environment = {**pristine_environment(home), "RAY_AUTH_MODE": "token"}
     generate_token(home)
     port, dashboard = free_port(), free_port()
-    session = Path(tempfile.mkdtemp(prefix="rp-", dir=os.path.realpath("/tmp")))  # sockets' paths may have 107 bytes
+    session = Path(tempfile.mkdtemp(prefix="rp-", dir=os.path.realpath("/tmp")))  # paths of sockets may have 107 bytes
     command = [BIN / "ray", "start", "--head", "--block", f"--num-cpus={cpus}", "--node-ip-address=127.0.0.1",
                f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
-               f"--dashboard-agent-listen-port={free_port()}",  # the defaults belong to whatever Ray was there first
+               f"--dashboard-agent-listen-port={free_port()}",  # another Ray may hold the default ports
                f"--ray-client-server-port={free_port()}",
                "--disable-usage-stats", f"--temp-dir={session}"]  # fmt: skip
     if node_types:
         (session / "cluster.yaml").write_text(yaml.safe_dump(_autoscaler(f"127.0.0.1:{port}", node_types)))
         command.append(f"--autoscaling-config={session / 'cluster.yaml'}")
-        # What Ray's provider of nodes that are processes needs; an autoscaler that looks every second, not every 5; and
-        # the number of warm workers that docs/cluster.md advises for a node of one CPU.
+        # Ray's provider of nodes that are processes needs these variables. The autoscaler looks every second, not every
+        # 5. The number of warm workers is the one that docs/cluster.md advises for a node of one CPU.
         fake = {"RAY_FAKE_CLUSTER": "1", "RAY_OVERRIDE_NODE_ID_FOR_TESTING": "f" * 51 + "00000"}
         warm = {"RAY_num_workers_soft_limit": str(WARM_WORKERS)}
         started = environment | fake | warm | {"AUTOSCALER_UPDATE_INTERVAL_S": "1"}
@@ -88,7 +88,7 @@ def ray_head(home: Path, cpus: int = 2, node_types: dict[str, dict[str, int]] | 
             time.sleep(0.5)
         yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # asked politely it takes most of a minute
+        os.killpg(process.pid, signal.SIGKILL)  # SIGTERM would take most of a minute
         process.wait()
         log.close()
         _end_nodes_of(session)
@@ -96,7 +96,7 @@ def ray_head(home: Path, cpus: int = 2, node_types: dict[str, dict[str, int]] | 
 
 
 def _autoscaler(address: str, node_types: dict[str, dict[str, int]]) -> dict[str, Any]:
-    """What `ray up` leaves on a head, with Ray's own provider of nodes that are processes."""
+    """Return the description that `ray up` leaves on a head, with Ray's own provider of nodes that are processes."""
     head = {"resources": {}, "node_config": {}, "min_workers": 0, "max_workers": 0}
     others = {
         name: {"resources": resources, "node_config": {}, "min_workers": 0, "max_workers": 1}
@@ -122,7 +122,7 @@ def _autoscaler(address: str, node_types: dict[str, dict[str, int]]) -> dict[str
 
 
 def _end_nodes_of(session: Path) -> None:
-    """Nodes that an autoscaler started outlive its end, and are known by their session's folder."""
+    """End the nodes that an autoscaler started; they outlive it, and their session's folder identifies them."""
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if f"{session}/".encode() in (entry / "cmdline").read_bytes():

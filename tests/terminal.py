@@ -1,7 +1,7 @@
-"""A terminal as a new user has it: an empty home, no variable but HOME and PATH, and a machine of its own.
+"""The terminal of a new user: an empty home, no variables but HOME and PATH, and a machine of its own.
 
-The machine is a set of Linux namespaces: a network with loopback alone, so that Ray's default ports are free, process
-ids, so that `ray stop` ends nobody else's Ray, and empty folders below /tmp. They need root.
+The machine is a set of Linux namespaces. Its network has loopback alone, so that Ray's default ports are free. It has
+its own process ids, so that `ray stop` ends no other Ray, and empty folders below /tmp. Namespaces need root.
 """
 
 import os
@@ -44,7 +44,7 @@ def pristine_environment(home: Path, commands: Path = BIN) -> dict[str, str]:
 
 
 def shell_lines(document: Path, heading: str = "") -> list[str]:
-    """Return the commands of a document's shell blocks, without their comments; those below one heading if given."""
+    """Return the commands of a document's shell blocks without their comments, or only those below one heading."""
     text = document.read_text()
     if heading:
         text = re.split(r"^#+ ", text[text.index(f"{heading}\n") + len(heading) :], maxsplit=1, flags=re.MULTILINE)[0]
@@ -54,18 +54,18 @@ def shell_lines(document: Path, heading: str = "") -> list[str]:
 
 
 class Terminal:
-    """A shell that stays: a line that it is given finds what earlier lines exported and started.
+    """A shell that stays open, so that a line sees what earlier lines exported and started.
 
     Parameters
     ----------
     folder
-        The shell's working directory.
+        Working directory of the shell.
     home
-        The user's home.
+        Home of the user.
     beside
-        A terminal on whose machine this one is another; default: a machine of its own.
+        Terminal whose machine this one shares; default: a machine of its own.
     commands
-        The folder of the virtual environment's commands.
+        Folder of the virtual environment's commands.
     """
 
     def __init__(self, folder: Path, home: Path, beside: "Terminal | None" = None, commands: Path = BIN) -> None:
@@ -78,20 +78,20 @@ class Terminal:
             [*where, *SHELL], env=pristine_environment(home, commands), cwd=folder, text=True, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        self.run(":")  # the machine is there once its shell answers
+        self.run(":")  # the machine exists once its shell answers
 
     def shell_pid(self) -> int:
-        """Return the shell's process id, seen from outside of its machine."""
+        """Return the shell's process id, as seen from outside of its machine."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return int(children.read_text().split()[0])
 
     def run(self, line: str, status: int = 0, timeout: float = 500) -> str:
-        """Run a line and return its output.
+        """Run a line, and return its output.
 
         Raises
         ------
         AssertionError
-            If its exit status is another one, or it does not end in time.
+            If the exit status differs from `status`, or the line does not end in time.
         """
         end = f"end-{uuid.uuid4()}"
         assert self.process.stdin is not None
@@ -113,7 +113,7 @@ class Terminal:
         raise AssertionError(f"{line!r} did not end within {timeout} s:\n{''.join(output)}")
 
     def close(self) -> None:
-        """End the shell; with the first one of a machine ends everything on it."""
+        """End the shell. The end of a machine's first shell ends everything on the machine."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 

@@ -1,4 +1,4 @@
-"""What docs/cluster.md tells to type is run somewhere or needs an account; its estimate is what the program says."""
+"""The commands of docs/cluster.md, which a test runs or which need an account, and its estimate, as printed."""
 
 import re
 import shlex
@@ -43,7 +43,7 @@ ELSEWHERE = {
     "git archive": ("tests/test_cluster_docs.py", '"git archive "'),
     "python -m benchmarks.paper_estimate": ("tests/test_cluster_docs.py", '"benchmarks.paper_estimate"'),
 }
-"""Commands that a test runs, and where."""
+"""Commands that another test runs, and the place of each."""
 
 
 def commands() -> list[str]:

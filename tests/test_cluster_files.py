@@ -1,7 +1,7 @@
-"""Descriptions of clusters: valid for who reads them, scaled to zero, and closed to who has no business there.
+"""Descriptions of clusters: valid for their readers, scaled down to zero, and closed to everyone else.
 
-KubeRay publishes its schema with the operator only, and no registry of packages carries it: the part of a RayJob that
-is KubeRay's is held to the records below, and every pod and the network policy to Kubernetes' own schema.
+KubeRay publishes its schema with the operator only, and no package registry carries it. The part of a RayJob that is
+KubeRay's is therefore checked with the records below, and every pod and the network policy with Kubernetes' own schema.
 """
 
 import json
@@ -85,7 +85,7 @@ def test_only_attacks_run_where_a_node_may_be_taken_away() -> None:
 
 
 def test_nodes_have_roles_and_a_firewall_of_their_own() -> None:
-    """What Ray makes where these are missing: all of EC2 and S3 for the head, port 22 open to the world."""
+    """Check roles and firewalls: without them Ray gives the head all of EC2 and S3, and opens port 22 to the world."""
     nodes = {name: kind["node_config"] for name, kind in description(CLOUD)["available_node_types"].items()}
     assert all(node["SecurityGroupIds"] for node in nodes.values())
     assert all(node["ImageId"] for node in nodes.values()), "the driver of Ray's default image is too old"

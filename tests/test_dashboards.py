@@ -1,4 +1,4 @@
-"""The dashboard asks for what raypipe exports, in the form that Grafana reads."""
+"""The dashboard, which queries the metrics that raypipe exports, in the format that Grafana reads."""
 
 import json
 import re

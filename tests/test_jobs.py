@@ -1,4 +1,4 @@
-"""Jobs on a cluster: stopped and continued as docs/cluster.md says, and brought to nodes without raypipe."""
+"""Jobs on a cluster: stopped and continued as in docs/cluster.md, and brought to nodes without raypipe."""
 
 import importlib.metadata
 import re
@@ -65,7 +65,7 @@ print(ray.get(ray.remote(told).remote()))
 
 
 def experiment_folder(folder: Path) -> Path:
-    """Make what a user submits: the checkout's code, and an experiment."""
+    """Make the folder that a user submits: the checkout's code, and an experiment."""
     (folder / "jobs").mkdir(parents=True)
     for name in ("run.py", "runtime_env.yaml"):
         (folder / "jobs" / name).write_bytes((ROOT / "jobs" / name).read_bytes())
@@ -77,9 +77,9 @@ def experiment_folder(folder: Path) -> Path:
 
 
 def bare_environment(folder: Path) -> Path:
-    """Make a virtual environment that has all that raypipe depends on, and not raypipe; return its commands' folder.
+    """Make a virtual environment with raypipe's dependencies but without raypipe, and return its commands' folder.
 
-    It is small, as Ray copies the environment that it runs in for a job that wants packages.
+    It is small, because Ray copies its own environment for a job that requests packages.
     """
     packages = Path(importlib.metadata.distribution("ray").locate_file(""))
     shutil.copytree(Path(sys.prefix) / "bin", folder / "bin", symlinks=True)
@@ -96,13 +96,15 @@ def bare_environment(folder: Path) -> Path:
 
 
 def finished(store: Path) -> dict[Path, int]:
-    """Return when each file of an artifact was written, whether its cell is complete or not."""
+    """Return when each file of an artifact was written, in complete and in incomplete cells."""
     return {path: path.stat().st_mtime_ns for path in store.glob("artifacts/**/*") if path.is_file()}
 
 
 def test_a_stopped_job_says_what_is_finished_and_submitted_again_it_computes_nothing_twice(tmp_path: Path) -> None:
-    """With a network that only the submitted folder has, which two workers train together; while it is held, no attack
-    goes beyond its first shards."""
+    """Stop a job whose network only the submitted folder has, and which two workers train together.
+
+    While the network is held, no attack passes its first shards.
+    """
     work, home = experiment_folder(tmp_path / "work"), tmp_path / "home"
     store = home / "raypipe" / "results"
     (work / "mypkg").mkdir()
@@ -152,7 +154,7 @@ def test_a_stopped_job_says_what_is_finished_and_submitted_again_it_computes_not
 
 
 def test_the_runtime_environment_brings_the_package_to_a_cluster_without_it(tmp_path: Path) -> None:
-    """What it depends on is there already, since nothing can be downloaded here: pip has to build and install it."""
+    """Let pip build and install the package alone: its dependencies are there, as nothing can be downloaded here."""
     work, home = experiment_folder(tmp_path / "work"), tmp_path / "home"
     home.mkdir()
     (work / "tiles.zip").write_bytes(b"0" * 100)
@@ -160,7 +162,7 @@ def test_the_runtime_environment_brings_the_package_to_a_cluster_without_it(tmp_
     (work / "constraints.txt").write_text("".join(f"{name}=={version}\n" for name, version in there.items()))
     (work / "where.py").write_text(WHERE)
     environment = yaml.safe_load((work / "jobs" / "runtime_env.yaml").read_text())
-    offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # pip reads the latter the other way round
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # pip inverts the meaning of the second variable
     (work / "offline.yaml").write_text(yaml.safe_dump({**environment, "env_vars": offline}))
     line = BARE.replace("jobs/runtime_env.yaml", "offline.yaml").replace("jobs/run.py jobs/demo.yaml", "where.py")
     with terminal(work, home, commands=bare_environment(tmp_path / "bare")) as user:
@@ -170,7 +172,7 @@ def test_the_runtime_environment_brings_the_package_to_a_cluster_without_it(tmp_
         submitted = user.run(line)
     where = [line for line in submitted.splitlines() if line.startswith("FROM")]
     assert len(where) == 2, submitted
-    for line in where:  # of the driver and of a worker
+    for line in where:  # one line of the driver and one of a worker
         assert "/runtime_resources/pip/" in line, "installed for the job, not the cluster's own"
         assert "'jobs', 'offline.yaml', 'pyproject.toml', 'raypipe'" in line
         assert "tiles.zip" not in line, "data is not uploaded with the code"

@@ -1,6 +1,6 @@
-"""The way of README.md and dashboards/README.md to a cluster, typed as printed by a user with an empty home.
+"""The steps of README.md and dashboards/README.md to a cluster, typed as printed by a user with an empty home.
 
-One head and one job serve most tests here: what the terminal says, what Prometheus scrapes, what the dashboard shows.
+One head and one job serve most tests here: the terminal's output, Prometheus's metrics, and the dashboard's pages.
 """
 
 import json
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 LINES = shell_lines(ROOT / "README.md", "## From a laptop to a cluster")
 DASHBOARDS = ROOT / "dashboards" / "README.md"
 EPOCHS = 10
-"""Enough for some tiles to be classified right, and thus attacked."""
+"""Number of epochs after which some tiles are classified correctly and are thus attacked."""
 DEMO: dict[str, Any] = {
     **TINY,
     "name": "demo",
@@ -39,12 +39,12 @@ DEMO: dict[str, Any] = {
     "storage": "results",
 }
 SETTLED_SECONDS = 20
-"""Prometheus asks every 5 s, and rates need some answers."""
+"""Seconds to wait: Prometheus asks every 5 s, and rates need some answers."""
 
 
 @dataclass(frozen=True)
 class Launched:
-    """A head and a finished job: the user's terminal, and what each line said."""
+    """A head and a finished job: the user's terminal, and the output of each line."""
 
     terminal: Terminal
     said: dict[str, str]
@@ -58,7 +58,7 @@ class Launched:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout whose demo takes seconds."""
+    """Return a checkout whose demo takes seconds."""
     folder = tmp_path_factory.mktemp("checkout")
     (folder / "jobs").mkdir()
     shutil.copy(ROOT / "jobs" / "run.py", folder / "jobs")
@@ -104,7 +104,7 @@ def test_prometheus_scrapes_what_the_records_say(launched: Launched) -> None:
     attack = 'run="demo",stage="attack",model="convnet",attack="deepfool"'
 
     def total(name: str, labels: str) -> float:
-        """Return the sum over all processes that counted, of which some have ended."""
+        """Return the sum over all processes that counted, some of which have ended."""
         return sum(max(each) for each in series(f"ray_raypipe_{name}{{{labels}}}"))
 
     assert total("tiles_total", attack) == tiles["tiles"] > 0
@@ -117,8 +117,8 @@ def test_prometheus_scrapes_what_the_records_say(launched: Launched) -> None:
     assert total("epochs_total", 'stage="harden"') == 2
     assert 0 < total("training_accuracy", 'stage="train"') <= 1
     assert total("training_loss", 'stage="train"') > 0
-    # The gauges of a process vanish with it: the last scrape of the driver may be some seconds older than its end, and
-    # dashboards/README.md says so. How far the run was at that scrape depends on the machine's speed.
+    # The gauges of a process vanish with it, as dashboards/README.md says. The last scrape of the driver may be some
+    # seconds older than its end. The progress of the run at that scrape depends on the machine's speed.
     latest = {state: sum(each[-1] for each in series(f'ray_raypipe_cells{{state="{state}"}}')) for state in
               ("done", "to do", "failed")}  # fmt: skip
     assert sum(latest.values()) == 11
@@ -128,7 +128,7 @@ def test_prometheus_scrapes_what_the_records_say(launched: Launched) -> None:
 
 
 def attacked_tiles(store: Store) -> dict[str, int]:
-    """Return sums over all adversarial tiles that DeepFool made."""
+    """Return sums over all adversarial tiles of DeepFool."""
     keys = store.list_directories("artifacts/adversarials")
     made = [key for key in keys if (store.manifest("adversarials", key) or {})["spec"]["attack"]["name"] == "deepfool"]
     table = pa.concat_tables(table for key in made for table in store.iter_tables("adversarials", key))

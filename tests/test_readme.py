@@ -1,4 +1,4 @@
-"""The README's commands, run as they stand there, in a folder whose experiments are cut down to seconds."""
+"""The README's commands, run unchanged in a folder whose experiments are reduced to seconds."""
 
 import csv
 import re
@@ -25,7 +25,7 @@ from tests.terminal import pristine_environment
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SMALL = {
-    "models": {"shufflenet_v2_x1_0": {"name": "convnet"}},  # the id that the README exports, and a smaller network
+    "models": {"shufflenet_v2_x1_0": {"name": "convnet"}},  # the id that the README exports, with a smaller network
     "attacks": ["deepfool"],
     "tiles": {"size": 32, "shard_size": 16},
     "evaluation": {"tiles": 5, "curves": {}, "checks": None},
@@ -47,7 +47,7 @@ ELSEWHERE = {
     "ray job submit --working-dir .": "tests/test_launching.py",
     "raypipe data fetch": "tests/data/reading/test_fetching.py",
 }
-"""Commands that something other than this file runs, and what."""
+"""Commands that another file runs, and that file."""
 
 
 def commands() -> list[str]:
@@ -71,7 +71,7 @@ def python_block(beginning: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a reader's folder holds: the experiments, LC25000 as its author's zip, and its groups."""
+    """Return a folder like a reader's: the experiments, LC25000 as its author's zip, and its groups."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / "jobs").mkdir()
     for name in ("demo", "lc25000_cpu"):
@@ -109,7 +109,7 @@ def test_every_command_is_run_somewhere() -> None:
         assert command in ours() or elsewhere(command), f"nothing runs {command!r}"
     for start, place in ELSEWHERE.items():
         words = {"raypipe data fetch": 'command("fetch"'}
-        if place == "tests/test_launching.py":  # which runs every line below one heading
+        if place == "tests/test_launching.py":  # it runs every line below one heading
             words[start] = '"## From a laptop to a cluster"'
         assert words.get(start, start) in (ROOT / place).read_text(), f"{place} does not run {start!r}"
 

@@ -1,4 +1,4 @@
-"""What docs/security.md promises is tested by what it names."""
+"""The promises of docs/security.md, each tested by the test that it names."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ ROWS = [line for line in (ROOT / "docs" / "security.md").read_text().splitlines(
 
 
 def named_in(row: str) -> list[tuple[str, str]]:
-    """The tests that a row of the table names: file and function."""
+    """Return the tests that a row of the table names, as file and function."""
     return re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
 
 

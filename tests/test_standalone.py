@@ -1,4 +1,4 @@
-"""One model on one folder, without an experiment file: from the command line and from Python."""
+"""One model on one folder without an experiment file, from the command line and from Python."""
 
 import copy
 import json
@@ -34,7 +34,7 @@ HALF = (0.5, 0.5, 0.5)
 
 
 def draw(label: int, seed: int) -> NDArray[np.uint8]:
-    """A tile that even a small network learns in seconds."""
+    """Return a tile that even a small network learns in seconds."""
     rng = np.random.default_rng([label, seed])
     image = rng.normal(128, 12, (SIZE, SIZE, 3))
     image[:, ::4] += 60 * (label == 0)
@@ -65,7 +65,7 @@ def trained() -> Classifier:
 
 @pytest.fixture(scope="module")
 def place(trained: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of tiles, and the model in every form that the commands take."""
+    """Return a folder of tiles, and of the model in every form that the commands take."""
     folder = tmp_path_factory.mktemp("given")
     for label, name in enumerate(NAMES):
         (folder / "tiles" / name).mkdir(parents=True)
@@ -73,7 +73,7 @@ def place(trained: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path
             Image.fromarray(draw(label, number)).save(folder / "tiles" / name / f"case{number // 2}-{number}.png")
     (folder / "tiles" / "dots" / "broken.png").write_bytes(b"no image")
     (folder / "exported").mkdir()
-    # in another order than the folders': labels must be matched by name
+    # The order differs from that of the folders, so labels must be matched by name.
     card = ModelCard("convnet", NAMES, SIZE, HALF, HALF)
     (folder / "exported" / "model.safetensors").write_bytes(save_classifier(trained, card))
     torch.jit.save(torch.jit.trace(trained, torch.rand(1, 3, SIZE, SIZE)), folder / "model.pt")
@@ -122,7 +122,7 @@ def test_a_model_in_any_form_is_attacked_to_the_same_effect(
     assert made.num_rows == 2 * CASES * len(NAMES)
     success = made["success"].to_numpy()
     assert success.sum() > 5, "the attack works"
-    # what the PNGs are is recomputed here with the model alone
+    # The model alone classifies the PNGs again here.
     wrong = np.zeros(len(success), dtype=bool)
     names = zip(*(clean[name].to_pylist() for name in ("label_name", "source_path", "sample_id")), strict=True)
     for row, (label, source, name) in enumerate(names):
@@ -219,7 +219,7 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
     assert checks["reproducible predictions"] == checks["stored tiles fool as recorded"] == "pass"
     written = json.loads((out / "runs" / "exported" / "results.json").read_text())
     assert written["records"] == result.records.to_pylist()
-    # the commands on runs take it as the run that it is
+    # The commands on runs accept the result, because it is a run.
     for words in (["results", "exported"], ["report", "exported"]):
         assert command(monkeypatch, place, *words, "--storage", str(out)) == 0
     assert (out / "runs" / "exported" / "report.html").is_file()
@@ -285,13 +285,13 @@ def test_what_was_found_out_is_not_taken_for_other_labels_or_another_model(train
     assert first.records["accuracy"][0].as_py() > 0.5
     assert other.records["accuracy"][0].as_py() < 0.5, "nearly all of these labels are wrong"
     turned = copy.deepcopy(trained)
-    turned.classify = lambda images: -type(trained).classify(trained, images)  # the same state, and other code
+    turned.classify = lambda images: -type(trained).classify(trained, images)  # the same state with other code
     with pytest.raises(FileExistsError, match="whose logits of these tiles differ: give the name of a new folder"):
         raypipe.evaluate(turned, images, labels, ["fgsm"], **settings)
 
 
 def made(folder: Path) -> dict[Path, int]:
-    """When each artifact was finished."""
+    """Return when each artifact was finished."""
     return {path: path.stat().st_mtime_ns for path in folder.glob("artifacts/*/*/_manifest.json")}
 
 
@@ -306,7 +306,7 @@ def predicted(model: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 class Counted(nn.Module):
-    """Any module, in training mode, with gradients of its own."""
+    """A module of any kind, in training mode, with its own gradients."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

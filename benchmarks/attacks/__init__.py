@@ -3,5 +3,5 @@
     python -m benchmarks.attacks --data LC25000 --out results/attacks
 
 Every figure is recomputed here from the images that a contestant returns. Times are CPU seconds of this process on one
-thread; contestants take turns, so that a busy machine is busy for all of them.
+thread. Contestants take turns, so that other load on the machine affects all of them.
 """

@@ -1,4 +1,4 @@
-"""The command line of the benchmark: see the package's docstring."""
+"""The command line of the benchmark; see the docstring of the package."""
 
 import argparse
 import importlib.util
@@ -39,7 +39,7 @@ LOG_WIDTH = 200
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.attacks",
         description="Compare raypipe's attacks with those of other libraries, on one CPU thread.",
@@ -72,21 +72,21 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def run(
     chosen: Sequence[Subject], entries: Sequence[Contestant], options: argparse.Namespace, console: Console
 ) -> Record:
-    """Hold the contest on each subject, and write the record after each family: what was measured is not lost.
+    """Run the contest on each subject, and write the record after each family, so that no measurement is lost.
 
     Parameters
     ----------
     chosen
-        Models and tiles.
+        Models, and the tiles to attack them on.
     entries
-        Contestants; of the families in `options.attacks`.
+        Contestants of the families in `options.attacks`.
     options
-        From `parse`.
+        Options from `parse`.
     console
-        Where progress and tables go.
+        Console for progress and tables.
     """
     rules = Rules(options.slow_tiles, options.repeats, options.enough, options.time_limit, options.budget)
-    # Where things lie on this machine says nothing to whoever reads the record elsewhere.
+    # Paths on this machine mean nothing to readers of the record elsewhere.
     said = {key: value for key, value in vars(options).items() if key not in ("store", "out")}
     said |= {key: Path(said[key]).name for key in ("data", "groups") if said[key]}
     record = Record(environment(), {**said, **asdict(rules)})
@@ -147,7 +147,7 @@ def _write(record: Record, folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what is missing, hold the contest, write the record."""
+    """Train the missing models, run the contest, and write the record."""
     options = parse(arguments)
     console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What a contestant is, and what it gets."""
+"""The contestants, and the task that each gets."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,27 +21,27 @@ FAMILIES: dict[str, Norm] = {
     "pgd": "linf",
     "apgd": "linf",
 }
-"""The kinds of attacks that are compared, and the norm that each keeps small."""
+"""Families of attacks that are compared, with the norm that each minimizes."""
 BOUNDED = frozenset({"pgd", "apgd"})
-"""Those whose distortion is given, so that only success tells them apart."""
+"""Families with a given distortion, which only success distinguishes."""
 EPS = 2 / 255
-"""The radius of the bounded ones."""
+"""Radius of the bounded attacks."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Tiles and the model that gets them wrong if a contestant succeeds.
+    """Tiles, and the model that misclassifies them if a contestant succeeds.
 
     Parameters
     ----------
     model
-        The plain model, as a user of any library has it: in evaluation mode, its parameters not frozen.
+        Plain model, as a user of any library has it: in evaluation mode, its parameters not frozen.
     prepared
-        The same model made ready for raypipe's attacks.
+        The model prepared for raypipe's attacks.
     images
-        (n, channels, h, w), float32 in [0, 1]; all are classified right.
+        Images (n, channels, h, w), float32 in [0, 1]; all are classified correctly.
     labels, logits
-        (n,) true classes and (n, classes) logits of the plain model.
+        (n,) true classes, and (n, classes) logits of the plain model.
     """
 
     model: nn.Module
@@ -55,16 +55,16 @@ class Task:
 
     @property
     def targets(self) -> Tensor:
-        """(n,) the likeliest wrong classes, for attacks that must be given one."""
+        """(n,) most likely wrong classes, for attacks that need a target class."""
         return runner_up(self.logits, self.labels)
 
     def take(self, which: slice) -> "Task":
-        """The same with some of the tiles."""
+        """Return the task with some of its tiles."""
         return replace(self, images=self.images[which], labels=self.labels[which], logits=self.logits[which])
 
 
 class Plain(nn.Module):
-    """A model without a structure to look into: the Adversarial Robustness Toolbox takes an `nn.Sequential` apart."""
+    """A model without visible structure, because the Adversarial Robustness Toolbox takes an `nn.Sequential` apart."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Plain(nn.Module):
         self.training = model.training
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, classes)."""
+        """Return the logits (n, classes)."""
         logits: Tensor = self.model(images)
         return logits
 
@@ -84,24 +84,24 @@ class Contestant:
     Parameters
     ----------
     attack
-        A key of `FAMILIES`.
+        Family of the attack, a key of `FAMILIES`.
     library
-        Whose it is.
+        Name of the library.
     label
-        Unique among the library's contestants in this family.
+        Label, unique among the library's contestants in this family.
     run
-        Task -> (n, channels, h, w) images.
+        Function from a task to images (n, channels, h, w).
     settings
-        Of raypipe's own; makes them when called, since an attack may not be there.
+        Function that makes the settings of raypipe's own attack; called late, because an attack may be missing.
     parameters
-        Of the others', for the record: what is not said is the library's default.
+        Parameters of another library's attack, for the record; the others are the library's defaults.
     slow
-        Runs on a few tiles only.
+        True if it runs on a few tiles only.
     one_by_one
-        Gets the tiles one after the other, as its library does by default; each may take an equal share of what is left
-        of the time limit.
+        True if it gets the tiles one by one, as its library does by default. Each tile may take an equal share of the
+        remaining time limit.
     tiles
-        Of the few, at most this many.
+        Largest number of the few tiles that it gets.
     """
 
     attack: str
@@ -116,17 +116,17 @@ class Contestant:
 
     @property
     def ours(self) -> bool:
-        """Whether it is raypipe's."""
+        """True if the contestant is raypipe's."""
         return self.settings is not None
 
 
 def task_of(model: nn.Module, prepared: PreparedModel, images: Tensor, labels: Tensor) -> Task:
-    """A task of float images.
+    """Return the task for float images.
 
     Raises
     ------
     ValueError
-        If the model gets one of them wrong: no figure of such a tile would mean anything.
+        If the model misclassifies a tile, because no figure of such a tile would have a meaning.
     """
     with torch.no_grad():
         logits = model(images)

@@ -1,4 +1,4 @@
-"""Speed against distortion, a panel for each family: the lower left corner is where one wants to be."""
+"""Speed against distortion, with a panel per family; the lower left corner is best."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +22,12 @@ def draw(rows: Sequence[Row], title: str, path: Path) -> None:
     Parameters
     ----------
     rows
-        Of one victim. Contestants that failed are left out. A panel shows all contestants on the same tiles, which are
-        the few of the slow ones, if there are any.
+        Rows of one victim. Contestants that failed are left out. A panel shows all contestants on the same tiles: the
+        few tiles of the slow contestants, if there are any.
     title
-        Above the panels.
+        Title above the panels.
     path
-        Of the file.
+        Path of the file.
     """
     import matplotlib as mpl  # noqa: PLC0415  only the figure needs it
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -39,7 +39,7 @@ def draw(rows: Sequence[Row], title: str, path: Path) -> None:
     figure.suptitle(title)
     for position, family in enumerate(families, start=1):
         _panel(figure.add_subplot(down, across, position), rows, family)
-    with mpl.rc_context({"svg.fonttype": "none"}):  # letters stay letters: a fifth of the size, and searchable
+    with mpl.rc_context({"svg.fonttype": "none"}):  # text stays text: a fifth of the size, and searchable
         figure.savefig(path, format="svg")
 
 
@@ -74,7 +74,7 @@ def _panel(axes: "Axes", rows: Sequence[Row], family: str) -> None:
 
 
 def _on_the_same_tiles(rows: Sequence[Row], family: str) -> tuple[int, list[Row]]:
-    """The number of tiles that all contestants had, and each one's row on the fewest tiles that are no fewer."""
+    """Return the number of tiles that all contestants had, and each one's row on the fewest tiles not below it."""
     had = [row for row in rows if row.attack == family and row.error is None and row.milliseconds and row.tiles > 1]
     tiles = min((row.tiles for row in had), default=0)
     chosen = {(row.library, row.label): row for row in sorted(had, key=lambda row: -row.tiles)}

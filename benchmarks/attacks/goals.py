@@ -1,4 +1,4 @@
-"""What raypipe's attacks are meant to reach, and whether they do."""
+"""The goals of raypipe's attacks, and the verdicts on them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from benchmarks.attacks.contestants import FAMILIES
 from benchmarks.attacks.rows import Row
 
 Name = tuple[str, str, str]
-"""Family, library, label."""
+"""Family, library and label of a contestant."""
 
 
 class Reading(NamedTuple):
-    """What a measure gives: a figure, of how many tiles, whether it is only a lower bound, and what else to say."""
+    """A measured value, with its number of tiles, a flag if it is only a lower bound, and a note."""
 
     value: float
     tiles: int
@@ -22,25 +22,25 @@ class Reading(NamedTuple):
 
 
 class MissingError(LookupError):
-    """A figure that a goal needs was not measured; the message says which."""
+    """A figure that a goal needs and that was not measured; the message names it."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One thing to reach.
+    """A goal of an attack.
 
     Parameters
     ----------
     attack
-        The family under which it is listed.
+        Family under which the goal is listed.
     text
-        In words, without the threshold.
+        Description in words, without the threshold.
     measure
-        The rows of a victim -> what was reached; raises `MissingError`.
+        Function from the rows of a victim to the value reached; it raises `MissingError`.
     at_least, at_most
-        One of them.
+        Thresholds; exactly one is set.
     at_224
-        Another threshold for tiles of 224 pixels or more.
+        Other threshold for tiles of 224 pixels or more.
     """
 
     attack: str
@@ -53,7 +53,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a goal was reached on one victim; `met` is None where it could not be measured, and `note` says why."""
+    """The result of a goal on one victim; `met` is None if it could not be measured, and `note` gives the reason."""
 
     victim: str
     attack: str
@@ -66,14 +66,14 @@ class Verdict:
 
 
 def verdicts(rows: Sequence[Row], size: int) -> list[Verdict]:
-    """Judge one victim's rows by all goals of the families that it was attacked by.
+    """Judge one victim's rows by all goals of the families that attacked it.
 
     Parameters
     ----------
     rows
-        Of one victim.
+        Rows of one victim.
     size
-        Of its tiles, in pixels.
+        Size of its tiles in pixels.
     """
     families = {row.attack for row in rows}
     return [_verdict(goal, rows, size) for goal in GOALS if goal.attack in families]
@@ -104,7 +104,7 @@ def _verdict(goal: Goal, rows: Sequence[Row], size: int) -> Verdict:
 
 
 def _row(rows: Sequence[Row], name: Name, tiles: int | None = None) -> Row:
-    """A contestant's row, on so many tiles; by default on the most."""
+    """Return a contestant's row on `tiles` tiles; by default on the most tiles."""
     fits = [row for row in rows if (row.attack, row.library, row.label) == name and tiles in (None, row.tiles)]
     if not fits:
         raise MissingError(f"{' '.join(name[1:])} did not run" + (f" on {tiles} tiles" if tiles else ""))
@@ -115,10 +115,10 @@ def _row(rows: Sequence[Row], name: Name, tiles: int | None = None) -> Row:
 
 
 def _both(rows: Sequence[Row], own: Name, peer: Name) -> tuple[Row, Row]:
-    """Both contestants' rows on the same tiles: the most that both ran on."""
+    """Return both contestants' rows on the same tiles, the largest set that both ran on."""
     counts = [{row.tiles for row in rows if (row.attack, row.library, row.label) == name} for name in (own, peer)]
     if not all(counts):
-        return _row(rows, own), _row(rows, peer)  # raises
+        return _row(rows, own), _row(rows, peer)  # one of these calls raises an error
     shared = counts[0] & counts[1]
     if not shared:
         raise MissingError(f"{' '.join(own[1:])} and {' '.join(peer[1:])} ran on different tiles")
@@ -145,7 +145,7 @@ def _floor(own: Name) -> Callable[[Sequence[Row]], Reading]:
 
 
 def _success(own: Name, peer: Name | None = None) -> Callable[[Sequence[Row]], Reading]:
-    """Its success rate, or by how much it exceeds another's."""
+    """Return a measure of the success rate, or of its excess over another contestant's."""
 
     def measure(rows: Sequence[Row]) -> Reading:
         if peer is None:
@@ -158,7 +158,7 @@ def _success(own: Name, peer: Name | None = None) -> Callable[[Sequence[Row]], R
 
 
 def _pairs(rows: Sequence[Row], own: Name, peer: Name) -> list[tuple[float, float]]:
-    """Distortions of the tiles on which both succeed, in the family's norm."""
+    """Return the distortions of the tiles on which both succeed, in the family's norm."""
     ours, theirs = _both(rows, own, peer)
     norm = FAMILIES[own[0]]
     columns = zip(ours.lengths(norm), theirs.lengths(norm), ours.success, theirs.success, strict=True)
@@ -171,7 +171,7 @@ def _pairs(rows: Sequence[Row], own: Name, peer: Name) -> list[tuple[float, floa
 def _distortion(
     own: Name, peer: Name, summary: Callable[[Sequence[float]], float] = mean
 ) -> Callable[[Sequence[Row]], Reading]:
-    """Its mean distortion as a multiple of another's, over the tiles on which both succeed."""
+    """Return a measure of the mean distortion as a multiple of another's, over tiles on which both succeed."""
 
     def measure(rows: Sequence[Row]) -> Reading:
         pairs = _pairs(rows, own, peer)
@@ -181,7 +181,7 @@ def _distortion(
 
 
 def _clearly_longer(own: Name, peer: Name) -> Callable[[Sequence[Row]], Reading]:
-    """The share of tiles on which its distortion is more than 5 % larger."""
+    """Return a measure of the share of tiles on which the distortion is more than 5 % larger."""
 
     def measure(rows: Sequence[Row]) -> Reading:
         pairs = _pairs(rows, own, peer)
@@ -199,7 +199,7 @@ def _passes(own: Name) -> Callable[[Sequence[Row]], Reading]:
 
 
 def _speed_per_step(own: Name, peer: Name) -> Callable[[Sequence[Row]], Reading]:
-    """Of attacks that look once a step: its time a backward pass against another's time for a single step."""
+    """Return a measure of the time per backward pass, as a multiple of another's time for a single step."""
 
     def measure(rows: Sequence[Row]) -> Reading:
         ours, theirs = _row(rows, own), _row(rows, peer)
@@ -209,7 +209,7 @@ def _speed_per_step(own: Name, peer: Name) -> Callable[[Sequence[Row]], Reading]
 
 
 def _same_features(own: Name, peer: Name) -> Callable[[Sequence[Row]], Reading]:
-    """The share of tiles whose changed features are the same, of those that both finished."""
+    """Return a measure of the share of tiles with the same changed features, among those that both finished."""
 
     def measure(rows: Sequence[Row]) -> Reading:
         ours, theirs = _both(rows, own, peer)

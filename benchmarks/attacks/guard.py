@@ -1,4 +1,4 @@
-"""Foreign code kept within bounds: it ends when its time is up, and leaves the model as it found it."""
+"""Limits for foreign code: it ends when its time is up, and leaves the model unchanged."""
 
 import signal
 import threading
@@ -11,19 +11,19 @@ import torch
 from torch import nn
 
 MOMENT = 0.1
-"""Seconds between two looks at whether a contestant has used up its time."""
+"""Seconds between two checks of the time that a contestant has used."""
 
 
-class TimeUp(BaseException):  # no Exception: libraries catch those
-    """The time limit has been reached."""
+class TimeUp(BaseException):  # no Exception, because libraries catch those
+    """The end of the time limit."""
 
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """End the block after so many CPU seconds of this process, give or take `MOMENT`.
+    """End the block after a number of CPU seconds of this process, within `MOMENT`.
 
-    A thread looks at the clock. A timer on CPU time would be simpler, but where one is set Linux counts CPU time in
-    ticks of milliseconds from then on, and the costs of single passes could no longer be measured.
+    A thread checks the time. A timer on CPU time would be simpler, but once one is set, Linux counts CPU time in ticks
+    of milliseconds, and the costs of single passes could no longer be measured.
     """
     over, begun, here = threading.Event(), time.process_time(), threading.get_ident()
 
@@ -50,7 +50,7 @@ def limited(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def clean_afterwards(model: nn.Module) -> Iterator[None]:
-    """Give a model back as it was, whatever the block does to it; and let it draw the same random numbers each time."""
+    """Restore a model after the block, and let the block draw the same random numbers each time."""
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     state = {name: value.clone() for name, value in model.state_dict().items()}

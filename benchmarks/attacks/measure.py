@@ -1,4 +1,4 @@
-"""The contest: every contestant in turn, and what its images are worth."""
+"""The contest: every contestant in turn, and the figures of its images."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,25 +18,25 @@ from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.quantize import to_bytes, to_unit
 
 COMPARED_WITH_SLOW = frozenset({"sparse_l0"})
-"""Families without a slow contestant of their own that are compared with one of another family."""
+"""Families without a slow contestant of their own that are compared with a slow contestant of another family."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How the contest is held.
+    """The rules of the contest.
 
     Parameters
     ----------
     slow_tiles
-        How many of the tiles slow contestants get: the first ones.
+        Number of tiles for slow contestants, which are the first tiles.
     repeats
-        Rounds at most.
+        Largest number of rounds.
     enough
-        CPU seconds: one that has run for so long takes part in no further round.
+        CPU seconds after which a contestant takes part in no further round.
     time_limit
-        CPU seconds of a contestant in a round; then it is ended.
+        CPU seconds after which a contestant is ended in a round.
     budget
-        Passes a tile within which a perturbation counts for optimality.
+        Passes per tile within which a perturbation counts for optimality.
     """
 
     slow_tiles: int = 6
@@ -49,25 +49,25 @@ class Rules:
 def contest(
     victim: str, task: Task, entries: Iterable[Contestant], rules: Rules, stored: Tensor
 ) -> Iterator[tuple[int, Row]]:
-    """Hold the contest of one family.
+    """Run the contest of one family.
 
     Parameters
     ----------
     victim
-        The model's name, for the rows.
+        Name of the model, for the rows.
     task
-        All tiles.
+        All tiles of the task.
     entries
         Contestants of one family.
     rules
-        How.
+        Rules of the contest.
     stored
-        (n, channels, h, w), uint8: the tiles as they are stored.
+        Tiles (n, channels, h, w), uint8, as they are stored.
 
     Yields
     ------
     tuple of int and Row
-        The round, from 0, and the row as it stands after it.
+        The round, from 0, and the row after this round.
     """
     entries = tuple(entries)
     lanes = [_Lane(victim, task, entry, count, rules, stored) for entry, count in _lanes(entries, len(task), rules)]
@@ -80,7 +80,7 @@ def contest(
 
 
 def _lanes(entries: Sequence[Contestant], tiles: int, rules: Rules) -> list[tuple[Contestant, int]]:
-    """Who runs on how many tiles: raypipe's own on both sets where there are slow ones to compare with."""
+    """Return contestants with numbers of tiles; raypipe's own get both sets if there are slow ones to compare with."""
     few = min(rules.slow_tiles, tiles)
     any_slow = any(entry.slow or entry.attack in COMPARED_WITH_SLOW for entry in entries)
     lanes: list[tuple[Contestant, int]] = []
@@ -97,7 +97,7 @@ def _costs(task: Task, count: int) -> PassCosts:
 
 
 class _Lane:
-    """A contestant with its tiles, round after round."""
+    """A contestant with its tiles over all rounds."""
 
     def __init__(self, victim: str, task: Task, entry: Contestant, count: int, rules: Rules, stored: Tensor) -> None:
         self.task = task.take(slice(count))
@@ -111,7 +111,7 @@ class _Lane:
         return self.row.error is None and self.spent < self.rules.enough
 
     def run(self, costs: PassCosts | None) -> None:
-        """One round."""
+        """Run one round."""
         task, entry = self.task, self.entry
         log = PassLog(task.images, task.labels, FAMILIES[entry.attack], self.rules.budget)
         try:
@@ -121,7 +121,7 @@ class _Lane:
                 images, cut_off = _produce(entry, task, self.rules.time_limit)
                 seconds = time.process_time() - begun - log.overhead
             _check(images, task)
-        except Exception as error:  # noqa: BLE001  foreign code; a contestant that fails is a result too
+        except Exception as error:  # noqa: BLE001  foreign code; a contestant's failure is a result too
             self.row.error = f"{type(error).__name__}: {error}"
             return
         self.spent += seconds
@@ -177,12 +177,12 @@ class _Lane:
 
 
 def _produce(entry: Contestant, task: Task, limit: float) -> tuple[Tensor, list[int]]:
-    """The images, and the positions of the tiles that the time limit ended; these come back clean.
+    """Return the images, and the positions of the tiles that the time limit ended; those images are clean.
 
     Raises
     ------
     TimeoutError
-        If all tiles are handed over at once and the limit ends them all.
+        If all tiles are passed at once and the limit ends them all.
     """
     if not entry.one_by_one:
         try:

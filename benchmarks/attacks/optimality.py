@@ -1,4 +1,4 @@
-"""AttackBench's measure of attacks (Cina et al., 2024, arXiv:2404.19460): how close to the best of all of them."""
+"""AttackBench's measure of attacks (Cina et al., 2024, arXiv:2404.19460): the closeness to the best of all attacks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,18 +9,19 @@ Distances = NDArray[np.float64]
 
 
 def local_optimality(own: Sequence[float], best: Sequence[float]) -> float:
-    """How much of the way from no attack at all to the best of all attacks one goes, on one model.
+    """Return an attack's share of the way from no attack to the best of all attacks, on one model.
 
-    The robustness curve of an attack is the share of tiles that stand at each radius, and the best of all attacks is
-    the lower envelope of all curves. The areas under them are compared up to the radius at which the envelope is 0.
+    The robustness curve of an attack is the share of tiles that stay correct at each radius. The best of all attacks is
+    the lower envelope of all curves. The areas under the curves are compared up to the radius at which the envelope is
+    0.
 
     Parameters
     ----------
     own
-        (n,) the smallest perturbation of each tile that the attack found, 0 for a tile that needs none; infinite where
-        it found none.
+        (n,) smallest perturbation of each tile that the attack found; 0 for a tile that needs none, infinite where it
+        found none.
     best
-        (n,) the smallest that any attack found; finite.
+        (n,) smallest perturbation of each tile that any attack found; finite.
 
     Returns
     -------
@@ -30,11 +31,11 @@ def local_optimality(own: Sequence[float], best: Sequence[float]) -> float:
     Raises
     ------
     ValueError
-        If some tile was fooled by no attack, or by this one with less than the best.
+        If no attack fooled a tile, or this attack fooled it with less than the best.
 
     Notes
     -----
-    The area under a step curve up to the radius r is the mean of min(distance, r), and is taken as that; the authors'
+    The area under a step curve up to the radius r is the mean of min(distance, r), and is computed so. The authors'
     code integrates by trapezoids.
     """
     found, envelope = np.asarray(own, dtype=np.float64), np.asarray(best, dtype=np.float64)
@@ -44,18 +45,18 @@ def local_optimality(own: Sequence[float], best: Sequence[float]) -> float:
     standing = np.count_nonzero(envelope) / len(envelope)
     span = standing * radius - envelope.mean()
     excess = np.minimum(found, radius).mean() - envelope.mean()
-    if span <= 0:  # every tile needs the same: the curve of the best is the clean one up to the radius
+    if span <= 0:  # every tile needs the same, so the best curve equals the clean one up to the radius
         return 1.0 if excess <= 0 else 0.0
     return float(1 - excess / span)
 
 
 def local_optimalities(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """The optimality of each attack on one model, over the tiles that at least one of them fooled.
+    """Return the optimality of each attack on one model, over the tiles that at least one attack fooled.
 
     Parameters
     ----------
     found
-        Distances by attack, as in `local_optimality`; all over the same tiles.
+        Distances by attack, as in `local_optimality`, all over the same tiles.
     """
     if not found:
         return {}
@@ -69,6 +70,6 @@ def local_optimalities(found: Mapping[str, Sequence[float]]) -> dict[str, float]
 
 
 def global_optimality(local: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean over models of each attack's local optimality; 0 on a model where it has none."""
+    """Return the mean over models of each attack's local optimality; 0 on a model where it has none."""
     names = dict.fromkeys(name for one in local for name in one)
     return {name: sum(one.get(name, 0.0) for one in local) / len(local) for name in names}

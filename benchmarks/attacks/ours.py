@@ -1,4 +1,4 @@
-"""raypipe's contestants."""
+"""The contestants of raypipe."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def _entry(family: str, label: str, name: str, /, *, slow: bool = False, **setti
 
 
 _STEPWISE: dict[str, Any] = {"theta": 0.1, "growth": 1, "prune": 0, "target": "runner_up"}
-"""As the Adversarial Robustness Toolbox does it."""
+"""Settings that imitate the Adversarial Robustness Toolbox."""
 
 OURS = (
     _entry("deepfool", "exact", "deepfool", lazy=False),

@@ -1,4 +1,4 @@
-"""Passes through the model: how many a contestant makes, what they find, and what they cost on their own."""
+"""The passes of a contestant through the model: their number, the perturbations they find, and their cost alone."""
 
 import time
 from collections import Counter
@@ -13,43 +13,43 @@ from torch import Tensor, nn
 from benchmarks.attacks.contestants import Norm
 
 Kind = Literal["predict", "forward", "backward"]
-"""A forward pass without a graph, one with a graph, a backward pass."""
+"""Kind of pass: forward without a graph, forward with a graph, or backward."""
 Sizes = Counter[tuple[Kind, int]]
-"""How often a pass of each kind was made with a batch of each size."""
+"""Number of passes of each kind by size of the batch."""
 
 
 def distances(images: Tensor, clean: Tensor, norm: Norm) -> Tensor:
-    """Length of each perturbation, (n,); l0 counts changed channel values, not pixels."""
+    """Return the norm of each perturbation, (n,); l0 counts changed channel values, not pixels."""
     difference = (images.double() - clean.double()).flatten(1)
     length: Tensor = torch.linalg.vector_norm(difference, ord={"l0": 0, "l2": 2, "linf": torch.inf}[norm], dim=1)
     return length
 
 
 class PassLog:
-    """Counts the passes through models by hooks, and keeps the shortest adversarial perturbation that they saw.
+    """A log of the passes through models, by hooks, with the shortest adversarial perturbation that they saw.
 
-    A contestant may hand over tiles in any order and any number at once: each image is taken for a perturbation of the
-    tile that it is nearest to in L2.
+    A contestant may pass tiles in any order and any number at once. Each image is therefore taken as a perturbation of
+    the tile that is nearest in L2.
 
     Parameters
     ----------
     images, labels
-        The clean tiles, (n, channels, h, w), and their true classes, (n,).
+        Clean tiles, (n, channels, h, w), and their true classes, (n,).
     norm
-        In which perturbations are compared.
+        Norm in which perturbations are compared.
     budget
-        Forward and backward passes a tile; what is found after them does not count as found.
+        Forward and backward passes per tile; a perturbation found after them does not count.
 
     Attributes
     ----------
     calls
-        Passes by kind and size of the batch.
+        Numbers of passes by kind and size of the batch.
     spent
-        (n,) passes on each tile.
+        (n,) number of passes on each tile.
     best
-        (n,) length of the shortest adversarial perturbation seen within the budget; infinite: none.
+        (n,) norm of the shortest adversarial perturbation seen within the budget; infinite if there is none.
     overhead
-        CPU seconds spent here, to be taken off a contestant's time.
+        CPU seconds spent on the log, which are subtracted from a contestant's time.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, norm: Norm, budget: int) -> None:
@@ -63,7 +63,7 @@ class PassLog:
         self.overhead = 0.0
 
     def count(self, *kinds: Kind) -> int:
-        """Images passed through the models in all."""
+        """Return the number of images that passed through the models."""
         return sum(size * times for (kind, size), times in self.calls.items() if kind in kinds)
 
     @contextmanager
@@ -107,16 +107,16 @@ class PassLog:
 
 
 class PassCosts:
-    """What passes of a model cost on their own, in CPU seconds an image.
+    """The costs of a model's passes alone, in CPU seconds per image.
 
     Parameters
     ----------
     model
-        Frozen.
+        Model with frozen parameters.
     images
-        (n, channels, h, w), to make passes with.
+        Images (n, channels, h, w) for the passes.
     batch_size
-        The full batch.
+        Size of the full batch.
     """
 
     def __init__(self, model: nn.Module, images: Tensor, batch_size: int) -> None:
@@ -127,11 +127,11 @@ class PassCosts:
         self.full = self.measure(batch_size)
 
     def refresh(self) -> None:
-        """Measure the full batch again, at the present state of the machine."""
+        """Measure the full batch again in the present state of the machine."""
         self.full = self.measure(self.batch_size)
 
     def measure(self, size: int, repeats: int = 5) -> dict[Kind, float]:
-        """The median cost of each kind of pass at one size of the batch."""
+        """Return the median cost of each kind of pass at one size of the batch."""
         images = self.images.repeat(-(-size // len(self.images)), 1, 1, 1)[:size]
         times: dict[Kind, list[float]] = {"predict": [], "forward": [], "backward": []}
         for repeat in range(repeats + 1):
@@ -141,21 +141,21 @@ class PassCosts:
             logits, forward = _timed(lambda points=points: self.model(points))  # type: ignore[misc]
             loss = logits.sum()
             _, backward = _timed(lambda loss=loss, points=points: torch.autograd.grad(loss, points))  # type: ignore[misc]
-            if repeat:  # the first is the warm-up
+            if repeat:  # the first pass is a warm-up
                 for kind, seconds in (("predict", predict), ("forward", forward), ("backward", backward)):
                     times[kind].append(seconds / size)  # type: ignore[index]
         return {kind: median(values) for kind, values in times.items()}
 
     def at_full_batch(self, calls: Sizes) -> float:
-        """What the passes of a log would cost if every batch were full: the floor of an attack that makes them."""
+        """Return the cost of a log's passes if every batch were full, which is the floor of such an attack."""
         return sum(size * times * self.full[kind] for (kind, size), times in calls.items())
 
     def as_made(self, calls: Sizes) -> float:
-        """What the passes of a log cost at the sizes that they were made with."""
+        """Return the cost of a log's passes at the batch sizes that were used."""
         return sum(size * times * self.full[kind] * self._relation(size)[kind] for (kind, size), times in calls.items())
 
     def _relation(self, size: int) -> dict[Kind, float]:
-        """Cost of an image at some size, as a multiple of that in a full batch; measured at sizes a quarter apart."""
+        """Return the cost of an image at a batch size, relative to a full batch; measured at sizes a quarter apart."""
         rounded = self.batch_size
         while rounded > size:
             rounded = min(rounded - 1, int(rounded / 1.25)) if rounded > 1 else 1
@@ -172,6 +172,6 @@ def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def warm_up(model: nn.Module, images: Tensor) -> None:
-    """Make a pass each way, so that nobody pays for what PyTorch does once."""
+    """Make a pass in each direction, so that PyTorch's one-time work is charged to no contestant."""
     points = images.clone().requires_grad_()
     torch.autograd.grad(model(points).sum(), points)

@@ -1,6 +1,6 @@
-"""The other libraries' contestants, called as their documentation says, on the plain model.
+"""The other libraries' contestants, called on the plain model as their documentation says.
 
-A library is imported when the benchmark has begun, so that one that is missing or broken costs its own lines only.
+A library is imported after the start of the benchmark, so that a missing or broken library costs its own lines only.
 """
 
 import importlib
@@ -33,13 +33,13 @@ DISTRIBUTIONS = {
     ADV_LIB: "adv-lib",
 }
 PAIR_TABLES = 32
-"""Bytes that torchattacks' JSMA needs for each pair of features, about: it makes tables of all pairs."""
+"""Approximate bytes that torchattacks' JSMA needs for each pair of features, because it makes tables of all pairs."""
 
 
 def load(library: str) -> None:
-    """Import a library, ahead of any timing; raises what its import raises."""
+    """Import a library before any timing; it raises the error of the import."""
     if library == ADV_LIB and "visdom" not in sys.modules and importlib.util.find_spec("visdom") is None:
-        # Needed to draw curves in a browser only, and its installation fails with current setuptools.
+        # It is needed only to draw curves in a browser, and its installation fails with current setuptools.
         sys.modules["visdom"] = types.ModuleType("visdom")
     for module in MODULES.get(library, ()):
         importlib.import_module(module)
@@ -87,12 +87,12 @@ CALLS = {ART: _art, TORCHATTACKS: _torchattacks, FOOLBOX: _foolbox, ADV_LIB: _ad
 
 
 def one_pair(task: Task) -> Tensor:
-    """A single step of torchattacks' JSMA, whose cost grows with the square of the number of features.
+    """Run a single step of torchattacks' JSMA, whose cost grows with the square of the number of features.
 
     Raises
     ------
     MemoryError
-        If its tables would not fit: the machine would stop this process without a word.
+        If its tables do not fit: the system would end this process without a message.
     """
     features = task.images[0].numel()
     needed = PAIR_TABLES * features**2
@@ -101,7 +101,7 @@ def one_pair(task: Task) -> Tensor:
         raise MemoryError(
             f"tables of {features:,}^2 pairs need about {needed / 2**30:.0f} GiB, {free / 2**30:.0f} free"
         )
-    # It takes ceil(features * gamma / 2) pairs.
+    # The attack takes ceil(features * gamma / 2) pairs.
     attack = importlib.import_module("torchattacks").JSMA(Plain(task.model), theta=1.0, gamma=1.5 / features)
     attack.set_mode_targeted_by_function(lambda _images, _labels: task.targets, quiet=True)
     made: Tensor = attack(task.images, task.labels)
@@ -128,7 +128,7 @@ def _peer(
 _CW, _JSMA = "carlini_wagner_l2", "saliency_map"
 _LINF: dict[str, Any] = {"norm": np.inf, "eps": EPS}
 _STEP = EPS / 4
-"""Of all projected gradient descents: raypipe's own."""
+"""Step size of all projected gradient descents, equal to raypipe's own."""
 
 PEERS = (
     _peer("deepfool", ART, "batch 1", "DeepFool", one_by_one=True),

@@ -1,4 +1,4 @@
-"""The record of a contest: where it was held, every row, every verdict; and its tables."""
+"""The record of a contest: its environment, every row and every verdict, and its tables."""
 
 import math
 import os
@@ -22,27 +22,27 @@ from benchmarks.attacks.rows import Row
 
 STAMP = "SYNTHETIC: computer-drawn tissue; no figure here speaks of real images"
 FORMAT = 1
-"""Raised when the record's fields change."""
+"""Version of the record's format, raised when its fields change."""
 
 
 @dataclass
 class Record:
-    """Everything that a contest gave.
+    """The results of a contest.
 
     Parameters
     ----------
     environment
-        Versions, processor, threads, date, commit.
+        Versions, processor, threads, date and commit.
     rules
-        How the contest was held, and on which data.
+        Rules of the contest, and its data.
     victims
-        By name, what `benchmarks.attacks.victims.Subject.facts` says.
+        Facts of each victim by name, from `benchmarks.attacks.victims.Subject.facts`.
     rows
-        One for each contestant, set of tiles and victim.
+        Rows, one for each contestant, set of tiles and victim.
     verdicts
-        One for each goal and victim.
+        Verdicts, one for each goal and victim.
     optimality
-        From `optimalities`.
+        Optimality figures, from `optimalities`.
     """
 
     environment: dict[str, Any]
@@ -54,11 +54,11 @@ class Record:
 
     @property
     def synthetic(self) -> bool:
-        """Whether any tissue was drawn."""
+        """True if any tissue is synthetic."""
         return any(facts["synthetic"] for facts in self.victims.values())
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values; what is infinite or undefined becomes null."""
+        """Return plain JSON values; infinite and undefined values become null."""
         rows = [
             {
                 **{
@@ -86,7 +86,7 @@ class Record:
 
 
 def environment() -> dict[str, Any]:
-    """What the figures depend on besides the code."""
+    """Return the facts that the figures depend on besides the code."""
     names = ["raypipe", "torch", "torchvision", "numpy", *DISTRIBUTIONS.values()]
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -116,7 +116,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout, with a plus sign if files differ from it; None where there is no checkout."""
+    """Return the commit of the checkout, with a plus sign if files differ from it; None without a checkout."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -130,21 +130,21 @@ def _commit() -> str | None:
 
 
 def optimalities(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """AttackBench's optimality, for each norm and set of tiles: of each contestant on each victim, and over victims.
+    """Return AttackBench's optimality for each norm and set of tiles, of each contestant on each victim and overall.
 
-    Slow contestants had the first tiles of the others, so that on these all can be compared.
+    Slow contestants had the first tiles of the others, so all contestants can be compared on these tiles.
 
     Parameters
     ----------
     rows
-        Of all victims.
+        Rows of all victims.
     """
     made: list[dict[str, Any]] = []
     for norm in ("l2", "l0"):
         minimal = [row for row in rows if FAMILIES[row.attack] == norm and row.attack not in BOUNDED and not row.error]
         for tiles in sorted({row.tiles for row in minimal} - {1}, reverse=True):
             victims: dict[str, dict[str, list[float]]] = {}
-            for row in sorted(minimal, key=lambda row: row.tiles):  # the row on the most tiles wins
+            for row in sorted(minimal, key=lambda row: row.tiles):  # the row on the most tiles comes last and wins
                 if row.tiles >= tiles:
                     victims.setdefault(row.victim, {})[f"{row.attack}: {_name(row)}"] = row.within_budget[:tiles]
             local = {victim: local_optimalities(found) for victim, found in victims.items()}
@@ -159,7 +159,7 @@ def _name(row: Row) -> str:
 
 
 def _summary(row: Row) -> dict[str, Any] | None:
-    """The figures of the tables."""
+    """Return the figures of the tables."""
     if row.error is not None or not row.milliseconds:
         return None
     typical = {norm: row.typical(norm) for norm in ("l0", "l2", "linf")}
@@ -183,7 +183,7 @@ def _finite(value: Any) -> Any:
 
 
 def rows_table(rows: Sequence[Row], victim: str, attack: str, stamp: str | None) -> Table:
-    """The contestants of one family on one victim."""
+    """Return the table of the contestants of one family on one victim."""
     norm = FAMILIES[attack]
     table = Table(title=f"{attack} on {victim}" + (f"  {stamp}" if stamp else ""), title_justify="left")
     for column in ("contestant", "tiles"):
@@ -232,7 +232,7 @@ def _figure(value: float | None) -> str:
 
 
 def verdicts_table(verdicts: Sequence[Verdict], victim: str, stamp: str | None) -> Table:
-    """The goals on one victim."""
+    """Return the table of the goals on one victim."""
     table = Table(title=f"Goals on {victim}" + (f"  {stamp}" if stamp else ""), title_justify="left")
     for column in ("attack", "goal", "wanted", "got", "", "tiles", "note"):
         table.add_column(column)
@@ -246,7 +246,7 @@ def verdicts_table(verdicts: Sequence[Verdict], victim: str, stamp: str | None) 
 
 
 def optimality_tables(optimality: Sequence[Mapping[str, Any]], budget: int, stamp: str | None) -> list[Table]:
-    """One for each norm and set of tiles, the best first."""
+    """Return one table for each norm and set of tiles, the best first."""
     tables = []
     for part in optimality:
         title = f"Optimality, {_TITLES[part['norm']]}, {part['tiles']} tiles, within {budget} passes a tile"

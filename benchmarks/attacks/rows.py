@@ -1,4 +1,4 @@
-"""What the contest finds out about one contestant on one set of tiles."""
+"""The figures of one contestant on one set of tiles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from benchmarks.attacks.contestants import Norm
 
 @dataclass(frozen=True)
 class EightBit:
-    """What `raypipe.attacks.engine.generate` made of the same tiles: 8-bit images. Lengths are those of successes."""
+    """The figures of 8-bit images from `raypipe.attacks.engine.generate` on these tiles; norms are over successes."""
 
     success: float
     l2_mean: float | None
@@ -26,38 +26,39 @@ class EightBit:
 
 @dataclass
 class Row:
-    """One contestant on one set of tiles. Lists of tiles are in the order of the subject's tiles, from the first.
+    """The figures of one contestant on one set of tiles. Lists of tiles follow the order of the subject's tiles.
 
     Parameters
     ----------
     tiles
-        How many.
+        Number of tiles, from the subject's first.
     error
-        What stopped it; then there are no figures.
+        Error that stopped it; then there are no figures.
     cut_off
-        Tiles that the time limit ended: they count as failed, and the time is a lower bound.
+        Number of tiles that the time limit ended. They count as failed, and the time is a lower bound.
     milliseconds
-        CPU time an image, a figure each round.
+        CPU milliseconds per image, one figure per round.
     forwards, backwards
-        Passes an image.
+        Passes per image.
     floor
-        CPU time an image of as many passes in full batches of the prepared model, each round; raypipe's own only.
+        CPU milliseconds per image of as many passes in full batches of the prepared model, per round; raypipe's own
+        only.
     passes_alone
-        The same in batches of the sizes that it made.
+        CPU milliseconds per image of its passes in batches of its own sizes, per round.
     batch_size
-        The largest it makes; raypipe's own only.
+        Largest batch that it makes; raypipe's own only.
     success, success8
-        Whether each returned image is misclassified by the plain model: as it is, and rounded to 8 bits.
+        True for each returned image that the plain model misclassifies, unchanged and rounded to 8 bits.
     on_target
-        Share of the images that are given the likeliest wrong class.
+        Share of the images that are classified as the most likely wrong class.
     l0, l2, linf
-        Distortion of each returned image, whether or not it is a success.
+        Distortion of each returned image, successful or not.
     within_budget
-        The shortest adversarial perturbation of each tile that any pass within the budget saw, in the family's norm.
+        Shortest adversarial perturbation of each tile that any pass within the budget saw, in the family's norm.
     eight_bit
-        raypipe's own only.
+        Figures of the 8-bit images; raypipe's own only.
     images
-        What it returned; not part of the record.
+        Returned images; not part of the record.
     """
 
     victim: str
@@ -86,17 +87,17 @@ class Row:
 
     @property
     def time(self) -> float:
-        """The median of its rounds, CPU milliseconds an image."""
+        """Median over its rounds, in CPU milliseconds per image."""
         return median(self.milliseconds)
 
     @property
     def over_floor(self) -> float | None:
-        """Its time as a multiple of its floor."""
+        """Time as a multiple of its floor."""
         return _ratio(self.milliseconds, self.floor)
 
     @property
     def over_passes(self) -> float | None:
-        """Its time as a multiple of that of its own passes alone."""
+        """Time as a multiple of that of its passes alone."""
         return _ratio(self.milliseconds, self.passes_alone)
 
     @property
@@ -106,15 +107,15 @@ class Row:
 
     @property
     def asr8(self) -> float:
-        """The same after rounding to 8 bits."""
+        """Share of its images that are misclassified after rounding to 8 bits."""
         return float(np.mean(self.success8))
 
     def lengths(self, norm: Norm) -> list[float]:
-        """Distortion of each image."""
+        """Return the distortion of each image."""
         return {"l0": self.l0, "l2": self.l2, "linf": self.linf}[norm]
 
     def typical(self, norm: Norm) -> tuple[float, float] | None:
-        """Mean and median distortion over successes."""
+        """Return the mean and median distortion over successes."""
         lengths = [length for length, success in zip(self.lengths(norm), self.success, strict=True) if success]
         return (float(np.mean(lengths)), median(lengths)) if lengths else None
 

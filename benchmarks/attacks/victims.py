@@ -1,4 +1,4 @@
-"""The models under attack: trained by raypipe itself, once, and the tiles that they classify right."""
+"""The models under attack, which raypipe trains once, and the tiles that they classify correctly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +26,10 @@ from raypipe.stages.train import train
 from raypipe.storage.store import Store
 
 EPOCHS = {"resnet18": 12, "googlenet": 12, "shufflenet_v2_x1_0": 40}
-"""From scratch on a few hundred tiles, ShuffleNetV2 needs three times as many as the others."""
+"""Number of epochs by backbone. From scratch on a few hundred tiles, ShuffleNetV2 needs three times as many as the
+others."""
 LUNG = "lung_image_sets"
-"""The folder of LC25000 whose three classes are used."""
+"""Folder of LC25000 whose three classes are used."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,15 @@ class Subject:
     Parameters
     ----------
     name
-        Of the model.
+        Name of the model.
     model
-        In evaluation mode; float32 (n, channels, h, w) in [0, 1] in, logits out.
+        Model in evaluation mode, from float32 (n, channels, h, w) in [0, 1] to logits.
     images
-        (n, h, w, channels), uint8, all classified right, in the order in which contestants get them.
+        Tiles (n, h, w, channels), uint8, all classified correctly, in the order in which contestants get them.
     labels
         (n,) true classes.
     facts
-        What the record says of the model and its data: accuracy, classes, sizes, whether the tissue is drawn.
+        Facts of the model and its data for the record: accuracy, classes, sizes, and if the tissue is synthetic.
     """
 
     name: str
@@ -57,18 +58,18 @@ class Subject:
 
 
 def data_settings(data: str | None, groups: str | None, per_class: int, size: int) -> dict[str, Any]:
-    """The data section of an experiment: lung tiles of LC25000, or drawn tissue if there is no folder.
+    """Return the data section of an experiment: lung tiles of LC25000, or synthetic tissue without a folder.
 
     Parameters
     ----------
     data
-        A folder that holds LC25000 as its author published it.
+        Folder that holds LC25000 as its author published it.
     groups
-        The CSV of source tiles; default: ``groups.csv`` in that folder.
+        CSV of source tiles; default: ``groups.csv`` in that folder.
     per_class
-        Tiles of each class; without a folder, the tiles drawn of each class.
+        Number of tiles per class; without a folder, the number drawn per class.
     size
-        Pixels a side.
+        Height and width of a tile in pixels.
 
     Raises
     ------
@@ -87,22 +88,22 @@ def data_settings(data: str | None, groups: str | None, per_class: int, size: in
 def experiments(
     names: Sequence[str], data: dict[str, Any], size: int, store: str, epochs: int | None = None, workers: int = 1
 ) -> list[Experiment]:
-    """One experiment for each model, which share their tiles.
+    """Return one experiment for each model; they share their tiles.
 
     Parameters
     ----------
     names
-        Backbones.
+        Names of backbones.
     data
-        From `data_settings`.
+        Data section, from `data_settings`.
     size
-        Pixels a side.
+        Height and width of a tile in pixels.
     store
-        Where tiles and models are kept.
+        Store for tiles and models.
     epochs
-        For all of them; default: `EPOCHS`.
+        Number of epochs of all models; default: `EPOCHS`.
     workers
-        Of each training.
+        Number of workers of each training.
     """
     return [
         validate_experiment(
@@ -122,18 +123,18 @@ def experiments(
 
 
 def subjects(chosen: Sequence[Experiment], tiles: int, seed: int, console: Console) -> list[Subject]:
-    """Load the models of experiments, after training those that the store lacks.
+    """Load the models of experiments, after training those that are missing in the store.
 
     Parameters
     ----------
     chosen
-        From `experiments`.
+        Experiments, from `experiments`.
     tiles
-        How many tiles to attack, at most.
+        Largest number of tiles to attack.
     seed
-        Of the choice of tiles.
+        Seed of the choice of tiles.
     console
-        Where the progress of a training goes.
+        Console for the progress of a training.
 
     Raises
     ------
@@ -156,7 +157,7 @@ def _needed(prepared: Prepared) -> list[Cell]:
 
 
 def _complete(prepared: Prepared, console: Console) -> None:
-    """Ingest and train, and nothing else of the experiment."""
+    """Run the ingest and train stages, and nothing else of the experiment."""
     store, resources = prepared.store, prepared.experiment.resources
     listing = prepared.listings[0]
     tiles, *models = _needed(prepared)

@@ -19,7 +19,7 @@ WATCHED = Path(benchmarks.passes.__file__).parent / "watched"
 
 
 def measure(experiment: str, overrides: list[str]) -> dict[str, float]:
-    """Seconds of a run by the clock, those in passes of all its processes, and those in which any was in a pass."""
+    """Return the elapsed seconds of a run, the seconds in passes of all processes, and those with any in a pass."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "passes").mkdir()
@@ -40,7 +40,7 @@ def measure(experiment: str, overrides: list[str]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, and say both shares."""
+    """Measure, and print both shares."""
     parser = argparse.ArgumentParser(description=benchmarks.passes.__doc__)
     parser.add_argument("experiment", help="an experiment file")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="replace a setting")

@@ -30,11 +30,11 @@ from raypipe.experiment.load import load_experiment
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 SHARE = 10
-"""The baseline gets so many times fewer tiles."""
+"""Factor by which the baseline gets fewer tiles."""
 
 
 def parse() -> argparse.Namespace:
-    """The options."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__)
     parser.add_argument("experiment", help="an experiment file, on LC25000 if there is to be a baseline")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a setting, for both")
@@ -53,7 +53,7 @@ def parse() -> argparse.Namespace:
 
 
 def estimate(experiment: str, overrides: list[str], storage: Path) -> dict[str, Any]:
-    """What `raypipe plan --estimate` foresees."""
+    """Return the forecast of `raypipe plan --estimate`."""
     command = [sys.executable, "-m", "benchmarks.pipeline.estimate", experiment, *overrides, f"storage={storage}"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **ONE_THREAD})
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -61,7 +61,7 @@ def estimate(experiment: str, overrides: list[str], storage: Path) -> dict[str, 
 
 
 def run_ours(options: argparse.Namespace, overrides: list[str], log: Path) -> dict[str, Any]:
-    """The honest grid from an empty store, on a local Ray."""
+    """Run the honest grid from an empty store on a local Ray."""
     with tempfile.TemporaryDirectory() as folder:
         storage = Path(folder)
         seen = watch(run_command(options.experiment, overrides, storage), log)
@@ -83,7 +83,7 @@ def run_ours(options: argparse.Namespace, overrides: list[str], log: Path) -> di
 
 
 def run_baseline(options: argparse.Namespace, overrides: list[str], log: Path) -> dict[str, Any]:
-    """The static grid on a tenth of the tiles."""
+    """Run the static grid on a tenth of the tiles."""
     record = log.with_suffix(".json")
     words = ["--tiles", str(options.tiles // SHARE), "--out", str(record)]
     words += ["--attack-tiles", str(options.attack_tiles)] if options.attack_tiles else []
@@ -97,7 +97,7 @@ def run_baseline(options: argparse.Namespace, overrides: list[str], log: Path) -
 
 
 def by_attack(foreseen: dict[str, Any], measured: dict[str, float]) -> dict[str, dict[str, list[float]]]:
-    """Worker seconds foreseen and measured, by backbone and method, of all cells that attack."""
+    """Return forecast and measured worker seconds of all attack cells, by backbone and method."""
     sums: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
     for name, (model, method, seconds) in foreseen.items():
         both = sums[model][method]
@@ -142,7 +142,7 @@ def main() -> None:
 
 
 def totals_table(record: dict[str, Any]) -> Table:
-    """Both grids, medians over rounds."""
+    """Return the table of both grids, with medians over rounds."""
     table = Table(title=f"The honest grid on {record['tiles']} tiles, the static one on {record['tiles'] // SHARE}")
     for column in ("", "tiles", "CPU s", "wall s"):
         table.add_column(column, justify="left" if not column else "right")
@@ -160,7 +160,7 @@ def totals_table(record: dict[str, Any]) -> Table:
 
 
 def estimate_table(record: dict[str, Any]) -> Table:
-    """Foreseen and measured, by stage; the last round's outcome."""
+    """Return the table of forecast and measured seconds by stage, with the last round's outcome."""
     table = Table(title="Seconds of workers, and by the clock: foreseen and measured")
     for column in ("", "foreseen", "measured", "foreseen / measured"):
         table.add_column(column, justify="right" if column else "left")

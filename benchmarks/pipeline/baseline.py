@@ -1,15 +1,15 @@
 """The paper's experiment as its authors would have written it, for comparison: one process, torchvision, ART.
 
-Nothing is crippled and nothing tuned: models of torchvision, a plain training loop, ART's attacks with their defaults
-(batch sizes too), arrays in memory, static evaluation alone. Every backbone is trained, its training and test tiles are
-attacked with each attack, a copy is retrained on clean and perturbed tiles, and both are tested on clean and on old
-perturbed tiles.
+The code is neither slowed down nor tuned: torchvision's models, a plain training loop, ART's attacks with their
+defaults (batch sizes too), arrays in memory, and the static evaluation only. Every backbone is trained, and each attack
+attacks its training and test tiles. A copy is retrained on clean and perturbed tiles. Both are tested on clean tiles
+and on the tiles perturbed against the undefended model.
 
     python -m benchmarks.pipeline.baseline jobs/lc25000_cpu.yaml --tiles 75 --attack-tiles 4
 
-takes tiles, split, backbones, epochs and the choice of attacks from an experiment file, as `raypipe run` would. With
-`--attack-tiles`, an attack that has more tiles to do is run on so many of each side and its time is scaled; of the
-others the tiles are then left clean, so that retraining takes as long as it would and its accuracies mean nothing.
+takes tiles, split, backbones, epochs and attacks from an experiment file, as `raypipe run` would. With
+`--attack-tiles`, an attack runs on at most that many tiles of each split, and its time is scaled up. The other tiles
+are left clean, so that retraining takes its usual time but its accuracies mean nothing.
 """
 
 import argparse
@@ -49,7 +49,7 @@ ATTACKS: dict[str, Callable[[PyTorchClassifier], Any]] = {
 
 @dataclass
 class Spent:
-    """CPU and wall seconds of a part of the work; `scaled` by how much they were multiplied, for tiles left out."""
+    """CPU seconds and elapsed seconds of a part; `scaled` is the factor that accounts for omitted tiles."""
 
     part: str
     cpu: float
@@ -59,13 +59,13 @@ class Spent:
 
 @dataclass
 class Clock:
-    """Adds up what the parts take."""
+    """The sum of the times of all parts."""
 
     parts: list[Spent] = field(default_factory=list)
 
     @contextmanager
     def time(self, part: str, scaled: float = 1.0) -> Iterator[None]:
-        """Time what is within, and multiply."""
+        """Time the block, and multiply the time by `scaled`."""
         cpu, wall = time.process_time(), time.perf_counter()
         yield
         spent = (time.process_time() - cpu) * scaled, (time.perf_counter() - wall) * scaled
@@ -74,7 +74,7 @@ class Clock:
 
 
 def load(experiment_file: str, overrides: Sequence[str], tiles: int | None) -> dict[str, Any]:
-    """The experiment's tiles in memory, (n, 3, size, size) in [0, 1], by side of its split."""
+    """Return the experiment's tiles in memory, (n, 3, size, size) in [0, 1], by split."""
     experiment, (listing, *_) = check_experiment(experiment_file, overrides)
     names = {name: label for label, name in enumerate(listing.source.labels)}
     sides: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def load(experiment_file: str, overrides: Sequence[str], tiles: int | None) -> d
 
 
 def fit(network: nn.Module, images: np.ndarray, labels: np.ndarray, epochs: int, batch: int, rate: float) -> None:
-    """A plain loop."""
+    """Train a network with a plain loop."""
     optimizer, loss_of = torch.optim.Adam(network.parameters(), rate), nn.CrossEntropyLoss()
     data = torch.utils.data.TensorDataset(torch.from_numpy((images - 0.5) / 0.5), torch.from_numpy(labels))
     loader = torch.utils.data.DataLoader(data, batch, shuffle=True, drop_last=len(data) % batch == 1)
@@ -109,12 +109,12 @@ def fit(network: nn.Module, images: np.ndarray, labels: np.ndarray, epochs: int,
 
 
 def accuracy(classifier: PyTorchClassifier, images: np.ndarray, labels: np.ndarray) -> float:
-    """Share of images that are classified right."""
+    """Return the share of images that are classified correctly."""
     return float((classifier.predict(images).argmax(1) == labels).mean())
 
 
 def attacked(attack: Any, images: np.ndarray, most: int | None, clock: Clock, part: str) -> np.ndarray:
-    """Perturbed images; where there are more than `most`, the others stay clean and the time is scaled."""
+    """Return perturbed images; if there are more than `most`, the others stay clean and the time is scaled."""
     count = min(len(images), most or len(images))
     with clock.time(part, len(images) / count):
         made = attack.generate(images[:count])
@@ -122,7 +122,7 @@ def attacked(attack: Any, images: np.ndarray, most: int | None, clock: Clock, pa
 
 
 def run(loaded: dict[str, Any], most: int | None) -> dict[str, Any]:
-    """The whole grid; what each part took, and what came out."""
+    """Run the whole grid, and return the time of each part and the results."""
     experiment, clock, rows = loaded["experiment"], Clock(), []
     (train, train_labels), (test, test_labels) = loaded["train"], loaded["test"]
     recipe = experiment.train
@@ -163,7 +163,7 @@ def _classifier(network: nn.Module, classes: int, shape: tuple[int, ...]) -> PyT
 
 
 def main() -> None:
-    """Run it and say what it took."""
+    """Run the experiment and print its times."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("experiment", help="an experiment file")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="replace a setting")

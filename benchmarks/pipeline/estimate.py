@@ -1,4 +1,4 @@
-"""What `raypipe plan --estimate` foresees, as JSON: a process of its own, which starts as cold as a user's does."""
+"""The forecast of `raypipe plan --estimate` as JSON, in a process of its own, which starts as cold as a user's does."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from raypipe.plan.listing import prepare
 
 
 def main() -> None:
-    """``python -m benchmarks.pipeline.estimate FILE [FIELD=VALUE ...]``."""
+    """Run ``python -m benchmarks.pipeline.estimate FILE [FIELD=VALUE ...]``."""
     begun = time.perf_counter()
     prepared = prepare(load_experiment(sys.argv[1], sys.argv[2:]))
     found = forecast(prepared)

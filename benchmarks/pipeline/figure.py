@@ -1,4 +1,4 @@
-"""Where the CPU seconds of both grids went: a bar each, stacked."""
+"""A figure of the CPU seconds of both grids, with a stacked bar for each."""
 
 from collections import defaultdict
 from itertools import cycle
@@ -20,7 +20,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
 
 
 def stack(bars: dict[str, dict[str, float]], path: Path) -> None:
-    """Draw a bar for each title, of parts and their CPU seconds, and write them as an SVG; a part keeps its colour."""
+    """Draw a bar of parts and their CPU seconds for each title, and write them as an SVG; a part keeps its color."""
     names = list(dict.fromkeys(name for parts in bars.values() for name in parts))
     colors = dict(zip(names, cycle(mpl.colormaps["tab20"].colors), strict=False))  # type: ignore[attr-defined]
     figure = Figure(figsize=(11, 2.3 * len(bars)), layout="constrained")
@@ -38,7 +38,7 @@ def stack(bars: dict[str, dict[str, float]], path: Path) -> None:
 
 
 def baseline_parts(baseline: dict[str, Any]) -> dict[str, float]:
-    """The static grid's seconds: training, each attack, retraining, testing."""
+    """Return the seconds of the static grid: training, each attack, retraining, testing."""
     found: dict[str, float] = defaultdict(float)
     found["loading"] = baseline["loading"]
     for part in baseline["parts"]:

@@ -1,4 +1,4 @@
-"""What a finished run of raypipe's says that it took, beside what was seen of its processes."""
+"""The costs that a finished run of raypipe records, beside those observed in its processes."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from raypipe.progress.state import read_state
 from raypipe.storage.store import Store
 
 SMALL = 0.01
-"""Share of the whole below which a part of an unknown name is one of the rest."""
+"""Share of the whole below which a part with an unknown name counts as one of the rest."""
 TASKS = {
     "_ingest_shard": "ingest",
     "MapWorker(Map(ShardActor": "attack, diagnose, evaluate",
@@ -25,19 +25,19 @@ TASKS = {
     "start": "workers between tasks",
     "IDLE": "workers between tasks",
 }
-"""What workers call themselves where Ray names them, and where versions of this package did otherwise."""
+"""Names that workers show where Ray names them, and the different ones of earlier versions of this package."""
 IMPORTS = "import raypipe.stages.attack, raypipe.stages.evaluate, raypipe.stages.fitting"
 
 
 def import_seconds() -> float:
-    """CPU seconds of a worker's imports."""
+    """Return the CPU seconds of a worker's imports."""
     code = f"import time\n{IMPORTS}\nprint(time.process_time())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
 def stages_of(storage: Path, name: str) -> dict[str, dict[str, float]]:
-    """Worker seconds, passes and cells of each stage, from the run's records of costs."""
+    """Return worker seconds, passes and cells of each stage, from the run's records of costs."""
     found: dict[str, dict[str, float]] = defaultdict(lambda: {"cells": 0, "seconds": 0.0, "passes": 0})
     for row in pq.read_table(storage / "runs" / name / "costs.parquet").to_pylist():
         stage = found[row["stage"]]
@@ -48,7 +48,7 @@ def stages_of(storage: Path, name: str) -> dict[str, dict[str, float]]:
 
 
 def clock_of(storage: Path, name: str) -> dict[str, float]:
-    """Seconds by the clock of each stage; attacks on undefended and on hardened models are one, as in a plan."""
+    """Return the elapsed seconds of each stage; as in a plan, attacks on undefended and on hardened models are one."""
     found: dict[str, float] = defaultdict(float)
     for stage in read_state(Store.open(str(storage)), name).stages:
         found[next(each for each in STAGES if stage.name.startswith(each))] += stage.seconds
@@ -56,18 +56,18 @@ def clock_of(storage: Path, name: str) -> dict[str, float]:
 
 
 def attacks_of(storage: Path, name: str) -> dict[str, float]:
-    """Worker seconds of each cell that attacks."""
+    """Return the worker seconds of each attack cell."""
     rows = pq.read_table(storage / "runs" / name / "costs.parquet").to_pylist()
     return {row["cell"]: row["seconds"] or 0.0 for row in rows if row["stage"] == "attack"}
 
 
 def bytes_of(storage: Path) -> int:
-    """What a store holds."""
+    """Return the bytes in a store."""
     return sum(path.stat().st_size for path in storage.rglob("*") if path.is_file())
 
 
 def parts_of(watched: Watched) -> dict[str, float]:
-    """Where the CPU seconds of a run went: all that was seen. A worker's imports are in its first task."""
+    """Return all observed CPU seconds of a run by part. A worker's imports are in its first task."""
     parts = {
         "driver: planning, results, report": watched.cpu.get("driver", 0.0),
         "Ray itself": watched.cpu.get("Ray", 0.0),
@@ -80,13 +80,13 @@ def parts_of(watched: Watched) -> dict[str, float]:
 
 
 def run_command(experiment: str, overrides: list[str], storage: Path) -> list[str]:
-    """``raypipe run`` on an empty store."""
+    """Return the command of ``raypipe run`` on an empty store."""
     options = [word for override in overrides for word in ("--set", override)]
     return [sys.executable, "-m", "raypipe.cli.app", "run", experiment, *options, "--storage", str(storage)]
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on."""
+    """Return the description of this machine."""
     import os  # noqa: PLC0415
     import platform  # noqa: PLC0415
 

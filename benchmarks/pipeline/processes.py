@@ -1,4 +1,4 @@
-"""A command's whole tree of processes, watched from outside: what it took of the CPU, and which of them did."""
+"""A command's whole tree of processes, observed from outside: its CPU time, and the processes that used it."""
 
 import subprocess
 import time
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 SAMPLE_SECONDS = 0.25
-"""What a process does after its last sample is lost."""
+"""Interval between samples. The CPU time of a process after its last sample is lost."""
 RAYS_ACTORS = (
     "DashboardAgent",
     "RuntimeEnvAgent",
@@ -22,25 +22,25 @@ RAYS_ACTORS = (
     "_AutoscalingCoordinatorActor",
     "_StatsActor",
 )
-"""What Ray itself runs in worker processes."""
+"""Actors that Ray itself runs in worker processes."""
 
 
 @dataclass
 class Watched:
-    """What a command took.
+    """The observed cost of a command.
 
     Parameters
     ----------
     status
-        Its exit status.
+        Exit status of the command.
     wall
-        Seconds by the clock.
+        Elapsed seconds.
     cpu
-        Seconds of CPU by role: ``driver``, ``Ray``, ``workers``.
+        CPU seconds by role: ``driver``, ``Ray``, ``workers``.
     tasks
-        Of the workers' seconds, by what they called themselves at the time.
+        CPU seconds of the workers, by the name that they showed at the time.
     with_torch
-        Processes that loaded PyTorch.
+        Number of processes that loaded PyTorch.
     """
 
     status: int = 0
@@ -51,7 +51,7 @@ class Watched:
 
 
 def watch(command: Sequence[str], log: Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> Watched:
-    """Run a command to its end; its output goes to `log`."""
+    """Run a command to its end, with its output in `log`."""
     begun = time.perf_counter()
     last: dict[int, float] = {}
     cpu: dict[str, float] = defaultdict(float)
@@ -78,7 +78,7 @@ def _sample(
     torch: set[int],
 ) -> None:
     times, title = process.cpu_times(), " ".join(process.cmdline()).strip()
-    if not title:  # it ends
+    if not title:  # the process is ending
         return
     used = times.user + times.system
     spent, last[process.pid] = used - last.get(process.pid, 0.0), used
@@ -91,7 +91,7 @@ def _sample(
 
 
 def role_of(title: str) -> tuple[str, str]:
-    """Whether a process below the driver is Ray's own or a worker, and what a worker does, by its command line."""
+    """Return the role of a process below the driver, Ray or worker, and a worker's task, by its command line."""
     if title.startswith("ray::"):
         name = title.removeprefix("ray::").removeprefix("Map(").split(")")[0].split(".")[0]
         return ("Ray", "") if name in RAYS_ACTORS else ("workers", name)

@@ -1,8 +1,8 @@
-"""The same experiment with several versions of the code: where the CPU seconds of each went.
+"""One experiment with several versions of the code, and the CPU seconds of each by part.
 
     python -m benchmarks.pipeline.versions jobs/demo.yaml --version "before=../old" --version "now=." --out DIR
 
-Every version is a checkout; each runs from an empty store, once a round, in turns.
+Every version is a checkout. Each runs from an empty store once per round, in turns.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.pipeline.processes import watch
 
 
 def run(checkout: Path, experiment: Path, overrides: list[str], log: Path) -> dict[str, Any]:
-    """A run with a checkout's code."""
+    """Run an experiment with a checkout's code."""
     with tempfile.TemporaryDirectory() as store:
         command = run_command(str(experiment), overrides, Path(store))
         seen = watch(command, log, env={**os.environ, "PYTHONPATH": str(checkout)}, cwd=checkout)
@@ -33,7 +33,7 @@ def run(checkout: Path, experiment: Path, overrides: list[str], log: Path) -> di
 
 
 def main() -> None:
-    """Run the versions in turns, and write record and figure."""
+    """Run the versions in turns, and write the record and the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", type=Path, help="an experiment file")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="replace a setting")

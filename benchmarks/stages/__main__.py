@@ -35,7 +35,7 @@ from raypipe.plan.listing import prepare
 from raypipe.stages.cluster import connected
 
 KEPT = ("files", "tiles", "size", "model", "epochs", "batch", "repeats")
-"""The options that a record tells."""
+"""Names of the options that a record keeps."""
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def report(rounds: list[dict[str, Any]], options: argparse.Namespace, console: Console) -> None:
-    """Ratios of medians against their goals."""
+    """Print the ratios of medians against their goals."""
 
     def median(*path: str) -> float:
         found = rounds

@@ -1,4 +1,4 @@
-"""Ingest beside Pillow, on one core and on two."""
+"""The ingest stage beside Pillow, on one core and on two."""
 
 import io
 import os
@@ -26,22 +26,22 @@ from raypipe.stages.ingest import ingest
 
 INGESTED = 224
 PASSES = 5
-"""Over the large JPEGs, by each of two processes at once: so that both work for most of the time."""
+"""Number of passes over the large JPEGs by each of two simultaneous processes, so that both work most of the time."""
 
 
 def by_pillow(data: bytes) -> np.ndarray:
-    """What one would write: decode, resize, keep."""
+    """Decode and resize an image in the simplest way, and keep it."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB").resize((INGESTED, INGESTED), Image.Resampling.BILINEAR))
 
 
 def by_us(data: bytes) -> bytes:
-    """What the stage does with a file: decode, resize, encode."""
+    """Decode, resize and encode a file as the stage does."""
     return encode_png(decode(data, INGESTED, scaled=True))
 
 
 def measure_decoding(large: Path) -> dict[str, float]:
-    """Milliseconds an image of both ways, and how far apart their pixels are."""
+    """Return the milliseconds per image of both ways, and the difference of their pixels."""
     files = [path.read_bytes() for path in sorted(large.rglob("*.jp*g"))]
     plain = [by_pillow(data) for data in files]
     ours = [decode(data, INGESTED, scaled=True) for data in files]
@@ -56,22 +56,22 @@ def measure_decoding(large: Path) -> dict[str, float]:
 
 
 def bare_decoding(large: str) -> None:
-    """Print the milliseconds an image that decoding and encoding take in a loop that does nothing else."""
+    """Print the milliseconds per image to decode and encode in a loop that does nothing else."""
     torch.set_num_threads(1)
     files = [path.read_bytes() for path in sorted(Path(large).rglob("*.jp*g"))] * PASSES
-    by_us(files[0])  # imports what it needs
+    by_us(files[0])  # does the imports before the timing
     print(1000 * timed(lambda: [by_us(data) for data in files]) / len(files))
 
 
 def run_bare_decoding(large: Path, processes: int) -> float:
-    """The same of so many processes at once, each with all images: their mean, over their number."""
+    """Return the mean of `bare_decoding` over simultaneous processes, each with all images, divided by their number."""
     command = [sys.executable, "-m", "benchmarks.stages", "--bare-decoding", str(large)]
     at_work = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
     return statistics.mean(float(process.communicate()[0]) for process in at_work) / processes
 
 
 def copies_of(large: Path, folder: Path, count: int) -> None:
-    """A data set of so many files of large JPEGs; repeated ones are links."""
+    """Make a data set of `count` files of large JPEGs; repeated ones are links."""
     files = sorted(large.rglob("*.jp*g"))
     for number in range(count):
         file = files[number % len(files)]
@@ -81,19 +81,19 @@ def copies_of(large: Path, folder: Path, count: int) -> None:
 
 
 def run_ingest(prepared: Prepared, workers: int, console: Console) -> float:
-    """Seconds of the stage."""
+    """Return the seconds of the stage."""
     (cell,), listing = prepared.plan.stage("ingest"), prepared.listings[0]
     prepared.store.remove(prepared.store.artifact(cell.kind, cell.key))
     begun = time.perf_counter()
     with stage_progress(console, "ingest", len(listing.items), "files") as progress:
-        size = (os.cpu_count() or 1) // workers  # of a worker, so that no more of them fit
+        size = (os.cpu_count() or 1) // workers  # the CPUs of a worker, so that no more workers fit
         ingest(cell, listing.source, listing.items, prepared.store, Resources(cpus_per_worker=size), progress)
     return time.perf_counter() - begun
 
 
 @contextmanager
 def on_one_core() -> Iterator[None]:
-    """Every thread of this process and of those it started, Ray's and the workers among them, on one core."""
+    """Keep every thread of this process and its children, Ray and the workers among them, on one core."""
 
     def move(cores: set[int]) -> None:
         here = psutil.Process()

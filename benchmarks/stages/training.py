@@ -1,4 +1,4 @@
-"""Training and prediction beside the loops that anybody would write."""
+"""Training and prediction beside plain loops."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ BATCH = 32
 
 
 def experiment_of(options: argparse.Namespace, storage: Path, **changes: Any) -> dict[str, Any]:
-    """One backbone on about as many training tiles as asked for, in shards of 64."""
+    """Return the settings of one backbone on about the requested number of training tiles, in shards of 64."""
     per_class = -(-options.tiles * 10 // (7 * 5))
     data: dict[str, Any] = {"source": "synthetic", "sources_per_class": -(-per_class // 10), "siblings": 10, "size": 64}
     if options.data:
@@ -49,7 +49,7 @@ def experiment_of(options: argparse.Namespace, storage: Path, **changes: Any) ->
 
 
 def bare_training(storage: str, tiles: str, settings: str, epochs: str) -> None:
-    """Print the median seconds of an epoch in a loop that knows nothing of raypipe but the network."""
+    """Print the median seconds per epoch of a loop that uses nothing of raypipe except the network."""
     torch.set_num_threads(1)
     store = Store.open(storage)
     tables = [store.read_table(shard) for shard in store.shards("tiles", tiles, "train")]
@@ -73,8 +73,9 @@ def bare_training(storage: str, tiles: str, settings: str, epochs: str) -> None:
 
 
 def run_bare_training(prepared: Prepared, options: argparse.Namespace, processes: int = 1) -> float:
-    """Seconds of an epoch of the bare loop, in a process of its own; or of several at once, which share its batches and
-    its tiles and exchange nothing.
+    """Return the seconds per epoch of the bare loop in processes of its own, divided by their number.
+
+    Several processes run at once, divide its batches and tiles among them, and exchange nothing.
     """
     (cell,) = prepared.plan.stage("train")
     shared = argparse.Namespace(**{**vars(options), "batch": options.batch // processes})
@@ -83,12 +84,12 @@ def run_bare_training(prepared: Prepared, options: argparse.Namespace, processes
     command = [sys.executable, "-m", "benchmarks.stages", "--bare-training", *words]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
     at_work = [subprocess.Popen(command, env=alone, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
-    # each goes through all tiles
+    # Each process goes through all tiles, so the mean is divided by their number.
     return statistics.mean(float(process.communicate()[0].splitlines()[-1]) for process in at_work) / processes
 
 
 def run_training(prepared: Prepared, workers: int, console: Console) -> float:
-    """Median seconds of the stage's epochs, the first left out."""
+    """Return the median seconds of the stage's epochs without the first."""
     (cell,) = prepared.plan.stage("train")
     prepared.store.remove(prepared.store.artifact(cell.kind, cell.key))
     with stage_progress(console, "train", 1, "epochs") as progress:
@@ -98,7 +99,7 @@ def run_training(prepared: Prepared, workers: int, console: Console) -> float:
 
 
 def measure_prediction(prepared: Prepared) -> dict[str, float]:
-    """Milliseconds a tile: forward passes alone, `predict`, and `predict` with the reading of stored tiles."""
+    """Return milliseconds per tile: forward passes alone, `predict`, and `predict` with the reading of stored tiles."""
     (cell,), store = prepared.plan.stage("train"), prepared.store
     classifier, device = load_model(store, cell.key)[0], torch.device("cpu")
     shards = store.shards("tiles", cell.inputs["tiles"].key, "train")

@@ -1,7 +1,7 @@
-"""Attacks by name. A new one is a file beside this one, and a line in `ATTACKS`.
+"""Attacks by name. To add one, write a file with its settings and its function, and add a line to `ATTACKS`.
 
-`raypipe.attacks.engine.generate` runs any of them on 8-bit tiles; `raypipe.attacks.art.evasion` has them as classes of
-the Adversarial Robustness Toolbox.
+`raypipe.attacks.engine.generate` runs any attack on 8-bit tiles. `raypipe.attacks.art.evasion` offers the attacks as
+classes of the Adversarial Robustness Toolbox.
 """
 
 from collections.abc import Mapping
@@ -46,13 +46,13 @@ ATTACKS: dict[str, Attack] = {
 """The attacks of ``backend: raypipe``, by the ``name`` of their settings."""
 
 ART = Attack(ArtAttack, art_attack)
-"""The one attack of ``backend: art``; its settings name which of the toolbox's it is."""
+"""The one attack of ``backend: art``. Its settings name the attack of the toolbox that it runs."""
 
 
 def _choose(value: Any, otherwise: ValidatorFunctionWrapHandler) -> Any:
-    """Validate a mapping as the one record that its backend and name say.
+    """Validate a mapping as the settings class that its backend and name select.
 
-    A tagged union would do the same, but puts its tags into the location of every error.
+    A tagged union would do the same, but it puts its tags into the location of every error.
     """
     if not isinstance(value, Mapping):
         return otherwise(value)
@@ -71,5 +71,5 @@ AttackSettings = Annotated[SerializeAsAny[NamedAttack], WrapValidator(_choose)]
 
 
 def attack_for(settings: NamedAttack) -> Attack:
-    """Return the attack that settings belong to."""
+    """Return the attack that the settings belong to."""
     return ART if isinstance(settings, ArtAttack) else ATTACKS[settings.name]

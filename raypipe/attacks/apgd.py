@@ -1,7 +1,7 @@
 """Auto-PGD, APGD (Croce and Hein, 2020, arXiv:2003.01690): gradient ascent that finds its step size by itself.
 
-A tile's step is halved at a checkpoint if the steps since the last one have led to too little, and the search goes on
-from the best point. Every tile has its own step size, counters and checkpoints.
+At a checkpoint the attack halves a tile's step size if the steps since the last checkpoint gained too little. The
+search then continues from the best point. Every tile has its own step size, counters and checkpoints.
 """
 
 from collections.abc import Callable
@@ -28,23 +28,24 @@ class AutoProjectedGradient(IterativeAttack):
     Parameters
     ----------
     max_iterations
-        Steps of a run.
+        Number of steps of a run.
     restarts
-        Runs at most, each from another random point of the ball, drawn from seed and pixels; with `targets`, for each
-        target.
+        Largest number of runs; with `targets`, of runs for each target. Each run starts at another random point of the
+        ball, drawn from the seed and the pixels.
     loss
-        What is maximised: ``cross_entropy``, or the difference of logits ratio ``dlr``, which does not change when the
-        logits are scaled. It needs 3 classes; to aim at a class, 4.
+        Loss that the attack maximizes: ``cross_entropy``, or the difference of logits ratio ``dlr``. The ratio does not
+        change when the logits are scaled. It needs 3 classes, or 4 if runs aim at a class.
     targets
-        0: runs lead away from the true class. Otherwise they aim at a wrong class each, the likeliest ones first, this
-        many at most; any wrong class still counts as success. This is APGD-T.
+        Largest number of wrong classes to aim at. Each run aims at one, the likeliest first, and any wrong class still
+        counts as success. This is APGD-T. With 0 the runs lead away from the true class.
     initial_step
-        Step size at first, in multiples of eps; halving is all that changes it. 2 as published: on a smooth network the
-        edge of the ball is reached at once. On a jagged one steps of 0.25 follow the loss better.
+        First step size, in multiples of eps; only halving changes it. The published value is 2, which reaches the edge
+        of the ball at once on a smooth network. On a jagged network, steps of 0.25 follow the loss better.
     momentum
-        Weight of the new step; the rest is the last step's.
+        Weight of the new step, in (0, 1]. The last step has the rest of the weight.
     rho
-        The step size stays where more than this share of the steps since the last checkpoint have raised the loss.
+        Share of steps, in (0, 1). The step size stays if more than this share of the steps since the last checkpoint
+        raised the loss.
     """
 
     name: Literal["apgd"] = "apgd"
@@ -65,35 +66,35 @@ class AutoProjectedGradient(IterativeAttack):
 
 @dataclass(frozen=True)
 class _State:
-    """Tiles that are still moved, with what each run knows of them."""
+    """State of the tiles that the attack still moves, with one entry per tile."""
 
     rows: Tensor
     clean: Tensor
     points: Tensor
     previous: Tensor
-    """The points before the last step."""
+    """Points before the last step."""
     best_points: Tensor
     best_gradients: Tensor
     best_loss: Tensor
     loss: Tensor
-    """At the previous points."""
+    """Loss at the previous points."""
     steps: Tensor
-    """Taken so far."""
+    """Number of steps taken so far."""
     step_size: Tensor
     rises: Tensor
-    """Steps since the last checkpoint that have raised the loss."""
+    """Number of steps since the last checkpoint that raised the loss."""
     checked_loss: Tensor
-    """The best loss at the last checkpoint."""
+    """Best loss at the last checkpoint."""
     halved: Tensor
-    """Whether the step size was halved there."""
+    """True where the last checkpoint halved the step size."""
 
 
 _Loss = Callable[[Tensor, Tensor], Tensor]
-"""What a run maximises: (logits, rows) -> (n,)."""
+"""Loss that a run maximizes: (logits, rows) -> (n,)."""
 
 
 def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: AutoProjectedGradient) -> Tensor:
-    """Maximise a loss within a ball around each image.
+    """Return the points that maximize a loss within a ball around each image.
 
     Parameters
     ----------
@@ -102,15 +103,15 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
     images
         (n, channels, h, w), float32 in [0, 1].
     goal
-        The true classes, to be left, or targets to be reached.
+        True classes to leave, or target classes to reach.
     settings
-        Ball, steps and loss.
+        Settings of the ball, the steps and the loss.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1] and in the ball. A tile that reaches the goal from the start comes back unchanged; one
-        that could not be brought there comes back at the point with the largest loss.
+        Adversarial images like `images`, in [0, 1] and in the ball. A tile that already reaches the goal is returned
+        unchanged. Where the attack fails, it returns the point with the largest loss.
 
     Raises
     ------
@@ -150,12 +151,12 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
 
 
 def checkpoints(max_iterations: int) -> list[int]:
-    """After how many steps the step sizes are looked at.
+    """Return the numbers of steps after which the attack checks the step sizes.
 
     Parameters
     ----------
     max_iterations
-        Steps of a run. The intervals shrink from 22 % of them to 6 %.
+        Number of steps of a run. The intervals shrink from 22 % to 6 % of it.
     """
     percent = [0, 22]
     while percent[-1] < 100:
@@ -164,7 +165,7 @@ def checkpoints(max_iterations: int) -> list[int]:
 
 
 def _losses(goal: Goal, logits: Tensor, settings: AutoProjectedGradient) -> list[_Loss]:
-    """What each run maximises, in their order."""
+    """Return the loss of each run, in the order of the runs."""
     labels = logits.argmax(1) if goal.targeted else goal.classes
     aims = [goal]
     if settings.targets:
@@ -181,7 +182,7 @@ def _losses(goal: Goal, logits: Tensor, settings: AutoProjectedGradient) -> list
 
 
 def _intervals(max_iterations: int) -> Tensor:
-    """For each number of steps: if it is a checkpoint, how many there are since the one before; else 0."""
+    """Return, for each number of steps, the steps since the last checkpoint where it is a checkpoint, else 0."""
     ends = torch.tensor(checkpoints(max_iterations))
     intervals = ends.diff(prepend=torch.zeros_like(ends[:1]))
     return torch.zeros(max_iterations + 1, dtype=torch.long).index_copy(0, ends, intervals)
@@ -207,7 +208,7 @@ def _state(rows: Tensor, clean: Tensor, points: Tensor, step_size: float) -> _St
 
 
 def _weighed(state: _State, losses: Tensor, gradients: Tensor) -> _State:
-    """Count the step as a rise or not, and remember the best point."""
+    """Count the steps that raised the loss, and remember the best points."""
     better = losses > state.best_loss
     image_better, first = per_tile(better, state.points), state.steps == 0
     return replace(
@@ -222,10 +223,10 @@ def _weighed(state: _State, losses: Tensor, gradients: Tensor) -> _State:
 
 
 def _checked(state: _State, gradients: Tensor, interval: Tensor, rho: float) -> tuple[_State, Tensor]:
-    """At a tile's checkpoint: halve its step and go back to its best point, if it has got on too slowly."""
+    """Halve the step of each tile that improved too slowly at its checkpoint, and return it to its best point."""
     checking = interval > 0
     stuck = ~state.halved & (state.best_loss <= state.checked_loss)
-    # As in the authors' code; the paper keeps the step size where the share is met exactly.
+    # The authors' code also halves the step where the share equals `rho`. The paper keeps the step size there.
     halving = checking & ((state.rises <= rho * interval) | stuck)
     back = per_tile(halving, state.points)
     checked = replace(
@@ -240,7 +241,7 @@ def _checked(state: _State, gradients: Tensor, interval: Tensor, rho: float) -> 
 
 
 def _moved(state: _State, gradients: Tensor, settings: AutoProjectedGradient) -> _State:
-    """One step along the gradient, with momentum from the second step on."""
+    """Take one step along the gradient, with momentum from the second step on."""
     size = per_tile(state.step_size, gradients)
     new = state.points + size * normalise(gradients, settings.norm)
     new = project(new, state.clean, settings.eps, settings.norm) - state.points

@@ -1,7 +1,7 @@
 """AutoAttack (Croce and Hein, 2020, arXiv:2003.01690): four attacks, each on the tiles that are still correct.
 
-The standard ensemble: APGD on the cross-entropy, APGD with targets on the difference of logits ratio, FAB with targets,
-and the Square Attack, which needs no gradients. All are this package's own.
+The standard ensemble consists of APGD on the cross-entropy, APGD with targets on the difference of logits ratio, FAB
+with targets, and the Square Attack. The Square Attack needs no gradients. All four are raypipe's own implementations.
 """
 
 from collections.abc import Iterator
@@ -27,18 +27,19 @@ SQUARE = Attack(SquareAttack, square_attack)
 
 
 class EnsembleBudget(Settings):
-    """Budget of the ensemble; the defaults are those of the standard one.
+    """Budget of the ensemble; the defaults are those of the standard ensemble.
 
     Parameters
     ----------
     max_iterations
-        Steps of each run of APGD and FAB.
+        Number of steps of each run of APGD and FAB.
     max_queries
-        Queries of each run of the Square Attack.
+        Number of queries of each run of the Square Attack.
     targets
-        Number of wrong classes that APGD and FAB aim at, the likeliest first; with fewer classes, all wrong ones.
+        Number of wrong classes that APGD and FAB aim at, the likeliest first. With fewer classes they aim at all wrong
+        ones.
     restarts
-        Runs of each attack; for those with targets, of each target.
+        Number of runs of each attack; for attacks with targets, number of runs for each target.
     """
 
     max_iterations: int = Field(100, ge=1)
@@ -50,34 +51,34 @@ class EnsembleBudget(Settings):
 class AutoAttack(EnsembleBudget, IterativeAttack):
     """Settings of `autoattack`: those of `EnsembleBudget` and of `raypipe.attacks.engine.norms.IterativeAttack`.
 
-    Each member attacks the tiles that those before it have not fooled. Without `early_stop`, a member spends its whole
-    budget on every tile that it attacks; the standard ensemble stops early.
+    Each attack of the ensemble takes the tiles on which the previous attacks failed. Without `early_stop`, an attack
+    spends its whole budget on every tile that it takes; the standard ensemble stops early.
     """
 
     name: Literal["autoattack"] = "autoattack"
 
 
 def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack) -> Tensor:
-    """Try four attacks within a ball around each image, one after the other.
+    """Run four attacks within a ball around each image, one after the other.
 
     Parameters
     ----------
     victim
-        The frozen model. Below 4 classes the ratio of APGD with targets is undefined: there, the cross-entropy of the
-        targets takes its place. The authors' code stops with an error.
+        The frozen model. With fewer than 4 classes, the ratio of APGD with targets is undefined, and the cross-entropy
+        of the targets replaces it. The authors' code stops with an error there.
     images
         (n, channels, h, w), float32 in [0, 1].
     goal
-        The true classes, to be left; or targets to be reached, which the standard ensemble does not have: then each
-        attack aims at them.
+        True classes to leave, or target classes to reach. The standard ensemble has no targeted goal; here each attack
+        then aims at the target classes.
     settings
-        Ball and budget.
+        Settings of the ball and the budget.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1] and in the ball. A tile that reaches the goal from the start comes back unchanged; one
-        that could not be brought there comes back at the point with the largest margin.
+        Adversarial images like `images`, in [0, 1] and in the ball. A tile that already reaches the goal is returned
+        unchanged. Where all attacks fail, the result is the point with the largest margin.
 
     References
     ----------
@@ -99,7 +100,7 @@ def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack)
 
 
 def _ensemble(settings: AutoAttack, classes: int, aimed: bool) -> Iterator[tuple[Attack, NamedAttack]]:
-    """The attacks and their settings, in the published order. No two draw the same start."""
+    """Yield the attacks and their settings in the published order. No two of them draw the same start."""
     ball = {"norm": settings.norm, "eps": settings.eps}
     runs = ball | {"max_iterations": settings.max_iterations, "restarts": settings.restarts}
     climbs = runs | {"early_stop": settings.early_stop}

@@ -1,4 +1,4 @@
-"""The base of each attack: settings by name, and a function from images to adversarial images."""
+"""The base of each attack: settings with a name, and a function from images to adversarial images."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Self
@@ -10,28 +10,28 @@ from raypipe.attacks.engine.victim import Victim
 from raypipe.base.settings import Settings
 
 Target = Literal["runner_up", "random"]
-"""A class to aim at: the likeliest wrong one on the clean image, or any wrong one, drawn from seed and pixels."""
+"""A class to aim at: the likeliest wrong class on the clean image, or one drawn from the seed and the pixels."""
 
 
 Norm = Literal["linf", "l2"]
-"""The largest change of any value, or the Euclidean length of the whole perturbation."""
+"""A norm of perturbations: the largest change of any value, or the Euclidean length of the whole perturbation."""
 
 AnyNorm = Literal["l0", "l1", "l2", "linf", "none"]
-"""Also the number of changed values, the sum of their changes, or no norm at all."""
+"""A norm as in `Norm`, or the number of changed values, the sum of their absolute changes, or no norm at all."""
 
 Knowledge = Literal["white-box", "transfer", "score-based", "decision-based"]
-"""What an adversary knows of the model: see `raypipe.attacks.engine.threat.ThreatModel`."""
+"""Knowledge of the model that an attacker has: see `raypipe.attacks.engine.threat.ThreatModel`."""
 
 
 class Ball(NamedTuple):
-    """How far an attack may go.
+    """A ball around a tile that bounds an attack.
 
     Parameters
     ----------
     norm
-        In which it is measured.
+        Norm of the ball.
     eps
-        The radius, with pixels in [0, 1].
+        Radius of the ball, with pixels in [0, 1].
     """
 
     norm: Norm
@@ -44,9 +44,9 @@ class NamedAttack(Settings):
     Parameters
     ----------
     name
-        The attack.
+        Name of the attack.
     backend
-        Its implementation: ``raypipe``, or ``art`` for the Adversarial Robustness Toolbox.
+        Implementation of the attack: ``raypipe``, or ``art`` for the Adversarial Robustness Toolbox.
     """
 
     name: str
@@ -54,29 +54,29 @@ class NamedAttack(Settings):
 
     @property
     def ball(self) -> Ball | None:
-        """The ball around a tile that even what is stored of it may not leave; None: there is no bound."""
+        """Ball around a tile that even the stored 8-bit tile may not leave; None if the attack has no bound."""
         return None
 
     @property
     def minimises(self) -> AnyNorm:
-        """The norm in which an attack without a ball makes perturbations as short as it can."""
+        """Norm that an attack without a ball minimizes."""
         raise NotImplementedError(f"{type(self).__name__} has no ball: expected the norm that it minimises")
 
     @property
     def knowledge(self) -> Knowledge:
-        """What the attack asks of the model."""
+        """Knowledge of the model that the attack needs."""
         return "white-box"
 
-    def with_early_stop(self, early_stop: bool) -> Self:  # noqa: ARG002  for attacks that have a choice
-        """Return the attack that leaves a tile at its first success, or the one that spends its whole budget on it.
+    def with_early_stop(self, early_stop: bool) -> Self:  # noqa: ARG002  Attacks that have the choice use it.
+        """Return the attack with early stop, or the attack that spends its whole budget on every tile.
 
-        Early stop gives the same successes for fewer passes. The whole budget gives tiles that also fool other models.
+        Early stop gives the same successes with fewer passes. The whole budget gives tiles that also fool other models.
         Minimal attacks have no such choice and return themselves.
 
         Parameters
         ----------
         early_stop
-            True: leave a tile at its first success.
+            True if the attack leaves a tile at its first success.
         """
         return self
 
@@ -88,14 +88,14 @@ class NativeAttack(NamedAttack):
 
 
 class TargetedAttack(NativeAttack):
-    """The base of the settings of attacks that can also aim at a class.
+    """The base of the settings of attacks that can aim at a class.
 
     Parameters
     ----------
     target
-        None: any class but the true one will do. Otherwise only the target counts as success.
+        Class to aim at; only this class counts as success. None means that any wrong class counts.
     seed
-        Of random targets, and of whatever else is drawn.
+        Seed of random targets and of all other random draws.
     """
 
     target: Target | None = None
@@ -103,10 +103,11 @@ class TargetedAttack(NativeAttack):
 
 
 class Attack(NamedTuple):
-    """An attack: its settings, and ``generate(victim, images, goal, settings)``, float images in and out.
+    """An attack: its settings class, and its function ``generate(victim, images, goal, settings)``.
 
-    Images are (n, channels, h, w), float32 in [0, 1], on the victim's device. A tile that reaches the goal from the
-    start comes back unchanged; one that could not be brought there comes back where it got to.
+    The function takes and returns images (n, channels, h, w), float32 in [0, 1], on the victim's device. A tile that
+    already reaches the goal is returned unchanged. A tile on which the attack fails is returned at the attack's best or
+    last point.
     """
 
     settings: type[NamedAttack]

@@ -1,7 +1,7 @@
 """Carlini and Wagner's L2 attack (Carlini and Wagner, 2017, arXiv:1608.04644): Adam on size plus margin.
 
-It has the published form and one that needs a single run. Both minimize ``||x' - x||^2 + c * hinge`` with Adam over
-``w`` where ``x' = (tanh(w) + 1) / 2``. They differ in where they start and in how they find the constant ``c``.
+There are the published form and a form that needs a single run. Both minimize ``||x' - x||^2 + c * hinge`` with Adam
+over ``w``, where ``x' = (tanh(w) + 1) / 2``. They differ in their start and in their search for the constant ``c``.
 """
 
 import math
@@ -29,16 +29,16 @@ from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 
 TENFOLD = 10.0
-"""The constant grows by this until the first success, as in the authors' code."""
+"""Factor by which the constant grows until the first success, as in the authors' code."""
 PATIENCE = 10
-"""A published run looks at its loss this often, and stops where it no longer falls."""
+"""Number of times that a published run checks its loss; it stops where the loss no longer falls."""
 RAISE, LOWER = 0.2, -0.15
-"""The adaptive constant grows while a tile stands and shrinks while it is fooled, by these shares of itself at first:
-the search stays at the boundary."""
+"""First shares by which the adaptive constant grows while the tile is not fooled, and shrinks while it is fooled. Thus
+the search stays at the decision boundary."""
 STEADY, COOL = 0.2, 0.1
-"""What is left at the end of a run of these shares, and of the learning rate."""
+"""Factors that remain of these shares, and of the learning rate, at the end of a run."""
 REACH = 0.7
-"""An adaptive run's learning rate, in root mean squares of its start's perturbation."""
+"""Learning rate of an adaptive run, in units of the root mean square of the perturbation at its start."""
 PUBLISHED_RATE = 0.01
 
 
@@ -48,22 +48,23 @@ class CarliniWagnerL2(TargetedAttack):
     Parameters
     ----------
     method
-        ``adaptive``: start at DeepFool's result and adapt each tile's constant in every step of a single run; not the
-        published procedure, but the same objective, at a fraction of its passes. ``published``: start at the image, and
-        search for each tile's constant by repeated runs.
+        ``adaptive`` starts at DeepFool's result and adapts each tile's constant in every step of a single run. This is
+        not the published procedure, but it has the same objective and needs a fraction of the passes. ``published``
+        starts at the image and searches for each tile's constant by repeated runs.
     max_iterations
-        Steps of one run.
+        Number of steps of one run.
     learning_rate
-        Adam's, in tanh space. None: 0.01 for ``published``; for ``adaptive``, each tile's own, in proportion to how far
-        DeepFool had to go.
+        Learning rate of Adam in tanh space. None means 0.01 for ``published``. For ``adaptive`` it means a rate for
+        each tile, in proportion to the length of DeepFool's perturbation.
     confidence
-        By how much, in logits, another class must lead.
+        Lead in logits that another class must have.
     binary_search_steps
-        Runs, ``published`` only.
+        Number of runs, for ``published`` only.
     initial_const
-        The first constant, ``published`` only. None: for each tile the one that is right if the model is linear.
+        First constant, for ``published`` only. None means the constant that is correct for each tile if the model is
+        linear.
     abort_early
-        Stop a tile's run when its loss no longer falls, ``published`` only.
+        True if a tile's run stops when its loss no longer falls, for ``published`` only.
     """
 
     name: Literal["carlini_wagner_l2"] = "carlini_wagner_l2"
@@ -92,7 +93,7 @@ class CarliniWagnerL2(TargetedAttack):
 
 
 def carlini_wagner_l2(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagnerL2) -> Tensor:
-    """Minimise the L2 length of a perturbation that makes any other class win.
+    """Return images with the shortest L2 perturbation found that makes another class win.
 
     Parameters
     ----------
@@ -101,15 +102,15 @@ def carlini_wagner_l2(victim: Victim, images: Tensor, goal: Goal, settings: Carl
     images
         (n, channels, h, w), float32 in [0, 1].
     goal
-        The true classes, to be left; or targets, to be reached, with ``method: published``.
+        True classes to leave; or, with ``method: published``, target classes to reach.
     settings
-        Method and budget.
+        Settings of the method and the budget.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1]: the shortest perturbation found for each tile. A tile that is misclassified from the
-        start comes back unchanged; one that could not be fooled comes back where it got to.
+        Adversarial images like `images`, in [0, 1], with the shortest perturbation found for each tile. A tile that is
+        already misclassified is returned unchanged. A tile on which the attack fails is returned at its last point.
 
     References
     ----------
@@ -119,20 +120,20 @@ def carlini_wagner_l2(victim: Victim, images: Tensor, goal: Goal, settings: Carl
 
 
 def next_constant(constant: Tensor, lower: Tensor, upper: Tensor, hit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of each tile's search for the smallest constant that fools the model.
+    """Take one step of each tile's search for the smallest constant that fools the model.
 
     Parameters
     ----------
     constant, lower, upper
-        (n,) the constant just tried, the largest one known to fail (0: none) and the smallest known to succeed
-        (infinite: none).
+        (n,) last constant, largest constant known to fail (0 if none), and smallest constant known to succeed (infinite
+        if none).
     hit
-        (n,) whether the constant just tried succeeded.
+        (n,) booleans, True where the last constant succeeded.
 
     Returns
     -------
     tuple of torch.Tensor
-        The next constant, and both bounds.
+        The next constant, and both new bounds.
     """
     upper = torch.where(hit, torch.minimum(upper, constant), upper)
     lower = torch.where(hit, lower, torch.maximum(lower, constant))
@@ -169,23 +170,23 @@ def _adaptive(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagne
         change = torch.where(probe.adversarial, LOWER, RAISE) * (STEADY + (1 - STEADY) * cooling)
         return keep(replace(state, constants=constants * (1 + change)), going)
 
-    # DeepFool does not move what is misclassified already, nor what has no gradient.
+    # DeepFool does not move tiles that are already misclassified, nor tiles without a gradient.
     run_active(victim, distances.nonzero()[:, 0], start, step)
     return best.images
 
 
 @dataclass(frozen=True)
 class _Search(Descent):
-    """A descent at a fixed constant, within each tile's search for the smallest constant that fools the model."""
+    """State of a descent at a fixed constant, within the search for the smallest constant that fools the model."""
 
     loss: Tensor
-    """At the last look; infinite before the first."""
+    """Loss at the last check; infinite before the first check."""
     hit: Tensor
-    """Whether this run has fooled the model."""
+    """True where this run has fooled the model."""
     lower: Tensor
     upper: Tensor
     runs: Tensor
-    """Finished."""
+    """Number of finished runs."""
 
 
 def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagnerL2) -> Tensor:
@@ -206,7 +207,7 @@ def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagn
     def step(state: _Search) -> _Search:
         probe = probe_points(victim, state, goal, settings.confidence)
         leads, fresh = probe.leads.detach(), state.steps == 0
-        # What needs no perturbation at all is misclassified, and left alone.
+        # A tile that needs no perturbation is already misclassified, and the attack leaves it unchanged.
         standing = ~(fresh & (state.runs == 0) & (leads < settings.confidence))
         found = probe.adversarial & standing
         best.offer(state.rows[standing], probe.points.detach()[standing], probe.squares[standing], found[standing])
@@ -219,7 +220,7 @@ def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagn
         if bool(going.any()):
             slopes = victim.gradient(probe.leads[going].sum(), probe.points, state.rows[going])
         if settings.initial_const is None:
-            # The linear model's shortest way across is 2 lead / slope^2 times half the slope.
+            # In a linear model the shortest way across the boundary is 2 lead / slope^2 times half the slope.
             linear = 2 * leads / lengths(slopes).square().clamp_min(TINY)
             state = replace(state, constants=torch.where(fresh & (state.runs == 0), linear, state.constants))
             loss = probe.squares + state.constants * leads.clamp_min(0)
@@ -233,7 +234,7 @@ def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagn
 
 
 def _next_run(state: _Search, over: Tensor) -> _Search:
-    """Where a run is over: start the next one, at the image, with the next constant."""
+    """Start the next run at the image, with the next constant, for each tile whose run is over."""
     if not bool(over.any()):
         return state
     constants, lower, upper = next_constant(state.constants, state.lower, state.upper, state.hit)

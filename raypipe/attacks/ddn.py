@@ -1,6 +1,6 @@
 """Decoupled direction and norm attack, DDN (Rony et al., 2019, arXiv:1811.09600): the shortest L2 perturbation.
 
-The perturbation turns with the gradient, while its length shrinks wherever the model is fooled and grows wherever not.
+The perturbation turns with the gradient. Its length shrinks where the model is fooled and grows where it is not.
 """
 
 import math
@@ -20,7 +20,7 @@ from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 
 LAST_STEP = 0.01
-"""Steps along the gradient shrink from 1 to this length."""
+"""Length to which steps along the gradient shrink, from 1."""
 
 
 class DecoupledDirectionNorm(TargetedAttack):
@@ -29,13 +29,15 @@ class DecoupledDirectionNorm(TargetedAttack):
     Parameters
     ----------
     max_iterations
-        Points looked at, the image itself among them; each costs a forward pass, and each but the last a backward pass.
+        Number of points, including the image itself. Each point costs a forward pass, and each but the last costs a
+        backward pass.
     init_norm
-        Length of the first perturbation, in L2 of pixels in [0, 1].
+        L2 length of the first perturbation, with pixels in [0, 1].
     gamma
-        Share by which the length grows or shrinks in each iteration.
+        Share by which the length grows or shrinks in each iteration, in (0, 1).
     levels
-        Points are rounded to this many equidistant values in [0, 1]; 256: 8-bit images. None: they are not.
+        Number of equidistant values in [0, 1] that points are rounded to; 256 gives 8-bit images. None means no
+        rounding.
     """
 
     name: Literal["ddn"] = "ddn"
@@ -48,21 +50,21 @@ class DecoupledDirectionNorm(TargetedAttack):
 
 @dataclass(frozen=True)
 class _State:
-    """Tiles that are still moved."""
+    """State of the tiles that the attack still moves."""
 
     rows: Tensor
     clean: Tensor
     points: Tensor
     radius: Tensor
-    """The length that the perturbation was given, before rounding."""
+    """Length of the perturbation before rounding."""
     shortest: Tensor
-    """Length of the shortest perturbation that reached the goal; infinite before there is one."""
+    """Length of the shortest perturbation that reached the goal; infinite before the first one."""
     steps: Tensor
-    """Taken so far."""
+    """Number of steps taken so far."""
 
 
 def decoupled_direction_norm(victim: Victim, images: Tensor, goal: Goal, settings: DecoupledDirectionNorm) -> Tensor:
-    """Find the shortest perturbation in L2 that reaches the goal.
+    """Return images with the shortest L2 perturbation found that reaches the goal.
 
     Parameters
     ----------
@@ -71,15 +73,15 @@ def decoupled_direction_norm(victim: Victim, images: Tensor, goal: Goal, setting
     images
         (n, channels, h, w), float32 in [0, 1].
     goal
-        The true classes, to be left, or targets to be reached.
+        True classes to leave, or target classes to reach.
     settings
-        Iterations and lengths.
+        Settings of the iterations and the lengths.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1]. A tile that reaches the goal from the start comes back unchanged; one that could not
-        be brought there comes back where it got to.
+        Adversarial images like `images`, in [0, 1]. A tile that already reaches the goal is returned unchanged. A tile
+        on which the attack fails is returned at its last point.
 
     References
     ----------
@@ -113,7 +115,7 @@ def decoupled_direction_norm(victim: Victim, images: Tensor, goal: Goal, setting
 
 
 def _directions(state: _State, gradients: Tensor, seed: int) -> Tensor:
-    """Where to turn: along the gradient, or in a random direction where there is none."""
+    """Return the directions to turn to: the gradient, or a random direction where the gradient is zero."""
     lost = ~gradients.flatten(1).any(1)
     if bool(lost.any()):
         gradients = gradients.clone()
@@ -122,7 +124,7 @@ def _directions(state: _State, gradients: Tensor, seed: int) -> Tensor:
 
 
 def _moved(state: _State, directions: Tensor, adversarial: Tensor, settings: DecoupledDirectionNorm) -> _State:
-    """Turn the perturbations, and give them their new lengths."""
+    """Turn the perturbations and set their new lengths."""
     cooled = (1 + torch.cos(math.pi * state.steps / settings.max_iterations)) / 2
     turn = LAST_STEP + (1 - LAST_STEP) * cooled
     perturbation = state.points.detach() - state.clean + per_tile(turn, directions) * directions

@@ -18,7 +18,7 @@ from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 
 BEYOND = 1e-4
-"""Added to the length of each step, as the authors' own code does: steps would shrink to nothing at the boundary."""
+"""Length added to each step, as in the authors' code. Without it steps would shrink to zero at the boundary."""
 
 
 class DeepFool(NativeAttack):
@@ -27,13 +27,13 @@ class DeepFool(NativeAttack):
     Parameters
     ----------
     max_iterations
-        Steps at most.
+        Largest number of steps.
     overshoot
-        The perturbation is stretched by this share in every iteration, so that it ends beyond the boundary.
+        Share by which every iteration stretches the perturbation, so that it ends beyond the boundary.
     lazy
-        Compute all classes' gradients in the first step only; afterwards estimate the other distances with the last
-        known gradient lengths, and compute the gradient of the nearest class alone. Off: all classes in every step, as
-        published.
+        True if only the first step computes the gradients of all classes. Later steps estimate the distances with the
+        last known gradient lengths, and compute only the gradient of the nearest class. False means all classes in
+        every step, as published.
     """
 
     name: Literal["deepfool"] = "deepfool"
@@ -45,15 +45,15 @@ class DeepFool(NativeAttack):
 
 @dataclass(frozen=True)
 class _State:
-    """Tiles that are still classified right."""
+    """State of the tiles that the model still classifies correctly."""
 
     rows: Tensor
     clean: Tensor
     travelled: Tensor
     slopes: Tensor
-    """(n, classes - 1) lengths of the boundaries' gradients when last computed; no columns before the first step."""
+    """(n, classes - 1) last known lengths of the gradients of the boundaries; no columns before the first step."""
     steps: Tensor
-    """Taken so far."""
+    """Number of steps taken so far."""
 
 
 def deepfool(victim: Victim, images: Tensor, goal: Goal, settings: DeepFool) -> Tensor:
@@ -66,20 +66,20 @@ def deepfool(victim: Victim, images: Tensor, goal: Goal, settings: DeepFool) -> 
     images
         (n, channels, h, w), float32 in [0, 1].
     goal
-        The true classes, to be left.
+        True classes to leave.
     settings
-        Iterations and overshoot.
+        Settings of the iterations and the overshoot.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1]. A tile that is misclassified from the start comes back unchanged; one that could not
-        be fooled comes back where it got to.
+        Adversarial images like `images`, in [0, 1]. A tile that is already misclassified is returned unchanged. A tile
+        on which the attack fails is returned at its last point.
 
     Raises
     ------
     ValueError
-        If the goal is targeted: the method looks for the nearest boundary, whichever it is.
+        If the goal is targeted, because the method searches for the nearest boundary of any class.
 
     References
     ----------
@@ -110,7 +110,7 @@ def deepfool(victim: Victim, images: Tensor, goal: Goal, settings: DeepFool) -> 
         if bool(going.any()):
             leads = _leads(logits, goal.classes[state.rows])
             steps, slopes = look(victim, state, leads, points, going)
-            # Where no gradient is left there is no direction to go: the tile has failed, and stays where it is.
+            # Without a gradient there is no direction to move in, so the attack fails on the tile and stops.
             going &= steps.flatten(1).any(1)
         result[state.rows[~going]] = points.detach()[~going]
         moved = replace(state, travelled=state.travelled + steps, slopes=slopes, steps=state.steps + 1)
@@ -121,35 +121,35 @@ def deepfool(victim: Victim, images: Tensor, goal: Goal, settings: DeepFool) -> 
 
 
 def _leads(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logit of the true class less each other one, (n, classes - 1)."""
+    """Return the logit of the true class minus each other logit, (n, classes - 1)."""
     classes = torch.arange(logits.shape[1] - 1, device=logits.device)
     others = classes + (classes >= labels[:, None]).long()
     return logits.gather(1, labels[:, None]) - logits.gather(1, others)
 
 
 def _step(lead: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The distance to a linear boundary, the step across it, and the length of its gradient."""
+    """Return the distance to a linear boundary, the step across it, and the length of its gradient."""
     slope = lengths(gradient)
-    # No perturbation inside the box is longer than its diagonal; a longer step only comes from a vanishing gradient.
+    # No perturbation inside the box is longer than its diagonal. Only a vanishing gradient gives a longer step.
     distance = (lead.abs() / slope.clamp_min(TINY) + BEYOND).clamp_max(gradient[0].numel() ** 0.5)
     return distance, per_tile(-distance / slope.clamp_min(TINY), gradient) * gradient, slope
 
 
 _Look = Callable[[Victim, _State, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Finds the boundary to step to: (victim, state, leads, points, standing) -> steps, lengths of the gradients."""
+"""A search for the boundary to step to: (victim, state, leads, points, standing) -> steps, lengths of the gradients."""
 
 
 def _every_boundary(
     victim: Victim, state: _State, leads: Tensor, points: Tensor, standing: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The step to the nearest boundary, and all the gradients' lengths; one backward pass for each other class."""
+    """Return the steps to the nearest boundaries and all gradient lengths, with one backward pass per other class."""
     nearest = torch.full_like(leads[:, 0], torch.inf).detach()
     steps, slopes = torch.zeros_like(points), []
     for column, lead in enumerate(leads.unbind(1)):
         more = column + 1 < leads.shape[1]
         gradient = victim.gradient(lead[standing].sum(), points, state.rows[standing], retain_graph=more)
         distance, step, slope = _step(lead.detach(), gradient)
-        # A boundary without a gradient cannot be stepped to, however small the lead.
+        # Without a gradient there is no step to the boundary, even if the lead is small.
         nearer = (distance < nearest) & (slope > 0)
         nearest = torch.where(nearer, distance, nearest)
         steps = torch.where(per_tile(nearer, steps), step, steps)
@@ -160,7 +160,7 @@ def _every_boundary(
 def _nearest_boundary(
     victim: Victim, state: _State, leads: Tensor, points: Tensor, standing: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same with one backward pass, for the boundary that the last known lengths say is nearest."""
+    """Return the steps and lengths with one backward pass, for the boundary nearest by the last known lengths."""
     column = (leads.detach().abs() / state.slopes.clamp_min(TINY)).argmin(1, keepdim=True)
     lead = leads.gather(1, column)[:, 0]
     gradient = victim.gradient(lead[standing].sum(), points, state.rows[standing])

@@ -1,11 +1,12 @@
 """Fast adaptive boundary attack, FAB (Croce and Hein, 2020, arXiv:1907.02044): minimal perturbations in linf or l2.
 
-Each iteration projects the point and the clean image onto the linearised boundary, inside the box, and goes to a
-mixture of both, a little beyond. A point that fools the model is drawn back towards the clean image, and the search
-goes on from there.
+Each iteration projects the point and the clean image onto the linearized boundary, inside the box. It moves to a
+mixture of both projections, a little beyond the boundary. A point that fools the model is moved back toward the clean
+image, and the search continues from there.
 
-A tile's own forward pass serves the success test and, unless it is drawn back, the next gradient too; the authors' code
-has two in every iteration. The published final search along the line to the clean image is left out, as in AutoAttack.
+One forward pass serves the success test and, unless the point is moved back, also the next gradient. The authors' code
+needs two in every iteration. As in AutoAttack, there is no final search along the line to the clean image, which the
+paper has.
 """
 
 from dataclasses import dataclass, replace
@@ -27,9 +28,10 @@ from raypipe.attacks.engine.victim import Victim
 from raypipe.base.settings import Ratio
 
 FARTHEST_START: dict[Norm, float] = {"linf": 0.3, "l2": 1.0}
-"""Restarts begin within half of this radius, or of the shortest result's if that is less."""
+"""Radius by norm: restarts begin within half of it, or within half of the shortest result's length if that is less."""
 DUAL: dict[Norm, float] = {"linf": 1, "l2": 2}
-"""In which gradients are measured, so that a lead by its length is the distance to the boundary."""
+"""Order of the dual norm, in which gradients are measured. A lead divided by the length of its gradient is then the
+distance to the boundary."""
 
 
 class FastAdaptiveBoundary(TargetedAttack):
@@ -38,23 +40,25 @@ class FastAdaptiveBoundary(TargetedAttack):
     Parameters
     ----------
     norm
-        What is minimised.
+        Norm that the attack minimizes.
     eps
-        None: the attack is minimal. Otherwise a bound, in the sense of `raypipe.attacks.engine.norms.BoundedAttack`: a
-        tile is done at the first success within it, and nothing beyond it counts.
+        Bound, as in `raypipe.attacks.engine.norms.BoundedAttack`. The attack stops on a tile at the first success
+        within the bound, and no success beyond it counts. None means that the attack is minimal.
     targets
-        0: iterations go to the nearest boundary, for a backward pass a class. Otherwise to that of one wrong class, the
-        likeliest ones one after the other, this many at most; any wrong class still counts as success. This is FAB-T.
+        Largest number of wrong classes to aim at, one after the other, the likeliest first. Iterations then go to the
+        boundary of that class, and any wrong class still counts as success. This is FAB-T. With 0 iterations go to the
+        nearest boundary, which costs a backward pass per class.
     max_iterations
-        Of a run.
+        Number of iterations of a run.
     restarts
-        Runs; with `targets`, for each target. Those after the first start at random points, drawn from seed and pixels.
+        Number of runs; with `targets`, number of runs for each target. Runs after the first start at random points,
+        drawn from the seed and the pixels.
     alpha_max
-        Largest weight of the clean image's projection in the mixture.
+        Largest weight of the clean image's projection in the mixture, in [0, 1].
     eta
-        Stretch of the projections, which end beyond the boundary.
+        Factor that stretches the projections, so that they end beyond the boundary; at least 1.
     beta
-        What is left of a perturbation when a point is drawn back.
+        Share of the perturbation that remains when a point is moved back, in (0, 1).
     """
 
     name: Literal["fab"] = "fab"
@@ -69,12 +73,12 @@ class FastAdaptiveBoundary(TargetedAttack):
 
     @property
     def ball(self) -> Ball | None:
-        """The bound, if there is one."""
+        """Ball of the bound, or None if there is no bound."""
         return None if self.eps is None else Ball(self.norm, self.eps)
 
     @property
     def minimises(self) -> AnyNorm:
-        """What the settings say."""
+        """Norm that the settings name."""
         return self.norm
 
     @model_validator(mode="after")
@@ -88,19 +92,19 @@ class FastAdaptiveBoundary(TargetedAttack):
 
 @dataclass(frozen=True)
 class _State:
-    """Tiles that are still moved."""
+    """State of the tiles that the attack still moves."""
 
     rows: Tensor
     clean: Tensor
     points: Tensor
     drawn_back: Tensor
-    """Whether the point is a success drawn back, from which the search goes on."""
+    """True where the point is a success that was moved back; the search continues from it."""
     steps: Tensor
-    """Taken in this run."""
+    """Number of steps taken in this run."""
 
 
 def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings: FastAdaptiveBoundary) -> Tensor:
-    """Find short perturbations that reach the goal.
+    """Return images with short perturbations that reach the goal.
 
     Parameters
     ----------
@@ -109,16 +113,16 @@ def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings:
     images
         (n, channels, h, w), float32 in [0, 1].
     goal
-        The true classes, to be left; or targets to be reached, which the paper does not have: then the boundary is that
-        between the target and the class that leads.
+        True classes to leave, or target classes to reach. The paper has no targeted goal; here the boundary is then the
+        one between the target and the leading class.
     settings
-        Norm, bound and iterations.
+        Settings of the norm, the bound and the iterations.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1], and with `eps` in the ball. A tile that reaches the goal from the start comes back
-        unchanged; one that could not be brought there comes back where it got to.
+        Adversarial images like `images`, in [0, 1], and with `eps` in the ball. A tile that already reaches the goal is
+        returned unchanged. A tile on which the attack fails is returned at its last point.
 
     References
     ----------
@@ -150,7 +154,7 @@ def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings:
             lead, normals = _nearest(victim, leads, points, state.rows, moving, settings.norm)
             mixed = _mixture(points.detach(), state.clean, lead, normals, settings)
             following = torch.where(per_tile(back, mixed), following, mixed)
-            # Where no gradient is left there is no direction to go, and the run ends.
+            # Without a gradient there is no direction to move in, so the run ends.
             done |= moving & ~normals.flatten(1).any(1)
         moved = replace(state, points=following, drawn_back=back, steps=state.steps + moving.long())
         return keep(moved, ~done)
@@ -163,14 +167,14 @@ def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings:
 
 
 class _Shortest:
-    """Of each tile's points: the shortest that reaches the goal, else the last one.
+    """The point of the shortest perturbation that reaches the goal for each tile, or its last point.
 
     Parameters
     ----------
     images
-        (n, channels, h, w) clean.
+        (n, channels, h, w) clean images.
     settings
-        With a bound, points beyond it reach nothing, and the first within it will do.
+        Settings of the attack. With a bound, no point beyond it counts, and the first success within it is final.
     """
 
     def __init__(self, images: Tensor, settings: FastAdaptiveBoundary) -> None:
@@ -180,15 +184,15 @@ class _Shortest:
 
     @property
     def final(self) -> Tensor:
-        """(n,) booleans: of which tiles no better point is looked for."""
+        """(n,) booleans, True for tiles for which the attack searches no better point."""
         return self._sizes.isfinite() & (self._eps is not None)
 
     def radius(self, rows: Tensor) -> Tensor:
-        """Within which shorter perturbations may lie, (n,)."""
+        """Return the radius within which shorter perturbations may lie, (n,)."""
         return self._sizes[rows].clamp_max(FARTHEST_START[self._norm] if self._eps is None else self._eps)
 
     def offer(self, rows: Tensor, points: Tensor, fooling: Tensor) -> Tensor:
-        """Take those points that are better than what is known; (n,) booleans: which tiles are final."""
+        """Store the points that are better than the known ones, and return (n,) booleans, True for final tiles."""
         clean, known = self._clean[rows], self._sizes[rows]
         found = sizes(points - clean, self._norm)
         if self._eps is not None:
@@ -201,7 +205,7 @@ class _Shortest:
 
 
 def _leads(logits: Tensor, goal: Goal, rows: Tensor, aim: Tensor | None) -> list[Tensor]:
-    """How far each boundary that may be stepped over lies ahead, in logits, (n,) each; negative: behind."""
+    """Return the lead in logits before each candidate boundary, (n,) each; negative beyond the boundary."""
     if goal.targeted:
         return [goal.lead(logits, rows)]
     own = goal.classes[rows]
@@ -212,7 +216,7 @@ def _leads(logits: Tensor, goal: Goal, rows: Tensor, aim: Tensor | None) -> list
 def _nearest(
     victim: Victim, leads: list[Tensor], points: Tensor, rows: Tensor, moving: Tensor, norm: Norm
 ) -> tuple[Tensor, Tensor]:
-    """Of each tile's boundaries the one nearest by its linearisation: its lead and the lead's gradient."""
+    """Return the lead before each tile's nearest boundary, by linearization, and the gradient of that lead."""
     nearest = torch.full_like(leads[0], torch.inf).detach()
     lead, normals = torch.zeros_like(nearest), torch.zeros_like(points)
     for number, other in enumerate(leads, start=1):
@@ -220,7 +224,7 @@ def _nearest(
         gradient = victim.gradient(other[moving].sum(), points, rows[moving], retain_graph=more)
         slope = torch.linalg.vector_norm(gradient.flatten(1), ord=DUAL[norm], dim=1)
         distance = other.detach().abs() / slope.clamp_min(TINY)
-        # A boundary without a gradient cannot be stepped to, however small the lead.
+        # Without a gradient there is no step to the boundary, even if the lead is small.
         nearer = (distance < nearest) & (slope > 0)
         nearest = torch.where(nearer, distance, nearest)
         lead = torch.where(nearer, other.detach(), lead)
@@ -229,7 +233,7 @@ def _nearest(
 
 
 def _mixture(points: Tensor, clean: Tensor, lead: Tensor, normals: Tensor, settings: FastAdaptiveBoundary) -> Tensor:
-    """Between the projections of the point and of the clean image, the nearer one counting more, a little beyond."""
+    """Return points between the projections of point and clean image, nearer to the shorter one and a little beyond."""
     clean_lead = lead + (normals * (clean - points)).flatten(1).sum(1)
     moves = [to_hyperplane(begin, normals, -gap, settings.norm) for begin, gap in ((points, lead), (clean, clean_lead))]
     own, other = (sizes(move, settings.norm) for move in moves)

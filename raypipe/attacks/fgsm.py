@@ -14,14 +14,14 @@ from raypipe.attacks.engine.victim import Victim
 class FastGradient(BoundedAttack):
     """Settings of `fast_gradient`: those of `raypipe.attacks.engine.norms.BoundedAttack`.
 
-    With ``norm: l2``, the step goes along the gradient instead of its sign.
+    With ``norm: l2``, the step follows the gradient instead of its sign.
     """
 
     name: Literal["fgsm"] = "fgsm"
 
 
 def fast_gradient(victim: Victim, images: Tensor, goal: Goal, settings: FastGradient) -> Tensor:
-    """Step once, by `eps`, in the direction in which the cross-entropy grows fastest.
+    """Take one step of length `eps` in the direction in which the cross-entropy grows fastest.
 
     Parameters
     ----------
@@ -30,15 +30,15 @@ def fast_gradient(victim: Victim, images: Tensor, goal: Goal, settings: FastGrad
     images
         (n, channels, h, w), float32 in [0, 1].
     goal
-        The true classes, to be left, or targets to be reached.
+        True classes to leave, or target classes to reach.
     settings
-        Norm and radius.
+        Settings of the norm and the radius.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1]. A tile that reaches the goal from the start comes back unchanged. The attack does not
-        check the result of its step, so it costs one forward and one backward pass.
+        Perturbed images like `images`, in [0, 1]. A tile that already reaches the goal is returned unchanged. The
+        attack does not check the result of its step, so it costs one forward and one backward pass.
 
     References
     ----------

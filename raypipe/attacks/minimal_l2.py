@@ -1,10 +1,10 @@
 """Minimal L2 (raypipe's own): DeepFool, followed by steps along the decision boundary to its nearest point.
 
-At the nearest point of a boundary the perturbation is parallel to the boundary's normal. Each iteration therefore turns
-the perturbation towards the normal found at its end, and sets its length to where the linearised model says the turned
-ray meets the boundary. DDN (Rony et al., 2019, arXiv:1811.09600) turns likewise, but lets the length grow or shrink by
-a fixed share and so needs several times the passes; FAB (Croce and Hein, 2020, arXiv:1907.02044) projects onto the
-linearised boundary, which is a full turn in every step and does not settle where the boundary is curved.
+At the nearest point of a boundary the perturbation is parallel to the boundary's normal. Therefore each iteration turns
+the perturbation toward the normal at its end. It then sets the length so that the perturbation ends at the boundary of
+the linearized model. DDN (Rony et al., 2019, arXiv:1811.09600) turns in the same way. It changes the length by a fixed
+share and therefore needs several times as many passes. FAB (Croce and Hein, 2020, arXiv:1907.02044) projects onto the
+linearized boundary. This is a full turn in every step, and it does not converge where the boundary is curved.
 """
 
 import math
@@ -23,10 +23,11 @@ from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 
 TURN = (0.6, 0.03)
-"""Weight of the new normal against the old direction, at the first iteration and at the last."""
+"""Weight of the new normal relative to the old direction, at the first and at the last iteration."""
 SHRINK = (0.5, 0.03)
 GROW = (0.1, 0.03)
-"""How far, as a share of the length, a step trusts the linearised model in either direction, at first and at last."""
+"""Largest changes of the length in a step, as shares of the length, at the first and at the last iteration. Beyond them
+the step does not trust the linearized model."""
 
 
 class MinimalL2(NativeAttack):
@@ -35,12 +36,12 @@ class MinimalL2(NativeAttack):
     Parameters
     ----------
     max_iterations
-        Of the polish; each costs a forward and a backward pass.
+        Number of iterations after DeepFool; each costs a forward and a backward pass.
     deepfool_iterations
-        At most, of the start; most tiles need two to four.
+        Largest number of iterations of DeepFool; most tiles need two to four.
     overshoot
-        The length aimed at is beyond the linearised boundary by this share, so that the points found lie on its far
-        side.
+        Share by which the length exceeds the distance to the linearized boundary, so that points lie beyond the
+        boundary.
     """
 
     name: Literal["minimal_l2"] = "minimal_l2"
@@ -52,18 +53,18 @@ class MinimalL2(NativeAttack):
 
 @dataclass(frozen=True)
 class _State:
-    """Tiles that are being polished."""
+    """State of the tiles whose perturbations the attack still shortens."""
 
     rows: Tensor
     clean: Tensor
     points: Tensor
     best: Tensor
-    """Length of the shortest perturbation that fooled the model; infinite before there is one."""
+    """Length of the shortest perturbation that fooled the model; infinite before the first one."""
     steps: Tensor
 
 
 def minimal_l2(victim: Victim, images: Tensor, goal: Goal, settings: MinimalL2) -> Tensor:
-    """Find the shortest perturbation in L2 that makes any other class win.
+    """Return images with the shortest L2 perturbation found that makes another class win.
 
     Parameters
     ----------
@@ -72,26 +73,26 @@ def minimal_l2(victim: Victim, images: Tensor, goal: Goal, settings: MinimalL2) 
     images
         (n, channels, h, w), float32 in [0, 1].
     goal
-        The true classes, to be left.
+        True classes to leave.
     settings
-        Iterations.
+        Settings of the iterations.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1]. A tile that is misclassified from the start comes back unchanged; one that could not
-        be fooled comes back where it got to.
+        Adversarial images like `images`, in [0, 1]. A tile that is already misclassified is returned unchanged. A tile
+        on which the attack fails is returned at DeepFool's last point.
 
     Raises
     ------
     ValueError
-        If the goal is targeted: DeepFool, where this starts, cannot aim.
+        If the goal is targeted, because the attack starts with DeepFool, which cannot aim at a class.
     """
     begun = deepfool(victim, images, goal, DeepFool(max_iterations=settings.deepfool_iterations))
     result = begun.clone()
 
     def start(rows: Tensor) -> _State:
-        # The first iteration asks again whether DeepFool's result fools the model, which not all do.
+        # The first iteration checks again if DeepFool's result fools the model, because not every result does.
         nothing_yet = torch.full_like(images[rows, 0, 0, 0], torch.inf)
         return _State(rows, images[rows], begun[rows], nothing_yet, torch.zeros_like(rows))
 
@@ -109,13 +110,13 @@ def minimal_l2(victim: Victim, images: Tensor, goal: Goal, settings: MinimalL2) 
         going &= normals.flatten(1).any(1)
         return keep(replace(state, points=_next_points(state, leads.detach(), normals, settings)), going)
 
-    # DeepFool does not move what is misclassified already, nor what has no gradient.
+    # DeepFool does not move tiles that are already misclassified, nor tiles without a gradient.
     run_active(victim, (begun != images).flatten(1).any(1).nonzero()[:, 0], start, step)
     return result
 
 
 def _next_points(state: _State, leads: Tensor, normals: Tensor, settings: MinimalL2) -> Tensor:
-    """Turn the perturbation towards the normal; end where the linearised model puts the boundary."""
+    """Turn the perturbations toward the normals, and end them at the boundary of the linearized model."""
     perturbation = state.points.detach() - state.clean
     length = lengths(perturbation).clamp_min(TINY)
     progress = (1 - torch.cos(math.pi * (state.steps - 1) / (settings.max_iterations - 1))) / 2
@@ -125,7 +126,7 @@ def _next_points(state: _State, leads: Tensor, normals: Tensor, settings: Minima
     direction = old + per_tile(turn, old) * (new - old)
     direction = direction / per_tile(lengths(direction).clamp_min(TINY), direction)
     slope = (normals * direction).flatten(1).sum(1)
-    # Linearised at the end of the perturbation, the lead vanishes at this length along the new direction.
+    # In the model linearized at the end of the perturbation, the lead is zero at this length along the new direction.
     crossing = ((normals * perturbation).flatten(1).sum(1) - leads) / slope * (1 + settings.overshoot)
     longest = torch.minimum(length * (1 + grow), state.best * (1 + grow / 2))
     aim = torch.where(slope < 0, crossing, longest).clamp(length * (1 - shrink), length * (1 + grow))

@@ -18,7 +18,7 @@ from raypipe.attacks.engine.norms import IterativeAttack, normalise, project, ra
 from raypipe.attacks.engine.victim import Victim
 
 REACH = 2.5
-"""How far all steps together can lead, in radii: enough to cross the ball and to turn back, as in the authors' code."""
+"""Length of all steps together, in radii. It suffices to cross the ball and to turn back, as in the authors' code."""
 LOSSES = {"cross_entropy": cross_entropy, "margin": margin}
 
 
@@ -28,16 +28,17 @@ class ProjectedGradient(IterativeAttack):
     Parameters
     ----------
     step_size
-        Length of a step in the attack's norm, as a share of `eps`. None: `REACH` divided by `max_iterations`, so that
-        more steps are finer steps.
+        Length of a step in the attack's norm, as a share of `eps`. None means `REACH` divided by `max_iterations`, so
+        that more steps are shorter.
     max_iterations
-        Steps of a run.
+        Number of steps of a run.
     restarts
-        Runs at most. Those after the first start at random points of the ball, drawn from seed and pixels.
+        Largest number of runs. Runs after the first start at random points of the ball, drawn from the seed and the
+        pixels.
     random_start
-        Whether the first run starts at such a point too, instead of at the image.
+        True if the first run also starts at a random point, instead of at the image.
     loss
-        What is maximised: the ``cross_entropy``, or the ``margin`` of logits of Carlini and Wagner.
+        Loss that the attack maximizes: the ``cross_entropy``, or the ``margin`` of logits of Carlini and Wagner.
     """
 
     name: Literal["pgd"] = "pgd"
@@ -50,17 +51,17 @@ class ProjectedGradient(IterativeAttack):
 
 @dataclass(frozen=True)
 class _State:
-    """Tiles that are still moved."""
+    """State of the tiles that the attack still moves."""
 
     rows: Tensor
     clean: Tensor
     points: Tensor
     steps: Tensor
-    """Taken in this run."""
+    """Number of steps taken in this run."""
 
 
 def projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: ProjectedGradient) -> Tensor:
-    """Maximise a loss within a ball around each image.
+    """Return the points that maximize a loss within a ball around each image.
 
     Parameters
     ----------
@@ -69,15 +70,15 @@ def projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: Pro
     images
         (n, channels, h, w), float32 in [0, 1].
     goal
-        The true classes, to be left, or targets to be reached.
+        True classes to leave, or target classes to reach.
     settings
-        Ball, steps and loss.
+        Settings of the ball, the steps and the loss.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1] and in the ball. A tile that reaches the goal from the start comes back unchanged; one
-        that could not be brought there comes back at the point with the largest loss.
+        Adversarial images like `images`, in [0, 1] and in the ball. A tile that already reaches the goal is returned
+        unchanged. Where the attack fails, it returns the point with the largest loss.
 
     References
     ----------

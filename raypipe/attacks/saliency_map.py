@@ -1,9 +1,9 @@
 """Saliency map attack, JSMA (Papernot et al., 2016, arXiv:1511.07528): change the few features that matter most.
 
-Published are the pair rule, and one pair a step. The Adversarial Robustness Toolbox has another rule, the two features
-with the largest gradient of the target's logit (its issue 2306). Not published, and what the defaults are: the number
-of pairs taken in a step grows, which turns hundreds of steps into a dozen, and features that turn out not to be needed
-are restored.
+The paper publishes the pair rule, with one pair per step. The Adversarial Robustness Toolbox has another rule: the two
+features with the largest gradient of the target's logit (its issue 2306). The defaults here are not published. The
+number of pairs per step grows, which turns hundreds of steps into a dozen. Features that turn out to be unneeded are
+restored.
 """
 
 from dataclasses import dataclass, replace
@@ -22,10 +22,11 @@ from raypipe.attacks.engine.targets import random_targets
 from raypipe.attacks.engine.victim import Victim
 
 CAREFUL = 60
-"""For so many steps of an attempt, the number of pairs falls back to one after a step that did not help, and beyond the
-first only pairs that help are taken. Later it grows regardless: otherwise tiles that a network does not let go, as one
-does that has hardly learned anything, wander for thousands of steps, a pair at a time, mostly to the same end. Where
-an attempt gets there and succeeds, it may change more features: 5 to 8 % in the mean on an erratic ShuffleNet."""
+"""Number of careful steps at the start of an attempt. In these steps the number of pairs falls back to one after a step
+that did not help. Beyond the first pair, only pairs that help are taken. Later the number always grows. Otherwise tiles
+that are hard to fool would take thousands of steps with one pair each, usually with the same result. A network that has
+hardly learned anything has such tiles. An attempt that succeeds after the careful steps may change more features: 5 to
+8 % in the mean on an erratic ShuffleNet."""
 
 
 class SaliencyMap(TargetedAttack):
@@ -34,25 +35,27 @@ class SaliencyMap(TargetedAttack):
     Parameters
     ----------
     rule
-        Which features are taken. ``art``: those with the largest gradient of the logit of the class aimed at, as the
-        Adversarial Robustness Toolbox has it. ``pair``: the published rule, for twice the backward passes.
+        Rule that selects the features. ``art`` selects those with the largest gradient of the target class's logit, as
+        the Adversarial Robustness Toolbox does. ``pair`` is the published rule, which costs twice the backward passes.
     theta
-        Added to a feature each time it is taken, -1 to 1 and not 0. A feature may be taken until it is saturated.
+        Change of a feature each time the attack selects it, -1 to 1 and not 0. The attack can select a feature until it
+        is saturated.
     gamma
-        Share of the features that may change. As in the toolbox, the last step goes up to two features beyond it.
+        Share of the features that may change, in (0, 1]. As in the toolbox, the last step may exceed it by up to two
+        features.
     growth
-        Pairs of features taken in a step grow by this factor with each step that brings the goal nearer. Early in an
-        attempt they fall back to one with each that does not. 1: one pair a step, as published.
+        Factor by which the number of pairs per step grows after each step that brings the goal nearer. Early in an
+        attempt the number falls back to one after each step that does not. 1 means one pair per step, as published.
     aim
-        The class to raise where any wrong one counts as success: the ``runner_up`` on the clean image, or a ``random``
-        wrong one, drawn from seed and pixels. With a `target` that is the class to raise.
+        Class to raise where any wrong class counts as success: the ``runner_up`` on the clean image, or a ``random``
+        wrong class, drawn from the seed and the pixels. With a `target`, the attack raises that class.
     attempts
-        With ``aim: runner_up``: where the likeliest wrong class cannot be reached, the attack starts again with the
-        next, up to this many in all.
+        Largest number of attempts with ``aim: runner_up``. Where an attempt cannot reach the likeliest wrong class, the
+        next one starts again with the next class.
     prune
-        Rounds of restoring the features that are not needed; 0: none, as published.
+        Number of rounds that restore the features that are not needed; 0 means none, as published.
     max_iterations
-        Steps of an attempt at most. Reached only with a small growth or theta.
+        Largest number of steps of an attempt. Only a small growth or theta reaches it.
     """
 
     name: Literal["saliency_map"] = "saliency_map"
@@ -76,25 +79,25 @@ class SaliencyMap(TargetedAttack):
 
 @dataclass(frozen=True)
 class _State:
-    """Tiles that do not reach their goal yet, their features flattened."""
+    """State of the tiles that do not reach their goal yet, with flattened features."""
 
     rows: Tensor
     points: Tensor
     changed: Tensor
-    """(n, features) booleans."""
+    """(n, features) booleans, True for changed features."""
     pairs: Tensor
-    """How many to take in the next step, rounded down."""
+    """(n,) number of pairs to take in the next step; it is rounded down for use."""
     lead: Tensor
-    """(n,) how far from the goal before the last step; infinite at first."""
+    """(n,) lead of the current class before the last step; infinite at first."""
     steps: Tensor
-    """Taken in this attempt."""
+    """Number of steps taken in this attempt."""
     attempt: Tensor
     aims: Tensor
-    """(n, attempts) the classes to raise, in the order to try them; no columns before the first pass."""
+    """(n, attempts) classes to raise, in the order of the attempts; no columns before the first pass."""
 
 
 def saliency_map(victim: Victim, images: Tensor, goal: Goal, settings: SaliencyMap) -> Tensor:
-    """Raise (or lower) the most salient features, pair by pair, until the goal is reached.
+    """Raise or lower the most salient features, pair by pair, until the image reaches the goal.
 
     Parameters
     ----------
@@ -103,20 +106,21 @@ def saliency_map(victim: Victim, images: Tensor, goal: Goal, settings: SaliencyM
     images
         (n, channels, h, w), float32 in [0, 1]. Every channel value is a feature.
     goal
-        The true classes, to be left; or targets, to be reached.
+        True classes to leave, or target classes to reach.
     settings
-        Rule, step and budget.
+        Settings of the rule, the steps and the budget.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1]. A tile that reaches the goal from the start comes back unchanged; one that could not
-        be brought there comes back where it got to.
+        Adversarial images like `images`, in [0, 1]. A tile that already reaches the goal is returned unchanged. A tile
+        on which the attack fails is returned at its last point.
 
     References
     ----------
-    Papernot et al., 2016, arXiv:1511.07528, algorithms 2 and 3. With ``rule: art``, ``growth: 1`` and ``prune: 0`` it
-    is `SaliencyMapMethod` of the Adversarial Robustness Toolbox 1.20, but that it gives up where no gradient is left.
+    Papernot et al., 2016, arXiv:1511.07528, algorithms 2 and 3. With ``rule: art``, ``growth: 1`` and ``prune: 0`` the
+    attack is `SaliencyMapMethod` of the Adversarial Robustness Toolbox 1.20, except that it stops where no gradient is
+    left.
     """
     result = images.clone()
     allowed = int(settings.gamma * images[0].numel())
@@ -151,7 +155,7 @@ def saliency_map(victim: Victim, images: Tensor, goal: Goal, settings: SaliencyM
 
 
 def _aims(images: Tensor, goal: Goal, rows: Tensor, logits: Tensor, settings: SaliencyMap) -> Tensor:
-    """The classes to raise, (n, attempts)."""
+    """Return the classes to raise, (n, attempts)."""
     classes, labels = logits.shape[1], goal.classes[rows]
     if goal.targeted:
         return labels[:, None]
@@ -162,10 +166,10 @@ def _aims(images: Tensor, goal: Goal, rows: Tensor, logits: Tensor, settings: Sa
 
 
 def _pace(state: _State, lead: Tensor, settings: SaliencyMap) -> _State:
-    """How many pairs to take next: more while steps bring the goal nearer; one, early on, where the last did not.
+    """Set the number of pairs of the next step: more after a step that helped or late in an attempt, otherwise one.
 
-    Some models are so far from linear that large steps lead nowhere; growth alone would change every feature of a tile
-    that needs ten.
+    Some models are so nonlinear that large steps do not help. Growth alone would change every feature of a tile that
+    needs ten changes.
     """
     grown = (settings.growth * state.pairs).clamp_max(state.points.shape[1])
     first = state.steps == 0
@@ -183,7 +187,7 @@ def _salient(
     going: Tensor,
     settings: SaliencyMap,
 ) -> tuple[Tensor, Tensor]:
-    """The most salient features that can still move, (n, most), and which of them each tile takes, as booleans."""
+    """Return the most salient movable features, (n, most), and booleans, True for those that each tile takes."""
     up = settings.theta > 0
     movable = state.points < 1 if up else state.points > 0
     counts = (2 * state.pairs.long()).clamp_max(movable.shape[1])
@@ -205,13 +209,13 @@ def _salient(
             features[single, :2], found = best_pair(target[single], others[single], movable[single])
             taken[single] = found[:, None] & (first < 2)
         return features, taken
-    # The first pair is taken whatever its sign, as the toolbox does; more only if they help, or late in an attempt.
+    # As in the toolbox, the first pair may have any sign. Further pairs must help, except late in an attempt.
     late = (state.steps > CAREFUL)[:, None] & (settings.growth > 1)
     return features, taken & ((first < 2) | (score > 0) | late) & target.any(1, keepdim=True)
 
 
 def _move(state: _State, features: Tensor, taken: Tensor, settings: SaliencyMap, allowed: int) -> tuple[_State, Tensor]:
-    """Move the features taken; the second result says for which tiles there were any."""
+    """Move the selected features, and return the state with (n,) booleans, True for tiles that have such features."""
     fresh = taken & ~state.changed.gather(1, features)
     room = (allowed - state.changed.sum(1, keepdim=True)).clamp_min(2)
     taken = taken & ~(fresh & (fresh.cumsum(1) > room))
@@ -227,7 +231,7 @@ def _move(state: _State, features: Tensor, taken: Tensor, settings: SaliencyMap,
 
 
 def _next_attempt(state: _State, clean: Tensor, stuck: Tensor) -> tuple[_State, Tensor]:
-    """Where a tile is stuck: start again with the next class, if there is one; the second result says where."""
+    """Restart each stuck tile with its next class, if there is one, and return (n,) booleans, True for restarts."""
     again = stuck & (state.attempt + 1 < state.aims.shape[1])
     fresh = again[:, None]
     state = replace(

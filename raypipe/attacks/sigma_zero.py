@@ -1,6 +1,6 @@
 """Sigma-zero (Cinà et al., 2024, arXiv:2402.01879): descend on a smooth stand-in for the number of changed features.
 
-As in the authors' code, and unlike algorithm 1 of the paper, the normalised gradient goes through Adam.
+Adam uses the normalized gradient, as in the authors' code and unlike in algorithm 1 of the paper.
 """
 
 import math
@@ -18,7 +18,7 @@ from raypipe.attacks.engine.tensors import TINY, per_tile
 from raypipe.attacks.engine.victim import Victim
 
 COOLEST = 0.1
-"""The learning rate falls, along a cosine, to this share of the first."""
+"""Share of the first learning rate to which the rate falls along a cosine."""
 
 
 class SigmaZero(TargetedAttack):
@@ -27,15 +27,17 @@ class SigmaZero(TargetedAttack):
     Parameters
     ----------
     max_iterations
-        Steps.
+        Number of steps.
     learning_rate
-        Adam's at first.
+        First learning rate of Adam.
     sigma
-        Sharpness of the stand-in, the sum of ``d^2 / (d^2 + sigma)`` over the perturbation.
+        Sharpness of the stand-in, which is the sum of ``d^2 / (d^2 + sigma)`` over the perturbation.
     threshold
-        Values of the perturbation below this one are set to zero after each step. Adapted tile by tile.
+        First threshold, in [0, 1]. Each step sets values of the perturbation below the threshold to zero. The attack
+        adapts the threshold of each tile.
     threshold_rate
-        By this times the learning rate a tile's threshold rises while it reaches the goal, and falls while it does not.
+        Change of a tile's threshold in each step, in units of the learning rate. The threshold rises while the tile
+        reaches the goal, and falls while it does not.
     """
 
     name: Literal["sigma_zero"] = "sigma_zero"
@@ -49,7 +51,7 @@ class SigmaZero(TargetedAttack):
 
 @dataclass(frozen=True)
 class _State:
-    """Tiles on their descent."""
+    """State of the tiles that the attack still changes."""
 
     rows: Tensor
     perturbation: Tensor
@@ -57,31 +59,31 @@ class _State:
     square: Tensor
     threshold: Tensor
     fewest: Tensor
-    """(n,) features changed in the sparsest success; infinite before the first."""
+    """(n,) number of features that the sparsest success changes; infinite before the first success."""
     steps: Tensor
 
 
 def sigma_zero(victim: Victim, images: Tensor, goal: Goal, settings: SigmaZero, rows: Tensor | None = None) -> Tensor:
-    """Minimise the number of features that a perturbation changes.
+    """Return images with the sparsest perturbation found that reaches the goal.
 
     Parameters
     ----------
     victim
-        The frozen model. Each step is a forward and a backward pass, but for the last, which is a forward pass.
+        The frozen model. Each step costs a forward and a backward pass; the last step costs only a forward pass.
     images
         (n, channels, h, w), float32 in [0, 1]. Every channel value is a feature.
     goal
-        The true classes, to be left; or targets, to be reached, which the paper does not have.
+        True classes to leave, or target classes to reach; the paper has no target classes.
     settings
-        Steps and rates.
+        Settings of the steps and the rates.
     rows
-        Positions of the tiles to attack, all by default. The others come back unchanged.
+        Positions of the tiles to attack; all tiles by default. The others are returned unchanged.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1]: the sparsest success found. A tile that reaches the goal from the start comes back
-        unchanged; one that could not be brought there comes back where it got to.
+        Adversarial images like `images`, in [0, 1], with the sparsest success found. A tile that already reaches the
+        goal is returned unchanged. A tile on which the attack fails is returned at its last point.
 
     References
     ----------
@@ -118,7 +120,7 @@ def sigma_zero(victim: Victim, images: Tensor, goal: Goal, settings: SigmaZero, 
             return keep(state, going)
         hinge = goal.lead(logits, state.rows).clamp_min(0)
         slopes = victim.gradient(hinge[going].sum(), points, state.rows[going])
-        # Without a gradient at the image there is no way to go, now or later.
+        # Without a gradient at the image there is no direction to move in, now or later.
         going &= (state.steps > 0) | slopes.flatten(1).any(1)
         return keep(_descend(state, clean, slopes, reached, settings), going)
 
@@ -127,21 +129,21 @@ def sigma_zero(victim: Victim, images: Tensor, goal: Goal, settings: SigmaZero, 
 
 
 def cooled(steps: Tensor, settings: SigmaZero) -> Tensor:
-    """The learning rate after so many steps, (n,)."""
+    """Return the learning rate after each number of steps, (n,)."""
     cosine = torch.cos(math.pi * steps / settings.max_iterations)
     return settings.learning_rate * (COOLEST + (1 - COOLEST) * (1 + cosine) / 2)
 
 
 def _descend(state: _State, clean: Tensor, slopes: Tensor, reached: Tensor, settings: SigmaZero) -> _State:
-    """One step of Adam on hinge and stand-in, then the threshold."""
+    """Take one step of Adam on the hinge and the stand-in, and then apply the threshold."""
     perturbation, steps = state.perturbation, state.steps + 1
-    # The stand-in's gradient, by hand; the hinge's alone needs the network.
+    # The stand-in's gradient has a closed form. Only the hinge's gradient needs the network.
     spread = 2 * settings.sigma * perturbation / (perturbation.square() + settings.sigma).square()
     gradient = slopes + spread / clean[0].numel()
     gradient = gradient / per_tile(gradient.abs().flatten(1).amax(1).clamp_min(TINY), gradient)
     mean, square = torch.lerp(gradient, state.mean, 0.9), torch.lerp(gradient.square(), state.square, 0.999)
     power = per_tile(steps.to(clean.dtype), clean)
-    # 1 - beta^steps; the plain difference would lose half its digits in the first steps.
+    # This is 1 - beta^steps. The plain difference would lose half of its digits in the first steps.
     first, second = (-torch.expm1(power * math.log(beta)) for beta in (0.9, 0.999))
     change = mean / first / ((square / second).sqrt() + 1e-8)
     moved = perturbation - per_tile(cooled(state.steps.to(clean.dtype), settings), clean) * change

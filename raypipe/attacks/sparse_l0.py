@@ -1,9 +1,9 @@
 """Sparse L0 (raypipe's own): set as few channel values as possible to black or white, by an averaged gradient.
 
-It is iterative hard thresholding (Blumensath and Davies, 2009, arXiv:0805.0510) with the number
-of features searched along the way, tile by tile; Croce and Hein (2019, arXiv:1909.05040) project onto an L0 ball
-of fixed size in the same manner. Every changed feature goes to the end of its range, so that nothing is lost in 8 bits.
-Models that answer such jumps erratically resist on some tiles; those are left to sigma-zero.
+The method is iterative hard thresholding (Blumensath and Davies, 2009, arXiv:0805.0510). It also searches for the
+smallest number of features of each tile. Croce and Hein (2019, arXiv:1909.05040) project in the same way, but onto an
+L0 ball of fixed size. Every changed feature moves to an end of its range, so rounding to 8 bits changes nothing. On
+models that respond erratically to such jumps, the method fails on some tiles; sigma-zero attacks these.
 """
 
 from dataclasses import dataclass, replace
@@ -20,13 +20,13 @@ from raypipe.attacks.engine.victim import Victim
 from raypipe.attacks.sigma_zero import SigmaZero, sigma_zero
 
 GROW = 1.5
-"""Until the first success, the number of features grows by this factor with each step."""
+"""Factor by which the number of features grows in each step until the first success."""
 TOO_MANY = 0.25
-"""When the number would exceed this share of all features without a success, sigma-zero takes over."""
+"""Share of all features. If the number of features would exceed it without a success, sigma-zero takes over."""
 SHRINK, SLOWER = 0.3, 0.8
-"""After a success, the number of features falls by this share; each failure multiplies the share by the second."""
+"""Share by which a success lowers the number of features, and factor by which each failure multiplies that share."""
 WIDEN = 1.1
-"""After a failure, the number of features grows by this factor, but stays below the least known to do."""
+"""Factor by which the number of features grows after a failure. It stays below the smallest number that succeeded."""
 
 
 class SparseL0(TargetedAttack):
@@ -35,14 +35,15 @@ class SparseL0(TargetedAttack):
     Parameters
     ----------
     max_iterations
-        Steps at most.
+        Largest number of steps.
     fallback_iterations
-        Steps of sigma-zero for the tiles that are not brought to the goal; 0: none.
+        Number of steps of sigma-zero on the tiles that do not reach the goal; 0 means no such steps.
     patience
-        A tile is done when one feature less than the least known to do has failed in this many steps on end.
+        Number of failures in a row, with one feature less than the smallest number that succeeded, after which the
+        attack stops on a tile.
     momentum
-        Share of the averaged gradient that is kept in each step, 0 to below 1. Without, the places to change jump
-        about.
+        Share of the averaged gradient that each step keeps, in [0, 1). With 0 the selected features vary strongly from
+        step to step.
     """
 
     name: Literal["sparse_l0"] = "sparse_l0"
@@ -55,46 +56,47 @@ class SparseL0(TargetedAttack):
 
 @dataclass(frozen=True)
 class _State:
-    """Tiles whose smallest number of features is still searched, flattened."""
+    """State of the tiles whose smallest number of features is still searched, with flattened features."""
 
     rows: Tensor
     clean: Tensor
     points: Tensor
     slopes: Tensor
-    """The averaged gradient of the lead, which is to fall."""
+    """Averaged gradient of the lead, which the attack lowers."""
     size: Tensor
-    """(n,) how many features to change, rounded down; 0 before the first step."""
+    """(n,) number of features to change, rounded down for use; 0 before the first step."""
     fewest: Tensor
-    """(n,) of all successes; infinite before the first."""
+    """(n,) smallest number of features of all successes; infinite before the first."""
     shrink: Tensor
-    """(n,) by which share the next success lowers the size."""
+    """(n,) share by which the next success lowers the size."""
     failures: Tensor
-    """(n,) on end, with one feature less than the fewest."""
+    """(n,) number of failures in a row with one feature less than the fewest."""
     steps: Tensor
 
 
 def sparse_l0(victim: Victim, images: Tensor, goal: Goal, settings: SparseL0) -> Tensor:
     """Move as few features as possible to black or white.
 
-    Each step changes the features of the clean image whose averaged gradients promise most. Their number grows until
-    the goal is reached; then it is lowered for as long as the goal can be reached again.
+    Each step changes the features of the clean image whose averaged gradients promise the largest effect. Their number
+    grows until the image reaches the goal. Then it falls as long as a smaller number also reaches the goal.
 
     Parameters
     ----------
     victim
-        The frozen model. Each step is a forward and a backward pass, sigma-zero's as well.
+        The frozen model. Each step costs a forward and a backward pass, also in sigma-zero.
     images
         (n, channels, h, w), float32 in [0, 1]. Every channel value is a feature.
     goal
-        The true classes, to be left; or targets, to be reached.
+        True classes to leave, or target classes to reach.
     settings
-        Budget.
+        Settings of the budget.
 
     Returns
     -------
     torch.Tensor
-        Like `images`; each value is the clean one, 0 or 1, but where sigma-zero took over. A tile that reaches the goal
-        from the start comes back unchanged; one that could not be brought there comes back where it got to.
+        Adversarial images like `images`. Each value is the clean one, 0 or 1, except where sigma-zero took over. A tile
+        that already reaches the goal is returned unchanged. A tile on which the attack fails is returned at its last
+        point.
     """
     result = images.clone()
     resisting = torch.zeros_like(victim.rows(), dtype=torch.bool)
@@ -119,7 +121,7 @@ def sparse_l0(victim: Victim, images: Tensor, goal: Goal, settings: SparseL0) ->
     def step(state: _State) -> _State:
         points = state.points.view(-1, *images.shape[1:]).detach().requires_grad_()
         logits = victim.logits(points, state.rows)
-        # What is changed is changed to the utmost: it cannot be stretched to make up for a near tie.
+        # Changed features are already at an end of their range. Stretching cannot make up for a near tie.
         hit = goal.clearly_reached(logits, state.rows)
         used = (state.points != state.clean).sum(1).to(state.size.dtype)
         better = hit & (used < state.fewest)
@@ -154,7 +156,7 @@ def sparse_l0(victim: Victim, images: Tensor, goal: Goal, settings: SparseL0) ->
 
 
 def _account(state: _State, used: Tensor, better: Tensor) -> _State:
-    """Take note of the successes with the fewest features yet, and of failures with just one less."""
+    """Record the successes with the fewest features so far, and the failures with just one feature less."""
     failed = ~better & (state.size.floor() >= state.fewest - 1)
     return replace(
         state,
@@ -164,12 +166,12 @@ def _account(state: _State, used: Tensor, better: Tensor) -> _State:
 
 
 def _gains(state: _State) -> Tensor:
-    """By how much the lead falls, if the model is linear, where a feature goes to the better end of its range."""
+    """Return the fall of the lead of a linear model for moving each feature to the better end of its range."""
     return torch.maximum(state.slopes * state.clean, -state.slopes * (1 - state.clean))
 
 
 def _resize(state: _State, leads: Tensor, hit: Tensor) -> _State:
-    """How many features to change next."""
+    """Set the number of features to change next."""
     known = state.fewest.isfinite()
     less = torch.minimum((state.fewest * (1 - state.shrink)).floor(), state.fewest - 1)
     more = torch.minimum(torch.maximum(WIDEN * state.size, state.size + 0.5), state.fewest - 1)
@@ -182,13 +184,13 @@ def _resize(state: _State, leads: Tensor, hit: Tensor) -> _State:
 
 
 def _linear_size(state: _State, leads: Tensor) -> Tensor:
-    """How many features it takes if the model is linear, (n,)."""
+    """Return the number of features that a linear model would need, (n,)."""
     gains = _gains(state).sort(dim=1, descending=True).values.cumsum(1)
     return (gains < leads[:, None]).sum(1).to(leads.dtype) + 1
 
 
 def _change(state: _State) -> _State:
-    """Change the features of the clean image that promise most."""
+    """Change the features of the clean image that promise the largest effect."""
     gains, features = _gains(state).topk(int(state.size.max()), dim=1)
     first = torch.arange(gains.shape[1], device=gains.device)
     taken = (gains > 0) & (first < state.size.floor()[:, None])

@@ -1,7 +1,7 @@
 """Square Attack (Andriushchenko et al., 2020, arXiv:1912.00049): random search with windows of the image.
 
-It sees logits and no gradients, so a model that hides its gradients does not withstand it for that. A proposal changes
-one square window, and is kept if it raises the margin; windows shrink as the queries are used up.
+It uses logits and no gradients, so a model cannot resist it by hiding its gradients. A proposal changes one square
+window. The attack keeps the proposal if it raises the margin. The windows shrink as the attack uses its queries.
 """
 
 from dataclasses import dataclass, replace
@@ -29,12 +29,12 @@ class SquareAttack(IterativeAttack):
     Parameters
     ----------
     max_queries
-        Forward passes of a run.
+        Number of forward passes of a run.
     p_init
-        Share of the pixels in the first windows. It is halved nine times on the way, at the published shares of the
+        Share of the pixels in the first windows, in (0, 1]. A run halves it nine times, at the published shares of the
         queries.
     restarts
-        Runs at most, each with other draws. What is drawn comes from seed and pixels.
+        Largest number of runs, each with other draws. The draws come from the seed and the pixels.
     """
 
     name: Literal["square"] = "square"
@@ -46,23 +46,23 @@ class SquareAttack(IterativeAttack):
 
 @dataclass(frozen=True)
 class _State:
-    """Tiles that are still searched around."""
+    """State of the tiles that the attack still searches."""
 
     rows: Tensor
     clean: Tensor
     points: Tensor
-    """The best so far."""
+    """Best points so far."""
     margins: Tensor
-    """Theirs."""
+    """(n,) margins of the best points."""
     proposed: Tensor
     draws: Tensor
-    """(n, max_queries, ...) uniform in [0, 1): what each proposal is drawn with."""
+    """(n, max_queries, ...) uniform draws in [0, 1) for each proposal."""
     queries: Tensor
-    """Made in this run."""
+    """Number of queries made in this run."""
 
 
 def square_attack(victim: Victim, images: Tensor, goal: Goal, settings: SquareAttack) -> Tensor:
-    """Raise the margin of a wrong class within a ball around each image, by forward passes alone.
+    """Raise the margin of a wrong class within a ball around each image, with forward passes only.
 
     Parameters
     ----------
@@ -71,16 +71,16 @@ def square_attack(victim: Victim, images: Tensor, goal: Goal, settings: SquareAt
     images
         (n, channels, h, w), float32 in [0, 1].
     goal
-        The true classes, to be left, or targets to be reached. For targets the authors' code descends on the
-        cross-entropy; here it is the margin for both.
+        True classes to leave, or target classes to reach. For target classes the authors' code descends on the
+        cross-entropy. Here the margin serves both goals.
     settings
-        Ball and queries.
+        Settings of the ball and the queries.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1] and in the ball. A tile that reaches the goal from the start comes back unchanged; one
-        that could not be brought there comes back at the point with the largest margin.
+        Adversarial images like `images`, in [0, 1] and in the ball. A tile that already reaches the goal is returned
+        unchanged. Where the attack fails, it returns the point with the largest margin.
 
     References
     ----------

@@ -1,1 +1,1 @@
-"""The base of every settings record, the errors of stages, and the version."""
+"""The base of every settings record, the errors of stages and downloads, and the version."""

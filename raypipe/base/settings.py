@@ -9,11 +9,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
-"""What may name a run, a model, an attack or a defense."""
+"""Pattern of the id of a run, a model, an attack or a defense."""
 
 
 class Settings(BaseModel):
-    """Immutable, validated settings; a field that does not exist is an error, not a silent default."""
+    """Immutable, validated settings. A field that does not exist is an error, not a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -32,11 +32,11 @@ def _ratio(value: Any) -> Any:
 
 
 Ratio = Annotated[float, BeforeValidator(_ratio)]
-"""A number that may be written as a fraction: ``8/255``."""
+"""A number that may be written as a fraction, such as ``8/255``."""
 
 
 def entries(value: Any) -> Any:
-    """``[a, b]`` or ``{a: null}`` -> ``{a: {name: a}}``: an entry's id is its name unless it says otherwise."""
+    """Turn ``[a, b]`` or ``{a: null}`` into ``{a: {name: a}}``: an entry without a name gets its id as name."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         value = dict.fromkeys(value)
     if not isinstance(value, Mapping):
@@ -48,19 +48,19 @@ def entries(value: Any) -> Any:
 
 
 def plain_ids(named: Mapping[str, Any]) -> None:
-    """See that ids can stand in names of cells and folders.
+    """Require ids that can be part of the names of cells and folders.
 
     Raises
     ------
     ValueError
-        With those that cannot.
+        If some ids cannot. The message names them.
     """
     if wrong := [key for key in named if not ID.match(key)]:
         raise ValueError(f"ids {', '.join(map(repr, wrong))}: expected letters, digits, '_', '.' and '-'")
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'resnet18'?"`` for an unknown name that resembles a known one, else nothing."""
+    """Return ``"; did you mean 'resnet18'?"`` for an unknown name that resembles a known one, otherwise ``""``."""
     near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
@@ -71,7 +71,7 @@ def by_name(*records: type[Record]) -> dict[str, type[Record]]:
     Raises
     ------
     ValueError
-        If two records have one name.
+        If two records have the same name.
     """
     found: dict[str, type[Record]] = {}
     for record in records:
@@ -83,9 +83,9 @@ def by_name(*records: type[Record]) -> dict[str, type[Record]]:
 
 
 def chosen_by(field: str, known: Mapping[str, type[Settings]]) -> BeforeValidator:
-    """A validator that reads a mapping as the record that the mapping's own `field` names.
+    """Return a validator that reads a mapping as the record that the mapping names in `field`.
 
-    A tagged union would do the same, but puts its tags into the location of every error.
+    A tagged union would do the same, but it puts its tags into the location of every error.
     """
 
     def choose(value: Any) -> Any:
@@ -100,7 +100,10 @@ def chosen_by(field: str, known: Mapping[str, type[Settings]]) -> BeforeValidato
 
 
 def misnamed(field: str, value: Any, known: Iterable[str], hint: str = "") -> ValidationError:
-    """The error of a name that is missing or not in a registry, located at its field; `hint` ends its message."""
+    """Return the error for a name that is missing or not in a registry.
+
+    The error is located at `field`. Its message ends with `hint`.
+    """
     if value is None:
         problem: InitErrorDetails = {"type": "missing", "loc": (field,), "input": value}
     else:

@@ -1,1 +1,1 @@
-"""Commands that stand on their own, each a file; a group of them is a typer application."""
+"""The command line. Each command in a file of its own stands alone; a group of commands is a typer application."""

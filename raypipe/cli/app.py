@@ -1,4 +1,4 @@
-"""The command line: validate, plan, run and read results."""
+"""The command line, with the commands to validate, plan and run experiments and to read results."""
 
 import gc
 import os
@@ -56,7 +56,7 @@ Storage = Annotated[str | None, typer.Option(help="Where results go: a directory
 
 
 @app.command()
-def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: B006  typer's way
+def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: B006  typer requires a list
     """List every error of an experiment file."""
     experiment, listings = check_experiment(file, overrides)
     grid = len(experiment.models) * len(experiment.attacks) * max(1, len(experiment.defenses))
@@ -287,8 +287,8 @@ def version() -> None:
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    gc.freeze()  # a million objects that imports made and nobody drops: looking through them takes 0.3 s, each time
+    """Run the command line, as the entry point of the console script."""
+    gc.freeze()  # skip about a million objects from imports that live to the end; one pass over them takes 0.3 s
     with tell_errors():
         app()
 
@@ -307,7 +307,7 @@ def tell_errors() -> Iterator[None]:
 
 
 def printable(text: str) -> str:
-    """A text whose control characters are written out: file names must not steer the terminal."""
+    """Return a text with control characters escaped, so that file names cannot control the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 

@@ -1,4 +1,4 @@
-"""`raypipe attack`: one attack on one model and a folder of tiles, without an experiment file."""
+"""The command `raypipe attack`: one attack on one model and a folder of tiles, without an experiment file."""
 
 from typing import Annotated, Any
 
@@ -31,7 +31,7 @@ def attack(
     folder: FolderArgument,
     out: Out,
     name: Annotated[str, typer.Option("--attack", help="Its name, as an experiment has it.")] = "deepfool",
-    settings: Set = [],  # noqa: B006  typer's way
+    settings: Set = [],  # noqa: B006  typer requires a list
     weights: Weights = None,
     labels: Labels = None,
     size: Size = None,

@@ -1,6 +1,5 @@
-"""`raypipe data`: the data sets that raypipe reads, where they are, and those that a program may fetch."""
+"""The command `raypipe data`: the readable data sets, their locations, and downloads where they are allowed."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,15 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.base.settings import near_matches
+from raypipe.cli.terminal import output
 from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading.fetching import fetch
 from raypipe.data.sources import SOURCES
 from raypipe.experiment.load import ConfigError
 
-WIDTH = 160
-"""Columns where the output is not a terminal."""
 MANY = 8
-"""Files that a message names."""
+"""Number of files that a message names."""
 
 app = typer.Typer(help="The data sets that can be read, and where to get them.", no_args_is_help=True)
 
@@ -36,7 +34,7 @@ def list_data() -> None:
             table.add_row(name, (entry.settings.__doc__ or "").partition("\n")[0], "", "", "")
         else:
             table.add_row(name, about.title, about.groups, about.licence, about.fetched)
-    _console().print(table)
+    output().print(table)
 
 
 @app.command("fetch")
@@ -53,7 +51,7 @@ def fetch_data(
 ) -> None:
     """Fetch a data set, or say where to get it and under which terms. One that broke off is gone on with."""
     about = _published(name)
-    console = _console()
+    console = output()
     console.print(f"{about.title}. Licence: {about.licence}", soft_wrap=True, highlight=False)
     if not about.files:
         console.print(f"No program may fetch it. {about.where}", soft_wrap=True, highlight=False)
@@ -92,7 +90,3 @@ def _fetch(file: RemoteFile, to: Path, console: Console) -> None:
         path, checksum = fetch(file, to, lambda here, size: progress.update(task, completed=here, total=size))
     told = "as published" if file.checksum else "no checksum is published: this one is remembered beside it"
     console.print(Text(f"{path}: {checksum}, {told}"), soft_wrap=True, highlight=False)
-
-
-def _console() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=WIDTH)

@@ -1,4 +1,4 @@
-"""`raypipe evaluate`: judge one model on a folder of tiles, without an experiment file."""
+"""The command `raypipe evaluate`: the evaluation of one model on a folder of tiles, without an experiment file."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +36,7 @@ def evaluate(
     norm: Annotated[str, typer.Option(help="Of that ball: linf or l2.")] = "linf",
     settings: Annotated[
         list[str], typer.Option("--set", metavar="FIELD=VALUE", help="As in `evaluation`: checks.max_queries=100.")
-    ] = [],  # noqa: B006  typer's way
+    ] = [],  # noqa: B006  typer requires a list
     weights: Weights = None,
     labels: Labels = None,
     size: Size = None,
@@ -78,7 +78,7 @@ def evaluate(
 
 
 def _raw(attacks: list[str], eps: str | None, norm: str) -> dict[str, Any]:
-    """The section ``evaluation`` that the options amount to."""
+    """Return the section ``evaluation`` that corresponds to the options."""
     from raypipe.attacks import ATTACKS  # noqa: PLC0415
     from raypipe.attacks.engine.norms import BoundedAttack  # noqa: PLC0415
     from raypipe.evaluation.settings import Evaluation  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`raypipe export`: a model of a run as files that others can use without raypipe."""
+"""The command `raypipe export`: a model of a run as files that others can use without raypipe."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What the commands on a model and a folder have in common: their arguments, and how both are opened."""
+"""The arguments that commands on a model and a folder share, and the code that opens both."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +42,7 @@ Batch = Annotated[int | None, typer.Option(min=1, help="Tiles at once; default: 
 
 @dataclass(frozen=True)
 class Given:
-    """The arguments of a command on a model and a folder; see above for each."""
+    """The arguments of a command on a model and a folder; the types above describe each."""
 
     model: str
     folder: str
@@ -57,12 +57,12 @@ class Given:
     device: str | None
 
     def open(self) -> "tuple[GivenModel, GivenTiles]":
-        """The model on its device, and the tiles.
+        """Open the model on its device, and read the tiles.
 
         Raises
         ------
         ValueError
-            If one of them cannot be opened, or they do not fit; the message says what to give.
+            If the model or the folder cannot be opened, or they do not fit; the message gives the remedy.
         """
         import torch  # noqa: PLC0415
 
@@ -102,7 +102,7 @@ def _channels(option: str, text: str | None) -> Any:
 
 @contextmanager
 def told_of(command: str) -> Iterator[None]:
-    """Have what is wrong with arguments told as an error of the command."""
+    """Report errors about arguments as errors of the command."""
     try:
         yield
     except ConfigError:

@@ -1,4 +1,4 @@
-"""Stop a run on SIGTERM and Ctrl-C: they end it as an exception, so that it can print how far it came."""
+"""The stop of a run on SIGTERM and Ctrl-C: an exception ends it, so that it can print its progress."""
 
 import signal
 import threading
@@ -9,15 +9,15 @@ from types import FrameType
 from rich.console import Console
 
 STATUS_OF_SIGNAL = 128
-"""A shell adds this to the number of the signal that ended a command."""
+"""Number that a shell adds to the signal that ended a command."""
 
 
 @contextmanager
 def stop_signals(console: Console) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the block by an exception, and exit with the status that a shell expects of them.
+    """End the block with an exception on SIGTERM and SIGINT, and exit with the status that a shell expects.
 
-    A run that has begun prints how many cells are finished. A block that ends earlier prints that nothing was computed.
-    Signals can be handled in the main thread only: elsewhere this does nothing.
+    A started run prints how many cells are finished. A block that ends earlier prints that nothing was computed.
+    Signals can be handled in the main thread only, so this does nothing in other threads.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def stop_signals(console: Console) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
-    except (KeyboardInterrupt, SystemExit) as error:  # Ray makes a SystemExit of its own of ours
+    except (KeyboardInterrupt, SystemExit) as error:  # Ray replaces our SystemExit with one of its own
         number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
         if not vars(error).get("reported"):
             console.print(f"Stopped by {number.name} before anything was computed.", highlight=False)

@@ -1,13 +1,13 @@
-"""What commands print to."""
+"""The console that commands print to."""
 
 import sys
 
 from rich.console import Console
 
 LOG_WIDTH = 160
-"""Columns of the tables where the output is not a terminal."""
+"""Number of columns of tables if the output is not a terminal."""
 
 
 def output() -> Console:
-    """Standard output, as wide as the terminal if it is one."""
+    """Return standard output as a console, as wide as the terminal if it is one."""
     return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)

@@ -1,1 +1,1 @@
-"""From the files of a data set to tiles: read, split, chosen, audited."""
+"""Data sets, from files to tiles: reading, splitting, choosing a subset, and auditing."""

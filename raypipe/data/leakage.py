@@ -1,4 +1,4 @@
-"""Whether tiles of one group, such as augmentations of one source tile, are on both sides of a split."""
+"""Leakage between training and test: tiles of one group, such as augmentations of one source tile, on both sides."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from raypipe.data.reading.annotations import examples
 
 
 class LeakageError(ValueError):
-    """A split that was to keep groups apart does not."""
+    """Error for a split that should keep groups apart and does not."""
 
 
 def groups_on_both_sides(tiles: Iterable[tuple[str | None, str]]) -> list[str]:
@@ -15,12 +15,12 @@ def groups_on_both_sides(tiles: Iterable[tuple[str | None, str]]) -> list[str]:
     Parameters
     ----------
     tiles
-        Group (None where unknown) and split ("train" or "test") of each tile.
+        Group (None if unknown) and split ("train" or "test") of each tile.
 
     Returns
     -------
     list of str
-        Sorted.
+        Group names, sorted.
     """
     sides: dict[str, set[str]] = {"train": set(), "test": set()}
     for group, split in tiles:
@@ -30,12 +30,17 @@ def groups_on_both_sides(tiles: Iterable[tuple[str | None, str]]) -> list[str]:
 
 
 def require_disjoint(tiles: Iterable[tuple[str | None, str]]) -> None:
-    """Raise LeakageError unless every tile has a group and no group is on both sides.
+    """Require that every tile has a group and that no group is on both sides.
 
     Parameters
     ----------
     tiles
-        Group (None where unknown) and split ("train" or "test") of each tile.
+        Group (None if unknown) and split ("train" or "test") of each tile.
+
+    Raises
+    ------
+    LeakageError
+        If a tile has no group, or a group is on both sides.
     """
     tiles = list(tiles)
     lost = sum(group is None for group, _ in tiles)
@@ -58,12 +63,12 @@ def leakage_share(tiles: Iterable[tuple[str | None, str]]) -> float | None:
     Parameters
     ----------
     tiles
-        Group (None where unknown) and split ("train" or "test") of each tile.
+        Group (None if unknown) and split ("train" or "test") of each tile.
 
     Returns
     -------
     float or None
-        0 to 1, 0 where there is no test tile; None where the group of any tile is unknown.
+        0 to 1, and 0 if there is no test tile. None if the group of any tile is unknown.
     """
     tiles = list(tiles)
     if any(group is None for group, _ in tiles):

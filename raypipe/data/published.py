@@ -1,4 +1,4 @@
-"""Where a data set was published, under which terms, and what can be fetched of it by a program."""
+"""Publication of a data set: its source, its terms, and the files that a program can fetch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,18 +8,19 @@ from typing import Literal
 class RemoteFile:
     """A file at a public address.
 
-    Attributes
+    Parameters
     ----------
     name
-        What it is called once it is here.
+        File name on this machine.
     address
-        https, or http where its publisher offers no other; its checksum is then all that vouches for it.
+        https URL, or http if its publisher offers no other. With http only the checksum protects the file.
     checksum
-        As published: "md5:..." or "sha256:..."; None where none was. What was fetched first is then remembered.
+        Published checksum, "md5:..." or "sha256:...". None if none was published; the checksum of the first download is
+        then stored and required later.
     licence
-        Its licence, where it is another one than the data set's.
+        License of the file, if it differs from the data set's.
     asks
-        Whether that licence is to be accepted: it forbids some use.
+        True if the user must accept that license, because it forbids some use.
     """
 
     name: str
@@ -31,26 +32,26 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Published:
-    """What `raypipe data` tells of a data set.
+    """Facts about a published data set that `raypipe data` shows.
 
-    Attributes
+    Parameters
     ----------
     title
-        Its name and what it shows.
+        Name of the data set and its subject.
     layout
-        What its files look like.
+        Names and arrangement of its files.
     groups
-        What says which tiles are siblings.
+        Source of the information which tiles are siblings.
     licence
-        Its name, or what its publishers say.
+        Name of its license, or its publishers' terms.
     where
-        Where to get what cannot be fetched, and under which terms.
+        Address and terms for the parts that cannot be fetched.
     files
-        What can.
+        Files that can be fetched.
     then
-        What to do with the files once they are here; "" if raypipe reads them as they are.
+        Instructions for the files after the download; "" if raypipe reads them as they are.
     restriction
-        Why no picture made from its tiles may be passed on; None where nothing forbids it.
+        Reason why no picture made from its tiles may be redistributed. None if nothing forbids it.
     """
 
     title: str
@@ -64,5 +65,5 @@ class Published:
 
     @property
     def fetched(self) -> Literal["yes", "no"]:
-        """Whether there is anything to fetch."""
+        """Availability of files to fetch, "yes" or "no"."""
         return "yes" if self.files else "no"

@@ -1,4 +1,4 @@
-"""What every data set looks like to the rest of raypipe: a list of tiles and a way to read each of them."""
+"""Interface of every data set to the rest of raypipe: a list of tiles, and a way to read each of them."""
 
 import hashlib
 import json
@@ -13,19 +13,19 @@ Split = Literal["train", "test"]
 class TileRef:
     """One file of a source.
 
-    Attributes
+    Parameters
     ----------
     path
-        Where the file is: relative to the source's root, with forward slashes, unique in the source.
+        Path relative to the source's root, with forward slashes; unique in the source.
     label_name
-        Its class; None only together with a `problem`.
+        Class name. None only if there is a `problem`.
     group
-        What it shares with its siblings (source tile, case, patient); None where that is unknown.
+        Name that siblings share (source tile, case, patient). None if unknown.
     problem
-        Why the listing alone sets the file aside, such as a file outside the class folders.
+        Reason why the listing alone rejects the file, such as a file outside the class folders.
     official
-        Its side of the split that was published with the data set; None where there is none. What was published for
-        validation is for training here, where nothing is chosen by it.
+        Side of the split that was published with the data set. None if there is none. Published validation tiles are
+        training tiles here, because nothing is chosen by them.
     """
 
     path: str
@@ -36,48 +36,48 @@ class TileRef:
 
 
 class Source(Protocol):
-    """A data set. Picklable, since workers read from it."""
+    """A data set. It can be pickled, because workers read from it."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names; a class's place is its integer label."""
+        """Class names. A class's position is its integer label."""
 
     @property
     def malignant(self) -> tuple[str, ...]:
-        """The classes that are cancer; empty where that is unknown. Calling one of them benign is the graver error."""
+        """Names of the cancer classes; empty if unknown. Calling one of them benign is the more serious error."""
 
     @property
     def synthetic(self) -> bool:
-        """Whether the tiles are drawn by a program, so that no figure from them speaks of tissue."""
+        """True if a program drew the tiles, so that no figure on them says anything about tissue."""
 
     @property
     def restriction(self) -> str | None:
-        """Why no picture made from its tiles may be passed on, such as a licence; None where nothing forbids it."""
+        """Reason why no picture made from its tiles may be redistributed, such as a license. None if there is none."""
 
     def list(self) -> Sequence[TileRef]:
-        """List every file, sorted by path; the same files give the same list."""
+        """List every file, sorted by path. Equal files give equal lists."""
 
     def read(self, path: str) -> bytes:
         """Return the bytes of one file, or raise OSError."""
 
     def fingerprint(self, refs: Iterable[TileRef], cache: MutableMapping[str, str] | None = None) -> str:
-        """Return a hex digest of these tiles: the same on every machine, another one when a byte changes."""
+        """Return a hex digest of these tiles. It is equal on every machine and changes when a byte changes."""
 
 
 def fingerprint_of(labels: Sequence[str], refs: Iterable[TileRef], contents: Mapping[str, str]) -> str:
-    """Digest everything about `refs` that reaches a table of tiles.
+    """Return a digest of everything about `refs` that reaches a table of tiles.
 
-    Labels and groups count as well as bytes, since both can change (in a groups CSV) while the files do not.
-    A ref with a problem is never read, so its content does not count.
+    Labels and groups count as well as bytes, since both can change (in a groups CSV) while the files do not. A ref with
+    a problem is never read, so its content does not count.
 
     Parameters
     ----------
     labels
-        The source's class names, whose order gives the integer labels.
+        Class names of the source. Their order determines the integer labels.
     refs
-        The tiles, in any order.
+        Tiles, in any order.
     contents
-        Digest of the content of each path in `refs`; one that is absent counts as no content.
+        Digest of the content by path. A path that is absent counts as no content.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def fingerprint_of(labels: Sequence[str], refs: Iterable[TileRef], contents: Map
 def seeded_order(names: Iterable[str], seed: int) -> list[str]:
     """Shuffle distinct names by the hash of each with the seed.
 
-    Unlike a generator's stream this does not depend on the order or number of the names nor on a library's
-    version, so a published seed keeps its meaning.
+    Unlike a generator's stream, this does not depend on the order or number of the names or on a library's version. A
+    published seed therefore keeps its meaning.
     """
     return sorted(set(names), key=lambda name: hashlib.sha256(f"{seed}\n{name}".encode()).digest())

@@ -1,4 +1,4 @@
-"""Which tiles train a model and which test it."""
+"""Splits of tiles into a training set and a test set."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,38 +12,39 @@ SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 def assign_splits(refs: Iterable[TileRef], kind: SplitKind, train_fraction: float, seed: int) -> dict[str, Split]:
-    """Assign every tile to one side. The same tiles in another order give the same sides.
+    """Assign every tile to one side. The result does not depend on the order of the tiles.
 
     "paper" is the random split of Nisa et al. (IPTEK 2024): `round(n * train_fraction)` tiles train, whatever their
-    label or group. Siblings land on both sides, so it measures memory as much as generalisation.
+    label or group. Siblings land on both sides, so it measures memory as much as generalization.
 
-    "group" keeps every group on one side and comes within one group's size of `train_fraction` for each label
-    (as close as the groups allow where they span labels).
+    "group" keeps every group on one side. For each label it comes within one group's size of `train_fraction`, or as
+    close as the groups allow if they span labels.
 
-    "official" is the split that was published with the data set, whatever `train_fraction` and `seed` say. Whether
-    it keeps groups apart is for its publishers to answer.
+    "official" is the split that was published with the data set. It ignores `train_fraction` and `seed`. Its publishers
+    are responsible for keeping groups apart: this function does not check it.
 
     Parameters
     ----------
     refs
-        The tiles; those with a problem are left out.
+        Tiles. Those with a problem are left out.
     kind
         "paper", "group" or "official".
     train_fraction
         Share of the tiles that train, between 0 and 1.
     seed
-        Another seed gives another split.
+        Seed of the random order. Another seed gives another split.
 
     Returns
     -------
     dict
-        Path to "train" or "test".
+        "train" or "test", by path.
 
     Raises
     ------
     ValueError
-        The fraction is not between 0 and 1, a side would be empty, ("group") a tile has no group, a label has only
-        one, or groups that span labels leave a label no group on one side, or ("official") a tile has no side.
+        If the fraction is not between 0 and 1, or a side is empty. For "group": if a tile has no group, a label has
+        only one group, or groups that span labels leave a label without a group on one side. For "official": if a tile
+        has no side.
     """
     if not 0 < train_fraction < 1:
         raise ValueError(f"train_fraction = {train_fraction}: expected a number between 0 and 1, such as 0.7")
@@ -56,27 +57,27 @@ def assign_splits(refs: Iterable[TileRef], kind: SplitKind, train_fraction: floa
 
 
 def read_split_file(location: str, refs: Iterable[TileRef]) -> dict[str, Split]:
-    """Read a published split: a CSV with the columns filename, split and, where base names repeat, label.
+    """Read a published split from a CSV with the columns filename, split and, if base names repeat, label.
 
     Parameters
     ----------
     location
         Local path or URI.
     refs
-        The tiles; those with a problem are left out of the result.
+        Tiles. Those with a problem are left out of the result.
 
     Returns
     -------
     dict
-        Path to "train" or "test".
+        "train" or "test", by path.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        If the file does not exist.
     ValueError
-        A split other than train or test, a file that the source does not have, a tile that the file does not name,
-        or a name that fits several tiles.
+        If a split is neither train nor test, the source lacks a named file, the file does not name a tile, or a name
+        fits several tiles.
     """
     refs = list(refs)
     values, unknown = match_annotations(read_annotations(location, "split"), refs, location)
@@ -125,8 +126,8 @@ def _group_sides(tiles: Sequence[TileRef], train_fraction: float, seed: int) -> 
     sides: dict[str, Split] = {}
     waiting = set(sizes)
     while waiting:
-        # The label with the fewest groups left to assign comes first: where groups span labels, it has the least
-        # choice, and none at all once its other groups went to one side.
+        # The label with the fewest unassigned groups comes first. Where groups span labels, it has the least choice,
+        # and none once all its other groups are on one side.
         label = min(waiting, key=lambda label: (len(sizes[label].keys() - sides), label))
         waiting.remove(label)
         _assign_label(sizes[label], train_fraction, seed, sides)
@@ -135,7 +136,7 @@ def _group_sides(tiles: Sequence[TileRef], train_fraction: float, seed: int) -> 
 
 
 def _sizes(tiles: Sequence[TileRef]) -> dict[str, Counter[str]]:
-    """Count each label's tiles by group, refusing what cannot be split by group."""
+    """Count each label's tiles by group. Raise ValueError if they cannot be split by group."""
     if not tiles:
         raise ValueError("split 'group': there are no tiles")
     lost = [ref.path for ref in tiles if ref.group is None]
@@ -157,7 +158,7 @@ def _sizes(tiles: Sequence[TileRef]) -> dict[str, Counter[str]]:
 
 
 def _assign_label(sizes: Mapping[str, int], train_fraction: float, seed: int, sides: dict[str, Split]) -> None:
-    """Walk the groups of one label in a seeded order; each trains if that comes closer to the fraction."""
+    """Assign the groups of one label in a seeded order. A group trains if that comes closer to the fraction."""
     target = sum(sizes.values()) * train_fraction
     trained = sum(size for group, size in sizes.items() if sides.get(group) == "train")
     free = [group for group in seeded_order(sizes, seed) if group not in sides]
@@ -165,16 +166,16 @@ def _assign_label(sizes: Mapping[str, int], train_fraction: float, seed: int, si
         trains = trained + sizes[group] / 2 <= target
         if group == free[-1]:
             others = {sides[other] for other in sizes if other != group}
-            # Where all others are on one side, the last group goes to the other one.
+            # If all other groups are on one side, the last one goes to the other side.
             trains = "train" not in others if len(others) == 1 else trains
         sides[group] = "train" if trains else "test"
         trained += sizes[group] if trains else 0
 
 
 def _give_every_label_both_sides(sizes: Mapping[str, Mapping[str, int]], sides: dict[str, Split]) -> None:
-    """Move groups where a label has all of its groups, assigned for other labels' sake, on one side.
+    """Move groups of each label whose groups are all on one side, because other labels placed them there.
 
-    A move may take a side from another label, which then moves a group in turn, but not one that was moved before.
+    A move may take a side from another label, which then moves a group in turn. No group moves twice.
     """
 
     def lacking() -> list[str]:

@@ -1,4 +1,4 @@
-"""A part of a set of tiles, where all of them would take too long: spread over groups, and balanced by class."""
+"""A subset of tiles for work that would take too long on all of them, spread over groups and balanced by class."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -8,11 +8,11 @@ from raypipe.data.source import seeded_order
 
 
 def choose_subset(labels: Sequence[int], groups: Sequence[str], count: int, seed: int) -> list[int]:
-    """Choose `count` tiles, equally many of each class as far as possible, from as many groups as possible.
+    """Choose `count` tiles, as equally by class as possible and from as many groups as possible.
 
-    Each tile is of the class that has the fewest tiles so far, and of the group of that class that has the fewest: one
-    tile of each group comes first, then the second of each. Siblings say little that is new, so tiles of many groups
-    give the narrowest intervals. A larger count takes the same tiles and more.
+    Each choice takes the class with the fewest chosen tiles, and within it the group with the fewest. So one tile of
+    each group comes first, then a second one of each. Siblings add little new information, so tiles of many groups give
+    the narrowest intervals. A larger count chooses the tiles of a smaller one and more.
 
     Parameters
     ----------
@@ -21,19 +21,19 @@ def choose_subset(labels: Sequence[int], groups: Sequence[str], count: int, seed
     count
         Number of tiles to choose.
     seed
-        Decides the order of groups, and of the tiles within each.
+        Seed of the order of groups, and of the tiles within each.
 
     Returns
     -------
     list of int
-        Sorted positions; all of them if there are no more than `count`.
+        Positions, sorted; all positions if there are at most `count`.
     """
     order = _seeded_positions(labels, groups, seed)
     return sorted(position for position, _ in zip(order, range(count), strict=False))
 
 
 def uncovered_labels(labels: Sequence[int], chosen: Sequence[int], classes: int) -> list[int]:
-    """Return the classes, of 0 to `classes` - 1, of which no tile is chosen.
+    """Return the classes, from 0 to `classes` - 1, without a chosen tile.
 
     Parameters
     ----------
@@ -49,9 +49,9 @@ def uncovered_labels(labels: Sequence[int], chosen: Sequence[int], classes: int)
 
 
 def _seeded_positions(labels: Sequence[int], groups: Sequence[str], seed: int) -> Iterator[int]:
-    """All positions, in the order in which they are chosen."""
+    """Yield all positions in the order of choice."""
     members: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for name in reversed(seeded_order(map(str, range(len(labels))), seed)):  # reversed: they are taken from the end
+    for name in reversed(seeded_order(map(str, range(len(labels))), seed)):  # reversed: tiles are popped from the end
         members[labels[int(name)], groups[int(name)]].append(int(name))
     rank = {group: place for place, group in enumerate(seeded_order(groups, seed))}
     by_group: Counter[str] = Counter()
@@ -64,7 +64,7 @@ def _seeded_positions(labels: Sequence[int], groups: Sequence[str], seed: int) -
     while waiting:
         label = min(waiting, key=lambda label: (by_label[label], label))
         taken, place, group = heappop(waiting[label])
-        if taken < by_group[group]:  # another class took tiles of this group since
+        if taken < by_group[group]:  # another class has taken tiles of this group since then
             heappush(waiting[label], (by_group[group], place, group))
             continue
         yield members[label, group].pop()

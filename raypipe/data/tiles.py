@@ -1,4 +1,4 @@
-"""From files to the table of tiles that everything downstream reads, and back to pixels."""
+"""Tiles: from files to the table that all later stages read, and back to pixels."""
 
 import hashlib
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from raypipe.storage.schemas import REJECTED, TILES
 
 
 class TileItem(NamedTuple):
-    """A file and its side of the split; None for a file that its listing already sets aside."""
+    """A file and its side of the split. The side is None for a file that the listing already rejects."""
 
     ref: TileRef
     split: str | None
@@ -30,24 +30,24 @@ def make_tiles(
     Parameters
     ----------
     source
-        Where the files are.
+        The data set that the files belong to.
     items
         Files of `source`, each with its split.
     size
         Height and width of the stored tiles in pixels.
     scaled
-        How to decode JPEGs: as for `raypipe.data.reading.images.decode`.
+        True to decode JPEGs at a reduced scale, see `raypipe.data.reading.images.decode`.
 
     Returns
     -------
     tiles, rejected
-        Tables with the schemas `TILES` and `REJECTED`; every item is in exactly one of them.
+        Tables with the schemas `TILES` and `REJECTED`. Every item is in exactly one of them.
     """
     label_of = {name: label for label, name in enumerate(source.labels)}
     tiles, rejected = [], []
     items = list(items)
     images: dict[str, bytes | str] = {}
-    # by path: what one read of a file of many pictures costs serves the next
+    # Sorted by path, so that consecutive reads of a file with many pictures share its cost.
     for ref, _ in sorted(items, key=lambda item: item.ref.path):
         try:
             images[ref.path] = _read_image(source, ref, size, scaled)
@@ -74,7 +74,10 @@ def make_tiles(
 
 
 def sample_id(path: str) -> str:
-    """Name a tile by its path in the source: 16 hexadecimal digits, too many for two of a data set to coincide."""
+    """Return the id of a tile: 16 hexadecimal digits of the hash of its path in the source.
+
+    These are enough digits to keep the ids of a data set distinct.
+    """
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
@@ -84,12 +87,12 @@ def images_of(table: pa.Table) -> npt.NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8, shape (n, height, width, 3)
-        (0, 0, 0, 3) for a table without rows.
+        Shape (0, 0, 0, 3) for a table without rows.
 
     Raises
     ------
     ValueError
-        The images differ in size.
+        If the images differ in size.
     """
     encoded = pc.struct_field(table["image"], "bytes").to_pylist()
     if not encoded:

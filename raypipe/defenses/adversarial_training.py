@@ -1,8 +1,8 @@
 """Static adversarial training (Szegedy et al., 2013, arXiv:1312.6199): learn adversarial tiles made beforehand.
 
-The paper reproduced here uses this form (Nisa, Suciati and Yuniarti, IPTEK 2024). The adversarial tiles are made once,
-against the undefended model, and keep their correct labels. In training the hardened model meets no attack on itself. A
-mixture of attacks is that of Tramer and Boneh, 2019 (arXiv:1904.13000), with one attack a tile.
+The paper that raypipe reproduces uses this form (Nisa, Suciati and Yuniarti, IPTEK 2024). The adversarial tiles are
+crafted once, against the undefended model, and keep their correct labels. During training no attack runs on the
+hardened model itself. A mixture of attacks follows Tramer and Boneh, 2019 (arXiv:1904.13000), with one attack per tile.
 """
 
 import itertools
@@ -24,12 +24,12 @@ LearningRate = Annotated[float, Field(gt=0)]
 
 
 class Search(Settings):
-    """Values to try: every combination of those given is one candidate.
+    """Values to try. Every combination of the given values is one candidate.
 
     Parameters
     ----------
     mix, epochs, learning_rate
-        Alternatives to the defense's own setting of that name.
+        Values to try for the defense's setting of the same name.
     """
 
     mix: tuple[Mix, ...] = ()
@@ -43,15 +43,15 @@ class AdversarialTraining(StaticTraining):
     Parameters
     ----------
     mix
-        Share of perturbed tiles among the training tiles, in (0, 1]. At 0.5 every tile is used clean and perturbed.
+        Share of adversarial tiles among the training tiles, in (0, 1]. At 0.5 every tile is used clean and perturbed.
     epochs, learning_rate
-        Settings of the fine-tuning; everything else is as in ``train``.
+        Settings of the fine-tuning. All other settings come from ``train``.
     search
-        Candidates to compare. The best on the training's held-out tiles, clean and perturbed, is kept; test tiles are
-        never looked at.
+        Candidates to compare. The best candidate on the held-out training tiles, clean and perturbed, is kept. The
+        search never uses test tiles.
     attacks
-        ``each``: the model is hardened once for each attack of the experiment, as in the paper. ``mixture``: once, on
-        tiles perturbed by one of them each, drawn at random.
+        Attacks of the adversarial tiles. With ``each`` the model is hardened once for each attack of the experiment, as
+        in the paper. With ``mixture`` it is hardened once, on tiles that one attack each perturbs, drawn at random.
     """
 
     name: Literal["adversarial_training"] = "adversarial_training"
@@ -63,7 +63,7 @@ class AdversarialTraining(StaticTraining):
 
     @property
     def mixes_attacks(self) -> bool:
-        """True if the settings ask for a mixture."""
+        """True if the model learns a mixture of attacks."""
         return self.attacks == "mixture"
 
     def candidates(self) -> "list[AdversarialTraining]":
@@ -77,9 +77,9 @@ class AdversarialTraining(StaticTraining):
     def recipe(self, base: Recipe) -> Recipe:
         """Return the recipe of the fine-tuning, without color jitter.
 
-        Flips and quarter turns stay: they move a stored perturbation together with its tile and keep its size. Color
-        jitter would change the stored perturbation, and jitter of clean tiles alone would tell them from adversarial
-        ones.
+        Flips and quarter turns stay, because they move a stored perturbation together with its tile and keep its size.
+        Color jitter would change the stored perturbation. Jitter of the clean tiles only would let the model tell them
+        from adversarial ones.
         """
         kept = tuple(name for name in base.augment if name != "hed_jitter")
         return super().recipe(base).model_copy(update={"augment": kept})
@@ -90,7 +90,7 @@ class AdversarialTraining(StaticTraining):
         return replace(super().training(clean, recipe), inputs=inputs)
 
     def choose(self, tiles: int, seed: int) -> Choice:
-        """Return the clean and the adversarial tiles to train on, in the share that `mix` asks for."""
+        """Return the clean and the adversarial tiles to train on, with the share `mix` of adversarial ones."""
         return choose_tiles(tiles, self.mix, seed)
 
 
@@ -104,12 +104,12 @@ def choose_tiles(tiles: int, mix: float, seed: int) -> Choice:
     mix
         Share of adversarial tiles, in (0, 1].
     seed
-        Seed of the choice of the tiles left out.
+        Seed of the random choice of the tiles that are left out.
 
     Returns
     -------
     tuple of arrays
-        Sorted indices of the clean tiles, and of the adversarial ones.
+        Sorted indices of the clean tiles and of the adversarial tiles.
     """
     order = np.random.default_rng(seed).permutation(tiles)
     clean = tiles if mix <= 0.5 else round(tiles * (1 - mix) / mix)

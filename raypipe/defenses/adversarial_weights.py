@@ -1,6 +1,6 @@
 """Adversarial weight perturbation, AWP (Wu, Xia and Wang, 2020, arXiv:2004.05884): the worst loss near the weights.
 
-The gradient is computed at weights that are moved to raise the loss, and applied to the weights as they are.
+The gradient is computed at weights that are moved to raise the loss. It is applied to the unmoved weights.
 """
 
 from collections.abc import Callable
@@ -17,16 +17,16 @@ from raypipe.training.objective import Scored, bare
 def with_adversarial_weights(
     model: nn.Module, loss: Callable[[Callable[[Tensor], Any]], Scored], gamma: float
 ) -> Callable[[Tensor], Any]:
-    """Return the model with weights moved by one step up the loss; gradients reach its own weights.
+    """Return the model with weights moved by one step up the loss; gradients still reach its own weights.
 
     Parameters
     ----------
     model
-        In training mode. Batch statistics are left alone by the step.
+        The model in training mode. The step does not change its batch statistics.
     loss
-        Takes a function from images to outputs, and returns the batch's loss.
+        Function that takes a function from images to outputs, and returns the loss of the batch.
     gamma
-        Length of each matrix's or kernel's step, as a share of its own length; biases and scales stay.
+        Length of the step of each matrix or kernel, as a share of its own length. Biases and scales do not move.
 
     References
     ----------

@@ -1,6 +1,6 @@
-"""The base of each defense's settings: which network it trains, on which tiles, by which loss.
+"""The base of each defense's settings: the network that it trains, the tiles, and the loss.
 
-A defense overrides only what it changes. Everything else is as in the training of the undefended model.
+A defense overrides only the parts that it changes. All other parts equal those of the undefended model's training.
 """
 
 from abc import abstractmethod
@@ -21,9 +21,9 @@ from raypipe.training.objective import TILES, Objective, Shows, smoothed_cross_e
 from raypipe.training.recipe import Recipe
 
 Choice = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Indices of clean training tiles, and of adversarial ones."""
+"""Indices of clean training tiles and of adversarial ones."""
 ABSTAINED = -1
-"""The prediction for a tile without a certificate."""
+"""Prediction for a tile without a certificate."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class TrainingSteps:
     Parameters
     ----------
     objective
-        The loss that each step minimizes.
+        Loss that each step minimizes.
     inputs
-        The inputs that a step shows the network; None if the network is not trained.
+        Inputs that a step shows the network; None if the network is not trained.
     repeats
-        Steps on each batch before the next one, at least 1.
+        Number of steps on each batch before the next batch, at least 1.
     score
-        Rates the network, in evaluation mode, on held-out training tiles (n, h, w, 3) and their classes (n,); larger is
-        better. The best epoch is kept. None: the last epoch is kept.
+        Function that rates the network, in evaluation mode, on held-out training tiles (n, h, w, 3) and their classes
+        (n,); larger is better. The epoch with the best score is kept. None means that the last epoch is kept.
     """
 
     objective: Objective
@@ -55,14 +55,14 @@ class Defense(Settings):
     Parameters
     ----------
     name
-        The defense.
+        Name of the defense.
     epochs
-        Epochs of its training, which starts from the undefended model; 0 trains nothing.
+        Number of epochs of its training, which starts from the undefended model; 0 means no training.
 
     Attributes
     ----------
     starts_anew
-        True if training starts where that of the undefended model started.
+        True if training starts from the same weights as the training of the undefended model.
     """
 
     starts_anew: ClassVar[bool] = False
@@ -72,55 +72,55 @@ class Defense(Settings):
 
     @property
     def needs_held_out(self) -> bool:
-        """True if it compares epochs or candidates on held-out training tiles."""
+        """True if the defense compares epochs or candidates on held-out training tiles."""
         return False
 
     def recipe(self, base: Recipe) -> Recipe:
-        """Return the recipe of its training: that of the undefended model, with the defense's own settings.
+        """Return the recipe of the defense's training: the undefended model's recipe with the defense's own settings.
 
         Parameters
         ----------
         base
-            The recipe of the undefended model.
+            Recipe of the undefended model.
         """
         return base.model_copy(update=self.model_dump(include=set(Recipe.model_fields), exclude_none=True))
 
-    def incompatibility(self, backbone: str) -> str | None:  # noqa: ARG002  most take every backbone
-        """Return the reason why it cannot be applied to a backbone, or None."""
+    def incompatibility(self, backbone: str) -> str | None:  # noqa: ARG002  Most defenses accept every backbone.
+        """Return the reason why the defense is incompatible with a backbone, or None."""
         return None
 
     def architecture(self, backbone: str) -> str:
-        """Return the name of the network that it makes of a backbone; it takes over parameters of the same name."""
+        """Return the name of the network to train for a backbone; it takes over parameters of the same name."""
         return backbone
 
     def input_transform(self) -> Front | None:
-        """Return the layer that it puts before the network, or None."""
+        """Return the input transform of the defense, or None."""
         return None
 
-    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  some learn from it
-        """Return the steps of its training.
+    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  Some defenses learn from it.
+        """Return the steps of the defense's training.
 
         Parameters
         ----------
         clean
-            The undefended model, on the device, in evaluation mode.
+            Undefended model, on the device, in evaluation mode.
         recipe
-            The recipe of this training.
+            Recipe of this training.
         """
         return TrainingSteps(smoothed_cross_entropy(recipe.label_smoothing))
 
 
 class StaticTraining(Defense):
-    """Settings of a defense that learns adversarial tiles that attacks made beforehand."""
+    """Settings of a defense that learns adversarial tiles crafted before its training."""
 
     @property
     def mixes_attacks(self) -> bool:
-        """True if one model learns the tiles of all attacks; otherwise a model is hardened for each attack."""
+        """True if one model learns the tiles of all attacks. Otherwise a model is hardened for each attack."""
         return False
 
     @abstractmethod
     def candidates(self) -> Sequence[Self]:
-        """Return the settings to choose between on held-out tiles, at least one."""
+        """Return the candidates to compare on held-out tiles, at least one."""
 
     @abstractmethod
     def choose(self, tiles: int, seed: int) -> Choice:
@@ -131,7 +131,7 @@ class StaticTraining(Defense):
         tiles
             Number of training tiles; each exists clean and adversarial.
         seed
-            Seed of a random choice.
+            Seed of the random choice of tiles.
         """
 
     @property
@@ -147,11 +147,12 @@ class Certified:
     Parameters
     ----------
     prediction
-        (n,) the certified class, or `ABSTAINED`.
+        (n,) certified classes, or `ABSTAINED`.
     radius
-        (n,) no perturbation of at most this size changes the prediction, in the defense's norm; pixels in [0, 1].
+        (n,) certified radii in the defense's norm, with pixels in [0, 1]. No perturbation of at most this size changes
+        the prediction.
     forwards
-        (n,) forward passes spent.
+        (n,) numbers of forward passes.
     """
 
     prediction: NDArray[np.int64]
@@ -165,7 +166,7 @@ class CertifiedDefense(Defense):
     Attributes
     ----------
     certified_norm
-        The norm of the certified radius.
+        Norm of the certified radius.
     """
 
     certified_norm: ClassVar[Norm]
@@ -177,9 +178,9 @@ class CertifiedDefense(Defense):
         Parameters
         ----------
         model
-            The hardened classifier, in evaluation mode, on `device`.
+            Hardened classifier, in evaluation mode, on `device`.
         images
-            (n, h, w, 3).
+            (n, h, w, 3) tiles, uint8.
         device
             Device of the model.
         seed

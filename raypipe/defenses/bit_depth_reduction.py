@@ -1,8 +1,9 @@
 """Bit-depth reduction (Xu, Evans and Qi, 2018, arXiv:1704.01155): round the pixels before the network reads them.
 
-Rounding has no useful gradient. With a zero gradient, attacks fail without the model being robust (Athalye, Carlini and
-Wagner, 2018, arXiv:1802.00420, and He et al., 2017, arXiv:1706.04701). By default adaptive attacks treat the rounding
-as the identity. With ``gradient: zero`` the defense is a known-weak control that the sanity checks have to detect.
+Rounding has no useful gradient. With a zero gradient, attacks fail although the model is not robust (Athalye, Carlini
+and Wagner, 2018, arXiv:1802.00420, and He et al., 2017, arXiv:1706.04701). By default adaptive attacks treat the
+rounding as the identity. With ``gradient: zero`` the defense is a known-weak control, which the sanity checks must
+detect.
 """
 
 from typing import Literal
@@ -19,11 +20,13 @@ class BitDepthReduction(Defense):
     Parameters
     ----------
     bits
-        Bits that are kept of the 8 bits of each value.
+        Number of bits that are kept of the 8 bits of each value.
     gradient
-        See `raypipe.models.transforms.bit_depth.BitDepth`: ``straight_through``, or ``zero`` for a known-weak control.
+        Gradient of the rounding: ``straight_through``, or ``zero`` for a known-weak control. See
+        `raypipe.models.transforms.bit_depth.BitDepth`.
     epochs
-        Epochs of fine-tuning on rounded clean tiles; with 0 the undefended model is used as it is, as its authors do.
+        Number of epochs of fine-tuning on rounded clean tiles. With 0 the undefended model stays unchanged, as in the
+        authors' work.
     """
 
     name: Literal["bit_depth_reduction"] = "bit_depth_reduction"

@@ -1,8 +1,8 @@
 """DDN training (Rony et al., 2019, arXiv:1811.09600): learn the shortest L2 perturbations that fool the model.
 
-`raypipe.attacks.ddn` moves each tile just over the nearest decision boundary, instead of to the edge of a ball.
-Perturbations longer than `eps` are shortened to it. As in section 5 of the paper, training starts from the undefended
-model.
+`raypipe.attacks.ddn` moves each tile just across the nearest decision boundary, not to the edge of a ball.
+Perturbations longer than `eps` are shortened to `eps`. As in section 5 of the paper, training starts from the
+undefended model.
 """
 
 from typing import Literal
@@ -26,11 +26,11 @@ class DdnTraining(OnlineTraining):
     Parameters
     ----------
     norm
-        Always ``l2``.
+        Norm of the perturbations, always ``l2``.
     eps
         Largest L2 length of a perturbation.
     iterations
-        Iterations of `ddn` for each batch.
+        Number of iterations of `ddn` for each batch.
     """
 
     name: Literal["ddn_training"] = "ddn_training"
@@ -42,7 +42,7 @@ class DdnTraining(OnlineTraining):
         """Return the tiles with the shortest perturbations that DDN found, within the ball."""
         attack = DecoupledDirectionNorm(max_iterations=self.iterations, levels=None)
         counting = Victim(victim, len(images), batch_size=len(images))
-        # In half precision the gradients of a network that is sure of itself would vanish.
+        # In half precision the gradients of a confident network would vanish.
         with torch.autocast(images.device.type, enabled=False):
             found = decoupled_direction_norm(counting, images, Goal(labels), attack)
         return Perturbed(project(found, images, self.eps, self.norm), self.iterations)

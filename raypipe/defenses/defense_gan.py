@@ -1,10 +1,10 @@
 """Defense-GAN (Samangouei et al., 2018, arXiv:1805.06605): show the network the nearest tile that a generator can draw.
 
 The generator is trained on the clean training tiles as a Wasserstein GAN with gradient penalty (Gulrajani et al., 2017,
-arXiv:1704.00028). The network stays as it is. Adaptive attacks treat the projection as the identity in the backward
-pass, which broke the defense (Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 5.4.2).
+arXiv:1704.00028). The network itself does not change. Adaptive attacks treat the projection as the identity in the
+backward pass, which broke the defense (Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 5.4.2).
 
-Departure: generator and critic take one step each per batch; the authors take five steps of the critic.
+Difference from the paper: generator and critic take one step each per batch. The authors take five steps of the critic.
 """
 
 from typing import Literal
@@ -21,7 +21,7 @@ from raypipe.training.objective import Scored
 from raypipe.training.recipe import Recipe
 
 PENALTY = 10.0
-"""Weight of the gradient penalty, as its authors have it."""
+"""Weight of the gradient penalty; the value of its authors."""
 
 
 class DefenseGan(Defense):
@@ -34,7 +34,7 @@ class DefenseGan(Defense):
     latent, channels, finest
         Size of the generator: see `raypipe.models.transforms.gan_projection.GanProjection`.
     restarts, steps, step_size
-        Settings of the projection; each pass of the model costs ``restarts * steps`` passes of the generator.
+        Settings of the projection. Each pass of the model costs ``restarts * steps`` passes of the generator.
     """
 
     name: Literal["defense_gan"] = "defense_gan"
@@ -48,7 +48,7 @@ class DefenseGan(Defense):
     step_size: float = Field(10.0, gt=0)
 
     def recipe(self, base: Recipe) -> Recipe:
-        """Return the recipe of the generator's training, without the settings that are meant for classifiers."""
+        """Return the recipe of the generator's training, without the settings for classifiers."""
         plain = {"warm_up": 0.0, "clip_norm": None, "ema": 0.0, "augment": (), "weight_decay": 0.0}
         return super().recipe(base).model_copy(update=plain)
 
@@ -56,8 +56,8 @@ class DefenseGan(Defense):
         """Return the projection."""
         return GanProjection(**self.model_dump(include=set(GanProjection.model_fields) - {"name"}))
 
-    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  the base's
-        """Return steps of the generator and the critic, each with the other frozen; the network stays as it is."""
+    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  The base class has them.
+        """Return steps of the generator and the critic, each with the other frozen; the network does not change."""
 
         def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
             if not isinstance(model, Classifier) or not isinstance(model.front, Projection):
@@ -75,9 +75,9 @@ def gan_loss(gan: Projection, images: Tensor) -> Tensor:
     Parameters
     ----------
     gan
-        Generator and critic.
+        Projection with its generator and critic.
     images
-        (n, 3, h, w), real ones in [0, 1].
+        (n, 3, h, w) real images in [0, 1].
     """
     size = (images.shape[2], images.shape[3])
     drawn = gan.draw(torch.randn(len(images), gan.settings.latent, device=images.device), size)
@@ -87,7 +87,7 @@ def gan_loss(gan: Projection, images: Tensor) -> Tensor:
     (slope,) = torch.autograd.grad(gan.judge(between).sum(), between, create_graph=True)
     penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
     critics: Tensor = gan.judge(fake).mean() - gan.judge(images).mean() + PENALTY * penalty
-    gan.critic.requires_grad_(False)  # while its opinion teaches the generator
+    gan.critic.requires_grad_(False)  # The critic must not learn from the generator's loss.
     opinion = gan.judge(drawn).mean()
     gan.critic.requires_grad_(True)
     return critics - opinion

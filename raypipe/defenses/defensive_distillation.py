@@ -1,11 +1,12 @@
 """Defensive distillation (Papernot et al., 2016, arXiv:1511.04508): learn soft outputs; a known-weak control.
 
-Training divides the logits by a temperature. At test time the temperature is gone, the logits are `temperature` times
-as large, and the gradient of the plain cross-entropy vanishes. Attacks that use the logits still succeed (Carlini and
-Wagner, 2017, arXiv:1608.04644, section 8), so the sanity checks have to detect it.
+Training divides the logits by a temperature. Inference does not, so the logits are `temperature` times as large and the
+gradient of the plain cross-entropy vanishes. Attacks that use the logits still succeed (Carlini and Wagner, 2017,
+arXiv:1608.04644, section 8), so the sanity checks must detect this defense.
 
-Departure: the teacher is the undefended model. Its softmax at temperature 1 replaces that of a network trained at the
-temperature, because such training scales the logits up by what the temperature divides.
+Difference from the paper: the teacher is the undefended model with its softmax at temperature 1. The authors train the
+teacher at the temperature. The undefended model can replace it, because such training scales the logits up by the
+factor by which the temperature divides them.
 """
 
 from typing import ClassVar, Literal
@@ -27,11 +28,11 @@ class DefensiveDistillation(Defense):
     Parameters
     ----------
     temperature
-        Temperature of the softmax in training.
+        Temperature of the softmax in training, at least 1.
     epochs
-        Epochs of the student's training.
+        Number of epochs of the student's training.
     learning_rate
-        Learning rate of the student's training; None: as in ``train``.
+        Learning rate of the student's training. None means the learning rate of ``train``.
     """
 
     starts_anew: ClassVar[bool] = True
@@ -41,10 +42,10 @@ class DefensiveDistillation(Defense):
     epochs: int = Field(10, ge=1)
     learning_rate: float | None = Field(None, gt=0)
 
-    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  the labels are soft
-        """Return steps on the cross-entropy with the teacher's answers.
+    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  The labels are soft.
+        """Return steps on the cross-entropy with the teacher's predicted probabilities.
 
-        The loss is multiplied by the temperature, because its gradient shrinks with it.
+        The loss is multiplied by the temperature, because a larger temperature shrinks its gradient.
         """
 
         def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001

@@ -2,8 +2,8 @@
 
 Each batch is used several times in a row. The gradient that updates the weights also gives the next perturbation.
 
-Departures: a batch starts at a random point of the ball instead of the last batch's perturbation, so that a fit can
-resume between epochs. `epochs` counts passes over the tiles with all their replays.
+Differences from the paper: a batch starts at a random point of the ball instead of the last batch's perturbation, so
+that a fit can resume between epochs. `epochs` counts passes over the tiles, each with all its replays.
 """
 
 from dataclasses import replace
@@ -28,13 +28,14 @@ class FreeTraining(OnlineTraining):
     Parameters
     ----------
     epochs
-        Passes over the tiles, each of `replays` steps a batch: two of them do the work of eight plain ones.
+        Number of passes over the tiles, each with `replays` steps per batch. By default two of them take as many steps
+        as eight plain epochs.
     replays
         Number of steps on each batch; the authors take 4.
     step_size
         Length of a step as a share of `eps`.
     awp
-        Always 0: no pass is spent on weight perturbation.
+        Size of the weight perturbation, always 0: this defense spends no pass on it.
     """
 
     name: Literal["free_training"] = "free_training"
@@ -44,11 +45,11 @@ class FreeTraining(OnlineTraining):
     awp: Literal[0] = 0
 
     def perturb(self, victim: nn.Module, images: Tensor, labels: Tensor) -> Perturbed:  # noqa: ARG002
-        """Return the random points where a batch starts."""
+        """Return the random points at which a batch starts."""
         return Perturbed(random_start(images, self.ball), 0)
 
     def shown_inputs(self) -> Shows:
-        """Return tiles perturbed by half of a batch's steps, as its replays see them on average."""
+        """Return tiles perturbed by half of a batch's steps, which is the average over its replays."""
         steps = self.replays // 2
 
         def make(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:
@@ -58,7 +59,7 @@ class FreeTraining(OnlineTraining):
         return Shows(f"tiles perturbed by {self.name}", make)
 
     def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:
-        """Return steps on the points that the gradient of the last replay led to."""
+        """Return steps on the points that the gradient of the previous replay gives."""
         batch = points = torch.empty(0)
 
         def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""The attack inside a training step: few steps of gradient ascent within a ball, on all tiles of a batch."""
+"""The attack inside a training step: a few steps of gradient ascent within a ball, on all tiles of a batch."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from raypipe.attacks.engine.norms import normalise, project
 from raypipe.attacks.engine.tensors import per_tile
 
 SLOPE = 3
-"""Binary logarithm, rounded down, of the largest gradient at a tile's logits after scaling: far from both ends of what
-half precision holds, 2 ** -24 and 2 ** 16."""
+"""Binary logarithm, rounded down, of the largest gradient at a tile's logits after scaling. It is far from both ends of
+the range of half precision, 2 ** -24 and 2 ** 16."""
 
 
 class Perturbed(NamedTuple):
@@ -22,9 +22,9 @@ class Perturbed(NamedTuple):
     Parameters
     ----------
     images
-        (n, channels, h, w) in [0, 1].
+        (n, channels, h, w) perturbed images in [0, 1].
     passes
-        Forward passes per tile; there are as many backward passes.
+        Number of forward passes per tile; there are as many backward passes.
     """
 
     images: Tensor
@@ -49,23 +49,23 @@ def random_start(clean: Tensor, ball: Ball) -> Tensor:
 def input_gradients(logits: Tensor, points: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
     """Return each tile's gradient of the loss, times a power of two of its own.
 
-    Where a network is sure of itself, the loss hardly changes with the logits, and in half precision its gradient would
-    vanish on the way back to the pixels. Only the gradient's direction matters to an attack, so each tile's gradient at
-    the logits, taken in double precision, is scaled to a size that half precision holds.
+    Where a network is confident, the loss hardly changes with the logits. In half precision its gradient would vanish
+    in the backward pass to the pixels. An attack needs only the direction of the gradient. Therefore each tile's
+    gradient at the logits is computed in double precision, and scaled to a size that half precision can represent.
 
     Parameters
     ----------
     logits
-        (n, classes) of `points`.
+        (n, classes) logits of `points`.
     points
-        (n, channels, h, w), which require gradients.
+        (n, channels, h, w) images that require gradients.
     loss
-        Logits in double precision -> a scalar, the sum over tiles, that a shift of all of a tile's logits leaves
-        alone, as cross-entropy and divergences are.
+        Function from logits in double precision to a scalar, the sum over tiles. Adding a constant to all logits of a
+        tile must not change it; cross-entropy and divergences have this property.
     """
     wide = logits.detach().double().requires_grad_()
     (slopes,) = torch.autograd.grad(loss(wide), wide)
-    # They sum to 0, but rounding loses that of a class with nearly all of the probability: take it from the others.
+    # Rounding loses the slope of a class with nearly all of the probability. Slopes sum to 0, so the others give it.
     slopes = slopes.scatter_add(1, wide.argmax(1, keepdim=True), -slopes.sum(1, keepdim=True))
     largest = slopes.abs().amax(1, keepdim=True)
     doublings = torch.where(largest > 0, SLOPE - largest.log2().floor(), 0)
@@ -87,13 +87,13 @@ def ascend(
     Parameters
     ----------
     victim
-        Frozen.
+        The frozen model.
     clean, points
-        (n, channels, h, w): the centres, and where to start.
+        (n, channels, h, w) centers of the balls, and starting points.
     loss
-        Logits -> a scalar, the sum over tiles.
+        Function from logits to a scalar, the sum over tiles.
     ball
-        Norm and radius.
+        Norm and radius of the ball.
     steps, step_size
         Number of steps, and their length as a share of the radius.
     """
@@ -115,9 +115,9 @@ def perturb_by_pgd(
     victim
         The frozen model.
     images, labels
-        (n, channels, h, w) in [0, 1], and (n,).
+        (n, channels, h, w) images in [0, 1], and (n,) true classes.
     ball
-        Norm and radius.
+        Norm and radius of the ball.
     steps, step_size
         Number of steps, and their length as a share of the radius.
     """

@@ -1,8 +1,8 @@
 """Interval bound propagation (Gowal et al., 2018, arXiv:1810.12715): train with bounds, and certify in L-infinity.
 
-Half of the loss is that of the worst logits that interval bounds allow within a ball. Bounds are sound for plain
-sequences of convolutions, linear layers, ReLU and pooling: the backbone `convnet`. An experiment with another backbone
-is refused: through batch normalization in training, or dozens of layers, the bounds would prove nothing.
+Half of the loss is the loss of the worst logits that interval bounds allow within a ball. Bounds are sound for plain
+sequences of convolutions, linear layers, ReLU and pooling: the backbone `convnet`. Other backbones are incompatible.
+Through batch normalization in training, or through dozens of layers, the bounds would prove nothing.
 """
 
 import copy
@@ -24,7 +24,7 @@ from raypipe.training.objective import Scored, bare
 from raypipe.training.recipe import Recipe
 
 HALVINGS = 14
-"""Bisections of the interval that holds a tile's radius: to within 1/255 of 1/64."""
+"""Number of bisections of the interval that contains a tile's radius; the error is 1/64 of 1/255."""
 BATCH = 64
 
 
@@ -34,13 +34,13 @@ class IntervalBoundPropagation(CertifiedDefense):
     Parameters
     ----------
     eps
-        Radius of the linf ball that is trained for, pixels in [0, 1].
+        Radius of the linf ball in training, with pixels in [0, 1].
     bound_weight
         Weight of the bounded loss at the end, in [0, 1]; the plain loss has the rest. The authors take 0.5.
     ramp
         Share of the fit over which `eps` and `bound_weight` grow from 0.
     epochs, learning_rate
-        Settings of the training; bounds need many more epochs than a fine-tuning.
+        Settings of the training. Training with bounds needs many more epochs than a fine-tuning.
     """
 
     certified_norm: ClassVar[Norm] = "linf"
@@ -53,16 +53,16 @@ class IntervalBoundPropagation(CertifiedDefense):
     learning_rate: float = Field(5e-4, gt=0)
 
     def incompatibility(self, backbone: str) -> str | None:
-        """Return the reason why the bounds of a backbone are not known, or None."""
+        """Return the reason why a backbone has no known bounds, or None."""
         return unbounded(backbone)
 
-    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  the base's
+    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  The base class has them.
         """Return steps on the plain and the bounded cross-entropy."""
 
         def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:
             grown = min(1.0, progress / self.ramp)
             logits, inner = model(images), bare(model)
-            assert isinstance(inner, Classifier)  # noqa: S101  the hardening's
+            assert isinstance(inner, Classifier)  # noqa: S101  Hardening always passes a classifier.
             worst = -margins(inner, images, labels, grown * self.eps)
             bounded = F.cross_entropy(worst, labels)
             weight = grown * self.bound_weight
@@ -77,7 +77,7 @@ class IntervalBoundPropagation(CertifiedDefense):
         model: Classifier,
         images: NDArray[np.uint8],
         device: torch.device,
-        seed: int,  # noqa: ARG002  nothing is drawn
+        seed: int,  # noqa: ARG002  There are no random draws.
     ) -> Certified:
         """Return the largest radius at which the bounds prove the prediction, by bisection in double precision."""
         exact = copy.deepcopy(model).double()

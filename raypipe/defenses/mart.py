@@ -1,6 +1,6 @@
 """MART (Wang et al., 2020, ICLR, openreview rklOg6EFwS): TRADES with more weight on misclassified tiles.
 
-Departure: clean and perturbed tiles pass the network as one batch, and share its statistics.
+Difference from the paper: clean and perturbed tiles pass through the network as one batch and share its statistics.
 """
 
 from typing import ClassVar, Literal
@@ -23,7 +23,7 @@ class Mart(OnlineTraining):
     Parameters
     ----------
     beta
-        Weight of the divergence within the ball; the authors take 5.
+        Weight of the divergence between clean and perturbed tiles; the authors take 5.
     steps, step_size
         Number of steps of the attack, and their length as a share of `eps`.
     """
@@ -36,11 +36,14 @@ class Mart(OnlineTraining):
     step_size: float = Field(0.25, gt=0)
 
     def perturb(self, victim: nn.Module, images: Tensor, labels: Tensor) -> Perturbed:
-        """Return tiles perturbed by PGD from a random start."""
+        """Return tiles perturbed by PGD from a random point of the ball."""
         return perturb_by_pgd(victim, images, labels, self.ball, self.steps, self.step_size)
 
     def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> Scored:
-        """Return the boosted cross-entropy plus the divergence, weighted by the doubt about the clean tile."""
+        """Return the boosted cross-entropy plus the divergence, which is weighted by the doubt about the clean tile.
+
+        The doubt is 1 minus the predicted probability of the true class.
+        """
         output = forward(torch.cat([images, perturbed]))
         clean, other = main_logits(output).chunk(2)
         chances, own = other.softmax(1), labels[:, None]

@@ -1,10 +1,11 @@
 """The base of online adversarial training: each batch is perturbed against the model that is being trained.
 
-The model is attacked in evaluation mode, as it will be used. Its batch statistics then stay those of the training
-inputs, and no worker waits for another one's attack. Pang et al., 2021 (arXiv:2010.00467, section 3.4) find that this
-costs no robustness and keeps more clean accuracy than an attack in training mode.
+The model is attacked in evaluation mode, as it will be used. Thus the batch statistics stay those of the training
+inputs, and no worker waits for another worker's attack. Pang et al., 2021 (arXiv:2010.00467, section 3.4) find that
+this costs no robustness and keeps more clean accuracy than an attack in training mode.
 
-The attack is a short loop instead of `raypipe.attacks.pgd`: all tiles take all steps, from new starts each time.
+The attack is a short loop instead of `raypipe.attacks.pgd`: all tiles take all steps, and each batch has new starting
+points.
 """
 
 from abc import abstractmethod
@@ -29,10 +30,10 @@ from raypipe.training.objective import Scored, Shown, Shows, bare
 from raypipe.training.recipe import Recipe
 
 EPS: dict[Norm, float] = {"linf": 4 / 255, "l2": 0.5}
-"""The usual bounds: in linf that of ImageNet on RobustBench (Croce et al., 2021, arXiv:2010.09670)."""
+"""Default bounds. The linf bound is that of ImageNet on RobustBench (Croce et al., 2021, arXiv:2010.09670)."""
 SCORE_STEPS, SCORE_BATCH = 10, 64
 Forward = Callable[[Tensor], Any]
-"""Images -> the output of the model, or of the model with other weights."""
+"""A function from images to the output of the model, or of the model with other weights."""
 
 
 class OnlineTraining(Defense):
@@ -41,20 +42,21 @@ class OnlineTraining(Defense):
     Parameters
     ----------
     norm, eps
-        The ball that training tiles are perturbed in, pixels in [0, 1]: 4/255 in linf and 0.5 in l2 by default.
+        Ball in which training tiles are perturbed, with pixels in [0, 1]. The default radius is 4/255 in linf and 0.5
+        in l2.
     epochs, learning_rate
-        Settings of the fine-tuning; everything else is as in ``train``.
+        Settings of the fine-tuning. All other settings come from ``train``.
     awp
-        Size of the adversarial perturbation of the weights, as a share of each layer's length; 0: none. Its authors
-        take 0.005 to 0.01 (Wu, Xia and Wang, 2020, arXiv:2004.05884).
+        Size of the adversarial perturbation of the weights, as a share of each layer's length; 0 means none. Its
+        authors take 0.005 to 0.01 (Wu, Xia and Wang, 2020, arXiv:2004.05884).
     early_stopping
-        Keep the epoch of the best robust accuracy on held-out training groups, under 10 steps of PGD from
-        the tile itself, against robust overfitting (Rice, Wong and Kolter, 2020, arXiv:2002.11569).
+        True if the epoch with the best robust accuracy on held-out training groups is kept. The attack is 10 steps of
+        PGD from the tile itself. This reduces robust overfitting (Rice, Wong and Kolter, 2020, arXiv:2002.11569).
 
     Attributes
     ----------
     shows_clean_tiles
-        True where the network sees each tile clean beside perturbed.
+        True if the network sees each tile both clean and perturbed.
     """
 
     shows_clean_tiles: ClassVar[bool] = False
@@ -80,12 +82,12 @@ class OnlineTraining(Defense):
 
     @property
     def ball(self) -> Ball:
-        """Norm and radius."""
+        """Ball in which training tiles are perturbed."""
         return Ball(self.norm, self.eps)
 
     @property
     def needs_held_out(self) -> bool:
-        """True with early stopping."""
+        """True if the settings have early stopping."""
         return self.early_stopping
 
     @abstractmethod
@@ -95,28 +97,28 @@ class OnlineTraining(Defense):
         Parameters
         ----------
         victim
-            Frozen, in evaluation mode.
+            The frozen model, in evaluation mode.
         images, labels
-            (n, channels, h, w) in [0, 1], and (n,).
+            (n, channels, h, w) images in [0, 1], and (n,) true classes.
         """
 
     def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> Scored:  # noqa: ARG002
-        """Return the loss of a batch, calling `forward` once: the cross-entropy of the perturbed images.
+        """Return the loss of a batch, here the cross-entropy of the perturbed images; call `forward` once.
 
         Parameters
         ----------
         forward
-            Images -> the output of the model, or of the model with perturbed weights.
+            Function from images to the output of the model, or of the model with perturbed weights.
         images, perturbed
-            (n, channels, h, w) in [0, 1].
+            (n, channels, h, w) clean and perturbed images in [0, 1].
         labels
-            (n,) classes.
+            (n,) true classes.
         """
         output = forward(perturbed)
         return Scored(classification_loss(output, labels), main_logits(output))
 
     def shown_inputs(self) -> Shows:
-        """Return the inputs of a step; the clean tiles come first where the loss sees both."""
+        """Return the inputs of a step. The clean tiles come first if the loss uses clean and perturbed tiles."""
 
         def make(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:
             with frozen(model) as victim:
@@ -126,7 +128,7 @@ class OnlineTraining(Defense):
         clean = "clean tiles and " if self.shows_clean_tiles else ""
         return Shows(f"{clean}tiles perturbed by {self.name}", make)
 
-    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  the base's
+    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  The base class has them.
         """Return steps that perturb a batch and minimize the loss on it."""
 
         def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001

@@ -15,7 +15,7 @@ class PgdTraining(OnlineTraining):
     Parameters
     ----------
     steps, step_size
-        Number of steps of the attack, and their length as a share of `eps`: the authors' 7 steps, of 2/255 at 8/255.
+        Number of steps of the attack, and their length as a share of `eps`. The authors take 7 steps of 2/255 at 8/255.
     """
 
     name: Literal["pgd_training"] = "pgd_training"
@@ -23,5 +23,5 @@ class PgdTraining(OnlineTraining):
     step_size: float = Field(0.25, gt=0)
 
     def perturb(self, victim: nn.Module, images: Tensor, labels: Tensor) -> Perturbed:
-        """Return tiles perturbed by PGD from a random start."""
+        """Return tiles perturbed by PGD from a random point of the ball."""
         return perturb_by_pgd(victim, images, labels, self.ball, self.steps, self.step_size)

@@ -1,9 +1,9 @@
 """Randomized smoothing (Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918): vote over noise, and certify in L2.
 
 A short perturbation cannot change the class that most noisy copies of a tile get. `certify` proves this, with a
-probability of error of `alpha` for each tile. Attacks meet the mean over `samples` draws and follow its gradient:
-see `raypipe.models.transforms.gaussian_smoothing`. The certificate holds for infinitely many draws; the attacked model
-has a few.
+probability of error of `alpha` for each tile. Attacks see the mean over `samples` draws and follow its gradient:
+see `raypipe.models.transforms.gaussian_smoothing`. The certificate holds for infinitely many draws, but the attacked
+model uses only `samples` draws.
 """
 
 from typing import ClassVar, Literal
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import betaincinv, ndtri  # what scipy.stats would be asked, without half a second of imports
+from scipy.special import betaincinv, ndtri  # scipy.stats calls these too, but its import takes half a second.
 
 from raypipe.attacks.base import Norm
 from raypipe.attacks.engine.draws import generators
@@ -29,15 +29,17 @@ class RandomizedSmoothing(CertifiedDefense):
     Parameters
     ----------
     sigma
-        Standard deviation of the noise, with pixels in [0, 1]; the authors' 0.25. More noise, larger radii, less
-        accuracy.
+        Standard deviation of the noise, with pixels in [0, 1]; the authors take 0.25. More noise gives larger radii and
+        less accuracy.
     samples
-        Draws that a prediction under attack averages over; every pass costs as many.
+        Number of draws that a prediction under attack averages over. Every pass of the model costs as many passes.
     epochs, learning_rate
-        Settings of fine-tuning with one draw of noise per tile and epoch; 0 epochs keep the undefended model.
+        Settings of the fine-tuning with one draw of noise per tile and epoch. With 0 epochs the undefended model stays
+        unchanged.
     selection, estimation
-        Draws of a certificate: to choose the class, and to bound how often it is voted for. The authors' are 100 and
-        100,000; the largest radius that n draws can prove is sigma times the normal quantile of ``alpha ** (1 / n)``.
+        Numbers of draws of a certificate: to select the class, and to bound its share of the votes. The authors take
+        100 and 100,000. The largest radius that n draws can prove is sigma times the normal quantile of
+        ``alpha ** (1 / n)``.
     alpha
         Probability that a certificate is wrong.
     """
@@ -54,12 +56,12 @@ class RandomizedSmoothing(CertifiedDefense):
     alpha: float = Field(0.001, gt=0, lt=1)
 
     def input_transform(self) -> GaussianSmoothing:
-        """Return the noise, in training and under attack."""
+        """Return the Gaussian smoothing, which acts in training and under attack."""
         return GaussianSmoothing(sigma=self.sigma, samples=self.samples)
 
     @torch.no_grad()
     def certify(self, model: Classifier, images: NDArray[np.uint8], device: torch.device, seed: int) -> Certified:
-        """Return the class of most draws for each tile, and the radius of its Clopper-Pearson bound.
+        """Return the class of most draws for each tile, and the radius from its Clopper-Pearson bound.
 
         This is the authors' algorithm CERTIFY.
         """
@@ -83,12 +85,12 @@ class RandomizedSmoothing(CertifiedDefense):
 
 
 def quantile_of_votes(votes: int, draws: int, alpha: float) -> float:
-    """Return the standard normal quantile of a share's lower Clopper-Pearson bound; it is negative below one half.
+    """Return the standard normal quantile of a share's lower Clopper-Pearson bound, negative for bounds below 0.5.
 
     Parameters
     ----------
     votes, draws
-        The share.
+        Number of votes, and number of draws; the share is their ratio.
     alpha
         Probability that the true share is smaller than the bound.
     """

@@ -1,8 +1,8 @@
 """Sparsity denoising (Shi et al., Pattern Recognition 132, 2022, 108923): set small features of a ResNet to zero.
 
-The undefended ResNet gets denoising blocks, see `raypipe.models.backbones.sparsity`, and is fine-tuned on clean tiles:
-the authors' "ResNet50-D". For their "ResNet50-A-D", with adversarial training, name the backbone `resnet50_d` in the
-experiment's `models`, and harden it with `pgd_training`.
+The undefended ResNet gets denoising blocks, see `raypipe.models.backbones.sparsity`, and is fine-tuned on clean tiles.
+This is the authors' "ResNet50-D". Their "ResNet50-A-D" adds adversarial training. For it, name the backbone
+`resnet50_d` in the experiment's `models`, and harden it with `pgd_training`.
 """
 
 from typing import Literal
@@ -20,7 +20,7 @@ class SparsityDenoising(Defense):
     Parameters
     ----------
     epochs, learning_rate
-        Settings of the fine-tuning; everything else is as in ``train``.
+        Settings of the fine-tuning. All other settings come from ``train``.
     """
 
     name: Literal["sparsity_denoising"] = "sparsity_denoising"
@@ -28,7 +28,7 @@ class SparsityDenoising(Defense):
     learning_rate: float = Field(5e-4, gt=0)
 
     def incompatibility(self, backbone: str) -> str | None:
-        """Return the reason why it has no blocks for a backbone, or None."""
+        """Return the reason why there are no denoising blocks for a backbone, or None."""
         return None if backbone in DENOISED else f"denoising blocks go into {' and '.join(DENOISED)}, not {backbone}"
 
     def architecture(self, backbone: str) -> str:

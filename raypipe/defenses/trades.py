@@ -1,6 +1,6 @@
 """TRADES (Zhang et al., 2019, arXiv:1901.08573): classify the tile correctly, and predict the same within its ball.
 
-Departure: clean and perturbed tiles pass the network as one batch, and share its statistics.
+Difference from the paper: clean and perturbed tiles pass through the network as one batch and share its statistics.
 """
 
 from typing import ClassVar, Literal
@@ -16,7 +16,7 @@ from raypipe.models.backbones.base import auxiliary_loss, main_logits
 from raypipe.training.objective import Scored
 
 START = 0.001
-"""Standard deviation of the noise to start from: on the tile itself the divergence has no gradient."""
+"""Standard deviation of the noise of the starting points. On the tile itself the divergence has no gradient."""
 
 
 class Trades(OnlineTraining):
@@ -25,7 +25,7 @@ class Trades(OnlineTraining):
     Parameters
     ----------
     beta
-        Weight of the divergence, against that of the cross-entropy; the authors take 6.
+        Weight of the divergence relative to the cross-entropy; the authors take 6.
     steps, step_size
         Number of steps of the attack, and their length as a share of `eps`.
     """
@@ -38,7 +38,7 @@ class Trades(OnlineTraining):
     step_size: float = Field(0.25, gt=0)
 
     def perturb(self, victim: nn.Module, images: Tensor, labels: Tensor) -> Perturbed:  # noqa: ARG002
-        """Return tiles on which the prediction differs most from that of the clean tile."""
+        """Return perturbed tiles whose predictions differ most from those of the clean tiles."""
         with torch.no_grad():
             clean = victim(images).softmax(1)
         start = (images + START * torch.randn_like(images)).clamp(0, 1)

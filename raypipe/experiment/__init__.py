@@ -1,1 +1,1 @@
-"""An experiment file, from YAML to a validated record."""
+"""Experiment files, from YAML to a validated record."""

@@ -1,4 +1,4 @@
-"""Experiment files: YAML in, a validated experiment out, or every error at once with its field's path."""
+"""Reading of experiment files: a validated experiment, or all errors at once with the paths of their fields."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,24 +18,26 @@ from raypipe.models.classifier import Model
 from raypipe.training.recipe import Recipe
 
 LONGEST = 2**16
-"""Characters of an experiment file, which PyYAML reads in a second or two: the longest of ours has 3,000."""
+"""Largest number of characters of an experiment file, which PyYAML reads in a second or two. The longest of this
+project has 3,000."""
 LARGEST = 10_000
-"""Values an experiment may hold, those that YAML's aliases repeat counted each time: the largest of ours has 150."""
+"""Largest number of values in an experiment, with those that YAML's aliases repeat counted each time. The largest of
+this project has 150."""
 SHOWN = 200
-"""Characters of a wrong value in its message."""
+"""Number of characters of a wrong value that its message shows."""
 DIGITS = 25
-"""Of a whole number; none of ours is larger than 64 bits."""
+"""Largest number of digits of an integer. No setting is larger than 64 bits."""
 
 
 class ConfigError(ValueError):
-    """An experiment file that cannot be run.
+    """Error for an experiment file that cannot be run.
 
     Parameters
     ----------
     source
-        The file.
+        Name of the file.
     problems
-        One message for each error, each beginning with the field's path.
+        One message for each error. Each begins with the path of the field.
     """
 
     def __init__(self, source: str, problems: Iterable[str]) -> None:
@@ -52,25 +54,25 @@ def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experime
     Parameters
     ----------
     path
-        A YAML file.
+        Path of a YAML file.
     overrides
-        ``section.field=value``, applied before validation; the value is read as YAML.
+        Overrides as ``section.field=value``, applied before validation. The value is read as YAML.
 
     Raises
     ------
     ConfigError
-        With every error of the file.
+        If the file has errors. The message lists all of them.
     """
     return validate_experiment(read_experiment(path, overrides), str(path))
 
 
 def read_experiment(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """Read an experiment file as it is written, with overrides applied.
+    """Read an experiment file without validation, and apply overrides.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, is no mapping, or an override does not fit into it.
+        If the file cannot be read or is not a mapping, or if an override does not fit into it.
     """
     source = str(path)
     try:
@@ -88,12 +90,12 @@ def read_experiment(path: str | Path, overrides: Iterable[str] = ()) -> dict[str
 
 
 def overridden(raw: dict[str, Any], overrides: Iterable[str], source: str) -> dict[str, Any]:
-    """A mapping of settings with overrides, ``a.b.c=value``, applied in place.
+    """Apply overrides, ``a.b.c=value``, to a mapping of settings in place, and return it.
 
     Raises
     ------
     ConfigError
-        If one does not fit into it.
+        If an override does not fit into it.
     """
     if problems := [p for override in overrides if (p := _override(raw, override))]:
         raise ConfigError(source, problems)
@@ -101,26 +103,26 @@ def overridden(raw: dict[str, Any], overrides: Iterable[str], source: str) -> di
 
 
 def validate_experiment(raw: dict[str, Any], source: str = "experiment") -> Experiment:
-    """Turn a mapping into an experiment.
+    """Validate a mapping and return it as an experiment.
 
     Raises
     ------
     ConfigError
-        With every error.
+        If the mapping has errors. The message lists all of them.
     """
     experiment: Experiment = validated(Experiment, raw, source)
     return experiment
 
 
 def validated(kind: Any, raw: Any, source: str) -> Any:
-    """Turn a mapping into settings of some kind; raises as `validate_experiment`.
+    """Validate a mapping and return it as settings of some kind. Raise the errors of `validate_experiment`.
 
     Parameters
     ----------
     kind
-        A record, or a type such as `raypipe.attacks.AttackSettings`.
+        Record, or a type such as `raypipe.attacks.AttackSettings`.
     raw, source
-        The mapping, and what errors call it.
+        Mapping, and its name in errors.
     """
     try:
         return TypeAdapter(kind).validate_python(raw)
@@ -129,7 +131,7 @@ def validated(kind: Any, raw: Any, source: str) -> Any:
 
 
 def _override(raw: dict[str, Any], override: str) -> str | None:
-    """Apply ``a.b.c=value`` in place; returns what is wrong with it, if anything."""
+    """Apply ``a.b.c=value`` in place. Return a message if that fails, otherwise None."""
     path, separator, text = override.partition("=")
     parts = path.strip().split(".")
     if not separator or not all(parts):
@@ -151,7 +153,7 @@ def _override(raw: dict[str, Any], override: str) -> str | None:
 
 
 def _read_yaml(text: str) -> Any:
-    """Plain values from YAML; ValueError, saying what is the matter, for whatever gives none."""
+    """Return the plain values of YAML text. Raise ValueError with the reason if that fails."""
     if len(text) > LONGEST:
         raise ValueError(f"has more than {LONGEST:,} characters; give the path of an experiment file")
     try:
@@ -162,16 +164,16 @@ def _read_yaml(text: str) -> Any:
     except TooMuch:
         raise
     except Exception as error:
-        # Besides its own errors PyYAML lets through those of int(), date() and others: ValueError, KeyError, ...
+        # Besides its own errors PyYAML raises those of int(), date() and others: ValueError, KeyError, ...
         raise ValueError(f"is not YAML: {error}") from error
 
 
-class TooMuch(ValueError):  # noqa: N818 - the name says what is the matter with the file
-    """YAML that is small but means something large."""
+class TooMuch(ValueError):  # noqa: N818 - the name states the problem with the file
+    """Error for YAML that is small but expands to something large."""
 
 
 def _require_few(root: yaml.Node | None) -> None:
-    """See that a document is small, its aliases followed, before values and merged mappings are made of it."""
+    """Require a small document, with its aliases expanded, before values and merged mappings are built from it."""
     waiting, count = [root] if root else [], 0
     while waiting:
         node = waiting.pop()
@@ -189,7 +191,7 @@ def _require_few(root: yaml.Node | None) -> None:
 
 
 def _describe(problem: Any) -> str:
-    """One of pydantic's errors as ``field.path = value: what is expected``."""
+    """Return one of pydantic's errors as ``field.path = value: what is expected``."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
     message = problem["msg"].removeprefix("Value error, ")
     match problem["type"]:

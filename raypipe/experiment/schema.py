@@ -1,4 +1,4 @@
-"""What an experiment says: one immutable, validated record, with a record for each section of its file."""
+"""Schema of an experiment: one immutable, validated record, with a record for each section of its file."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -13,7 +13,7 @@ from raypipe.data.splits import SplitKind
 from raypipe.defenses import DefenseSettings
 from raypipe.evaluation.settings import Evaluation
 from raypipe.models.backbones import BACKBONES
-from raypipe.models.backbones.named import obstacle
+from raypipe.models.backbones.lookup import incompatibility
 from raypipe.models.classifier import Model
 from raypipe.storage.filesystems import require_no_credentials
 from raypipe.training.recipe import Recipe
@@ -24,7 +24,7 @@ def _as_list(value: Any) -> Any:
 
 
 def _models(value: Any) -> Any:
-    """`entries`, with ids for names that cannot be one: ``timm:convnext_tiny`` gets ``timm-convnext_tiny``."""
+    """Apply `entries`, and replace ids that are not valid: ``timm:convnext_tiny`` becomes ``timm-convnext_tiny``."""
     named = entries(value)
     if not isinstance(named, Mapping):
         return named
@@ -35,26 +35,26 @@ def _models(value: Any) -> Any:
 
 
 class Tiles(Settings):
-    """How source images become tiles.
+    """Settings of the tiles that are made from the source images.
 
     Parameters
     ----------
     size
-        Height and width in pixels; the paper's 255.
+        Height and width in pixels. The default is the paper's 255.
     split
-        ``group``: stratified, and no group (source tile, patient) on both sides. ``paper``: at random, which leaks
-        wherever images have siblings; every output is stamped LEAKY. ``official``: as published with the data set,
-        stamped LEAKY unless its groups are known and kept apart. A list runs the whole grid on each, and reports what
-        the leak is worth.
+        ``group``: stratified, with no group (source tile, patient) on both sides. ``paper``: at random, which leaks if
+        images have siblings; every output is stamped LEAKY. ``official``: as published with the data set, stamped LEAKY
+        unless its groups are known and kept apart. A list runs the whole grid on each split, and reports the effect of
+        the leakage.
     train_fraction
-        Share of training tiles (of groups, for a group split).
+        Share of training tiles (of groups, for a group split), between 0 and 1.
     splits
-        A CSV with the columns ``filename,split`` (``train`` or ``test``) to use instead of drawing a split.
+        CSV with the columns ``filename,split`` (``train`` or ``test``) that replaces a drawn split.
     shard_size
-        Tiles a Parquet file, which is also the unit of parallel work.
+        Number of tiles in a Parquet file, which is also the unit of parallel work.
     scaled_decoding
-        Have large JPEGs decoded at a fraction of their size before they are resized:
-        `raypipe.data.reading.images.decode` says what that saves and how little pixels differ.
+        True to decode large JPEGs at a reduced scale before they are resized. `raypipe.data.reading.images.decode`
+        documents the savings and the small difference of the pixels.
     """
 
     size: int = Field(255, ge=32, le=4096)
@@ -81,37 +81,41 @@ class Tiles(Settings):
 
 
 class Resources(Settings):
-    """What the experiment may use. Nothing here changes what is computed, so nothing here enters an artifact's key.
+    """Resources that the experiment may use.
+
+    They do not change what is computed, so they do not enter an artifact's key.
 
     Parameters
     ----------
     train_workers
-        DDP workers of a backbone's training.
+        Number of DDP workers of a backbone's training.
     harden_workers
-        DDP workers of each hardening; 0 trains in the Tune trial's own process, which spares small machines the
-        start of a worker group a cell.
+        Number of DDP workers of each hardening. 0 trains in the Tune trial's own process, which saves small machines
+        the start of a worker group for each cell.
     attack_actors
-        Processes that attack and predict at once; default: one a CPU, or one a GPU.
+        Number of processes that attack and predict concurrently. Default: one for each CPU, or one for each GPU.
     cpus_per_worker
-        CPUs of each worker and actor.
+        Number of CPUs of each worker and actor.
     gpu
-        Give each worker and actor a GPU.
+        True to give each worker and actor a GPU.
     workers_per_gpu
-        How many of them share one, where the networks are small; the workers of a DDP group never do.
+        Number of workers and actors that share a GPU, for small networks. The workers of a DDP group never share one.
     loader_workers
-        Processes that decode tiles for each training worker; 0 decodes between the steps.
+        Number of processes that decode tiles for each training worker. 0 decodes between the steps.
     attack_batch
-        Tiles a batch in attacks and predictions; default: found by trial on the device.
+        Number of tiles in a batch of attacks and predictions. Default: found by trial on the device.
     memory_format
-        Of the network in attacks: ``contiguous`` or ``channels_last``; default: the faster one, found by trial. Say
-        both this and `attack_batch` where two runs must agree to the last bit.
+        Memory format of the network in attacks: ``contiguous`` or ``channels_last``. Default: the faster one, found by
+        trial. Set both this and `attack_batch` if two runs must agree to the last bit.
     max_failures
-        How often a training may lose a worker and go on from its last epoch.
+        Number of times that a training may lose a worker and resume from its last epoch.
     train_on, attack_on
-        A custom resource of Ray; training and hardening, or attacks and all other work on a GPU, then run on those
-        nodes alone that offer it: one kind of machine for what must not be interrupted, a cheaper one for what may be.
+        Custom resource of Ray. Training and hardening, or attacks and all other work on a GPU, then run only on nodes
+        that offer it. Use one kind of machine for work that must not be interrupted, and a cheaper kind for work that
+        may be.
     wait_minutes
-        How long to wait for an autoscaler to bring as many workers as were asked for; 0 takes those there are.
+        Timeout in minutes while an autoscaler adds nodes. A run waits until all requested workers fit or the timeout
+        expires. 0 starts with the nodes that exist.
     """
 
     train_workers: int = Field(1, ge=1)
@@ -130,16 +134,19 @@ class Resources(Settings):
 
     @property
     def gpus_per_worker(self) -> float:
-        """What share of a GPU a worker gets, in [0, 1]."""
+        """Share of a GPU that a worker gets, in [0, 1]."""
         return 1 / self.workers_per_gpu if self.gpu else 0
 
     def for_group(self, workers: int) -> Self:
-        """The same for a group of so many workers: several would wait for each other for ever on one GPU."""
+        """Return these resources for a group of `workers` workers.
+
+        Several workers never share a GPU, because on one GPU they would deadlock.
+        """
         return self.model_copy(update={"workers_per_gpu": 1}) if workers > 1 else self
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-"""What every generator takes."""
+"""Seed in the range that every generator accepts."""
 
 AnySource = Annotated[
     SerializeAsAny[Settings], chosen_by("source", {name: entry.settings for name, entry in SOURCES.items()})
@@ -149,15 +156,15 @@ AnySource = Annotated[
 class Experiment(Settings):
     """A whole experiment: the grid of models, attacks and defenses over one set of tiles.
 
-    ``models``, ``attacks`` and ``defenses`` map an id to settings; the id is the registry's name unless ``name`` says
-    otherwise, so that one attack can stand in the grid twice. A plain list of names takes the defaults. Where a model's
-    name has colons, its id has hyphens for them.
+    ``models``, ``attacks`` and ``defenses`` map an id to settings. The id is the registry's name unless ``name`` gives
+    another one, so that one attack can be in the grid twice. A plain list of names takes the defaults. If a model's
+    name has colons, its id has hyphens in their place.
 
-    ``seed`` decides the split and what is drawn; trainings take it too, unless ``seeds`` names several: then every
-    model is trained and hardened once with each, and its figures get a mean and a spread.
+    ``seed`` decides the split and all random draws. Trainings use it too, unless ``seeds`` names several. Every model
+    is then trained and hardened once with each seed, and its figures get a mean and a spread.
 
-    ``tracking`` is the address of an MLflow server, ``file:FOLDER`` for its files, or ``tensorboard:FOLDER``, that
-    gets the results besides.
+    ``tracking`` is a second destination of the results: the address of an MLflow server, ``file:FOLDER`` for its files,
+    or ``tensorboard:FOLDER``.
     """
 
     name: str
@@ -187,12 +194,15 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _models_fit(self) -> Self:
-        """Every backbone that is not ours is built, and tried on images of the size that it will get."""
+        """Require that every backbone from outside this package can be built and classifies images of its size.
+
+        Also require that every defense is compatible with every model.
+        """
         refused = [
-            f"models.{model_id}: {model.name} {refusal}"
+            f"models.{model_id}: {model.name} {reason}"
             for model_id, model in self.models.items()
             if model.name not in BACKBONES
-            if (refusal := obstacle(model.name, model.resize or self.tiles.size))
+            if (reason := incompatibility(model.name, model.resize or self.tiles.size))
         ]
         refused += [
             f"defenses.{defense_id} and models.{model_id}: {reason}"

@@ -1,1 +1,1 @@
-"""A model of a run as files that others can use without raypipe."""
+"""The export of a run's model as files that others can use without raypipe."""

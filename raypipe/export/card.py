@@ -1,4 +1,4 @@
-"""The model card: what an exported model is, what was measured of it, and what was not."""
+"""The model card of an exported model: its description, its measured figures, and the untested properties."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from raypipe.report.layout import Book, Row, threat, with_interval
 from raypipe.report.robustness import verdicts_of
 
 UNKNOWN = "unknown"
-"""What the Hugging Face hub calls a licence that nobody has stated."""
+"""Name that the Hugging Face hub gives an unstated license."""
 ORDER = ("clean", CLEAN_ATTACKED, "static", "white-box", "adaptive", "transfer", WORST_CASE)
 SHOWN_ROLES = ("grid", "evaluation", "curve")
 _MARKUP = {ord(char): f"\\{char}" for char in "\\`*[]|"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
@@ -27,22 +27,22 @@ _MARKUP = {ord(char): f"\\{char}" for char in "\\`*[]|"} | {ord("<"): "&lt;", or
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an exported model comes from.
+    """The origin of an exported model.
 
     Parameters
     ----------
     run, subject
-        What was tested.
+        Run, and record of the model in it.
     book
-        The figures of the run.
+        Figures of the run.
     card
-        What the model's checkpoint says of itself.
+        Card from the model's checkpoint.
     tiles
-        The manifest of the tiles that it was trained and tested on.
+        Manifest of the tiles that the model was trained and tested on.
     experiment
-        The experiment as it was run.
+        Resolved settings of the experiment.
     environment
-        Versions of what it was computed with, where they are known.
+        Versions of Python and of packages; empty if they are unknown.
     """
 
     run: Run
@@ -55,16 +55,16 @@ class Origin:
 
 
 def card_text(origin: Origin, forms: Sequence[Form], licence: str | None) -> str:
-    """A model card in the layout of the Hugging Face hub: YAML, and then Markdown.
+    """Return a model card in the layout of the Hugging Face hub, which is YAML followed by Markdown.
 
     Parameters
     ----------
     origin
-        The model.
+        Origin of the model.
     forms
-        The files it is exported as, besides its weights.
+        Files that the model is exported as, besides its weights.
     licence
-        Of the weights, as an SPDX identifier in small letters; None if nobody has stated one.
+        License of the weights as an SPDX identifier in lower case; None if it is not stated.
 
     References
     ----------
@@ -105,7 +105,7 @@ def card_text(origin: Origin, forms: Sequence[Form], licence: str | None) -> str
 
 
 def _templates() -> Environment:
-    # What is written is Markdown: names are made harmless by the filter `md`, not by HTML's escaping.
+    # The output is Markdown, so the filter `md` makes names harmless; HTML's escaping would not.
     templates = Environment(  # noqa: S701
         loader=PackageLoader("raypipe.export"), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
@@ -114,17 +114,17 @@ def _templates() -> Environment:
 
 
 def plain(text: str) -> str:
-    """A name as Markdown that shows it as it is, in one line."""
+    """Return a name as Markdown that shows it unchanged, in one line."""
     return " ".join(str(text).split()).translate(_MARKUP)
 
 
 def code(text: str) -> str:
-    """The same in a span of code, where backslashes escape nothing but the bars of tables."""
+    """Return a name for a span of code, where backslashes escape nothing but the bars of tables."""
     return " ".join(str(text).split()).replace("`", "'").replace("|", "\\|")
 
 
 def _front_matter(origin: Origin, licence: str | None) -> dict[str, Any]:
-    """As https://github.com/huggingface/hub-docs/blob/main/modelcard.md has it."""
+    """Return the metadata that https://github.com/huggingface/hub-docs/blob/main/modelcard.md describes."""
     stamps = " ".join(origin.run.stamps[origin.subject.split])
     tags = [word.lower() for word in (LEAKY, SYNTHETIC) if word in stamps]
     metrics = [
@@ -186,7 +186,7 @@ def _medicine(book: Book, subject: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[str]:
-    """What a reader might take for granted."""
+    """Yield the properties that a reader might take for granted."""
     rows = list(book.of_subject(subject.id))
     norms = sorted({row["norm"] for row in rows if row["norm"] and row["protocol"] != WORST_CASE})
     if not norms:

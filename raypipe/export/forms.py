@@ -1,4 +1,4 @@
-"""The files that a classifier is exported as, each seen to say the same as the classifier."""
+"""The files that a classifier is exported as, each compared with the classifier."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,24 +19,23 @@ from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
 
 SOURCE, CONSTANTS, ONNX = "model.py", "constants.safetensors", "model.onnx"
 TOLERANCE = 1e-3
-"""By how much logits may differ, as a share of their range: other kernels round otherwise, as between batch sizes."""
+"""Largest difference between logits, as a share of their range. Other kernels and batch sizes round differently."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """A form that a classifier has, or could not have.
+    """A form of a classifier, or the reason why it does not exist.
 
     Parameters
     ----------
     file
-        Its name.
+        Name of the file.
     what
-        What it is, for people.
+        Description of the form, for people.
     difference
-        The largest difference of a logit on the tiles that it was tried on, as a share of the logits' range; None if
-        there is no such file.
+        Largest difference of a logit on the compared tiles, as a share of the logits' range; None if there is no file.
     reason
-        Why there is none.
+        Reason why there is no file; None if there is one.
     """
 
     file: str
@@ -48,18 +47,18 @@ class Form:
 def write_forms(
     classifier: Classifier, card: ModelCard, images: NDArray[np.uint8], folder: Path, title: str
 ) -> tuple[Form, ...]:
-    """Write a classifier as source and as ONNX beside its weights, where that can be done.
+    """Write a classifier as source and as ONNX beside its weights, where that is possible.
 
     Parameters
     ----------
     classifier, card
-        From `raypipe.models.artifacts.load_model`.
+        Classifier and card, from `raypipe.models.artifacts.load_model`.
     images
-        Tiles, (n, h, w, 3), on which each form is compared with the classifier.
+        Tiles (n, h, w, 3), uint8, on which each form is compared with the classifier.
     folder
-        Holds the weights already.
+        Folder that already holds the weights.
     title
-        What the source's first line calls the model.
+        Name of the model in the source's first line.
     """
     expected = predict(classifier, images, len(images), torch.device("cpu"))
     inputs = (images.transpose(0, 3, 1, 2) / 255).astype(np.float32)
@@ -100,9 +99,9 @@ def _written(
 ) -> Form:
     try:
         logits = write(program)
-        # A network that gives every tile the same logit has no range to take a share of.
+        # If a network gives every tile the same logit, the range is 0 and cannot be the divisor.
         difference = float(np.abs(logits - expected).max() / (np.ptp(expected) or 1.0))
-        # Written so that a difference that is no number is none that is small.
+        # This form of the condition also rejects a difference that is NaN.
         if not difference <= TOLERANCE:
             raise ExportError(
                 f"what was written gives other logits than the model: they differ by {difference:.2g} of their range, "

@@ -1,4 +1,4 @@
-"""A traced classifier as ONNX, and whether it says the same."""
+"""A traced classifier as an ONNX file, and its logits for comparison."""
 
 import logging
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ from torch.export import ExportedProgram
 from raypipe.export.source import ExportError
 
 OPSET = 18
-"""The one that PyTorch's exporter writes without converting."""
+"""Opset version that PyTorch's exporter writes without a conversion."""
 INPUT, OUTPUT = "images", "logits"
 EXTRA = "pip install 'raypipe[onnx]'"
 
 
 def write_onnx(program: ExportedProgram, path: Path) -> None:
-    """Write a program as one ONNX file: ``images`` (batch, 3, h, w), float32 in [0, 1], to ``logits``.
+    """Write a program as one ONNX file, from ``images`` (batch, 3, h, w), float32 in [0, 1], to ``logits``.
 
     Raises
     ------
     ExportError
-        If the packages for it are not installed, or an operation has no counterpart.
+        If the required packages are not installed, or an operation has no ONNX counterpart.
     """
     try:
         import onnx  # noqa: F401, PLC0415  an extra
@@ -45,13 +45,13 @@ def write_onnx(program: ExportedProgram, path: Path) -> None:
                 external_data=False,
                 verbose=False,
             )
-    except Exception as error:  # the exporter has many kinds
+    except Exception as error:  # the exporter raises many kinds of errors
         reason = str(error).strip().partition("\n")[0]
         raise ExportError(f"PyTorch's exporter cannot write it ({type(error).__name__}: {reason})") from error
 
 
 def run_onnx(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits (n, classes) of images (n, 3, h, w) in [0, 1], by ONNX Runtime on the CPU."""
+    """Return the logits (n, classes) of images (n, 3, h, w) in [0, 1], from ONNX Runtime on the CPU."""
     import onnxruntime  # noqa: PLC0415
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -61,7 +61,7 @@ def run_onnx(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells of every optimisation that it leaves out."""
+    """Hide the exporter's messages about every optimization that it omits."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     before = [logger.level for logger in loggers]
     for logger in loggers:

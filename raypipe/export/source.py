@@ -1,8 +1,9 @@
-"""A classifier as plain PyTorch source: its operations one after the other, as `torch.export` records them.
+"""A classifier as plain PyTorch source: a sequence of operations, as `torch.export` records them.
 
-The file needs torch and safetensors, not raypipe, and neither torchvision nor whatever else built the network. It holds
-no pickle and can be read. `torch.export.save` would do the same in a format that other versions of PyTorch may refuse,
-by its own documentation, while the operators that are called here are kept compatible.
+The file needs torch and safetensors. It needs neither raypipe nor torchvision nor other packages that built the
+network. It holds no pickle, and people can read it. `torch.export.save` would serve the same purpose, but other
+versions of PyTorch may refuse its format, according to its own documentation. The operators called here are kept
+compatible.
 """
 
 import inspect
@@ -28,9 +29,9 @@ IMPORTS = {
     "inf": "from math import inf",
     "nan": "from math import nan",
 }
-"""What operations may refer to by name, and where that comes from."""
+"""Names that operations may refer to, with the import of each."""
 TRACED_BATCH = 2
-"""Tiles in the pass that is recorded: with one, `torch.export` would take the batch for a constant."""
+"""Number of tiles in the recorded pass. With one tile, `torch.export` would treat the batch size as a constant."""
 
 FILE = '''"""{title}, as plain PyTorch.
 
@@ -84,16 +85,16 @@ def classify({arguments}):
 
 
 class ExportError(RuntimeError):
-    """A classifier that cannot be written in a form; the message says why."""
+    """A failure to write a classifier in a form; the message gives the reason."""
 
 
 class TracedNetwork(nn.Module):
-    """A classifier's function of images alone, without a front that a graph cannot hold.
+    """A classifier as a function of images alone, without an input transform that a graph cannot hold.
 
     Parameters
     ----------
     classifier
-        In evaluation mode.
+        Classifier in evaluation mode.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -101,21 +102,22 @@ class TracedNetwork(nn.Module):
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits."""
+        """Return the logits of images."""
         logits: Tensor = self.classifier.classify(images)
         return logits
 
 
 def trace(classifier: Classifier, card: ModelCard) -> ExportedProgram:
-    """Record a classifier's operations, for batches of any size.
+    """Record a classifier's operations for batches of any size.
 
-    The smoothing of `raypipe.models.transforms.gaussian_smoothing` is not part of them: what it draws hangs on a hash
-    of pixels.
+    The smoothing of `raypipe.models.transforms.gaussian_smoothing` is not recorded, because its noise depends on a hash
+    of the pixels.
 
     Raises
     ------
     ExportError
-        If the classifier has a front that is no sequence of operations, or `torch.export` cannot follow its network.
+        If the classifier has an input transform that is no sequence of operations, or `torch.export` cannot trace its
+        network.
     """
     match card.front:
         case None | BitDepth():
@@ -130,25 +132,25 @@ def trace(classifier: Classifier, card: ModelCard) -> ExportedProgram:
     images = torch.rand(TRACED_BATCH, 3, card.size, card.size, generator=torch.Generator().manual_seed(0))
     try:
         return export(network.eval(), (images,), dynamic_shapes=({0: Dim("batch")},))
-    except Exception as error:  # it runs foreign code, and has many kinds of its own
+    except Exception as error:  # it runs foreign code, and raises many kinds of errors
         reason = str(error).strip().partition("\n")[0]
         raise ExportError(f"torch.export cannot follow the network ({type(error).__name__}: {reason})") from error
 
 
 def source_of(program: ExportedProgram, card: ModelCard, title: str) -> tuple[str, dict[str, Tensor]]:
-    """The text of a module that loads and runs what was traced.
+    """Return the text of a module that loads and runs a traced classifier.
 
     Parameters
     ----------
     program, card
-        From `trace`.
+        Program and card, from `trace`.
     title
-        What the module's first line calls the model.
+        Name of the model in the module's first line.
 
     Returns
     -------
     str, dict of str to Tensor
-        The source, and those tensors by name that it needs besides the classifier's own state.
+        The source, and the tensors by name that it needs besides the classifier's own state.
 
     Raises
     ------
@@ -202,6 +204,6 @@ def _plain(card: ModelCard) -> dict[str, Any]:
 
 
 def load_source(folder: Path) -> nn.Module:
-    """The model that `model.py` of a folder loads, without a trace of it in the folder."""
+    """Load the model from `model.py` in a folder, without leaving files such as bytecode there."""
     model: nn.Module = runpy.run_path(str(folder / "model.py"))["load"](folder)
     return model

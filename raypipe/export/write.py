@@ -1,4 +1,4 @@
-"""Write a model of a run into a folder that stands on its own."""
+"""The export of a run's model into a folder that needs nothing else."""
 
 import json
 import shutil
@@ -28,19 +28,19 @@ from raypipe.storage.store import Store
 
 CARD_FILE, CONFIG_FILE = "README.md", "config.json"
 COMPARED_TILES = 32
-"""On which each form is compared with the model."""
+"""Number of tiles on which each form is compared with the model."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written.
+    """The result of an export.
 
     Parameters
     ----------
     folder
-        Where.
+        Folder that was written.
     forms
-        The forms that the model has besides its weights, and those that it cannot have.
+        Forms of the model besides its weights, and those that could not be written.
     """
 
     folder: Path
@@ -48,27 +48,27 @@ class Export:
 
 
 def export_model(store: Store, name: str, subject_id: str, folder: Path, licence: str | None = None) -> Export:
-    """Write a model of a run with its card.
+    """Write a model of a run with its card into a new folder.
 
     Parameters
     ----------
     store, name
-        The run.
+        Store, and name of the run.
     subject_id
         The model's name in the tables of the run, such as ``resnet18/deepfool/adversarial_training``.
     folder
-        A new one. It appears whole or not at all.
+        New folder. It appears complete or not at all.
     licence
-        Of the weights; the card says so where nobody has stated one.
+        License of the weights; None means that it is not stated, and the card says so.
 
     Raises
     ------
     FileExistsError
-        If the folder is there.
+        If the folder exists.
     FileNotFoundError
         If there is no such run, or artifacts of it are missing.
     ValueError
-        If the run has no such model; the message lists those that it has.
+        If the run has no such model; the message lists its models.
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists: give the name of a new folder")
@@ -103,7 +103,7 @@ def _subject(run: Run, wanted: str) -> SubjectRecord:
 
 
 def _some_tiles(store: Store, key: str) -> NDArray[np.uint8]:
-    """The first test tiles."""
+    """Return the first test tiles."""
     tables = islice(store.iter_tables("tiles", key, "test", ["image"]), COMPARED_TILES)
     images = images_of(pa.concat_tables(tables).slice(0, COMPARED_TILES))
     if not len(images):
@@ -112,7 +112,7 @@ def _some_tiles(store: Store, key: str) -> NDArray[np.uint8]:
 
 
 def _config(run: Run, subject: SubjectRecord, card: ModelCard, forms: tuple[Form, ...]) -> dict[str, Any]:
-    """What other programs need to know."""
+    """Return the facts that other programs need to know."""
     return {
         "architecture": card.backbone,
         "labels": list(card.labels),

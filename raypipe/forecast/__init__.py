@@ -1,1 +1,1 @@
-"""What an experiment will take, before it is run: short trials on the device at hand, and the sums of its plan."""
+"""The forecast of an experiment's cost: short trials on this machine's device, and sums over the plan."""

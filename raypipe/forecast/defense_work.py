@@ -1,4 +1,4 @@
-"""The network passes that a defense takes, counted on a tiny network: no defense has to declare its cost."""
+"""The network passes of a defense, counted on a tiny network, so that no defense has to declare its cost."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +14,12 @@ from raypipe.training.recipe import Recipe
 
 SIDE, TILES, CLASSES = 8, 2, 2
 FORWARD_SHARE = 1 / 3
-"""Share of a training step that its forward pass takes; a backward pass takes twice as long."""
+"""Share of a training step's time for the forward pass; the backward pass takes twice as long."""
 
 
 @cache
 def training_steps(defense: Defense) -> float:
-    """Return how many plain training steps one of the defense's takes, with all its repeats of a batch."""
+    """Return the number of plain training steps that one step of the defense equals, with its repeats of a batch."""
     with _aside():
         clean, model = _tiny(defense).eval(), _tiny(defense).train()
         steps = defense.training(clean, Recipe())
@@ -30,10 +30,10 @@ def training_steps(defense: Defense) -> float:
 
 @cache
 def prediction_passes(defense: Defense) -> float:
-    """Return how many passes through the network one prediction of the hardened model takes."""
+    """Return the number of passes through the network per prediction of the hardened model."""
     model, counted = _tiny(defense).eval(), list[int]()
 
-    def count(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:  # noqa: ARG001  the hook's
+    def count(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:  # noqa: ARG001  required by the hook
         counted.append(len(arguments[0]))
 
     with _aside(), torch.no_grad():
@@ -44,7 +44,7 @@ def prediction_passes(defense: Defense) -> float:
 
 @cache
 def certificate_passes(defense: CertifiedDefense) -> float:
-    """Return how many forward passes the certificate of a tile takes."""
+    """Return the number of forward passes per tile for the certificate."""
     tiles = np.zeros((1, SIDE, SIDE, 3), np.uint8)
     with _aside():
         certified = defense.certify(_tiny(defense).eval(), tiles, torch.device("cpu"), seed=0)
@@ -59,7 +59,7 @@ def _tiny(defense: Defense) -> Classifier:
 
 @contextmanager
 def _aside() -> Iterator[None]:
-    """Leave random numbers as they are, and take one thread: several only wait for each other on a tiny network."""
+    """Preserve the random state, and use one thread: on a tiny network several threads only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""From trials to what every cell of a plan will take, and what each stage will take of the clock."""
+"""The forecast of every cell and stage of a plan, computed from trials."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -24,36 +24,36 @@ from raypipe.plan.cells import STAGES, Cell, Split, Stage, unfinished
 from raypipe.plan.listing import Prepared
 
 EFFICIENCY = 0.93
-"""Of several workers, measured on 2 CPUs: the rest is reading, writing and waiting for the last."""
+"""Efficiency of several workers, measured on 2 CPUs. The rest is reading, writing and waiting for the last worker."""
 IN_STEP = 0.65
-"""Of CPUs that train one network together, measured on 2: after every step they exchange its gradients over the cores
-that also compute, and wait for each other. GPUs exchange while they compute."""
+"""Efficiency of CPUs that train one network together, measured on 2. After every step they exchange gradients over the
+cores that also compute, and wait for each other. GPUs exchange gradients while they compute."""
 STARTS: Mapping[Stage, float] = {"ingest": 1, "train": 2.5, "harden": 1}
-"""How many times as long as a worker's imports a stage takes to begin, and to end: training has a controller that
-starts before its workers, and they have to find each other. Other stages find the workers of ingest; actors, which hold
-GPUs, are started for every stage."""
+"""Time that a stage takes to start and to end, as a multiple of a worker's import time. Training has a controller that
+starts before its workers, and the workers have to find each other. Other stages reuse the workers of ingest. Actors,
+which hold GPUs, start for every stage."""
 CELL_SECONDS = 0.03
-"""By which a cell keeps its stage longer than its work does: measured with a thousand cells without work."""
+"""Seconds that each cell adds to its stage besides its work, measured with a thousand cells without work."""
 RAY_SECONDS, REPORT_SECONDS, RESULT_SECONDS = 6, 3, 0.01
-"""By the clock: to start and end Ray, to draw the report, and to compute what one cell of predictions says."""
+"""Elapsed seconds to start and end Ray, to draw the report, and to compute the result of one cell of predictions."""
 ROW_BYTES = 150
-"""Of a tile's predictions or diagnostics."""
+"""Bytes of a tile's row of predictions or diagnostics."""
 
 
 @dataclass(frozen=True)
 class CellForecast:
-    """What a cell will take.
+    """The forecast of a cell.
 
     Parameters
     ----------
     cell
-        Which.
+        Cell of the forecast.
     forwards, backwards
-        Passes of a tile through a network.
+        Numbers of passes of one tile through a network.
     seconds
-        Of all workers together.
+        Seconds, summed over all workers.
     size
-        Bytes that it will store.
+        Bytes that the cell will store.
     """
 
     cell: Cell
@@ -65,7 +65,7 @@ class CellForecast:
 
 @dataclass(frozen=True)
 class StageForecast:
-    """What a stage's cells will take: passes, seconds of workers and of the clock, bytes."""
+    """The forecast of a stage: numbers of cells and passes, seconds of all workers, elapsed seconds, and bytes."""
 
     stage: Stage
     cells: int
@@ -77,16 +77,16 @@ class StageForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What an experiment will take where nothing is at hand yet.
+    """The forecast of an experiment's unfinished cells.
 
     Parameters
     ----------
     cells
-        Those to do.
+        Forecasts of the cells to do.
     workers
-        At once.
+        Number of workers at once.
     start
-        Seconds until a worker has imported what it needs.
+        Seconds until a new worker has imported its modules.
     """
 
     cells: tuple[CellForecast, ...]
@@ -95,12 +95,12 @@ class Forecast:
 
     @property
     def besides(self) -> float:
-        """Seconds by the clock that belong to no stage."""
+        """Elapsed seconds that belong to no stage."""
         tested = sum(forecast.cell.stage == "evaluate" for forecast in self.cells)
         return RAY_SECONDS + REPORT_SECONDS + RESULT_SECONDS * tested if self.cells else 0.0
 
     def stages(self, resources: Resources) -> list[StageForecast]:
-        """By stage, in order."""
+        """Return the forecast of each stage with cells to do, in order."""
         members = {stage: [each for each in self.cells if each.cell.stage == stage] for stage in STAGES}
         return [self._stage(stage, cells, resources) for stage, cells in members.items() if cells]
 
@@ -108,9 +108,9 @@ class Forecast:
         seconds = sum(each.seconds for each in cells)
         workers, efficiency = self._at_once(stage, resources, len(cells)), EFFICIENCY
         if _trains_together(stage, resources) and workers > 1 and not resources.gpu:
-            seconds, efficiency = seconds / IN_STEP, 1  # they count what they wait for each other
+            seconds, efficiency = seconds / IN_STEP, 1  # the workers' seconds include the time they wait for each other
         starts = STARTS.get(stage, 1 if resources.gpu else 0)
-        if stage == "harden" and resources.harden_workers:  # every trial starts a group of workers of its own
+        if stage == "harden" and resources.harden_workers:  # every trial starts its own group of workers
             starts += STARTS["train"] * len(cells) * resources.harden_workers / workers
         wall = seconds / workers / (efficiency if workers > 1 else 1)
         wall += starts * self.start + CELL_SECONDS * len(cells)
@@ -135,23 +135,23 @@ def forecast(
     attacked: int = 8,
     say: Callable[[str], None] = lambda _: None,
 ) -> Forecast:
-    """Try every backbone and attack of an experiment for a little while, and sum up its plan.
+    """Run short trials of every backbone and attack of an experiment, and sum up its plan.
 
     Parameters
     ----------
     workers
-        There will be at once; default: as many as this machine has CPUs, or GPUs, for.
+        Number of workers at once; default: as many as this machine has CPUs, or GPUs, for.
     attacked
-        Tiles that each attack is tried on.
+        Number of tiles that each attack is tried on.
     say
-        Told what is being tried.
+        Receives the name of each trial.
 
     Raises
     ------
     raypipe.base.errors.StageError
         If no tile can be read.
     raypipe.models.weights.WeightsError
-        If pretrained weights are not at hand.
+        If pretrained weights are not available.
     """
     resources = prepared.experiment.resources
     todo = unfinished(prepared.plan.cells, prepared.store)
@@ -236,17 +236,17 @@ def _of_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, counts: di
 
 
 def _right_in_the_end(model: ModelTrial) -> float:
-    """Share of test tiles that a network is taken to get right, and that are attacked: half of its errors will go."""
+    """Return the expected share of correct test tiles, which are attacked: half of the trial's errors should vanish."""
     return (1 + model.right) / 2
 
 
 def _work(model: Cell) -> float:
-    """How many passes through the network one of a cell's model takes."""
+    """Return the number of passes through the network per pass of a cell's model."""
     return prediction_passes(model.spec.defense) if model.stage == "harden" else 1
 
 
 def _hardening_steps(cell: Cell, training_tiles: int) -> float:
-    """Return the plain training steps of a tile that a hardening takes about as long as."""
+    """Return the number of plain training steps, one tile each, that a hardening equals in time."""
     defense: Defense = cell.spec.defense
     if not defense.epochs:
         return 0

@@ -1,4 +1,4 @@
-"""What an experiment will take, as tables."""
+"""The forecast of an experiment, as tables."""
 
 from raypipe.experiment.schema import Experiment
 from raypipe.forecast.forecast import Forecast
@@ -7,7 +7,7 @@ from raypipe.report.sheet import Cell, Sheet
 
 
 def cells_sheet(experiment: Experiment, forecast: Forecast, price: float | None) -> Sheet:
-    """Every cell to do; `price` as for `stages_sheet`, for the hours that a cell keeps its workers at work."""
+    """Return the sheet of all cells to do; `price`, as in `stages_sheet`, is applied to a cell's worker hours."""
     sheet = Sheet("Cells to do")
     sheet.add_columns("stage", "cell")
     sheet.add_columns("forwards", "backwards", "seconds", _unit(experiment), "MB", figures=True)
@@ -22,12 +22,12 @@ def cells_sheet(experiment: Experiment, forecast: Forecast, price: float | None)
 
 
 def stages_sheet(experiment: Experiment, forecast: Forecast, price: float | None) -> Sheet:
-    """Every stage, and all of them.
+    """Return the sheet of all stages to do, with their sums.
 
     Parameters
     ----------
     price
-        US dollars an hour of a worker; None: costs are not asked for.
+        US dollars per worker and hour; None leaves the costs out.
     """
     at_once = f"{forecast.workers} {'worker' if forecast.workers == 1 else 'workers'}"
     sheet = Sheet(f"{experiment.name}: what is to do, on {at_once} of the kind tried here")
@@ -66,6 +66,6 @@ def _row(
 ) -> None:
     cells, passes, seconds, wall, size = figures
     hours = f"{seconds / 3600:,.2f}"
-    # Machines are paid for by the clock, whether all of them have work or not.
+    # Machines are billed by elapsed time, even if some of them are idle.
     dollars = [] if price is None else [f"{price * wall / 3600 * workers:,.2f}" if workers else ""]
     sheet.add_row(name, f"{cells:,}", f"{passes:,.0f}", hours, duration(wall), f"{size / 1e6:,.1f}", *dollars)

@@ -1,8 +1,8 @@
-"""Short trials on the device at hand: what a tile takes to decode, to train on, to attack, to predict.
+"""Short trials on this machine's device: the time per tile to decode, to train, to attack and to predict.
 
-A network that has learned nothing is fooled by anything, or by nothing. Each backbone is therefore trained on some of
-the experiment's own tiles, and every attack of the experiment is then run on a few that it gets right: of those that it
-has learned, where training tiles will be attacked, and of others, where test tiles will.
+An untrained network is fooled either by everything or by nothing. Each backbone is therefore trained on some of the
+experiment's own tiles. Every attack of the experiment then runs on a few tiles that the backbone classifies correctly.
+For an attack on training tiles these are tiles that it was trained on; for one on test tiles they are others.
 """
 
 import os
@@ -40,26 +40,26 @@ from raypipe.training.recipe import Recipe
 
 TRAINING_TILES, TEST_TILES = 192, 96
 EPOCHS, TRAINING_SECONDS = 20, 120
-"""Of a trial's training, or fewer epochs if the experiment has fewer, and two at least: the first, in which memory is
-got, is not timed. A network that has learned too little withstands attacks that fool a better one: after 6 epochs
-GoogLeNet seemed to need ten times the passes of a saliency map."""
+"""Limits of a trial's training. It has fewer epochs if the experiment has fewer, and at least two: the first epoch, in
+which memory is allocated, is not timed. A network that has learned too little may resist attacks that fool a better
+one: after 6 epochs a saliency map on GoogLeNet seemed to need ten times the passes."""
 LEARNED = 0.95
-"""Share of its tiles that a network gets right when it has learned enough to be attacked."""
+"""Training accuracy at which a network has learned enough to be attacked, in [0, 1]."""
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class TilesTrial:
-    """Some of the experiment's tiles, and what one took.
+    """Some tiles of the experiment, and the time and size of each.
 
     Parameters
     ----------
     images, labels
-        (n, h, w, 3) uint8, and (n,).
+        Tiles (n, h, w, 3), uint8, and their classes (n,).
     encoded
-        The same, as they are stored.
+        Encoded images of the tiles, as they are stored.
     seconds, size
-        To decode, resize and encode a tile, and its bytes when stored.
+        Seconds to decode, resize and encode a tile, and bytes of a stored tile.
     """
 
     images: NDArray[np.uint8]
@@ -69,18 +69,18 @@ class TilesTrial:
     size: float
 
     def taken(self, places: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Images and labels of some of them."""
+        """Return the images and labels of the tiles at some positions."""
         return self.images[places], self.labels[places]
 
 
 @dataclass(frozen=True)
 class TrialAttack:
-    """An attack to be tried.
+    """An attack to try.
 
     Parameters
     ----------
     spec
-        Of a cell: `raypipe.plan.cells.AttackSpec`.
+        Specification from a cell, `raypipe.plan.cells.AttackSpec`.
     known
         Keys of the attacks whose results it starts from.
     """
@@ -90,13 +90,13 @@ class TrialAttack:
 
     @property
     def key(self) -> str:
-        """What its cost depends on."""
+        """The settings that the attack's cost depends on, as a key."""
         return attack_key(self.spec)
 
 
 @dataclass(frozen=True)
 class AttackTrial:
-    """What an attack takes a tile that the network gets right, and the bytes of what it stores."""
+    """The cost of an attack per tile that the network classifies correctly: passes, seconds, and bytes stored."""
 
     forwards: float
     backwards: float
@@ -106,20 +106,20 @@ class AttackTrial:
 
 @dataclass(frozen=True)
 class ModelTrial:
-    """What a backbone takes: seconds a tile, and the bytes of its checkpoint.
+    """The cost of a backbone: seconds per tile, and bytes of its checkpoint.
 
     Parameters
     ----------
     training
-        Forward and backward pass and the optimiser's step.
+        Seconds of the forward pass, the backward pass and the optimizer's step.
     prediction
-        A forward pass.
+        Seconds of a forward pass.
     diagnosis, planted
-        Of the probe, and of the search for a planted example.
+        Seconds of the probe, and of the search for a planted example.
     right
-        Share of test tiles that it gets right after so little training, in [0, 1].
+        Accuracy on test tiles after the short training, in [0, 1].
     attacks
-        By `TrialAttack.key`.
+        Costs of the attacks by `TrialAttack.key`.
     """
 
     training: float
@@ -137,12 +137,12 @@ def try_tiles(source: Source, items: Iterable[TileItem], spec: Any) -> dict[Spli
     Parameters
     ----------
     spec
-        Of the cell that ingests them: `raypipe.plan.cells.IngestSpec`.
+        Specification from the cell that ingests the tiles, `raypipe.plan.cells.IngestSpec`.
 
     Raises
     ------
     StageError
-        If none of a side can be read.
+        If no tile of a split can be read.
     """
     items = list(items)
     counts: dict[Split, int] = {"train": TRAINING_TILES, "test": TEST_TILES}
@@ -184,18 +184,18 @@ def try_model(
     attacked: int,
     say: Callable[[str], None],
 ) -> ModelTrial:
-    """Train a backbone for a little while, attack it, and say what each took.
+    """Train a backbone for a short time, attack it, and return the costs.
 
     Parameters
     ----------
     attacks
-        Every attack of the experiment on this backbone, each once for each side of the split that it is run on.
+        Every attack of the experiment on this backbone, once per split that it runs on.
     planted
-        The attack that looks for planted examples; None where nothing is diagnosed.
+        Attack that searches for planted examples; None if no diagnosis is planned.
     attacked
-        How many tiles to attack.
+        Number of tiles to attack.
     say
-        Told what is being tried.
+        Receives the name of each trial.
     """
     torch.manual_seed(0)
     say(f"{model.name}: training")
@@ -242,7 +242,7 @@ def try_model(
 
 
 def worker_start() -> float:
-    """Seconds until a new worker process has imported what its tasks need, and what most backbones do."""
+    """Return the seconds until a new worker process has imported the modules of its tasks and of most backbones."""
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import raypipe.stages.attack, torchvision"], check=True, env=os.environ)
     return time.perf_counter() - begun
@@ -264,7 +264,7 @@ def _train(classifier: Classifier, recipe: Recipe, tiles: TilesTrial, device: to
 
 
 def _right(classifier: Classifier, tiles: TilesTrial, device: torch.device, count: int) -> NDArray[np.int64]:
-    """Positions of tiles that the network gets right; of any, where it has learned too little."""
+    """Return the positions of tiles that the network classifies correctly, or of any tiles if there are none."""
     said = predict(classifier, tiles.images, BATCH, device).argmax(1)
     right = np.flatnonzero(said == tiles.labels)
     order = right if len(right) else np.arange(len(said))
@@ -280,12 +280,12 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def attack_key(spec: Any) -> str:
-    """Return what the cost of an attack on a backbone depends on, from its cell's `raypipe.plan.cells.AttackSpec`."""
+    """Return the settings that an attack's cost depends on, from its cell's `raypipe.plan.cells.AttackSpec`."""
     return str(spec.model_dump_json(include={"attack", "split", "radii"}))
 
 
 def attacks_on(cells: Iterable[Cell]) -> dict[str, list[TrialAttack]]:
-    """Return the attacks of cells, each once for each side of the split, by `backbone_of` what they are run on."""
+    """Return the attacks of cells by `backbone_of` their models, each attack once per split."""
     found: dict[str, dict[str, TrialAttack]] = {}
     for cell in cells:
         known = tuple(attack_key(other.spec) for other in cell.known)
@@ -294,7 +294,7 @@ def attacks_on(cells: Iterable[Cell]) -> dict[str, list[TrialAttack]]:
 
 
 def backbone_of(cell: Cell) -> str:
-    """What a network costs depends on: name and `resize` of the one that a cell trains, hardens, attacks or asks."""
+    """Return the values that a network's cost depends on: name and `resize` of the cell's backbone."""
     while cell.stage != "train":
         cell = cell.inputs["model"]
     return f"{cell.spec.model.name} {cell.spec.model.resize}"

@@ -1,4 +1,4 @@
-"""Models of the store."""
+"""Models in the store."""
 
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
 from raypipe.models.classifier import Classifier
@@ -6,7 +6,7 @@ from raypipe.storage.store import Store, damaged
 
 
 def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:
-    """The classifier of a model artifact.
+    """Load the classifier of a model artifact.
 
     Raises
     ------

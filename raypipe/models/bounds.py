@@ -1,7 +1,8 @@
-"""Interval bounds of a network (Gowal et al., 2018, arXiv:1810.12715): what its logits can be within a box of images.
+"""Interval bounds of a network's logits within a box of images (Gowal et al., 2018, arXiv:1810.12715).
 
-Every layer maps a box to a box that holds all that it can make of it. That is exact for a single layer and loose for
-many. In double precision rounding is far below what a bound is rounded to when it is used; it is not accounted for.
+Every layer maps a box to a box that contains all outputs of the layer. That is exact for a single layer and loose for
+many. In double precision, rounding errors are far below the precision to which a bound is rounded when it is used. They
+are not accounted for.
 """
 
 from typing import NamedTuple
@@ -10,29 +11,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.classifier import Classifier
 
 MONOTONE = (nn.ReLU, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity)
-"""They map the corners of a box to the corners of its image."""
+"""Layers that map the corners of a box to the corners of its image."""
 
 
 class Box(NamedTuple):
-    """A box by its centre and the half lengths of its sides, both (n, ...)."""
+    """A box, by its center and the half lengths of its sides, both (n, ...)."""
 
     centre: Tensor
     radius: Tensor
 
 
 def unbounded(backbone: str) -> str | None:
-    """Why interval bounds are not known for a backbone; None if they are.
+    """Return the reason why interval bounds are not known for a backbone, or None if they are.
 
     Parameters
     ----------
     backbone
-        As in `raypipe.models.backbones.named`.
+        Name, as in `raypipe.models.backbones.lookup`.
     """
-    network = named(backbone).build(2)
+    network = get_backbone(backbone).build(2)
     layers = list(network) if isinstance(network, nn.Sequential) else [network]
     known = (*MONOTONE, nn.Conv2d, nn.Linear)
     strange = sorted({type(layer).__name__ for layer in layers if not isinstance(layer, known)})
@@ -45,18 +46,20 @@ def unbounded(backbone: str) -> str | None:
 
 
 def margins(classifier: Classifier, images: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
-    """Lower bounds of how far the true class leads each other one, within a linf ball clipped to [0, 1]; (n, classes).
+    """Return lower bounds of the lead of the true class over each class, (n, classes).
+
+    They hold within an L-infinity ball that is clipped to [0, 1].
 
     Parameters
     ----------
     classifier
-        Of a backbone for which `unbounded` is None, with no layer around it.
+        Classifier with a backbone for which `unbounded` returns None, without an input transform.
     images
         (n, channels, h, w) in [0, 1].
     labels
-        (n,) classes; the lead of a class over itself is 0.
+        (n,) true classes. The lead of a class over itself is 0.
     eps
-        Radius of the ball, or (n,) of them.
+        Radius of the ball in [0, 1], or (n,) radii.
     """
     eps = torch.as_tensor(eps, dtype=images.dtype, device=images.device).view(-1, 1, 1, 1)
     low, high = (images - eps).clamp(0, 1), (images + eps).clamp(0, 1)
@@ -66,7 +69,7 @@ def margins(classifier: Classifier, images: Tensor, labels: Tensor, eps: float |
     *layers, last = classifier.network
     for layer in layers:
         box = _through(layer, box)
-    # Differences of logits are bounded, not logits: the last layer is not loose then (their section 3, "elision").
+    # Differences of logits are bounded, not logits, so the last layer is not loose (their section 3, "elision").
     assert isinstance(last, nn.Linear)  # noqa: S101
     leads = last.weight[labels][:, None] - last.weight[None]
     centre = (leads @ box.centre[:, :, None])[..., 0] + last.bias[labels][:, None] - last.bias

@@ -1,4 +1,4 @@
-"""Trained classifiers as safetensors: the weights and what is needed to use them, in one file without pickle."""
+"""Checkpoints of trained classifiers: weights and a model card in one safetensors file, without pickle."""
 
 import json
 import struct
@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import load, save
 
 from raypipe.models.backbones.base import Channels
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.base import Front
 
@@ -17,24 +17,24 @@ FILE_NAME = "model.safetensors"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a checkpoint says of itself.
+    """Description of a classifier in its checkpoint.
 
     Parameters
     ----------
     backbone
-        Its name, as in `raypipe.models.backbones.named`.
+        Name of the backbone, as in `raypipe.models.backbones.lookup`.
     labels
-        Class names; the position is the label.
+        Class names. The position is the label.
     size
         Height and width of its images, in pixels.
     mean, std
-        Of the normalisation inside.
+        Normalization inside the classifier, per channel.
     front
-        The layer around it, if a defense put one there.
+        Settings of its input transform, if a defense added one.
     resize
-        To what height and width its images are brought inside it; None: they are left as they are.
+        Height and width, in pixels, to which it resizes its images. None leaves them unchanged.
     digest
-        Of the source file, where the backbone is the user's own.
+        Digest of the source file, if the backbone is the user's own.
     """
 
     backbone: str
@@ -48,41 +48,39 @@ class ModelCard:
 
 
 def save_classifier(classifier: Classifier, card: ModelCard) -> bytes:
-    """A classifier's weights with its card, as the bytes of a safetensors file."""
+    """Return a classifier's weights and its card as the bytes of a safetensors file."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
     return save(tensors, metadata={"raypipe": TypeAdapter(ModelCard).dump_json(card).decode()})
 
 
 def load_classifier(data: bytes) -> tuple[Classifier, ModelCard]:
-    """A classifier in evaluation mode, and its card, from the bytes of a safetensors file.
+    """Return a classifier in evaluation mode, and its card, from the bytes of a safetensors file.
 
     Raises
     ------
     ValueError
-        If the file is damaged, or is no safetensors file with a card of ours, or its card and its weights do not fit,
-        or its backbone is the user's own and cannot be imported, or has changed since.
+        If the file is damaged, has no card of raypipe, or has weights that do not fit its card. Also if its backbone is
+        the user's own and cannot be imported, or has changed since.
     """
     card = _read_card(data)
     try:
-        backbone = named(card.backbone, card.digest)
+        backbone = get_backbone(card.backbone, card.digest)
     except ValueError as error:
         raise ValueError(f"its backbone {card.backbone!r}: {error}") from error
     try:
         tensors = load(data)
         if not any(len(card.labels) in tensor.shape[:1] for tensor in tensors.values()):
-            raise ValueError(
-                f"none has a row for each of {len(card.labels)} labels"
-            )  # before a network is made for them
+            raise ValueError(f"none has a row for each of {len(card.labels)} labels")  # before a network is built
         network = backbone.build(len(card.labels))
         classifier = Classifier(network, card.mean, card.std, card.front, card.resize)
         classifier.load_state_dict(tensors)
-    except Exception as error:  # safetensors' own kind, and those of torch
+    except Exception as error:  # errors of safetensors and of torch
         raise ValueError(f"the weights are damaged, or not those of its {card.backbone}: {error}") from error
     return classifier.eval(), card
 
 
 def _read_card(data: bytes) -> ModelCard:
-    # safetensors gives the metadata of files only; the header is 8 bytes of length and then JSON.
+    # safetensors reads metadata from files only. The header is 8 bytes of length, followed by JSON.
     try:
         (length,) = struct.unpack("<Q", data[:8])
         header = json.loads(data[8 : 8 + length])

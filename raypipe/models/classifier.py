@@ -1,4 +1,4 @@
-"""A classifier: a backbone with its preprocessing inside, so that everywhere else an image is a tile in [0, 1]."""
+"""Classifiers: a backbone with its preprocessing inside, so that everywhere else an image is a tile in [0, 1]."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,13 @@ from torch.nn import functional as F
 
 from raypipe.base.settings import Settings
 from raypipe.models.backbones.base import Channels
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.transforms.base import Front, build_front
 from raypipe.models.weights import FROM_SCRATCH, check_weights, pretrained_state
 
 IMAGENET_NORMALIZATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OWN = "own"
-"""A `resize` to the size that the network is made for."""
+"""Value of `resize` for the size that the network is made for."""
 
 
 def _absent(value: object) -> bool:
@@ -24,46 +24,51 @@ def _absent(value: object) -> bool:
 
 
 class Model(Settings):
-    """One backbone of an experiment.
+    """Settings of one model of an experiment.
 
     Parameters
     ----------
     name
-        A name in `raypipe.models.backbones.BACKBONES`; ``torchvision:NAME`` or ``timm:NAME``, any classifier that these
-        know; or ``module:PACKAGE.MODULE:FUNCTION``, the user's own, which is called with the number of classes and
-        gives a network: normalised images (n, 3, h, w) in, logits (n, classes) out. Importing it runs its code.
+        Name in `raypipe.models.backbones.BACKBONES`, or any classifier of torchvision or timm as ``torchvision:NAME``
+        or ``timm:NAME``. ``module:PACKAGE.MODULE:FUNCTION`` is the user's own: the function gets the number of classes
+        and returns a network, which maps normalized images (n, 3, h, w) to logits (n, classes). Importing it runs its
+        code.
     weights
         ``none`` (from scratch), the name of published weights (``imagenet``, torchvision's ``IMAGENET1K_V1``, a tag of
-        timm's as ``a1_in1k``), or a local ``.pth``, ``.pt`` or ``.safetensors`` file of the architecture.
+        timm such as ``a1_in1k``), or a local ``.pth``, ``.pt`` or ``.safetensors`` file of the architecture.
     mean, std
-        Of the normalisation inside the model, per channel. Default: what published weights were trained with where
-        `weights` names such, else the paper's 0.5.
+        Normalization inside the model, per channel. Default: that of the published weights if `weights` names some,
+        otherwise the paper's 0.5.
     resize
-        Height and width, in pixels, to which images are brought inside the model, bilinearly and without aliasing;
-        ``own``: the size of the published weights, or that the network is made for. Not set: the network gets tiles as
-        they are.
+        Height and width, in pixels, to which the model resizes its images, bilinearly and without aliasing. ``own`` is
+        the size of the published weights, or the size that the network is made for. If not set, the network gets tiles
+        in their own size.
     digest
-        Of the source file of a ``module:``, without what that imports: it enters what determines the model, so that a
-        changed network is not mistaken for the old one. Where it is given, as in the resolved experiment of a run, the
-        file has to be that one.
+        Digest of the source file of a ``module:``, without the files that this imports. It is part of the content key,
+        so that a changed network is not mistaken for the old one. If it is set, as in the resolved experiment of a run,
+        the file must have it.
     """
 
     name: str
     weights: str = FROM_SCRATCH
     mean: Channels = (0.5, 0.5, 0.5)
     std: Channels = (0.5, 0.5, 0.5)
-    # Left out of content keys where they are not set: models that were trained before these existed keep theirs.
+    # Left out of content keys if not set, so that models that were trained before these settings existed keep their
+    # keys.
     resize: int | None = Field(None, ge=8, le=4096, exclude_if=_absent)
     digest: str | None = Field(None, exclude_if=_absent)
 
     @model_validator(mode="before")
     @classmethod
     def _what_is_known_of_it(cls, given: Any) -> Any:
-        """The defaults that depend on the network; where its name or weights are wrong, their own validators say so."""
+        """Fill in the defaults that depend on the network.
+
+        A wrong name or wrong weights are left to their own validators.
+        """
         if not isinstance(given, Mapping) or not isinstance(name := given.get("name"), str):
             return given
         try:
-            backbone = named(name)
+            backbone = get_backbone(name)
         except ValueError:
             return given
         known: dict[str, Any] = {"digest": backbone.digest}
@@ -75,7 +80,7 @@ class Model(Settings):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        named(name)
+        get_backbone(name)
         return name
 
     @field_validator("std")
@@ -97,7 +102,7 @@ class Model(Settings):
     def _own_size(cls, resize: Any, info: ValidationInfo) -> Any:
         if resize != OWN or "name" not in info.data:
             return None if resize == OWN else resize
-        backbone = named(info.data["name"])
+        backbone = get_backbone(info.data["name"])
         published = backbone.published().get(info.data.get("weights", ""))
         size = published.size if published else backbone.size()
         if size is None:
@@ -108,23 +113,23 @@ class Model(Settings):
     @classmethod
     def _source_is_what_was_meant(cls, digest: str | None, info: ValidationInfo) -> str | None:
         if "name" in info.data:
-            named(info.data["name"], digest)
+            get_backbone(info.data["name"], digest)
         return digest
 
 
 class Classifier(nn.Module):
-    """A network behind its preprocessing.
+    """A network with its preprocessing.
 
     Parameters
     ----------
     network
-        Normalised images (n, 3, h, w) in, logits (n, classes) out.
+        Network that maps normalized images (n, 3, h, w) to logits (n, classes).
     mean, std
-        Per channel, on the [0, 1] scale.
+        Normalization per channel, on the [0, 1] scale.
     front
-        What a defense puts around all that.
+        Settings of an input transform that a defense adds, or None.
     resize
-        To what height and width images are brought first; None: they are left as they are.
+        Height and width, in pixels, to which images are resized first. None leaves them unchanged.
     """
 
     mean: Tensor
@@ -142,37 +147,40 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Any:
-        """Logits (n, classes) of images (n, 3, h, w) in [0, 1]; GoogLeNet in training mode adds its auxiliary heads."""
+        """Return the logits (n, classes) of images (n, 3, h, w) in [0, 1].
+
+        GoogLeNet in training mode adds its auxiliary heads.
+        """
         return self.front(images, self.classify) if self.front else self.classify(images)
 
     def classify(self, images: Tensor) -> Any:
-        """The same without the layer around it."""
+        """Return the output for images (n, 3, h, w) in [0, 1] without the input transform."""
         return self.network(self.preprocessed(images))
 
     def preprocessed(self, images: Tensor) -> Tensor:
-        """What the network gets of images (n, 3, h, w) in [0, 1]."""
+        """Return the resized and normalized images from images (n, 3, h, w) in [0, 1]."""
         if self.resize:
             images = F.interpolate(images, (self.resize, self.resize), mode="bilinear", antialias=True)
         return (images - self.mean) / self.std
 
 
 def build_classifier(model: Model, num_classes: int) -> Classifier:
-    """A classifier as it is before fine-tuning.
+    """Build a classifier in its state before fine-tuning.
 
     Raises
     ------
     raypipe.models.weights.WeightsError
-        If the weights are not at hand, or not this architecture's.
+        If the weights are not available, or are not of this architecture.
     ValueError
-        If the network is the user's own, and is another one here or cannot be imported.
+        If the network is the user's own and has changed or cannot be imported.
     """
-    backbone = named(model.name, model.digest)
+    backbone = get_backbone(model.name, model.digest)
     network = backbone.build(num_classes)
     state = pretrained_state(model.name, model.weights)
     if state is not None:
         network.load_state_dict(network.state_dict() | dict(state))
     mean, std = model.mean, model.std
     if state is not None and backbone.transforms_input and (mean, std) == IMAGENET_NORMALIZATION:
-        # torchvision's `transform_input` turns ImageNet's normalisation into 0.5, 0.5: we write what it amounts to.
+        # torchvision's `transform_input` turns ImageNet's normalization into 0.5, 0.5, which is written here directly.
         mean = std = (0.5, 0.5, 0.5)
     return Classifier(network, mean, std, resize=model.resize)

@@ -1,4 +1,4 @@
-"""Arithmetic in full single precision: what is verified, stored or compared must not depend on a GPU's shortcuts."""
+"""Full single precision, so that verified, stored or compared results do not depend on a GPU's reduced precision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ import torch
 def full_precision() -> Iterator[None]:
     """Compute float32 matrix products and convolutions in float32; restore PyTorch's switches afterwards.
 
-    GPUs since Ampere multiply float32 numbers with 10 bits of mantissa (TF32) where PyTorch lets them, which it does by
+    GPUs since Ampere multiply float32 numbers with 10 bits of mantissa (TF32) if PyTorch lets them, which it does by
     default in convolutions. On CPUs oneDNN may do the same, or use bfloat16. A logit then moves by about 1e-3 of its
     size, and a tile near a decision boundary changes its class.
 
@@ -29,7 +29,7 @@ def full_precision() -> Iterator[None]:
 
 
 def _switches() -> list[tuple[Any, str, Any]]:
-    """Each switch of PyTorch: what holds it, its name there, and its value for float32 arithmetic."""
+    """Return each switch of PyTorch: its object, its attribute, and its value for float32 arithmetic."""
     backends: Any = torch.backends
     if not hasattr(backends.cuda.matmul, "fp32_precision"):  # before PyTorch 2.9
         return [(backends.cuda.matmul, "allow_tf32", False), (backends.cudnn, "allow_tf32", False)]

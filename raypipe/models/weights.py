@@ -1,4 +1,4 @@
-"""Pretrained weights: by their published name, from a local file, or none."""
+"""Pretrained weights: published ones by name, those of a local file, or none."""
 
 import pickle
 from collections.abc import Mapping
@@ -11,43 +11,43 @@ from torch import Tensor
 
 from raypipe.base.settings import near_matches
 from raypipe.models.backbones.base import Backbone, Published
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 
 FROM_SCRATCH = "none"
 
 
 class WeightsError(RuntimeError):
-    """Weights that an experiment names are not at hand, or do not fit; the message says what to do."""
+    """Error for weights that are not available or do not fit the architecture. The message says what to do."""
 
 
 def check_weights(backbone: str, weights: str) -> None:
-    """Say early that weights cannot be meant: before any worker starts.
+    """Validate the name of weights, before any worker starts.
 
     Raises
     ------
     ValueError
         If `weights` is neither ``none``, nor a published name of the backbone, nor an existing file.
     """
-    names = [FROM_SCRATCH, *named(backbone).published()]
+    names = [FROM_SCRATCH, *get_backbone(backbone).published()]
     if weights not in names and not _is_file(weights):
         raise ValueError(f"expected one of {', '.join(names)}, or an existing local file{near_matches(weights, names)}")
 
 
 def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
-    """The tensors to start fine-tuning from, without the head, whose shapes depend on how many classes there are; None
-    for a start from scratch.
+    """Return the tensors that fine-tuning starts from, or None for a start from scratch.
 
-    Foreign files are read without executing anything in them (safetensors, or ``weights_only=True``).
+    The head is left out, because its shapes depend on the number of classes. Files from elsewhere are read without
+    executing anything in them (safetensors, or ``weights_only=True``).
 
     Raises
     ------
     WeightsError
-        If published weights are neither cached nor can be downloaded, or if the file cannot be read, holds anything
+        If published weights are neither cached nor can be downloaded. Also if the file cannot be read, holds anything
         but tensors of finite numbers, or is of another architecture.
     """
     if weights == FROM_SCRATCH:
         return None
-    architecture = named(backbone)
+    architecture = get_backbone(backbone)
     published = architecture.published().get(weights)
     state = _fetched(backbone, weights, published) if published else read_state(weights)
     body = _body(architecture)
@@ -67,7 +67,7 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
 
 
 def _body(architecture: Backbone) -> dict[str, Tensor]:
-    """What does not depend on the number of classes, by its name."""
+    """Return the tensors whose shape does not depend on the number of classes, by name."""
     two, three = (architecture.build(classes).state_dict() for classes in (2, 3))
     return {name: tensor for name, tensor in two.items() if tensor.shape == three[name].shape}
 
@@ -75,29 +75,29 @@ def _body(architecture: Backbone) -> dict[str, Tensor]:
 def _is_file(weights: str) -> bool:
     try:
         return Path(weights).expanduser().is_file()
-    except (OSError, RuntimeError, ValueError):  # a name that is too long, ~nobody, a null byte
+    except (OSError, RuntimeError, ValueError):  # a name that is too long, the home of an unknown user, a null byte
         return False
 
 
 def read_state(path: str) -> dict[str, Tensor]:
-    """The tensors of a file by name, read without executing anything in it.
+    """Return the tensors of a file by name. Nothing in the file is executed.
 
-    Prefixes that wrappers put before all names (``module.``, ``network.``) are left out.
+    Prefixes that wrappers put before all names (``module.``, ``network.``) are removed.
 
     Raises
     ------
     WeightsError
-        If it cannot be read, or holds anything but tensors.
+        If the file cannot be read, or holds anything but tensors.
     """
     file = Path(path).expanduser()
     try:
         state: Any = load_file(file) if file.suffix == ".safetensors" else _load_torch(file)
-    except pickle.UnpicklingError as error:  # torch's text for it is on how to run what the file holds all the same
+    except pickle.UnpicklingError as error:  # torch's text explains how to run the file's content anyway
         raise WeightsError(
             f"cannot read weights from {file}: it holds other things than tensors, and nothing of it was run; give the "
             "file of a state_dict, best as .safetensors"
         ) from error
-    except Exception as error:  # the loaders raise many kinds
+    except Exception as error:  # the loaders raise many types
         raise WeightsError(f"cannot read weights from {file}: {type(error).__name__}: {error}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
@@ -126,7 +126,7 @@ def _load_torch(file: Path) -> Any:
 def _fetched(backbone: str, weights: str, published: Published) -> Mapping[str, Tensor]:
     try:
         return published.get()
-    except Exception as error:  # torchvision's and timm's ways to the network fail in many ways
+    except Exception as error:  # downloads of torchvision and timm raise many types
         raise WeightsError(
             f"weights {weights!r} of {backbone} are not cached and {published.source} cannot be reached "
             f"({type(error).__name__}: {error}); {published.remedy}, or train from scratch with `weights: none`"

@@ -1,1 +1,1 @@
-"""From an experiment to its cells: what is computed from what, under which content keys."""
+"""The plan of an experiment: its cells, their inputs, and their content keys."""

@@ -1,7 +1,7 @@
-"""Cells: units of work, what determines each, and the content key that follows from it.
+"""Cells: units of work, everything that determines the result of each, and the content key computed from it.
 
-A cell's key is a hash of its stage's version, its own settings and its inputs' keys. Changing one attack's parameter
-therefore changes the keys of that attack's cells and of what is computed from them, and of nothing else.
+A cell's key is a hash of its stage's version, its own settings and its inputs' keys. A change of one attack's parameter
+therefore changes the keys of that attack's cells and of the cells computed from them, and no others.
 """
 
 import hashlib
@@ -33,7 +33,8 @@ VERSIONS: dict[Stage, int] = {
     "certify": 2,
     "evaluate": 1,
 }
-"""Raised when a stage computes something else from the same settings: what it computed before is then computed anew."""
+"""Version of each stage. Raise it when the stage computes another result from equal settings; its cached results are
+then not reused."""
 
 KINDS: dict[Stage, str] = {
     "ingest": "tiles",
@@ -46,11 +47,11 @@ KINDS: dict[Stage, str] = {
 }
 
 KNOWN = "known "
-"""Begins the role of an attack whose results another attack starts from."""
+"""Prefix of the role of an attack cell whose results another attack starts from."""
 
 
 class IngestSpec(Settings):
-    """What determines a set of tiles: the content of the source, not where it lies."""
+    """Settings that determine a set of tiles: the content of the source, not its location."""
 
     fingerprint: str
     labels: tuple[str, ...]
@@ -63,7 +64,7 @@ class IngestSpec(Settings):
 
 
 class TrainSpec(Settings):
-    """What determines a clean model, besides its tiles."""
+    """Settings that determine an undefended model, in addition to its tiles."""
 
     model: Model
     recipe: Recipe
@@ -71,10 +72,11 @@ class TrainSpec(Settings):
 
 
 class AttackSpec(Settings):
-    """What determines adversarial tiles, besides the clean tiles, the victim and what other attacks have found.
+    """Settings that determine adversarial tiles.
 
-    `tiles` is the number of tiles of the split that are attacked, by `raypipe.data.subset`; None: all. `radii` are
-    those of a cascade, ascending; none: the attack runs once, as its settings say.
+    The clean tiles, the attacked model and the results of other attacks determine them too. `tiles` is the number of
+    attacked tiles of the split, chosen by `raypipe.data.subset`; None attacks all. `radii` are the ascending radii of a
+    cascade. If empty, the attack runs once with its own settings.
     """
 
     attack: AttackSettings
@@ -84,7 +86,10 @@ class AttackSpec(Settings):
 
 
 class HardenSpec(Settings):
-    """What determines a hardened model, besides the clean model and the clean and perturbed training tiles."""
+    """Settings that determine a hardened model.
+
+    The undefended model and the clean and adversarial training tiles determine it too.
+    """
 
     defense: DefenseSettings
     recipe: Recipe
@@ -92,9 +97,10 @@ class HardenSpec(Settings):
 
 
 class DiagnoseSpec(Settings):
-    """What determines the diagnostics of a model, besides it and the clean test tiles.
+    """Settings that determine the diagnostics of a model, in addition to the model and the clean test tiles.
 
-    `planted` is the attack that has to find planted adversarial examples, on so many tiles; `tiles` as in `AttackSpec`.
+    `planted` is the attack that must find planted adversarial examples. `planted_tiles` is their number. `tiles` is as
+    in `AttackSpec`.
     """
 
     planted: AttackSettings
@@ -104,7 +110,10 @@ class DiagnoseSpec(Settings):
 
 
 class CertifySpec(Settings):
-    """What determines what is proved of a model, besides it and the clean test tiles; `tiles` as in `AttackSpec`."""
+    """Settings that determine the certificates of a model, in addition to the model and the clean test tiles.
+
+    `tiles` is as in `AttackSpec`.
+    """
 
     defense: DefenseSettings
     tiles: int | None
@@ -112,7 +121,7 @@ class CertifySpec(Settings):
 
 
 class EvaluateSpec(Settings):
-    """What determines predictions, besides the model and the tiles."""
+    """Settings that determine predictions, in addition to the model and the tiles."""
 
     split: Split
 
@@ -122,18 +131,18 @@ Spec = IngestSpec | TrainSpec | AttackSpec | HardenSpec | DiagnoseSpec | Certify
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit of work and the artifact it makes.
+    """One unit of work and the artifact that it makes.
 
     Parameters
     ----------
     stage
-        Which stage computes it.
+        Stage that computes it.
     name
-        For people: unique within the plan, as ``resnet18/deepfool/test``.
+        Name for people, unique within the plan, such as ``resnet18/deepfool/test``.
     spec
         Its own settings.
     inputs
-        The cells whose artifacts it reads, by role.
+        Cells whose artifacts it reads, by role.
     """
 
     stage: Stage
@@ -143,22 +152,22 @@ class Cell:
 
     @property
     def kind(self) -> str:
-        """The kind of its artifact."""
+        """Kind of its artifact."""
         return KINDS[self.stage]
 
     @property
     def model(self) -> str:
-        """The model that it is about, as the experiment and the plan name it; the tiles' name if it is about none."""
+        """Name of its model in the experiment and the plan, or the name of the tiles if it has no model."""
         return self.inputs.get("model", self).name.split("/")[0]
 
     @property
     def known(self) -> tuple["Cell", ...]:
-        """The attacks whose results an attack at several radii starts from."""
+        """Attack cells whose results an attack at several radii starts from."""
         return tuple(cell for role, cell in self.inputs.items() if role.startswith(KNOWN))
 
     @cached_property
     def key(self) -> str:
-        """The content key of its artifact: 20 hexadecimal digits."""
+        """Content key of its artifact: 20 hexadecimal digits."""
         determinants = {
             "stage": self.stage,
             "version": VERSIONS[self.stage],
@@ -168,11 +177,11 @@ class Cell:
         return hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:20]
 
     def manifest(self, store: Store) -> dict[str, Any] | None:
-        """What its artifact says of itself; None as long as it is still to do."""
+        """Return the manifest of its artifact, or None if the artifact does not exist yet."""
         return store.manifest(self.kind, self.key)
 
     def publish(self, store: Store, **facts: Any) -> None:
-        """Make its artifact exist, with what determined it written down."""
+        """Publish its artifact, with everything that determined it in the manifest."""
         store.publish(
             self.kind,
             self.key,
@@ -187,14 +196,14 @@ class Cell:
 
 
 def unfinished(cells: Iterable[Cell], store: Store) -> tuple[Cell, ...]:
-    """Those that have no artifact yet."""
+    """Return the cells that have no artifact yet."""
     cells = tuple(cells)
     manifests = store.ask_all(lambda cell: cell.manifest(store), cells)
     return tuple(cell for cell, manifest in zip(cells, manifests, strict=True) if manifest is None)
 
 
 def candidates(cell: Cell) -> list[Cell]:
-    """The fine-tunings that a hardening cell chooses from: itself, or one for each combination of its search."""
+    """Return the fine-tunings that a hardening cell chooses from: itself, or one for each combination of its search."""
     defense = cell.spec.defense
     if not isinstance(defense, StaticTraining) or len(settings := defense.candidates()) == 1:
         return [cell]
@@ -203,6 +212,9 @@ def candidates(cell: Cell) -> list[Cell]:
 
 
 def unfinished_fits(cells: Iterable[Cell], store: Store) -> list[Cell]:
-    """Return the fine-tunings that hardening cells still need, each once: one cell may be a candidate of another."""
+    """Return the fine-tunings that hardening cells still need.
+
+    Each is listed once, because one cell may be a candidate of another.
+    """
     found = {fit.key: fit for cell in cells for fit in unfinished(candidates(cell), store)}
     return list(found.values())

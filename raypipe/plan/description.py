@@ -1,4 +1,4 @@
-"""From a plan whose cells are done to the record of what was tested: all that results are computed from later."""
+"""Description of a run, from a plan whose cells are finished: everything that its results are computed from later."""
 
 from raypipe.attacks.engine.threat import threat_of
 from raypipe.data.source import Source
@@ -9,16 +9,16 @@ from raypipe.storage.store import Store
 
 
 def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Store) -> Run:
-    """What a run tests, by the keys of its artifacts.
+    """Return the record of a run's models and tests, with the keys of their artifacts.
 
     Parameters
     ----------
     experiment, plan
-        Its tiles have been ingested.
+        Experiment and its plan. Its tiles must have been ingested.
     source
         The data set.
     store
-        Where the tiles' artifacts are.
+        Store with the artifacts of the tiles.
     """
 
     def subject_of(subject: Subject) -> SubjectRecord:

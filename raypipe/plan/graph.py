@@ -1,4 +1,4 @@
-"""From an experiment to its cells: which models there are, what each is tested on, and all that this needs."""
+"""Graph of an experiment's cells: its models, the tests of each, and all cells that these need."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,15 +30,16 @@ class Subject:
     Parameters
     ----------
     model
-        The backbone's id in the experiment.
+        Id of the model in the experiment.
     split, seed
-        Of the tiles it was trained on, and of its training.
+        Split of its training tiles, and seed of its training.
     defense, hardened_on
-        The ids of the defense and of the attack whose tiles it was hardened with; None where there is none, or all.
+        Id of the defense, and id of the attack whose tiles it was hardened with. None if there is no defense.
+        `hardened_on` is also None if the defense mixes all attacks or uses none of them.
     cell
-        What computes it.
+        Cell that computes it.
     undefended
-        The clean model that it was hardened from; None if it is one.
+        Undefended model that it was hardened from. None if it is itself undefended.
     """
 
     model: str
@@ -51,12 +52,12 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """For people: unique in the plan."""
+        """Name for people, unique in the plan."""
         return self.cell.name
 
     @property
     def tiles(self) -> Cell:
-        """The clean tiles."""
+        """Cell of the clean tiles."""
         return self.cell.inputs["tiles"]
 
 
@@ -69,17 +70,17 @@ class Pairing:
     subject
         The model.
     protocol
-        Whose tiles they are: see `raypipe.evaluation.results.run.Protocol`.
+        Origin of the tiles: see `raypipe.evaluation.results.run.Protocol`.
     role
-        Why it is tested on them.
+        Reason for the test: see `raypipe.evaluation.results.run.Role`.
     predictions
-        The cell of its predictions.
+        Cell of its predictions.
     attack, settings
-        The attack's id and settings; None for clean tiles.
+        Id and settings of the attack. None for clean tiles.
     source
-        The model that the attack was run against; None for clean tiles.
+        Source model, which the attack ran against. None for clean tiles.
     radii
-        Radii at which the attack was run, ascending; none: as its settings say.
+        Ascending radii of the attack. If empty, the attack has its own settings.
     """
 
     subject: Subject
@@ -94,7 +95,7 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of an experiment, every one after its inputs, and what its results are computed from."""
+    """All cells of an experiment, each after its inputs, and the records that its results are computed from."""
 
     cells: tuple[Cell, ...]
     subjects: tuple[Subject, ...]
@@ -103,12 +104,12 @@ class Plan:
     certificates: tuple[tuple[Subject, Cell], ...] = ()
 
     def stage(self, stage: Stage) -> tuple[Cell, ...]:
-        """The cells of one stage."""
+        """Return the cells of one stage."""
         return tuple(cell for cell in self.cells if cell.stage == stage)
 
 
 def make_plan(experiment: Experiment, ingests: Sequence[IngestSpec]) -> Plan:
-    """The cells of an experiment over the tiles that `ingests` describe, one for each of its splits."""
+    """Return the plan of an experiment over the tiles that `ingests` describe, one for each of its splits."""
     subjects = [
         subject
         for ingest in ingests
@@ -123,7 +124,7 @@ def make_plan(experiment: Experiment, ingests: Sequence[IngestSpec]) -> Plan:
 
 
 def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subject]:
-    """The models trained on one set of tiles with one seed: clean ones, and those hardened from them."""
+    """Yield the models trained on one set of tiles with one seed: undefended models, and those hardened from them."""
     split = tiles.spec.split
     for model_id, model in experiment.models.items():
         name = _named(model_id, experiment, split, seed)
@@ -152,7 +153,7 @@ def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subjec
 
 
 def _pairings(experiment: Experiment, subject: Subject, subjects: Sequence[Subject]) -> Iterator[Pairing]:
-    """Everything that one model is tested on."""
+    """Yield all tests of one model."""
     name, evaluation = subject.name, experiment.evaluation
     clean = Cell("evaluate", f"{name} on clean tiles", EvaluateSpec(split="test"), _inputs(subject, subject.tiles))
     yield Pairing(subject, "clean", "grid", clean)
@@ -175,7 +176,7 @@ def _pairings(experiment: Experiment, subject: Subject, subjects: Sequence[Subje
                 sources += [("static", subject.undefended)] if subject.undefended else []
                 sources += [("transfer", other) for other in others]
             for protocol, source in sources:
-                # Nobody else is shown these tiles of the model itself: its first success is enough.
+                # These tiles are shown to the model itself only, so the attack may stop at its first success.
                 attack = settings.with_early_stop(source is subject)
                 tiles = _attacked(source, attack_id, AttackSpec(attack=attack, split="test", tiles=evaluation.tiles))
                 predictions = Cell(
@@ -186,7 +187,10 @@ def _pairings(experiment: Experiment, subject: Subject, subjects: Sequence[Subje
 
 
 def _ensembles(experiment: Experiment, subject: Subject) -> Iterator[Pairing]:
-    """AutoAttack on the model itself in every bounded threat model, which starts from what other attacks have found."""
+    """Yield the tests of one model under AutoAttack on the model itself, in every bounded threat model.
+
+    AutoAttack starts from the results of the other attacks.
+    """
     evaluation, name = experiment.evaluation, subject.name
 
     def attacked(attack_id: str, settings: NamedAttack, radii: tuple[float, ...] = ()) -> Cell:
@@ -238,14 +242,17 @@ def _inputs(subject: Subject, tiles: Cell) -> dict[str, Cell]:
 
 
 def _named(name: str, experiment: Experiment, split: str, seed: int | None = None) -> str:
-    """A name that says the split and the seed where there are several."""
+    """Return a name with the split and the seed, if there are several of them."""
     several = [split] if len(experiment.tiles.split) > 1 else []
     several += [f"seed {seed}"] if seed is not None and len(experiment.training_seeds) > 1 else []
     return f"{name} ({', '.join(several)})" if several else name
 
 
 def _in_order(needed: Iterable[Cell]) -> list[Cell]:
-    """Every cell that is needed, once, after its inputs: by stage, but hardened models are attacked once they exist."""
+    """Return every needed cell once, after its inputs.
+
+    The order is by stage, except that attacks on hardened models follow the hardening.
+    """
     found: dict[str, Cell] = {}
 
     def visit(cell: Cell) -> None:

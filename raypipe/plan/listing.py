@@ -1,4 +1,4 @@
-"""What an experiment's data set holds: every file, its side of each split, and what determines the tiles made of it."""
+"""Listing of an experiment's data set: every file, its side of each split, and the settings that determine tiles."""
 
 import hashlib
 import json
@@ -25,16 +25,16 @@ FINGERPRINTS = "cache/fingerprints.json"
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a source, and how an experiment uses them.
+    """Files of a source, and their use in an experiment.
 
     Parameters
     ----------
     source
-        Where they are.
+        The data set.
     split
-        How they were split.
+        Kind of the split.
     items
-        Every file, once, with its side of the split; no side for a file that the listing already sets aside.
+        Every file once, with its side of the split. A file that the listing already rejects has no side.
     """
 
     source: Source
@@ -43,13 +43,12 @@ class Listing:
 
 
 def list_files(experiment: Experiment) -> tuple[Listing, ...]:
-    """List an experiment's data set and split it, in every way that the experiment names.
+    """List an experiment's data set, and split it in every way that the experiment names.
 
     Raises
     ------
     ConfigError
-        If the data set is not there, cannot be split as the experiment says, or has a group on both sides of a group
-        split.
+        If the data set does not exist, cannot be split as requested, or has a group on both sides of a group split.
     """
     try:
         source = open_source(experiment.data, experiment.seed)
@@ -78,7 +77,8 @@ def check_experiment(path: str | Path, overrides: Iterable[str] = ()) -> tuple[E
     Raises
     ------
     ConfigError
-        With every error of the file and of its data: faults elsewhere in the file do not hide those of the data.
+        If the file or its data have errors. The message lists all of them: errors elsewhere in the file do not hide
+        those of the data.
     """
     raw = read_experiment(path, overrides)
     try:
@@ -92,7 +92,7 @@ def check_experiment(path: str | Path, overrides: Iterable[str] = ()) -> tuple[E
 
 
 def _problems_of_data(raw: dict[str, Any]) -> tuple[str, ...]:
-    """What is wrong with the data set of a file that has other errors; nothing if those keep it from being read."""
+    """Return the errors of the data set of a file that has other errors, or none if those keep it from being read."""
     bare = {"name": "data", "models": ["resnet18"], "attacks": ["deepfool"]}
     try:
         experiment = validate_experiment(bare | {key: raw[key] for key in ("data", "tiles", "seed") if key in raw})
@@ -106,7 +106,10 @@ def _problems_of_data(raw: dict[str, Any]) -> tuple[str, ...]:
 
 
 def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str, str]) -> IngestSpec:
-    """What determines the tiles that ingest will make of a listing. Reads the content of files that `cache` lacks."""
+    """Return the settings that determine the tiles of a listing.
+
+    This reads the content of files that `cache` lacks.
+    """
     refs = [item.ref for item in listing.items]
     assignment = json.dumps(sorted((ref.path, side) for ref, side in listing.items if side is not None))
     return IngestSpec(
@@ -122,9 +125,9 @@ def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str
 
 
 def evaluation_warnings(experiment: Experiment, listings: Sequence[Listing]) -> Iterator[str]:
-    """Say what too few attacked tiles leave out, as far as the listing shows it: files may prove unreadable.
+    """Yield warnings about too few attacked tiles, as far as the listing shows them: files may prove unreadable.
 
-    Classes that no attacked tile is of, and sanity checks that cannot pass.
+    They concern classes without an attacked tile, and sanity checks that cannot pass.
     """
     count = experiment.evaluation.tiles
     for listing in listings:
@@ -157,12 +160,12 @@ class Prepared:
 
 
 def prepare(experiment: Experiment) -> Prepared:
-    """List the data set and lay out the plan; nothing is computed.
+    """List the data set and make the plan. No cell is computed.
 
     Raises
     ------
     ConfigError
-        As `list_files`.
+        If the store cannot be opened, or `list_files` raises it.
     """
     try:
         store = Store.open(experiment.storage)
@@ -181,7 +184,7 @@ def prepare(experiment: Experiment) -> Prepared:
 
 
 def _known_fingerprints(store: Store) -> dict[str, str]:
-    """What was read before; nothing where the cache is damaged, which costs time and nothing else."""
+    """Return the stored fingerprints. There are none if the cache is damaged, which only costs time."""
     try:
         known = store.read_json(FINGERPRINTS) if store.exists(FINGERPRINTS) else {}
     except StoreError:

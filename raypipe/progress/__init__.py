@@ -1,1 +1,1 @@
-"""How a run goes: for people who watch it, here or from elsewhere."""
+"""The progress of a run, for people who watch it locally or from elsewhere."""

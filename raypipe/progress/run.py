@@ -23,14 +23,14 @@ class RunProgress:
     Parameters
     ----------
     state
-        Of the run; its stages fill it in.
+        State of the run; its stages fill it in.
     console
-        Where lines and the tree go.
+        Console for the lines and the tree.
     note
-        Writes down how the run is going, for those who watch from elsewhere.
+        Writes down the state of the run, for those who watch from elsewhere.
     fail
-        Writes down that the run ends, and why. To be called before Ray is left: a thread of Ray's that comes too late
-        for that ends the whole process.
+        Writes down that the run ends, and why. Call it before the connection to Ray closes: a Ray thread that comes too
+        late for that ends the whole process.
     """
 
     state: RunState
@@ -39,7 +39,7 @@ class RunProgress:
     fail: Callable[[BaseException], None]
 
     def stage(self, name: str, total: int, unit: str) -> AbstractContextManager[StageProgress]:
-        """The progress of one of its stages, while a block runs.
+        """Return a context manager with the progress of one stage of the run.
 
         Raises
         ------
@@ -57,17 +57,17 @@ def run_progress(
     stages: Sequence[StageState],
     observe: Callable[[RunState], None] = lambda _: None,
 ) -> Iterator[RunProgress]:
-    """Show a run's progress while the block runs, and write it down every few seconds, the end and its reason too.
+    """Show a run's progress while the block runs, and write it down every few seconds, with the end and its reason.
 
     Parameters
     ----------
     observe
-        Given the state as often as it is written down.
+        Called with the state each time it is written down.
 
     Raises
     ------
     raypipe.storage.store.StoreError
-        If it cannot be written down: where that fails, results would fail too.
+        If the state cannot be written down: in that case results could not be written either.
     """
     state = RunState(run=run, stages=list(stages))
     stop, writing = threading.Event(), threading.Lock()
@@ -83,7 +83,7 @@ def run_progress(
 
     def beat() -> None:
         while not stop.wait(WRITE_EVERY_SECONDS):
-            with suppress(StoreError):  # the next may succeed; the last is not suppressed
+            with suppress(StoreError):  # the next write may succeed; the last one is not suppressed
                 note()
 
     def fail(error: BaseException) -> None:
@@ -92,7 +92,7 @@ def run_progress(
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 state.error = _stopped_line(error, state, store)
                 console.print(state.error, highlight=False, markup=False, soft_wrap=True)
-                vars(error)["reported"] = True  # whoever catches it need not say more
+                vars(error)["reported"] = True  # code that catches the error need not report it again
         with suppress(StoreError):  # the first error says more
             note()
 

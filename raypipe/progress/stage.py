@@ -1,4 +1,4 @@
-"""The progress of a stage: what its work reports, and whoever watches sees."""
+"""The progress of a stage, as its work reports it and as people see it."""
 
 import time
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ CELLS_REMEMBERED = 50
 
 @dataclass
 class StageProgress:
-    """The progress of one stage: lines for people, and a state for those who draw it.
+    """The progress of one stage: printed lines for people, and a state for a live display.
 
     Parameters
     ----------
     run
-        The name of the run.
+        Name of the run.
     state
-        What is known of the stage.
+        State of the stage.
     console
-        Where lines go. On a terminal something draws the state, so that it gets no lines in passing.
+        Console for the lines. On a terminal a live display shows the state, so intermediate lines are not printed.
     """
 
     run: str
@@ -36,7 +36,7 @@ class StageProgress:
     last_line: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.console.print(f"  {self.state.name}  {text}", highlight=False, markup=False, soft_wrap=True)
         self.last_line = time.monotonic()
 
@@ -51,16 +51,16 @@ class StageProgress:
         note: str = "",
         line: str = "",
     ) -> None:
-        """Work has been done on a cell.
+        """Record work that was done on a cell.
 
         Parameters
         ----------
         attacked, fooled, passes
-            If it was an attack, as in `GroupState`.
+            Counts of an attack, as in `GroupState`; 0 for other work.
         note
-            How it goes, in passing.
+            Current figure of the work, shown until the next one replaces it.
         line
-            What stays.
+            Line that is printed and stays.
         """
         state, group = self.state, self._group(cell)
         group.units += units
@@ -78,7 +78,7 @@ class StageProgress:
             self.say("  ".join(filter(None, (summary(state), cell.name if cell else ""))))
 
     def finish(self, cell: Cell) -> None:
-        """A cell is done; say so once all cells of its model are."""
+        """Mark a cell as done, and print a line once all cells of its model are done."""
         group = self._group(cell)
         group.done += 1
         self.state.working = self._others(cell)
@@ -87,7 +87,7 @@ class StageProgress:
             self.say("  ".join(filter(None, (done, figures(group)))))
 
     def fail(self, *cells: Cell) -> None:
-        """Cells have failed; the error that ends the stage says why."""
+        """Mark cells as failed. The error that ends the stage gives the reason."""
         for cell in cells:
             self._group(cell).failed += 1
             self.state.working = self._others(cell)
@@ -96,7 +96,7 @@ class StageProgress:
         return self.state.groups.setdefault(cell.model if cell else "", GroupState())
 
     def _others(self, cell: Cell) -> dict[str, str]:
-        """Cells in work besides one and the candidates that it chooses from."""
+        """Return the running cells except one and its candidates."""
         return {
             name: model
             for name, model in self.state.working.items()
@@ -108,16 +108,16 @@ class StageProgress:
 def stage_progress(
     console: Console, name: str, total: int, unit: str, *, run: RunState | None = None
 ) -> Iterator[StageProgress]:
-    """Show a stage's progress while the block runs; say at its end how long it took and what came out.
+    """Show a stage's progress while the block runs, and print its duration and its figures at the end.
 
     Parameters
     ----------
     console
-        Where lines go, or, on a terminal, a live display.
+        Console for the lines, or for a live display on a terminal.
     name, total, unit
-        What is done, and how much of what is to do.
+        Name of the stage, amount of work, and its unit, such as tiles.
     run
-        That the stage is one of, and that somebody else draws; default: it stands alone.
+        State of the run that the stage belongs to, which another display shows. Default: the stage is shown alone.
 
     Raises
     ------

@@ -16,17 +16,17 @@ State = Literal["to do", "running", "done", "failed"]
 
 
 class GroupState(BaseModel):
-    """How those cells of a stage go that are about one model.
+    """The state of a stage's cells that belong to one model.
 
     Parameters
     ----------
     cells, done, failed
-        How many there are; how many of them are done, in this run or before; how many failed in this run.
+        Number of cells; number of cells done, in this run or before; number of cells that failed in this run.
     units
-        Of work done on them in this run: tiles, epochs.
+        Units of work done on the cells in this run: tiles or epochs.
     attacked, fooled, passes
-        Of attacks in this run: tiles that the model got right, those of them that fool it now, and what that took,
-        forwards and backwards, counted by tile.
+        Attacks of this run: number of tiles that the model classified correctly; number of those that fool it now;
+        number of forward and backward passes for them, counted per tile.
     """
 
     cells: int = 0
@@ -39,26 +39,26 @@ class GroupState(BaseModel):
 
 
 class StageState(BaseModel):
-    """How a stage goes.
+    """The state of a stage.
 
     Parameters
     ----------
     name
-        Of the stage.
+        Name of the stage.
     groups
-        Its cells by the model that they are about.
+        Cells of the stage, counted by their model.
     state
-        Whether it has begun or ended.
+        State of the stage: to do, running, done or failed.
     total, unit
-        Of work to do in this run: tiles, epochs.
+        Amount of work in this run, and its unit: tiles or epochs.
     began
-        Seconds since 1970, of the driver's clock.
+        Start of the stage, in seconds since 1970 by the driver's clock.
     seconds
-        Since it began, or that it took; 0 if it was done before.
+        Seconds since the start, or in total once it is done; 0 if it was done before this run.
     note
-        How it goes, besides what its groups count: a loss.
+        Further figure of the work besides the groups' counts, such as a loss.
     working
-        Names of cells in work with their models, those touched last at the end.
+        Names of the cells in work with their models, the most recently updated ones last.
     """
 
     name: str
@@ -73,13 +73,13 @@ class StageState(BaseModel):
 
     @property
     def whole(self) -> GroupState:
-        """All its groups together."""
+        """The sum over all groups."""
         groups = list(self.groups.values())
         return GroupState(**{name: sum(getattr(group, name) for group in groups) for name in GroupState.model_fields})
 
     @property
     def seconds_left(self) -> float | None:
-        """At the pace so far; None before there is one."""
+        """Estimated seconds left at the current pace; None if there is no pace yet."""
         units = self.whole.units
         if self.state != "running" or not units or units > self.total:
             return None
@@ -87,22 +87,22 @@ class StageState(BaseModel):
 
 
 class RunState(BaseModel):
-    """How a run goes.
+    """The state of a run.
 
     Parameters
     ----------
     run
-        Its name.
+        Name of the run.
     stages
-        In their order.
+        Stages of the run, in their order.
     state
-        Whether it has ended, and how.
+        State of the run: running, done or failed.
     error
-        Why it failed.
+        Reason of the failure; empty if there is none.
     host
-        Where its driver is.
+        Host name of the driver.
     started, updated
-        Seconds since 1970, of the driver's clock.
+        Times of the start and of the last update, in seconds since 1970 by the driver's clock.
     """
 
     run: str
@@ -114,14 +114,14 @@ class RunState(BaseModel):
     updated: float = Field(default_factory=time.time)
 
     def touch(self) -> None:
-        """The driver lives, and time goes on for the stage in work."""
+        """Record that the driver is alive, and update the time of the running stage."""
         self.updated = time.time()
         for stage in self.stages:
             if stage.state == "running":
                 stage.seconds = self.updated - stage.began
 
     def complete(self) -> None:
-        """Mark the run as done, with every cell of it: some may have been published by workers of an earlier driver."""
+        """Mark the run and all its cells as done: workers of an earlier driver may have published some of them."""
         self.state = "done"
         for stage in self.stages:
             stage.state = "done"
@@ -130,7 +130,7 @@ class RunState(BaseModel):
 
 
 def stage_of(name: str, cells: Iterable[Cell], store: Store) -> StageState:
-    """A stage before it begins: what is done of it is what has an artifact."""
+    """Return the state of a stage before it begins; cells that have an artifact count as done."""
     groups: dict[str, GroupState] = {}
     cells = tuple(cells)
     to_do = {cell.key for cell in unfinished(cells, store)}
@@ -143,17 +143,17 @@ def stage_of(name: str, cells: Iterable[Cell], store: Store) -> StageState:
 
 
 def write_state(store: Store, state: RunState) -> None:
-    """Keep the state of a run where `read_state` finds it."""
+    """Write the state of a run to the place where `read_state` finds it."""
     store.write_bytes(f"runs/{state.run}/{PROGRESS_FILE}", state.model_dump_json(indent=1).encode())
 
 
 def read_state(store: Store, run: str) -> RunState:
-    """The state of a run, as its driver last wrote it.
+    """Return the state of a run, as its driver last wrote it.
 
     Raises
     ------
     FileNotFoundError
-        If there is no run of that name; the message lists the runs there are.
+        If there is no run of that name; the message lists the existing runs.
     """
     path = find_in_run(store, run, PROGRESS_FILE, "run")
     try:

@@ -15,21 +15,21 @@ SILENT_SECONDS = 60.0
 
 
 def run_tree(state: RunState, height: int | None = None) -> Tree:
-    """Every stage with its cells and its time; the one in work opened.
+    """Return every stage with its cells and its time; the running stage is expanded.
 
     Parameters
     ----------
     height
-        Lines that there is room for: fewer cells are shown then, and stages before and after the one in work may share
-        a line. Default: any number.
+        Number of lines available. With few lines, fewer cells are shown, and the stages before and after the running
+        one may share a line. Default: any number.
     """
     mark, style = MARKS[state.state]
     title = Text.assemble((f"{mark} ", style), (state.run, "bold"), (f"  {duration(_age(state))}", "dim"))
     tree = Tree(title, guide_style="dim")
     stages: list[StageState | Text] = list(state.stages)
-    room = 2 * CELLS_SHOWN  # each below its model, at most
+    room = 2 * CELLS_SHOWN  # at most one line per cell and one for its model
     if height is not None:
-        others = 4  # the title, how the open stage goes and what came out, and how many of its cells are not shown
+        others = 4  # the title, two lines about the running stage, and the number of hidden cells
         if len(stages) + others > height:
             stages = list(_folded(state.stages))
         room = max(0, height - others - len(stages))
@@ -48,12 +48,12 @@ def run_tree(state: RunState, height: int | None = None) -> Tree:
 
 
 def silent(state: RunState) -> bool:
-    """Whether a run that has not ended has shown no sign of life for long."""
+    """Return True if a run that has not ended has written no state for at least `SILENT_SECONDS`."""
     return state.state == "running" and time.time() - state.updated >= SILENT_SECONDS
 
 
 def sign_of_life(state: RunState) -> str:
-    """When a run's driver last wrote its state, and what to do if that is long ago."""
+    """Return the time since a run's driver last wrote its state, and advice if that is long ago."""
     seconds = duration(max(0.0, time.time() - state.updated))
     if not silent(state):
         return f"Last sign of life from {state.host}: {seconds} ago"
@@ -64,7 +64,7 @@ def sign_of_life(state: RunState) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    """Return a duration as ``42 s``, ``3 min 5 s`` or ``2 h 10 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -74,12 +74,12 @@ def duration(seconds: float) -> str:
 
 
 def summary(stage: StageState) -> str:
-    """How a stage goes: ``33 of 100 tiles, 12 s, about 24 s left  2.8 tiles/s``, and `figures`."""
+    """Return the progress of a stage: ``33 of 100 tiles, 12 s, about 24 s left  2.8 tiles/s``, and `figures`."""
     return "  ".join(filter(None, (_way(stage), _outcome(stage))))
 
 
 def figures(group: GroupState) -> str:
-    """What attacks achieved and cost: ``30 of 31 fooled (97%), 62 passes each``; nothing where there were none."""
+    """Return the results and the cost of attacks: ``30 of 31 fooled (97%), 62 passes each``; empty without attacks."""
     if not group.attacked:
         return ""
     rate, each = group.fooled / group.attacked, group.passes / group.attacked
@@ -114,7 +114,7 @@ def _cells(number: int) -> str:
 
 
 def _folded(stages: Sequence[StageState]) -> Iterator[StageState | Text]:
-    """Stages that are done on one line, those to come on another."""
+    """Return the stages with those done on one line and those to do on another."""
     done = [stage for stage in stages if stage.state == "done"]
     coming = [stage for stage in stages if stage.state == "to do"]
     if done:
@@ -131,7 +131,7 @@ def _line(stage: StageState) -> Text:
     parted = stage.state in ("running", "failed") or 0 < whole.done < whole.cells
     cells = f"{whole.done} of {_cells(whole.cells)}" if parted else _cells(whole.cells)
     parts = [(f"{mark} ", style), (f"{stage.name:<16}", faint)]
-    parts += [(f" {cells}", faint)] if whole.cells else []  # work that stands alone may have none
+    parts += [(f" {cells}", faint)] if whole.cells else []  # work outside a run may have no cells
     parts += [(f"  {whole.failed} failed", "bold red")] if whole.failed else []
     if stage.state == "running":
         full = BAR * min(whole.units, stage.total) // max(1, stage.total)
@@ -144,7 +144,7 @@ def _line(stage: StageState) -> Text:
 
 
 def _add_cells(branch: Tree, stage: StageState, room: int) -> None:
-    """The cells in work that were touched last, below their models where there are several, and how many are left."""
+    """Add the most recently updated running cells, below their models if there are several, and the number left."""
     headed = len(stage.groups) > 1
     shown: dict[str, list[str]] = {}
     lines = 0

@@ -1,1 +1,1 @@
-"""The stages of an experiment on Ray. Nothing else in raypipe, but `raypipe.progress`, knows Ray."""
+"""The stages of an experiment on Ray. Only this package and `raypipe.progress` use Ray."""

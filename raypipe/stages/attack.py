@@ -1,4 +1,4 @@
-"""Attack: workers turn shards of clean tiles into shards of adversarial ones, cell after cell."""
+"""The attack stage: workers turn shards of clean tiles into shards of adversarial tiles, cell by cell."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from raypipe.storage.store import Store
 
 
 def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
-    """Make the adversarial tiles of `cells`, each published as soon as its last shard is there.
+    """Attack the tiles of `cells`, and publish each cell as soon as its last shard is written.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
         return found
 
     def report(cell: Cell, row: Row) -> None:
-        if not row["tiles"]:  # an empty shard, or one that was there already
+        if not row["tiles"]:  # an empty shard, or one that was already written
             return
         passes = row["forwards"] + row["backwards"]
         progress.advance(row["tiles"], cell, attacked=row["attacked"], fooled=row["fooled"], passes=passes)
@@ -58,13 +58,13 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
             progress.say(f"a worker ran out of memory: it goes on with {row['lowered_batch']} tiles at once")
 
     first = [cell for cell in cells if not cell.spec.radii]
-    after = [cell for cell in cells if cell.spec.radii]  # they read what the others found
+    after = [cell for cell in cells if cell.spec.radii]  # these read the results of the first wave
     for wave in (first, after):
         complete_cells(AttackShard(), rows_of(wave), wave, store, resources, progress, facts, report)
 
 
 def _shard_row(cell: Cell, shard: str, take: str, store: Store) -> Row:
-    """Return what a worker needs to know of a shard, with the paths of what other attacks have found of its tiles."""
+    """Return the facts that a worker needs about a shard, with the paths of other attacks' results on its tiles."""
     name = shard.rsplit("/", 1)[1]
     return shard_row(
         cell,
@@ -79,17 +79,17 @@ def _shard_row(cell: Cell, shard: str, take: str, store: Store) -> Row:
 
 @dataclass(frozen=True)
 class Attacked:
-    """What an attack made of a shard, and to how many tiles at once it had to come down when memory ran out, or 0."""
+    """The results of an attack on a shard, and the batch size after memory ran out, or 0 if it did not run out."""
 
     made: Adversarials
     lowered_batch: int
 
 
 class AttackShard:
-    """Attacks a shard of clean tiles."""
+    """The attack on a shard of clean tiles."""
 
     def compute(self, models: ModelCache, row: Row, tiles: pa.Table, images: NDArray[np.uint8]) -> Attacked:
-        """The attack itself."""
+        """Attack the shard's tiles."""
         _, height, width, channels = images.shape
         model = models.prepared(row["model"], (channels, height, width))
         before = model.batch_size
@@ -102,7 +102,7 @@ class AttackShard:
         return Attacked(made, model.batch_size if model.batch_size < before else 0)
 
     def tabulate(self, row: Row, tiles: pa.Table, made: Attacked | None) -> tuple[pa.Table, Row]:
-        """The adversarial tiles, and how the attack went."""
+        """Return the table of adversarial tiles, and the figures of the attack."""
         if made is None:
             return ADVERSARIALS.empty_table(), {}
         result = made.made

@@ -1,4 +1,4 @@
-"""Check that a Ray cluster accepts this process's token before connecting.
+"""A check that a Ray cluster accepts this process's token, made before the connection.
 
 Ray itself retries for 20 to 30 seconds, and then reports a refused token as a cluster that does not answer.
 """
@@ -53,7 +53,7 @@ def require_token(address: str, timeout: float) -> None:
 
 
 def explain_token_error(error: ray.exceptions.AuthenticationError) -> str:
-    """Return what Ray says about a token that it cannot read, in one line with the remedy."""
+    """Return Ray's message about a token that it cannot read, in one line with the remedy."""
     reason = error.message.split(". ")[0].rstrip(".")
     return f"{reason}; run `ray get-auth-token --generate` for a cluster of your own, or {_remedy()}"
 
@@ -81,7 +81,7 @@ def _refusal(address: str, enabled: bool, has_token: bool) -> str:
 
 
 def _source() -> str:
-    """Return where Ray took the token from, in Ray's order."""
+    """Return the place that Ray took the token from, in Ray's order of search."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return "RAY_AUTH_TOKEN"
     return os.environ.get("RAY_AUTH_TOKEN_PATH") or DEFAULT_FILE

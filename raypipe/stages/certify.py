@@ -1,4 +1,4 @@
-"""Certify: workers prove, tile by tile, what no attack can do to the models of defenses that prove anything."""
+"""The certify stage: workers prove per tile which perturbations change no prediction, for certified defenses."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ from raypipe.storage.store import Store
 
 
 def certify(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
-    """Make the certificates of `cells`.
+    """Compute the certificates of `cells`.
 
     Raises
     ------
@@ -45,23 +45,23 @@ def certify(cells: Sequence[Cell], store: Store, resources: Resources, progress:
 
 
 class CertifyShard:
-    """Certifies a model on a shard of clean tiles."""
+    """The certification of a model on a shard of clean tiles."""
 
     @full_precision()
     def compute(
         self,
         models: ModelCache,
         row: Row,
-        tiles: pa.Table,  # noqa: ARG002  the protocol's
+        tiles: pa.Table,  # noqa: ARG002  required by the protocol
         images: NDArray[np.uint8],
     ) -> Certified:
-        """What the defense proves."""
+        """Return the predictions and the radii that the defense proves."""
         defense = TypeAdapter(DefenseSettings).validate_json(row["defense"])
-        assert isinstance(defense, CertifiedDefense)  # noqa: S101  the plan's
+        assert isinstance(defense, CertifiedDefense)  # noqa: S101  the plan ensures it
         return defense.certify(models.classifier(row["model"]).eval(), images, models.device, row["seed"])
 
     def tabulate(self, row: Row, tiles: pa.Table, made: Certified | None) -> tuple[pa.Table, Row]:
-        """One row for each tile."""
+        """Return one row per tile, and the number of forward passes."""
         if made is None:
             return CERTIFICATES.empty_table(), {}
         own = {name: tiles[name] for name in ("sample_id", "group_id", "label")}

@@ -1,4 +1,4 @@
-"""Connecting to Ray, quietly, and asking what it has before asking it for something."""
+"""Connections to Ray with its messages kept in a log file, and questions about the cluster's resources."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from raypipe.base.errors import StageError
 from raypipe.stages.authentication import explain_token_error, require_token
 from raypipe.storage.environment import Environment, describe_environment
 
-# Ray reads these when it is imported by a worker or when it starts; a user's own value wins.
+# Ray reads these variables when a worker imports it or when it starts. A user's own value has priority.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
@@ -27,29 +27,32 @@ QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
-"""For a local Ray: one process fewer for every training, since nobody takes this machine away with a notice."""
+"""Setting of a local Ray. It saves one process per training: no provider preempts this machine with a notice."""
 CONNECT_SECONDS = 10.0
 WARM_WORKERS = 4
-"""Processes a CPU that a local Ray keeps between stages, by default one: others would import everything anew."""
+"""Idle worker processes per CPU that a local Ray keeps between stages. Ray's default is one, and then the next stage's
+workers would have to import everything again."""
 _LOGGERS = ("ray", "ray.data", "ray.train", "ray.tune", "ray.air", "ray._private")
 
 
 @contextmanager
 def connected(address: str | None, log_file: Path) -> Iterator[None]:
-    """Be connected to a Ray cluster for the time of the block.
+    """Stay connected to a Ray cluster while the block runs.
 
     Parameters
     ----------
     address
-        Of a running cluster (``auto``, ``127.0.0.1:6379``, ``ray://...``). None: the one that ``RAY_ADDRESS`` names, as
-        inside a submitted job, or else a local one on loopback, which ends with the block.
+        Address of a running cluster (``auto``, ``127.0.0.1:6379``, ``ray://...``). None means the address in
+        ``RAY_ADDRESS``, as inside a submitted job. Without that variable, a local cluster starts on loopback and ends
+        with the block.
     log_file
-        Takes what Ray has to say.
+        File for Ray's log messages.
 
     Raises
     ------
     raypipe.base.errors.StageError
-        If there is no such cluster, if it refuses this process's token, or if this process is connected to another.
+        If there is no such cluster, if it refuses this process's token, or if this process is connected to another
+        cluster.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -81,7 +84,7 @@ def connected(address: str | None, log_file: Path) -> Iterator[None]:
 
 
 def _start_local() -> None:
-    """A cluster on this machine. Ray gives a node 30 s to come up, which a busy machine may well need: it gets two."""
+    """Start a cluster on this machine in two attempts: Ray waits 30 s for a node, which a busy machine may exceed."""
     for name, value in ALONE.items():
         os.environ.setdefault(name, value)
     for attempts_left in reversed(range(2)):
@@ -107,7 +110,7 @@ def _start_local() -> None:
 
 
 def _require_connected_to(address: str | None) -> None:
-    """A process that is connected stays so: see that nobody asked for another cluster."""
+    """Raise an error if a process that is already connected is asked for another cluster."""
     here = ray.get_runtime_context().gcs_address
     if address not in (None, "auto", "local", here):
         raise StageError(
@@ -118,7 +121,7 @@ def _require_connected_to(address: str | None) -> None:
 
 @contextmanager
 def _own_signal_handlers() -> Iterator[None]:
-    """Keep the caller's SIGTERM handler, which `ray.init` replaces by one that ends the process without a word."""
+    """Keep the caller's SIGTERM handler: `ray.init` replaces it with one that ends the process without a message."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -128,7 +131,7 @@ def _own_signal_handlers() -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Fail at once where nobody listens: Ray itself tries for minutes, and then ends the process."""
+    """Raise an error at once if nothing listens there: Ray itself tries for minutes and then ends the process."""
     if address.startswith(("http://", "https://")):
         raise StageError(
             f"{address} is the address of a Ray dashboard, which takes jobs: submit this run with `ray job submit`, or "
@@ -160,7 +163,7 @@ def _chatter_to(log_file: Path) -> Iterator[None]:
 
 @contextmanager
 def _native_chatter_to(log_file: Path) -> Iterator[None]:
-    """Ray's C++ parts write to the process's standard error, past Python: the file descriptor itself is turned away."""
+    """Redirect the file descriptor of standard error: Ray's C++ code writes to it and bypasses Python."""
     sys.stderr.flush()
     kept = os.dup(2)
     with log_file.open("ab") as log:
@@ -174,18 +177,18 @@ def _native_chatter_to(log_file: Path) -> Iterator[None]:
 
 
 def environment() -> Environment:
-    """What this process and the connected cluster compute with."""
+    """Return the environment in which this process and the connected cluster compute."""
     nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     return describe_environment(len(nodes), ray.cluster_resources())  # type: ignore[no-untyped-call]
 
 
 def own_device(gpu: bool) -> torch.device:
-    """The device of the process that asks.
+    """Return the device of the calling process.
 
     Parameters
     ----------
     gpu
-        Whether Ray has given it a GPU. Ray does not hide the machine's GPUs from processes that have none.
+        True if Ray has given it a GPU. Ray does not hide the machine's GPUs from processes that have none.
 
     Raises
     ------

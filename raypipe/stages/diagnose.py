@@ -1,4 +1,4 @@
-"""Diagnose: workers look at every model under test as an attack sees it, tile by tile."""
+"""The diagnose stage: workers examine, tile by tile, how an attack sees each model under test."""
 
 import json
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from raypipe.storage.schemas import DIAGNOSTICS
 from raypipe.storage.store import Store
 
 BATCH = 32
-"""Tiles a pass, where the experiment does not say."""
+"""Number of tiles per pass, if the experiment does not set it."""
 
 
 def diagnose(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
-    """Make the diagnostics of `cells`.
+    """Compute the diagnostics of `cells`.
 
     Raises
     ------
@@ -53,10 +53,10 @@ def diagnose(cells: Sequence[Cell], store: Store, resources: Resources, progress
 
 
 class DiagnoseShard:
-    """Diagnoses a model on a shard of clean tiles."""
+    """The diagnosis of a model on a shard of clean tiles."""
 
     def compute(self, models: ModelCache, row: Row, tiles: pa.Table, images: NDArray[np.uint8]) -> Diagnosed:
-        """The probe, and the search for planted examples on the tiles that `row` names."""
+        """Run the probe, and search for planted examples on the tiles that `row` names."""
         model, device = models.classifier(row["model"]), models.device
         batch = max(2, models.resources.attack_batch or BATCH)
         taken = json.loads(row["take"]) if row["take"] else range(tiles.num_rows)
@@ -69,7 +69,7 @@ class DiagnoseShard:
         )
 
     def tabulate(self, row: Row, tiles: pa.Table, made: Diagnosed | None) -> tuple[pa.Table, Row]:  # noqa: ARG002
-        """One row for each tile."""
+        """Return one row per tile, and the numbers of forward and backward passes."""
         if made is None:
             return DIAGNOSTICS.empty_table(), {}
         table = diagnostics_table(tiles, made)

@@ -1,4 +1,4 @@
-"""Evaluate: workers predict every needed pair of a model and a set of tiles."""
+"""The evaluate stage: workers predict every required pair of a model and a set of tiles."""
 
 from collections.abc import Sequence
 
@@ -18,11 +18,11 @@ from raypipe.storage.schemas import PREDICTIONS
 from raypipe.storage.store import Store
 
 BATCH = 64
-"""Tiles a forward pass, where the experiment does not say."""
+"""Number of tiles per forward pass, if the experiment does not set it."""
 
 
 def evaluate(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
-    """Make the predictions of `cells`.
+    """Compute the predictions of `cells`.
 
     Raises
     ------
@@ -43,20 +43,20 @@ def evaluate(cells: Sequence[Cell], store: Store, resources: Resources, progress
 
 
 class PredictShard:
-    """Predicts a shard of tiles, clean or adversarial, with the plain model."""
+    """The predictions of the plain model for a shard of clean or adversarial tiles."""
 
     def compute(
         self,
         models: ModelCache,
         row: Row,
-        tiles: pa.Table,  # noqa: ARG002  the protocol's
+        tiles: pa.Table,  # noqa: ARG002  required by the protocol
         images: NDArray[np.uint8],
     ) -> NDArray[np.float32]:
-        """The logits."""
+        """Return the logits of the shard's tiles."""
         return predict(models.classifier(row["model"]), images, models.resources.attack_batch or BATCH, models.device)
 
     def tabulate(self, row: Row, tiles: pa.Table, made: NDArray[np.float32] | None) -> tuple[pa.Table, Row]:
-        """The logits beside what they belong to."""
+        """Return the logits with the columns that identify their tiles, and the number of forward passes."""
         if made is None:
             return PREDICTIONS.empty_table(), {"forwards": tiles.num_rows}
         return predictions_table(tiles, made, row["model"], row["tiles"]), {"forwards": tiles.num_rows}

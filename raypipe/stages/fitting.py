@@ -1,4 +1,4 @@
-"""One fit, wherever it runs: in a Ray Train worker group, or alone in the process of a Tune trial."""
+"""One fit, either in a Ray Train worker group or alone in the process of a Tune trial."""
 
 import os
 import socket
@@ -42,36 +42,36 @@ def fit_cell(
     score: Callable[[Classifier], float] | None = None,
     replays: int = 1,
 ) -> None:
-    """Fit a classifier and publish it as the artifact of `cell`. Every worker of a group calls this.
+    """Fit a classifier and publish it as the artifact of `cell`. Every worker of a group calls this function.
 
     Batch statistics are recomputed after the fit and before an epoch is validated or scored.
 
     Parameters
     ----------
     cell
-        Its spec has the seed.
+        Cell to fit; its spec holds the seed.
     classifier
-        What the fit starts from.
+        Classifier that the fit starts from.
     card
-        Saved with the weights.
+        Card that is saved with the weights.
     examples
-        All training tiles; the worker takes its share.
+        All training tiles; the worker takes its share of them.
     recipe
-        How to fit.
+        Recipe of the fit.
     loader_workers
-        Processes that decode tiles for this worker.
+        Number of processes that decode tiles for this worker.
     held
-        Tiles that the fit does not use; every epoch is validated on them, if there are any.
+        Held-out tiles, which the fit does not use; every epoch is validated on them, if there are any.
     judge
-        Figures of the fitted classifier to publish with it, for whoever chooses between candidates.
+        Computes figures of the fitted classifier that are published with it; they serve to choose between candidates.
     objective
-        The loss that every step minimizes.
+        Loss that every step minimizes.
     shows
-        The inputs that a step shows the network; None: its batch statistics stay.
+        Inputs that a step shows the network; None leaves its batch statistics unchanged.
     score
-        Rates the classifier after each epoch, larger is better: the best epoch is published instead of the last.
+        Rates the classifier after each epoch; larger is better. The best epoch is published instead of the last one.
     replays
-        Steps on each batch before the next one.
+        Number of steps on each batch before the next batch.
     """
     seed = cell.spec.seed
     share = examples.share(worker.rank, worker.world_size, seed)
@@ -128,7 +128,7 @@ def fit_cell(
 
 
 def _facts(card: ModelCard, held: Examples | None, recalibration: Recalibration, shows: Shows | None) -> dict[str, Any]:
-    """Return the facts of a fit's held-out tiles, with the classes that have none, and of its batch statistics."""
+    """Return the facts of a fit's held-out tiles, with the classes missing there, and of its batch statistics."""
     facts: dict[str, Any] = {}
     if held is not None:
         missing = [name for label, name in enumerate(card.labels) if label not in held.labels]
@@ -145,7 +145,7 @@ def _evaluated(fit: Fit) -> Classifier:
 
 
 def _shared(score: Callable[[Classifier], float], fit: Fit, worker: Worker) -> float:
-    """Return the score of the evaluated model, which one worker computes for all."""
+    """Return the score of the evaluated model; one worker computes it for all."""
     own = score(_evaluated(fit)) if worker.rank == 0 else 0.0
     return float(worker.total(torch.tensor(own, dtype=torch.float64)))
 
@@ -155,7 +155,7 @@ def _best_score(history: Sequence[EpochRecord]) -> float:
 
 
 def _over_all(record: EpochRecord, worker: Worker) -> EpochRecord:
-    """Return the epoch's record over all workers' tiles."""
+    """Return the epoch's record over the tiles of all workers."""
     weighted = [record.loss * record.tiles, record.accuracy * record.tiles]
     sums = worker.total(torch.tensor([*weighted, record.tiles, record.forwards, record.backwards], dtype=torch.float64))
     loss, accuracy, tiles, forwards, backwards = sums.tolist()
@@ -170,7 +170,7 @@ def _over_all(record: EpochRecord, worker: Worker) -> EpochRecord:
 
 
 def _recalibrate(fit: Fit, tiles: TileDataset, most: int, worker: Worker) -> Recalibration:
-    """Recompute batch statistics from the tiles of all workers; the passes are those of all of them."""
+    """Recompute the batch statistics from the tiles of all workers; the passes are summed over all workers."""
     own = fit.recalibrate(tiles, most // worker.world_size, worker.total)
     return Recalibration(*(int(count) for count in worker.total(torch.tensor(own, dtype=torch.float64))))
 
@@ -202,7 +202,7 @@ def publish_model(
     cost: Cost = FREE,
     **facts: Any,
 ) -> None:
-    """Keep a classifier as the artifact of `cell`, with how it was fitted and other facts."""
+    """Store a classifier as the artifact of `cell`, with its history and other facts."""
     store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", save_classifier(classifier, card))
     described = TypeAdapter(ModelCard).dump_python(card, mode="json")
     cell.publish(store, card=described, history=[asdict(record) for record in history], cost=cost.facts(), **facts)
@@ -218,7 +218,7 @@ def _cost(history: Sequence[EpochRecord], recalibration: Recalibration, seconds:
 
 
 def last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:
-    """Return the last epoch of a fit: from its artifact, or as it wrote it to the store while running."""
+    """Return the last epoch of a fit, from its artifact or from the progress file that a running fit writes."""
     if manifest := cell.manifest(store):
         history = manifest["history"]
         if not history:

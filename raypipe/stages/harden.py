@@ -1,4 +1,4 @@
-"""Harden: Ray Tune over the grid of (backbone, attack, defense); each trial fine-tunes a clean model by Ray Train."""
+"""The harden stage: Ray Tune runs the grid of (backbone, attack, defense); each trial fits a model with Ray Train."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from raypipe.defenses.base import StaticTraining, TrainingSteps
 from raypipe.evaluation.predict import predict
 from raypipe.experiment.schema import Resources
 from raypipe.models.artifacts import load_model
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.checkpoint import FILE_NAME, ModelCard
 from raypipe.models.classifier import Classifier, build_classifier
 from raypipe.plan.cells import Cell, candidates, unfinished, unfinished_fits
@@ -32,18 +32,18 @@ from raypipe.training.examples import Examples, read_examples
 
 SCRATCH = "scratch/tune"
 WAITING_TRIAL: dict[str, float] = {"CPU": 0, "memory": 64 * 2**20}
-"""Of a trial that only waits for its worker group. The least share of a CPU would keep the group from taking all of
-them, and Ray would wait for ever; a trial without any resource is refused."""
+"""Resources of a trial that only waits for its worker group. Even the smallest share of a CPU would keep the group from
+taking all CPUs, and Ray would wait forever. Ray refuses a trial without any resource, so the trial takes memory."""
 JUDGE_BATCH = 64
 
 
 def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
-    """Harden the models of `cells`: fit every candidate, and publish for each cell the best.
+    """Harden the models of `cells`: fit every candidate, and publish the best one of each cell.
 
     Raises
     ------
     StageError
-        If a trial fails; the others are finished and kept.
+        If a trial fails; the other trials are finished and their models are kept.
     """
     todo = unfinished_fits(cells, store)
     fits = [cell for cell in todo if cell.spec.defense.epochs]
@@ -65,7 +65,7 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
     by_name = {cell.name: cell for cell in todo}
     name = f"harden-{hashlib.sha256(' '.join(cell.key for cell in todo).encode()).hexdigest()[:20]}"
     resources = resources.for_group(resources.harden_workers)
-    several = max(resources.train_workers, resources.harden_workers)  # trials at once, on what training may have
+    several = max(resources.train_workers, resources.harden_workers)  # trials at once, on training's resources
     room = room_for(resources, ask=several, on=resources.train_on, say=progress.say)
     workers = min(resources.harden_workers, room)
     at_once = room // max(1, workers)
@@ -108,15 +108,18 @@ def _trial_name(trial: Any) -> str:
 
 
 def _starting_point(cell: Cell, store: Store) -> tuple[Classifier, ModelCard]:
-    """The clean model, or what it started from, in the architecture and behind the layer that the defense gives it."""
+    """Return the model to harden, with the architecture and the input transform of the defense.
+
+    It is the undefended model, or the model that its training started from.
+    """
     defense, trained = cell.spec.defense, cell.inputs["model"]
     classifier, card = load_model(store, trained.key)
-    torch.manual_seed(cell.spec.seed)  # of new layers' weights
+    torch.manual_seed(cell.spec.seed)  # for the weights of new layers
     if defense.starts_anew:
         classifier = build_classifier(trained.spec.model, len(card.labels))
     network, backbone, front = classifier.network, defense.architecture(card.backbone), defense.input_transform()
     if backbone != card.backbone:
-        network = named(backbone).build(len(card.labels))
+        network = get_backbone(backbone).build(len(card.labels))
         network.load_state_dict(network.state_dict() | classifier.network.state_dict())
     hardened = Classifier(network, *classifier.normalization, front, classifier.resize)
     return hardened.eval(), replace(card, backbone=backbone, front=front)
@@ -127,7 +130,7 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
     parts = {"clean": read_examples(store, "tiles", cell.inputs["tiles"].key, "train")}
     if isinstance(defense, StaticTraining):
         parts["perturbed"] = _perturbed(cell, parts["clean"], store)
-    # The groups that training held out: the clean model has never seen them either.
+    # Hold out the same groups as training did, because the undefended model has never seen them either.
     sides = {name: examples.hold_out(cell.spec.recipe.validation, seed) for name, examples in parts.items()}
     parts = {name: kept for name, (kept, _) in sides.items()}
     held = {name: examples for name, (_, examples) in sides.items()}
@@ -171,7 +174,7 @@ def _held_out_score(steps: TrainingSteps, held: Examples) -> Callable[[Classifie
 
 
 def _perturbed(cell: Cell, clean: Examples, store: Store) -> Examples:
-    """Every training tile perturbed by the cell's attack, or by one of its attacks."""
+    """Return every training tile perturbed by the cell's attack, or by a random one of its attacks."""
     keys = [made.key for made in cell.inputs.values() if made.stage == "attack"]
     found = [read_examples(store, "adversarials", key) for key in keys]
     for key, perturbed in zip(keys, found, strict=True):
@@ -195,7 +198,7 @@ def _images(examples: Examples) -> NDArray[np.uint8]:
 
 
 def _publish_best(cell: Cell, store: Store, progress: StageProgress) -> None:
-    """Of several candidates, the one with the best mean accuracy on clean and perturbed held-out tiles."""
+    """Publish the candidate with the best mean accuracy on clean and perturbed held-out tiles."""
     judged = {candidate.key: (candidate, candidate.manifest(store) or {}) for candidate in candidates(cell)}
     best, manifest = max(judged.values(), key=lambda pair: np.mean(list(pair[1]["validation"].values())))
     weights = store.read_bytes(f"{store.artifact(best.kind, best.key)}/{FILE_NAME}")

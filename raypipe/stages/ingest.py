@@ -1,4 +1,4 @@
-"""Ingest: files of a source become 8-bit tiles of one size in Parquet shards; what cannot be read is set aside."""
+"""The ingest stage: files become 8-bit tiles of one size in Parquet shards; unreadable files are rejected."""
 
 import json
 import time
@@ -22,7 +22,8 @@ from raypipe.storage.store import Store
 
 MAX_PROBLEMS_SHOWN = 5
 SET_ASIDE = "aside"
-"""The part of files that the listing already set aside: their shards hold no tile, but say that they were handled."""
+"""Name of the part for files that the listing already rejected. Its shards hold no tile, but record that the files were
+handled."""
 
 
 def ingest(
@@ -33,16 +34,16 @@ def ingest(
     resources: Resources,
     progress: StageProgress,
 ) -> None:
-    """Make the tiles that `cell` describes.
+    """Write the tiles that `cell` describes.
 
     Parameters
     ----------
     cell
         The plan's only cell of this stage.
     source
-        Where the files are; every worker must be able to read from it.
+        Source of the files; every worker must be able to read from it.
     items
-        Every file of the source, once, with its split.
+        Every file of the source once, with its split.
 
     Raises
     ------
@@ -86,9 +87,10 @@ def ingest(
 
 
 def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
-    """Items by split, shuffled by group since sources list them by class, and cut into shards.
+    """Return the items by split, shuffled by group because sources list them by class, and cut into shards.
 
-    Siblings stay together: what reading one of them costs may serve the others. Training shuffles again, by tile.
+    Items of one group stay together, because the cost of reading one of them may serve the others. Training shuffles
+    again, by tile.
     """
     rows = []
     for part in sorted({item.split or SET_ASIDE for item in items}):
@@ -104,7 +106,7 @@ def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
 
 
 def _ingest_shard(row: Row, source: Source, store: Store, root: str, size: int, scaled: bool) -> Row:
-    """Make a shard; unless it is there, which it may be if Ray repeats a task."""
+    """Write a shard, unless it exists already: Ray may repeat a task."""
     target, rejects = f"{root}/{row['shard']}", f"{root}/rejected/{row['shard'].replace('/', '-')}"
     if store.exists(target):
         return {"tiles": _rows(store, target), "rejected": _rows(store, rejects) if store.exists(rejects) else 0}
@@ -114,7 +116,7 @@ def _ingest_shard(row: Row, source: Source, store: Store, root: str, size: int, 
     cost = Cost(seconds=time.perf_counter() - begun, device="cpu")
     if rejected.num_rows:
         store.write_table(rejects, rejected)
-    # last: its presence says that the shard is done
+    # The shard is written last, because its presence means that it is complete.
     store.write_table(target, with_cost(tiles, cost))
     return {"tiles": tiles.num_rows, "rejected": rejected.num_rows}
 

@@ -1,7 +1,7 @@
-"""Figures for Prometheus while a run goes on, as every process of it counts them; Ray collects and exports them.
+"""Metrics of a running experiment for Prometheus. Every process counts its own; Ray collects and exports them.
 
-Labels are few and bounded: the run, the stage, the model's id in the experiment, the attack's. Nothing here changes
-what is computed, and nothing is recorded where Ray does not run.
+Labels are few and bounded: the run, the stage, the model's id in the experiment, and the attack's name. Nothing in this
+module changes a result, and nothing is recorded where Ray does not run.
 """
 
 import functools
@@ -18,7 +18,7 @@ from raypipe.progress.state import RunState
 
 CELL = ("run", "stage", "model", "attack")
 L2 = [0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0]
-"""Bounds of the distortion's buckets, with pixels in [0, 1]."""
+"""Upper bounds of the buckets for the L2 norm of perturbations, with pixels in [0, 1]."""
 SECONDS = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
 
 Labels = dict[str, str]
@@ -26,7 +26,7 @@ Labels = dict[str, str]
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """Every metric; Prometheus sees each with the prefix ``ray_``."""
+    """The metrics of a process; Prometheus sees each name with the prefix ``ray_``."""
 
     tiles: Counter
     attacked: Counter
@@ -45,19 +45,19 @@ class Metrics:
     said: dict[tuple[Gauge, tuple[str, ...]], tuple[float, Labels]] = field(default_factory=dict)
 
     def say(self, gauge: Gauge, value: float, labels: Labels) -> None:
-        """Set a gauge, and remember it for `repeat`."""
+        """Set a gauge, and remember its value for `repeat`."""
         self.said[gauge, tuple(labels.values())] = value, labels
         gauge.set(value, labels)
 
     def repeat(self) -> None:
-        """Set all gauges again: Ray forgets those that nobody sets for a while."""
+        """Set all gauges again, because Ray forgets a gauge that is not set for a while."""
         for (gauge, _), (value, labels) in list(self.said.items()):
             gauge.set(value, labels)
 
 
 @functools.cache
 def metrics() -> Metrics:
-    """The metrics of this process."""
+    """Return the metrics of this process."""
     return Metrics(
         tiles=Counter("raypipe_tiles", "Tiles worked on.", CELL),
         attacked=Counter("raypipe_tiles_attacked", "Tiles that the model got right, and that were attacked.", CELL),
@@ -79,20 +79,20 @@ def metrics() -> Metrics:
 
 
 def labels_of(run: str, cell: Cell) -> Labels:
-    """What tells a cell's figures from others'."""
+    """Return the labels that distinguish a cell's metrics from those of other cells."""
     attack = getattr(cell.spec, "attack", None)
     return {"run": run, "stage": cell.stage, "model": cell.model, "attack": attack.name if attack else ""}
 
 
 def count_shard(labels: Labels, tiles: int, seconds: float) -> None:
-    """A shard with tiles was worked on."""
+    """Count a shard of tiles that was processed."""
     if ray.is_initialized():
         metrics().tiles.inc(tiles, labels)
         metrics().shard_seconds.observe(seconds, labels)
 
 
 def count_attack(labels: Labels, attacked: int, made: Adversarials) -> None:
-    """A shard was attacked."""
+    """Count a shard that was attacked."""
     if not ray.is_initialized():
         return
     own = metrics()
@@ -110,7 +110,7 @@ def count_attack(labels: Labels, attacked: int, made: Adversarials) -> None:
 
 
 def note_success(labels: Labels, rate: float | None) -> None:
-    """A cell of an attack is done."""
+    """Record the success rate of a finished attack cell."""
     if rate is not None and ray.is_initialized():
         metrics().say(metrics().success_rate, rate, labels)
 
@@ -118,12 +118,12 @@ def note_success(labels: Labels, rate: float | None) -> None:
 def count_epochs(labels: Labels, epochs: int, last: Mapping[str, Any]) -> None:
     """Count epochs that were trained, and show the figures of the last one.
 
-    The driver calls this, because it lives on: the gauges of a worker go with it.
+    The driver calls this function, because the gauges of a worker vanish when the worker ends.
 
     Parameters
     ----------
     last
-        The fields of its `raypipe.training.fit.EpochRecord`.
+        Fields of the last epoch's `raypipe.training.fit.EpochRecord`.
     """
     if not ray.is_initialized():
         return
@@ -141,7 +141,7 @@ def count_epochs(labels: Labels, epochs: int, last: Mapping[str, Any]) -> None:
 
 
 def note_cells(state: RunState) -> None:
-    """How many cells are done, failed and to do. Called every few seconds, by the driver."""
+    """Record how many cells are done, failed and still to do. The driver calls this every few seconds."""
     if not ray.is_initialized():
         return
     for stage in state.stages:

@@ -1,4 +1,4 @@
-"""Models of the store: loaded, and held by a process, prepared once, as long as its cells last."""
+"""Models of the store that a process loads and prepares once, and keeps while its cells need them."""
 
 import functools
 
@@ -14,14 +14,15 @@ from raypipe.storage.store import Store
 
 
 class ModelCache:
-    """The last model that was asked for, on this process's device.
+    """The model that was requested last, on this process's device.
 
     Parameters
     ----------
     store
-        Where models are.
+        Store of the models.
     resources
-        Whether this process has a GPU, how many threads it may use, and what the experiment leaves to trials.
+        Resources of the experiment: a GPU or none for this process, its number of threads, and the settings that are
+        left to trials.
     """
 
     def __init__(self, store: Store, resources: Resources) -> None:
@@ -34,13 +35,13 @@ class ModelCache:
         self._tried: dict[tuple[str, int | None, tuple[int, int, int]], tuple[int, MemoryFormat]] = {}
 
     def classifier(self, key: str) -> Classifier:
-        """The classifier of a model artifact."""
+        """Return the classifier of a model artifact."""
         return self._load(key)[0]
 
     def prepared(self, key: str, shape: tuple[int, int, int]) -> PreparedModel:
-        """The same, ready to be attacked on tiles of a shape (channels, height, width).
+        """Return the classifier prepared for attacks on tiles of a shape (channels, height, width).
 
-        What trials found out for a backbone serves all models of it: another model's weights take the same time.
+        The result of the trials for a backbone serves all its models: other weights take the same time.
         """
         if self._prepared is None or self._prepared[0] != key:
             classifier, card = self._load(key)
@@ -60,5 +61,5 @@ class ModelCache:
 
 @functools.lru_cache(maxsize=1)
 def models_of_this_process(store: Store, resources: Resources) -> ModelCache:
-    """The models that this process holds; what one task prepared, the next finds."""
+    """Return the models that this process holds. A task finds the model that an earlier task prepared."""
     return ModelCache(store, resources)

@@ -1,4 +1,4 @@
-"""A whole run: plan, do what is missing stage by stage, and write down what came out."""
+"""A whole run: it plans, computes the missing cells stage by stage, and writes the results and the report."""
 
 import os
 import tempfile
@@ -40,23 +40,23 @@ ATTACK, ATTACK_HARDENED = "attack", "attack hardened"
 
 
 def run_experiment(experiment: Experiment, *, address: str | None = None, console: Console | None = None) -> RunResult:
-    """Do what an experiment still lacks, and print its tables.
+    """Run the missing cells of an experiment, and print its tables.
 
     Parameters
     ----------
     experiment
-        As `raypipe.experiment.load.load_experiment` gives it.
+        Experiment as returned by `raypipe.experiment.load.load_experiment`.
     address
-        Of a running Ray cluster; see `raypipe.stages.cluster.connected`.
+        Address of a running Ray cluster; see `raypipe.stages.cluster.connected`.
     console
-        Where progress and tables go; default: standard output.
+        Console for progress and tables; default: standard output.
 
     Raises
     ------
     raypipe.experiment.load.ConfigError
-        If the experiment cannot be run on the data there is.
+        If the experiment cannot run on the available data.
     raypipe.base.errors.StageError
-        If a stage fails. What was finished is kept; the same call goes on from there.
+        If a stage fails. Finished cells are kept, and the same call continues from there.
     """
     console = console or Console()
     if experiment.tracking:
@@ -86,7 +86,7 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
 
 @contextmanager
 def _told(progress: RunProgress) -> Iterator[None]:
-    """Write down how the block ends while Ray is still there, which exports the last figures."""
+    """Record how the block ends while Ray is still connected, because Ray exports the last metrics."""
     try:
         yield
         progress.note()
@@ -96,7 +96,7 @@ def _told(progress: RunProgress) -> Iterator[None]:
 
 
 def _stages(plan: Plan, store: Store) -> Iterator[StageState]:
-    """What the run will go through."""
+    """Return the states of the stages that the run consists of."""
     steps: dict[str, tuple[Cell, ...]] = {_ingest_name(cell): (cell,) for cell in plan.stage("ingest")}
     steps |= {"train": plan.stage("train"), ATTACK: _of_undefended(plan.stage("attack"))}
     steps |= {"harden": plan.stage("harden"), ATTACK_HARDENED: _of_hardened(plan.stage("attack"))}
@@ -119,7 +119,7 @@ def _of_hardened(attacks: Sequence[Cell]) -> tuple[Cell, ...]:
 
 
 def _complete(prepared: Prepared, progress: RunProgress) -> None:
-    """Every stage, one after the other: each needs what those before it made."""
+    """Complete every stage in turn, because each stage needs the results of the earlier ones."""
     plan, store, resources = prepared.plan, prepared.store, prepared.experiment.resources
 
     def attack_all(cells: Sequence[Cell], name: str) -> None:
@@ -153,7 +153,7 @@ def _complete(prepared: Prepared, progress: RunProgress) -> None:
 def _examine(
     cells: Sequence[Cell], name: str, examine: Callable[..., None], prepared: Prepared, progress: RunProgress
 ) -> None:
-    """Look at models on clean test tiles."""
+    """Examine models on clean test tiles."""
     if cells:
         store = prepared.store
         tiles = sum(store.ask_all(lambda cell: _tiles(cell, "test", cell.spec.tiles, store), cells))
@@ -162,14 +162,14 @@ def _examine(
 
 
 def _tiles(cell: Cell, split: str, limit: int | None, store: Store) -> int:
-    """How many tiles a cell works on."""
+    """Return the number of tiles that a cell works on."""
     counts = (cell.inputs["tiles"].manifest(store) or {})["counts"]
     there: int = sum(counts[split].values())
     return there if limit is None else min(limit, there)
 
 
 def _tested(cell: Cell, store: Store) -> int:
-    """How many tiles a cell predicts."""
+    """Return the number of tiles that a cell predicts."""
     tiles = cell.inputs["tiles"]
     if tiles.stage == "ingest":
         return _tiles(cell, "test", None, store)
@@ -177,7 +177,7 @@ def _tested(cell: Cell, store: Store) -> int:
 
 
 def _describe(prepared: Prepared) -> Run:
-    """Write down what was tested, and how it was asked for."""
+    """Write down the tested models and the resolved experiment."""
     experiment, store = prepared.experiment, prepared.store
     resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     store.write_bytes(f"runs/{experiment.name}/experiment.yaml", resolved.encode())

@@ -1,4 +1,4 @@
-"""Room for workers: on which nodes they may run, how many fit there, and asking an autoscaler for more."""
+"""Room for workers: the nodes they may run on, how many fit there, and requests to an autoscaler for more."""
 
 import time
 from collections import Counter
@@ -15,12 +15,12 @@ from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import STAGES, Stage
 
 SHARE = 0.001
-"""Of a custom resource that a worker takes: it says where, not how much."""
+"""Share of a custom resource that a worker takes. It selects the node and does not limit the number of workers."""
 LOOK_EVERY_SECONDS = 1.0
 
 
 class Node(NamedTuple):
-    """What a node has in total."""
+    """The total resources of a node."""
 
     cpus: float
     gpus: float
@@ -28,21 +28,21 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the cluster has, node by node: a worker is never spread over several.
+    """The resources of the cluster per node; a worker always runs on one node.
 
     Parameters
     ----------
     nodes
-        That count.
+        Nodes that workers may run on.
     on
-        The custom resource that they offer, for messages.
+        Custom resource that these nodes offer, for messages.
     """
 
     nodes: tuple[Node, ...]
     on: str | None = None
 
     def fit(self, resources: Resources) -> int:
-        """How many workers of the wanted size can run at once."""
+        """Return the number of workers of the requested size that can run at once."""
         fit = 0
         for node in self.nodes:
             by_cpu = int(node.cpus // resources.cpus_per_worker)
@@ -52,12 +52,12 @@ class Capacity:
     def workers(
         self, resources: Resources, wanted: int | None = None, say: Callable[[str], None] = lambda _: None
     ) -> int:
-        """How many workers of the wanted size can run at once, at most `wanted`; `say` is told if that is fewer.
+        """Return the number of workers that can run at once, at most `wanted`; `say` reports if fewer fit.
 
         Raises
         ------
         raypipe.base.errors.StageError
-            If not a single one can.
+            If not a single worker fits.
         """
         fit = self.fit(resources)
         gpu = f" and {Fraction(1, resources.workers_per_gpu)} GPU" if resources.gpu else ""
@@ -81,12 +81,12 @@ class Capacity:
 
 
 def needs_of(resources: Resources, on: str | None = None) -> dict[str, float]:
-    """What Ray has to reserve for one worker.
+    """Return the resources that Ray has to reserve for one worker.
 
     Parameters
     ----------
     on
-        A custom resource that its node must offer; default: any node will do.
+        Custom resource that the worker's node must offer; default: any node will do.
     """
     gpu = {"GPU": resources.gpus_per_worker} if resources.gpu else {}
     return {"CPU": resources.cpus_per_worker, **gpu, **({on: SHARE} if on else {})}
@@ -100,23 +100,23 @@ def room_for(
     on: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """How many workers can run at once, at most `wanted`; waits for an autoscaler where the experiment says so.
+    """Return the number of workers that can run at once, after a wait for an autoscaler if the experiment allows one.
 
     Parameters
     ----------
     wanted
-        At most; default: as many as there is room for.
+        Largest number to return; default: as many as there is room for.
     ask
-        What the autoscaler is asked for; default: `wanted`, or a single one.
+        Number of workers that the autoscaler is asked for; default: `wanted`, or one.
     on
-        As for `needs_of`.
+        Custom resource that the workers' nodes must offer, as in `needs_of`.
     say
-        Told of a wait, which may be long, and of fewer workers than were wanted.
+        Receives a message about a wait, which may be long, and about room for fewer workers than requested.
 
     Raises
     ------
     raypipe.base.errors.StageError
-        If not a single one can.
+        If not a single worker fits.
     """
     if resources.wait_minutes:
         _wait_for(resources, ask or wanted or 1, on, say)
@@ -124,31 +124,31 @@ def room_for(
 
 
 def capacity(on: str | None = None) -> Capacity:
-    """What the connected cluster has now.
+    """Return the current resources of the connected cluster.
 
     Parameters
     ----------
     on
-        A custom resource: only nodes that offer it count. Default: all do.
+        Custom resource; only nodes that offer it count. Default: all nodes count.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     return Capacity(tuple(Node(n.get("CPU", 0.0), n.get("GPU", 0.0)) for n in nodes if not on or on in n), on)
 
 
 def require_room(stages: Collection[Stage], resources: Resources) -> None:
-    """Refuse a run of which a stage could never be placed, before anything is computed for it.
+    """Raise an error before any computation if a stage of the run does not fit on the cluster.
 
-    Where an autoscaler may bring what is missing, every stage waits for itself instead.
+    If an autoscaler may add the missing nodes, every stage waits for itself instead.
 
     Parameters
     ----------
     stages
-        Those with work to do.
+        Stages with work to do.
 
     Raises
     ------
     raypipe.base.errors.StageError
-        If not a single worker of one of them fits.
+        If not a single worker of one of the stages fits.
     """
     if resources.wait_minutes:
         return
@@ -163,7 +163,7 @@ def require_room(stages: Collection[Stage], resources: Resources) -> None:
 
 
 def _wait_for(resources: Resources, wanted: int, on: str | None, say: Callable[[str], None]) -> None:
-    """Until so many fit, or for as long as the experiment says; whatever came by then has to do."""
+    """Wait until `wanted` workers fit or the experiment's timeout expires; the run continues with the nodes it has."""
     deadline = time.monotonic() + 60 * resources.wait_minutes
     if (there := capacity(on).fit(resources)) >= wanted:
         return
@@ -174,4 +174,4 @@ def _wait_for(resources: Resources, wanted: int, on: str | None, say: Callable[[
         while capacity(on).fit(resources) < wanted and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY_SECONDS)
     finally:
-        request_resources(bundles=[])  # a request stands until the next, and would keep idle nodes for ever
+        request_resources(bundles=[])  # a request stays in force until the next one, and would keep idle nodes forever

@@ -1,6 +1,6 @@
-"""Items spread over the cluster on Ray Data: as tasks, or over a pool of actors.
+"""Parallel processing of items on Ray Data, either as tasks or in a pool of actors.
 
-Nothing else competes with the workers for CPUs, and whoever fails is told of with the item that it worked on.
+Nothing else competes with the workers for CPUs. The error of a failed worker names the item that it worked on.
 """
 
 import functools
@@ -13,19 +13,19 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
-from raypipe.base.errors import StageError
+from raypipe.base.errors import StageError, last_line
 from raypipe.experiment.schema import Resources
 from raypipe.stages.placement import SHARE, room_for
 
 NO_PROGRESS_SECONDS = 3600
-"""One shard may take long; a pool that cannot be placed at all is refused before it starts."""
+"""Time limit without progress. One shard may take long; a pool that does not fit at all is refused before it starts."""
 
 SHARDS_IN_FLIGHT = 2
-"""An actor computes one shard while it reads and decodes the next, or writes the last."""
+"""Shards per actor at a time. An actor computes one shard while it reads and decodes the next, or writes the last."""
 
 BLOCKS_A_WORKER = 16
-"""Tasks take blocks of items, since Ray Data looks for finished ones ten times a second only; and a worker gets many
-blocks, since items differ in the work they are, and workers may join."""
+"""Blocks of items per worker. Tasks take blocks, because Ray Data looks for finished ones only ten times a second. Each
+worker gets many blocks, because items differ in their work and more workers may join."""
 
 Row = dict[str, Any]
 
@@ -42,40 +42,40 @@ def map_items(
     on: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Row]:
-    """Run `work` on every item, in parallel over the cluster, yielding its rows as they come.
+    """Run `work` on every item in parallel over the cluster, and yield its rows as they arrive.
 
     Parameters
     ----------
     work
-        A function, run as tasks; or a class whose instances are called with an item, run as an actor pool. Tasks of one
-        stage and the next share Ray's worker processes, which import PyTorch once; every pool starts its own.
+        Function that runs as tasks, or class whose instances are called with an item in an actor pool. Tasks of
+        consecutive stages share Ray's worker processes, which import PyTorch once. Every pool starts its own processes.
     items
-        Flat records: plain numbers and strings.
+        Flat records of numbers and strings.
     resources
-        Their `cpus_per_worker` and `gpu` say how large a worker is. Tasks never take a GPU.
+        Resources whose `cpus_per_worker` and `gpu` give the size of a worker. Tasks never take a GPU.
     name
-        Of the operator, on the Ray dashboard.
+        Name of the operator on the Ray dashboard.
     setup
-        Arguments of the class, or further ones of the function.
+        Arguments of the class, or further arguments of the function.
     at_once
-        Items in work at most; default: as many as the cluster has room for.
+        Largest number of items in work; default: as many as the cluster has room for.
     grow
-        Whether nodes that join meanwhile are worked on too, and an autoscaler is asked for them.
+        True if nodes that join meanwhile get work too, and an autoscaler is asked for more nodes.
     on
-        A custom resource of the nodes to work on; default: any node will do.
+        Custom resource of the nodes to work on; default: any node will do.
     say
-        Told of a wait for nodes, and of room for fewer.
+        Receives messages about a wait for nodes, and about room for fewer workers.
 
     Raises
     ------
     StageError
-        If an item fails, with its cause.
+        If an item fails; the message gives the cause.
     """
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
-    context.raise_original_map_exception = True  # else all that is left is "UDF failed to process a data block"
-    context.target_max_block_size = 1  # byte: every row is handed on as soon as it is there
+    context.raise_original_map_exception = True  # otherwise the only message is "UDF failed to process a data block"
+    context.target_max_block_size = 1  # one byte, so that Ray Data hands on every row as soon as it exists
     if isinstance(work, type):
         size = min(len(items), room_for(resources, at_once, on=on, say=say))
         pool = ActorPoolStrategy(
@@ -103,20 +103,23 @@ def map_items(
         yield from dataset.iter_rows()
     except ray.exceptions.RayError as error:
         cause = _innermost(error)
-        why = str(cause) if isinstance(cause, ItemError) else _last_line(cause)
+        why = str(cause) if isinstance(cause, ItemError) else last_line(cause)
         raise StageError(f"{name} failed: {why}; finished shards are kept, run again to go on") from cause
 
 
 def equal_blocks(items: Sequence[Row], count: int) -> list[Sequence[Row]]:
-    """At most so many blocks, each of as many items as any other, or one fewer."""
+    """Return at most `count` blocks, whose sizes differ by at most one item."""
     bounds = [round(len(items) * number / count) for number in range(count + 1)]
     return [items[start:end] for start, end in itertools.pairwise(bounds) if start < end]
 
 
 def halving_blocks(items: Sequence[Row], workers: int) -> list[Sequence[Row]]:
-    """Blocks of which each worker gets one of half of its share, then one of a quarter, and so on: few of them, and the
-    last ones small, so that no worker waits long for another.
+    """Return blocks that shrink by half: each worker gets a block of half its share, then of a quarter, and so on.
 
+    There are few blocks, and the last ones are small, so that no worker waits long for another.
+
+    References
+    ----------
     S. F. Hummel, E. Schonberg and L. E. Flynn, Factoring: a method for scheduling parallel loops, CACM 35(8), 1992.
     """
     blocks: list[Sequence[Row]] = []
@@ -130,19 +133,19 @@ def halving_blocks(items: Sequence[Row], workers: int) -> list[Sequence[Row]]:
 
 
 class ItemError(ray.exceptions.UserCodeException):
-    """Work on an item failed. Its arguments: why, and the name of the cell that the item is of, if it says one.
+    """The failure of work on an item. Its arguments are the reason and the item's cell name, empty if it has none.
 
-    Ray Data takes any other exception for its own, and asks the user to report it.
+    Ray Data takes any other exception for an error of its own, and asks the user to report it.
     """
 
     def __str__(self) -> str:
         why, cell = self.args
-        why = why.splitlines()[0]  # to the rest Ray Data has added advice about retries
+        why = why.splitlines()[0]  # Ray Data adds advice about retries to the other lines
         return f"{cell}: {why}" if cell else why
 
 
 def _named(work: Callable[..., Row] | type, name: str) -> Callable[..., Row] | type:
-    """The same under another name: Ray's dashboard and `ps` show a worker by that of its function or class."""
+    """Return `work` under another name: Ray's dashboard and `ps` show the name of a worker's function or class."""
 
     def told(call: Callable[..., Row]) -> Callable[..., Row]:
         @functools.wraps(call)
@@ -151,7 +154,7 @@ def _named(work: Callable[..., Row] | type, name: str) -> Callable[..., Row] | t
                 return call(*arguments, **setup)
             except Exception as error:
                 row = arguments[-1]
-                raise ItemError(f"{type(error).__name__}: {_last_line(error)}", row.get("cell", "")) from error
+                raise ItemError(f"{type(error).__name__}: {last_line(error)}", row.get("cell", "")) from error
 
         return of_item
 
@@ -168,7 +171,3 @@ def _innermost(error: BaseException) -> BaseException:
     while isinstance(cause, ray.exceptions.RayTaskError) and isinstance(cause.cause, BaseException):
         cause = cause.cause
     return cause
-
-
-def _last_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__

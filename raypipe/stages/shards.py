@@ -1,6 +1,6 @@
-"""Work by shard: a Parquet shard is the item, and whoever works on it writes the result shard itself.
+"""Work by shard: an item is a Parquet shard, and its worker writes the result shard itself.
 
-A result shard is complete or absent, and a run that was killed finds the finished ones.
+A result shard is complete or absent. After a run was killed, the next one finds the finished shards.
 """
 
 import json
@@ -27,27 +27,29 @@ from raypipe.storage.store import Store
 
 
 class ShardWork(Protocol):
-    """What a stage does with a shard of tiles, in two parts: one that needs the model, and one that does not."""
+    """The work of a stage on a shard of tiles, in two parts: one needs the model, and the other does not."""
 
     def compute(self, models: ModelCache, row: Row, tiles: pa.Table, images: NDArray[np.uint8]) -> Any:
-        """Run the network on the shard's tiles; called for one shard at a time."""
+        """Run the network on the shard's tiles. This is called for one shard at a time."""
 
     def tabulate(self, row: Row, tiles: pa.Table, made: Any) -> tuple[pa.Table, Row]:
-        """The result as it is stored, and figures of it: its ``forwards`` and ``backwards``, and others for whoever
-        watches. `made` is None if the shard is empty."""
+        """Return the result table and its figures: ``forwards``, ``backwards`` and others for the progress display.
+
+        `made` is None if the shard is empty.
+        """
 
 
 class ShardActor:
-    """Works on shards with a model at hand; called from two threads, it decodes the next while one is computed.
+    """A worker that keeps its model. Two threads call it, so that it decodes the next shard while it computes one.
 
     Parameters
     ----------
     work
-        What to do.
+        Work to do on each shard.
     store
-        Where shards are read and written, by the process itself.
+        Store in which the process itself reads and writes shards.
     resources
-        Of the experiment.
+        Resources of the experiment.
     """
 
     def __init__(self, work: ShardWork, store: Store, resources: Resources) -> None:
@@ -57,7 +59,7 @@ class ShardActor:
         self.turn = threading.Lock()
 
     def __call__(self, row: Row) -> Row:
-        """Work on one shard and write the result, whole; unless it is there, which it may be if Ray repeats a task."""
+        """Process one shard and write the complete result, unless it exists already: Ray may repeat a task."""
         if self.store.exists(row["target"]):
             return {"key": row["key"], "tiles": 0, **cost_of_shard(self.store, row["target"]).facts()}
         tiles = self.store.read_table(row["shard"])
@@ -80,7 +82,7 @@ class ShardActor:
 
 
 def shard_task(row: Row, work: ShardWork, store: Store, resources: Resources) -> Row:
-    """The same as a task: reading ahead gains nothing where the model computes on the CPU that also decodes."""
+    """Process one shard in a task: where the CPU both decodes and computes, reading ahead gains nothing."""
     return ShardActor(work, store, resources)(row)
 
 
@@ -94,21 +96,21 @@ def complete_cells(
     facts: Callable[[Cell], Mapping[str, Any]] = lambda _: {},
     report: Callable[[Cell, Row], None] | None = None,
 ) -> None:
-    """Have the cluster write the shards that cells still lack, and publish each cell once it lacks none.
+    """Have the cluster write the missing shards of cells, and publish each cell once it is complete.
 
     Parameters
     ----------
     rows
-        One for each shard of each cell, by `shard_row`.
+        Rows from `shard_row`, one per shard and cell.
     facts
-        Asked of each cell whose shards are all there, for what its manifest says besides their cost.
+        Called for each cell whose shards are all written; returns the facts for its manifest besides their cost.
     report
-        Tells `progress` of a shard that was just done, from the worker's answer; default: of its tiles.
+        Reports a finished shard to `progress` from the worker's answer; default: its number of tiles.
 
     Raises
     ------
     StageError
-        If a shard fails, naming its cell.
+        If a shard fails; the message names its cell.
     """
     by_key = {cell.key: cell for cell in cells}
     by_name = {cell.name: cell for cell in cells}
@@ -157,26 +159,26 @@ def complete_cells(
             missing[cell.key] -= 1
             publish_whole(cell)
     except StageError as error:
-        if isinstance(error.__cause__, ItemError):  # else a worker was lost, and nobody knows with which cell
+        if isinstance(error.__cause__, ItemError):  # otherwise a worker was lost, and its cell is unknown
             progress.fail(by_name[error.__cause__.args[1]])
         raise
 
 
 def shard_row(cell: Cell, shard: str, take: str, store: Store, **own: Any) -> Row:
-    """What a worker is told of a shard.
+    """Return the facts that a worker needs about a shard.
 
     Parameters
     ----------
     cell
-        That the result is of, and whose model works on the shard.
+        Cell of the result, whose model works on the shard.
     shard
-        The path of the tiles.
+        Path of the shard of tiles.
     take
-        Which of them, by `raypipe.stages.tile_selection`; empty: all.
+        Positions of the tiles to take, from `raypipe.stages.tile_selection`; empty means all.
     store
-        Of the cell. The result gets the shard's own name in the cell's artifact.
+        Store of the cell. The result gets the shard's own name in the cell's artifact.
     own
-        What else the stage's work needs: plain numbers and strings.
+        Other values that the stage's work needs, plain numbers and strings.
     """
     target = f"{store.artifact(cell.kind, cell.key)}/{shard.rsplit('/', 1)[1]}"
     return {"key": cell.key, "model": cell.inputs["model"].key, "shard": shard, "take": take, "target": target, **own}

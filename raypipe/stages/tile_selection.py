@@ -1,4 +1,4 @@
-"""Which shards of a set of tiles a cell works on, and which tiles of each."""
+"""The shards of a set of tiles that a cell works on, and the selected tiles in each."""
 
 import json
 from dataclasses import dataclass, field
@@ -13,28 +13,28 @@ from raypipe.storage.store import Store
 
 @dataclass
 class ChosenTiles:
-    """Looks up the tiles of cells; cells over the same tiles share the look.
+    """A lookup of the tiles of cells, shared by cells over the same tiles.
 
     Parameters
     ----------
     store
-        Where the tiles are.
+        Store of the tiles.
     """
 
     store: Store
     known: dict[tuple[str, str, int | None], list[tuple[str, str]]] = field(default_factory=dict)
 
     def shards(self, tiles: Cell, split: str, count: int | None) -> list[tuple[str, str]]:
-        """The shards of a split that hold chosen tiles, each with their positions in it as JSON, or "" for all.
+        """Return the shards of a split with selected tiles, each with their positions as JSON, or "" for all tiles.
 
         Parameters
         ----------
         tiles
-            The cell that ingested them.
+            Cell that ingested the tiles.
         split
-            Its side.
+            Split, ``train`` or ``test``.
         count
-            How many tiles; None: all.
+            Number of tiles; None means all.
         """
         wanted = (tiles.key, split, count)
         if wanted not in self.known:

@@ -1,4 +1,4 @@
-"""Train: every backbone is fine-tuned on the clean training tiles by Ray Train, with DDP over its workers."""
+"""The train stage: Ray Train fine-tunes every backbone on the clean training tiles, with DDP over its workers."""
 
 from collections.abc import Sequence
 
@@ -22,14 +22,14 @@ from raypipe.training.objective import smoothed_cross_entropy
 
 
 def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:
-    """Train the models of `cells`, each published as soon as it is done.
+    """Train the models of `cells`, and publish each as soon as it is trained.
 
     Raises
     ------
     raypipe.base.errors.StageError
         If training fails more often than `resources.max_failures`, or no worker fits on the cluster.
     raypipe.models.weights.WeightsError
-        If pretrained weights are not at hand: before any worker starts.
+        If pretrained weights are not available; it is raised before any worker starts.
     """
     for cell in cells:
         pretrained_state(cell.spec.model.name, cell.spec.model.weights)
@@ -44,14 +44,14 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
             if missing := held.get("missing"):
                 progress.say(f"{cell.name}: no validation tiles of {', '.join(missing)}; each has a single group")
     except StageError:
-        progress.fail(*unfinished(todo, store)[:1])  # the others were never begun
+        progress.fail(*unfinished(todo, store)[:1])  # the other cells were never started
         raise
 
 
 def _train_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -> None:
     tiles, model = cell.inputs["tiles"], cell.spec.model
     labels = tiles.spec.labels
-    torch.manual_seed(cell.spec.seed)  # of the new layers' weights
+    torch.manual_seed(cell.spec.seed)  # for the weights of the new layers
     classifier = build_classifier(model, len(labels))
     card = ModelCard(
         model.name, labels, tiles.spec.size, *classifier.normalization, resize=model.resize, digest=model.digest

@@ -1,4 +1,4 @@
-"""Watching fits that run elsewhere: what they finish is read from the store, and every epoch becomes a line."""
+"""A watch on fits that run elsewhere: it reads finished epochs from the store, and prints a line for each."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,14 @@ POLL_SECONDS = 1.0
 
 @contextmanager
 def watched(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progress: StageProgress) -> Iterator[None]:
-    """Report to `progress`, while the block runs, every epoch of `fits`, and which of the `cells` get their artifact.
+    """Report every epoch of `fits`, and every cell of `cells` that gets its artifact, while the block runs.
 
     Parameters
     ----------
     fits
-        The cells themselves, or the candidates that they choose from.
+        The cells themselves, or their candidates.
     cells
-        Of the stage, that have no artifact yet.
+        Cells of the stage that have no artifact yet.
     """
     seen = {fit.key: 0 for fit in fits}
     waiting = list(cells)

@@ -1,4 +1,4 @@
-"""Ray Train worker groups. One group fits a list of cells in turn: starting a group costs more than a small fit."""
+"""Ray Train worker groups. One group fits a list of cells in turn: a group's start costs more than a small fit."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
-from raypipe.base.errors import StageError
+from raypipe.base.errors import StageError, last_line
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import Cell, unfinished
 from raypipe.stages.placement import needs_of
@@ -19,12 +19,12 @@ from raypipe.stages.workers import GroupWorker, SoleWorker, Worker
 from raypipe.storage.store import Store
 
 SCRATCH = "scratch/train"
-# How often Ray Train's controller collects what workers report. A checkpoint counts from then on: with the default of
-# 2 s, a lost worker takes with it all epochs of its last 2 s.
+# This is the interval at which Ray Train's controller collects reports. A checkpoint counts only after that. With the
+# default of 2 s, a lost worker loses all epochs of its last 2 s.
 COLLECT_SECONDS = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
 
 FitOne = Callable[[Cell, Store, Worker, int], None]
-"""Fits and publishes one cell: ``(cell, store, worker, loader_workers)``."""
+"""Function that fits and publishes one cell: ``(cell, store, worker, loader_workers)``."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,17 @@ def fit_in_group(
     resources: Resources,
     workers: int,
 ) -> None:
-    """Fit cells one after the other with `workers` DDP workers; those that are published already are passed over.
+    """Fit cells one after the other with `workers` DDP workers, and skip those that are published already.
 
     Parameters
     ----------
     fit
-        What every worker calls for each cell.
+        Function that every worker calls for each cell.
     cells
-        Together they name the run: called again with the same cells, an interrupted run goes on from its last epoch.
+        Cells that together name the run. Called again with the same cells, an interrupted run continues from its last
+        epoch.
     workers
-        How many; 0 fits in the calling process.
+        Number of workers; 0 fits in the calling process.
 
     Raises
     ------
@@ -88,18 +89,18 @@ def fit_in_group(
     except TrainingFailedError as error:
         names = ", ".join(cell.name for cell in unfinished(cells, store))
         raise StageError(
-            f"training failed with {names} unfinished: {_last_line(error)}; finished models and epochs are kept, run "
+            f"training failed with {names} unfinished: {last_line(error)}; finished models and epochs are kept, run "
             "again to go on"
         ) from error
     store.remove(f"{SCRATCH}/{name}")
 
 
 class _Trainer(TorchTrainer):
-    """A trainer that leaves Ctrl-C to the run, and starts no process that a worker group here does not need.
+    """A trainer that leaves Ctrl-C to the run, and starts no process that these worker groups do not need.
 
     Ray Train's own handler stays installed after training, and then ends the process with status 0. Workers read their
-    tiles from the store and not from Ray Datasets. A placement group ends with the controller that created it: it needs
-    no process to watch over it.
+    tiles from the store and not from Ray Datasets. A placement group ends with the controller that created it, so it
+    needs no process to watch over it.
     """
 
     def _register_sigint_handler(self, controller: Any) -> None:
@@ -117,8 +118,3 @@ def _worker_loop(config: dict[str, _Work]) -> None:
     for cell in work.cells:
         if not cell.manifest(work.store):
             work.fit(cell, work.store, worker, work.loader_workers)
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

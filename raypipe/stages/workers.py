@@ -1,4 +1,4 @@
-"""The process that a fit runs in: a worker of a Ray Train group, or the only one."""
+"""The process of a fit: a worker of a Ray Train group, or the only worker."""
 
 import json
 import tempfile
@@ -25,7 +25,7 @@ CELL_KEY = "cell.json"
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint of a fit: the weights, the rest of its state, and the best epoch's weights."""
+    """A checkpoint of a fit: the weights, the rest of its state, and the weights of the best epoch."""
 
     weights: bytes
     state: bytes
@@ -33,7 +33,7 @@ class Saved:
 
 
 class Worker(Protocol):
-    """The process that a fit runs in, as the fit sees it."""
+    """The process of a fit, as the fit sees it."""
 
     rank: int
     world_size: int
@@ -43,17 +43,17 @@ class Worker(Protocol):
         """Return the model on the device, synchronized with the other workers' copies."""
 
     def total(self, values: Tensor) -> Tensor:
-        """Return the sum of all workers' values, on the CPU; every worker calls this."""
+        """Return the sum of all workers' values on the CPU. Every worker calls this method."""
 
     def saved(self, cell: Cell) -> Saved | None:
-        """Return the last checkpoint of this cell, if an earlier, interrupted fit left one."""
+        """Return the last checkpoint of this cell, or None if no interrupted fit left one."""
 
     def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
-        """Report a finished epoch to Ray with a checkpoint to continue from."""
+        """Report a finished epoch to Ray, with a checkpoint to continue from."""
 
 
 class GroupWorker:
-    """One of the workers of a Ray Train group, fitting with DDP."""
+    """A worker of a Ray Train group, which fits with DDP."""
 
     def __init__(self, gpu: bool) -> None:
         context = ray.train.get_context()
@@ -63,15 +63,15 @@ class GroupWorker:
         self.device: torch.device = ray.train.torch.get_device() if gpu else torch.device("cpu")
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Move to this worker's device; wrap for DDP if there are several workers."""
-        options = {"gradient_as_bucket_view": True}  # what is exchanged is what was computed, without a copy
+        """Move the model to this worker's device, and wrap it for DDP if there are several workers."""
+        options = {"gradient_as_bucket_view": True}  # exchange the computed gradients themselves, without a copy
         prepared: nn.Module = ray.train.torch.prepare_model(
             model, move_to_device=self.device, parallel_strategy_kwargs=options
         )
         return prepared
 
     def total(self, values: Tensor) -> Tensor:
-        """Sum over the group."""
+        """Return the sum over the group, on the CPU."""
         if self.world_size == 1:
             return values.cpu()
         summed = values.to(self.device, copy=True)
@@ -79,7 +79,7 @@ class GroupWorker:
         return summed.cpu()
 
     def saved(self, cell: Cell) -> Saved | None:
-        """From Ray Train's last committed checkpoint, if it is of this cell."""
+        """Return Ray Train's last committed checkpoint if it belongs to this cell."""
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
             return None
@@ -90,7 +90,7 @@ class GroupWorker:
             return Saved(*((folder / name).read_bytes() for name in (FILE_NAME, FIT_STATE, BEST)))
 
     def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
-        """A checkpoint from rank 0; every rank reports, as Ray Train demands."""
+        """Report with a checkpoint from rank 0. Every rank reports, as Ray Train demands."""
         metrics = {"cell": cell.name, **asdict(record)}
         name = f"{cell.name.replace('/', '-')}-epoch_{record.epoch:04d}"
         if self.rank != 0:
@@ -106,9 +106,10 @@ class GroupWorker:
 
 
 class SoleWorker:
-    """The only worker, in the process that calls it: Ray Train's local mode, whose context Tune hides within a trial.
+    """The only worker of a fit, in the calling process, as in Ray Train's local mode.
 
-    It keeps no checkpoints: a lost fit starts again.
+    It does not use that mode's context, because Tune hides it within a trial. It keeps no checkpoints, so a lost fit
+    starts again.
     """
 
     rank = 0
@@ -118,16 +119,16 @@ class SoleWorker:
         self.device = own_device(gpu)
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Move to the device."""
+        """Move the model to the device."""
         return model.to(self.device)
 
     def total(self, values: Tensor) -> Tensor:
-        """Return the values: there is no other worker."""
+        """Return the values, because there is no other worker."""
         return values.cpu()
 
-    def saved(self, cell: Cell) -> Saved | None:  # noqa: ARG002  the protocol's
-        """Return None: there are no checkpoints."""
+    def saved(self, cell: Cell) -> Saved | None:  # noqa: ARG002  required by the protocol
+        """Return None, because there are no checkpoints."""
         return None
 
     def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
-        """Progress is read from the store, and nothing is kept."""
+        """Do nothing: progress is read from the store, and no checkpoint is kept."""

@@ -1,1 +1,1 @@
-"""One model on one set of tiles, attacked and judged in this process: no experiment file, no Ray."""
+"""The attack and the evaluation of one model on one set of tiles in this process, without experiment file and Ray."""

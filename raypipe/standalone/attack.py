@@ -1,4 +1,4 @@
-"""Attack one model on one set of tiles, and say what it took."""
+"""The attack on one model and one set of tiles, and its figures."""
 
 import re
 from dataclasses import dataclass
@@ -27,22 +27,22 @@ LONGEST_STEM = 60
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network's parameters are."""
+    """Return the device of a network's parameters."""
     return next(chain(network.parameters(), network.buffers()), torch.empty(0)).device
 
 
 def logits_given(network: nn.Module, shape: tuple[int, int, int]) -> int:
-    """How many logits a network gives for a tile of a shape (channels, height, width).
+    """Return the number of logits that a network gives for a tile of a shape (channels, height, width).
 
     Raises
     ------
     ValueError
-        If it takes no such tile, or gives no logits for it.
+        If the network takes no such tile, or gives no logits for it.
     """
     try:
         with frozen(network), torch.no_grad():
             logits = network(torch.zeros(1, *shape, device=device_of(network)))
-    except Exception as error:  # foreign code
+    except Exception as error:  # the network is foreign code
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"the model does not take a float32 tile {(1, *shape)} ({type(error).__name__}: {reason}); give tiles of "
@@ -55,12 +55,12 @@ def logits_given(network: nn.Module, shape: tuple[int, int, int]) -> int:
 
 
 def ready(network: nn.Module, tiles: GivenTiles, batch_size: int | None) -> PreparedModel:
-    """A network made ready to be attacked on tiles, once it is seen to know their classes.
+    """Prepare a network for attacks on tiles, after a check that its logits match their classes.
 
     Raises
     ------
     ValueError
-        If it takes no such tiles, or gives another number of logits than there are classes.
+        If the network takes no such tiles, or its number of logits differs from the number of classes.
     """
     _, height, width, channels = tiles.images.shape
     given = logits_given(network, (channels, height, width))
@@ -74,14 +74,14 @@ def ready(network: nn.Module, tiles: GivenTiles, batch_size: int | None) -> Prep
 
 @dataclass(frozen=True, eq=False)
 class Attacked:
-    """What an attack made of tiles.
+    """The results of an attack on tiles.
 
     Parameters
     ----------
     tiles, settings, made
-        The tiles, the attack, and what came of it.
+        The tiles, the attack's settings, and the adversarial tiles.
     device
-        What it ran on.
+        Type of the device that the attack ran on, such as ``cuda``.
     """
 
     tiles: GivenTiles
@@ -91,12 +91,12 @@ class Attacked:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """(n,) which tiles were classified right before, and therefore attacked."""
+        """(n,) True for tiles that were classified correctly before the attack, and were therefore attacked."""
         right: NDArray[np.bool_] = self.made.clean_prediction == self.tiles.truth
         return right
 
     def shares(self) -> dict[str, Interval]:
-        """Accuracy before and after, and the share of attacked tiles that were fooled, with 95 % intervals."""
+        """Return the accuracy before and after, and the share of attacked tiles fooled, with 95 % intervals."""
         groups = group_tiles(self.tiles.groups)
         standing = self.made.adversarial_prediction == self.tiles.truth
         return {
@@ -109,7 +109,7 @@ class Attacked:
 def attack_tiles(
     network: nn.Module, tiles: GivenTiles, settings: NamedAttack, batch_size: int | None = None
 ) -> Attacked:
-    """Attack a model, on the device that it is on.
+    """Attack a model on its own device.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def attack_tiles(
 
 
 def summary(attacked: Attacked, name: str) -> Sheet:
-    """How it went."""
+    """Return the figures of an attack as a sheet."""
     made, tiles = attacked.made, attacked.tiles
     sheet = Sheet(f"{attacked.settings.name} on {name}: {threat_of(attacked.settings)}")
     sheet.add_columns("")
@@ -147,15 +147,14 @@ def summary(attacked: Attacked, name: str) -> Sheet:
 
 
 def write_attacked(attacked: Attacked, folder: Path) -> None:
-    """Keep the tables of tiles, clean and adversarial, and the adversarial tiles as a class folder of PNGs.
+    """Write the tables of clean and adversarial tiles, and the adversarial tiles as a class folder of PNGs.
 
-    The folder ``images`` can be given as a data set again: what a model gets right there is its accuracy after the
-    attack.
+    The folder ``images`` can serve as a data set again: the model's accuracy there is its accuracy after the attack.
 
     Parameters
     ----------
     folder
-        An empty or new one.
+        An empty or new folder.
     """
     tiles = attacked.tiles
     table = adversarials_table(tiles.table, attacked.made)

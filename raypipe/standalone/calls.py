@@ -1,4 +1,4 @@
-"""What `raypipe.attack` and `raypipe.evaluate` do: arrays and any PyTorch module in."""
+"""The implementation of `raypipe.attack` and `raypipe.evaluate` for arrays and any PyTorch module."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ def attack(
     batch_size: int | None,
     settings: Mapping[str, Any],
 ) -> Adversarials:
-    """See `raypipe.attack`."""
+    """Attack a model on tiles in memory; see `raypipe.attack`."""
     chosen: NamedAttack = validated(AttackSettings, {"name": name, **settings}, "attack")
     tiles = tiles_of(images, labels, classes or _numbered(model, images))
     return attack_tiles(model, tiles, chosen, batch_size).made
@@ -51,7 +51,7 @@ def evaluate(
     batch_size: int | None,
     settings: Mapping[str, Any],
 ) -> RunResult:
-    """See `raypipe.evaluate`."""
+    """Evaluate a model on tiles in memory; see `raypipe.evaluate`."""
     chosen = entries(attacks if isinstance(attacks, Mapping) else list(attacks))
     evaluation: Evaluation = validated(Evaluation, {"attacks": chosen, "transfer": False, **settings}, "evaluation")
     tiles = tiles_of(images, labels, classes or _numbered(model, images), groups)
@@ -60,7 +60,7 @@ def evaluate(
 
 
 def _numbered(model: nn.Module, images: NDArray[np.uint8]) -> list[str] | None:
-    """Numbers as names of as many classes as a model has; None for what are no tiles, as will be said later."""
+    """Return numbers as names of a model's classes; None if `images` are no tiles, which later code reports."""
     if images.dtype != np.uint8 or images.ndim != 4:
         return None
     _, height, width, channels = images.shape
@@ -68,29 +68,29 @@ def _numbered(model: nn.Module, images: NDArray[np.uint8]) -> list[str] | None:
 
 
 def require_new(folder: Path) -> None:
-    """Refuse a folder in which something is.
+    """Raise an error if a folder is not empty.
 
     Raises
     ------
     FileExistsError
-        If something is in it.
+        If the folder is not empty, or is a file.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not empty: give the name of a new folder")
 
 
 def store_for(folder: Path, model: str) -> Store:
-    """A store in a folder that is new or empty, or in which nothing is but what was found out about this model before.
+    """Open a store in a folder that is new or empty, or that holds only earlier results of this model.
 
     Parameters
     ----------
     model
-        Its name.
+        Name of the model.
 
     Raises
     ------
     FileExistsError
-        If something else is in it.
+        If the folder holds something else.
     """
     runs = folder / "runs"
     others = [path for path in runs.iterdir() if path.name != run_name(model)] if runs.is_dir() else []

@@ -1,4 +1,4 @@
-"""Judge one model on one set of tiles as a run judges each of its own: the same tables, figures and sanity checks."""
+"""The evaluation of one model on one set of tiles, with the same tables, figures and sanity checks as a run."""
 
 import hashlib
 import json
@@ -49,10 +49,10 @@ from raypipe.storage.store import Store
 RESULTS_FILE, PART = "results.json", "part-00000.parquet"
 TEST_PART = f"test/{PART}"
 SAME = 1e-3
-"""By how much logits of the same model may differ between devices and batch sizes, as a share of their range."""
+"""Largest difference of a model's logits between devices and batch sizes, as a share of their range."""
 Say = Callable[[str], None]
 Made = tuple[dict[str, pa.Table], dict[str, Any]]
-"""Of an artifact: its tables by their paths in it, and what its manifest says."""
+"""Contents of an artifact: its tables by their paths in it, and the facts of its manifest."""
 
 
 def evaluate_model(
@@ -65,29 +65,29 @@ def evaluate_model(
     seed: int = 0,
     say: Say = lambda _: None,
 ) -> RunResult:
-    """Attack a model in every way that `settings` name, check the attacks, and keep all of it as a run of `store`.
+    """Run every attack in `settings` on a model, check the attacks, and store everything as a run in `store`.
 
     Parameters
     ----------
     model, tiles
-        What is judged, and on what.
+        Model to evaluate, and tiles to evaluate it on.
     settings
-        As the section ``evaluation`` of an experiment; `tiles` and `transfer` do not apply.
+        Settings as in the section ``evaluation`` of an experiment; `tiles` and `transfer` do not apply.
     store
-        An empty one, or that of an earlier call: what that finished is not computed again.
+        An empty store, or the store of an earlier call, whose finished results are reused.
     batch_size
-        Tiles at once; default: found by trial.
+        Tiles per pass; default: found by trial.
     seed
-        Seed of the calibration error's bootstrap, and of what is planted.
+        Seed of the calibration error's bootstrap and of the planted examples.
     say
-        Told what is done now.
+        Receives the name of the current step.
 
     Raises
     ------
     FileExistsError
-        If the store is of another model with the same state.
+        If the store belongs to another model with the same state.
     ValueError
-        If model and tiles do not fit.
+        If the model does not fit the tiles.
     """
     name = run_name(model.name)
     work = _Work(model, tiles, ready(model.network, tiles, batch_size), store, say)
@@ -117,7 +117,7 @@ def evaluate_model(
 
 
 def _test(work: "_Work", name: str, settings: Evaluation, seed: int) -> tuple[tuple[PairingRecord, ...], str | None]:
-    """All that the model is tested on, and the key of its diagnostics if there are to be any."""
+    """Run all tests of the model; return their records, and the key of the diagnostics or None without checks."""
     tiles_key = work.keep_tiles()
     work.require_same_model()
     clean = work.predict(f"{work.store.artifact('tiles', tiles_key)}/{TEST_PART}", tiles_key, "clean tiles")
@@ -137,7 +137,7 @@ def _test(work: "_Work", name: str, settings: Evaluation, seed: int) -> tuple[tu
 
 
 def run_name(model: str) -> str:
-    """What may name a run, from a model's name."""
+    """Return a valid run name for a model's name."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", model).lstrip("_.-") or "model"
 
 
@@ -148,7 +148,7 @@ def _subject(name: str, model: GivenModel) -> SubjectRecord:
 
 @dataclass
 class _Work:
-    """Makes the artifacts of a run, each once and under a content key."""
+    """The artifacts of a run, each made once and stored under a content key."""
 
     model: GivenModel
     tiles: GivenTiles
@@ -159,18 +159,18 @@ class _Work:
 
     @cached_property
     def tiles_key(self) -> str:
-        """Of the clean tiles, and of what is said of them."""
+        """The content key of the clean tiles and their labels, groups and paths."""
         said = self.tiles.table.select(["label", "label_name", "group_id", "source_path"]).to_pydict()
         content = hashlib.sha256(self.tiles.images.tobytes()).hexdigest()
         return _key("ingest", {"content": content, "classes": self.tiles.labels, **said})
 
     @property
     def about_tiles(self) -> dict[str, Any]:
-        """What the manifest of the clean tiles says of them."""
+        """The facts in the manifest of the clean tiles."""
         return {"split": GIVEN, "synthetic": self.tiles.synthetic, "leakage": None}
 
     def keep(self, stage: Stage, key: str, name: str, make: Callable[[], Made]) -> None:
-        """See to it that an artifact is there: made under another name, by an earlier call, or now."""
+        """Publish an artifact unless an earlier call, or another name in this call, has already published it."""
         kind = KINDS[stage]
         if not any(cell.key == key for cell in self.cells):
             self.cells.append(CellRecord(stage=stage, name=name, model=self.model.name, kind=kind, key=key))
@@ -185,13 +185,13 @@ class _Work:
         return self.store.read_table(f"{self.store.artifact(kind, key)}/{PART}")
 
     def keep_tiles(self) -> str:
-        """The clean tiles as an artifact."""
+        """Store the clean tiles as an artifact, and return its key."""
         tables = {TEST_PART: self.tiles.table, f"rejected/{PART}": self.tiles.rejected}
         self.keep("ingest", self.tiles_key, "tiles", lambda: (tables, self.about_tiles))
         return self.tiles_key
 
     def predict(self, shard: str, tiles_key: str, name: str) -> str:
-        """The model's logits of stored tiles, as an artifact."""
+        """Store the model's logits of stored tiles as an artifact, and return its key."""
 
         def make() -> Made:
             images = images_of(self.store.read_table(shard))
@@ -206,12 +206,12 @@ class _Work:
         return key
 
     def require_same_model(self) -> None:
-        """Refuse to go on with what another model gave: a key knows a module's state, and not its code.
+        """Raise an error if another model gave the stored results: a key covers a module's state, but not its code.
 
         Raises
         ------
         FileExistsError
-            If an earlier call's model of the same state said something else of the clean tiles.
+            If an earlier call's model of the same state gave other logits of the clean tiles.
         """
         key = _key("evaluate", {"model": self.model.key, "tiles": self.tiles_key})
         if self.store.manifest("predictions", key) is None:
@@ -235,11 +235,11 @@ class _Work:
         radii: Sequence[float] = (),
         known: Sequence[str] = (),
     ) -> PairingRecord:
-        """Adversarial tiles and what the model makes of them; the same attack under another name is not made again.
+        """Attack the model, and return the record; the same attack under another name is not computed again.
 
-        An attack at several `radii` starts from what the artifacts `known` hold.
+        An attack at several `radii` starts from the results in the artifacts `known`.
         """
-        settings = settings.with_early_stop(True)  # no other model is shown the tiles
+        settings = settings.with_early_stop(True)  # the tiles are shown to no other model
         attack = settings_record(settings, radii)
 
         def make() -> Made:
@@ -266,12 +266,12 @@ class _Work:
         )
 
     def cost(self, table: pa.Table, seconds: float) -> dict[str, Any]:
-        """Of what a table tells the passes of."""
+        """Return the cost of an artifact, with the passes summed over its table."""
         passes = {name: int(table[name].to_numpy().sum()) for name in ("forwards", "backwards")}
         return Cost(**passes, seconds=seconds, device=self.prepared.device.type).facts()
 
     def diagnose(self, reference: BoundedAttack, count: int, seed: int) -> str:
-        """What the model looks like to an attack, which also has to find planted examples on so many tiles."""
+        """Diagnose the model, search for planted examples on `count` tiles, and return the key of the diagnostics."""
         planted = choose_subset(self.tiles.truth.tolist(), self.tiles.groups, count, seed)
 
         def make() -> Made:

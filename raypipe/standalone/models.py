@@ -1,4 +1,4 @@
-"""A model as its owner has it: an exported folder, a checkpoint, a program of PyTorch, or a backbone with weights."""
+"""A user's own model: an exported folder, a checkpoint, a PyTorch program, or a backbone with weights."""
 
 import hashlib
 import io
@@ -22,22 +22,22 @@ PROGRAM, SCRIPTS, ONNX, WEIGHTS = ".pt2", (".pt", ".pth", ".ts"), ".onnx", ".saf
 
 @dataclass(frozen=True, eq=False)
 class GivenModel:
-    """A model to be looked at.
+    """A model to attack or evaluate.
 
     Parameters
     ----------
     network
-        Images (n, 3, h, w), float32 in [0, 1], in; logits (n, classes) out.
+        Module from images (n, 3, h, w), float32 in [0, 1], to logits (n, classes).
     name
-        For people.
+        Name of the model, for people.
     kind
-        What it is: a backbone's name, or the kind of its file.
+        Name of the backbone, or kind of the file.
     labels
-        The classes in the order of its logits; None where it does not say.
+        Classes in the order of the logits; None if the model does not state them.
     size
-        Height and width of its images; None where it does not say.
+        Height and width of the images in pixels; None if the model does not state it.
     key
-        A hash of its content: 20 hexadecimal digits.
+        Hash of the model's content, 20 hexadecimal digits.
     """
 
     network: nn.Module
@@ -49,24 +49,24 @@ class GivenModel:
 
 
 class Program(nn.Module):
-    """A program of `torch.export` or TorchScript: both refuse some of what is asked of any other module.
+    """A program of `torch.export` or TorchScript. Both refuse some operations that other modules allow.
 
     Parameters
     ----------
     graph
-        Its module, in evaluation mode, in which it stays.
+        Module of the program; it stays in evaluation mode.
     """
 
     def __init__(self, graph: nn.Module) -> None:
         super().__init__()
         self.graph = graph
 
-    def train(self, mode: bool = True) -> "Program":  # noqa: ARG002  there is one mode only
-        """Nothing changes."""
+    def train(self, mode: bool = True) -> "Program":  # noqa: ARG002  there is only one mode
+        """Change nothing."""
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits."""
+        """Return the logits of images."""
         logits: Tensor = self.graph(images)
         return logits
 
@@ -84,20 +84,20 @@ def open_model(
     Parameters
     ----------
     where
-        A folder that `raypipe export` wrote, a ``.safetensors`` checkpoint of raypipe, a program that
-        `torch.export.save` (``.pt2``) or `torch.jit.save` (``.pt``, ``.pth``, ``.ts``) wrote, or the name of a
-        backbone as an experiment has it. Programs run: open none that you do not trust.
+        Folder that `raypipe export` wrote, ``.safetensors`` checkpoint of raypipe, program written by
+        `torch.export.save` (``.pt2``) or `torch.jit.save` (``.pt``, ``.pth``, ``.ts``), or name of a backbone as in an
+        experiment. Programs run code: open only those that you trust.
     classes
-        How many a backbone has.
+        Number of classes of a backbone.
     weights
         File of the backbone's whole state, ``.safetensors`` or a state_dict.
     mean, std
-        Of the normalisation inside a backbone; default: as in `raypipe.models.classifier.Model`.
+        Normalization inside a backbone; default: as in `raypipe.models.classifier.Model`.
 
     Raises
     ------
     ValueError
-        If it cannot be opened, or is of a kind that has no gradients; the message says what can be.
+        If the model cannot be opened, or is of a kind without gradients; the message lists the accepted kinds.
     raypipe.models.weights.WeightsError
         If the weights cannot be read.
     """
@@ -122,7 +122,7 @@ def open_model(
             return GivenModel(Program(graph), name, "torch.export program", None, None, key)
         if file.suffix in SCRIPTS:
             return GivenModel(Program(_script(data)), name, "TorchScript program", None, None, key)
-    except Exception as error:  # readers of programs have many kinds
+    except Exception as error:  # readers of programs raise many kinds of errors
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"{where}: cannot be opened as a {_called(file.suffix)} ({type(error).__name__}: {reason}); for the bare "
@@ -140,10 +140,11 @@ def open_model(
 
 def _script(data: bytes) -> nn.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is deprecated is no news for its file
+        # Users of a TorchScript file need not hear that TorchScript is deprecated.
+        warnings.simplefilter("ignore", FutureWarning)
         script: nn.Module = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     for parameter in script.parameters():
-        parameter.requires_grad_(False)  # copies of one that has gradients are no leaves, and cannot be frozen
+        parameter.requires_grad_(False)  # copies of a parameter with gradients are no leaves and cannot be frozen
     return script
 
 
@@ -162,7 +163,7 @@ def _backbone(name: str, classes: int, weights: str | None, mean: Channels | Non
         raise ValueError(f"{name}: a backbone without weights knows nothing; give a file of its state as --weights")
     classifier = build_classifier(settings, classes)
     state, own = read_state(weights), classifier.network.state_dict()
-    # GoogLeNet's auxiliary heads are silent in evaluation mode, and are often left out.
+    # GoogLeNet's auxiliary heads are not used in evaluation mode, and files often leave them out.
     wrong = [key for key, tensor in own.items() if not key.startswith("aux") and not _fits(state.get(key), tensor)]
     if wrong:
         raise ValueError(
@@ -178,6 +179,6 @@ def _fits(found: Tensor | None, expected: Tensor) -> bool:
 
 
 def key_of(network: nn.Module) -> str:
-    """A hash of a network's state and of what its modules say of themselves."""
+    """Return a hash of a network's state and of the descriptions that its modules give of themselves."""
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
     return hashlib.sha256(save(state) + repr(network).encode()).hexdigest()[:20]

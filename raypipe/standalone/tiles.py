@@ -1,4 +1,4 @@
-"""The tiles of a folder, or of arrays, as the tables that everything else reads."""
+"""The tiles of a folder, or of arrays, as the tables that all other code reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from raypipe.storage.schemas import REJECTED, TILES
 
 @dataclass(frozen=True, eq=False)
 class GivenTiles:
-    """Tiles to look at a model with.
+    """The tiles that a model is attacked or evaluated on.
 
     Parameters
     ----------
     table
-        `raypipe.storage.schemas.TILES`; a label is the place of its class in `labels`.
+        Table in the schema `raypipe.storage.schemas.TILES`; a label is the position of its class in `labels`.
     images
-        (n, h, w, 3), uint8.
+        Images (n, h, w, 3), uint8.
     rejected
-        `raypipe.storage.schemas.REJECTED`: files that could not be read.
+        Table in the schema `raypipe.storage.schemas.REJECTED` of the files that could not be read.
     labels, malignant
-        The classes, and those of them that are cancer.
+        All classes, and the classes that are cancer.
     synthetic
-        Whether a program drew them.
+        True if a program drew the tiles.
     restriction
-        Why no picture of them may be passed on, if anything forbids it.
+        Reason why no picture of the tiles may be passed on; None if nothing forbids it.
     """
 
     table: pa.Table
@@ -45,37 +45,37 @@ class GivenTiles:
 
     @property
     def truth(self) -> NDArray[np.int64]:
-        """(n,) true classes."""
+        """(n,) true classes, 0 to classes - 1."""
         truth: NDArray[np.int64] = self.table["label"].to_numpy().copy()
         return truth
 
     @property
     def groups(self) -> list[str]:
-        """Source tiles; a tile whose group is unknown is its own."""
+        """(n,) groups of the tiles, such as source tiles; a tile of unknown group is a group of its own."""
         pairs = zip(self.table["group_id"].to_pylist(), self.table["sample_id"].to_pylist(), strict=True)
         return [group or name for group, name in pairs]
 
 
 def read_tiles(source: Source, labels: Sequence[str], size: int, count: int | None, seed: int = 0) -> GivenTiles:
-    """Read a data set.
+    """Read the tiles of a data set.
 
     Parameters
     ----------
     source
         The data set.
     labels
-        The model's classes, in the order of its logits.
+        The model's classes in the order of its logits.
     size
-        Height and width to bring tiles to, in pixels.
+        Height and width that tiles are resized to, in pixels.
     count
-        Number of tiles, spread over as many groups as possible and balanced by class; None: all.
+        Number of tiles, spread over as many groups as possible and balanced by class; None means all.
     seed
-        Decides which.
+        Seed of the choice of tiles.
 
     Raises
     ------
     ValueError
-        If a class of the data set is none of the model's, or no file gives a tile.
+        If a class of the data set is none of the model's classes, or no file gives a tile.
     """
     if unknown := sorted(set(source.labels) - set(labels)):
         raise ValueError(
@@ -105,18 +105,18 @@ def tiles_of(
     classes: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
 ) -> GivenTiles:
-    """Tiles that are at hand.
+    """Return tiles in memory as tables.
 
     Parameters
     ----------
     images
-        (n, h, w, 3), uint8.
+        Images (n, h, w, 3), uint8.
     labels
-        (n,) true classes, from 0.
+        (n,) true classes, 0 to classes - 1.
     classes
-        Their names; default: their numbers.
+        Names of the classes; default: their numbers.
     groups
-        (n,) the source tile of each; default: each its own.
+        (n,) source tile of each tile; default: every tile is a group of its own.
 
     Raises
     ------

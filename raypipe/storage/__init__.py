@@ -1,1 +1,1 @@
-"""Where results are kept: one store on any file system, and the tables in it."""
+"""Storage of results: one store on any filesystem, and the tables in it."""

@@ -1,6 +1,6 @@
-"""What work cost: counted where it is done, kept in the footer of the shard that it made, and summed from there.
+"""Cost of work: counted where the work is done, stored in the footer of its shard, and summed from there.
 
-A shard that an interrupted run left is counted by whoever goes on from it.
+If a run is interrupted, the run that resumes it counts the shards that exist already.
 """
 
 import json
@@ -17,16 +17,17 @@ _FOOTER = b"raypipe.cost"
 
 @dataclass(frozen=True)
 class Cost:
-    """What work cost.
+    """Cost of a unit of work.
 
     Parameters
     ----------
     forwards, backwards
-        Passes of a tile through a network.
+        Number of forward and backward passes of tiles through a network.
     seconds
-        Of all workers together, from decoded tiles to the network's answer; of a training: of its epochs.
+        Time of all workers together, from decoded tiles to the network's output. For a training, the time of its
+        epochs.
     device
-        Where, as ``cpu`` or ``cuda``; several are joined by a plus, and nothing is where there was no work.
+        Device, such as ``cpu`` or ``cuda``. Several are joined by a plus. It is empty if there was no work.
     """
 
     forwards: int = 0
@@ -35,7 +36,7 @@ class Cost:
     device: str = ""
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Both together."""
+        """Return the sum of both costs."""
         devices = sorted({name for cost in (self, other) for name in cost.device.split("+") if name})
         return Cost(
             self.forwards + other.forwards,
@@ -45,12 +46,12 @@ class Cost:
         )
 
     def facts(self) -> dict[str, Any]:
-        """As a manifest has it."""
+        """Return the cost in the form of a manifest."""
         return asdict(self)
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> "Cost":
-        """What an artifact cost, by its manifest."""
+        """Return the cost of an artifact from its manifest."""
         return cls(**manifest["cost"])
 
 
@@ -58,12 +59,12 @@ FREE = Cost()
 
 
 def with_cost(table: pa.Table, cost: Cost) -> pa.Table:
-    """A table whose file tells what making it cost."""
+    """Return the table with its cost in the metadata, which its file will store."""
     return table.replace_schema_metadata({**(table.schema.metadata or {}), _FOOTER: json.dumps(cost.facts())})
 
 
 def cost_of_shard(store: Store, relative: str) -> Cost:
-    """What making a stored table cost.
+    """Return the cost of a stored table.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a run was computed with and on: whoever doubts its figures needs it to make them again."""
+"""Software and hardware of a run, which are needed to reproduce its figures."""
 
 import importlib.metadata
 import os
@@ -20,22 +20,22 @@ _CREDENTIALS = re.compile(r"(://)[^/@\s]+@")
 
 
 class Environment(Settings):
-    """Versions, code and hardware.
+    """Versions, code and hardware of a run.
 
     Parameters
     ----------
     python, packages
-        Versions.
+        Version of Python, and versions of packages by name.
     commit
-        Of the checkout that raypipe was imported from, with ``+`` if it was changed; None outside of one.
+        Commit of the checkout that raypipe was imported from, with ``+`` if it has changes. None outside of a checkout.
     system, processor
-        Of the driver's machine.
+        Operating system and processor of the driver's machine.
     nodes, cpus, gpus
-        Of the Ray cluster.
+        Numbers of nodes, CPUs and GPUs of the Ray cluster.
     accelerators
-        Kinds of its GPUs, as Ray names them.
+        Kinds of its GPUs, in Ray's names.
     command
-        How the run was started, without credentials.
+        Command that started the run, without credentials.
     """
 
     python: str
@@ -51,12 +51,12 @@ class Environment(Settings):
 
 
 def describe_environment(nodes: int, resources: dict[str, float]) -> Environment:
-    """What this process computes with.
+    """Return the environment of this process.
 
     Parameters
     ----------
     nodes, resources
-        Of the Ray cluster, as `ray.nodes` and `ray.cluster_resources` give them.
+        Number of nodes and resources of the Ray cluster, from `ray.nodes` and `ray.cluster_resources`.
     """
     prefix = "accelerator_type:"
     return Environment(
@@ -74,7 +74,7 @@ def describe_environment(nodes: int, resources: dict[str, float]) -> Environment
 
 
 def read_environment(store: Store, run: str) -> Environment | None:
-    """What a run was computed with; None if all of it had been computed by others before."""
+    """Return the environment of a run, or None if the run computed nothing because all its results were cached."""
     path = f"runs/{run}/{ENVIRONMENT_FILE}"
     if not store.exists(path):
         return None
@@ -85,17 +85,20 @@ def read_environment(store: Store, run: str) -> Environment | None:
 
 
 def write_environment(store: Store, run: str, environment: Environment) -> None:
-    """Keep what a run is computed with."""
+    """Store the environment of a run."""
     store.write_bytes(f"runs/{run}/{ENVIRONMENT_FILE}", environment.model_dump_json(indent=1).encode())
 
 
 def without_credentials(text: str) -> str:
-    """``https://user:secret@host`` -> ``https://***@host``, wherever it stands."""
+    """Replace credentials in addresses: ``https://user:secret@host`` becomes ``https://***@host``."""
     return _CREDENTIALS.sub(r"\1***@", text)
 
 
 def _commit(folder: Path) -> str | None:
-    """Outside of a checkout, installed inside of a foreign one, or without git, there is none to tell."""
+    """Return the commit of the checkout that contains this file.
+
+    It is None outside of a checkout, in an installation inside of another project's checkout, or without git.
+    """
 
     def git(*words: str) -> str:
         command = ["git", *words]
@@ -109,7 +112,10 @@ def _commit(folder: Path) -> str | None:
 
 
 def _processor() -> str:
-    """Linux tells the model in a file; elsewhere the platform's word for it must do."""
+    """Return the processor's model and the number of its cores.
+
+    Linux gives the model in a file. Elsewhere `platform` gives a name.
+    """
     try:
         told = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:

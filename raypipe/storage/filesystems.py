@@ -1,7 +1,7 @@
-"""Where a store can lie: a local disk, or any object store that pyarrow knows.
+"""Filesystems of stores: a local disk, or any object store that pyarrow supports.
 
-Endpoint, region and credentials of an object store come from the environment of each process, in the way of its own
-SDK (``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, an instance profile, ...). None of them is ever part of a location.
+Each process takes the endpoint, region and credentials of an object store from its environment, as the store's own SDK
+does (``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, an instance profile, ...). None of them is ever part of a location.
 """
 
 from pathlib import Path
@@ -12,19 +12,23 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 S3_ATTEMPTS = 16
-"""Of one request. Pauses double up to 20 s, so that they last for about two minutes: an outage of one is sat out."""
+"""Number of attempts of one request. Pauses double up to 20 s, so all attempts last about two minutes, and the request
+survives an outage of one minute."""
 CONNECT_SECONDS, REQUEST_SECONDS = 5.0, 60.0
 
 
 class PatientS3FileSystem(pafs.S3FileSystem):  # type: ignore[misc]
-    """S3 that sits out an outage, in every process it is sent to: pyarrow's own forgets how often to try."""
+    """S3 filesystem that survives an outage, in every process that it is sent to.
+
+    pyarrow's own filesystem loses its number of attempts when it is pickled.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS))
         self.options = options
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Without credentials: another process finds its own."""
+        """Pickle without credentials: another process finds its own."""
         return _patient_s3, (self.options,)
 
 
@@ -33,19 +37,19 @@ def _patient_s3(options: dict[str, Any]) -> PatientS3FileSystem:
 
 
 def open_filesystem(location: str) -> tuple[pafs.FileSystem, str]:
-    """The filesystem of a location, and the path on it.
+    """Return the filesystem of a location, and the path on it.
 
     Parameters
     ----------
     location
-        A local path, or ``s3://bucket/prefix``, ``gs://...``, ``abfs://...``, ``file://...``.
+        Local path, or a URI such as ``s3://bucket/prefix``, ``gs://...``, ``abfs://...`` or ``file://...``.
 
     Raises
     ------
     OSError
-        If an S3 endpoint or bucket cannot be reached, after a few quick attempts, or is not there.
+        If an S3 endpoint or bucket does not exist, or cannot be reached after a few quick attempts.
     ValueError
-        If it has credentials in it, or is of no kind that pyarrow knows.
+        If the location contains credentials, or is of no kind that pyarrow supports.
     """
     if "://" not in location:
         return pafs.LocalFileSystem(), str(Path(location).expanduser().resolve())
@@ -57,19 +61,19 @@ def open_filesystem(location: str) -> tuple[pafs.FileSystem, str]:
     if filesystem.type_name != "s3":
         return filesystem, root
     bucket = root.split("/")[0]
-    # It asks with pyarrow's own three attempts, so that a wrong address shows at once.
+    # This request has pyarrow's own three attempts, so that a wrong address is reported at once.
     if filesystem.get_file_info(bucket).type == pafs.FileType.NotFound:
         raise FileNotFoundError(f"{location}: there is no bucket {bucket!r}; create it, or correct the location")
     return PatientS3FileSystem(**_s3_options(filesystem)), root
 
 
 def require_no_credentials(location: str) -> None:
-    """Refuse a location that would carry a secret into logs and artifacts.
+    """Require a location without credentials, which would appear in logs and artifacts.
 
     Raises
     ------
     ValueError
-        If it does.
+        If the location contains credentials.
     """
     parts = urlsplit(location)
     if "@" in parts.netloc or "secret" in parts.query.lower():
@@ -80,7 +84,7 @@ def require_no_credentials(location: str) -> None:
 
 
 def _s3_options(found: pafs.S3FileSystem) -> dict[str, Any]:
-    """What `pyarrow.fs.FileSystem.from_uri` found in the location and the environment."""
+    """Return the options that `pyarrow.fs.FileSystem.from_uri` took from the location and the environment."""
     _, (options,) = found.__reduce__()
     kept = {name: options[name] for name in ("region", "scheme", "endpoint_override") if options[name]}
     return {**kept, "connect_timeout": CONNECT_SECONDS, "request_timeout": REQUEST_SECONDS}

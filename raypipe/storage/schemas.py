@@ -1,9 +1,9 @@
-"""The columns of every table that raypipe stores. All are plain Parquet: pandas and pyarrow read them without Ray."""
+"""Columns of every table that raypipe stores. All are plain Parquet: pandas and pyarrow read them without Ray."""
 
 import pyarrow as pa
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-"""A losslessly encoded 8-bit RGB image, in the layout that Hugging Face `datasets` calls `Image`."""
+"""Losslessly encoded 8-bit RGB image, in the layout that Hugging Face `datasets` calls `Image`."""
 
 TILES = pa.schema(
     [
@@ -44,8 +44,8 @@ ADVERSARIALS = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
-"""l0 counts changed channel values, l2 and linf are on the [0, 1] scale, all of the stored 8-bit image;
-`float_*` describe the perturbation before it was rounded. Passes and seconds are per tile."""
+"""Adversarial tiles. l0 counts changed channel values; l2 and linf are on the [0, 1] scale. All three are of the stored
+8-bit image. `float_*` describe the perturbation before rounding. Passes and seconds are per tile."""
 
 DIAGNOSTICS = pa.schema(
     [
@@ -68,8 +68,9 @@ DIAGNOSTICS = pa.schema(
         ("backwards", pa.int64()),
     ]
 )
-"""What a model looks like to an attack, tile by tile: see `raypipe.evaluation.checks.probe.Probe`. Where `planted`, an
-adversarial example was planted, or not, for `planted_reason`: see `raypipe.evaluation.checks.evidence.Planted`."""
+"""Behavior of a model under gradient attacks, for each tile: see `raypipe.evaluation.checks.probe.Probe`. `planted` is
+true if an adversarial example was planted, and `planted_reason` gives the reason if not: see
+`raypipe.evaluation.checks.evidence.Planted`."""
 
 CERTIFICATES = pa.schema(
     [
@@ -82,8 +83,8 @@ CERTIFICATES = pa.schema(
         ("forwards", pa.int64()),
     ]
 )
-"""What is proved of a model, tile by tile: no perturbation of at most `radius` in `norm` changes the prediction, which
-is -1 where nothing is proved. See `raypipe.defenses.base.Certified`."""
+"""Certificates of a model, for each tile: no perturbation of at most `radius` in `norm` changes the prediction. The
+prediction is -1 if nothing is proved. See `raypipe.defenses.base.Certified`."""
 
 PREDICTIONS = pa.schema(
     [
@@ -114,7 +115,7 @@ SUBJECT = [
     ("defense", pa.string()),
     ("hardened_on", pa.string()),
 ]
-"""A model under test: see `raypipe.evaluation.results.run.SubjectRecord`."""
+"""Columns that identify a model under test: see `raypipe.evaluation.results.run.SubjectRecord`."""
 
 THREAT = [
     ("norm", pa.string()),
@@ -124,8 +125,9 @@ THREAT = [
     ("goal", pa.string()),
     ("pixels", pa.string()),
 ]
-"""A threat model: see `raypipe.attacks.engine.threat.ThreatModel`. No eps: the perturbation is unbounded, but minimal.
-`eps` is the requested radius, `stored_eps` the one that 8-bit pixels allow: in linf whole steps of 1/255."""
+"""Columns of a threat model: see `raypipe.attacks.engine.threat.ThreatModel`. Without `eps` the perturbation is
+unbounded, but minimal. `eps` is the requested radius. `stored_eps` is the radius that 8-bit pixels allow: in linf whole
+steps of 1/255."""
 
 QUARTILES = pa.struct([("lower", pa.float64()), ("median", pa.float64()), ("upper", pa.float64())])
 
@@ -182,12 +184,12 @@ RESULTS = pa.schema(
         ("stamps", pa.list_(pa.string())),
     ]
 )
-"""One row for each model under test and each set of tiles, and its worst cases. The protocol ``clean`` is of the full
-test set, ``clean on attacked tiles`` of those that were attacked, as is all that is under attack. They are chosen with
-equally many of each class; `accuracy_reweighted` has the class shares of the full test set, and is null where one of
-its classes has no attacked tile. Figures come with the bounds of their 95 % intervals. Quartiles are of the
-perturbations that fool the model; null where fewer tiles are fooled. Passes and seconds are what making the tiles took,
-over all of them."""
+"""One row for each model under test and each set of tiles, and for its worst cases. The protocol ``clean`` is of the
+full test set. ``clean on attacked tiles`` is of the attacked tiles, as are all rows under attack. Attacked tiles are
+chosen with equally many of each class. `accuracy_reweighted` has the class shares of the full test set, and is null if
+one of its classes has no attacked tile. Figures have the bounds of their 95 % intervals. Quartiles are of the
+perturbations that fool the model, and null if too few tiles are fooled. Passes and seconds are the total cost of making
+the tiles."""
 
 CURVES = pa.schema(
     [
@@ -203,8 +205,8 @@ CURVES = pa.schema(
         ("attacked", pa.int64()),
     ]
 )
-"""Robust accuracy against the size of the perturbation, for each attack on the model itself, and with no attack for the
-smallest perturbations that any of them, or any transferred tile, needed."""
+"""Robust accuracy against the size of the perturbation, for each attack on the model itself. The row without an attack
+uses the smallest perturbations that any of them, or any transferred tile, needed."""
 
 CERTIFIED = pa.schema(
     [
@@ -216,8 +218,8 @@ CERTIFIED = pa.schema(
         *_interval("robust_accuracy"),
     ]
 )
-"""Of models whose defense proves something: the share of tiles that are proved right within each radius, and the share
-that nothing fooled there. The first cannot be larger than the second unless a proof is wrong."""
+"""Certified accuracy and robust accuracy within each radius, for models whose defense gives certificates. The first
+cannot be larger than the second unless a certificate is wrong."""
 
 COSTS = pa.schema(
     [
@@ -232,8 +234,8 @@ COSTS = pa.schema(
         ("device", pa.string()),
     ]
 )
-"""What each cell of the run cost, whenever it was computed: see `raypipe.storage.costs.Cost`. Null where its artifact
-does not tell."""
+"""Cost of each cell of the run, including cached results: see `raypipe.storage.costs.Cost`. Null if its artifact does
+not contain it."""
 
 DIFFERENCES = pa.schema(
     [
@@ -251,9 +253,9 @@ DIFFERENCES = pa.schema(
         ("p_adjusted", pa.float64()),
     ]
 )
-"""Accuracy of a model less that of another one on the same tiles; or, not paired, on another split's. `p_value` is that
-of the exact sign-flip permutation test over groups, null where it is not paired; `p_adjusted` is Holm's, over all rows
-of the run's table."""
+"""Accuracy of a model minus that of another one, on the same tiles if `paired`, otherwise on another split's tiles.
+`p_value` is that of the exact sign-flip permutation test over groups, and null if not paired. `p_adjusted` is Holm's,
+over all rows of the run's table."""
 
 CHECKS = pa.schema(
     [
@@ -265,4 +267,4 @@ CHECKS = pa.schema(
         ("source", pa.string()),
     ]
 )
-"""The sanity checks of every model under test."""
+"""Sanity checks of every model under test."""

@@ -1,9 +1,10 @@
 """Artifacts by content key, and runs by name, under one root on any pyarrow filesystem.
 
-An artifact is a directory ``artifacts/<kind>/<key>/``. Its ``_manifest.json`` is written last: without one the artifact
-does not exist, whatever else lies in the directory. Files appear complete or not at all.
+An artifact is a directory ``artifacts/<kind>/<key>/``. Its ``_manifest.json`` is written last: without it the artifact
+does not exist, whatever else is in the directory. Files appear complete or not at all.
 
-Manifests, and the records of runs, tell the `FORMAT` that they and all beside them have; a newer one is refused.
+Manifests and records of runs contain the `FORMAT` of themselves and of the files beside them. A newer format is
+rejected.
 """
 
 import json
@@ -26,22 +27,23 @@ from raypipe.storage.filesystems import open_filesystem
 
 MANIFEST = "_manifest.json"
 IMAGE = "image"
-"""The column of tables of tiles that is nearly all of their size."""
+"""Column that makes up nearly all of the size of a table of tiles."""
 FORMAT = 1
-"""Of artifacts and runs; a record that tells none has 1. Raise it with every change that an older raypipe misreads."""
+"""Format of artifacts and runs. A record without one has format 1. Raise it with every change that an older raypipe
+misreads."""
 QUESTIONS_AT_ONCE = 32
-"""Of `Store.ask_all`: each is a thread that waits."""
+"""Number of concurrent requests of `Store.ask_all`. Each is a thread that waits."""
 T = TypeVar("T")
 R = TypeVar("R")
 _KEY = re.compile(r"^[0-9a-f]{8,64}\Z")
 
 
 class StoreError(OSError):
-    """The store cannot be read or written; the message says where and what to do."""
+    """Failure to read or write the store. The message says where, and what to do."""
 
 
 def damaged(where: str, reason: object) -> StoreError:
-    """What to say of a file that raypipe wrote and cannot read."""
+    """Return the error for a file that raypipe wrote and cannot read."""
     return StoreError(
         f"{where}: cannot be read: {reason}; something else changed it, or the disk fails: delete the folder that "
         "it is in, and run the experiment again to make it anew"
@@ -50,14 +52,14 @@ def damaged(where: str, reason: object) -> StoreError:
 
 @dataclass(frozen=True)
 class Store:
-    """One root directory or bucket prefix. Small and picklable: workers get it as it is.
+    """One root directory or bucket prefix. It is small and can be pickled: workers get the store itself.
 
     Parameters
     ----------
     filesystem
         Any pyarrow filesystem.
     root
-        The path on it under which everything lives.
+        Path on it that contains all files of the store.
     """
 
     filesystem: pafs.FileSystem
@@ -65,46 +67,46 @@ class Store:
 
     @classmethod
     def open(cls, location: str) -> "Store":
-        """Open a store at a local path or at a URI, as `raypipe.storage.filesystems.open_filesystem`.
+        """Open a store at a local path or URI, see `raypipe.storage.filesystems.open_filesystem`.
 
         Raises
         ------
         StoreError
-            If it cannot be reached.
+            If the location cannot be reached.
         ValueError
-            If it is no such location, or has credentials in it.
+            If the location is invalid or contains credentials.
         """
         with _told("open", location):
             filesystem, root = open_filesystem(location)
         return cls(filesystem, root.rstrip("/"))
 
     def __hash__(self) -> int:
-        """Of what two equal stores have in common; filesystems themselves cannot be hashed."""
+        """Hash the properties that equal stores share, because filesystems cannot be hashed."""
         return hash((self.filesystem.type_name, self.root))
 
     @property
     def is_local(self) -> bool:
-        """Whether files are on a disk of this machine (or mounted on it)."""
+        """True if files are on a disk of this machine, or mounted on it."""
         return bool(self.filesystem.type_name == "local")
 
     def path(self, relative: str) -> str:
-        """The full path of a file of the store; refuses to leave the root."""
+        """Return the full path of a file of the store. Raise ValueError if it is outside the root."""
         parts = PurePosixPath(relative).parts
         if not parts or ".." in parts or PurePosixPath(relative).is_absolute():
             raise ValueError(f"path {relative!r} leaves the store {self.root}")
         return f"{self.root}/{relative}"
 
     def exists(self, relative: str) -> bool:
-        """Whether a complete file is there."""
+        """Return True if the file exists. A file that exists is complete."""
         with _told("look for", path := self.path(relative)):
             return bool(self.filesystem.get_file_info(path).type == pafs.FileType.File)
 
     def list_files(self, relative: str) -> list[str]:
-        """Names of the complete files directly in a directory, sorted; empty if there is no such directory."""
+        """List the names of the complete files directly in a directory, sorted. A missing directory has none."""
         return sorted(i.base_name for i in self._list(relative) if i.is_file and not i.base_name.startswith(".tmp-"))
 
     def list_directories(self, relative: str) -> list[str]:
-        """Names of the directories directly in a directory, sorted; empty if there is no such directory."""
+        """List the names of the directories directly in a directory, sorted. A missing directory has none."""
         return sorted(i.base_name for i in self._list(relative) if i.type == pafs.FileType.Directory)
 
     def _list(self, relative: str) -> list[pafs.FileInfo]:
@@ -113,12 +115,12 @@ class Store:
             return infos
 
     def read_bytes(self, relative: str) -> bytes:
-        """The whole content of a file."""
+        """Return the whole content of a file."""
         with _told("read", path := self.path(relative)), self.filesystem.open_input_stream(path) as stream:
             return bytes(stream.read())
 
     def write_bytes(self, relative: str, data: bytes) -> None:
-        """Write a file so that it appears whole or not at all, and survives a crash once this returns.
+        """Write a file so that it appears complete or not at all, and survives a crash once this returns.
 
         Raises
         ------
@@ -134,15 +136,15 @@ class Store:
                     stream.write(data)
 
     def read_table(self, relative: str, columns: list[str] | None = None, schema: pa.Schema | None = None) -> pa.Table:
-        """A Parquet file as a table, or some of its columns.
+        """Read a Parquet file, or some of its columns, as a table.
 
         Raises
         ------
         StoreError
-            If it is damaged, or lacks a column, or has one of another type than in `schema`.
+            If the file is damaged, lacks a column, or has a column of another type than `schema`.
         """
         path, filesystem = self.path(relative), self.filesystem
-        # pq.read_table takes twice the time for small ones, but complains itself of a column that is not there
+        # pq.read_table takes twice the time for small files, but reports a missing column itself
         with _told("read", path), self._parsed(path), pq.ParquetFile(path, filesystem=filesystem) as file:
             table = file.read(columns=columns)
             table.validate(full=True)
@@ -156,13 +158,13 @@ class Store:
         return table
 
     def read_schema(self, relative: str) -> pa.Schema:
-        """The schema of a Parquet file, from its footer alone; raises as `read_table`."""
+        """Return the schema of a Parquet file from its footer alone. Raise the errors of `read_table`."""
         with _told("read", path := self.path(relative)), self._parsed(path):
             return pq.read_schema(path, filesystem=self.filesystem)
 
     @contextmanager
     def _parsed(self, path: str) -> Iterator[None]:
-        """Tell a file that is no Parquet from one that cannot be reached."""
+        """Distinguish a file that is not Parquet from one that cannot be reached."""
         try:
             yield
         except FileNotFoundError:
@@ -170,15 +172,16 @@ class Store:
         except (ValueError, pa.ArrowException) as error:
             raise damaged(path, str(error).partition("\n")[0]) from error
         except OSError as error:
-            # Parquet's reader says OSError of a footer that it cannot read, and a local disk always tells its errno.
+            # Parquet's reader raises OSError for a footer that it cannot read. OSErrors of a local disk always have an
+            # errno.
             if self.is_local and error.errno is None:
                 raise damaged(path, str(error).partition("\n")[0]) from error
             raise
 
     def write_table(self, relative: str, table: pa.Table) -> int:
-        """Write a table as one Parquet file, whole or not at all; returns its size in bytes."""
+        """Write a table as one Parquet file, complete or not at all, and return its size in bytes."""
         sink = pa.BufferOutputStream()
-        # Images are compressed already, and each is another: no codec and no dictionary makes them smaller.
+        # Images are compressed already and all differ: no codec and no dictionary makes them smaller.
         dictionary = [name for name in table.column_names if name != IMAGE]
         codec = "none" if IMAGE in table.column_names else "zstd"
         pq.write_table(table, sink, compression=codec, use_dictionary=dictionary)
@@ -187,23 +190,23 @@ class Store:
         return len(data)
 
     def read_json(self, relative: str) -> Any:
-        """A JSON file's content; StoreError if it is none."""
+        """Return the content of a JSON file. Raise StoreError if it is not JSON."""
         try:
             return json.loads(self.read_bytes(relative))
         except (ValueError, RecursionError) as error:
             raise damaged(self.path(relative), f"not JSON ({error})") from error
 
     def write_json(self, relative: str, value: Any) -> None:
-        """Write a value as JSON, whole or not at all."""
+        """Write a value as JSON, complete or not at all."""
         self.write_bytes(relative, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 
     def read_record(self, relative: str) -> dict[str, Any]:
-        """What `write_record` wrote.
+        """Return a record that `write_record` wrote.
 
         Raises
         ------
         StoreError
-            If a newer raypipe wrote it in a format that this one does not know, or it is no record.
+            If a newer raypipe wrote it in a format that this one does not know, or if it is not a record.
         """
         record = self.read_json(relative)
         if not isinstance(record, dict) or not isinstance(number := record.pop("format", 1), int) or number < 1:
@@ -217,12 +220,12 @@ class Store:
         return record
 
     def write_record(self, relative: str, record: dict[str, Any]) -> None:
-        """Write a record as JSON, with the format and the version that it has."""
+        """Write a record as JSON, with its format and the version of raypipe."""
         text = json.dumps({"format": FORMAT, "raypipe": __version__, **record}, indent=2)
         self.write_bytes(relative, f"{text}\n".encode())
 
     def remove(self, relative: str) -> None:
-        """Delete a file or a whole directory; nothing happens if it is not there."""
+        """Delete a file or a whole directory. Do nothing if it does not exist."""
         with _told("remove", path := self.path(relative)):
             match self.filesystem.get_file_info(path).type:
                 case pafs.FileType.File:
@@ -231,45 +234,48 @@ class Store:
                     self.filesystem.delete_dir(path)
 
     def ask_all(self, question: Callable[[T], R], about: Iterable[T]) -> list[R]:
-        """The answers to a question about each, in order; an object store, which is far, is asked many at once."""
+        """Return the results of a function for many arguments, in their order.
+
+        An object store has a high latency, so its requests run concurrently.
+        """
         if self.is_local:
             return list(map(question, about))
         with ThreadPoolExecutor(QUESTIONS_AT_ONCE) as pool:
             return list(pool.map(question, about))
 
     def artifact(self, kind: str, key: str) -> str:
-        """The directory of an artifact, relative to the root."""
+        """Return the directory of an artifact, relative to the root."""
         if not _KEY.match(key):
             raise ValueError(f"key {key!r} of a {kind} is not a content key (8 to 64 hexadecimal digits)")
         return f"artifacts/{kind}/{key}"
 
     def manifest(self, kind: str, key: str) -> dict[str, Any] | None:
-        """What an artifact says of itself, or None if it does not exist (yet)."""
-        try:  # an object store is asked once, not whether it has one first
+        """Return the manifest of an artifact, or None if it does not exist (yet)."""
+        try:  # one request to an object store, without a test for existence first
             return self.read_record(f"{self.artifact(kind, key)}/{MANIFEST}")
         except FileNotFoundError:
             return None
 
     def publish(self, kind: str, key: str, manifest: dict[str, Any]) -> None:
-        """Make an artifact exist: everything else of it must have been written before."""
+        """Publish an artifact by writing its manifest. All its other files must have been written before."""
         self.write_record(f"{self.artifact(kind, key)}/{MANIFEST}", {"kind": kind, "key": key, **manifest})
 
     def shards(self, kind: str, key: str, part: str = "") -> list[str]:
-        """Paths of an artifact's Parquet files, in order, relative to the root."""
+        """Return the paths of an artifact's Parquet files, in order, relative to the root."""
         directory = f"{self.artifact(kind, key)}/{part}".rstrip("/")
         return [f"{directory}/{name}" for name in self.list_files(directory) if name.endswith(".parquet")]
 
     def iter_tables(
         self, kind: str, key: str, part: str = "", columns: list[str] | None = None, schema: pa.Schema | None = None
     ) -> Iterator[pa.Table]:
-        """An artifact's Parquet files one after the other; raises as `read_table`."""
+        """Yield the tables of an artifact's Parquet files in order. Raise the errors of `read_table`."""
         for path in self.shards(kind, key, part):
             yield self.read_table(path, columns, schema)
 
 
 @contextmanager
 def _told(action: str, path: str, more: str = "") -> Iterator[None]:
-    """Whatever the filesystem says, it is told what was tried and where; that a file is not there stays as it is."""
+    """Raise StoreError with the action and the path for any error of the filesystem except a missing file."""
     try:
         yield
     except (FileNotFoundError, StoreError):

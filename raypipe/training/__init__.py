@@ -1,1 +1,1 @@
-"""Fitting a classifier to labelled tiles, in plain PyTorch: what it is distributed over is the stages' business."""
+"""The training of a classifier on labeled tiles, in plain PyTorch. The stages distribute it over workers."""

@@ -1,6 +1,6 @@
-"""Random changes of training tiles: batched, on the device, drawn from PyTorch's global generator on the CPU.
+"""Random changes of training tiles, in batches on the device, drawn from PyTorch's global generator on the CPU.
 
-Every epoch seeds the generator, so that a resumed fit sees the tiles that the undisturbed one would.
+Every epoch seeds the generator, so that a resumed fit sees the tiles that an uninterrupted fit would see.
 """
 
 import torch
@@ -9,21 +9,22 @@ from torch import Tensor
 from raypipe.training.recipe import Recipe
 
 STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
-"""Optical density of hematoxylin, eosin and DAB (rows) in red, green and blue, by Ruifrok and Johnston, 2001,
-Analytical and Quantitative Cytology and Histology 23(4), 291-299."""
+"""Optical density of hematoxylin, eosin and DAB (rows) in red, green and blue (columns). Source: Ruifrok and Johnston,
+2001, Analytical and Quantitative Cytology and Histology 23(4), 291-299."""
 DARKEST = 1 / 255
-"""Darker values count as this: black has no optical density."""
+"""Smallest pixel value for optical densities. Darker values count as this one, because the density of black is
+infinite."""
 
 
 def augment(images: Tensor, recipe: Recipe) -> Tensor:
-    """Return the images as a training step sees them.
+    """Return the randomly changed images that a training step sees.
 
     Parameters
     ----------
     images
-        (n, 3, h, w), float32 in [0, 1]; h equals w if tiles are turned.
+        (n, 3, h, w), float32 in [0, 1]; h must equal w if the recipe turns tiles.
     recipe
-        The kinds of changes and their sizes.
+        Recipe with the kinds of changes and their sizes.
     """
     images = _brighten(images, recipe.brightness)
     if "flips_and_turns" in recipe.augment:
@@ -40,7 +41,7 @@ def flip_and_turn(images: Tensor, numbers: Tensor) -> Tensor:
     Parameters
     ----------
     images
-        (n, channels, h, h).
+        (n, channels, h, h) images.
     numbers
         (n,) integers in [0, 8): bit 0 transposes, bit 1 flips left to right, bit 2 flips top to bottom.
     """
@@ -51,7 +52,7 @@ def flip_and_turn(images: Tensor, numbers: Tensor) -> Tensor:
 
 
 def separate_stains(images: Tensor) -> Tensor:
-    """Return the amounts of the three stains, (n, 3, h, w), in images (n, 3, h, w): color deconvolution.
+    """Return the amounts of the three stains, (n, 3, h, w), in images (n, 3, h, w), by color deconvolution.
 
     An amount of 1 has the optical density (natural logarithm) that `STAINS` gives.
     """
@@ -61,7 +62,7 @@ def separate_stains(images: Tensor) -> Tensor:
 
 
 def combine_stains(amounts: Tensor) -> Tensor:
-    """Return the images, (n, 3, h, w) in [0, 1], that amounts of stains give: the inverse of `separate_stains`."""
+    """Return the images, (n, 3, h, w) in [0, 1], of amounts of stains; this inverts `separate_stains`."""
     densities = torch.einsum("nsij,sc->ncij", amounts, torch.tensor(STAINS).to(amounts))
     return (-densities).exp().clamp(0, 1)
 
@@ -74,7 +75,7 @@ def jitter_stains(images: Tensor, factors: Tensor, shifts: Tensor) -> Tensor:
     images
         (n, 3, h, w) in [0, 1].
     factors, shifts
-        (n, 3): each stain's amount is multiplied by its factor; then its shift is added.
+        (n, 3) factors that multiply each stain's amount, and shifts that are then added.
     """
     amounts = separate_stains(images)
     return combine_stains(amounts * factors[:, :, None, None] + shifts[:, :, None, None])

@@ -1,11 +1,12 @@
-"""Statistics of batch normalization, recomputed for the weights as they are.
+"""Statistics of batch normalization, recomputed for the current weights.
 
 Evaluation mode uses a moving average of the batches' means and variances. After few optimizer steps the average lags
-behind the weights, and a good network scores like a poor one. So the statistics are recomputed after every fit and
-before every score, from tiles of the fit: precise BatchNorm (Wu and Johnson, 2021, arXiv:2105.07576, section 3).
+behind the weights, and a good network scores like a poor one. Therefore the statistics are recomputed after every fit
+and before every score, from tiles of the fit. This is precise BatchNorm (Wu and Johnson, 2021, arXiv:2105.07576,
+section 3).
 
-The tiles are shown as training shows them: augmented, and perturbed where the fit is adversarial. The weights were
-fitted to activations that such batches normalize. docs/measured.md compares this with clean tiles.
+The network sees the tiles as in training: augmented, and perturbed if the fit is adversarial. The reason is that the
+weights were fitted to activations that such batches normalize. docs/measured.md compares this with clean tiles.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,15 +21,15 @@ from raypipe.models.classifier import Classifier
 from raypipe.training.objective import Shows
 
 BATCH = 128
-"""Tiles a pass. Larger batches come closer to the statistics of all tiles at once."""
+"""Number of tiles per pass. Larger batches come closer to the statistics of all tiles at once."""
 MOST = 2000
-"""Tiles of a recalibration at the end of a fit, over all workers, at most."""
+"""Largest number of tiles of a recalibration at the end of a fit, over all workers."""
 MOST_PER_EPOCH = 256
-"""Tiles of a recalibration between epochs, over all workers, at most."""
+"""Largest number of tiles of a recalibration between epochs, over all workers."""
 
 
 class Recalibration(NamedTuple):
-    """The work of a recalibration: tiles, and passes of a tile through the network, summed over tiles."""
+    """The work of a recalibration: the number of tiles, and the numbers of passes summed over tiles."""
 
     tiles: int = 0
     forwards: int = 0
@@ -37,10 +38,10 @@ class Recalibration(NamedTuple):
 
 @contextmanager
 def as_evaluated(model: nn.Module) -> Iterator[nn.Module]:
-    """Put a model in evaluation mode, but for its input transform; restore all modes afterwards.
+    """Put a model in evaluation mode, except for its input transform, and restore all modes afterwards.
 
-    The transform stays in training mode: it then shows the network what training shows it, as one draw of noise
-    instead of many.
+    The transform stays in training mode, so that the network sees the same kind of input as in training. An example is
+    one draw of noise instead of many.
     """
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -65,12 +66,12 @@ def recompute_statistics(
     shows: Shows,
     total: Callable[[Tensor], Tensor],
 ) -> Recalibration:
-    """Replace the running statistics of every BatchNorm layer by those of the given tiles.
+    """Replace the running statistics of every BatchNorm layer with those of the given tiles.
 
-    Dropout is off, and nothing else of the model changes: modes, momentum, counters, parameters and gradients stay.
-    Layers that evaluation mode does not reach, as GoogLeNet's auxiliary heads, keep what they have. Batch means and
-    variances are combined by the law of total variance, without Bessel's correction: evaluation mode then computes what
-    training mode would with all these tiles in one batch.
+    Dropout is off, and nothing else in the model changes: modes, momentum, counters, parameters and gradients stay.
+    Layers that evaluation mode does not reach, such as GoogLeNet's auxiliary heads, keep their statistics. Batch means
+    and variances are combined by the law of total variance, without Bessel's correction. Evaluation mode then computes
+    the result that training mode would give with all these tiles in one batch.
 
     Parameters
     ----------
@@ -79,14 +80,14 @@ def recompute_statistics(
     batches
         Images (n, channels, h, w), float32 in [0, 1], n >= 2, and labels (n,), on the model's device.
     shows
-        Turns a batch into the network's inputs in training.
+        Rule that turns a batch into the network's inputs in training.
     total
-        Sums a tensor over all workers, each of which calls this function.
+        Function that sums a tensor over all workers. Every worker must call `recompute_statistics`.
 
     Returns
     -------
     Recalibration
-        This worker's; all 0 where there is no BatchNorm layer.
+        The work of this worker; all 0 if there is no BatchNorm layer.
     """
     if not (layers := batch_norms(model)):
         return Recalibration()
@@ -96,7 +97,7 @@ def recompute_statistics(
     tiles = forwards = backwards = 0
     try:
         for layer in layers:
-            layer.momentum = 0.0  # a pass in training mode then leaves the running statistics alone
+            layer.momentum = 0.0  # A pass in training mode then leaves the running statistics unchanged.
         for images, labels in batches:
             shown = shows.make(model, images, labels)
             with as_evaluated(model):
@@ -125,7 +126,7 @@ def _adds_to(sums: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     """Return a hook that adds a batch's count, sums and sums of squares, per channel, to `sums`."""
 
     def add(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if not layer.training:  # a pass of the attack that makes the inputs
+        if not layer.training:  # This is a pass of the attack that crafts the inputs.
             return
         values = inputs[0].detach().transpose(0, 1).flatten(1).float()
         variance, mean = (figure.double().cpu() for figure in torch.var_mean(values, dim=1, correction=0))
@@ -143,7 +144,7 @@ def _write(layers: Sequence[_BatchNorm], sums: Tensor) -> None:
             continue
         mean, square = (moments[1:] / count).chunk(2)
         variance = (square - mean.square()).clamp_min(0)
-        assert layer.running_mean is not None  # noqa: S101  for the type checker, as below
+        assert layer.running_mean is not None  # noqa: S101  The type checker needs it, also below.
         assert layer.running_var is not None  # noqa: S101
         layer.running_mean.copy_(mean)
         layer.running_var.copy_(variance)

@@ -1,4 +1,4 @@
-"""Encoded tiles as a dataset of PyTorch, and batches of them on a device."""
+"""A PyTorch dataset of encoded tiles, and batches of them on a device."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,14 +11,14 @@ from raypipe.data.reading.png import decode_png
 
 
 class TileDataset(Dataset[tuple[Tensor, int]]):
-    """Losslessly encoded tiles in memory, decoded when they are asked for.
+    """Losslessly encoded tiles in memory, which are decoded when they are read.
 
     Parameters
     ----------
     images
         Encoded images.
     labels
-        Their labels.
+        Labels of the images.
     """
 
     def __init__(self, images: Sequence[bytes], labels: Sequence[int]) -> None:
@@ -34,7 +34,7 @@ class TileDataset(Dataset[tuple[Tensor, int]]):
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
-    """Return the format of networks and images: GPUs convolve fastest with channels last."""
+    """Return the memory format of networks and images. GPUs convolve fastest with channels last."""
     return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 

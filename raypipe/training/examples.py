@@ -1,4 +1,4 @@
-"""Labelled tiles as training reads them: encoded, in memory, each worker its equal share."""
+"""Labeled tiles for training: encoded, in memory, with an equal share for each worker."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -22,7 +22,8 @@ class Examples:
     Parameters
     ----------
     sample_ids, images, labels, groups
-        One entry a tile: its id, its losslessly encoded image, its label, and its group (its own id where unknown).
+        One entry per tile: its id, its losslessly encoded image, its label, and its group. Where the group is unknown,
+        it is the tile's id.
     """
 
     sample_ids: tuple[str, ...]
@@ -34,7 +35,7 @@ class Examples:
         return len(self.labels)
 
     def take(self, chosen: Sequence[int] | NDArray[np.int64]) -> "Examples":
-        """Some of them, in the order given."""
+        """Return the examples at the given positions, in their order."""
         return Examples(
             tuple(self.sample_ids[i] for i in chosen),
             tuple(self.images[i] for i in chosen),
@@ -43,7 +44,7 @@ class Examples:
         )
 
     def joined(self, other: "Examples") -> "Examples":
-        """These and then the others."""
+        """Return these examples followed by the others."""
         return Examples(
             self.sample_ids + other.sample_ids,
             self.images + other.images,
@@ -52,23 +53,25 @@ class Examples:
         )
 
     def share(self, rank: int, workers: int, seed: int) -> "Examples":
-        """One worker's share of a seeded shuffle. All shares are equally large, since DDP waits for every worker at
-        every step: the remainder, fewer tiles than there are workers, is left out.
+        """Return one worker's share of a seeded shuffle.
+
+        All shares have the same size, because DDP waits for every worker at every step. The remainder, which has fewer
+        tiles than there are workers, is left out.
         """
         order = np.random.default_rng(seed).permutation(len(self))
         return self.take(order[rank::workers][: len(self) // workers])
 
     def hold_out(self, fraction: float, seed: int) -> tuple["Examples", "Examples"]:
-        """Return the tiles to train on, and about `fraction` of the tiles of each class, in whole groups, held out.
+        """Return the tiles to train on and the held-out tiles, about `fraction` of each class in whole groups.
 
         At least one group of each class is held out, unless a class would then have no tile left to train on.
 
         Parameters
         ----------
         fraction
-            In [0, 1); 0 holds nothing out.
+            Share of the tiles to hold out, in [0, 1); 0 holds no tile out.
         seed
-            Another seed holds other groups out.
+            Seed of the choice of groups. Another seed holds other groups out.
         """
         held = _groups_to_hold(self, fraction, seed) if fraction else set[str]()
         sides = np.array([group in held for group in self.groups], dtype=bool)
@@ -76,7 +79,7 @@ class Examples:
 
 
 def _groups_to_hold(examples: Examples, fraction: float, seed: int) -> set[str]:
-    """Choose groups class by class, the classes with the fewest groups first; a group is of its commonest class."""
+    """Choose groups class by class, classes with the fewest groups first. A group belongs to its commonest class."""
     tiles: dict[str, Counter[int]] = defaultdict(Counter)
     for group, label in zip(examples.groups, examples.labels, strict=True):
         tiles[group][label] += 1
@@ -99,13 +102,13 @@ def _groups_to_hold(examples: Examples, fraction: float, seed: int) -> set[str]:
             size = tiles[group][label]
             if count + size / 2 <= wanted and hold(group):
                 count += size
-        if count == 0:  # all are larger than what is wanted: the smallest that may go
+        if count == 0:  # All groups are too large, so the smallest possible one is held out.
             next(filter(hold, sorted(of_class[label], key=lambda group: tiles[group].total())), None)
     return held
 
 
 def read_examples(store: Store, kind: str, key: str, part: str = "") -> Examples:
-    """The tiles, or adversarial tiles, of an artifact."""
+    """Return the tiles, or adversarial tiles, of an artifact."""
     ids, images, labels, groups = list[str](), list[bytes](), list[int](), list[str]()
     for table in store.iter_tables(kind, key, part, ["sample_id", "image", "label", "group_id"], SCHEMAS[kind]):
         ids += table["sample_id"].to_pylist()

@@ -1,4 +1,4 @@
-"""The training loop: one epoch at a time, so that whoever drives it can report, checkpoint and resume in between."""
+"""The training loop, one epoch at a time. Between epochs the caller can report, write a checkpoint and resume."""
 
 import io
 import time
@@ -18,32 +18,32 @@ from raypipe.training.optimization import WeightAverage, make_optimizer, make_sc
 from raypipe.training.recipe import Recipe
 
 RECALIBRATION = 1
-"""Tells the random numbers of a recalibration from those of an epoch."""
+"""Seed entry that separates the random numbers of a recalibration from those of an epoch."""
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """Figures of an epoch on this worker's tiles, averaged over the epoch while the weights moved.
+    """Figures of an epoch on this worker's tiles, averaged over the epoch while the weights change.
 
     Parameters
     ----------
     epoch
-        Counted from 1.
+        Number of the epoch, from 1.
     loss
         Mean training loss per tile.
     accuracy
-        Share of training tiles classified right, in [0, 1].
+        Share of training tiles that are classified correctly, in [0, 1].
     tiles
-        Tiles of the epoch, each counted as often as it was used.
+        Number of tiles of the epoch. A tile counts each time it is used.
     seconds
-        Wall time.
+        Wall time in seconds.
     forwards, backwards
-        Passes of a tile through a network.
+        Numbers of forward and backward passes of a tile through a network, summed over tiles.
     score
-        Rates the classifier on held-out tiles, larger is better, where the best epoch is kept.
+        Score of the classifier on held-out tiles, where larger is better. None if the fit keeps the last epoch.
     validation_loss, validation_accuracy
-        Mean cross-entropy per tile and share classified right, in evaluation mode after the epoch, on clean held-out
-        tiles; None where none are held out.
+        Mean cross-entropy per tile and share of correct predictions, in evaluation mode after the epoch, on clean
+        held-out tiles. None if there are no held-out tiles.
     """
 
     epoch: int
@@ -59,28 +59,30 @@ class EpochRecord:
 
 
 class Fit:
-    """A classifier, its optimizer and its schedule, in the middle of being fitted.
+    """A classifier in training, with its optimizer and its schedule.
 
     Parameters
     ----------
     model
-        Images in [0, 1] in, logits out; already on `device` and, if need be, wrapped for DDP.
+        A network from images in [0, 1] to logits, on `device` and, with several workers, wrapped for DDP.
     recipe
-        The settings.
+        Settings of the fit.
     steps_per_epoch
-        Optimizer steps per epoch on this worker.
+        Number of optimizer steps per epoch on this worker.
+    device
+        Device of the model.
     seed
-        Seed of the order of tiles and their augmentation. Every epoch starts from it, so that a resumed fit continues
-        as the undisturbed one would.
+        Seed of the order of the tiles and of their augmentation. Every epoch starts from it, so that a resumed fit
+        continues like an uninterrupted one.
     rank
-        This worker's number; it enters the seed.
+        Number of this worker. It is part of the seed.
     objective
-        The loss that every step minimizes.
+        Loss that every step minimizes.
     shows
-        The inputs that a step shows the network: batch statistics are recomputed from them. None: the fit leaves the
-        network's statistics alone.
+        Rule for the inputs that a step shows the network. Batch statistics are recomputed from such inputs. None means
+        that the fit does not change the network's statistics.
     replays
-        Steps on each batch before the next one.
+        Number of steps on each batch before the next batch.
     """
 
     def __init__(
@@ -113,24 +115,24 @@ class Fit:
 
     @property
     def finished_epochs(self) -> int:
-        """The number of finished epochs."""
+        """Number of finished epochs."""
         return len(self.history)
 
     @property
     def evaluated(self) -> nn.Module:
-        """The model that is validated and kept: with averaged weights if the recipe averages them."""
+        """Model that is validated and kept. It has averaged weights if the recipe averages them."""
         return self.average.model if self.average else bare(self.model)
 
     def epochs(self, dataset: TileDataset, batch_size: int, loader_workers: int = 0) -> Iterator[EpochRecord]:
-        """Train until the recipe's last epoch, yielding after each one.
+        """Train until the recipe's last epoch, and yield the record of each epoch.
 
-        A batch of a single tile is left out: batch normalization cannot be trained on one.
+        A batch of a single tile is left out, because batch normalization cannot train on it.
         """
         while self.finished_epochs < self.recipe.epochs:
             self._seed()
             generator = torch.Generator().manual_seed(torch.initial_seed())
             loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-                dataset,  # type: ignore[arg-type]  # collation turns the labels into a tensor
+                dataset,  # type: ignore[arg-type]  # Collation turns the labels into a tensor.
                 batch_size,
                 sampler=RandomSampler(dataset, generator=generator),
                 num_workers=loader_workers,
@@ -141,7 +143,7 @@ class Fit:
             yield self.history[-1]
 
     def state(self) -> bytes:
-        """Return everything but the model's own weights that `restore` needs to continue."""
+        """Return everything that `restore` needs to continue, except the model's own weights."""
         stream = io.BytesIO()
         torch.save(
             {
@@ -156,7 +158,7 @@ class Fit:
         return stream.getvalue()
 
     def restore(self, state: bytes) -> None:
-        """Continue from what `state` returned; the caller restores the model's weights."""
+        """Continue from a state that `state` returned. The caller restores the model's weights."""
         saved = torch.load(io.BytesIO(state), map_location=self.device, weights_only=True)
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scheduler.load_state_dict(saved["scheduler"])
@@ -168,23 +170,23 @@ class Fit:
     def recalibrate(self, dataset: TileDataset, tiles: int, total: Callable[[Tensor], Tensor]) -> Recalibration:
         """Recompute the batch statistics of the evaluated model.
 
-        Generators of random numbers are left as they were.
+        The states of the random generators do not change.
 
         Parameters
         ----------
         dataset
-            This worker's training tiles.
+            Training tiles of this worker.
         tiles
-            The largest number of them to use.
+            Largest number of tiles to use.
         total
-            Sums a tensor over all workers, each of which calls this method.
+            Function that sums a tensor over all workers. Every worker must call this method.
         """
         if self.shows is None or not batch_norms(self.evaluated):
             return Recalibration()
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             self._seed(RECALIBRATION)
             chosen = torch.randperm(len(dataset))[:tiles].tolist()
-            if len(chosen) % BATCH == 1:  # batch normalization has no statistics of one tile
+            if len(chosen) % BATCH == 1:  # Batch normalization has no statistics of one tile.
                 chosen.pop()
             batches = batches_of(dataset, chosen, BATCH, self.device)
             shown = ((augment(images, self.recipe), labels) for images, labels in batches)

@@ -1,4 +1,4 @@
-"""The loss of a training step: one function of the model and a batch, so that every defense uses the same loop."""
+"""The loss of a training step: a function of the model and a batch, so that every defense uses the same loop."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ class Scored(NamedTuple):
     Parameters
     ----------
     loss
-        A scalar, to be minimized.
+        Scalar to minimize.
     logits
-        (n, classes) of the batch's images, perturbed or not: the training accuracy is theirs.
+        (n, classes) logits of the batch's images, perturbed or not. They give the training accuracy.
     forwards, backwards
-        Passes of a tile through a network that this took or will take, the step's own included.
+        Numbers of passes of a tile through a network that this step has taken or will take, including its own.
     """
 
     loss: Tensor
@@ -36,7 +36,7 @@ class Shown(NamedTuple):
     inputs
         (m, channels, h, w) in [0, 1]: the batch's images, perturbed ones, or both.
     passes
-        Forward passes per tile that making them took; there are as many backward ones.
+        Number of forward passes per tile spent to make the inputs; there are as many backward passes.
     """
 
     inputs: Tensor
@@ -45,14 +45,14 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Shows:
-    """A rule that makes the inputs that a training step shows the network.
+    """A rule for the inputs that a training step shows the network.
 
     Parameters
     ----------
     inputs
-        A name for the inputs, for the record.
+        Name of the inputs, for the records.
     make
-        Makes them of the model, images (n, channels, h, w) in [0, 1] and labels (n,).
+        Function that makes the inputs from the model, images (n, channels, h, w) in [0, 1] and labels (n,).
     """
 
     inputs: str
@@ -60,32 +60,32 @@ class Shows:
 
 
 class Objective(Protocol):
-    """A loss to minimize. It draws random numbers from PyTorch's global generator, which every epoch seeds."""
+    """A loss to minimize. Its random numbers come from PyTorch's global generator, which every epoch seeds."""
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:
-        """Score a batch.
+        """Return the loss and the logits of a batch.
 
         Parameters
         ----------
         model
-            In training mode; wrapped for DDP if there are several workers, and then to be called once.
+            The model in training mode. With several workers it is wrapped for DDP and must be called once.
         images
             (n, channels, h, w), float32 in [0, 1].
         labels
             (n,) true classes.
         progress
-            Share of the fit that is done, in [0, 1).
+            Finished share of the fit, in [0, 1).
         """
 
 
 def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
-    """The cross-entropy of the images as they are."""
+    """Return the cross-entropy of the unchanged images."""
     output = model(images)
     return Scored(classification_loss(output, labels), main_logits(output))
 
 
 def smoothed_cross_entropy(smoothing: float) -> Objective:
-    """Return the cross-entropy against labels that keep `1 - smoothing` of their weight.
+    """Return the cross-entropy loss with labels that keep `1 - smoothing` of their weight.
 
     The rest is spread evenly over all classes (Szegedy et al., 2016, arXiv:1512.00567, section 7).
     """
@@ -102,11 +102,11 @@ def _unchanged(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:  # no
 
 
 TILES = Shows("training tiles", _unchanged)
-"""The network sees the training tiles themselves."""
+"""Rule that shows the network the training tiles themselves."""
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """The model itself, where it is wrapped for DDP: for passes that no other worker takes part in."""
+    """Return the model without its DDP wrapper, for passes in which no other worker takes part."""
     inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-    assert isinstance(inner, nn.Module)  # noqa: S101  for the type checker
+    assert isinstance(inner, nn.Module)  # noqa: S101  The type checker needs it.
     return inner

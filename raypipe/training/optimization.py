@@ -1,4 +1,4 @@
-"""The optimizer, its learning rate over the fit, and the moving average of the weights."""
+"""The optimizer, the schedule of its learning rate, and the moving average of the weights."""
 
 import copy
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from torch import nn
 from raypipe.training.recipe import Recipe
 
 FIRST_RATE = 0.01
-"""Share of the learning rate that a warm-up begins with."""
+"""Share of the learning rate at the beginning of a warm-up."""
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the recipe's optimizer.
 
-    It is fused: it goes through the weights once a step, instead of once for each of the step's operations.
+    It is fused: it reads the weights once per step, instead of once for each operation of the step.
     """
     rate, decay = recipe.learning_rate, recipe.weight_decay
     match recipe.optimizer:
@@ -29,7 +29,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """Return the recipe's schedule over so many steps of the optimizer."""
+    """Return the recipe's schedule of the learning rate over the given number of optimizer steps."""
     rising = min(round(recipe.warm_up * steps), steps - 1)
     falls = (
         torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - rising)
@@ -48,9 +48,9 @@ class WeightAverage:
     Parameters
     ----------
     model
-        Not wrapped for DDP. The average starts at its weights.
+        Model without a DDP wrapper. The average starts at its weights.
     decay
-        Share of the average that a step keeps. Early on it is (1 + step) / (10 + step) if that is less: the average
+        Share of the average that a step keeps. Early steps use (1 + step) / (10 + step) if that is less. The average
         then covers about the last tenth of the steps, and not the start.
     """
 
@@ -62,7 +62,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Include the model's weights of this step."""
+        """Add the model's current weights to the average."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         averages, weights = ([weight.detach() for weight in each.parameters()] for each in (self.model, self.source))
@@ -70,15 +70,15 @@ class WeightAverage:
 
     @torch.no_grad()
     def copy_buffers(self) -> None:
-        """Take over the model's buffers, such as batch statistics."""
+        """Copy the model's buffers, such as batch statistics."""
         for average, buffer in zip(self.model.buffers(), self.source.buffers(), strict=True):
             average.copy_(buffer)
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` needs to continue."""
+        """Return the state that `restore` needs to continue."""
         return {"model": self.model.state_dict(), "steps": self.steps}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` returned."""
+        """Continue from a state that `state` returned."""
         self.model.load_state_dict(state["model"])
         self.steps = state["steps"]

@@ -24,7 +24,7 @@ PAPER: Mapping[str, Any] = {
     "ema": 0.0,
     "validation": 0.0,
 }
-"""The recipe of Nisa, Suciati and Yuniarti (IPTEK 2024) where they state it, and plain settings otherwise."""
+"""Recipe of Nisa, Suciati and Yuniarti (IPTEK 2024), with plain settings where they state none."""
 
 
 def _as_list(value: Any) -> Any:
@@ -39,41 +39,44 @@ class Recipe(Settings):
     Parameters
     ----------
     recipe
-        ``standard``: the defaults below, which docs/measured.md compares with the paper's recipe. ``paper``: 10 epochs
-        of Adam with brightness jitter 0.05 and nothing else (Nisa, Suciati and Yuniarti, IPTEK 2024). Settings given
-        beside it override it.
+        Set of defaults. ``standard`` has the defaults below, which docs/measured.md compares with the paper's recipe.
+        ``paper`` is 10 epochs of Adam with brightness jitter 0.05 and nothing else (Nisa, Suciati and Yuniarti, IPTEK
+        2024). Other settings in the experiment override it.
     epochs
-        Passes over the training tiles.
+        Number of passes over the training tiles.
     batch_size
-        Tiles per step over all workers together.
+        Number of tiles per step, over all workers together.
     optimizer, learning_rate, weight_decay, momentum
-        Momentum is SGD's only.
+        Settings of the optimizer. Only SGD uses the momentum.
     schedule
-        ``cosine`` lowers the learning rate to 0 over the fit (Loshchilov and Hutter, 2016, arXiv:1608.03983).
+        Schedule of the learning rate. ``cosine`` lowers it to 0 over the fit (Loshchilov and Hutter, 2016,
+        arXiv:1608.03983).
     warm_up
         Share of the fit's steps, in [0, 1), over which the learning rate first rises linearly.
     clip_norm
-        Largest length of the gradient over all weights (Pascanu, Mikolov and Bengio, 2013, arXiv:1211.5063); longer
-        ones are shortened. None: no limit.
+        Largest length of the gradient over all weights (Pascanu, Mikolov and Bengio, 2013, arXiv:1211.5063). Longer
+        gradients are shortened. None means no limit.
     precision
-        Arithmetic of the passes; parameters stay float32.
+        Precision of the passes. Parameters stay float32.
     label_smoothing
         Share of each label's weight that is spread evenly over all classes, in [0, 1) (Szegedy et al., 2016,
         arXiv:1512.00567). It applies to the plain cross-entropy, not to the losses of online adversarial training.
     brightness
-        Each training tile is multiplied by a factor drawn from [1 - brightness, 1 + brightness].
+        Size of the brightness jitter, in [0, 1). Each training tile is multiplied by a factor drawn from
+        [1 - brightness, 1 + brightness].
     augment
-        ``flips_and_turns``: one of the eight flips and quarter turns of each tile. ``hed_jitter``: the amounts of the
-        stains hematoxylin, eosin and DAB are scaled and shifted at random (Tellez et al., 2018, arXiv:1808.05896).
-        One of them, a list of both, or ``none``.
+        Random changes of each training tile. ``flips_and_turns`` picks one of the eight flips and quarter turns.
+        ``hed_jitter`` scales and shifts the amounts of the stains hematoxylin, eosin and DAB (Tellez et al., 2018,
+        arXiv:1808.05896). The value is one of them, a list of both, or ``none``.
     hed_strength
         Half the range of the stains' random factors, around 1, and shifts, around 0, as optical densities.
     ema
-        Decay per step of a moving average of the weights, in [0, 1); the average is what is validated and kept
-        (Polyak and Juditsky, 1992). Early steps use the smaller decay (1 + step) / (10 + step). 0: no average.
+        Decay per step of a moving average of the weights, in [0, 1). The averaged model is validated and kept (Polyak
+        and Juditsky, 1992). Early steps use the smaller decay (1 + step) / (10 + step). 0 means no average.
     validation
-        Share of the training tiles, in whole groups, that no fit trains on: validation figures, candidates of a search
-        and early stopping use them. At least one group of each class that has two; 0: none.
+        Share of the training tiles, in whole groups, that no fit trains on, in [0, 0.5]. Validation figures, candidates
+        of a search and early stopping use these tiles. They include at least one group of each class that has two. 0
+        means no such tiles.
     """
 
     recipe: Literal["standard", "paper"] = "standard"

@@ -12,17 +12,17 @@ BATCH = 128
 
 @torch.no_grad()
 def validate(model: nn.Module, dataset: TileDataset, device: torch.device) -> Tensor:
-    """Return the sum of the cross-entropies, the number of right predictions and the number of tiles, (3,).
+    """Return the sum of the cross-entropies, the number of correct predictions and the number of tiles, (3,).
 
-    The model is in evaluation mode meanwhile, but for its input transform: a prediction is of one draw of noise where
-    there is noise, as in training, and not of the many that the finished model averages over.
+    During the call the model is in evaluation mode, except for its input transform. Where the transform adds noise, a
+    prediction uses one draw, as in training. The finished model averages over many draws.
 
     Parameters
     ----------
     model
         The classifier itself, not wrapped for DDP, on `device`.
     dataset
-        The tiles; there may be none.
+        Tiles to validate on; it may be empty.
     """
     sums = torch.zeros(3, dtype=torch.float64)
     with as_evaluated(model):

@@ -36,7 +36,7 @@ class Case:
         return Goal(self.truth)
 
     def prepared(self, batch_size: int = 8) -> PreparedModel:
-        """Always in the same memory format: trials would make results differ by float noise."""
+        """Prepare the model in one fixed memory format, because trials would make results differ by float noise."""
         height, width, channels = self.images.shape[1:]
         return prepare(
             self.model, (channels, height, width), device="cpu", batch_size=batch_size, memory_format="contiguous"
@@ -47,7 +47,7 @@ class Case:
 
 
 class SmallNet(nn.Module):
-    """With batch normalisation and dropout, so that a forgotten evaluation mode shows."""
+    """A network with batch normalization and dropout, which reveal a forgotten evaluation mode."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class SmallNet(nn.Module):
 
 
 def tiles(classes: int, count: int, seed: int, size: int = SIZE) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Stripes whose direction and tint follow the class, on a noisy ground with some black and white pixels."""
+    """Return stripes whose direction and tint follow the class, on noise with some black and white pixels."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count, dtype=np.int64) % classes
     across, down = np.meshgrid(np.arange(size), np.arange(size))
@@ -106,7 +106,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def cases() -> dict[int, Case]:
-    """A victim for each number of classes, left in training mode, and 16 tiles, two of them labelled wrong."""
+    """Return a victim per number of classes, in training mode, and 16 tiles, two of them with a wrong label."""
     made = {}
     for classes in (2, 3, 5, 10):
         images, labels = tiles(classes, 16, seed=2)

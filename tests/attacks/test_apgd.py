@@ -27,7 +27,7 @@ def test_checkpoints_are_the_published_ones():
 
 
 def by_the_book(loss_of, clean, start, eps, iterations, first):
-    """Algorithm 1 of the paper for one image and linf, with lists for its sequences: the best point, the step sizes."""
+    """Return the best point and the step sizes of the paper's Algorithm 1, for one image and linf, with plain lists."""
 
     def into(point):
         return torch.minimum(torch.maximum(point, clean - eps), clean + eps).clamp(0, 1)
@@ -62,7 +62,7 @@ def by_the_book(loss_of, clean, start, eps, iterations, first):
 
 @pytest.mark.parametrize("first", [2, 0.25])
 def test_the_search_is_the_published_one(first):
-    """In double precision, on a smooth model that is never fooled: each tile goes the way that a plain loop goes."""
+    """Run in double precision on a smooth model that is never fooled: each tile follows the path of a plain loop."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(48, 30), nn.Tanh(), nn.Linear(30, 3)).double()
@@ -76,7 +76,7 @@ def test_the_search_is_the_published_one(first):
         found = auto_projected_gradient(Victim(model, 6, batch_size=4), images, goal, settings)
         begun = random_points(images, 0.2, "linf", key="0 0")
         for image, point, own in zip(images, begun, found, strict=True):
-            # Far below 1 the cross-entropy is the sum of the others' odds, which has no digits to cancel.
+            # Far below 1, the cross-entropy is the sum of the other classes' odds, which has no digits to cancel.
             expected, sizes = by_the_book(
                 lambda tile: (model(tile[None])[:, 1:] - model(tile[None])[:, :1]).exp().sum(),
                 image,

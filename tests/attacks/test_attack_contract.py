@@ -1,4 +1,4 @@
-"""The laws that every attack obeys, ART's behind our interface included."""
+"""The laws that every attack obeys, including ART's attacks behind our interface."""
 
 from dataclasses import replace
 from functools import cache
@@ -12,7 +12,7 @@ from torch import nn
 from raypipe.attacks import ATTACKS, AttackSettings, attack_for
 from raypipe.attacks.engine.victim import Victim, frozen
 
-pytestmark = pytest.mark.xdist_group("attack_laws")  # in one process, so that they share their attacks
+pytestmark = pytest.mark.xdist_group("attack_laws")  # in one process, so that the tests share their attacks
 CLASSES = 5
 OTHER_CLASSES = (2, 3, 10)
 SETTINGS = {name: {"name": name} for name in ATTACKS} | {
@@ -72,7 +72,7 @@ SETTINGS = {name: {"name": name} for name in ATTACKS} | {
         "parameters": {"max_iter": 3, "num_random_init": 1, "eps": 0.1, "eps_step": 0.04},
     },
 }
-BUDGET = {  # forward and backward passes a tile, clean prediction, 8-bit search and checks aside
+BUDGET = {  # forward and backward passes per tile, without clean prediction, 8-bit search and checks
     "deepfool": (51, 51 + 9),
     "carlini_wagner_l2": (51 + 30, 51 + 9 + 29),
     "carlini_wagner_l2, published": (2 * 20, 2 * 19),
@@ -93,14 +93,14 @@ BUDGET = {  # forward and backward passes a tile, clean prediction, 8-bit search
     "fab": (1 + 11, 5 * 9),
     "fab, targets in l2": (1 + 2 * 2 * 7, 2 * 2 * 3),
     "fab, bounded": (1 + 17, 8 * 9),
-    # The prediction at first; each attack, and the prediction after it.
+    # The first number is the prediction; then come each attack and the prediction after it.
     "autoattack, to the last": (1 + (1 + 4 + 1) + (1 + 2 * 4 + 1) + (1 + 2 * 7 + 1) + (1 + 8 + 1), 3 + 2 * 3 + 2 * 3),
     "ddn": (100, 99),
     "ddn, not rounded": (20, 19),
 }
 
 AIMED = (*ATTACKS, "deepfool, every class", "apgd, targets", "fab, targets in l2", "autoattack, to the last")
-"""Every attack, and the variants that choose among the wrong classes, which may be fewer than they ask for."""
+"""Every attack, and the variants that choose among the wrong classes, which may be fewer than requested."""
 VICTIMS = [(name, CLASSES) for name in SETTINGS] + [(name, classes) for name in AIMED for classes in OTHER_CLASSES]
 
 
@@ -113,7 +113,7 @@ def attacked(case, name, batch_size=8):
 
 
 def run_floats(case, name):
-    """The attack itself, without the 8-bit finish."""
+    """Run the attack itself, without the 8-bit search at its end."""
     settings = settings_of(name)
     with frozen(case.model) as model:
         victim = Victim(model, len(case.images))
@@ -129,18 +129,18 @@ def predictions(case, images, batch_size):
 
 @pytest.fixture(scope="module")
 def floats_of(cases):
-    """Each attack on each victim, made once for all laws that look at its floats and its passes."""
+    """Return each attack on each victim, computed once for all laws about its floats and its passes."""
     return cache(lambda name, classes: run_floats(cases[classes], name))
 
 
 @pytest.fixture(scope="module")
 def result_of(cases):
-    """What `generate` gives of each attack on each victim, made once for all laws that look at it."""
+    """Return the result of `generate` for each attack on each victim, computed once for all laws about it."""
     return cache(lambda name, classes: attacked(cases[classes], name))
 
 
-# The floats, passes and strength of an attack can depend on the number of classes. What `generate` adds (bytes, counts,
-# modes) cannot.
+# The floats, passes and strength of an attack can depend on the number of classes. The bytes, counts and modes that
+# `generate` adds cannot.
 @pytest.mark.parametrize(("name", "classes"), VICTIMS)
 class TestEveryAttack:
     def test_floats_are_images(self, cases, floats_of, name, classes):
@@ -240,7 +240,7 @@ def test_batches_do_not_matter(cases, result_of, name):
 
 
 class Constant(nn.Module):
-    """Logits that do not depend on the image, with or without a graph that says so."""
+    """Logits that do not depend on the image, with or without a graph that connects them to it."""
 
     def __init__(self, logits, connected):
         super().__init__()

@@ -1,7 +1,7 @@
-"""Against the Adversarial Robustness Toolbox: on the same tiles, no fewer successes and no larger distortion.
+"""The attacks against the Adversarial Robustness Toolbox: no fewer successes on the same tiles, no larger distortion.
 
-Both sides' results are finished by the same 8-bit search, so what is compared are images. The toolbox gets its own
-defaults, but full batches, and where its default does not finish in test time, what does.
+The same 8-bit search finishes the results of both sides, so images are compared. The toolbox runs with its own
+defaults, except for full batches and for defaults that do not finish in the time of a test.
 """
 
 import functools
@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 from raypipe.attacks import AttackSettings
 
 PAIRS = {
-    # Ours stops 2 % beyond the boundary, as published; the toolbox 1e-6, and so at times on the wrong side of it.
+    # Ours stops 2 % beyond the boundary, as published. The toolbox stops 1e-6 beyond it, and sometimes on the wrong
+    # side.
     "deepfool": ({}, {}, "l2", 1.03),
     "deepfool, no overshoot": ({"overshoot": 0.0}, {}, "l2", 1.005),
     "deepfool, every class": ({"lazy": False, "overshoot": 0.0}, {}, "l2", 1.005),
@@ -30,16 +31,16 @@ PAIRS = {
     "pgd": ({"eps": 0.1}, {"eps": 0.1, "eps_step": 0.025, "max_iter": 40}, "linf", 1.0),
     "apgd": ({"eps": 0.1}, {"eps": 0.1, "eps_step": 0.2, "max_iter": 20, "nb_random_init": 1}, "linf", 1.0),
     "saliency_map": ({}, {"theta": 1.0}, "l0", 1.0),
-    # A small theta needs more steps, which must not grow as fast.
+    # A small theta needs more steps, but their number must not grow as fast.
     "saliency_map, small theta": ({"theta": 0.1, "growth": 1.07}, {}, "l0", 1.0),
-    # The published rule is another one than the toolbox's, and at times takes more features than it needs.
+    # The published rule differs from the toolbox's, and sometimes takes more features than it needs.
     "saliency_map, published rule, pruned": ({"rule": "pair", "growth": 1, "prune": 3}, {"theta": 1.0}, "l0", 1.0),
 }
 
 
 @pytest.fixture(scope="module")
 def run(cases):
-    """Attack a case; several comparisons share the toolbox's slow result."""
+    """Return a cached function that attacks a case; several comparisons share the toolbox's slow result."""
 
     @functools.cache
     def cached(classes, description):
@@ -49,7 +50,7 @@ def run(cases):
     return lambda classes, **settings: cached(classes, json.dumps(settings))
 
 
-# For five classes all of them, and for three those with which the toolbox does not take seconds.
+# Five classes run all comparisons; three classes run those that the toolbox finishes within seconds.
 @pytest.mark.parametrize(
     ("name", "classes"),
     [(name, classes) for name in PAIRS for classes in (3, 5) if classes == 5 or "carlini_wagner" not in name],

@@ -17,7 +17,7 @@ def attacked(case, **settings):
 
 
 def test_the_search_brackets_the_threshold():
-    """Constants of 3 and 0.02 and more succeed: the brackets close in on them from both sides."""
+    """Let constants from 3 and from 0.02 succeed: the brackets close in on these thresholds from both sides."""
     threshold = torch.tensor([3.0, 0.02])
     constant, lower, upper = torch.full((2,), 0.1), torch.zeros(2), torch.full((2,), torch.inf)
     tried = []

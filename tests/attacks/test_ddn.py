@@ -39,7 +39,7 @@ def test_a_linear_model_s_boundary_is_found():
 
 
 def test_the_length_follows_success_by_gamma():
-    """Always fooled after the first step: the length shrinks by a twentieth each time."""
+    """Let every step after the first succeed: the length then shrinks by a twentieth per step."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False))
     model[1].weight.data = torch.stack([torch.zeros(12), torch.full((12,), 1e3)])
     images, goal = torch.full((1, 3, 2, 2), 0.5), Goal(torch.zeros(1, dtype=torch.long))

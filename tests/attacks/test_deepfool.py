@@ -9,7 +9,7 @@ from raypipe.attacks.engine.victim import Victim, frozen
 
 @pytest.fixture
 def linear():
-    """Three classes, so gently sloped that no pixel reaches the edge of the box."""
+    """Return a model of three classes with slopes so small that no pixel reaches the edge of the box."""
     torch.manual_seed(3)
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
     model[1].weight.data.normal_(std=0.05)
@@ -54,7 +54,7 @@ def test_lazy_saves_backward_passes_and_costs_little_distance(cases):
 
 
 def test_a_vanishing_gradient_stays_finite():
-    """Slopes of 1e-20: the linear model's boundary is far outside the box."""
+    """Use slopes of 1e-20, for which the linear model's boundary is far outside the box."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     model[1].weight.data = torch.stack([torch.full((12,), 1e-20), torch.full((12,), -1e-20)])
     model[1].bias.data = torch.tensor([1.0, 0.0])

@@ -22,7 +22,7 @@ def attacked(case, goal=None, **options):
 
 
 def shortest_move(point, normal, gap, norm):
-    """The same by linear programming, and by least squares with the hyperplane weighted heavily."""
+    """Return the shortest move by linear programming, or by least squares with a heavy weight on the hyperplane."""
     if norm == "l2":
         rows = np.vstack([np.eye(len(point)), 1e4 * normal])
         return lsq_linear(rows, np.append(np.zeros(len(point)), 1e4 * gap), (-point - 1e-9, 1 - point + 1e-9)).x
@@ -59,8 +59,11 @@ def test_what_cannot_be_reached_is_approached_and_no_normal_means_no_move(norm):
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_on_a_linear_model_it_ends_beyond_the_boundary_by_what_it_stretches(norm):
-    """Inside the box, the boundary is as far as the lead by the dual norm of its gradient. Drawn back to 0.9 of that,
-    and sent to the boundary stretched by 1.05, a point ends at 1.005 of it."""
+    """Check the end point on a linear model, which is at 1.005 of the distance to the boundary.
+
+    Inside the box, the boundary is as far as the lead divided by the dual norm of its gradient. A point drawn back to
+    0.9 of that distance, and sent to the boundary with a stretch of 1.05, ends at 1.005 of it.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))

@@ -14,7 +14,7 @@ def test_the_step_is_the_toolbox_s(cases, norm, theirs, eps):
         found = fast_gradient(victim, case.floats, case.goal, FastGradient(norm=norm, eps=eps))
         settings = ArtAttack(backend="art", name="FastGradientMethod", parameters={"norm": theirs, "eps": eps})
         expected = art_attack(Victim(model, len(case.images)), case.floats, case.goal, settings)
-    # The sign of a value's gradient may hang on float noise.
+    # The sign of a value's gradient may depend on float noise.
     assert ((found - expected).abs() > 1e-5).float().mean() < 0.001
     assert victim.forwards.tolist() == [1] * 16
     assert set(victim.backwards.tolist()) == {0, 1}

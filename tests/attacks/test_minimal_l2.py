@@ -11,7 +11,7 @@ from raypipe.attacks.minimal_l2 import MinimalL2, minimal_l2
 
 
 class Linear(nn.Module):
-    """Class 1 wins beyond a hyperplane through the middle of the box."""
+    """A model in which class 1 wins beyond a hyperplane through the middle of the box."""
 
     def __init__(self, normal):
         super().__init__()
@@ -23,7 +23,7 @@ class Linear(nn.Module):
 
 
 class Ball(nn.Module):
-    """Class 1 wins inside a ball: its boundary is curved, and every other direction misses it."""
+    """A model in which class 1 wins inside a ball: its boundary is curved, and most directions miss it."""
 
     def __init__(self, centre, radius):
         super().__init__()

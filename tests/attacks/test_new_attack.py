@@ -1,4 +1,4 @@
-"""A new attack is one file and one line in the registry: the steps of CONTRIBUTING.md, performed on a toy."""
+"""A new attack is one file and one line in the registry: the test follows CONTRIBUTING.md with a toy attack."""
 
 import importlib
 import re
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attack:
-    """Write the file that CONTRIBUTING.md shows, and add the line to the registry."""
+    """Write the file that CONTRIBUTING.md shows, and add its line to the registry."""
     recipe = (ROOT / "CONTRIBUTING.md").read_text()
     example = re.search(r"```python\n# raypipe/attacks/contrast\.py\n(.*?)```", recipe, re.DOTALL)
     assert example

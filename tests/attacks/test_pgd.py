@@ -27,13 +27,13 @@ def right(case):
 @pytest.mark.parametrize(("norm", "theirs", "eps"), [("linf", "inf", 0.04), ("l2", 2, 0.6)])
 def test_the_steps_are_the_toolbox_s(cases, norm, theirs, eps):
     case = cases[5]
-    # Steps so small that the last point has the largest loss, which is the one that the toolbox returns.
+    # The steps are so small that the last point has the largest loss; the toolbox returns the last point.
     found, _, victim = attacked(case, norm=norm, eps=eps, step_size=0.1, max_iterations=12, early_stop=False)
     parameters = {"norm": theirs, "eps": eps, "eps_step": 0.1 * eps, "max_iter": 12}
     settings = ArtAttack(backend="art", name="ProjectedGradientDescent", parameters=parameters)
     with frozen(case.model) as model:
         expected = art_attack(Victim(model, len(case.images)), case.floats, case.goal, settings)
-    # The sign of a value's gradient may hang on float noise.
+    # The sign of a value's gradient may depend on float noise.
     assert ((found - expected).abs() > 1e-5).float().mean() < 0.01
     assert (found != case.floats).flatten(1).any(1).tolist() == right(case).tolist()
     assert victim.forwards[right(case)].tolist() == [13] * int(right(case).sum())
@@ -77,7 +77,7 @@ def test_restarts_are_for_those_that_stand(cases):
 
 
 def test_a_random_start_gets_off_a_plateau():
-    """No gradient at the image itself: only a start beside it finds the way."""
+    """Use a model without a gradient at the image itself, so that only a start beside the image succeeds."""
     plateau = nn.Sequential(nn.Flatten(), nn.Linear(12, 1), nn.ReLU(), nn.Linear(1, 2))
     plateau[1].weight.data.fill_(1.0)
     plateau[1].bias.data.fill_(-6.0)

@@ -32,7 +32,7 @@ def changed(case, found):
 
 
 def of_art(case, targets, **parameters):
-    """ART's result for the tiles that are classified right, and which these are."""
+    """Return ART's result for the tiles that are classified correctly, and the mask of these tiles."""
     with frozen(case.model) as model:
         classes = int(case.truth.max()) + 1
         classifier = PyTorchClassifier(
@@ -46,7 +46,7 @@ def of_art(case, targets, **parameters):
 @pytest.mark.parametrize("batch_size", [64, 3])
 @pytest.mark.parametrize("theta", [1.0, 0.3, -0.4])
 def test_features_are_those_of_art(cases, theta, batch_size):
-    """One pair a step, nothing restored: ART's features, each moved as far as ART moves it."""
+    """Take one pair per step and restore none: the features are ART's, each moved as far as ART moves it."""
     case = cases[3]
     targets = targets_of(case, 4)
     theirs, right = of_art(case, targets, theta=theta)
@@ -58,7 +58,7 @@ def test_features_are_those_of_art(cases, theta, batch_size):
 
 
 def test_it_stops_where_art_stops(cases):
-    """At a share of the features that does not suffice."""
+    """Stop at a share of the features that is too small for success."""
     case = cases[3]
     targets = targets_of(case, 4)
     theirs, right = of_art(case, targets, theta=0.3, gamma=0.01)
@@ -69,7 +69,7 @@ def test_it_stops_where_art_stops(cases):
 
 @pytest.mark.parametrize("theta", [1.0, -0.4])
 def test_the_published_rule_takes_the_best_of_all_pairs(cases, theta):
-    """The first step, against all pairs of a tile's features."""
+    """Compare the first step with all pairs of a tile's features."""
     case = cases[5]
     found, _, _ = attacked(case, rule="pair", theta=theta, max_iterations=1, attempts=1, **EXACT)
     with frozen(case.model) as model:
@@ -101,7 +101,7 @@ def test_pairs_grow_and_save_passes(cases, rule):
 
 @pytest.mark.parametrize("theta", [1.0, 0.1])
 def test_growing_and_pruned_changes_hardly_more_than_pair_by_pair(cases, theta):
-    """The defaults, against the toolbox's rule with either step."""
+    """Compare the defaults with the toolbox's rule for both step sizes."""
     case = cases[3]
     slow, _, counted = attacked(case, theta=theta, **EXACT)
     fast, predicted, saved = attacked(case)
@@ -137,7 +137,7 @@ def test_the_clean_prediction_costs_no_pass_of_its_own(cases):
 
 
 class Unwilling(nn.Module):
-    """The left half drives the runner-up, class 1, but not far enough; the right half can make class 2 win."""
+    """A model whose left half favors class 1, the runner-up, too little; its right half can make class 2 win."""
 
     def forward(self, images):
         left, right = images[..., :2].flatten(1).mean(1), images[..., 2:].flatten(1).mean(1)
@@ -155,7 +155,7 @@ def test_the_next_class_is_tried_where_the_runner_up_cannot_be_reached(attempts,
 
 
 class Deaf(nn.Module):
-    """Whatever is raised makes the other classes less likely."""
+    """A model in which every raised value makes the other classes less likely."""
 
     def forward(self, images):
         dark = 1 - images.flatten(1).mean(1)
@@ -163,7 +163,7 @@ class Deaf(nn.Module):
 
 
 def test_a_tile_that_nothing_helps_against_is_given_up_in_few_steps():
-    """Pair by pair, each of its 1,536 pairs would take a step, for each class in turn."""
+    """Use a tile on which, pair by pair, each of its 1,536 pairs would take a step for each class in turn."""
     images = torch.full((2, 3, 32, 32), 0.2)
     victim = Victim(Deaf(), 2)
     found = saliency_map(victim, images, Goal(torch.zeros(2, dtype=torch.long)), SaliencyMap())
@@ -176,7 +176,7 @@ def test_a_tile_that_nothing_helps_against_is_given_up_in_few_steps():
 @pytest.mark.parametrize("growth", [1.0, 1.07, 2.0])
 def test_gamma_bounds_the_changed_features(cases, growth, rule):
     found, _, _ = attacked(cases[3], gamma=0.01, growth=growth, rule=rule, prune=0, theta=0.2, attempts=1)
-    assert 6 <= int(changed(cases[3], found).max()) <= 7 + 2  # of 768
+    assert 6 <= int(changed(cases[3], found).max()) <= 7 + 2  # out of 768
 
 
 def test_the_direction_is_thetas(cases):

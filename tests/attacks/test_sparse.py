@@ -1,4 +1,4 @@
-"""Sigma-zero, and the sparse attack that leaves to it what resists."""
+"""Sigma-zero, and the sparse attack that passes it the tiles that are not fooled yet."""
 
 import copy
 
@@ -29,7 +29,7 @@ def changed(images, found):
 
 
 def published(model, images, labels, steps):
-    """Sigma-zero for a whole batch, with PyTorch's own optimiser, schedule and derivatives."""
+    """Run sigma-zero for a whole batch, with PyTorch's own optimizer, schedule and derivatives."""
     perturbation = torch.zeros_like(images, requires_grad=True)
     adam = torch.optim.Adam([perturbation], lr=1.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=steps, eta_min=0.1)
@@ -60,7 +60,7 @@ def published(model, images, labels, steps):
 
 @pytest.mark.parametrize("steps", [4, 15, 40])
 def test_sigma_zero_is_the_published_one(cases, steps):
-    """In double precision: Adam divides small gradients by their own size, which blows float noise up."""
+    """Run in double precision, because Adam divides small gradients by their own size and amplifies float noise."""
     case = cases[3]
     images = case.floats.double()
     with frozen(copy.deepcopy(case.model).double()) as model:
@@ -98,7 +98,7 @@ def test_targets_are_reached(cases, name):
 
 
 class Additive(nn.Module):
-    """Class 1 wins once enough of the weighted features are black; the least number is known."""
+    """A model in which class 1 wins once enough weighted features are black; the least number is known."""
 
     weights = torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0, *[0.1] * 43])
 
@@ -108,7 +108,7 @@ class Additive(nn.Module):
 
 
 def test_sparse_l0_finds_the_least_number_of_a_linear_model():
-    """Weights 5 and 4 together exceed 8.5; no single one does."""
+    """Use a threshold of 8.5, which the weights 5 and 4 exceed together, but no single weight does."""
     images, labels = torch.ones(2, 3, 4, 4), torch.zeros(2, dtype=torch.long)
     found = sparse_l0(Victim(Additive(), 2), images, Goal(labels), SparseL0())
     assert (found.flatten(1) == 0).nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
@@ -132,7 +132,7 @@ def test_sparse_l0_is_as_sparse_as_sigma_zero_for_half_the_passes(cases, classes
 
 
 class Deaf(nn.Module):
-    """Answers to small changes only: at the ends of their range features say nothing, and have no gradient."""
+    """A model that reacts to small changes only: at the ends of their range features have no effect and no gradient."""
 
     def forward(self, images):
         inside = (images * (1 - images)).flatten(1).mean(1)

@@ -18,7 +18,7 @@ def attacked(case, goal=None, **settings):
 
 
 def test_windows_shrink_as_published():
-    """For 10,000 queries: p is halved after 10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000."""
+    """Check 10,000 queries: p is halved after 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 of them."""
     sides = window_sides(10_000, 0.8, 224 * 224, "linf")
     assert [sides[at] for at in (0, 10, 11, 50, 51, 8001)] == [200, 200, 142, 142, 100, 9]
     assert sides == sorted(sides, reverse=True)
@@ -36,7 +36,7 @@ def test_the_pattern_is_two_bumps_of_length_one(side):
 
 
 def test_the_pattern_is_the_published_sum():
-    """By hand for a window of 3: rectangles of weight 1 and 1/4, in its upper row and in its lower two."""
+    """Compare a window of 3 with rectangles of weight 1 and 1/4, in its upper row and in its lower two."""
     above = torch.tensor([[1 / 4, 1 + 1 / 4, 1 / 4]])
     below = torch.tensor([[1 / 4, 1 / 4, 1 / 4], [1 / 4, 1 + 1 / 4, 1 / 4]])
     expected = torch.cat([above / above.norm(), -below / below.norm()])
@@ -68,7 +68,7 @@ def test_proposals_change_one_window_and_stay_in_ball_and_box(norm, shape):
 
 @pytest.mark.parametrize(("norm", "theirs", "eps"), [("linf", "inf", 0.1), ("l2", 2, 6.0)])
 def test_no_weaker_than_the_toolbox_s(cases, norm, theirs, eps):
-    """Over two models, as both are random; the toolbox draws one window for a whole batch, and so one for each tile."""
+    """Use two models, because both attacks are random; the toolbox draws one window per batch and thus per tile."""
     own = other = total = 0
     for classes in (3, 5):
         case = cases[classes]

@@ -1,4 +1,4 @@
-"""The benchmark of attacks, on a model of a few thousand weights and tiles of colour and noise."""
+"""The benchmark of attacks, on a model of a few thousand weights and tiles of color and noise."""
 
 import importlib.util
 import json
@@ -39,7 +39,7 @@ QUICK = Rules(slow_tiles=2, repeats=1, time_limit=20)
 
 
 def network() -> nn.Module:
-    """As tangled as a real one in its kind, and small: an `nn.Sequential`, which some libraries take apart."""
+    """Return a small network as complex as a real one, as an `nn.Sequential`, which some libraries take apart."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(
@@ -63,7 +63,7 @@ def network() -> nn.Module:
 
 
 def tiles(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The label's channel is a little brighter than the others."""
+    """Return tiles in which the label's channel is slightly brighter than the others."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count, dtype=np.int64) % 3
     images = 0.5 + rng.normal(0, 0.15, (count, SIZE, SIZE, 3))
@@ -268,7 +268,7 @@ def test_rounds_alternate_until_it_is_enough(task: Task, stored: Tensor) -> None
     entries = [entered(named("a"), label="a"), entered(named("b"), label="b")]
     rows = [row for _, row in contest("tiny", task, entries, replace(QUICK, repeats=3), stored)]
     assert order == ["a", "b"] * 3
-    assert [len(row.milliseconds) for row in rows] == [3] * 6  # each row as it stands at the end
+    assert [len(row.milliseconds) for row in rows] == [3] * 6  # each row is in its last state
     order.clear()
     list(contest("tiny", task, entries, replace(QUICK, repeats=3, enough=1e-9), stored))
     assert order == ["a", "b"]
@@ -296,11 +296,11 @@ def test_the_best_perturbation_within_the_budget_is_kept(task: Task, record: tup
     with log.watching(task.model), torch.no_grad():
         task.model(far[[2, 0]])
         task.model(fooled[[0, 2]])
-        task.model(task.images)  # the budget is spent
+        task.model(task.images)  # this pass uses up the budget
         task.model(fooled)
     expected = distances(fooled, task.images, "l2")
     assert log.best[[0, 2]].tolist() == pytest.approx(expected[[0, 2]].tolist())
-    # Of the others, the second pass was the fourth model call, still within the budget of two.
+    # For the other tiles, the second pass was the fourth model call, which is still within the budget of two.
     assert log.best[[1, 3]].tolist() == pytest.approx(expected[[1, 3]].tolist())
     late = PassLog(task.images, task.labels, "l2", budget=1)
     with late.watching(task.model), torch.no_grad():
@@ -310,11 +310,12 @@ def test_the_best_perturbation_within_the_budget_is_kept(task: Task, record: tup
 
 
 def test_optimality_by_hand() -> None:
-    # Up to the radius 4: the envelope's area is (1 + 2 + 4) / 3, the attack's (1 + 3 + 4) / 3, without attack it is 4.
+    # Up to the radius 4, the area is (1 + 2 + 4) / 3 for the envelope, (1 + 3 + 4) / 3 for the attack, and 4 without
+    # attack.
     assert local_optimality([1, 3, np.inf], [1, 2, 4]) == pytest.approx(1 - (8 / 3 - 7 / 3) / (4 - 7 / 3))
     assert local_optimality([1, 2, 4], [1, 2, 4]) == 1
     assert local_optimality([np.inf] * 3, [1, 2, 4]) == pytest.approx(0)
-    # A misclassified tile needs nothing: without attack, 2 of 3 tiles stand.
+    # A misclassified tile needs no perturbation: without an attack, 2 of 3 tiles are correct.
     assert local_optimality([0, 3, 4], [0, 2, 4]) == pytest.approx(1 - (7 / 3 - 2) / (2 / 3 * 4 - 2))
     with pytest.raises(ValueError, match="none larger than the attack's own"):
         local_optimality([1, 1], [1, 2])
@@ -323,7 +324,7 @@ def test_optimality_by_hand() -> None:
 
 
 def test_optimality_of_several_attacks_and_models() -> None:
-    # The envelope is 1, 2, 4; the last tile, which nobody fooled, is left out.
+    # The envelope is 1, 2, 4; the last tile, which no attack fooled, is left out.
     local = local_optimalities({"a": [1, 3, np.inf, np.inf], "b": [2, 2, 4, np.inf]})
     assert local == pytest.approx({"a": 0.8, "b": 1 - (8 / 3 - 7 / 3) / (4 - 7 / 3)})
     assert global_optimality([{"a": 0.8, "b": 0.5}, {"a": 0.4}]) == pytest.approx({"a": 0.6, "b": 0.25})

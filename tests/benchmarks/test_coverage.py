@@ -1,4 +1,4 @@
-"""A small part of `python -m benchmarks.coverage`: seeded, so that it gives the same figures every time."""
+"""A small part of `python -m benchmarks.coverage`, with a seed, so that its figures are equal every time."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from benchmarks.coverage import (
 @pytest.mark.parametrize("draw", [draw_beta, draw_copies])
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
 def test_simulated_tiles_have_the_share_and_the_correlation(draw: object, correlation: float) -> None:
-    """Two siblings are both right as often as p (p + correlation (1 - p))."""
+    """Check that two tiles of a group are both correct with a chance of p (p + correlation (1 - p))."""
     rng = np.random.default_rng(0)
     right, wrong = draw(rng, (0.7, 0.3), correlation, np.full(50, 2), 400)  # type: ignore[operator]
     assert (right + wrong == 2).all()

@@ -1,4 +1,4 @@
-"""What the processes of a watched run write down of their network passes."""
+"""The records that the processes of a watched run write about their network passes."""
 
 import json
 import os

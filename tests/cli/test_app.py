@@ -19,7 +19,7 @@ JOBS = Path(__file__).parents[2] / "jobs"
 
 @dataclass
 class Ended:
-    """What a command said, and its exit status."""
+    """The output of a command, and its exit status."""
 
     code: int
     out: str
@@ -31,7 +31,7 @@ Command = Callable[..., Ended]
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command line in this process, in an empty folder. A traceback is an exception here."""
+    """Return a function that runs the command line in this process, in an empty folder; tracebacks are exceptions."""
 
     def call(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["raypipe", *arguments])
@@ -44,7 +44,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def test_errors_of_an_experiment_are_told_without_a_traceback(tmp_path: Path) -> None:
-    """By a process of its own, as a user runs it."""
+    """Run the command in a process of its own, as a user does."""
     arguments = ["validate", str(JOBS / "demo.yaml"), "--set", "train.epochs=0", "--set", "tiles.sise=3"]
     command = [sys.executable, "-m", "raypipe.cli.app", *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)

@@ -1,4 +1,4 @@
-"""`raypipe audit`, as a user runs it."""
+"""The command `raypipe audit`, as a user runs it."""
 
 import csv
 import re

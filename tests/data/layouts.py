@@ -1,4 +1,4 @@
-"""Small trees in the layouts in which data sets were published, and what must be found in each."""
+"""Small trees in the layouts in which data sets were published, and the expected contents of each."""
 
 import io
 import json
@@ -45,7 +45,7 @@ def write(root: Path, files: dict[str, bytes], *, as_zip: bool) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A data set as it is published, and what must be found in it."""
+    """A data set as it is published, and its expected contents."""
 
     name: str
     settings: Callable[[Path], Settings]
@@ -134,7 +134,7 @@ AREDS_FILES = {
 
 
 def huggingface(features: dict[str, list[str]]) -> dict[bytes, bytes]:
-    """What the library `datasets` writes into a file's schema of its columns of classes, and of its images."""
+    """Return the metadata that the library `datasets` writes about class and image columns into a file's schema."""
     about: dict[str, Any] = {name: {"names": names, "_type": "ClassLabel"} for name, names in features.items()}
     return {b"huggingface": json.dumps({"info": {"features": about | {"image": {"_type": "Image"}}}}).encode()}
 
@@ -154,7 +154,7 @@ def image(value: int, name: str | None = None) -> dict[str, Any]:
 
 
 def hub(root: Path) -> Parquet:
-    """Two splits as the hub serves them, with a row that has no class."""
+    """Write two splits as the hub serves them, with a row that has no class."""
     names = {"label": ["benign", "malignant"]}
     train = [image(1, "1-a.png"), image(2, "1-b.png"), image(3, "2-a.png"), image(4, "9-a.png")]
     parquet(root / "data" / "train-00000-of-00001.parquet", train, {"label": [0, 1, 1, -1]}, names)
@@ -164,14 +164,14 @@ def hub(root: Path) -> Parquet:
 
 
 def plain(root: Path) -> Parquet:
-    """A single file with names for classes, a column of patients, and images as plain bytes."""
+    """Write a single file with class names, a column of patients, and images as plain bytes."""
     columns = {"diagnosis": ["b", "a", "b"], "patient": ["p1", "p1", None]}
     parquet(root / "tiles.parquet", [png(1), png(2), png(3)], columns, {})
     return Parquet(path=str(root / "tiles.parquet"), label="diagnosis", group="patient", restriction="ours alone")
 
 
 def lc25000_hub(root: Path) -> LC25000:
-    """LC25000 by organ and label, and its groups by the images' names."""
+    """Write LC25000 by organ and label, and its groups by the names of the images."""
     features = {"organ": ["lung", "colon"], "label": ["benign", "adenocarcinomas", "squamous carcinomas"]}
     images = [image(1, "lungn1.jpeg"), image(2, "lungaca1.jpeg"), image(3, "lungscc1.jpeg"), image(4, "colonn1.jpeg"),
               image(5, "colonca1.jpeg")]  # fmt: skip

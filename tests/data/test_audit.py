@@ -1,4 +1,4 @@
-"""Siblings that the audit finds by looking."""
+"""Siblings that the audit finds in the pixels."""
 
 import contextlib
 import dataclasses
@@ -64,7 +64,7 @@ def similarity(first: Image.Image, second: Image.Image) -> float:
 
 
 def turned(image: Image.Image, angle: float) -> Image.Image:
-    """As augmentation does: what turning leaves black is cut off."""
+    """Turn an image as augmentation does, and cut off the black corners."""
     side = image.width / (np.cos(np.radians(abs(angle))) + np.sin(np.radians(abs(angle))))
     margin = (image.width - side) / 2
     box = (margin, margin, image.width - margin, image.width - margin)
@@ -163,7 +163,7 @@ def test_tiles_without_siblings_are_not_taken_for_any():
 
 @pytest.fixture(scope="module")
 def tiles_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two cases a class; each source tile thrice, the last of which is of the other class."""
+    """Write two cases per class, with each source tile three times; the last one is in the other class."""
     root = tmp_path_factory.mktemp("tiles")
     for label, first in (("benign", 0), ("malignant", 5)):
         (root / label).mkdir()
@@ -209,8 +209,8 @@ def test_agreement_is_counted_over_pairs():
     tiles = [TileRef(name, "a", group) for name, group in zip("pqrstu", "112233", strict=True)]
     known = {"p": "A", "q": "A", "r": "A", "s": "B", "t": "C", "u": "C"}
     result = compare_groups(tiles, known, 0.5, seeds=4)
-    assert result.precision == pytest.approx(2 / 3)  # pq and tu of pq, rs, tu
-    assert result.recall == pytest.approx(2 / 4)  # of pq, pr, qr, tu
+    assert result.precision == pytest.approx(2 / 3)  # pq and tu are true, of pq, rs and tu
+    assert result.recall == pytest.approx(2 / 4)  # pq and tu are found, of pq, pr, qr and tu
     same = compare_groups([dataclasses.replace(ref, group=known[ref.path]) for ref in tiles], known, 0.5, seeds=4)
     assert (same.adjusted_rand_index, same.precision, same.recall, same.remaining_leak) == (1, 1, 1, 0)
     assert compare_groups(tiles[:2], known, 0.5, seeds=4).remaining_leak is None

@@ -1,4 +1,4 @@
-"""Siblings across the split."""
+"""Siblings on both sides of the split."""
 
 import pytest
 

@@ -16,7 +16,7 @@ SEEDS = st.integers(0, 2**32)
 
 @st.composite
 def grouped_tiles(draw, *, spanning: bool):
-    """Tiles of two to four labels, each with two or more groups, in any order."""
+    """Draw tiles of two to four labels, each with two or more groups, in any order."""
     refs = []
     for label in "abcd"[: draw(st.integers(2, 4))]:
         sizes = draw(st.lists(st.integers(1, 12), min_size=2, max_size=12))
@@ -109,7 +109,7 @@ def test_files_with_a_problem_have_no_side():
 
 
 def spanning(**labels: str) -> list[TileRef]:
-    """One tile for each letter, which is its group: `spanning(a="pq")` is label a with the groups p and q."""
+    """Return one tile per letter, which is its group: `spanning(a="pq")` is label a with the groups p and q."""
     return [TileRef(f"{label}/{group}", label, group) for label, groups in labels.items() for group in groups]
 
 

@@ -54,7 +54,7 @@ def test_tiles_are_of_as_many_groups_as_there_are() -> None:
 
 
 def test_a_group_of_two_classes_gives_one_tile_before_the_second() -> None:
-    """Patients with benign and malignant tiles: every one of 6 patients gives a tile, and no class goes short."""
+    """Use patients with benign and malignant tiles: each of 6 patients gives a tile, and the classes stay balanced."""
     labels, groups = [0, 1] * 6, [str(place // 2) for place in range(12)]
     chosen = choose_subset(labels, groups, 6, seed=1)
     assert len({groups[place] for place in chosen}) == 6

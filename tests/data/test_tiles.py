@@ -1,4 +1,4 @@
-"""Files to tables and back."""
+"""Files to tables, and tables to files."""
 
 import hashlib
 import io

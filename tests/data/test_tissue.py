@@ -91,7 +91,7 @@ def test_a_tile_too_small_to_show_tissue_is_refused():
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)  # two on shared cores wait for each other
+    torch.set_num_threads(1)  # two threads on shared cores wait for each other
     yield
     torch.set_num_threads(before)
 
@@ -104,7 +104,7 @@ def collection(sources: range, siblings: int) -> tuple[Tiles, Targets]:
 
 def linear_accuracy(train: NDArray[np.float64], test: NDArray[np.float64], known: Targets, hidden: Targets) -> float:
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    with threadpool_limits(1):  # threads on shared cores wait for each other for minutes in products this small
+    with threadpool_limits(1):  # in products this small, threads on shared cores wait for each other for minutes
         return float(model.fit(train, known).score(test, hidden))
 
 

@@ -7,11 +7,11 @@ from tests.defenses.laboratory import Laboratory
 
 @pytest.fixture(scope="session")
 def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
-    """With the small network."""
+    """Return the laboratory with the small network."""
     return Laboratory(tmp_path_factory.mktemp("convnet"), "convnet", epochs=15)
 
 
 @pytest.fixture(scope="session")
 def residual(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
-    """With a ResNet, barely trained, on few tiles."""
+    """Return the laboratory with a ResNet after little training, and few tiles."""
     return Laboratory(tmp_path_factory.mktemp("resnet18"), "resnet18", epochs=1, sources=12)

@@ -1,4 +1,4 @@
-"""A clean model on drawn tissue, in a store, and the real hardening of it, without a cluster."""
+"""An undefended model on synthetic tissue in a store, and its real hardening without a cluster."""
 
 from collections.abc import Callable
 from functools import cache
@@ -32,16 +32,16 @@ HELD_OUT = 0.2
 
 @cache
 def draw(label: str, source: int) -> bytes:
-    """A tile as it is stored. Laboratories share it: its tissue takes longer to draw than a small network to train."""
+    """Return a stored tile. Laboratories share it, because drawing it takes longer than training a small network."""
     return encode_png(render_tile(label, source, 0, size=SIZE, seed=0))
 
 
 class LostError(Exception):
-    """What ends a worker in the midst of a fit."""
+    """The error that ends a worker in the middle of a fit."""
 
 
 class LosableWorker(SoleWorker):
-    """Keeps what Ray Train would keep of a worker that is lost after an epoch, and goes on from it."""
+    """A worker that is lost after an epoch, and continues from the checkpoint that Ray Train would keep."""
 
     def __init__(self, lost_after: int | None = None) -> None:
         super().__init__(gpu=False)
@@ -59,7 +59,7 @@ class LosableWorker(SoleWorker):
 
 
 class Laboratory:
-    """Tiles, a clean model of one backbone, and perturbed tiles, in a store of their own."""
+    """Tiles, an undefended model of one backbone, and perturbed tiles, in a store of their own."""
 
     def __init__(self, folder: Path, backbone: str, epochs: int, sources: int = 24) -> None:
         torch.set_num_threads(1)
@@ -97,7 +97,7 @@ class Laboratory:
         self.store.write_table(f"artifacts/{kind}/{path}/part-0.parquet", pa.Table.from_pylist(rows, schema=schema))
 
     def _perturbed(self, number: int) -> Cell:
-        """Training tiles that are all of one grey: what an attack stored, as far as hardening can tell."""
+        """Return training tiles of one gray each, which hardening cannot distinguish from the results of an attack."""
         spec = AttackSpec(attack={"name": "deepfool", "max_iterations": 1 + number}, split="train")
         cell = Cell("attack", f"perturbed {number}", spec, {"tiles": self.tiles, "model": self.trained})
         rows = self.store.read_table(self.store.shards("tiles", self.tiles.key, "train")[0]).to_pylist()
@@ -123,7 +123,7 @@ class Laboratory:
         return Cell("harden", "hardened", HardenSpec(defense=defense, recipe=recipe, seed=seed), inputs)
 
     def harden(self, defense: Defense, lost_after: int | None = None, seed: int = 0) -> Classifier:
-        """Harden by the code that the stage runs, losing the worker after an epoch if told."""
+        """Harden with the code of the stage; `lost_after` is the epoch after which the worker is lost."""
         cell, worker = self.cell(defense, seed), LosableWorker(lost_after)
         self.store.remove(self.store.artifact(cell.kind, cell.key))
         if lost_after:

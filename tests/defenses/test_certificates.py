@@ -1,4 +1,4 @@
-"""What is proved holds: against closed forms, brute force, and the project's own attacks."""
+"""Certificates hold: they are compared with closed forms, brute force, and the project's own attacks."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ INTERVALS = IntervalBoundPropagation(eps=2 / 255, epochs=25, learning_rate=2e-3)
 
 
 class Linear(nn.Module):
-    """Class 1 where the mean of the normalised pixels is positive: its smoothed version is known in closed form."""
+    """A model of class 1 if the mean normalized pixel is positive; its smoothed version has a closed form."""
 
     def __init__(self, values: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def test_votes_are_bounded_as_clopper_and_pearson_do() -> None:
 
 
 def test_a_smoothed_linear_model_is_certified_up_to_its_hyperplane_and_no_further() -> None:
-    """The share of votes is the normal distribution's at the distance, so the radius is the distance but for chance."""
+    """Compare radius with distance, up to chance: the share of votes is the normal distribution at the distance."""
     size, sigma = 8, 0.3
     model = Classifier(Linear(3 * size * size), HALF, (1, 1, 1), GaussianSmoothing(sigma=sigma, samples=4)).eval()
     greys = np.array([100, 126, 127, 128, 131, 140], dtype=np.uint8)
@@ -83,7 +83,7 @@ def test_a_smoothed_model_answers_the_same_twice_and_has_gradients(laboratory: L
 
 
 def test_bounds_of_one_layer_are_exact() -> None:
-    """By hand: a linear model's smallest lead over a linf ball is its lead less eps times the sum of its slopes."""
+    """Compare with a linear model's smallest lead over a linf ball: its lead less eps times the sum of its slopes."""
     torch.manual_seed(0)
     model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), HALF, HALF).double()
     images, labels, eps = torch.full((2, 3, 2, 2), 0.4).double(), torch.tensor([0, 2]), 0.05

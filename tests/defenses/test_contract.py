@@ -1,4 +1,4 @@
-"""The promises of each defense, checked by the code that hardens. A new defense is tested without a line here."""
+"""The promises of each defense, checked by the code that hardens. A new defense is tested without a new line here."""
 
 from collections.abc import Callable
 from functools import cache
@@ -22,7 +22,7 @@ MORE: dict[str, dict[str, Any]] = {
     "defense_gan": {"finest": 16, "channels": 8},
     "pgd_training": {"awp": 0.005},
 }
-"""Settings that let the contract cover more of a defense; none is needed."""
+"""Settings with which the contract covers more of a defense; no defense needs any."""
 every_defense = pytest.mark.parametrize("name", sorted(DEFENSES))
 
 
@@ -49,7 +49,7 @@ Hardener = Callable[[str], Classifier]
 
 @pytest.fixture(scope="module")
 def hardened(request: pytest.FixtureRequest) -> Hardener:
-    """Harden with a defense, once for all promises that look at the model."""
+    """Return a function that hardens with a defense, once for all promises about the model."""
     return cache(lambda name: laboratory_for(name, request).harden(settings(name)))
 
 

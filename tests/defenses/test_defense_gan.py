@@ -1,4 +1,4 @@
-"""Defense-GAN: it draws what it was trained on, and attacks take it for the identity on the way back."""
+"""Defense-GAN: it draws tiles like those of its training, and attacks treat it as the identity backwards."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_its_drawings_come_near_the_tiles(defended: Classifier, laboratory: Labo
 
 
 def test_gradients_are_those_at_the_projection() -> None:
-    """Taken for the identity on the way back: the gradient of what follows, where the projection lies."""
+    """Compare with the gradient of later layers at the projection, which counts as the identity backwards."""
     torch.manual_seed(0)
     front = Projection(SMALL).eval()
     images = torch.rand(2, 3, 32, 32)

@@ -1,4 +1,4 @@
-"""Defensive distillation: it blinds the plain cross-entropy, and withstands no attack that follows the logits."""
+"""Defensive distillation: it hides the gradient of plain cross-entropy, and no attack that follows the logits fails."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A new defense is one file and one line in the registry: the steps of CONTRIBUTING.md, performed on a toy."""
+"""A new defense is one file and one line in the registry: the test follows CONTRIBUTING.md with a toy defense."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""Online adversarial training: it buys robustness against attacks on the hardened model itself."""
+"""Online adversarial training: it increases robust accuracy under attacks on the hardened model itself."""
 
 import copy
 import dataclasses
@@ -47,7 +47,7 @@ def training(name: str, **changes: Any) -> OnlineTraining:
 
 
 def robust_accuracy(model: nn.Module, laboratory: Laboratory, defense: OnlineTraining) -> float:
-    """Under the project's PGD, as it is counted: on stored pixels."""
+    """Return the robust accuracy under the project's PGD, counted on stored pixels."""
     images, labels = laboratory.test_tiles()
     prepared = prepare(model, (3, 32, 32), device="cpu", batch_size=16, memory_format="contiguous")
     attack = ProjectedGradient(norm=defense.norm, eps=defense.eps, max_iterations=20)
@@ -77,13 +77,13 @@ def test_training_tiles_stay_in_the_ball_and_cost_the_loss(name: str, norm: str,
     assert perturbed.max() <= 1
     lengths = sizes(perturbed - images, defense.norm)
     assert (lengths <= defense.eps + 1e-6).all()
-    if name != "free_training":  # which only starts there
+    if name != "free_training":  # it only starts there
         before, after = (cross_entropy(laboratory.clean, each, labels, 0.0).loss for each in (images, perturbed))
         assert after > before
 
 
 def test_the_best_epoch_on_held_out_tiles_is_kept(laboratory: Laboratory) -> None:
-    """With a learning rate that spoils the model sooner or later."""
+    """Use a learning rate that spoils the model sooner or later."""
     defense = training("pgd_training", epochs=4, learning_rate=0.1, early_stopping=True)
     hardened = laboratory.harden(defense)
     scores = [epoch["score"] for epoch in laboratory.history(defense)]
@@ -95,7 +95,7 @@ def test_the_best_epoch_on_held_out_tiles_is_kept(laboratory: Laboratory) -> Non
 def test_held_out_tiles_are_those_that_the_starting_model_never_saw(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every image that either fit reads is none of those that early stopping looks at."""
+    """Check that no image that either fit reads is one of those that early stopping is scored on."""
     read, scored = set[bytes](), list[bytes]()
 
     class Watched(TileDataset):
@@ -121,7 +121,7 @@ def test_held_out_tiles_are_those_that_the_starting_model_never_saw(
 
 
 def test_adversarial_weights_are_those_of_one_step_up_the_loss() -> None:
-    """By hand, on one layer: gamma times its length along its gradient."""
+    """Compare manually on one layer: gamma times the length of the weights, along their gradient."""
     layer = nn.Linear(4, 3)
     inputs, labels = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
 
@@ -144,7 +144,7 @@ def test_adversarial_weights_are_those_of_one_step_up_the_loss() -> None:
 
 
 def test_batch_statistics_are_those_of_what_is_trained_on() -> None:
-    """The inner attack and the step on the weights leave them alone: one batch is one update."""
+    """Check that the inner attack and the step on the weights leave the statistics alone: one batch is one update."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)).train()
     images, labels = torch.rand(6, 3, 8, 8), torch.tensor([0, 1] * 3)
@@ -191,7 +191,7 @@ def test_eps_is_that_of_scaled_pixels() -> None:
 
 @pytest.mark.parametrize("gain", [1, 100, 300, 1000])
 def test_a_network_that_is_sure_of_itself_keeps_its_inner_gradient_in_half_precision(gain: float) -> None:
-    """Against the gradient in double precision; without scaling all tiles lose theirs from a gain of 300 on."""
+    """Compare with the gradient in double precision; without scaling, from a gain of 300 on all tiles lose theirs."""
     torch.manual_seed(0)
     model = nn.Sequential(
         *(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.ReLU()),
@@ -206,7 +206,7 @@ def test_a_network_that_is_sure_of_itself_keeps_its_inner_gradient_in_half_preci
     labels = model(images).argmax(1)
     sure = copy.deepcopy(model).double()
     logits = sure(images.double())
-    rival = logits.scatter(1, labels[:, None], -torch.inf).argmax(1, keepdim=True)  # has all the rest of the chances
+    rival = logits.scatter(1, labels[:, None], -torch.inf).argmax(1, keepdim=True)  # it has the rest of the probability
     margins = (logits.gather(1, rival) - logits.gather(1, labels[:, None])).sum()
     (exact,) = torch.autograd.grad(margins if gain > 100 else misclassification(labels)(logits), images)
     with torch.autocast("cpu", dtype=torch.float16):

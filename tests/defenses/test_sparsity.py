@@ -1,4 +1,4 @@
-"""Sparsity denoising: it begins as the network it goes into, and drops what is small beside the rest."""
+"""Sparsity denoising: it starts as the network that it is added to, and drops values that are relatively small."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_it_begins_as_the_clean_model(residual: Laboratory) -> None:
 
 
 def test_the_block_keeps_what_is_large_and_drops_what_is_small() -> None:
-    """By hand: mean size 1, threshold softplus(-2) = 0.1269 of it; the convolution is made the identity."""
+    """Compare with a manual result: mean size 1, threshold softplus(-2) = 0.1269; the convolution is the identity."""
     block = Block(1)
     torch.nn.init.ones_(block.mix.weight)
     features = torch.tensor([0.05, -0.1, 1.85, -2.0]).view(1, 1, 2, 2)

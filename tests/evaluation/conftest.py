@@ -1,4 +1,4 @@
-"""A small undefended classifier, and what hides its gradients without defending it."""
+"""A small undefended classifier, and variants that hide its gradients without a defense."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ MASKS = ("quantized", "thermometer", "overconfident", "saturating", "noisy", "sh
 
 
 class SmallNet(nn.Module):
-    """With batch normalisation and dropout, so that a forgotten evaluation mode shows."""
+    """A network with batch normalization and dropout, which reveal a forgotten evaluation mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class SmallNet(nn.Module):
 
 
 class RandomSigns(torch.autograd.Function):
-    """The identity, whose gradient has signs that follow from the pixels: the gradient is there, and means nothing."""
+    """The identity with a gradient whose signs follow from the pixels: the gradient exists, but means nothing."""
 
     @staticmethod
     def forward(context: Any, images: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class RandomSigns(torch.autograd.Function):
 
 
 class Behind(nn.Module):
-    """A model behind something that changes its images, and something that changes its logits."""
+    """A model behind a change of its images and a change of its logits."""
 
     def __init__(self, model: nn.Module, name: str) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Behind(nn.Module):
                 images = images + 0.05 * torch.randn_like(images)
             case "shattered":
                 images = RandomSigns.apply(images)
-            case "high frequency":  # zero at every 8-bit value, with a slope of 16 there, up or down
+            case "high frequency":  # zero at every 8-bit value, with a slope of 16 there in either direction
                 images = images + 0.02 * torch.sin(torch.pi * 255 * images)
         return images
 
@@ -90,7 +90,7 @@ class Tested:
 
 
 def draw(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Stripes whose direction and tint follow the class, under noise."""
+    """Return noisy stripes whose direction and tint follow the class."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % CLASSES
     angles = np.pi * labels / CLASSES + rng.normal(0, 0.1, count)
@@ -104,7 +104,7 @@ def draw(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 @pytest.fixture(scope="session")
 def tested() -> Tested:
-    """The models by name, in training mode, and 32 tiles."""
+    """Return the models by name, in training mode, and 32 tiles."""
     images, labels = draw(384, seed=1)
     inputs, truth = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(labels)
     with torch.random.fork_rng():

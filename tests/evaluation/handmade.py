@@ -1,4 +1,4 @@
-"""A run whose every figure can be worked out by hand: four source tiles of two siblings each."""
+"""A run whose figures can all be computed manually: four source tiles of two siblings each."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from raypipe.storage.schemas import ADVERSARIALS, PREDICTIONS, TILES
 from raypipe.storage.store import Store
 
 IDS = [f"{group}{sibling}" for group in "abcd" for sibling in "12"]
-LABELS = [0, 0, 0, 0, 1, 1, 1, 1]  # groups a and b are cancer, c and d are not
+LABELS = [0, 0, 0, 0, 1, 1, 1, 1]  # groups a and b are cancer, c and d are benign
 CLEAN, HARDENED = "net", "net/cw/at"
 
 
@@ -23,7 +23,7 @@ def key(name: str) -> str:
 
 
 def predict(store: Store, name: str, said: list[int]) -> str:
-    """Predictions, in another order than their ids'."""
+    """Store predictions in another order than that of their ids, and return their key."""
     logits = np.eye(2, dtype=np.float32)[said] * 4
     columns = {
         "sample_id": IDS, "group_id": [name[0] for name in IDS], "label": LABELS, "model_key": ["m"] * 8,
@@ -36,12 +36,12 @@ def predict(store: Store, name: str, said: list[int]) -> str:
 
 
 def original(place: int) -> NDArray[np.uint8]:
-    """The clean tile of a place: 8 pixels a side, of one colour."""
+    """Return the clean tile of a position: 8 x 8 pixels of one color."""
     return np.full((8, 8, 3), 100 + place, np.uint8)
 
 
 def store_tiles(store: Store, name: str) -> str:
-    """The clean tiles."""
+    """Store the clean tiles, and return their key."""
     columns = {
         "sample_id": IDS, "image": [{"bytes": encode_png(original(place)), "path": ""} for place in range(8)],
         "label": LABELS, "label_name": [("cancer", "benign")[label] for label in LABELS],
@@ -53,7 +53,7 @@ def store_tiles(store: Store, name: str) -> str:
 
 
 def perturb(store: Store, name: str, clean: list[int], said: list[int], steps: list[int]) -> str:
-    """Adversarial tiles, each changed by so many steps of 1/255 in one value."""
+    """Store adversarial tiles, each changed by a number of steps of 1/255 in one value, and return their key."""
     sizes = [step / 255 for step in steps]
     images = [original(place) for place in range(8)]
     for image, step in zip(images, steps, strict=True):
@@ -77,7 +77,7 @@ def perturb(store: Store, name: str, clean: list[int], said: list[int], steps: l
 
 
 def attack_only(store: Store, run: Run, ids: list[str]) -> None:
-    """Leave only some of the tiles in every stored set of adversarial tiles, as if no other had been attacked."""
+    """Keep only some tiles in every stored set of adversarial tiles, as if no other tile had been attacked."""
     paths = {
         f"{store.artifact(kind, key)}/part.parquet"
         for pairing in run.pairings
@@ -90,7 +90,7 @@ def attack_only(store: Store, run: Run, ids: list[str]) -> None:
 
 
 def hand_run(store: Store) -> Run:
-    """An undefended and a hardened model, clean, static and attacked anew, with their artifacts."""
+    """Return the run of an undefended and a hardened model, clean, static and adaptive, and store its artifacts."""
     models = [
         SubjectRecord(id=name, model="net", backbone="resnet18", split="group", seed=0, key=key(name), defense=defense,
                     hardened_on=attack, undefended=before)

@@ -1,4 +1,4 @@
-"""Laws that the figures of any run obey, whatever was run."""
+"""Laws that the figures of every run obey."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ WORST_CASE = "worst case"
 
 
 def require_worst_cases(records: Iterable[dict[str, Any]]) -> None:
-    """No stored set of tiles within a ball fools a model more often than the worst case in the ball says."""
+    """Check that no stored set of tiles within a ball fools a model more often than the worst case in the ball."""
     rows = list(records)
     for subject in {row["subject"] for row in rows}:
         own = [row for row in rows if row["subject"] == subject]

@@ -172,7 +172,7 @@ def test_the_experiments_that_come_with_the_project_are_valid(path: Path) -> Non
         "ebhi_seg_cpu",
         "table3",
         "table3_denoising",
-    ):  # the others are the paper's grid
+    ):  # the other jobs are the paper's grid
         assert len(experiment.models) == len(experiment.attacks) == 3
     assert experiment.evaluation.checks is not None, "no experiment of ours goes unchecked"
 
@@ -275,7 +275,7 @@ def test_a_long_value_is_shown_in_part() -> None:
 
 
 def valid_or_refused(path: Path, overrides: tuple[str, ...] = ()) -> None:
-    """The law of what an experiment file may do: give an experiment, or ConfigError with at least one problem."""
+    """Load an experiment file, which must give an experiment, or ConfigError with at least one problem."""
     try:
         experiment = load_experiment(path, overrides)
     except ConfigError as error:

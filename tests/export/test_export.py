@@ -1,4 +1,4 @@
-"""A model of a run as files: what others load gives what the model gives, and the card says what was measured."""
+"""A model of a run as files: elsewhere they give the model's logits, and the card states the measured figures."""
 
 import json
 import re
@@ -28,7 +28,7 @@ from raypipe.export.source import ExportError, load_source, source_of, trace
 from raypipe.export.write import Export, export_model
 from raypipe.models.artifacts import load_model
 from raypipe.models.backbones import BACKBONES
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.base import Front
@@ -38,7 +38,7 @@ from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 
-pytestmark = pytest.mark.xdist_group("export")  # in one process, so that they share what is exported
+pytestmark = pytest.mark.xdist_group("export")  # in one process, so that the tests share the exported files
 FRONTS: dict[str, Front | None] = {
     "none": None,
     "bit depth": BitDepth(bits=3),
@@ -61,9 +61,9 @@ def classifier(
     labels: tuple[str, ...] = ("cancer", "benign"),
     resize: int | None = None,
 ) -> Any:
-    """A network with statistics of its own, and logits that differ from tile to tile."""
+    """Return a network with its own statistics, and logits that differ between tiles."""
     torch.manual_seed(0)
-    model = Classifier(named(backbone).build(len(labels)), (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), front, resize)
+    model = Classifier(get_backbone(backbone).build(len(labels)), (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), front, resize)
     model.train()
     model.network(torch.randn(16, 3, 32, 32))
     return model.eval(), ModelCard(backbone, labels, 8, (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), front, resize)
@@ -72,7 +72,7 @@ def classifier(
 def stored(
     folder: Path, front: Front | None = None, backbone: str = "convnet", resize: int | None = None
 ) -> tuple[Store, Run]:
-    """The run made by hand, with models and what ingest says of its tiles."""
+    """Store the handmade run with models and with the facts of ingest about its tiles."""
     store = Store.open(str(folder / "results"))
     run = hand_run(store)
     for subject in run.subjects:
@@ -105,7 +105,7 @@ Exporter = Callable[[str], tuple[Store, Run, Export]]
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
-    """Exports the hardened model with a front, once for all tests that only read what was written."""
+    """Return a function that exports the hardened model with an input transform, once for all tests of its files."""
 
     @cache
     def export(front: str) -> tuple[Store, Run, Export]:
@@ -118,7 +118,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
 
 @pytest.fixture
 def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where its extra is not installed: for tests that look at other files."""
+    """Hide the ONNX extra, as if it were not installed, for tests of other files."""
     monkeypatch.setitem(sys.modules, "onnxscript", None)
 
 
@@ -148,11 +148,11 @@ def test_the_folder_loads_where_raypipe_cannot_be_imported(exported: Exporter) -
 
 OTHERS = ["timm:convnext_atto", "torchvision:mobilenet_v3_small", "module:tests.models.foreign:build"]
 ALIKE = {"shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0", "resnet50_d"}
-"""With operations that others have: shufflenet_v2_x0_5, on fewer channels; resnet50 and resnet18_d together."""
+"""Backbones whose operations occur in others: shufflenet_v2_x0_5 with fewer channels; resnet50 with resnet18_d."""
 
 
 def assert_same_function(model: nn.Module, written: nn.Module, images: Tensor) -> None:
-    """The same logits, and the same gradients."""
+    """Check that two models give the same logits and the same gradients."""
     images = images.requires_grad_()
     outcomes = [(one(images), torch.autograd.grad(one(images)[:, 0].sum(), images)[0]) for one in (model, written)]
     for ours, theirs in zip(*outcomes, strict=True):
@@ -239,7 +239,7 @@ def test_a_form_that_says_something_else_is_not_kept(tmp_path: Path, monkeypatch
 
 
 class Positions(nn.Module):
-    """A network with a buffer that its state leaves out, as those with positional embeddings have."""
+    """A network with a buffer that its state leaves out, like networks with positional embeddings."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -251,7 +251,7 @@ class Positions(nn.Module):
 
 
 class Undecided(nn.Module):
-    """A network whose next operation hangs on what it computes."""
+    """A network whose next operation depends on its intermediate values."""
 
     def forward(self, images: Tensor) -> Tensor:
         logits = images.flatten(1)[:, :2]
@@ -305,8 +305,8 @@ def test_the_card_tells_figures_threats_stamps_and_gaps(tmp_path: Path) -> None:
     assert front["license"] == "cc-by-4.0"
     assert "leaky" in front["tags"]
     (results,) = front["model-index"][0]["results"]
-    # by hand, from the 8 tiles of tests.evaluation.handmade: clean, of all and of the attacked tiles, static,
-    # adaptive, worst case of any size, and within 2/255
+    # Computed manually from the 8 tiles of tests.evaluation.handmade: clean accuracy of all and of the attacked tiles,
+    # static, adaptive, worst case of any size, and worst case within 2/255.
     assert [metric["value"] for metric in results["metrics"]] == [1.0, 1.0, 0.875, 0.5, 0.375, 0.625]
     figures = text.split("## Figures")[1].split("| cancer in %")[0]
     rows = {line.split(" | ")[0].strip("| "): line for line in figures.splitlines() if line.startswith("| ")}

@@ -1,4 +1,4 @@
-"""A run logged to MLflow's own file store, read back with MLflow's own client, and to TensorBoard's event files."""
+"""A run logged to MLflow's file store and read back with MLflow's client, and logged to TensorBoard's event files."""
 
 import struct
 import sys
@@ -57,7 +57,7 @@ def test_credentials_of_a_server_are_never_repeated() -> None:
 
 
 def scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
-    """Tag, step and value, from event files as TensorFlow defines them: length, checksum, message, checksum."""
+    """Yield tag, step and value from event files as TensorFlow defines them: length, checksum, message, checksum."""
     for file in sorted(folder.glob("events.out.tfevents.*")):
         data = file.read_bytes()
         while data:

@@ -1,4 +1,4 @@
-"""The passes of a defense, counted on a tiny network, against those that its paper gives."""
+"""The passes of a defense, counted on a tiny network and compared with the numbers in its paper."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ from raypipe.forecast.defense_work import certificate_passes, prediction_passes,
         ("free_training", {"replays": 4}, 4),
         ("ddn_training", {"iterations": 20}, 21),
         ("interval_bound_propagation", {}, 3),
-        ("defensive_distillation", {}, 4 / 3),  # the teacher's forward pass besides
+        ("defensive_distillation", {}, 4 / 3),  # with the teacher's forward pass
     ],
 )
 def test_training_takes_as_many_plain_steps(name: str, settings: dict[str, Any], steps: float) -> None:

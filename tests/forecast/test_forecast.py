@@ -1,4 +1,4 @@
-"""What a forecast says of an experiment: what can be counted beforehand is counted, what cannot is tried."""
+"""The forecast of an experiment: work that is known in advance is counted, and other work is tried."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from raypipe.experiment.load import validate_experiment
 from raypipe.forecast.forecast import Forecast, forecast
 from raypipe.plan.listing import Prepared, prepare
 
-pytestmark = pytest.mark.xdist_group("forecast")  # in one process, so that the trials are made once
+pytestmark = pytest.mark.xdist_group("forecast")  # in one process, so that the trials run once
 SETTINGS: dict[str, Any] = {
     "name": "small",
     "data": {"source": "synthetic", "sources_per_class": 4, "siblings": 2, "size": 32},
@@ -51,7 +51,7 @@ def test_every_cell_to_do_has_its_passes_counted(prepared: Prepared, found: Fore
     (trained,) = (each for each in found.cells if each.cell.stage == "train")
     assert (trained.forwards, trained.backwards) == (2 * train, 2 * train)
     (hardened,) = (each for each in found.cells if each.cell.stage == "harden")
-    assert hardened.forwards == 3 * 2 * train  # clean and perturbed
+    assert hardened.forwards == 3 * 2 * train  # clean and perturbed tiles
     for each in found.cells:
         if each.cell.stage == "evaluate":
             clean = each.cell.inputs["tiles"].stage == "ingest"
@@ -90,7 +90,7 @@ def test_a_gpu_is_not_estimated_on_a_cpu(tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_each_stage_takes_and_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raypipe.forecast.forecast.worker_start", lambda: 5.0)  # `found` has waited for a real one
+    monkeypatch.setattr("raypipe.forecast.forecast.worker_start", lambda: 5.0)  # `found` has waited for a real start
     file = tmp_path / "small.yaml"
     evaluation = {**SETTINGS["evaluation"], "checks": None}
     file.write_text(yaml.safe_dump({**SETTINGS, "storage": str(tmp_path / "store"), "evaluation": evaluation}))
@@ -106,7 +106,7 @@ def test_the_command_says_what_each_stage_takes_and_costs(tmp_path: Path, monkey
 
 
 def test_the_start_of_ray_and_of_workers_is_in_the_clock(prepared: Prepared, found: Forecast) -> None:
-    """Of an experiment that takes seconds it is most."""
+    """Check the start times, which are most of the elapsed time of an experiment that takes seconds."""
     assert found.start > 0.1
     resources = prepared.experiment.resources
     slow = {stage.stage: stage for stage in Forecast(found.cells, 2, found.start + 10).stages(resources)}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Own(nn.Module):
-    """Has dropout, and an auxiliary head in training."""
+    """A network with dropout, and with an auxiliary head in training."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Files of weights from elsewhere, and checkpoints that something damaged: nothing of them runs, and all are told."""
+"""Weight files from elsewhere, and damaged checkpoints: no code in them runs, and every one is reported."""
 
 import json
 import os
@@ -23,7 +23,7 @@ CARD = ModelCard("shufflenet_v2_x1_0", ("a", "b", "c"), 32, HALF, HALF)
 
 
 class Bomb:
-    """What runs a command where it is unpickled."""
+    """A class that runs a command when it is unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -62,7 +62,7 @@ def test_nothing_of_a_pickle_bomb_runs(write: Any, suffix: str, tmp_path: Path) 
         pretrained_state("resnet18", str(path))
     assert not owned.exists()
     assert "weights_only" not in str(caught.value), "no advice on how to run it all the same"
-    # the same file does harm where it is read without care
+    # The same file does harm if it is read without care.
     if write is pickled:
         pickle.loads(path.read_bytes())
         assert owned.exists()
@@ -99,7 +99,7 @@ def checkpoint() -> bytes:
 
 
 def carded(checkpoint: bytes, **changes: Any) -> bytes:
-    """The same weights with another card."""
+    """Return the weights of a checkpoint with another card."""
     (length,) = struct.unpack("<Q", checkpoint[:8])
     header = json.loads(checkpoint[8 : 8 + length])
     card = json.loads(header["__metadata__"]["raypipe"]) | changes

@@ -1,4 +1,4 @@
-"""Float32 arithmetic is float32 wherever predictions are verified, stored or compared."""
+"""Float32 arithmetic with full precision, wherever predictions are verified, stored or compared."""
 
 from collections.abc import Callable, Iterator
 
@@ -33,7 +33,7 @@ def switches() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def fast_matrices() -> Iterator[list[str]]:
-    """A process that lets matrices be multiplied with fewer digits."""
+    """Let this process multiply matrices with fewer digits."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     yield switches()
@@ -58,7 +58,7 @@ def test_an_error_restores_them_too(fast_matrices: list[str]) -> None:
 
 
 class Watched(nn.Module):
-    """A linear model that notes the switches in each pass."""
+    """A linear model that records the precision switches in each pass."""
 
     def __init__(self) -> None:
         super().__init__()

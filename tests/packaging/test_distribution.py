@@ -1,4 +1,4 @@
-"""What `python -m build` and `pip install .` give a user: all that the package reads, and nothing else."""
+"""The files that `python -m build` and `pip install .` give a user: all that the package reads, and nothing else."""
 
 import subprocess
 import sys

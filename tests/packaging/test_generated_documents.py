@@ -1,4 +1,4 @@
-"""Documents that are generated from the package are those that the package would generate now."""
+"""Generated documents, which must equal those that the package would generate now."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The files that a project on GitHub has agree with each other and with the package, and hold no placeholder."""
+"""The files of a project on GitHub, which agree with each other and with the package, and hold no placeholder."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""What a run's record says of its data set."""
+"""The facts about a data set in the record of a run."""
 
 from pathlib import Path
 

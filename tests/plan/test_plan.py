@@ -43,7 +43,7 @@ def test_every_model_is_tested_in_every_way_and_no_cell_is_planned_twice() -> No
         "harden": hardened,
         "diagnose": 0,
         "certify": 0,
-        # clean; attacked itself; the old tiles; those of the other backbone
+        # These are clean, white-box, static and transfer predictions.
         "evaluate": (models + hardened) * (1 + attacks + attacks) + hardened * attacks,
     }
     protocols = Counter((p.protocol, p.subject.defense) for p in plan.pairings)
@@ -102,7 +102,7 @@ def test_without_another_model_no_whole_budget_is_spent() -> None:
 
 
 def test_the_same_attack_under_two_names_is_run_once() -> None:
-    """The checks' reference is an attack of the evaluation if their settings and radii are the same."""
+    """Check that the checks' reference is an attack of the evaluation if their settings and radii are equal."""
     bounded = {"name": "pgd", "max_iterations": 3}
     evaluation = {"attacks": {"mine": {**bounded, "eps": "4/255"}}, "bounded": bounded, "checks": {"eps": "4/255"}}
     plan = plan_of(evaluation=evaluation)

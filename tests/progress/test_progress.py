@@ -1,4 +1,4 @@
-"""How a run goes: on a terminal, in a log, and in the store for those who watch from elsewhere."""
+"""The progress of a run on a terminal, in a log, and in the store for those who watch from elsewhere."""
 
 import io
 import signal
@@ -182,7 +182,7 @@ def wait_for(store: Store, reached: Callable[[RunState], bool]) -> RunState:
 
 
 def stopped(error: BaseException, tmp_path: Path) -> tuple[str, str]:
-    """Return what a run prints and writes down when something stops it."""
+    """Return the texts that a run prints and writes down when an exception stops it."""
     store, console = Store.open(str(tmp_path)), log()
     with suppress(type(error)), run_progress(console, store, "demo", stages()) as progress:
         progress.fail(error)

@@ -1,4 +1,4 @@
-"""Looks at a page in headless Chromium, served on loopback; needs no driver: the page's own script engine tells."""
+"""A page in headless Chromium, served on loopback without a driver: the page's own script engine reports."""
 
 import functools
 import html
@@ -23,20 +23,20 @@ FRAME = Path(__file__).with_name("frame.html")
 
 @dataclass(frozen=True)
 class Seen:
-    """What a page looks like at a width.
+    """The appearance of a page at one width.
 
     Parameters
     ----------
     errors
-        Of its scripts, and what the browser's console says.
+        Errors of its scripts, and messages of the browser's console.
     overflow
-        Pixels that it is wider than the window.
+        Number of pixels by which it is wider than the window.
     unseen
         Figures and pictures that have no size.
     smallest_text
-        Font size, in pixels.
+        Smallest font size in pixels.
     column
-        The texts of the table's column whose heading was clicked.
+        Texts of the table's column whose heading was clicked.
     """
 
     errors: list[str]
@@ -47,14 +47,14 @@ class Seen:
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files and keeps it to itself."""
+    """A handler that serves files and prints nothing."""
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Print nothing."""
 
 
 def look(page: Path, width: int, click: str | None = None) -> Seen:
-    """Open a page in a window of some width; click on what a CSS selector names."""
+    """Open a page in a window of some width, and click on the element of a CSS selector."""
     assert CHROMIUM
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(page, Path(folder, "page.html"))

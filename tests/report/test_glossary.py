@@ -1,4 +1,4 @@
-"""The glossary defines each term in two sentences, and the report leads to it from each heading."""
+"""The glossary, which defines each term in two sentences, and to which each heading of the report links."""
 
 import re
 

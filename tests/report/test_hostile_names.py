@@ -1,4 +1,4 @@
-"""Names that are markup: the pages show them as text, which a parser of HTML proves."""
+"""Names that are markup: a parser of HTML proves that the pages show them as text."""
 
 from html.parser import HTMLParser
 from pathlib import Path
@@ -27,11 +27,11 @@ HOSTILE = {
     "lines": "a\n\r\t\x0bb\u2028c\u202ed",
 }
 DRAWN = {"path", "use", "g", "defs", "text", "tspan", "clippath"}
-"""Elements of figures, whose number follows the letters that are drawn."""
+"""Elements of figures, whose number depends on the letters that are drawn."""
 
 
 class Structure(HTMLParser):
-    """Elements with the names of their attributes, in order; and all text, as a browser would show it."""
+    """The elements with the names of their attributes, in order, and all text as a browser would show it."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -59,7 +59,7 @@ class Structure(HTMLParser):
 
 
 def named(run: Run, name: str, word: str) -> Run:
-    """A run in which all that others name is called by a word."""
+    """Return a run in which every name that others choose is one word."""
     subjects = tuple(
         subject.model_copy(
             update={
@@ -90,7 +90,7 @@ def named(run: Run, name: str, word: str) -> Run:
 
 
 def pages(folder: Path, word: str) -> dict[str, Structure]:
-    """Every page that is drawn of runs in which everything is called by a word."""
+    """Draw every page of runs in which everything has one word as its name."""
     store = Store.open(str(folder))
     runs = [named(hand_run(store), name, word) for name in ("first", "second")]
     for run in runs:

@@ -1,4 +1,4 @@
-"""The report of a run that can be worked out by hand: what it says, what it shows, and how it behaves in a browser."""
+"""The report of a run that can be computed manually: its text, its figures, and its behavior in a browser."""
 
 import base64
 import io

@@ -27,7 +27,7 @@ from tests.report.browser import CHROMIUM, look
 
 
 def two_runs(store: Store) -> tuple[Run, Run]:
-    """The run worked out by hand, and one whose hardened model withstands an attack anew as it does the old tiles."""
+    """Return the handmade run, and one whose hardened model is as accurate under the adaptive attack as static."""
     first = hand_run(store)
     (static,) = (pairing for pairing in first.pairings if pairing.protocol == "static")
     pairings = tuple(
@@ -83,7 +83,7 @@ def test_a_run_stands_beside_another(tmp_path: Path) -> None:
 
 
 def keep(store: Store, run: Run, **verdicts: str) -> None:
-    """Compute a run, with a check of such a verdict for the undefended and the hardened model."""
+    """Compute a run, and add a check with one verdict for the undefended and the hardened model."""
     write_run(store, run)
     compute_result(store, run)
     rows = [
@@ -94,7 +94,7 @@ def keep(store: Store, run: Run, **verdicts: str) -> None:
 
 
 def ranked(sheet: Sheet) -> list[tuple[str, str, str, str]]:
-    """Place, kind of model, run and worst case of each row."""
+    """Return place, kind of model, run and worst case of each row."""
     rows = [row for section in sheet.sections for row in section]
     return [(row[0].text, row[1].below, row[2].text, row[3].text) for row in rows]
 
@@ -110,7 +110,7 @@ def test_a_leaderboard_has_the_models_of_the_same_tiles_threat_and_attacks(tmp_p
     assert ranked(sheet) == [
         ("tied", "at, cw", "better", "87.5"),
         ("tied", "at, cw", "hand", "62.5"),
-        ("not ranked", "undefended", "better", "0.0"),  # below always naming the commonest class
+        ("not ranked", "undefended", "better", "0.0"),  # below the accuracy of always predicting the most common class
         ("not ranked", "undefended", "hand", "0.0"),
     ]
     assert sheet.sections[0][0][2].href == "runs/better/report.html"

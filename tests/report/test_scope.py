@@ -1,4 +1,4 @@
-"""Which tiles the figures are of: said above every table, and the same ones within a row."""
+"""The tiles that figures are computed on: stated above every table, and the same within a row."""
 
 from collections import Counter
 from pathlib import Path
@@ -20,7 +20,7 @@ SCOPE = "attacked: 4 tiles of 4 groups"
 
 
 def book_of(folder: Path, *ids: str) -> Book:
-    """The run worked out by hand, had only these tiles been attacked."""
+    """Return the handmade run as if only these tiles had been attacked."""
     store = Store.open(str(folder))
     run = hand_run(store)
     attack_only(store, run, list(ids))
@@ -43,7 +43,7 @@ def test_every_table_with_figures_says_how_many_tiles_they_are_of(book: Book) ->
 
 
 def test_a_row_is_of_one_set_of_tiles_and_the_test_set_has_a_column_of_its_own(book: Book) -> None:
-    """The undefended model is wrong on d2 only: 87.5 % of all, and 100 % of the attacked tiles."""
+    """Use an undefended model that is wrong on d2 only: 87.5 % on all tiles, and 100 % on the attacked ones."""
     sheet = robustness_table(book)
     assert "full test set: 8 tiles of 4 groups" in sheet.title
     headings = [column.heading.replace("\n", " ") for column in sheet.columns]
@@ -78,7 +78,7 @@ def test_the_worst_case_is_also_given_at_the_class_shares_of_the_test_set(tmp_pa
     caption = robustness_table(uneven).caption
     assert "equally many of each class" in caption
     assert "re-weighted to the class shares of the test set (cancer 50.0 %, benign 50.0 %)" in caption
-    # within 2/255 nothing stands of the cancers but b1, as 2 of 4 tiles: 1 of 3 of a class, and 1 of 1 of the other
+    # Within 2/255, 2 of 4 tiles stay correct: 1 of 3 cancers, which is b1, and 1 of 1 benign tiles.
     within = uneven.worst_cases(HARDENED)["linf <= 2/255"]
     cells = [cell for section in robustness_table(uneven).sections for row in section for cell in row]
     assert f"({100 * within['accuracy_reweighted']:.1f})" in {cell.beside for cell in cells}

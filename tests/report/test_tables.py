@@ -40,14 +40,15 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def section(text: str, title: str) -> str:
-    """A table, from its title to the next one's."""
+    """Return a table of a text, from its title to the next one's."""
     return text[text.index(title) :].split("\n\n", maxsplit=1)[0]
 
 
 def test_what_static_evaluation_hides_stands_first_beside_it(text: str) -> None:
     lines = section(text, "Robustness.").splitlines()
     row = lines[next(number for number, line in enumerate(lines) if " at, cw" in line) - 1]
-    # clean of all and of attacked tiles, static, attacked anew, no other backbone, worst case of any size, within 2/255
+    # Clean accuracy of all and of attacked tiles, static, adaptive, no other backbone, worst case of any size, within
+    # 2/255.
     assert row.split() == ["net", "100.0", "100.0", "87.5", "50.0", "no", "other", "37.5", "62.5"]
     assert "hardened" in next(line for line in lines if "undefended" in line)
     assert text.index("Robustness.") < text.index("Table 1") < text.index("Table 2")
@@ -100,7 +101,7 @@ def _has_interval(sheet: Sheet) -> bool:
 
 def test_metrics_of_each_label(text: str) -> None:
     table = section(text, "Table 1.")
-    assert "80 100 89" in table  # of the undefended model, cancer: 4 of 5 called so are, and all 4 are found
+    assert "80 100 89" in table  # cancer of the undefended model: 4 of 5 tiles called cancer are, and all 4 are found
     assert "100 75 86" in table
 
 
@@ -157,7 +158,7 @@ def test_the_longer_of_models_and_attacks_goes_down(tmp_path: Path, models: int)
 
 
 def test_seeds_have_a_mean_and_a_spread(tmp_path: Path) -> None:
-    """The same models under another seed, of which each is less right by nothing: the spread is 0."""
+    """Add the models under another seed with equal figures, so that the spread is 0."""
     store = Store.open(str(tmp_path))
     run = hand_run(store)
     again = {subject.id: f"{subject.id}, seed 1" for subject in run.subjects}

@@ -35,7 +35,7 @@ TINY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Finished:
-    """An experiment that was run, its result and its output."""
+    """An experiment that was run, with its result and its output."""
 
     experiment: Experiment
     result: RunResult
@@ -43,7 +43,7 @@ class Finished:
 
 
 def run(experiment: Experiment) -> tuple[RunResult, str]:
-    """Run an experiment on the connected cluster; return its result and its output."""
+    """Run an experiment on the connected cluster, and return its result and its output."""
     console = Console(file=io.StringIO(), width=160)
     result = run_experiment(experiment, console=console)
     return result, console.file.getvalue()  # type: ignore[attr-defined]
@@ -51,10 +51,10 @@ def run(experiment: Experiment) -> tuple[RunResult, str]:
 
 @pytest.fixture(scope="session")
 def two_nodes() -> Iterator[None]:
-    """A head and a second node of one CPU each."""
+    """Start a head and a second node of one CPU each."""
     generate_token(Path.home())
     node: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-    node["_system_config"] = {"num_workers_soft_limit": WARM_WORKERS}  # as docs/cluster.md tells whoever starts a head
+    node["_system_config"] = {"num_workers_soft_limit": WARM_WORKERS}  # as docs/cluster.md advises for a head
     cluster = Cluster(initialize_head=True, head_node_args=node)
     cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
     ray.init(address=cluster.address, log_to_driver=False, _node_ip_address="127.0.0.1")
@@ -68,20 +68,20 @@ def two_nodes() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def finished(two_nodes: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """Run the tiny experiment once, for all tests that read its store or begin with what is in it."""
+    """Run the tiny experiment once, for all tests that read its store or start with its contents."""
     experiment = validate_experiment({**TINY, "storage": str(tmp_path_factory.mktemp("finished"))})
     return Finished(experiment, *run(experiment))
 
 
 @pytest.fixture
 def tiny_settings() -> dict[str, Any]:
-    """The experiment as its file would say it."""
+    """Return the experiment as in its file."""
     return TINY
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., Experiment]:
-    """Builds the experiment, with some sections replaced, on a store of its own."""
+    """Return a builder of the experiment with some sections replaced, on a store of its own."""
 
     def build(**changes: Any) -> Experiment:
         return validate_experiment({**TINY, "storage": str(tmp_path / "store"), **changes})

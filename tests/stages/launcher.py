@@ -1,6 +1,6 @@
-"""Starts drivers at once: it has imported what a run needs, and forks for every experiment file that it is told of.
+"""A process that starts drivers fast: it has imported a run's modules, and forks for every experiment file.
 
-Each line of its input is a JSON list: an experiment file, and where its output goes. It answers with the process id.
+Each line of its input is a JSON list of an experiment file and the path of its output. It answers with the process id.
 """
 
 import json
@@ -10,12 +10,12 @@ import sys
 import traceback
 from pathlib import Path
 
-import raypipe.stages.pipeline  # noqa: F401  what `raypipe run` imports when it is asked to run
+import raypipe.stages.pipeline  # noqa: F401  the module that the command `raypipe run` imports
 from raypipe.cli.app import main
 
 
 def drive(experiment: str, log: str) -> int:
-    """`raypipe run`, in a session of its own; returns its exit status."""
+    """Run `raypipe run` in a session of its own, and return its exit status."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with Path(log).open("wb") as output, Path(os.devnull).open("rb") as nothing:
@@ -34,8 +34,8 @@ def drive(experiment: str, log: str) -> int:
 
 
 def serve() -> None:
-    """Until the input ends."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends is gone, and no zombie
+    """Start drivers until the input ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that end leave no zombie
     print("ready", flush=True)
     for line in sys.stdin:
         experiment, log = json.loads(line)

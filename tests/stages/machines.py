@@ -1,10 +1,10 @@
-"""A cluster as if of several machines, any of which can be lost, and drivers that can be killed.
+"""A simulated cluster of several machines, any of which can be lost, and drivers that can be killed.
 
-The head has no CPU: only drivers run there. Every node has an address and, where root allows, a disk of its own: what
-the head and the drivers keep in their folder is an empty folder there, but for the token. All share nothing but the
-network, and `Machines.disk`, a mounted disk that can be full.
+The head has no CPU, so only drivers run there. Every node has an address and, if this user is root, a disk of its own:
+on it, the folder of the head and the drivers is empty except for the token. The nodes share only the network, and
+`Machines.disk`, a mounted disk that can be full.
 
-Every process has the environment that docs/cluster.md gives its reader, and no setting of Ray's for tests.
+Every process has the environment that docs/cluster.md describes, and no Ray setting for tests.
 """
 
 import json
@@ -34,11 +34,11 @@ PATIENCE_SECONDS = 600
 OWN_MOUNTS = ("unshare", "--mount", "--propagation", "private")
 DISK_MIB = 64
 TOKEN = ".ray/auth_token"
-"""The file below HOME that `ray get-auth-token --generate` writes."""
+"""File below HOME that `ray get-auth-token --generate` writes."""
 
 
 def can_mount() -> bool:
-    """Whether this user may have mounts that nobody else sees."""
+    """Return True if this user may have mounts that nobody else sees."""
     if not (shutil.which("unshare") and shutil.which("nsenter")):
         return False
     with tempfile.TemporaryDirectory() as folder:
@@ -47,9 +47,9 @@ def can_mount() -> bool:
 
 
 def user_environment(home: Path) -> dict[str, str]:
-    """Return what a user of a token and an object store has in the environment, and nothing else.
+    """Return the environment of a user with a token and an object store, and nothing else.
 
-    The number of warm workers is what docs/cluster.md advises for a node of one CPU.
+    The number of warm workers is the one that docs/cluster.md advises for a node of one CPU.
     """
     store = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     ray = {"RAY_AUTH_MODE": "token", "RAY_num_workers_soft_limit": str(WARM_WORKERS)}
@@ -57,7 +57,7 @@ def user_environment(home: Path) -> dict[str, str]:
 
 
 def wait_until(reached: Callable[[], Any], alive: Callable[[], Any] = lambda: None, every: float = 0.1) -> Any:
-    """What `reached` says once it says something; `alive` complains if there is nothing to wait for any more."""
+    """Return the first true value of `reached`; `alive` raises an error if there is nothing left to wait for."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (found := reached()):
         alive()
@@ -68,7 +68,7 @@ def wait_until(reached: Callable[[], Any], alive: Callable[[], Any] = lambda: No
 
 @dataclass(frozen=True)
 class Driver:
-    """A `raypipe run`."""
+    """A process of `raypipe run`."""
 
     pid: int
     log: Path
@@ -83,17 +83,17 @@ class Driver:
         assert self.runs(), self.output()
 
     def wait(self) -> int:
-        """Its exit status."""
+        """Wait for the end, and return the exit status."""
         wait_until(lambda: not self.runs())
         return int(Path(f"{self.log}.exit").read_text())
 
     def finish(self) -> str:
-        """Its output, once it has ended well."""
+        """Return the output after a successful end."""
         assert self.wait() == 0, self.output()
         return self.output()
 
     def kill_when(self, reached: Callable[[], Any]) -> None:
-        """SIGKILL the driver alone: what it started has to notice by itself."""
+        """Send SIGKILL to the driver alone, so that its children have to notice the loss themselves."""
         wait_until(reached, self.check_runs, every=0.03)
         os.kill(self.pid, signal.SIGKILL)
         wait_until(lambda: not self.runs())
@@ -116,11 +116,11 @@ class Node:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def attackers(self) -> list[psutil.Process]:
-        """Those that attack tiles at the moment."""
+        """Return the processes that attack tiles at the moment."""
         return self.workers("attack")
 
     def workers(self, stage: str = "") -> list[psutil.Process]:
-        """Those that work on shards of a stage, or of any, at the moment."""
+        """Return the processes that work on shards of a stage, or of any stage, at the moment."""
         found = []
         for process in self.processes():
             try:
@@ -131,19 +131,19 @@ class Node:
         return found
 
     def lose(self) -> None:
-        """With SIGKILL, as if its power were cut."""
+        """Kill the node with SIGKILL, as in a power failure."""
         for process in [psutil.Process(self.process.pid), *self.processes()]:
             process.kill()
         self.process.wait()
 
     def sees(self, folder: Path) -> set[str]:
-        """The names in a folder, as the node's processes see it."""
+        """Return the names in a folder, as the node's processes see it."""
         return {path.name for path in Path(f"/proc/{self.process.pid}/root{folder}").iterdir()}
 
 
 @dataclass
 class Machines:
-    """The cluster."""
+    """The cluster of simulated machines."""
 
     home: Path
     disk: Path
@@ -154,7 +154,7 @@ class Machines:
     numbers: Iterator[int] = field(default_factory=lambda: count(2))
 
     def add(self, nodes: int = 1) -> Node:
-        """Nodes join; returns the last."""
+        """Add nodes, and return the last one."""
         for node in [self._begin() for _ in range(nodes)]:
             wait_until(node.is_up, node.check_runs)
             self.nodes.append(node)
@@ -181,7 +181,7 @@ class Machines:
         self.nodes.remove(node)
 
     def start(self, settings: dict[str, Any], name: str) -> Driver:
-        """Run an experiment; `name` is for its files here."""
+        """Run an experiment; `name` names its files here."""
         file, log = self.home / f"{name}.yaml", self.home / f"{name}.log"
         Path(f"{log}.exit").unlink(missing_ok=True)
         file.write_text(yaml.safe_dump(settings))
@@ -192,19 +192,19 @@ class Machines:
         return Driver(int(self.launcher.stdout.readline()), log)
 
     def seen(self, path: Path) -> Path:
-        """A path on the mounted disk, for a process that has not mounted it."""
+        """Return a path on the mounted disk, for a process that has not mounted it."""
         return Path(f"/proc/{self.launcher.pid}/root{path}")
 
     def resize_disk(self, size: str) -> None:
-        """Give the mounted disk another size, such as 128m."""
+        """Resize the mounted disk to a size such as 128m."""
         where = ["nsenter", "--mount", f"--target={self.launcher.pid}"]
         subprocess.run([*where, "mount", "-o", f"remount,size={size}", self.disk], check=True)
 
 
 @contextmanager
 def several_machines() -> Iterator[Machines]:
-    """A head, two nodes and a launcher of drivers, until the block ends."""
-    short = os.path.realpath("/tmp")  # sockets' paths may have 107 bytes
+    """Run a head, two nodes and a launcher of drivers until the block ends."""
+    short = os.path.realpath("/tmp")  # the paths of sockets may have 107 bytes
     home, disk = (Path(tempfile.mkdtemp(prefix="rp-", dir=short)) for _ in range(2))
     mounts, port = can_mount(), free_port()
     head = [BIN / "ray", "start", "--head", "--block", "--num-cpus=0", "--node-ip-address=127.0.0.1", f"--port={port}",
@@ -218,7 +218,7 @@ def several_machines() -> Iterator[Machines]:
             env={**environment, "RAY_ADDRESS": f"127.0.0.1:{port}"}, cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        generate = [BIN / "ray", "get-auth-token", "--generate"]  # needed by the head; the launcher imports meanwhile
+        generate = [BIN / "ray", "get-auth-token", "--generate"]  # the head needs it; the launcher imports meanwhile
         subprocess.run(generate, env=environment, capture_output=True, check=True)
         ray = Node(subprocess.Popen(head, env=environment, stdout=output, stderr=output, start_new_session=True), log)
         machines = Machines(home, disk, mounts, port, launcher)
@@ -240,15 +240,15 @@ def several_machines() -> Iterator[Machines]:
 
 @dataclass(frozen=True)
 class Files:
-    """What a run has kept so far, on whatever store."""
+    """The files that a run has stored so far, in any kind of store."""
 
     store: Store
 
     def of(self, kind: str) -> list[str]:
-        """The Parquet files of all artifacts of a kind."""
+        """Return the Parquet files of all artifacts of a kind."""
         return [s for key in self.store.list_directories(f"artifacts/{kind}") for s in self.store.shards(kind, key)]
 
     def manifests(self, kind: str) -> list[dict[str, Any]]:
-        """Of the artifacts of a kind that are finished."""
+        """Return the manifests of the finished artifacts of a kind."""
         keys = self.store.list_directories(f"artifacts/{kind}")
         return [manifest for key in keys if (manifest := self.store.manifest(kind, key))]

@@ -1,4 +1,4 @@
-"""A real S3 server on loopback, and what a test asks of it."""
+"""A real S3 server on loopback, and the questions that tests ask it."""
 
 import logging
 from collections import Counter
@@ -20,7 +20,7 @@ SECRET = "not-to-be-seen-anywhere"
 
 
 class ObjectStore:
-    """A server whose objects outlive its stops, with a bucket that keeps every version of an object."""
+    """A server that keeps its objects while it is stopped, with a bucket that keeps every version of an object."""
 
     def __init__(self) -> None:
         self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -28,40 +28,40 @@ class ObjectStore:
         self.host, self.port = self.server.get_host_and_port()
 
     def stop(self) -> None:
-        """From now on nobody answers."""
+        """Stop the server, so that nothing answers from now on."""
         self.server.stop()
 
     def start(self) -> None:
-        """Answer again, at the same address, with the same objects."""
+        """Start the server again, at the same address, with the same objects."""
         self.server = ThreadedMotoServer(ip_address=self.host, port=self.port, verbose=False)
         self.server.start()
 
     @cached_property
     def client(self) -> Any:
-        """Made once: each new one takes 50 ms and megabytes, and tests ask all the time."""
+        """The client, made once: each new one takes 50 ms and megabytes, and tests ask all the time."""
         return boto3.client("s3")
 
     def versions(self, prefix: str) -> Counter[str]:
-        """How often each object below a prefix was written."""
+        """Return how often each object below a prefix was written."""
         kept = self._kept(prefix).items()
         return Counter({name: sum(isinstance(version, FakeKey) for version in versions) for name, versions in kept})
 
     def names(self, prefix: str) -> list[str]:
-        """The objects that are below a prefix now, without those that pyarrow puts down for folders."""
+        """Return the objects below a prefix now, without those that pyarrow writes for folders."""
         kept = self._kept(prefix).items()
         return [name for name, versions in kept if isinstance(versions[-1], FakeKey) and not name.endswith("/")]
 
     def _kept(self, prefix: str) -> dict[str, list[Any]]:
-        """All versions of each object below a prefix, deletions among them, from the server's memory.
+        """Return all versions of each object below a prefix, with deletions, from the server's memory.
 
-        A request costs time, and one of `list_object_versions` costs memory: moto copies all versions of all objects
-        of the bucket, with their content, and keeps the copies until the process ends.
+        A request costs time, and one of `list_object_versions` costs memory: moto copies all versions of all objects of
+        the bucket, with their content, and keeps the copies until the process ends.
         """
         keys = get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(BUCKET).keys
         return {name: keys.getlist(name) for name in list(keys) if name.startswith(prefix)}
 
     def copy(self, prefix: str, to: str, below: str) -> None:
-        """Copy what one store of the bucket has below a path to another."""
+        """Copy the objects of one store below a path to another store of the bucket."""
         for name in self.names(f"{prefix}/{below}"):
             target = str(PurePosixPath(to) / PurePosixPath(name).relative_to(prefix))
             self.client.copy_object(Bucket=BUCKET, Key=target, CopySource={"Bucket": BUCKET, "Key": name})
@@ -69,8 +69,8 @@ class ObjectStore:
 
 @contextmanager
 def object_store() -> Iterator[ObjectStore]:
-    """The server, and its address and credentials in the environment, where every process looks for them."""
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it tells of every request, and pytest keeps the lines
+    """Run the server, with its address and credentials in the environment, where every process looks for them."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it logs every request, and pytest keeps the lines
     store = ObjectStore()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ENDPOINT_URL", f"http://{store.host}:{store.port}")
@@ -81,5 +81,5 @@ def object_store() -> Iterator[ObjectStore]:
         store.client.create_bucket(Bucket=BUCKET)
         store.client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         yield store
-        get_backend("s3").reset()  # all of it is in this process's memory
+        get_backend("s3").reset()  # all objects are in this process's memory
         store.stop()

@@ -1,4 +1,4 @@
-"""Debian's Prometheus beside a Ray head, started as dashboards/README.md says; it answers our dashboard's queries."""
+"""Debian's Prometheus beside a Ray head, started as in dashboards/README.md; it answers our dashboard's queries."""
 
 import json
 import math
@@ -16,7 +16,7 @@ STEP_SECONDS = 5
 
 
 def queries() -> dict[str, list[str]]:
-    """Return what each panel of the dashboard asks, for all models."""
+    """Return the queries of each panel of the dashboard, for all models."""
     panels = json.loads((DASHBOARDS / "grafana" / "raypipe.json").read_text())["panels"]
     return {
         panel["title"]: [target["expr"].replace("$model", ".*") for target in panel["targets"]]
@@ -26,14 +26,14 @@ def queries() -> dict[str, list[str]]:
 
 
 class Prometheus:
-    """A server in a terminal of its own.
+    """A Prometheus server in a terminal of its own.
 
     Parameters
     ----------
     terminal
-        Where it runs.
+        Terminal in which it runs.
     line
-        The command that starts it.
+        Command that starts it.
     """
 
     def __init__(self, terminal: Terminal, line: str) -> None:
@@ -43,7 +43,7 @@ class Prometheus:
         terminal.run(f"{line} --log.level=error &")
 
     def series(self, expression: str) -> list[list[float]]:
-        """Return the finite values that each series of a query has had so far."""
+        """Return the finite values of each series of a query so far."""
         asked = {"query": expression, "start": self.begun, "end": time.time(), "step": STEP_SECONDS}
         where = f"http://{self.address}/api/v1/query_range?{urllib.parse.urlencode(asked)}"
         answer = json.loads(self.terminal.run(f"curl --silent {shlex.quote(where)}"))

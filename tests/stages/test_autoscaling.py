@@ -1,4 +1,4 @@
-"""A run on a cluster that has no workers yet: they are asked for, by kind, and go when they are idle."""
+"""A run on a cluster without workers: it requests them by kind, and idle ones leave."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ with connected(None, Path(sys.argv[2])), stage_progress(Console(), "ingest", len
 
 
 def seen(log: Path) -> list[tuple[list[str], list[str], list[str]]]:
-    """At each look: the stages that run, the kinds of nodes that are there, and those that somebody works on."""
+    """Return, for each look, the running stages, the kinds of nodes present, and the kinds of nodes in use."""
     return [tuple(json.loads(line)) for line in log.read_text().splitlines() if line.endswith("]")]
 
 
@@ -64,7 +64,7 @@ def test_training_and_attacks_bring_up_nodes_of_their_kind_which_go_again(
     resources = {**tiny_settings["resources"], "train_workers": 1, "train_on": "on_demand", "attack_on": "spot"}
     settings = {**tiny_settings, "storage": str(storage), "resources": resources, "attacks": {"deepfool": {}}}
     experiment.write_text(yaml.safe_dump(settings))
-    # On a Ray without an autoscaler: a stage that asks for no kind of nodes may bring up one that training waits for.
+    # This Ray has no autoscaler: a stage that requests no kind of node could bring up the one that training waits for.
     subprocess.run([sys.executable, "-c", TILES, str(experiment), str(tmp_path / "ray.log")], check=True)
     kinds = {"on_demand": {"CPU": 1, "on_demand": 1}, "spot": {"CPU": 1, "spot": 1}}
     with ray_head(tmp_path / "home", cpus=1, node_types=kinds) as head, log.open("w") as lines:
@@ -89,7 +89,7 @@ def test_training_and_attacks_bring_up_nodes_of_their_kind_which_go_again(
         finally:
             watching.kill()
             watching.wait()
-    # What is written of the stages may be some seconds old, so training ends where it last held a node.
+    # The file about the stages may be some seconds old, so training ends where it last held a node.
     trained = [at for at, (stages, _, held) in enumerate(while_at_work) if "train" in stages and "on_demand" in held]
     assert not any("spot" in held for _, _, held in while_at_work[: trained[-1] + 1]), "training is kept off them"
     for stage, kind in {"train": "on_demand", "attack": "spot", "harden": "on_demand"}.items():

@@ -1,4 +1,4 @@
-"""A model that has no finite logits for some tile: it is set aside, and the others' figures stay the same."""
+"""A model without finite logits for some tile: the tile is rejected, and the figures of the others stay equal."""
 
 import shutil
 import sys
@@ -58,7 +58,7 @@ class PredictBroken(PredictShard):
 
 
 def stored(experiment: Experiment, kind: str) -> dict[str, list[dict[str, Any]]]:
-    """Every artifact's rows, less what a clock says."""
+    """Return the rows of every artifact without its times."""
     store = Store.open(experiment.storage)
     tables = {
         key: pa.concat_tables(store.iter_tables(kind, key)) for key in store.list_directories(f"artifacts/{kind}")
@@ -70,7 +70,7 @@ def stored(experiment: Experiment, kind: str) -> dict[str, list[dict[str, Any]]]
 def test_a_tile_without_finite_logits_is_counted_and_changes_no_other_tile(
     tiny: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import it
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this module
     root, sides = tmp_path / "tiles", {}
     for label in ("colon_aca", "colon_n"):
         (root / label).mkdir(parents=True)
@@ -86,7 +86,7 @@ def test_a_tile_without_finite_logits_is_counted_and_changes_no_other_tile(
         "train": {"epochs": 4, "batch_size": 4},
         "attacks": ATTACKS,
         "defenses": [],
-        # One tile at a time: pixels depend on a batch's size, by float noise.
+        # One tile at a time, because pixels depend on the size of a batch by float noise.
         "resources": {"attack_batch": 1, "memory_format": "contiguous"},
     }
     sound = tiny(**changes, storage=str(tmp_path / "sound"))

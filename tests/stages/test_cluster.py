@@ -20,7 +20,7 @@ def test_a_gpu_that_pytorch_cannot_use_is_an_error_not_a_slow_run() -> None:
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """In a process of its own, since this one may be connected to a cluster by now."""
+    """Run in a process of its own, because this one may be connected to a cluster already."""
     code = (
         "import sys\nfrom pathlib import Path\nfrom raypipe.stages.cluster import connected\n"
         "with connected('127.0.0.1:1', Path(sys.argv[1])):\n    pass\n"
@@ -48,7 +48,9 @@ def test_a_connected_process_is_not_taken_to_another_cluster(tmp_path: Path) -> 
 
 @pytest.mark.xdist_group("ray")
 def test_tests_that_share_a_cluster_take_turns(request: pytest.FixtureRequest) -> None:
-    """How pytest-xdist marks groups is between it and pytest, and broke once. Without groups, every process starts the
-    cluster that they share."""
+    """Check the marks of groups, which pass between pytest-xdist and pytest and broke once.
+
+    Without groups, every process starts the cluster that they share.
+    """
     if request.config.getoption("loadgroup", default=False):
         assert request.node.nodeid.endswith("@ray")

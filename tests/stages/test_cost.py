@@ -1,7 +1,7 @@
-"""What a run costs in things that can be counted, so that none of them grows unseen: no clock is asked.
+"""The countable costs of a run, so that none of them grows unnoticed; no clock is used.
 
-The counts are those of the experiment in conftest.py, on a Ray of its own with two CPUs. Who makes one of them smaller
-lowers it here.
+The counts are those of the experiment in conftest.py, on a Ray of its own with two CPUs. If a change makes one of them
+smaller, lower it here.
 """
 
 import json
@@ -44,7 +44,7 @@ with connected(None, Path(sys.argv[2]).with_name("ray.log")):
 
 @dataclass(frozen=True)
 class Counted:
-    """What was started, seen from inside and outside, and the store that it filled."""
+    """The processes started, counted inside and outside of the run, and the store that it filled."""
 
     tasks: "Counter[str]"
     actors: "Counter[str]"
@@ -68,7 +68,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Counted:
 
 
 def test_a_task_for_each_shard_and_no_other(counted: Counted) -> None:
-    """10 test tiles are 2 shards of 8, 30 training tiles 4; ingest takes its 6 in 4 blocks."""
+    """Count the tasks: 10 test tiles are 2 shards of 8, 30 training tiles are 4, and ingest takes its 6 in 4 blocks."""
     cells = Counter(row["stage"] for row in counted.costs)
     assert cells == {"ingest": 1, "train": 1, "attack": 8, "harden": 2, "evaluate": 13}
     assert counted.tasks == {
@@ -87,7 +87,7 @@ def test_an_actor_for_each_trial_and_each_training_worker(counted: Counted) -> N
 
 
 def test_pytorch_is_loaded_once_a_worker_and_not_once_a_stage(counted: Counted) -> None:
-    """The driver, two workers of tasks, two of the training and their controller, two trials; and one more at most."""
+    """Count the driver, two task workers, two training workers and their controller, two trials; allow one more."""
     assert 6 <= counted.watched.with_torch <= 9
 
 
@@ -95,7 +95,7 @@ def test_passes_through_the_network(counted: Counted) -> None:
     passes = Counter[str]()
     for row in counted.costs:
         passes[row["stage"]] += row["forwards"] + row["backwards"]
-    # 30 training tiles, of which each epoch validates 10; those left are shown forward and backward, in hardening twice
+    # Each epoch validates 10 of 30 training tiles. The others pass forward and backward, and twice so in hardening.
     assert passes["train"] == 2 * (2 * 20 + 10)
     assert passes["harden"] == 2 * (2 * 40 + 10)
     assert passes["evaluate"] == 13 * 10
@@ -103,7 +103,7 @@ def test_passes_through_the_network(counted: Counted) -> None:
 
 
 def test_files_and_bytes(counted: Counted) -> None:
-    """Every shard and every manifest once, and no tile larger than twice its pixels, of which there are few here."""
+    """Count every shard and manifest once; no tile is larger than twice its pixels, of which there are few here."""
     files = [path for path in counted.artifacts.rglob("*") if path.is_file()]
     assert Counter(path.suffix for path in files) == {".parquet": 52, ".json": 25, ".safetensors": 3}
     tiles = [path for path in files if path.parts[-4] == "tiles"]
@@ -117,7 +117,7 @@ def test_files_and_bytes(counted: Counted) -> None:
     ids=["command line", "worker"],
 )
 def test_a_process_starts_without_what_few_need(modules: str, others: set[str]) -> None:
-    """Those are half of the time that a process takes to start."""
+    """Check that unneeded modules are not imported; they would take half of the time that a process takes to start."""
     without = {"art", "matplotlib", "scipy.stats", "sklearn", "torch._dynamo", "torchvision"} | others
     code = "\n".join(["import sys", *(f"import raypipe.{name}" for name in modules.split()), "print(*sys.modules)"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -34,7 +34,7 @@ def test_online_certified_and_mixed_defenses_go_from_the_file_to_the_report(tiny
             "bounded": {"name": "pgd", "max_iterations": 3},
             "checks": {"max_queries": 10, "planted_tiles": 15},
         },
-        # A group of two workers takes every CPU there is.
+        # A group of two workers takes all CPUs.
         resources={"train_workers": 1, "harden_workers": 2, "attack_batch": 8, "memory_format": "contiguous"},
     )
     result, text = run(experiment)

@@ -1,4 +1,4 @@
-"""Sound evaluation on a real cluster: what masked gradients hide comes out, and what was computed can be recomputed."""
+"""Evaluation on a real cluster: it exposes masked gradients, and its figures can be recomputed."""
 
 import json
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def test_a_masked_model_is_caught_and_an_undefended_one_is_cleared(tiny: Build) 
     assert "no attack failure detected; robust accuracy is an upper bound" in text.replace("\n", " ")
     assert text.index("not claimed") < text.index("Table 1"), "the verdict stands above every table"
 
-    # The attacks on the masked model itself are blind: the worst case knows better.
+    # The attacks on the masked model itself fail, and the worst case shows it.
     assert accuracy(result, masked, "adaptive", "deepfool") > 0
     assert accuracy(result, masked, "worst case") <= accuracy(result, masked, "static", "deepfool")
     assert accuracy(result, clear, "white-box", "deepfool") == 0
@@ -74,7 +74,7 @@ def test_a_masked_model_is_caught_and_an_undefended_one_is_cleared(tiny: Build) 
         (shard, *_) = store.shards("diagnostics", key)
         assert store.read_table(shard).schema.equals(DIAGNOSTICS)
 
-    # All figures again, from the stored predictions alone.
+    # All figures are computed again from the stored predictions alone.
     before = (Path(result.location) / "records.parquet").read_bytes()
     arguments = ["results", "tiny", "--storage", experiment.storage]
     assert CliRunner().invoke(app, [*arguments, "--recompute"]).exit_code == 0

@@ -1,7 +1,7 @@
-"""Experiments on several machines and an object store, losing what can be lost while they run.
+"""Experiments on several machines and an object store, which lose every part in turn while they run.
 
-Every one ends like the undisturbed run, and nothing that was finished is computed twice: the bucket keeps all versions
-of an object, and there is one of each. `pytest --junitxml FILE` writes down how long recoveries took.
+Every one ends like the undisturbed run, and no finished work is computed twice: the bucket keeps all versions of an
+object, and there is one version of each. `pytest --junitxml FILE` records how long recoveries took.
 """
 
 import re
@@ -82,11 +82,11 @@ class Job:
         return self.machines.start({**SETTINGS, "storage": f"s3://{BUCKET}/{self.name}", **changes}, self.name)
 
     def written(self, kind: str = "") -> dict[str, int]:
-        """How often each file of an artifact was written."""
+        """Return how often each file of an artifact was written."""
         return dict(self.bucket.versions(f"{self.name}/artifacts/{kind}"))
 
     def shards(self, kind: str = "adversarials") -> list[str]:
-        """The Parquet files of all artifacts of a kind."""
+        """Return the Parquet files of all artifacts of a kind."""
         return [path for path in self.written(kind) if "/part-" in path and "/rejected/" not in path]
 
 
@@ -100,9 +100,9 @@ class Undisturbed:
         return self.job.files.store
 
     def artifacts(self, of_hardened: bool = True) -> list[tuple[str, dict[str, Any]]]:
-        """Those that a disturbed attack begins with: all but the grid's adversarial tiles and their predictions.
+        """Return the artifacts before a disturbed attack: all but the grid's adversarial tiles and their predictions.
 
-        Without those of the hardened model, a run has more left to do.
+        Without those of the hardened model, more of the run remains.
         """
         left = [*("/pgd/train$", "/pgd/test$"), *(() if of_hardened else (f"/{DEFENSE}/", f"/{DEFENSE} "))]
         found = [(kind, manifest) for kind in KINDS for manifest in self.job.files.manifests(kind)]
@@ -117,32 +117,32 @@ class Undisturbed:
 
     @cached_property
     def results(self) -> dict[str, pa.Table]:
-        """Every table that a disturbed run must have too, read once: shards of adversarial tiles, and figures."""
+        """The tables that a disturbed run must equal, read once: shards of adversarial tiles, and figures."""
         figures = [f"runs/tiny/{table}.parquet" for table in ("records", "curves", "costs", "checks")]
         return {path: timeless(self.store.read_table(path)) for path in (*figures, *self.adversarials)}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(bucket: ObjectStore, machines: Machines) -> Undisturbed:
-    """The whole experiment on two nodes that share nothing but the bucket."""
+    """Run the whole experiment on two nodes that share only the bucket."""
     job = Job(machines, bucket, "undisturbed")
     return Undisturbed(job, job.start().finish())
 
 
 @pytest.fixture
 def attacking(undisturbed: Undisturbed, bucket: ObjectStore, machines: Machines, request: Any) -> Job:
-    """The same on another store, where all that comes before the grid's attacks is there already."""
+    """Return a run on another store that already holds everything before the grid's attacks."""
     return prepared(Job(machines, bucket, request.node.name), undisturbed.artifacts())
 
 
 @pytest.fixture
 def attacking_longer(undisturbed: Undisturbed, bucket: ObjectStore, machines: Machines, request: Any) -> Job:
-    """Also with the hardened model still to be examined: even on a fast machine, a node can join before the end."""
+    """Return a run that also has to examine the hardened model, so that a node can join in time on a fast machine."""
     return prepared(Job(machines, bucket, request.node.name), undisturbed.artifacts(of_hardened=False))
 
 
 def prepared(job: Job, artifacts: list[tuple[str, dict[str, Any]]]) -> Job:
-    """The job, with artifacts of the undisturbed one in its store."""
+    """Return the job with artifacts of the undisturbed run in its store."""
     for kind, manifest in artifacts:
         job.bucket.copy("undisturbed", job.name, f"artifacts/{kind}/{manifest['key']}/")
     return job
@@ -160,7 +160,7 @@ def check_same_results(files: Files, undisturbed: Undisturbed) -> None:
 
 
 def timeless(table: pa.Table) -> pa.Table:
-    """Without what a clock says."""
+    """Return a table without its times."""
     return table.select([name for name in table.column_names if name != "seconds"])
 
 
@@ -247,14 +247,14 @@ def test_a_run_killed_in_every_stage_ends_like_an_undisturbed_one(
 
 
 def started(job: Job) -> Driver:
-    """A run that has just made the first of its shards."""
+    """Start a run, and return when it has made the first of its shards."""
     seeded, driver = job.shards(), job.start()
     wait_for_more(job, driver, seeded)
     return driver
 
 
 def wait_for_more(job: Job, driver: Driver, known: list[str]) -> None:
-    """Until there is one more shard."""
+    """Wait until there is one more shard."""
     wait_until(lambda: len(job.shards()) > len(known), driver.check_runs)
 
 
@@ -305,7 +305,7 @@ def test_an_object_store_that_is_gone_for_a_minute_is_waited_for(
 
 
 def copy_artifacts(undisturbed: Undisturbed, to: Path) -> None:
-    """What a disturbed attack begins with, to a folder."""
+    """Copy the artifacts that a disturbed attack starts with to a folder."""
     store = undisturbed.store
     for kind, manifest in undisturbed.artifacts():
         everything = FileSelector(store.path(store.artifact(kind, manifest["key"])), recursive=True)

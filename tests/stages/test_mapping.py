@@ -1,4 +1,4 @@
-"""How items are cut into blocks for workers."""
+"""The division of items into blocks for workers."""
 
 import math
 
@@ -28,8 +28,10 @@ def test_halving_blocks_hold_every_item_once_and_in_order(items: list[dict[str, 
 
 @given(ITEMS.filter(bool), st.integers(1, 40))
 def test_no_worker_is_left_with_more_than_half_of_its_share(items: list[dict[str, int]], workers: int) -> None:
-    """However long its items take, the others have as much left to do when it begins them, and at the end none waits
-    for more than one item."""
+    """Check the blocks for any duration of the items.
+
+    When a worker begins a block, the others have as much left to do. At the end none waits for more than one item.
+    """
     blocks = halving_blocks(items, workers)
     left = len(items)
     for number, block in enumerate(blocks):

@@ -93,12 +93,12 @@ def test_what_changing_one_attack_recomputes(finished: Finished, tiny: Build) ->
     after = files(other)
     assert {path: after[path] for path in before} == before
     new = sorted({path.split("/")[0] + "/" + path.split("/")[1] for path in set(after) - set(before)})
-    # One model is hardened anew. The other one's adaptive tiles of the changed attack are new too.
+    # One model is hardened again. The adaptive tiles of the changed attack on the other one are new too.
     assert Counter(path.split("/")[0] for path in new) == {"adversarials": 5, "model": 1, "predictions": 8}
 
 
 def check_tables(experiment: Experiment, rows: list[dict[str, Any]]) -> None:
-    """The stored tables are plain Parquet, name every tile once, and agree with the results."""
+    """Check that the stored tables are plain Parquet, name every tile once, and agree with the results."""
     root = Path(experiment.storage) / "artifacts"
     (tiles_key,) = {row["tiles_key"] for row in rows if row["protocol"] == "clean"}
     tiles = pq.ParquetDataset(root / "tiles" / tiles_key / "test").read()
@@ -130,7 +130,7 @@ def check_tables(experiment: Experiment, rows: list[dict[str, Any]]) -> None:
 
 
 def check_costs(result: RunResult) -> None:
-    """Every cell tells what it cost, in passes that can be counted from its tiles."""
+    """Check that every cell records its cost, in passes that can be counted from its tiles."""
     costs = result.costs.to_pandas()
     stages = ("ingest", "train", "attack", "harden", "evaluate")
     assert sorted(set(costs["stage"])) == sorted(stages)
@@ -141,7 +141,7 @@ def check_costs(result: RunResult) -> None:
     trains = 40 - tests
     assert not passes["ingest"].any()
     assert (passes["evaluate"] == [tests, 0]).all()
-    # Two epochs: of the three groups of two tiles of each class, one is held out, and only passed forward.
+    # There are two epochs. Of the three groups of two tiles per class, one is held out, and only passes forward.
     assert (passes["train"] == [2 * trains, 2 * (trains - 10)]).all()
     assert (passes["attack"] > 0).all()
     attacks = costs[costs["stage"] == "attack"].set_index("key")
@@ -168,7 +168,7 @@ def test_a_search_keeps_the_candidate_that_was_best_on_held_out_tiles(tiny_train
 
 
 def train_only(experiment: Experiment) -> None:
-    """Run the training of an experiment whose tiles are there."""
+    """Run the training of an experiment whose tiles exist."""
     prepared = prepare(experiment)
     with stage_progress(Console(file=io.StringIO()), "train", experiment.train.epochs, "epochs") as progress:
         train(prepared.plan.stage("train"), prepared.store, experiment.resources, progress)
@@ -176,9 +176,9 @@ def train_only(experiment: Experiment) -> None:
 
 @pytest.mark.full
 def test_a_lost_worker_costs_no_finished_epoch(tiny_trained: Build, tmp_path: Path) -> None:
-    """Rank 0 is killed after an epoch; a new group continues from there and ends as an undisturbed one does."""
+    """Kill rank 0 after an epoch: a new group continues from there and ends like an undisturbed one."""
     changes: dict[str, Any] = {
-        "models": ["shufflenet_v2_x1_0"],  # slow enough to be caught in the act
+        "models": ["shufflenet_v2_x1_0"],  # slow enough to be killed during its epochs
         "train": {"epochs": 12, "batch_size": 8},
         "attacks": {"deepfool": {"max_iterations": 1}},
     }

@@ -1,4 +1,4 @@
-"""How many workers fit, and what is said where they do not."""
+"""The number of workers that fit, and the messages if too few do."""
 
 import subprocess
 import sys
@@ -81,7 +81,7 @@ print(any(a["begun"] < b["begun"] < a["ended"] for a in rows for b in rows if a[
 
 @pytest.mark.cluster
 def test_two_actors_work_on_one_gpu_at_once() -> None:
-    """Ray believes in a GPU that is not there; nothing computes on it."""
+    """Tell Ray about a GPU that does not exist; nothing computes on it."""
     done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-2:] == ["2 {'[0]'}", "True"]
 

@@ -1,4 +1,4 @@
-"""A run that another process makes, as it prints and as `raypipe status` tells: at work, stopped, continued, done."""
+"""A run of another process, in its output and in `raypipe status`: running, stopped, continued and done."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def stage(state: RunState, name: str) -> Any:
 
 
 def stop(driver: "subprocess.Popen[str]", number: signal.Signals) -> str:
-    """Send a signal to a run alone, as a service manager does, and return the line that it answers with."""
+    """Send a signal to a run alone, as a service manager does, and return the line that it prints."""
     driver.send_signal(number)
     output, _ = driver.communicate(timeout=PATIENCE_SECONDS)
     assert driver.returncode == 128 + number, output
@@ -73,7 +73,7 @@ def test_a_run_at_work_then_stopped_twice_then_done(tmp_path: Path, tiny_setting
 
     driver = start()
     seen = wait_until(driver, store, lambda state: stage(state, "train").whole.units > 0)
-    os.kill(driver.pid, signal.SIGSTOP)  # so that it is still there when a slow machine has started `raypipe status`
+    os.kill(driver.pid, signal.SIGSTOP)  # keeps it alive until a slow machine has started `raypipe status`
     assert (seen.state, stage(seen, "ingest").state, stage(seen, "evaluate").state) == ("running", "done", "to do")
     text = status(storage)
     assert "✓ ingest" in text

@@ -1,4 +1,4 @@
-"""Augmentation: what each kind does to tiles, against independent computations."""
+"""Augmentation: the effect of each kind on tiles, compared with independent computations."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def test_the_eight_orientations_are_those_of_flips_and_quarter_turns() -> None:
 
 
 def test_stains_are_those_of_beer_and_lambert_solved_pixel_by_pixel() -> None:
-    """Independent of the code: least squares for each pixel, with the published stain vectors."""
+    """Compare with least squares for each pixel, with the published stain vectors, independently of the code."""
     stains = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
     tiles = images(2, 3)
     found = separate_stains(tiles).numpy()

@@ -1,4 +1,4 @@
-"""Batch statistics: evaluation mode has those of the weights as they are, and nothing else of the model changes."""
+"""Batch statistics: evaluation mode uses those of the current weights, and the rest of the model stays unchanged."""
 
 import copy
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from raypipe.data.reading.png import encode_png
 from raypipe.models.backbones.base import main_logits
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.training.batch_statistics import recompute_statistics
 from raypipe.training.dataset import TileDataset, batches_of
 from raypipe.training.fit import Fit
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def textures(count: int) -> TileDataset:
-    """Smooth color fields whose contrast tells their class: learnable, and unlike each other."""
+    """Return smooth color fields whose contrast shows their class: learnable, and different from each other."""
     rng = np.random.default_rng(0)
     labels = [number % 2 for number in range(count)]
     fields = [rng.normal(128, 25 + 35 * label, (8, 8, 3)).clip(0, 255).astype(np.uint8) for label in labels]
@@ -37,7 +37,7 @@ def all_at_once(dataset: TileDataset) -> tuple[Tensor, Tensor]:
 
 
 def with_exact_statistics(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits where every layer uses the statistics of all tiles: by a batch of all of them, without dropout."""
+    """Return the logits if every layer uses the statistics of all tiles: one batch of all tiles, without dropout."""
     exact = copy.deepcopy(model).eval()
     for layer in exact.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -50,8 +50,8 @@ def with_exact_statistics(model: nn.Module, images: Tensor) -> Tensor:
 def test_a_network_trained_for_forty_steps_scores_as_with_exact_statistics(backbone: str) -> None:
     tiles = textures(24)
     torch.manual_seed(0)
-    model = named(backbone).build(2)
-    recipe = Recipe(recipe="paper", epochs=20, batch_size=12, brightness=0.0)  # 2 steps an epoch
+    model = get_backbone(backbone).build(2)
+    recipe = Recipe(recipe="paper", epochs=20, batch_size=12, brightness=0.0)  # 2 steps per epoch
     fit = Fit(model, recipe, 2, device=CPU, seed=0)
     assert len(list(fit.epochs(tiles, 12))) == 20
     images, labels = all_at_once(tiles)
@@ -91,7 +91,7 @@ def test_batches_of_any_size_give_the_mean_and_variance_of_all_tiles() -> None:
 
 
 def test_workers_with_unequal_shares_get_the_statistics_of_all_of_them() -> None:
-    """The sum over workers is emulated: each adds what the other one sent."""
+    """Emulate the sum over workers: each adds the values that the other one sent."""
     alone, sent = network(), list[Tensor]()
     recompute_statistics(alone, batches(), TILES, own)
     recompute_statistics(network(), batches()[:1], TILES, lambda values: sent.append(values) or values)
@@ -117,7 +117,7 @@ def test_nothing_but_the_statistics_changes() -> None:
 
 
 def test_statistics_are_those_of_the_inputs_that_training_shows() -> None:
-    """An attack that looks at the model in evaluation mode meanwhile adds nothing."""
+    """Attack the model in evaluation mode meanwhile, which adds nothing."""
 
     def double(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:
         model.eval()(images)
@@ -138,7 +138,7 @@ def test_a_network_without_batch_normalization_costs_nothing() -> None:
 
 
 def test_a_recalibration_leaves_the_generators_of_random_numbers_alone() -> None:
-    model = named("shufflenet_v2_x0_5").build(2)
+    model = get_backbone("shufflenet_v2_x0_5").build(2)
     fit = Fit(model, Recipe(epochs=1), 2, device=CPU, seed=0)
     torch.manual_seed(3)
     expected = torch.rand(2)

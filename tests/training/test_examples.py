@@ -30,7 +30,7 @@ def test_workers_shares_are_equal_disjoint_and_lose_less_than_one_tile_a_worker(
 def test_held_out_groups_are_whole_and_no_class_loses_its_last_tile(
     tiles: list[tuple[int, int]], fraction: float, seed: int
 ) -> None:
-    """A tile is a label and the number of its group; groups may span labels."""
+    """Check tiles, each a label and the number of its group; groups may span labels."""
     ids = tuple(map(str, range(len(tiles))))
     labels, groups = (tuple(column) for column in zip(*tiles, strict=True))
     every = Examples(ids, tuple(i.encode() for i in ids), labels, tuple(map(str, groups)))
@@ -43,7 +43,7 @@ def test_held_out_groups_are_whole_and_no_class_loses_its_last_tile(
 
 @given(counts=st.lists(st.integers(1, 12), min_size=2, max_size=4), size=st.integers(1, 5), seed=st.integers(0, 5))
 def test_about_a_tenth_of_each_class_is_held_out_and_a_group_at_least(counts: list[int], size: int, seed: int) -> None:
-    """Classes with so many groups of one size each: as many groups as come closest, but one unless there is one."""
+    """Use classes with equal groups: the closest number of groups is held out, at least one if there are several."""
     cells = [(label, f"{label}-{group}") for label, count in enumerate(counts) for group in range(count)] * size
     ids = tuple(map(str, range(len(cells))))
     labels, groups = (tuple(column) for column in zip(*cells, strict=True))

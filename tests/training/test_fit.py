@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def dataset(count: int = 24) -> TileDataset:
-    """Dark and bright noise: learnable, and with something left to learn after an epoch."""
+    """Return dark and bright noise, which is learnable but not within one epoch."""
     rng = np.random.default_rng(0)
     labels = [i % 2 for i in range(count)]
     images = [rng.integers(0, 150 if label else 255, (8, 8, 3)).astype(np.uint8) for label in labels]
@@ -139,7 +139,7 @@ def test_the_learning_rate_rises_and_then_does_what_the_schedule_says(schedule: 
 
 
 def test_gradients_are_shortened_to_the_norm_asked_for() -> None:
-    """With plain SGD a step is the learning rate times the gradient."""
+    """Use plain SGD, whose step is the learning rate times the gradient."""
     moved = {}
     for clip in (None, 0.01):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""On PYTHONPATH, has a process that loads PyTorch write down how long it was in network passes, and when."""
+"""A hook on PYTHONPATH: every process that loads PyTorch records when and how long it is in network passes."""
 
 import atexit
 import functools
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "PASSES_FOLDER"
-"""The environment's name for where processes write."""
+"""Name of the environment variable with the folder that processes write to."""
 BUCKET_SECONDS = 0.1
 WRITE_EVERY_SECONDS = 0.25
-"""Ray ends its workers without a word, so they cannot wait for their end."""
+"""Interval of the writes. Ray ends its workers without notice, so they cannot wait for their end."""
 
 
 class Notes:
@@ -30,7 +30,7 @@ class Notes:
         self.written = 0.0
 
     def add(self, begun: float, ended: float) -> None:
-        """Add a pass."""
+        """Add the seconds of a pass."""
         bucket = int(begun / BUCKET_SECONDS)
         while begun < ended:
             edge = (bucket + 1) * BUCKET_SECONDS
@@ -41,7 +41,7 @@ class Notes:
             self.write()
 
     def write(self) -> None:
-        """Write down what there is."""
+        """Write the seconds so far."""
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(self.seconds))
         partial.replace(self.path)
@@ -72,10 +72,10 @@ def watch(torch: Any, notes: Notes) -> None:
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Finds PyTorch as ever, and watches it once it is loaded."""
+    """A finder that loads PyTorch as usual, and watches it once it is loaded."""
 
     def find_spec(self, fullname: str, *_: Any) -> importlib.machinery.ModuleSpec | None:
-        """The usual specification, whose loader does a little more."""
+        """Return the usual specification with a loader that also starts the watch."""
         if fullname != "torch":
             return None
         sys.meta_path.remove(self)

@@ -1,1 +1,1 @@
-"""The Adversarial Robustness Toolbox, both ways: its attacks in a grid, and raypipe's attacks as its classes."""
+"""Both ways to the Adversarial Robustness Toolbox: its attacks in experiments, raypipe's attacks as its classes."""

@@ -1,7 +1,7 @@
-"""The attacks of the Adversarial Robustness Toolbox (Nicolae et al., 2018, arXiv:1807.01069), run as they are.
+"""The attacks of the Adversarial Robustness Toolbox (Nicolae et al., 2018, arXiv:1807.01069), run unchanged.
 
-The toolbox is imported when an attack is named, not before: importing it takes seconds, and makes a directory in the
-home directory.
+The toolbox is imported only when an attack is named. Its import takes seconds and creates a directory in the home
+directory.
 """
 
 import inspect
@@ -41,14 +41,15 @@ class ArtAttack(NamedAttack):
     Parameters
     ----------
     name
-        One of ours that the toolbox has too, such as ``deepfool``, or the name of a class in ``art.attacks.evasion``.
-        Those that cannot attack tiles are refused, and told why.
+        Name of a raypipe attack that the toolbox also has, such as ``deepfool``, or name of a class in
+        ``art.attacks.evasion``. A class that cannot attack tiles is an error, and the message gives the reason.
     parameters
-        What its constructor takes, beside the classifier and the batch size; otherwise the toolbox's defaults hold.
+        Arguments of its constructor, without the classifier and the batch size. Arguments that are missing have the
+        toolbox's defaults.
     batch_size
-        Tiles handed to the attack at once. The toolbox's own default, 1, wastes most of the time.
+        Number of tiles handed to the attack at once. The toolbox's own default, 1, wastes most of the time.
     seed
-        Of random targets, and of attacks that draw random numbers.
+        Seed of random targets, and of attacks that draw random numbers.
     """
 
     backend: Literal["art"]
@@ -59,17 +60,17 @@ class ArtAttack(NamedAttack):
 
     @property
     def ball(self) -> Ball | None:
-        """What the toolbox's parameters say."""
+        """Ball that the toolbox's parameters set, or None."""
         return ball_of(self.name, self.parameters)
 
     @property
     def minimises(self) -> AnyNorm:
-        """What the toolbox's attack minimises."""
+        """Norm that the toolbox's attack minimizes."""
         return minimised_by(self.name, self.parameters)
 
     @property
     def knowledge(self) -> Knowledge:
-        """What the toolbox's attack asks of the model."""
+        """Knowledge of the model that the toolbox's attack needs."""
         return knowledge_of(self.name, self.parameters)
 
     @field_validator("name")
@@ -81,43 +82,43 @@ class ArtAttack(NamedAttack):
     @field_validator("parameters")
     @classmethod
     def _accepted(cls, parameters: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if "name" in info.data:  # Otherwise the name is wrong already, and says so.
+        if "name" in info.data:  # Without it the name is invalid, and that error is already reported.
             check_parameters(info.data["name"], parameters)
             ball_of(info.data["name"], parameters)
         return parameters
 
 
 def art_attack(victim: Victim, images: Tensor, goal: Goal, settings: ArtAttack) -> Tensor:
-    """Run one of the toolbox's attacks on the tiles that are classified right.
+    """Run one of the toolbox's attacks on the tiles that the model classifies correctly.
 
-    Untargeted attacks take the model's own predictions as labels, which here are the true ones. Those that aim at a
-    class, by their nature or with ``targeted: true``, get a random wrong one as their target, drawn from each tile's
-    pixels: left to itself, the toolbox draws it from a global generator. Universal perturbations are universal for the
-    tiles of a batch.
+    Untargeted attacks use the model's predictions as labels, and for these tiles the predictions are the true classes.
+    Some attacks aim at a class, by their nature or with ``targeted: true``. Their target is a random wrong class, drawn
+    from each tile's pixels, because the toolbox itself would draw it from a global generator. Universal perturbations
+    are universal for the tiles of a batch.
 
     Parameters
     ----------
     victim
-        The frozen model. The toolbox's passes are counted for a batch as a whole and shared evenly among its tiles,
-        rounded up.
+        The frozen model. It counts the toolbox's passes for a whole batch, and shares them evenly among the batch's
+        tiles, rounded up.
     images
         (n, channels, h, w), float32 in [0, 1].
     goal
-        The true classes, to be left.
+        True classes to leave.
     settings
-        The attack, its parameters, and the batch size. Attacks that draw random numbers are seeded by each batch's
-        pixels: the same batch gives the same result, another composition of batches need not.
+        The attack, its parameters and the batch size. The pixels of each batch seed the attacks that draw random
+        numbers. The same batch gives the same result, but other batches of the same tiles may give another one.
 
     Returns
     -------
     torch.Tensor
-        Like `images`, in [0, 1]; misclassified tiles unchanged. What the toolbox returns for a failure differs with the
-        attack; Carlini and Wagner's gives the clean image.
+        Adversarial images like `images`, in [0, 1]; misclassified tiles are unchanged. The toolbox's result for a
+        failure depends on the attack. Carlini and Wagner's attack returns the clean image.
 
     Raises
     ------
     ValueError
-        If the attack makes something other than perturbed images.
+        If the attack returns something other than perturbed images.
     """
     result, labels, kind = images.clone(), goal.classes, attack_class(settings.name).__name__
     for rows in torch.split(victim.rows(), settings.batch_size):
@@ -135,7 +136,7 @@ def art_attack(victim: Victim, images: Tensor, goal: Goal, settings: ArtAttack) 
 
 
 class _Counting(nn.Module):
-    """The model as the toolbox sees it. A class of its own, since the toolbox unrolls an `nn.Sequential`."""
+    """The model that the toolbox calls, which counts passes. It is no `nn.Sequential`: the toolbox would unroll one."""
 
     def __init__(self, model: nn.Module, probabilities: bool) -> None:
         super().__init__()
@@ -146,13 +147,13 @@ class _Counting(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         self.forwards += len(images)
-        logits: Tensor = self.model(images.float())  # some attacks compute in double precision
+        logits: Tensor = self.model(images.float())  # Some attacks compute in double precision.
         if self.probabilities:
             logits = logits.softmax(1)
         if logits.requires_grad:
             logits.register_hook(self._count_backward)  # type: ignore[no-untyped-call]
         elif torch.is_grad_enabled():
-            # The toolbox calls backward without asking whether the logits depend on the images.
+            # The toolbox calls backward even where the logits do not depend on the images.
             logits = logits + 0 * images.flatten(1).sum(1, keepdim=True)
         return logits
 
@@ -183,15 +184,15 @@ def _generate(model: _Counting, images: Tensor, labels: Tensor, classes: int, se
 
 
 def _one_hot(labels: Tensor, classes: int) -> NDArray[np.float32]:
-    """The form of labels that every attack of the toolbox takes; some misread indices."""
+    """Return one-hot labels, which every attack of the toolbox accepts; some attacks misread indices."""
     encoded: NDArray[np.float32] = nn.functional.one_hot(labels, classes).float().cpu().numpy()
     return encoded
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators that the toolbox draws from, and put them back."""
-    plain, state = random.getstate(), np.random.get_state()  # noqa: NPY002  it is the global state that is saved
+    """Seed the global generators that the toolbox draws from, and restore their states afterwards."""
+    plain, state = random.getstate(), np.random.get_state()  # noqa: NPY002  The toolbox uses the global state.
     try:
         with torch.random.fork_rng():
             random.seed(seed)

@@ -1,7 +1,7 @@
-"""Which attacks of the Adversarial Robustness Toolbox fit an experiment: classes by name, and why the others do not.
+"""The attacks of the Adversarial Robustness Toolbox that fit an experiment, and the reasons why others do not.
 
-The toolbox is imported when an attack is named, not before: importing it takes seconds, and makes a directory in the
-home directory.
+The toolbox is imported only when an attack is named. Its import takes seconds and creates a directory in the home
+directory.
 """
 
 import importlib.util
@@ -21,9 +21,9 @@ CLASSES = {
     "pgd": "ProjectedGradientDescent",
     "apgd": "AutoProjectedGradientDescent",
 }
-"""Our names for attacks that the toolbox has too."""
+"""raypipe's names of the attacks that the toolbox also has, with the toolbox's class names."""
 OURS = frozenset({"self", "classifier", "estimator", "batch_size", "verbose", "summary_writer"})
-"""Constructor arguments that are not an experiment's to set; `batch_size` is a field of its own."""
+"""Constructor arguments that an experiment cannot set here; `batch_size` has a field of its own."""
 
 _PATCH = "it makes one patch for all images, not an adversarial image of each"
 _TENSORFLOW = "it runs TensorFlow models only"
@@ -49,40 +49,41 @@ UNFIT = {
     "ProjectedGradientDescentTensorFlowV2": _TENSORFLOW,
     "SNAL": _DETECTOR,
 }
-"""Classes that accept an image classifier and cannot attack tiles, or do not say what they accept."""
+"""Classes that cannot attack tiles, although they accept an image classifier or do not state what they accept."""
 PACKAGES = {
     "AutoAttack": "multiprocess",
     "BrendelBethgeAttack": "numba",
     "CompositeAdversarialAttackPyTorch": "kornia",
     "GRAPHITEWhiteboxPyTorch": "cv2",
 }
-"""What some import when they are used, and the toolbox does not require."""
+"""Packages that some classes import when they are used, although the toolbox does not require them."""
 AIMED = frozenset({"GRAPHITEWhiteboxPyTorch", "SaliencyMapMethod", "TargetedUniversalPerturbation"})
-"""They aim at a class without being asked to."""
+"""Classes that always aim at a target class."""
 LABELLED = frozenset({"CompositeAdversarialAttackPyTorch"})
-"""They ask for the true classes instead of using the predictions."""
+"""Classes that need the true classes and do not use the predictions instead."""
 PROBABILITIES = frozenset({"SimBA", "VirtualAdversarialMethod"})
-"""They refuse a model that gives logits."""
+"""Classes that reject a model whose outputs are logits."""
 OWN_BATCHES = frozenset({"ShadowAttack", "SimBA", "ZooAttack"})
-"""Their batch size is not a number of tiles, or must be 1."""
+"""Classes whose batch size is not a number of tiles, or must be 1."""
 ONE_BY_ONE = frozenset({"ShadowAttack"})
-"""They take a single tile."""
+"""Classes that attack only a single tile at a time."""
 
 
 def attack_class(name: str) -> Any:
-    """The toolbox's class of an attack.
+    """Return the toolbox's class of an attack.
 
     Parameters
     ----------
     name
-        Our name of an attack that the toolbox has too, or the name of a class in ``art.attacks.evasion``.
+        raypipe's name of an attack that the toolbox also has, or the name of a class in ``art.attacks.evasion``.
 
     Raises
     ------
     ValueError
-        If there is none, the message lists the near names; or if it cannot attack tiles, the message says why.
+        If there is no such class, with the similar names in the message; or if the class cannot attack tiles, with the
+        reason in the message.
     """
-    from art.attacks import evasion  # noqa: PLC0415  see the module's docstring
+    from art.attacks import evasion  # noqa: PLC0415  See the module's docstring.
     from art.attacks.attack import EvasionAttack  # noqa: PLC0415
 
     name = CLASSES.get(name, name)
@@ -101,19 +102,20 @@ def attack_class(name: str) -> Any:
 
 
 def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
-    """See that an attack takes these parameters.
+    """Check that an attack accepts these parameters.
 
     Parameters
     ----------
     name
-        As in `attack_class`.
+        Name of the attack; see `attack_class`.
     parameters
         Arguments of its constructor.
 
     Raises
     ------
     ValueError
-        If an argument is unknown or missing, or if the constructor refuses one; the message is then the toolbox's.
+        If an argument is unknown or missing, or if the constructor rejects one. In the last case the message is the
+        toolbox's.
     """
     found = attack_class(name)
     accepted = inspect.signature(found.__init__).parameters
@@ -130,23 +132,23 @@ def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
         _require_package(f"{name} with `es: 0`", "cma", "; or say `es: 1`")
     try:
         found(classifier_of(_AnyModel(), (3, 8, 8), 3, "cpu"), **parameters)
-    except Exception as error:  # the constructor is foreign code, and raises what it likes
+    except Exception as error:  # The constructor is foreign code and may raise any exception.
         raise ValueError(f"{name}: {error}") from error
 
 
 def classifier_of(model: nn.Module, shape: tuple[int, ...], classes: int, device: str) -> Any:
-    """A model as the toolbox takes it.
+    """Return a model as a classifier of the toolbox.
 
     Parameters
     ----------
     model
-        Images (n, channels, h, w) in [0, 1] in, logits out.
+        A network from images (n, channels, h, w) in [0, 1] to logits.
     shape
-        Of an image.
+        Shape of an image.
     classes
-        How many there are.
+        Number of classes.
     device
-        The type of the device that the model is on.
+        Type of the device that the model is on.
     """
     from art.estimators.classification import PyTorchClassifier  # noqa: PLC0415
 
@@ -161,7 +163,7 @@ def classifier_of(model: nn.Module, shape: tuple[int, ...], classes: int, device
 
 
 class _AnyModel(nn.Module):
-    """Stands in for the model while an attack's parameters are checked."""
+    """A stand-in for the model while an attack's parameters are checked."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +174,7 @@ class _AnyModel(nn.Module):
 
 
 def _other_estimator(found: Any) -> str | None:
-    """What an attack wants instead of an image classifier, if it does."""
+    """Return the kind of model that an attack needs if it is not an image classifier, else None."""
     from art.estimators.classification import PyTorchClassifier  # noqa: PLC0415
 
     for requirement in found._estimator_requirements:

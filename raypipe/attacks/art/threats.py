@@ -1,4 +1,4 @@
-"""What the attacks of the Adversarial Robustness Toolbox minimise or bound, and what they ask of the model."""
+"""Norms that attacks of the Adversarial Robustness Toolbox minimize or bound, and knowledge of the model they need."""
 
 import inspect
 import math
@@ -40,27 +40,28 @@ THREATS: dict[str, tuple[AnyNorm | Literal["as told"], Knowledge]] = {
     "TargetedUniversalPerturbation": ("as told", "white-box"),
     "ThresholdAttack": ("linf", "score-based"),
     "UniversalPerturbation": ("as told", "white-box"),
-    "VirtualAdversarialMethod": ("l2", "score-based"),  # it takes its gradient from differences of predictions
-    "Wasserstein": ("none", "white-box"),  # its ball is one of transport, and grows until the model is fooled
+    "VirtualAdversarialMethod": ("l2", "score-based"),  # It computes its gradient from differences of predictions.
+    "Wasserstein": ("none", "white-box"),  # Its ball is one of transport, and grows until the model is fooled.
     "ZooAttack": ("l2", "score-based"),
 }
-"""By class: the norm that it minimises or bounds, or that its parameter `norm` says; and what it asks of the model."""
+"""Norm that each class minimizes or bounds, or ``as told`` if its parameter `norm` sets it; and the knowledge of the
+model that it needs."""
 SCORED = frozenset({"simba", "vat"})
-"""Attacks that ask for scores alone, by their names as the parameter `attacker` of universal perturbations."""
+"""Attacks that need only scores, by their values of the parameter `attacker` of universal perturbations."""
 
 
 def ball_of(name: str, parameters: Mapping[str, Any]) -> Ball | None:
-    """The ball that an attack keeps to; None: it minimises a norm, or looks at none.
+    """Return the ball that an attack keeps to, or None if it minimizes a norm or uses no norm.
 
     Parameters
     ----------
     name, parameters
-        As in `raypipe.attacks.art.classes.check_parameters`.
+        See `raypipe.attacks.art.classes.check_parameters`.
 
     Raises
     ------
     ValueError
-        If the ball is one in l1, or the toolbox's class is not known here.
+        If the ball is an l1 ball, or if `THREATS` does not list the toolbox's class.
     """
     kind, given = _arguments(name, parameters)
     norm = _norm(kind, given)
@@ -72,30 +73,30 @@ def ball_of(name: str, parameters: Mapping[str, Any]) -> Ball | None:
 
 
 def minimised_by(name: str, parameters: Mapping[str, Any]) -> AnyNorm:
-    """The norm that an attack without a ball minimises.
+    """Return the norm that an attack without a ball minimizes.
 
     Parameters
     ----------
     name, parameters
-        As in `raypipe.attacks.art.classes.check_parameters`.
+        See `raypipe.attacks.art.classes.check_parameters`.
     """
     return _norm(*_arguments(name, parameters))
 
 
 def knowledge_of(name: str, parameters: Mapping[str, Any]) -> Knowledge:
-    """What an attack asks of the model.
+    """Return the knowledge of the model that an attack needs.
 
     Parameters
     ----------
     name, parameters
-        As in `raypipe.attacks.art.classes.check_parameters`.
+        See `raypipe.attacks.art.classes.check_parameters`.
     """
     kind, given = _arguments(name, parameters)
     return "score-based" if given.get("attacker") in SCORED else _threat(kind)[1]
 
 
 def _arguments(name: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The class, and what its constructor gets, the toolbox's defaults among it."""
+    """Return the name of the class and all arguments of its constructor, including the toolbox's defaults."""
     kind = attack_class(name)
     accepted = inspect.signature(kind.__init__).parameters
     return kind.__name__, {key: parameter.default for key, parameter in accepted.items()} | dict(parameters)

@@ -1,7 +1,7 @@
-"""The active set: a batch of tiles that is kept full from a queue, to the last straggler.
+"""The active set: a batch of tiles that a queue keeps full.
 
-Tiles need from one iteration to hundreds. Those that are done leave at once, and fresh ones take their places: no pass
-is spent on a finished tile, and none runs on a nearly empty batch while others wait.
+Tiles need from one iteration to hundreds. A tile that is done leaves at once, and a new one takes its place. Thus no
+pass is spent on a finished tile, and no pass runs on a nearly empty batch while other tiles wait.
 """
 
 from collections.abc import Callable
@@ -17,36 +17,36 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     class State(DataclassInstance, Protocol):
-        """The tiles in work: a dataclass whose fields are all tensors with one entry a tile."""
+        """State of the active tiles: a dataclass whose fields are all tensors with one entry per tile."""
 
         @property
         def rows(self) -> Tensor:
-            """(n,) the tiles' positions."""
+            """(n,) positions of the tiles."""
 
     Tiles = TypeVar("Tiles", bound=State)
 else:
     Tiles = TypeVar("Tiles")
 
 REFILL = 0.25
-"""Fresh tiles come in once this share of the batch is free: one by one, their first passes would be small and slow."""
+"""Share of the batch that must be free before new tiles enter. First passes of single tiles would be slow."""
 
 
 def run_active(victim: Victim, rows: Tensor, start: Callable[[Tensor], Tiles], step: Callable[[Tiles], Tiles]) -> None:
-    """Work on all tiles, at most `victim.batch_size` at a time. Results go where `start` and `step` put them.
+    """Process all tiles, at most `victim.batch_size` at a time. `start` and `step` store the results.
 
-    Both must change nothing that a second call with the same tiles would not set right: a batch that does not fit into
-    memory is halved and tried again.
+    A second call of `start` or `step` with the same tiles must repair everything that an interrupted call changed. A
+    batch that does not fit into memory is halved and tried again.
 
     Parameters
     ----------
     victim
-        Its batch size is lowered for good when memory runs out.
+        The model under attack. Its batch size is lowered permanently when memory runs out.
     rows
-        (n,) positions of the tiles, in the order to take them up.
+        (n,) positions of the tiles, in the order in which they start.
     start
-        Takes up tiles: positions -> their state, without those that are done already.
+        Function from positions to the state of these tiles, without tiles that are already done.
     step
-        One iteration: the state -> the next one, without those that are done.
+        Function of one iteration, from a state to the next one, without tiles that are done.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def run_active(victim: Victim, rows: Tensor, start: Callable[[Tensor], Tiles], s
             if victim.batch_size == 1:
                 raise
             short = True
-        if short:  # outside the handler, whose traceback holds on to the memory
+        if short:  # Outside the handler, because its traceback keeps the memory in use.
             victim.halve_batch()
             if state is not None and active > victim.batch_size:
                 state, rest = _split(state, victim.batch_size)
@@ -84,18 +84,18 @@ def run_active(victim: Victim, rows: Tensor, start: Callable[[Tensor], Tiles], s
 
 
 def map_batches(victim: Victim, rows: Tensor, work: Callable[[Tensor], None]) -> None:
-    """Call a function on all tiles once, at most `victim.batch_size` at a time.
+    """Call a function once on all tiles, at most `victim.batch_size` at a time.
 
     A batch that does not fit into memory is halved and tried again, so `work` must store its results last.
 
     Parameters
     ----------
     victim
-        Its batch size is lowered for good when memory runs out.
+        The model under attack. Its batch size is lowered permanently when memory runs out.
     rows
         (n,) positions of the tiles.
     work
-        Takes the positions of a batch.
+        Function of the positions of a batch.
 
     Raises
     ------
@@ -111,14 +111,14 @@ def map_batches(victim: Victim, rows: Tensor, work: Callable[[Tensor], None]) ->
             if victim.batch_size == 1:
                 raise
             short = True
-        if short:  # outside the handler, whose traceback holds on to the memory
+        if short:  # Outside the handler, because its traceback keeps the memory in use.
             victim.halve_batch()
         else:
             queue = queue[len(batch) :]
 
 
 def predict(victim: Victim, images: Tensor, rows: Tensor) -> Tensor:
-    """Return logits (n, classes), computed a batch at a time.
+    """Return the logits (n, classes) of images, computed batch by batch.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def predict(victim: Victim, images: Tensor, rows: Tensor) -> Tensor:
     images
         (n, channels, h, w), float32 in [0, 1].
     rows
-        (n,) positions of the tiles they belong to.
+        (n,) positions of the tiles that the images belong to.
     """
     batches: list[Tensor] = []
 
@@ -145,9 +145,9 @@ def keep(tiles: Tiles, chosen: Tensor) -> Tiles:
     Parameters
     ----------
     tiles
-        The state.
+        State of the tiles.
     chosen
-        (n,) booleans: which tiles stay.
+        (n,) booleans, True for tiles that stay.
     """
     if bool(chosen.all()):
         return tiles

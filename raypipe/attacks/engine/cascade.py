@@ -1,7 +1,7 @@
-"""An attack at several radii, each on those tiles only that nothing has fooled so far.
+"""An attack at several radii, at each radius only on tiles without a known success.
 
-A tile that is fooled within a small radius is fooled within every larger one, and a tile that another attack has fooled
-within a radius needs no pass there. What is left for the strong attack are the tiles about which it can say something.
+A tile that is fooled within a small radius is fooled within every larger one. A tile that another attack has fooled
+within a radius needs no pass there. The strong attack then runs only on tiles where its result matters.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.generate import Adversarials, copy_rows, generate, unattacked
 from raypipe.attacks.engine.norms import BoundedAttack, at_radius
 from raypipe.attacks.engine.prepare import PreparedModel
-from raypipe.attacks.engine.quantize import FLOAT_NOISE
+from raypipe.base.rounding import FLOAT_NOISE
 
 COUNTS = ("forwards", "backwards", "seconds")
 
@@ -26,16 +26,16 @@ def generate_over_radii(
     radii: Sequence[float] = (),
     known: Sequence[Adversarials] = (),
 ) -> Adversarials:
-    """Attack tiles within growing balls until each is fooled.
+    """Attack tiles within balls of growing radius until each tile is fooled.
 
     Parameters
     ----------
     model, images, labels
         See `raypipe.attacks.engine.generate.generate`.
     settings
-        The attack. With `radii` it is bounded, and its own radius does not matter.
+        Settings of the attack. With `radii` it must be a bounded attack, and its own radius has no effect.
     radii
-        Radii of the balls, ascending, with pixels in [0, 1]. None: the attack runs once, as its settings say.
+        Radii of the balls, ascending, with pixels in [0, 1]. Without radii the attack runs once with its settings.
     known
         Results of other attacks on the same model and tiles, in the same order. A tile that one of them has fooled
         within a radius is not attacked there.
@@ -43,16 +43,16 @@ def generate_over_radii(
     Returns
     -------
     Adversarials
-        For each tile the example of the smallest radius within which it is fooled: this attack's, or the smallest
-        known one. A tile that stays right has the result of the largest radius. The passes are those of this attack
-        alone, over all radii: none where the known results say everything.
+        Adversarial example of each tile for the smallest radius within which it is fooled: this attack's example, or
+        the smallest known one. A tile that stays correct has the result of the largest radius. The passes are those of
+        this attack only, over all radii; they are 0 where known results decide every radius.
 
     Raises
     ------
     TypeError
-        If an attack without a ball is asked for several radii.
+        If the attack has no ball and `radii` are given.
     ValueError
-        If shapes or types do not fit.
+        If shapes or types do not match.
     """
     if not radii:
         return generate(model, images, labels, settings)
@@ -84,7 +84,7 @@ def generate_over_radii(
 
 
 def _keep_smaller(smallest: Adversarials, other: Adversarials, norm: str) -> None:
-    """Take those examples of another attack that fool the model and are smaller than what is known."""
+    """Copy the examples of another attack that fool the model and are smaller than the known ones."""
     if other.images.shape != smallest.images.shape:
         raise ValueError(f"known examples {other.images.shape}: expected those of the tiles, {smallest.images.shape}")
     before = np.where(smallest.success, getattr(smallest, norm), np.inf)

@@ -1,4 +1,4 @@
-"""Random draws for tiles: what is drawn for one depends on its 8-bit pixels and a key, not on its place in a batch."""
+"""Random draws for tiles, which depend on a tile's 8-bit pixels and a key, not on its position in a batch."""
 
 import hashlib
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def seeds(images: Tensor, key: str) -> list[int]:
-    """A number from 0 to 2**48 - 1 for each image.
+    """Return a seed from 0 to 2**48 - 1 for each image.
 
     Parameters
     ----------
     images
-        (n, ...) in [0, 1]; their 8-bit pixels decide.
+        (n, ...) in [0, 1]. A seed depends on the 8-bit pixels of its image.
     key
-        Another key, another draw; up to 64 bytes.
+        Key of the draw, up to 64 bytes. Another key gives other seeds.
     """
     pixels = images.detach().mul(255).round().to(torch.uint8).cpu().numpy()
     digests = (hashlib.blake2b(tile.tobytes(), digest_size=6, key=key.encode()).digest() for tile in pixels)
@@ -22,11 +22,11 @@ def seeds(images: Tensor, key: str) -> list[int]:
 
 
 def generators(images: Tensor, key: str) -> list[torch.Generator]:
-    """A generator on the CPU for each image, seeded as `seeds` says.
+    """Return a generator on the CPU for each image, with a seed from `seeds`.
 
     Parameters
     ----------
     images, key
-        As in `seeds`.
+        See `seeds`.
     """
     return [torch.Generator().manual_seed(seed) for seed in seeds(images, key)]

@@ -1,4 +1,4 @@
-"""Attack 8-bit tiles with any attack, finish in 8 bits, and account for every tile."""
+"""The loop that runs any attack on 8-bit tiles, stores 8-bit results and records every tile."""
 
 import time
 from dataclasses import dataclass, fields
@@ -23,18 +23,18 @@ from raypipe.models.precision import full_precision
 
 Kind = TypeVar("Kind", bound=np.generic)
 NO_CLASS = -1
-"""The prediction for a tile whose logits are not all finite. It counts as misclassified, and is not attacked."""
+"""Prediction for a tile whose logits are not all finite. The tile counts as misclassified and is not attacked."""
 HALF_NOISE = 10
-"""By how many rounding steps of half precision a network may move its logits, relative to the largest of them."""
+"""Largest error of a network's logits in half precision, in rounding steps of the largest logit."""
 BLOCK_BYTES = 2**28
-"""Of a block's tiles as floats, of which an attack keeps several copies. A block is at least four batches."""
+"""Bytes of a block's tiles as floats; an attack keeps several copies of them. A block has at least four batches."""
 
 
 @dataclass(frozen=True)
 class Adversarials:
-    """One entry per tile, in the order of the tiles.
+    """Results of an attack, with one entry per tile, in the order of the tiles.
 
-    `raypipe.storage.schemas.ADVERSARIALS` says what each means; `images` are (n, h, w, channels), uint8.
+    `raypipe.storage.schemas.ADVERSARIALS` documents each field; `images` are (n, h, w, channels), uint8.
     """
 
     images: NDArray[np.uint8]
@@ -55,38 +55,40 @@ class Adversarials:
 def generate(
     model: PreparedModel, images: NDArray[np.uint8], labels: NDArray[np.int64], settings: NamedAttack
 ) -> Adversarials:
-    """Attack tiles and store the result as images.
+    """Attack tiles and store the results as 8-bit images.
 
-    Misclassified tiles come back unchanged and are no success. Of the others, a success is a stored 8-bit image that
-    the plain model gives another class than the true one; if the attack is told to aim at a class, that class.
+    Misclassified tiles are returned unchanged and do not count as a success. For other tiles, a success is a stored
+    8-bit image that the plain model assigns to a wrong class. If the attack aims at a class, it must be that class.
 
     Parameters
     ----------
     model
-        From `raypipe.attacks.engine.prepare`. Its batch size changes the speed and, by float noise, the pixels: 8-bit
-        results of two batch sizes differ by single steps of 1/255 in a few values, unless the noise sends an attack
-        another way at a near tie. It is lowered when memory runs out. The plain model is given back as it was.
+        Model from `raypipe.attacks.engine.prepare`. Its batch size changes the speed and, through float noise, the
+        pixels. 8-bit results of two batch sizes differ by single steps of 1/255 in a few values. They differ more where
+        the noise decides a near tie in an attack. The batch size is lowered when memory runs out. The plain model is
+        left unchanged.
     images
-        (n, h, w, channels), uint8. Many more than a batch: the slots of those that are done go to the next.
+        (n, h, w, channels), uint8. Pass many more tiles than a batch, because a new tile then replaces each tile that
+        is done.
     labels
         (n,) true classes.
     settings
-        Which attack, and how.
+        Settings of the attack.
 
     Returns
     -------
     Adversarials
-        Passes and seconds include the clean prediction and the 8-bit search; the wall time of a block of tiles is
-        shared among them in proportion to their passes.
+        Results of all tiles. Passes and seconds include the clean prediction and the 8-bit search. The wall time of a
+        block of tiles is shared among its tiles in proportion to their passes.
 
     Raises
     ------
     ValueError
-        If shapes or types do not fit.
+        If shapes or types do not match.
 
     Notes
     -----
-    No global seed is read or changed: what is drawn at random is drawn from the settings' seed and the pixels.
+    The function reads and changes no global seed. All random draws come from the settings' seed and the pixels.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or labels.shape != images.shape[:1]:
         raise ValueError(
@@ -102,7 +104,7 @@ def generate(
 
 
 def unattacked(images: NDArray[np.uint8]) -> Adversarials:
-    """Return the record of tiles that nothing has been done to: no perturbation, no success, no pass."""
+    """Return the results of tiles before any attack: no perturbation, no success, no pass."""
 
     def zeros(kind: type[Kind]) -> NDArray[Kind]:
         return np.zeros(len(images), dtype=kind)
@@ -124,7 +126,7 @@ def unattacked(images: NDArray[np.uint8]) -> Adversarials:
 
 
 def copy_rows(source: Adversarials, rows: NDArray[np.int64], *, into: tuple[Adversarials, NDArray[np.int64]]) -> None:
-    """Copy all that is recorded of some tiles into rows of another record, in place."""
+    """Copy all results of some tiles into rows of other results, in place."""
     result, places = into
     for column in fields(Adversarials):
         getattr(result, column.name)[places] = getattr(source, column.name)[rows]
@@ -138,7 +140,7 @@ def _attack(
     *,
     into: tuple[Adversarials, NDArray[np.int64]],
 ) -> None:
-    """Attack a block of tiles, and write what came of it into their rows of the result."""
+    """Attack a block of tiles, and write the results into its rows of the whole result."""
     begun = time.perf_counter()
     result, rows = into
     stored = torch.from_numpy(images).to(model.device).permute(0, 3, 1, 2).contiguous()
@@ -181,11 +183,11 @@ def _attack(
 
 
 def _perturb(model: PreparedModel, victim: Victim, clean: Tensor, goal: Goal, settings: NamedAttack) -> Tensor:
-    """Return what the attack makes of the tiles, as floats like `clean`.
+    """Return the attack's perturbed tiles, as floats like `clean`.
 
-    In half precision a tile can look fooled that is not; it would leave the attack and count as robust. One that is
-    fooled can also look as if it were not. So a tile that does not fool the plain model, and is at the goal or near it
-    for the fast one, is attacked again in float32.
+    In half precision a tile can seem to fool the model although it does not. It would leave the attack and count as
+    robust. A tile that fools the model can also seem not to. Therefore the attack runs again in float32 on doubtful
+    tiles. These miss the goal on the plain model, but reach or almost reach it on the fast model.
     """
     attack = attack_for(settings)
     floats = attack.generate(victim, clean, goal, settings)
@@ -204,10 +206,10 @@ def _perturb(model: PreparedModel, victim: Victim, clean: Tensor, goal: Goal, se
 
 
 def storable(settings: NamedAttack) -> NamedAttack:
-    """The same attack within the ball that 8-bit images can fill: in linf, whole steps of 1/255.
+    """Return the attack within the ball that 8-bit images can fill: in linf, whole steps of 1/255.
 
-    What an attack finds beyond the last whole step is lost when it is stored. A radius below one step stays: of what is
-    found there, nothing can be stored.
+    Storing the tile loses any change beyond the last whole step. A radius below one step stays as it is, because no
+    change within it can be stored.
     """
     if not isinstance(settings, BoundedAttack) or settings.norm != "linf":
         return settings
@@ -216,14 +218,14 @@ def storable(settings: NamedAttack) -> NamedAttack:
 
 
 def goal_of(settings: NamedAttack, images: Tensor, labels: Tensor, logits: Tensor) -> Goal:
-    """The goal that settings set for tiles.
+    """Return the goal that the settings define for tiles.
 
     Parameters
     ----------
     settings
-        Without a `target`, the goal is any class but the true one.
+        Settings of the attack. Without a `target`, the goal is any wrong class.
     images, labels, logits
-        Clean tiles, (n, channels, h, w) in [0, 1], their true classes, (n,), and the model's logits, (n, classes).
+        Clean tiles (n, channels, h, w) in [0, 1], their true classes (n,), and the model's logits (n, classes).
     """
     if not isinstance(settings, TargetedAttack) or settings.target is None:
         return Goal(labels)

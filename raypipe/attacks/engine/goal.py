@@ -1,4 +1,4 @@
-"""What an attack is to make of each tile: any class but the true one, or one class of the attacker's choosing."""
+"""The goal of an attack on each tile: any wrong class, or one class that the attacker chooses."""
 
 from dataclasses import dataclass
 
@@ -14,36 +14,36 @@ class Goal:
     Parameters
     ----------
     classes
-        (n,) the true classes, to be left; or the target classes, to be reached.
+        (n,) true classes to leave, or target classes to reach.
     targeted
-        Which of the two.
+        True if `classes` are target classes.
     """
 
     classes: Tensor
     targeted: bool = False
 
     def part(self, rows: Tensor) -> "Goal":
-        """Return the goal of some of the tiles, at the positions (n,)."""
+        """Return the goal of the tiles at the positions (n,)."""
         return Goal(self.classes[rows], self.targeted)
 
     def lead(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """How far each tile still stands from its goal, in logits, (n,); negative: reached.
+        """Return the distance of each tile from its goal in logits, (n,); negative once the tile reaches it.
 
         Parameters
         ----------
         logits
             (n, classes).
         rows
-            (n,) positions of the tiles they belong to.
+            (n,) positions of the tiles that the logits belong to.
         """
         lead = margins(logits, self.classes[rows])
         return -lead if self.targeted else lead
 
     def reached(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """Whether the predictions are what the goal asks for, (n,) booleans."""
+        """Return (n,) booleans, True where the prediction meets the goal."""
         same = logits.detach().argmax(1) == self.classes[rows]
         return same if self.targeted else ~same
 
     def clearly_reached(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """As `reached`, by more than what float noise between batch sizes can undo."""
+        """Return (n,) booleans, True where the goal is reached by more than float noise between batch sizes."""
         return clear(-self.lead(logits.detach(), rows), logits.detach())

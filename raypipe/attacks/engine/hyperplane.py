@@ -1,8 +1,9 @@
-"""The shortest way to a hyperplane inside the box [0, 1], in linf or l2.
+"""The shortest move to a hyperplane inside the box [0, 1], in linf or l2.
 
-Each value moves towards the hyperplane until it meets the edge of the box: in linf all values by the same, in l2 in
-proportion to the hyperplane's normal. How far is found by Newton's method on the sum of what the moves gain, which is
-concave and made of straight pieces: it ends after as many steps as edges are met one after the other, mostly a few.
+Each value moves toward the hyperplane until it meets the edge of the box. In linf all values move by the same length,
+in l2 in proportion to the hyperplane's normal. Newton's method finds the length. It works on the sum of the moves'
+gains, which is concave and piecewise linear. It ends after as many steps as edges are met one after the other, usually
+a few.
 """
 
 import torch
@@ -13,27 +14,27 @@ from raypipe.attacks.engine.tensors import per_tile
 
 
 def to_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, norm: Norm) -> Tensor:
-    """Shortest moves that end on the hyperplanes; where the box does not reach one, the moves that end nearest to it.
+    """Return the shortest moves that end on the hyperplanes, or nearest to those that the box does not reach.
 
     Parameters
     ----------
     points
         (n, ...) in [0, 1].
     normals
-        (n, ...). Where one is zero, there is no way to go, and none is gone.
+        (n, ...). Where a normal is zero, there is no direction, and the point does not move.
     gaps
-        (n,) what the moves are to add to the products of points and normals.
+        (n,) amounts that the moves must add to the products of points and normals.
     norm
-        In which moves are the shortest.
+        Norm in which the moves are shortest.
 
     Returns
     -------
     torch.Tensor
-        Like `points`. With these added, points are still in the box, but for rounding.
+        Moves like `points`. Points plus moves lie in the box, up to rounding.
 
     References
     ----------
-    Croce and Hein, 2020, arXiv:1907.02044, who sort the values by when they meet the edge.
+    Croce and Hein, 2020, arXiv:1907.02044. They sort the values by the time when they meet the edge.
     """
     largest = normals.flatten(1).abs().amax(1)
     scale = torch.where(largest > 0, largest, 1)
@@ -46,7 +47,7 @@ def to_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, norm: Norm) -> 
 
 
 def _time(rates: Tensor, limits: Tensor, wanted: Tensor) -> Tensor:
-    """When the sum over ``min(time * rate, limit)`` is what is wanted, (n,); very large if it never is."""
+    """Return the time when the sum over ``min(time * rate, limit)`` is `wanted`, (n,); very large if it never is."""
     time = torch.zeros_like(wanted)
     full = rates <= 0
     while True:

@@ -1,6 +1,6 @@
-"""What attacks within a bound maximise, and the strongest points that they find.
+"""Losses that attacks within a bound maximize, and the strongest points that they find.
 
-Of a loss they use only its order and the direction of its gradient.
+The attacks use only the order of the losses and the direction of their gradients.
 """
 
 import torch
@@ -11,17 +11,18 @@ from raypipe.attacks.engine.tensors import TINY
 
 
 def cross_entropy(logits: Tensor, goal: Goal, rows: Tensor) -> Tensor:
-    """The cross-entropy of the true class, or minus that of the target; given as log odds, (n,).
+    """Return the cross-entropy of the true class, or minus that of the target, as log odds, (n,).
 
-    The log odds of all other classes against the one rise and fall with its cross-entropy, and their gradients have the
-    same direction. But they do not round to zero where the model is sure of itself, as the cross-entropy's do.
+    The log odds of all other classes against a class rise and fall with its cross-entropy. Their gradients have the
+    same direction. Where the model is confident, the gradients of the cross-entropy round to zero, but those of the log
+    odds do not.
 
     Parameters
     ----------
     logits
         (n, classes).
     goal
-        What is to become of all tiles.
+        Goal of all tiles.
     rows
         (n,) positions of the tiles that the logits belong to.
     """
@@ -31,29 +32,30 @@ def cross_entropy(logits: Tensor, goal: Goal, rows: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, goal: Goal, rows: Tensor) -> Tensor:
-    """By how much another logit leads the true class's, or the target's leads the others, (n,).
+    """Return the lead of the best wrong logit over the true one, or of the target's logit over all others, (n,).
 
-    The objective f_6 of Carlini and Wagner, 2017, arXiv:1608.04644. Parameters as in `cross_entropy`.
+    This is the objective f_6 of Carlini and Wagner, 2017, arXiv:1608.04644. The parameters are those of
+    `cross_entropy`.
     """
     return -goal.lead(logits, rows)
 
 
 def difference_of_logits_ratio(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
-    """How far another class leads the true one, in units of the spread of the leading logits, (n,).
+    """Return the lead of another class over the true one, in units of the spread of the leading logits, (n,).
 
     Parameters
     ----------
     logits
-        (n, classes): at least 3 of them, or 4 with targets.
+        (n, classes): at least 3 classes, or 4 with targets.
     labels
-        (n,) classes to be left.
+        (n,) classes to leave.
     targets
-        (n,) classes to be reached. None: any other.
+        (n,) classes to reach. None means any other class.
 
     Raises
     ------
     ValueError
-        If there are too few classes, and the ratio were constant or undefined.
+        If there are too few classes, so that the ratio would be constant or undefined.
 
     References
     ----------
@@ -73,21 +75,21 @@ def difference_of_logits_ratio(logits: Tensor, labels: Tensor, targets: Tensor |
 
 
 class Strongest:
-    """Of each tile's points: one that reaches the goal before one that does not, then the one of the largest loss.
+    """The strongest point of each tile: the point with the largest loss, among those that reach the goal if any does.
 
     Parameters
     ----------
     images
-        (n, channels, h, w): what is left where no point is offered.
+        (n, channels, h, w) images, which stay where no point is offered.
 
     Attributes
     ----------
     images
-        The strongest points so far.
+        (n, channels, h, w) strongest points so far.
     losses
-        (n,) theirs.
+        (n,) losses of these points.
     fooled
-        (n,) booleans: whether they reach the goal.
+        (n,) booleans, True where these points reach the goal.
     """
 
     def __init__(self, images: Tensor) -> None:
@@ -96,14 +98,14 @@ class Strongest:
         self.fooled = torch.zeros_like(self.losses, dtype=torch.bool)
 
     def offer(self, rows: Tensor, points: Tensor, losses: Tensor, fooling: Tensor) -> None:
-        """Take those points that are stronger than what is known.
+        """Store the points that are stronger than the known ones.
 
         Parameters
         ----------
         rows
             (n,) positions of the tiles.
         points, losses, fooling
-            (n, channels, h, w) points, (n,) their losses, and whether they reach the goal.
+            (n, channels, h, w) points, (n,) their losses, and (n,) booleans, True where they reach the goal.
         """
         known = self.fooled[rows]
         stronger = (fooling & ~known) | ((fooling == known) & (losses > self.losses[rows]))

@@ -1,4 +1,4 @@
-"""Perturbations bounded in a norm: the settings that say the bound, and the geometry of the ball within it."""
+"""Perturbations bounded in a norm: the settings of the bound, and the geometry of the ball."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -13,7 +13,7 @@ from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 from raypipe.base.settings import Ratio
 
 USUAL_EPS: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
-"""The bounds that RobustBench (Croce et al., 2021, arXiv:2010.09670) uses for images of 32x32."""
+"""Bounds that RobustBench (Croce et al., 2021, arXiv:2010.09670) uses for images of 32x32 pixels."""
 
 
 class BoundedAttack(TargetedAttack):
@@ -22,11 +22,11 @@ class BoundedAttack(TargetedAttack):
     Parameters
     ----------
     norm
-        In which the ball is one.
+        Norm of the ball.
     eps
-        Its radius, with pixels in [0, 1]. ``linf``: by how much each value may change, up to 1; 8/255 by default.
-        ``l2``: the length of a tile's perturbation over all its values, so that the same change of every value is
-        longer on larger tiles; 0.5 by default.
+        Radius of the ball, with pixels in [0, 1]. For ``linf`` it is the largest change of each value, at most 1; the
+        default is 8/255. For ``l2`` it is the length of a tile's perturbation over all its values; the default is 0.5.
+        The same change of every value is therefore longer on larger tiles.
     """
 
     norm: Norm = "linf"
@@ -34,7 +34,7 @@ class BoundedAttack(TargetedAttack):
 
     @property
     def ball(self) -> Ball:
-        """What the settings say."""
+        """Ball that the settings define."""
         return Ball(self.norm, self.eps)
 
     @model_validator(mode="before")
@@ -51,129 +51,129 @@ class BoundedAttack(TargetedAttack):
 
 
 def at_radius(attack: BoundedAttack, eps: float, norm: Norm) -> BoundedAttack:
-    """Return the same attack within another ball."""
+    """Return the attack with another ball."""
     return attack.model_copy(update={"eps": eps, "norm": norm})
 
 
 class IterativeAttack(BoundedAttack):
-    """The base of attacks within a ball that can go on after a tile is fooled.
+    """The base of attacks within a ball that can continue after a tile is fooled.
 
     Parameters
     ----------
     early_stop
-        True: a tile is done as soon as it is fooled. False: the whole budget is spent on every tile, and of the points
-        that fool the model the one with the largest loss is kept. Both fool the same tiles; those of the whole budget
-        fool other models far more often. A run decides this for each set of tiles: it stops early only where no other
-        model is shown the tiles (`raypipe.plan.graph`).
+        True if the attack leaves a tile once the tile fools the model. False if it spends the whole budget on every
+        tile, and keeps the point with the largest loss among those that fool the model. Both fool the same tiles, but
+        tiles of the whole budget fool other models far more often. A run sets this for each set of tiles. It stops
+        early only where the tiles are shown to no other model (`raypipe.plan.graph`).
     """
 
     early_stop: bool = False
 
     def with_early_stop(self, early_stop: bool) -> Self:
-        """Return the same attack with another `early_stop`."""
+        """Return the attack with the given `early_stop`."""
         return self.model_copy(update={"early_stop": early_stop})
 
 
 def refuse_unscaled(eps: float, norm: Norm) -> None:
-    """See that a radius is one for pixels in [0, 1].
+    """Check that a radius is meant for pixels in [0, 1].
 
     Parameters
     ----------
     eps, norm
-        Of the ball.
+        Radius and norm of the ball.
 
     Raises
     ------
     ValueError
-        If it is a linf radius beyond 1.
+        If the norm is linf and the radius exceeds 1.
     """
     if norm == "linf" and eps > 1:
         raise ValueError(f"eps = {eps:g}: expected 0..1, pixels are scaled; did you mean {eps:g}/255?")
 
 
 def sizes(perturbations: Tensor, norm: Norm) -> Tensor:
-    """Length of each perturbation in a norm, (n,).
+    """Return the length of each perturbation in a norm, (n,).
 
     Parameters
     ----------
     perturbations
-        (n, ...).
+        (n, ...) perturbations.
     norm
-        In which they are measured.
+        Norm of the lengths.
     """
     return perturbations.flatten(1).abs().amax(1) if norm == "linf" else lengths(perturbations)
 
 
 def project(points: Tensor, clean: Tensor, eps: float, norm: Norm) -> Tensor:
-    """Bring points into the box [0, 1], and then into the ball around the clean images, which keeps them in the box.
+    """Move points into the box [0, 1], and then into the ball around the clean images, which keeps them in the box.
 
     Parameters
     ----------
     points, clean
-        (n, ...).
+        (n, ...) points and clean images.
     eps, norm
-        Of the ball.
+        Radius and norm of the ball.
     """
     offsets = points.clamp(0, 1) - clean
     if norm == "linf":
         offsets = offsets.clamp(-eps, eps)
     else:
         offsets = offsets * per_tile((eps / lengths(offsets).clamp_min(TINY)).clamp_max(1), offsets)
-    # A sum of floats may miss the edge of the box by a rounding.
+    # Rounding may move the sum of two floats slightly out of the box.
     return (clean + offsets).clamp(0, 1)
 
 
 def normalise(gradients: Tensor, norm: Norm) -> Tensor:
-    """The direction of steepest ascent for steps of length 1 in a norm; zero where there is no gradient.
+    """Return the direction of steepest ascent, as a step of length 1 in a norm; zero where the gradient is zero.
 
     Parameters
     ----------
     gradients
-        (n, ...). Only their direction matters, however small they are.
+        (n, ...) gradients. Only their direction matters, even if they are very small.
     norm
-        In which steps are measured.
+        Norm of the steps.
     """
     if norm == "linf":
         return gradients.sign()
-    # The squares of a small gradient vanish in float32; those of its multiple with a largest value of 1 do not.
+    # The squares of a small gradient vanish in float32. After scaling its largest value to 1 they do not.
     largest = gradients.flatten(1).abs().amax(1)
     scaled = gradients / per_tile(torch.where(largest > 0, largest, 1), gradients)
     return scaled / per_tile(lengths(scaled).clamp_min(TINY), gradients)
 
 
 def random_points(clean: Tensor, eps: float, norm: Norm, key: str) -> Tensor:
-    """A point for each image, drawn uniformly from the ball around it and clipped to the box [0, 1].
+    """Return a point for each image, drawn uniformly from the ball around it and clipped to the box [0, 1].
 
     Parameters
     ----------
     clean
         (n, ...) in [0, 1].
     eps, norm
-        Of the ball.
+        Radius and norm of the ball.
     key
-        As in `unit_ball_draws`.
+        Key of the draw; see `unit_ball_draws`.
     """
     return (clean + eps * unit_ball_draws(clean, norm, key)).clamp(0, 1)
 
 
 def unit_ball_draws(images: Tensor, norm: Norm, key: str) -> Tensor:
-    """A uniform draw from the ball of radius 1 around zero for each image, shaped like the images.
+    """Return a uniform draw from the ball of radius 1 around zero for each image, with the shape of the images.
 
     Parameters
     ----------
     images
-        (n, ...) in [0, 1]. What is drawn for one depends on its 8-bit pixels and on nothing beside it.
+        (n, ...) in [0, 1]. The draw of an image depends only on its 8-bit pixels and the key.
     norm
-        Of the ball.
+        Norm of the ball.
     key
-        Another key, another draw; up to 64 bytes.
+        Key of the draw, up to 64 bytes. Another key gives another draw.
     """
     draws = [_draw(images.shape[1:], norm, generator) for generator in generators(images, key)]
     return torch.stack(draws).to(images.device)
 
 
 def _draw(shape: torch.Size, norm: Norm, generator: torch.Generator) -> Tensor:
-    """A uniform draw from the unit ball."""
+    """Return a uniform draw from the unit ball."""
     if norm == "linf":
         return 2 * torch.rand(shape, generator=generator) - 1
     direction = torch.randn(shape, generator=generator)

@@ -1,4 +1,4 @@
-"""A model made ready to be attacked: what speed needs is done once, and the plain model keeps the last word."""
+"""The preparation of a model for attacks: a fast form is built once, and the plain model decides every success."""
 
 import copy
 import os
@@ -17,42 +17,42 @@ FORMATS: dict[MemoryFormat, torch.memory_format] = {
     "channels_last": torch.channels_last,
 }
 TRIAL_TILES = 8
-"""Of the trials; also the smallest batch to try."""
+"""Number of tiles in each trial of the memory formats, and the smallest batch to try."""
 CLEARLY_FASTER = 0.93
-"""The other format, or a batch twice as large, must need less than this share of the time to be chosen."""
+"""Share of the time. The other format, or a batch twice as large, is chosen only if it needs less than this share."""
 LARGEST_BATCH = {"cpu": 64, "cuda": 1024}
-"""On a CPU larger batches only take memory; on a GPU they still pay."""
+"""Largest batch to try, by device type. On a CPU larger batches only use memory; on a GPU they still save time."""
 MEMORY_SHARE = 0.5
-"""Of the free memory that what a batch's passes keep may take: attacks keep several images for each tile besides."""
+"""Share of the free memory that the tensors of a batch's passes may use. Attacks also keep several images per tile."""
 SAME = 1e-6
-"""Share of their own size by which the folded model's logits and gradients may differ from the plain one's. Both are
-computed in double precision for that: in single precision one ReLU whose input is at rounding level can change a
-gradient by a percent, and nothing is wrong."""
+"""Largest relative difference between the logits and gradients of the folded model and of the plain one. Both are
+computed in double precision for this comparison. In single precision one ReLU whose input is at rounding level can
+change a gradient by a percent although nothing is wrong."""
 
 
 @dataclass
 class PreparedModel:
-    """A model in the two forms that `raypipe.attacks.engine.generate` uses.
+    """A model in the forms that `raypipe.attacks.engine.generate` uses.
 
     Parameters
     ----------
     plain
-        As it was given, and as it will be used: it alone says whether a stored tile fools it.
+        Unchanged model, as it will be used. It alone decides if a stored tile fools the model.
     fast
-        The same function for the attack's own passes: frozen, batch normalization folded into the convolutions, in the
-        memory format and the precision that are fastest on the device.
+        Frozen form of the model for the attack's own passes. Its batch normalization is folded into the convolutions.
+        It uses the memory format and the precision that are fastest on the device.
     exact
-        `fast` in float32, with the same weights; it is `fast` itself where that computes in float32. Attacks run on it
-        again where half precision misled them.
+        `fast` in float32, with the same weights. It is `fast` itself if that computes in float32. Attacks run again on
+        it where half precision misled them.
     device
-        Where both are.
+        Device of both models.
     batch_size
-        Tiles in work at once. Lowered when memory runs out.
+        Number of tiles attacked at once. Lowered when memory runs out.
     memory_format
-        Of the fast model.
+        Memory format of the fast model.
     folded
-        Whether batch normalisation could be folded: not where the model cannot be traced, or has other logits or other
-        gradients afterwards.
+        True if batch normalization is folded. This is impossible where the model cannot be traced, or where folding
+        would change its logits or gradients.
     """
 
     plain: nn.Module
@@ -65,16 +65,16 @@ class PreparedModel:
 
 
 class Fast(nn.Module):
-    """A network that takes images in any memory format, and computes in its own.
+    """A network that takes images in any memory format and converts them to its own format.
 
     Parameters
     ----------
     network
-        Images in, logits out; already in `memory_format`.
+        A network from images to logits, already in `memory_format`.
     memory_format
-        Into which images are brought.
+        Memory format that images are converted to.
     half
-        The type in which PyTorch's autocast computes where it holds that to be safe; None: float32 throughout.
+        Half-precision type that PyTorch's autocast uses where it considers it safe. None means float32 everywhere.
     """
 
     def __init__(self, network: nn.Module, memory_format: MemoryFormat, half: torch.dtype | None) -> None:
@@ -84,7 +84,7 @@ class Fast(nn.Module):
         self.half_precision = half
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, classes), float32, of images (n, channels, h, w)."""
+        """Return the logits (n, classes), float32, of images (n, channels, h, w)."""
         images = images.contiguous(memory_format=self.memory_format)
         with torch.autocast(images.device.type, dtype=self.half_precision, enabled=self.half_precision is not None):
             logits: Tensor = self.network(images)
@@ -100,22 +100,24 @@ def prepare(
     memory_format: MemoryFormat | None = None,
     half: torch.dtype | None = None,
 ) -> PreparedModel:
-    """Make a model ready to be attacked on tiles of one size. The model itself is left as it was.
+    """Prepare a model for attacks on tiles of one size. The model itself is left unchanged.
 
     Parameters
     ----------
     model
-        Already on `device`; float32 (n, channels, h, w) in [0, 1] in, logits out.
+        A network on `device` from images (n, channels, h, w), float32 in [0, 1], to logits.
     shape
-        Of a tile: channels, height, width.
+        Shape of a tile: channels, height, width.
     device
-        Where to compute.
+        Device of the model and its passes.
     batch_size
-        Tiles at once. None: found by trial, as large as pays and fits into memory.
+        Number of tiles attacked at once. None means that trials choose the largest batch that saves time and fits into
+        memory.
     memory_format
-        None: found by trial. Say it where two runs must agree to the last bit.
+        Memory format of the fast model. None means that trials choose it. Set it where two runs must agree to the last
+        bit.
     half
-        The half precision of the attack's own passes; None: float16 on a GPU, float32 on a CPU.
+        Half-precision type of the attack's own passes. None means float16 on a GPU and float32 on a CPU.
 
     Raises
     ------
@@ -143,10 +145,10 @@ def prepare(
 
 
 def _folded(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]:
-    """A frozen copy in evaluation mode, with batch normalisation folded if that is possible and changes nothing.
+    """Return a frozen copy in evaluation mode, and True if batch normalization is folded into its convolutions.
 
-    Gradients are compared as well as logits: tracing forgets `torch.no_grad`, with which straight-through estimators
-    are written, and the logits are the same without it.
+    It is folded only if that is possible and changes neither logits nor gradients. Gradients must be compared too,
+    because tracing drops `torch.no_grad`, which straight-through estimators use, and this does not change the logits.
     """
     network = copy.deepcopy(model).eval().requires_grad_(False)
     try:
@@ -154,14 +156,15 @@ def _folded(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]:
         candidate: nn.Module = fuse(exact).requires_grad_(False)
         both = [_logits_and_gradient(form, tiles.double()) for form in (exact, candidate)]
         same = all((one - other).norm() <= SAME * one.norm() for one, other in zip(*both, strict=True))
-    except Exception:  # noqa: BLE001  tracing runs foreign code, and untraceable models are common
+    except Exception:  # noqa: BLE001  Tracing runs foreign code, and untraceable models are common.
         return network, False
     return (candidate.float(), True) if same else (network, False)
 
 
 def _parted(network: nn.Module) -> nn.Module:
-    """The same, with timm's batch normalisation that ends in an activation as the two layers that it is: folding looks
-    for batch normalisation alone.
+    """Split timm's layers of batch normalization with an activation into two layers, and return the network.
+
+    Folding finds only plain layers of batch normalization.
     """
     for name, layer in network.named_children():
         if isinstance(layer, nn.BatchNorm2d) and hasattr(layer, "act"):
@@ -175,7 +178,10 @@ def _parted(network: nn.Module) -> nn.Module:
 
 
 def _logits_and_gradient(network: nn.Module, tiles: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a sum in which every class has another weight; a gradient of zeros where none reaches the tiles."""
+    """Return the logits, and the gradient of their weighted sum; it is zero if no gradient reaches the tiles.
+
+    Each class has another weight.
+    """
     images = tiles.clone().requires_grad_()
     logits: Tensor = network(images)
     if not logits.requires_grad:
@@ -185,7 +191,7 @@ def _logits_and_gradient(network: nn.Module, tiles: Tensor) -> tuple[Tensor, Ten
 
 
 def _alternating(trials: Sequence[Callable[[], object]], device: torch.device, repeats: int = 2) -> list[float]:
-    """The best time of each trial in seconds; they take turns, so that a busy machine is busy for all of them."""
+    """Return the best time of each trial in seconds. Trials alternate, so that other load affects all of them alike."""
     best = [float("inf")] * len(trials)
     for repeat in range(repeats):
         for position, trial in enumerate(trials):
@@ -193,13 +199,13 @@ def _alternating(trials: Sequence[Callable[[], object]], device: torch.device, r
             trial()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            if repeat:  # the first is the warm-up
+            if repeat:  # The first repeat is the warm-up.
                 best[position] = min(best[position], time.perf_counter() - begun)
     return best
 
 
 def _batch_that_pays(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int:
-    """Double the batch as long as a tile gets clearly cheaper and memory suffices."""
+    """Return the batch size, doubled as long as each tile gets clearly cheaper and memory suffices."""
     tile = torch.full((1, *shape), 0.5, device=device)
     room = MEMORY_SHARE * _free_memory(device) / _bytes_kept(network, tile)
     size, each = TRIAL_TILES, float("inf")
@@ -216,14 +222,14 @@ def _batch_that_pays(network: nn.Module, shape: tuple[int, int, int], device: to
 
 
 def _free_memory(device: torch.device) -> float:
-    """Bytes that this process may count on; on a CPU, its share among as many processes as there are cores."""
+    """Return the bytes that this process may use; on a CPU, its share among as many processes as there are cores."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (os.cpu_count() or 1)
 
 
 def _bytes_kept(network: nn.Module, tile: Tensor) -> int:
-    """What one tile's forward pass keeps for its backward pass."""
+    """Return the bytes that the forward pass of one tile keeps for its backward pass."""
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:

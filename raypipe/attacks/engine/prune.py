@@ -1,4 +1,4 @@
-"""Restore the features that a sparse perturbation does not need."""
+"""The restoration of features that a sparse perturbation does not need."""
 
 from dataclasses import dataclass, replace
 
@@ -12,22 +12,23 @@ from raypipe.attacks.engine.victim import Victim
 
 @dataclass(frozen=True)
 class _Bisection:
-    """How many of each tile's changes, counted from the cheapest to restore, can go: `low` can, `high` cannot."""
+    """State of a bisection of the number of changes to restore, cheapest first: `low` is possible, `high` is not."""
 
     rows: Tensor
     points: Tensor
-    """(n, channels, h, w) as the round began."""
+    """(n, channels, h, w) points at the beginning of the round."""
     rank: Tensor
-    """(n, channels, h, w) position of each feature in the order to restore; unchanged ones come last."""
+    """(n, channels, h, w) position of each feature in the order of restoration; unchanged features come last."""
     low: Tensor
     high: Tensor
 
 
 def prune(victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal, rounds: int) -> Tensor:
-    """Restore as many changed features as turn out to be unneeded.
+    """Restore the changed features that turn out to be unneeded.
 
-    The order is that of the linear model at the adversarial image: first what hinders, then what helps least. A
-    bisection finds how many of them can go. What is left is ordered anew, for as long as something goes.
+    The order is that of the linear model at the adversarial image: first the changes that hinder, then those that help
+    least. A bisection finds the number of changes to restore. Further rounds order the remaining changes again, as long
+    as a round restores some.
 
     Parameters
     ----------
@@ -36,17 +37,16 @@ def prune(victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal, round
     images
         (n, channels, h, w), float32 in [0, 1]: the clean images.
     adversarial
-        Like `images`. Tiles that do not reach the goal, or not by more than what float noise can undo, stay as they
-        are.
+        Adversarial images like `images`. Tiles that do not reach the goal by more than float noise stay unchanged.
     goal
-        What must still be reached.
+        Goal that the tiles must still reach.
     rounds
-        At most.
+        Largest number of rounds.
 
     Returns
     -------
     torch.Tensor
-        Like `adversarial`; each value is its own or the clean one.
+        Images like `adversarial`; each value is the adversarial or the clean one.
     """
     result = adversarial.clone()
     rows = victim.rows()
@@ -62,7 +62,7 @@ def _changes(images: Tensor, others: Tensor) -> Tensor:
 
 
 def _restore(victim: Victim, images: Tensor, result: Tensor, goal: Goal, rows: Tensor) -> None:
-    """One round, in place."""
+    """Run one round, in place."""
 
     def start(rows: Tensor) -> _Bisection:
         points = result[rows].requires_grad_()
@@ -79,7 +79,7 @@ def _restore(victim: Victim, images: Tensor, result: Tensor, goal: Goal, rows: T
         leads = goal.lead(logits, state.rows)[reached]
         gradient = victim.gradient(leads.sum(), points, state.rows[reached])
         change = state.points - images[state.rows]
-        # The lead falls by so much for each change: what is restored first has the least, or raises it.
+        # This is the fall of the lead for each change. The smallest values, also negative ones, are restored first.
         worth = (-gradient * change).masked_fill(change == 0, torch.inf).flatten(1)
         rank = worth.argsort(dim=1, stable=True).argsort(dim=1)
         return keep(replace(state, rank=rank.view_as(change)), reached)

@@ -1,9 +1,10 @@
-"""Finish an attack in 8 bits: what is stored, shown and classified is an image, not a float tensor.
+"""The conversion of an attack's results to 8 bits.
 
-Perturbations of minimal length often die when rounded: of DeepFool's, about half. Stretching them by a few percent
-brings them back, for one or two forward passes. Against a steep model they may be so short that rounding leaves nothing
-of them: then the stretch goes on until their largest values reach a step of 1/255. And where a model is so uneven that
-it is fooled between the 8-bit images, but by none of them along that line, they are moved on by steps of 1/255.
+Images are stored, shown and classified, not float tensors. Rounding often makes perturbations of minimal length fail,
+for DeepFool about half of them. Stretching them by a few percent makes them succeed again, for one or two forward
+passes. Against a steep model, perturbations may be so short that rounding removes them completely. Then the stretch
+continues until their largest values reach a step of 1/255. Some models are so uneven that they are fooled between the
+8-bit images, but by no 8-bit image along that line. Then the image is moved further, by steps of 1/255.
 """
 
 import math
@@ -18,56 +19,57 @@ from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.rounding import FLOAT_NOISE
 
 SCALES = (*(1 + 0.03 * step for step in range(67)), *(3 * 1.1**step for step in range(47)))
-"""By which perturbations are stretched, in the order tried: in steps of 3 % of the perturbation to 3 times its length,
-then in steps of a tenth to about 240 times, at which the shortest that float32 attacks give reach a step of 1/255."""
+"""Factors that stretch perturbations, in the order of the trials. Up to 3 times the length they grow in steps of 3 % of
+the perturbation. Then each is a tenth larger than the last, up to about 240 times. There the shortest perturbations of
+float32 attacks reach a step of 1/255."""
 
 FIRST_SHARE = 1 / 64
-"""Of the values that a walk moves by 1/255 in its first step; twice as many in every further one, up to all."""
+"""Share of the values that a walk moves by 1/255 in its first step. Each later step moves twice as many, up to all."""
 LONGEST_WALK = 12
-"""Steps; a model that is fooled between 8-bit images gives way in one to four."""
+"""Largest number of steps of a walk. A model that is fooled between 8-bit images needs one to four."""
 
 WHOLE = 1e-3
-"""A radius this close below a whole number of steps of 1/255 is that number: 8/255 has no exact float."""
-FLOAT_NOISE = 1e-6
-"""Share of a radius by which a perturbation may exceed it: neither 4/255 nor a sum of squares has an exact float."""
+"""Tolerance in steps of 1/255: a radius this close below a whole number counts as whole. 8/255 has no exact float."""
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """8-bit pixels as float32 in [0, 1]."""
+    """Return 8-bit pixels as float32 in [0, 1]."""
     return images.float() / 255
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Float pixels rounded to 8 bits; what is outside [0, 1] is clipped."""
+    """Return float pixels rounded to 8 bits; values outside [0, 1] are clipped."""
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def to_eight_bit(
     victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal, *, gradients: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Round adversarial images to 8 bits, with the perturbation stretched by the smallest scale that survives it.
+    """Round adversarial images to 8 bits, with perturbations stretched by the smallest scale that succeeds.
 
     Parameters
     ----------
     victim
-        The frozen model; forward passes only, but for tiles that no scale brings to the goal.
+        The frozen model. It needs only forward passes, except for tiles that no scale brings to the goal.
     images
         (n, channels, h, w), uint8: the clean images, which do not reach the goal.
     adversarial
-        (n, channels, h, w), float32 in [0, 1]: what the attack made of them.
+        (n, channels, h, w), float32 in [0, 1]: the results of the attack.
     goal
-        What counts as success.
+        Goal that counts as success.
     gradients
-        Whether the threat model has them. Without, nothing is walked.
+        True if the threat model includes gradients. Without them there are no walks.
 
     Returns
     -------
     images : torch.Tensor
-        (n, channels, h, w), uint8. Where no scale and no walk succeeds: the float result, rounded as it is.
+        (n, channels, h, w), uint8. Where no scale and no walk succeeds, it is the rounded result of the attack.
     logits : torch.Tensor
-        (n, classes) of these images. Where one succeeded, the goal is reached by more than float noise can undo.
+        (n, classes) logits of these images. Where a scale or a walk succeeds, the goal is reached by more than float
+        noise.
     """
     result = to_bytes(adversarial)
     found: list[tuple[Tensor, Tensor]] = []
@@ -90,7 +92,7 @@ def to_eight_bit(
         fooled = goal.clearly_reached(logits, state.rows)
         result[state.rows[fooled]] = state.tried[fooled]
         found.append((state.rows[fooled], logits[fooled]))
-        # Where every changed pixel is black or white already, a larger scale gives the same image.
+        # Once every changed value is black or white, a larger scale gives the same image.
         return keep(state, ~fooled & _differ(state.tried, state.utmost))
 
     run_active(victim, victim.rows(), start, step)
@@ -105,7 +107,7 @@ def to_eight_bit(
 
 
 def _others(victim: Victim, found: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """The tiles that are not among those found."""
+    """Return the positions of the tiles without an entry in `found`."""
     left = torch.ones_like(victim.forwards, dtype=torch.bool)
     for rows, _ in found:
         left[rows] = False
@@ -120,9 +122,9 @@ def _walk(
     found: list[tuple[Tensor, Tensor]],
     within: Callable[[Tensor, Tensor], Tensor] = lambda _, points: points,
 ) -> None:
-    """Move 8-bit images towards the goal along their gradients, more and more values a step; adds those that arrive.
+    """Move 8-bit images toward the goal along their gradients, and add those that arrive to `found`.
 
-    `within` brings the images of some rows back to where they may be.
+    Each step moves more values than the last one. `within` moves the images of some rows back into the allowed region.
     """
 
     def step(state: _Walk) -> _Walk:
@@ -145,28 +147,29 @@ def _walk(
 
 
 def whole_steps(eps: float) -> int:
-    """How many steps of 1/255 fit into a radius; float noise below a whole number does not count."""
+    """Return the number of steps of 1/255 that fit into a radius, ignoring float noise just below a whole number."""
     return math.floor(eps * 255 + WHOLE)
 
 
 def to_eight_bit_within(
     victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal, ball: Ball, *, gradients: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Round adversarial images to 8 bits without leaving a ball; what thereby loses its success is moved on within it.
+    """Round adversarial images to 8 bits without leaving a ball, and move those that rounding makes fail.
 
-    Attacks that stop at the first success end just behind the boundary, and rounding may bring them back.
+    Attacks that stop at the first success end just beyond the decision boundary. Rounding may move their images back
+    across it. Such images are moved within the ball.
 
     Parameters
     ----------
     victim, images, adversarial, goal, gradients
-        As in `to_eight_bit`.
+        See `to_eight_bit`.
     ball
-        What may not be left.
+        Ball that the results may not leave.
 
     Returns
     -------
     images, logits : torch.Tensor
-        As from `to_eight_bit`.
+        Images and logits like those of `to_eight_bit`.
     """
     result, rows = round_into_ball(images, adversarial, ball), victim.rows()
     logits = predict(victim, to_unit(result), rows)
@@ -183,7 +186,7 @@ def to_eight_bit_within(
 
 
 def round_into_ball(images: Tensor, adversarial: Tensor, ball: Ball) -> Tensor:
-    """Round adversarial images to 8 bits without leaving a ball: what is outside the threat model is no success.
+    """Round adversarial images to 8 bits without leaving a ball, because images outside it violate the threat model.
 
     Parameters
     ----------
@@ -192,14 +195,13 @@ def round_into_ball(images: Tensor, adversarial: Tensor, ball: Ball) -> Tensor:
     adversarial
         (n, channels, h, w), float32 in [0, 1], in the ball.
     ball
-        What it may not leave.
+        Ball that the results may not leave.
 
     Returns
     -------
     torch.Tensor
-        (n, channels, h, w), uint8. ``linf``: changes are rounded, but to no more than the whole steps of 1/255
-        within the radius. ``l2``: where rounding makes a perturbation too long, it is shrunk first, and as little as
-        suffices.
+        (n, channels, h, w), uint8. In ``linf``, changes are rounded to at most the whole steps of 1/255 within the
+        radius. In ``l2``, a perturbation that rounding would make too long is first shrunk as little as necessary.
     """
     if ball.norm == "linf":
         steps = whole_steps(ball.eps)
@@ -219,33 +221,33 @@ def round_into_ball(images: Tensor, adversarial: Tensor, ball: Ball) -> Tensor:
 
 @dataclass(frozen=True)
 class _Walk:
-    """Tiles that no scale brought to the goal."""
+    """State of the tiles that no scale brought to the goal."""
 
     rows: Tensor
     points: Tensor
     steps: Tensor
-    """Taken so far."""
+    """Number of steps taken so far."""
 
 
 @dataclass(frozen=True)
 class _Stretch:
-    """Tiles whose perturbation does not survive rounding yet."""
+    """State of the tiles whose rounded perturbation does not succeed yet."""
 
     rows: Tensor
     clean: Tensor
     perturbation: Tensor
     utmost: Tensor
-    """The image at the largest scale."""
+    """Image at the largest scale."""
     tried: Tensor
-    """The last image that failed; at first the clean one."""
+    """Last image that failed; at first the clean image."""
     scale: Tensor
-    """The position in `SCALES` to try next."""
+    """Position in `SCALES` of the next trial."""
 
 
 def _next_candidates(state: _Stretch) -> tuple[Tensor, Tensor]:
-    """Each tile's image at its next scale that changes a pixel, and the scale after it.
+    """Return each tile's image at the next scale that changes a pixel, and the position of the scale after it.
 
-    The scale is beyond the last one where there is no such image.
+    Where there is no such image, the position is beyond the last scale.
     """
     clean, scales = to_unit(state.clean), torch.tensor(SCALES, device=state.rows.device)
     candidates, scale = state.tried.clone(), state.scale.clone()
@@ -262,5 +264,5 @@ def _next_candidates(state: _Stretch) -> tuple[Tensor, Tensor]:
 
 
 def _differ(images: Tensor, others: Tensor) -> Tensor:
-    """(n,) booleans: where two batches differ in any pixel."""
+    """Return (n,) booleans, True where two batches differ in any pixel."""
     return (images != others).flatten(1).any(1)

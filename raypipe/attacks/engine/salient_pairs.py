@@ -1,36 +1,36 @@
-"""The published rule of the saliency map attack (Papernot et al., 2016, arXiv:1511.07528): which pair to take."""
+"""The published rule of the saliency map attack (Papernot et al., 2016, arXiv:1511.07528), which selects a pair."""
 
 import torch
 from torch import Tensor
 
 BLOCK = 2**22
-"""Pairs scored at once, over all tiles: bounds the memory where very many features are candidates."""
+"""Number of pairs scored at once, over all tiles. It bounds the memory where very many features are candidates."""
 
 
 def best_pair(target: Tensor, others: Tensor, movable: Tensor) -> tuple[Tensor, Tensor]:
-    """The pair of features with the largest saliency, of all pairs, in O(D log D) rather than O(D^2).
+    """Return the pair with the largest saliency of all pairs of features, in O(D log D) instead of O(D^2).
 
-    With alpha and beta the sums over the pair of `target` and `others`, the saliency is ``-alpha * beta`` where alpha
-    is positive and beta negative; other pairs have none. It grows with either feature's gradients, so a feature that
-    two others beat in both gradients can be exchanged for one of them: what is left to try are the first two Pareto
-    layers, a few dozen features of thousands.
+    Let alpha and beta be the sums over the pair of `target` and of `others`. The saliency is ``-alpha * beta`` where
+    alpha is positive and beta is negative; other pairs have none. The saliency grows with the gradients of either
+    feature. Therefore a feature that two others beat in both gradients can be replaced by one of them. Only the first
+    two Pareto layers remain to try, a few dozen of thousands of features.
 
     Parameters
     ----------
     target
-        (n, features), at least one tile and two features: gradients of the target's logit, negated where features are
-        lowered.
+        (n, features) gradients of the target's logit, negated where features are lowered; at least one tile and two
+        features.
     others
-        (n, features) gradients of the sum of all other logits; negated likewise.
+        (n, features) gradients of the sum of all other logits, negated in the same cases.
     movable
-        (n, features) booleans: which features may be taken.
+        (n, features) booleans, True for features that may be selected.
 
     Returns
     -------
     pairs : torch.Tensor
-        (n, 2) positions; any two features where there is no pair.
+        (n, 2) positions of the features; any two features where no pair has a saliency.
     found : torch.Tensor
-        (n,) booleans: whether any pair has a saliency.
+        (n,) booleans, True where a pair has a saliency.
 
     References
     ----------
@@ -42,7 +42,7 @@ def best_pair(target: Tensor, others: Tensor, movable: Tensor) -> tuple[Tensor, 
     losses = losses.gather(1, order)
     layers = _two_layers(losses)
     width = max(2, int(layers.sum(1).max()))
-    # The positions of the candidates, in order, then those of any other features, which have no saliency.
+    # First come the positions of the candidates, in order, then those of any other features, without saliency.
     position = torch.arange(layers.shape[1], device=layers.device)
     kept = torch.where(layers, -position, -position - len(position)).topk(width, dim=1).indices
     gains = gains.gather(1, kept).masked_fill(~layers.gather(1, kept), -torch.inf)
@@ -51,7 +51,7 @@ def best_pair(target: Tensor, others: Tensor, movable: Tensor) -> tuple[Tensor, 
 
 
 def _two_layers(losses: Tensor) -> Tensor:
-    """Where the first two Pareto layers are, (n, features), of features in falling order of their gains."""
+    """Return (n, features) booleans, True in the first two Pareto layers, for features in falling order of gains."""
     first = losses > _largest_before(losses)
     rest = losses.masked_fill(first, -torch.inf)
     return first | (rest > _largest_before(rest))
@@ -63,7 +63,7 @@ def _largest_before(values: Tensor) -> Tensor:
 
 
 def _best_of_all(gains: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
-    """The best score and its pair, (n,) and (n, 2), by trying all pairs."""
+    """Return the best score (n,) and its pair (n, 2) among all pairs."""
     width = gains.shape[1]
     best = torch.full_like(gains[:, 0], -torch.inf)
     pairs = torch.arange(2, device=gains.device).repeat(len(gains), 1)

@@ -1,6 +1,6 @@
-"""Descent in tanh space on length and hinge (Carlini and Wagner, 2017, arXiv:1608.04644): what both searches do.
+"""Descent in tanh space on length and hinge (Carlini and Wagner, 2017, arXiv:1608.04644), shared by both searches.
 
-With ``x' = (tanh(w) + 1) / 2`` every ``w`` is an image. What is minimised is ``||x' - x||^2 + c * hinge``.
+With ``x' = (tanh(w) + 1) / 2`` every ``w`` is an image. The descent minimizes ``||x' - x||^2 + c * hinge``.
 """
 
 import math
@@ -15,16 +15,16 @@ from raypipe.attacks.engine.tensors import lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 
 INSIDE = 1 - 1e-6
-"""Pixels are drawn in by this factor before atanh, which is infinite at black and white."""
+"""Factor that shrinks pixel values before atanh, which is infinite at black and white."""
 
 
 class Shortest:
-    """The shortest adversarial perturbation of each tile so far; until there is one, the last point tried.
+    """The shortest adversarial perturbation of each tile so far, or the last point before the first success.
 
     Parameters
     ----------
     images
-        (n, channels, h, w) clean.
+        (n, channels, h, w) clean images.
     """
 
     def __init__(self, images: Tensor) -> None:
@@ -32,14 +32,15 @@ class Shortest:
         self.squares = images.new_full((len(images),), torch.inf)
 
     def offer(self, rows: Tensor, points: Tensor, squares: Tensor, adversarial: Tensor) -> None:
-        """Take those points that are shorter than what is known.
+        """Store the points whose perturbations are shorter than the known ones.
 
         Parameters
         ----------
         rows
             (m,) positions of the tiles.
         points, squares, adversarial
-            (m, channels, h, w), and (m,) the squared lengths of their perturbations, and whether they fool the model.
+            (m, channels, h, w) points, (m,) squared lengths of their perturbations, and (m,) booleans, True where they
+            fool the model.
         """
         known = self.squares[rows]
         takes = torch.where(adversarial, squares < known, known.isinf())
@@ -49,7 +50,7 @@ class Shortest:
 
 @dataclass(frozen=True)
 class Descent:
-    """Adam's state in tanh space, for tiles that are being optimised."""
+    """State of Adam in tanh space, for the tiles that the attack still changes."""
 
     rows: Tensor
     clean: Tensor
@@ -58,18 +59,18 @@ class Descent:
     mean: Tensor
     square: Tensor
     steps: Tensor
-    """Taken in this run, from 0."""
+    """Number of steps taken in this run, from 0."""
 
 
 def descent(rows: Tensor, clean: Tensor, constants: Tensor, start: Tensor) -> Descent:
-    """Tiles at the beginning of a run.
+    """Return the state of tiles at the beginning of a run.
 
     Parameters
     ----------
     rows
-        (n,) their positions.
+        (n,) positions of the tiles.
     clean, start
-        (n, channels, h, w) images, and where the run begins, in [0, 1].
+        (n, channels, h, w) clean images and starting points, in [0, 1].
     constants
         (n,) weights of the hinge.
     """
@@ -78,36 +79,36 @@ def descent(rows: Tensor, clean: Tensor, constants: Tensor, start: Tensor) -> De
 
 
 def to_tanh(images: Tensor) -> Tensor:
-    """The ``w`` of images in [0, 1]."""
+    """Return the ``w`` of images in [0, 1]."""
     return ((images * 2 - 1) * INSIDE).atanh()
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What one forward pass tells about the current points."""
+    """Results of one forward pass at the current points."""
 
     points: Tensor
     squares: Tensor
     leads: Tensor
-    """By how much the tile stands, plus the confidence; the hinge is its positive part."""
+    """(n,) leads of the current class plus the confidence, in logits; the hinge is their positive part."""
 
     @property
     def adversarial(self) -> Tensor:
-        """(n,) whether the points fool the model, by more than the confidence."""
+        """(n,) booleans, True where the points fool the model by more than the confidence."""
         return self.leads.detach() < 0
 
 
 def probe_points(victim: Victim, state: Descent, goal: Goal, confidence: float) -> Probe:
-    """One forward pass at the current points.
+    """Run one forward pass at the current points.
 
     Parameters
     ----------
     victim
         The frozen model.
     state
-        Where the tiles are.
+        State of the tiles.
     goal, confidence
-        What counts as fooled, and by how much in logits.
+        Goal that counts as success, and the required lead in logits.
     """
     points = ((state.w.tanh() + 1) / 2).requires_grad_()
     squares = lengths(points.detach() - state.clean).square()
@@ -116,18 +117,18 @@ def probe_points(victim: Victim, state: Descent, goal: Goal, confidence: float) 
 
 
 def objective_gradient(clean: Tensor, points: Tensor, slopes: Tensor, constants: Tensor, leads: Tensor) -> Tensor:
-    """Gradient in tanh space of the squared length plus the constant times the hinge.
+    """Return the gradient, in tanh space, of the squared length plus the constant times the hinge.
 
-    The hinge is flat where another class leads, so there only the length is reduced.
+    The hinge is flat where another class leads, so there the gradient only reduces the length.
 
     Parameters
     ----------
     clean, points
-        (n, ...) images and perturbed images in [0, 1].
+        (n, ...) clean and perturbed images in [0, 1].
     slopes
-        (n, ...) gradient of the lead in pixels.
+        (n, ...) gradients of the leads with respect to pixels.
     constants, leads
-        (n,).
+        (n,) weights of the hinge, and leads of the current class in logits.
     """
     pull = per_tile(torch.where(leads > 0, constants, torch.zeros_like(constants)), points)
     # With x' = (tanh(w) + 1) / 2, dx'/dw = (1 - tanh(w)^2) / 2 = 2 x' (1 - x').
@@ -138,23 +139,23 @@ _State = TypeVar("_State", bound=Descent)
 
 
 def adam(state: _State, gradient: Tensor, rate: Tensor | float, beta: float) -> _State:
-    """One step of Adam (Kingma and Ba, 2014, arXiv:1412.6980).
+    """Take one step of Adam (Kingma and Ba, 2014, arXiv:1412.6980).
 
     Parameters
     ----------
     state
-        Where the tiles are.
+        State of the tiles.
     gradient
-        (n, channels, h, w), in tanh space.
+        (n, channels, h, w) gradients in tanh space.
     rate
-        The learning rate, or one for each tile, as it broadcasts.
+        Learning rate of all tiles, or one for each tile in a shape that broadcasts to `gradient`.
     beta
-        The second moment's decay.
+        Decay of the second moment.
     """
     steps = per_tile(state.steps + 1, gradient)
     mean = torch.lerp(gradient, state.mean, 0.9)
     square = torch.lerp(gradient.square(), state.square, beta)
-    # 1 - beta**steps, which float32 would round: 1 - 0.999 to four digits.
+    # These are 1 - beta**steps. Computed directly, float32 would round 1 - 0.999 to four digits.
     weights = [-torch.expm1(steps * math.log(decay)) for decay in (0.9, beta)]
     change = mean / weights[0] / ((square / weights[1]).sqrt() + 1e-8)
     return replace(state, w=state.w - rate * change, mean=mean, square=square, steps=state.steps + 1)

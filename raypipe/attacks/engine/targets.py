@@ -1,4 +1,4 @@
-"""Wrong classes to aim at. None depends on a tile's place in a batch."""
+"""Wrong classes to aim at, which do not depend on a tile's position in a batch."""
 
 import torch
 from torch import Tensor
@@ -7,25 +7,25 @@ from raypipe.attacks.engine.draws import seeds
 
 
 def random_targets(images: Tensor, labels: Tensor, classes: int, seed: int) -> Tensor:
-    """A wrong class for each image, uniform over classes, the same whenever image and seed are.
+    """Return a wrong class for each image, uniform over the wrong classes and fixed by the image and the seed.
 
     Parameters
     ----------
     images
-        (n, channels, h, w), float32 in [0, 1]; their 8-bit pixels decide.
+        (n, channels, h, w), float32 in [0, 1]. The draws depend on their 8-bit pixels.
     labels
-        (n,) true classes, never drawn.
+        (n,) true classes, which are never drawn.
     classes
-        How many there are.
+        Number of classes.
     seed
-        Another seed, another draw.
+        Seed of the draws. Another seed gives other draws.
     """
     offsets = [draw % (classes - 1) + 1 for draw in seeds(images, str(seed))]
     return (labels + torch.tensor(offsets, dtype=labels.dtype, device=labels.device)) % classes
 
 
 def runner_up(logits: Tensor, labels: Tensor) -> Tensor:
-    """The likeliest wrong class of each image, (n,).
+    """Return the likeliest wrong class of each image, (n,).
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def runner_up(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def likeliest_wrong(logits: Tensor, labels: Tensor, count: int) -> Tensor:
-    """The likeliest wrong classes of each image, the likeliest first: (n, count), or as many as there are.
+    """Return the likeliest wrong classes of each image, likeliest first: (n, count), or fewer if there are fewer.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def likeliest_wrong(logits: Tensor, labels: Tensor, count: int) -> Tensor:
     labels
         (n,) true classes.
     count
-        How many.
+        Number of classes to return for each image.
     """
     wrong = logits.scatter(1, labels[:, None], -torch.inf)
     return wrong.topk(min(count, logits.shape[1] - 1), dim=1).indices

@@ -1,5 +1,9 @@
-"""The threat model of an attack: what its adversary knows, may do and wants. No figure means anything without one.
+"""The threat model of an attack: the attacker's knowledge, limits and goal.
 
+Every figure under attack holds only for its threat model.
+
+References
+----------
 Carlini et al., 2019, arXiv:1902.06705, section 2.2.
 """
 
@@ -12,22 +16,23 @@ from raypipe.attacks.engine.quantize import WHOLE, whole_steps
 
 @dataclass(frozen=True)
 class ThreatModel:
-    """What the adversary knows, may do and wants.
+    """A threat model: the attacker's knowledge, limits and goal.
 
     Parameters
     ----------
     norm
-        In which perturbations are bounded, or as short as the attack can make them. ``l0`` counts values, not pixels.
-        ``none``: the attack looks at no norm; it turns images, for instance.
+        Norm that bounds the perturbations, or that the attack minimizes. ``l0`` counts values, not pixels. ``none``
+        means that the attack uses no norm, for example if it rotates images.
     eps
-        The bound that the settings request, with pixels in [0, 1]. None: there is none.
+        Bound that the settings request, with pixels in [0, 1]. None means that there is no bound.
     knowledge
-        ``white-box``: everything, the gradients too; ``score-based``: the logits for images of the adversary's choice;
-        ``decision-based``: the predicted classes alone; ``transfer``: another model, and nothing of this one.
+        Knowledge of the model. ``white-box`` is everything, including gradients. ``score-based`` is the logits of
+        images that the attacker chooses, and ``decision-based`` is only their predicted classes. ``transfer`` is
+        knowledge of another model and none of this one.
     goal
-        What counts as success: any wrong class, or one class of the adversary's choosing.
+        Goal that counts as success: any wrong class, or one class that the attacker chooses.
     precision
-        Of the pixels that the model is judged by: an image's 8 bits, or floats.
+        Precision of the pixels in the evaluation: 8-bit images, or floats.
     """
 
     norm: AnyNorm
@@ -38,11 +43,11 @@ class ThreatModel:
 
     @property
     def stored_eps(self) -> float | None:
-        """The bound that stored pixels keep to: see `stored_radius`. None: there is none."""
+        """Bound that stored pixels keep to: see `stored_radius`. None means that there is no bound."""
         return self.eps if self.eps is None or self.precision == "float" else stored_radius(self.eps, self.norm)
 
     def __str__(self) -> str:
-        """As tables have it: ``linf <= 8/255, white-box, untargeted, 8-bit``."""
+        """Return the text for tables, such as ``linf <= 8/255, white-box, untargeted, 8-bit``."""
         bound = "unbounded" if self.norm == "none" else f"minimal {self.norm}"
         if self.eps is not None:
             bound = f"{self.norm} {write_bound(self.eps, self.norm)}"
@@ -50,12 +55,13 @@ class ThreatModel:
 
 
 def threat_of(settings: NamedAttack) -> ThreatModel:
-    """The threat model of an attack on the model itself, as `raypipe.attacks.engine.generate` runs it.
+    """Return the threat model of an attack on the model itself, as `raypipe.attacks.engine.generate` runs it.
 
     Parameters
     ----------
     settings
-        The attack's. Tiles made against one model and shown to another have another threat model, by ``transfer``.
+        Settings of the attack. Adversarial tiles crafted on one model and shown to another have a different threat
+        model, with the knowledge ``transfer``.
 
     Raises
     ------
@@ -68,24 +74,24 @@ def threat_of(settings: NamedAttack) -> ThreatModel:
 
 
 def stored_radius(eps: float, norm: str) -> float:
-    """Return the largest radius within `eps` that 8-bit pixels reach: in linf whole steps of 1/255, 0 below one step.
+    """Return the largest radius within `eps` that 8-bit pixels reach: in linf, whole steps of 1/255, 0 below one step.
 
     Parameters
     ----------
     eps, norm
-        The requested radius, with pixels in [0, 1], and the norm of the ball. In l2 it is `eps` itself: sums of steps
-        come close to any length.
+        Requested radius, with pixels in [0, 1], and norm of the ball. In l2 the result is `eps` itself, because sums of
+        steps come close to any length.
     """
     return whole_steps(eps) / 255 if norm == "linf" else eps
 
 
 def write_bound(eps: float, norm: AnyNorm) -> str:
-    """Write a bound, and the stored one where it is smaller: ``<= 8/255``, or ``<= 2.5/255, stored 2/255``.
+    """Return a bound as text, and the stored bound where it is smaller: ``<= 8/255``, ``<= 2.5/255, stored 2/255``.
 
     Parameters
     ----------
     eps, norm
-        As in `stored_radius`.
+        See `stored_radius`.
     """
     stored = stored_radius(eps, norm)
     requested = f"<= {written(eps, norm)}"
@@ -93,14 +99,14 @@ def write_bound(eps: float, norm: AnyNorm) -> str:
 
 
 def written(eps: float, norm: AnyNorm) -> str:
-    """A bound the shorter way: in linf, ``8/255`` instead of ``0.03137``, but ``0.3`` instead of ``76.5/255``.
+    """Return the shorter text of a bound: in linf, ``8/255`` instead of ``0.03137``, ``0.3`` instead of ``76.5/255``.
 
     Parameters
     ----------
     eps
-        The bound, with pixels in [0, 1].
+        Bound, with pixels in [0, 1].
     norm
-        Of the ball.
+        Norm of the ball.
     """
     plain = f"{eps:.4g}"
     return min(plain, f"{255 * eps:.4g}/255", key=len) if norm == "linf" else plain

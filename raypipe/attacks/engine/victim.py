@@ -1,4 +1,4 @@
-"""The model under attack: frozen, and counting what each tile costs."""
+"""The model under attack, which is frozen and counts the passes of each tile."""
 
 import copy
 import warnings
@@ -12,19 +12,21 @@ from torch import Tensor, nn
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """Put a model in evaluation mode with fixed parameters; give it back as it was, also after an exception.
+    """Put a model in evaluation mode with fixed parameters, and restore it afterwards, also after an exception.
 
-    Fixed parameters spare the backward pass the weights' gradients, 1.3 to 2.4 times its cost.
+    With fixed parameters the backward pass skips the gradients of the weights. With them it costs 1.3 to 2.4 times as
+    much.
 
     Parameters
     ----------
     model
-        Any module. Training flags of all its submodules, ``requires_grad`` and ``grad`` of its parameters are restored.
+        Any module. The training flags of all its submodules are restored, and ``requires_grad`` and ``grad`` of its
+        parameters.
 
     Yields
     ------
     torch.nn.Module
-        The same model, with gradients enabled whatever the caller's setting.
+        The given model. Gradients are enabled, even if the caller has disabled them.
     """
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
@@ -49,17 +51,17 @@ class Victim:
     Parameters
     ----------
     model
-        Images (n, channels, h, w), float32 in [0, 1], in; logits (n, classes), at least two classes, out. Normalisation
-        is inside. Attacks expect it `frozen`.
+        A network from images (n, channels, h, w), float32 in [0, 1], to logits (n, classes) of at least two classes. It
+        includes the normalization. Attacks expect a `frozen` model.
     tiles
-        How many tiles are attacked. Passes name them by their position, 0 to ``tiles - 1``.
+        Number of tiles to attack. Passes identify a tile by its position, 0 to ``tiles - 1``.
     batch_size
-        Tiles in work at once, at most; lowered when memory runs out.
+        Largest number of tiles attacked at once. Lowered when memory runs out.
 
     Attributes
     ----------
     forwards, backwards
-        (tiles,) integers on the model's device.
+        (tiles,) numbers of forward and backward passes, integers on the model's device.
     """
 
     def __init__(self, model: nn.Module, tiles: int, batch_size: int = 64) -> None:
@@ -70,35 +72,35 @@ class Victim:
         self.backwards = torch.zeros_like(self.forwards)
 
     def seen_as(self, model: nn.Module) -> "Victim":
-        """Another form of the same model, whose passes are counted together with this one's."""
+        """Return a victim with another form of the model, whose passes are counted together with this one's."""
         other = copy.copy(self)
         other.model = model
         return other
 
     def part(self, rows: Tensor, model: nn.Module | None = None) -> "Victim":
-        """Return a victim of some of the tiles, which counts its own passes; `add` brings them here.
+        """Return a victim for some of the tiles, which counts its own passes; `add` adds them here.
 
         Parameters
         ----------
         rows
-            (n,) positions of the tiles; there, they are 0 to ``n - 1``.
+            (n,) positions of the tiles. In the new victim their positions are 0 to ``n - 1``.
         model
-            Another form of the same model; None: this one's.
+            Another form of the model. None means this victim's model.
         """
         return Victim(model or self.model, len(rows), self.batch_size)
 
     def add(self, part: "Victim", rows: Tensor) -> None:
-        """Count a part's passes here too, and take over its batch size. Parameters are those of `part`."""
+        """Add the passes of a victim from `part` for the positions `rows`, and take over its batch size."""
         self.forwards[rows] += part.forwards
         self.backwards[rows] += part.backwards
         self.batch_size = part.batch_size
 
     def rows(self) -> Tensor:
-        """All tiles' positions, in order."""
+        """Return the positions of all tiles, in order."""
         return torch.arange(len(self.forwards), device=self.forwards.device)
 
     def logits(self, images: Tensor, rows: Tensor) -> Tensor:
-        """One forward pass.
+        """Run one forward pass and return the logits.
 
         Parameters
         ----------
@@ -110,12 +112,12 @@ class Victim:
         Returns
         -------
         torch.Tensor
-            (n, classes).
+            (n, classes) logits.
 
         Raises
         ------
         ValueError
-            If the model does not give two or more logits per image.
+            If the model does not return at least two logits per image.
         """
         logits: Tensor = self.model(images)
         if logits.ndim != 2 or logits.shape[1] < 2:
@@ -124,24 +126,24 @@ class Victim:
         return logits
 
     def gradient(self, objective: Tensor, images: Tensor, rows: Tensor, retain_graph: bool = False) -> Tensor:
-        """One backward pass, to the images only.
+        """Run one backward pass to the images, and return their gradient.
 
         Parameters
         ----------
         objective
-            A scalar: the sum over tiles of what is differentiated.
+            Scalar to differentiate: the sum over tiles of their objectives.
         images
-            (n, channels, h, w) that the objective was computed from.
+            (n, channels, h, w) images that the objective was computed from.
         rows
-            Positions of the tiles that take part in the objective. A batch may hold others, that have just finished:
-            they are not counted, so that a tile's count does not depend on its neighbours.
+            Positions of the tiles in the objective. A batch may contain other tiles that are just done. They are not
+            counted, so that a tile's count does not depend on the other tiles of its batch.
         retain_graph
-            Whether another gradient of the same forward pass follows.
+            True if another gradient of this forward pass follows.
 
         Returns
         -------
         torch.Tensor
-            Like `images`; zero where the objective does not depend on them.
+            Gradient like `images`; zero where the objective does not depend on them.
         """
         gradient = torch.zeros_like(images)
         if objective.requires_grad:
@@ -150,7 +152,7 @@ class Victim:
         return gradient.detach()
 
     def halve_batch(self) -> None:
-        """Go on with half as many tiles at once, after memory ran out, and say so."""
+        """Halve the batch size after memory runs out, and warn."""
         self.batch_size //= 2
         warnings.warn(f"out of memory: going on with batches of {self.batch_size} tiles", RuntimeWarning, stacklevel=2)
         if self.forwards.is_cuda:

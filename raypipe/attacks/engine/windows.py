@@ -1,7 +1,7 @@
 """The proposals of the Square Attack (Andriushchenko et al., 2020, arXiv:1912.00049): square windows of a perturbation.
 
-In linf, every value of a perturbation is at the edge of the ball, and a window of it becomes another constant for each
-channel. In l2, the length of a perturbation is used up, and a window gets the length of another one.
+In linf, every value of a perturbation lies at the edge of the ball. A proposal sets a window to another constant for
+each channel. In l2, a perturbation always has the full length, and a window gets the length of another window.
 """
 
 import math
@@ -13,9 +13,9 @@ from raypipe.attacks.base import Norm
 from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 
 HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""After so many of 10,000 queries the share of the pixels in a window is halved."""
+"""Numbers of queries, of 10,000, after which the share of the pixels in a window is halved."""
 FIRST_WINDOWS = 5
-"""Of the first perturbation in l2, along a side of the image."""
+"""Number of windows along a side of the image in the first perturbation in l2."""
 
 
 class Windows:
@@ -24,18 +24,18 @@ class Windows:
     Parameters
     ----------
     images
-        (n, channels, h, w): their shape and device are what counts.
+        (n, channels, h, w) images. Only their shape and device matter.
     eps, norm
-        Of the ball.
+        Radius and norm of the ball.
     queries
-        Of a run: the sides of the windows shrink along it.
+        Number of queries of a run; the sides of the windows shrink during it.
     share
-        Of the pixels that are in the first windows.
+        Share of the pixels in the first windows.
 
     Attributes
     ----------
     first_draws, draws
-        How many uniform draws from [0, 1) the first perturbation of a tile takes, and each proposal.
+        Numbers of uniform draws from [0, 1) that the first perturbation of a tile and each proposal need.
     """
 
     def __init__(self, images: Tensor, eps: float, norm: Norm, queries: int, share: float) -> None:
@@ -59,14 +59,14 @@ class Windows:
         self._patterns = corners
 
     def first(self, clean: Tensor, draws: Tensor) -> Tensor:
-        """The first points of a run: vertical stripes in linf, a grid of windows in l2.
+        """Return the first points of a run: vertical stripes in linf, a grid of windows in l2.
 
         Parameters
         ----------
         clean
             (n, channels, h, w) in [0, 1].
         draws
-            (n, first_draws) in [0, 1).
+            (n, first_draws) uniform draws in [0, 1).
         """
         count, channels, height, width = clean.shape
         if self.norm == "linf":
@@ -82,16 +82,16 @@ class Windows:
         return self._on_the_sphere(clean, perturbation)
 
     def propose(self, points: Tensor, clean: Tensor, proposal: Tensor, draws: Tensor) -> Tensor:
-        """Points with one window changed.
+        """Return points with one changed window each.
 
         Parameters
         ----------
         points, clean
             (n, channels, h, w) in [0, 1].
         proposal
-            (n,) how many there were before.
+            (n,) numbers of earlier proposals.
         draws
-            (n, draws) in [0, 1).
+            (n, draws) uniform draws in [0, 1).
         """
         index = self._index[proposal]
         if self.norm == "linf":
@@ -102,7 +102,7 @@ class Windows:
         inside, _, _ = _window(points, sides, draws[:, :2])
         signs = _signs(draws[:, 2:])[:, :, None, None]
         found = torch.where(inside, (clean + self.eps * signs).clamp(0, 1), points)
-        # As in the authors' code, no query is spent on what is there already; but they draw again.
+        # As in the authors' code, no query is spent on an unchanged window. The authors draw again instead.
         same = (found == points).flatten(1).all(1)
         signs = torch.where(per_tile(same, signs), -signs, signs)
         return torch.where(inside, (clean + self.eps * signs).clamp(0, 1), points)
@@ -129,18 +129,18 @@ class Windows:
 
 
 def window_sides(queries: int, share: float, pixels: int, norm: Norm) -> list[int]:
-    """The side of the window of each proposal.
+    """Return the side of the window of each proposal, in pixels.
 
     Parameters
     ----------
     queries
-        How many proposals there are.
+        Number of proposals.
     share
-        Of the pixels that are in the first windows.
+        Share of the pixels in the first windows.
     pixels
-        Of an image.
+        Number of pixels of an image.
     norm
-        In l2, sides are odd and at least 3.
+        Norm of the ball. In l2, sides are odd and at least 3.
     """
     halvings = [sum(10_000 * query // queries > limit for limit in HALVED_AT) for query in range(queries)]
     sides = [max(1, round(math.sqrt(share * pixels / 2**halved))) for halved in halvings]
@@ -148,12 +148,12 @@ def window_sides(queries: int, share: float, pixels: int, norm: Norm) -> list[in
 
 
 def pattern(side: int) -> Tensor:
-    """What windows are filled with in l2, (side, side) of length 1: two bumps of opposite signs, one above the other.
+    """Return the content of windows in l2, (side, side) of length 1: two bumps of opposite signs above each other.
 
     Parameters
     ----------
     side
-        Of the window, 1 at least.
+        Side of the window in pixels, at least 1.
     """
     halves = [_bump(side // 2, side), -_bump(side - side // 2, side)]
     both: Tensor = torch.cat([half / torch.linalg.vector_norm(half).clamp_min(TINY) for half in halves])
@@ -161,7 +161,7 @@ def pattern(side: int) -> Tensor:
 
 
 def _bump(height: int, width: int) -> Tensor:
-    """Rectangles around the middle, the k-th of them of weight 1/k^2, on top of each other."""
+    """Return the sum of rectangles around the middle; the k-th rectangle has the weight 1/k^2."""
     down = (torch.arange(height) - height // 2).abs()
     across = (torch.arange(width) - width // 2).abs()
     ring = torch.maximum(down[:, None], across)
@@ -175,20 +175,20 @@ def _signs(draws: Tensor) -> Tensor:
 
 
 def _lengths(images: Tensor) -> Tensor:
-    """Euclidean length of each channel, (n, channels, 1, 1)."""
+    """Return the Euclidean length of each channel, (n, channels, 1, 1)."""
     length: Tensor = torch.linalg.vector_norm(images, dim=(2, 3), keepdim=True)
     return length
 
 
 def _window(images: Tensor, sides: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A square anywhere in each image: (n, 1, h, w) booleans, and (n,) its upper and left edges."""
+    """Return a random square in each image, as (n, 1, h, w) booleans, and its upper and left edges, (n,) each."""
     top, down = _interval(images.shape[2], sides, draws[:, 0])
     left, across = _interval(images.shape[3], sides, draws[:, 1])
     return down[:, None, :, None] & across[:, None, None, :], top, left
 
 
 def _interval(size: int, sides: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Where it begins, (n,), and the places inside, (n, size) booleans."""
+    """Return the beginning of each interval, (n,), and the positions inside it, (n, size) booleans."""
     begin = torch.minimum((draws * (size - sides + 1)).long(), size - sides)
     places = torch.arange(size, device=draws.device)
     return begin, (places >= begin[:, None]) & (places < (begin + sides)[:, None])

@@ -1,5 +1,6 @@
-"""Finds augmented siblings by itself: tiles that rotations, flips and zooms made from one source tile.
+"""Detection of augmented siblings: tiles that rotations, flips and zooms made from one source tile.
 
-Tiles that look alike by their histograms are candidates; a candidate pair is a sibling pair if one tile's keypoints,
-and then its pixels, fall on the other's under one linear map about the tile's centre. No network is involved.
+Tiles with similar color histograms are candidates. A candidate pair is a sibling pair if one linear map about the
+tile's center fits it. The map must take one tile's keypoints, and then its pixels, to those of the other. No network is
+involved.
 """

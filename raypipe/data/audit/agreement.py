@@ -1,4 +1,4 @@
-"""How well groups that were found agree with groups that are known."""
+"""Agreement between the groups that the audit found and the known groups."""
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
@@ -14,21 +14,22 @@ from raypipe.data.splits import assign_splits
 
 @dataclass(frozen=True)
 class Agreement:
-    """Found groups beside known ones, over the tiles whose group is known.
+    """Comparison of found groups with known groups, over the tiles whose group is known.
 
-    Attributes
+    Parameters
     ----------
     tiles
-        How many these are.
+        Number of these tiles.
     adjusted_rand_index
-        1 where the groups are the same, 0 where they agree as much as by chance (Hubert and Arabie 1985).
+        Adjusted Rand index (Hubert and Arabie 1985): 1 if both groupings are equal, 0 if they agree as much as by
+        chance.
     precision
-        Share of the pairs of tiles in one found group that are in one known group; 1 where there are none.
+        Share of the pairs of tiles in one found group that are also in one known group; 1 if there are no such pairs.
     recall
-        Share of the pairs of tiles in one known group that are in one found group; 1 where there are none.
+        Share of the pairs of tiles in one known group that are also in one found group; 1 if there are no such pairs.
     remaining_leak
-        Share of test tiles with a known sibling in training after a split by the found groups, mean over seeds; None
-        where the found groups cannot be split.
+        Share of test tiles with a known sibling in training after a split by the found groups, as a mean over seeds.
+        None if the found groups cannot be split.
     """
 
     tiles: int
@@ -39,23 +40,23 @@ class Agreement:
 
 
 def compare_groups(found: Sequence[TileRef], known: Mapping[str, str], train_fraction: float, seeds: int) -> Agreement:
-    """Compare groups.
+    """Compare found groups with known ones.
 
     Parameters
     ----------
     found
-        Tiles with the groups that were found.
+        Tiles with the groups that the audit found.
     known
-        The true group of each path; tiles that are not in it are left out.
+        True group by path. Tiles without one are left out.
     train_fraction
-        Of the splits by found group.
+        Share of training tiles in the splits by found group, between 0 and 1.
     seeds
-        How many such splits.
+        Number of splits.
 
     Raises
     ------
     ValueError
-        The group of no tile is known.
+        If the group of no tile is known.
     """
     refs = [ref for ref in found if ref.path in known]
     if not refs:
@@ -85,7 +86,7 @@ def _remaining_leak(
 
 
 def largest_shares(refs: Sequence[TileRef]) -> dict[str, float]:
-    """Return for each label the largest share of its tiles that one group holds, in the order of the labels."""
+    """Return, by label in sorted order, the largest share of its tiles that one group holds."""
     sizes: dict[str, Counter[str | None]] = defaultdict(Counter)
     for ref in refs:
         sizes[str(ref.label_name)][ref.group] += 1
@@ -93,14 +94,14 @@ def largest_shares(refs: Sequence[TileRef]) -> dict[str, float]:
 
 
 def merge_groups(found: Sequence[TileRef], named: Mapping[str, str]) -> list[TileRef]:
-    """Merge groups that share a tile with a case that file names carry, and call them by their cases.
+    """Merge found groups that share a case, and name each merged group by its cases.
 
     Parameters
     ----------
     found
-        Tiles with the groups that were found.
+        Tiles with the groups that the audit found.
     named
-        The case of each path; a tile without one keeps its group.
+        Case by path, from the file names. A tile without a case follows its group.
     """
     root: dict[Hashable, Hashable] = {}
 

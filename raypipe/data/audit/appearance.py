@@ -1,4 +1,4 @@
-"""What turning and flipping a tile about its centre leaves as it is: how much of each colour is around there."""
+"""Color histograms of a tile, which do not change when the tile is rotated or flipped about its center."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,18 +6,19 @@ import numpy.typing as npt
 from raypipe.data.audit.thumbnails import THUMBNAIL
 
 BINS = 8
-"""Of each of red, green and blue."""
+"""Number of bins for each of red, green and blue."""
 
 WINDOWS = (12.0, 24.0)
-"""Standard deviations in pixels of the windows about the centre: what all zooms of a tile show, and more of each."""
+"""Standard deviations in pixels of two Gaussian windows about the center. The first covers the part that all
+zooms of a tile show, and the second covers more of each zoom."""
 
 
 def histogram(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Describe a tile by its colours, whatever its orientation.
+    """Return the color histograms of a tile, which do not depend on its orientation.
 
-    On LC25000 the histograms of both windows find 99 % of all pairs of siblings among the ten nearest neighbours of
-    either; those of the central three quarters 96 %, and 94 % together with a histogram of gradients, which zooms
-    change.
+    On LC25000 the histograms of both windows find 99 % of all pairs of siblings among the ten nearest neighbors of
+    either tile. Histograms of the central three quarters find 96 %, and 94 % together with a histogram of gradients,
+    which zooms change.
 
     Parameters
     ----------
@@ -27,7 +28,7 @@ def histogram(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (len(WINDOWS) * BINS**3,)
-        Square roots of the colours' shares in each window, whose Euclidean distance is the Hellinger distance up to a
+        Square roots of the colors' shares in each window. Their Euclidean distance is the Hellinger distance up to a
         factor.
     """
     codes = (pixels // (256 // BINS)).astype(np.int64) @ (BINS ** np.arange(3))

@@ -1,4 +1,4 @@
-"""The audit of a data set: its groups of siblings, and how many of its test tiles a random split gives away."""
+"""The audit of a data set: its groups of siblings, and the leakage of a random split."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +17,11 @@ from raypipe.data.sources.lc25000 import LABELS, LC25000, open_lc25000
 from raypipe.data.splits import assign_splits
 
 SEEDS = 20
-"""Splits by found group over which the leak that remains is averaged."""
+"""Number of splits by found group that the remaining leakage is averaged over."""
 
 
 class Pair(NamedTuple):
-    """Two tiles and the correlation of their pixels once one is laid upon the other, -1..1."""
+    """Two tiles and the correlation of their pixels after one is mapped onto the other, -1 to 1."""
 
     first: TileRef
     second: TileRef
@@ -30,26 +30,26 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Audit:
-    """What the audit of a data set found.
+    """Result of the audit of a data set.
 
-    Attributes
+    Parameters
     ----------
     tiles
-        The tiles that could be read, each with its group.
+        Readable tiles, each with its group.
     rejected
-        Why each of the other files could not.
+        Reason for each file that could not be read, by path.
     pairs
-        Siblings that were seen, most similar first.
+        Sibling pairs, most similar first.
     threshold
-        The similarity from which on two tiles were taken for siblings.
+        Least similarity of two tiles that count as siblings.
     sides
-        The side of each path in a random split.
+        Side of a random split, by path.
     random_leak
-        Share of that split's test tiles with a sibling in training.
+        Share of that split's test tiles with a sibling in training, 0 to 1.
     cases
-        The case of each path whose file name carries one.
+        Case by path, for file names that carry one.
     agreement
-        With the groups that were known; None where none were given.
+        Agreement with the known groups. None if there are none.
     """
 
     tiles: tuple[TileRef, ...]
@@ -63,21 +63,21 @@ class Audit:
 
 
 def open_data(location: str, groups: str | None = None, group_pattern: str | None = None) -> Source:
-    """Open a folder or zip with a folder for each class, or LC25000 as its author laid it out.
+    """Open a folder or zip archive with a folder for each class, or LC25000 in its original layout.
 
     Parameters
     ----------
     location
-        Directory or zip archive, local or a URI.
+        Directory or zip archive, a local path or a URI.
     groups, group_pattern
-        As in `raypipe.data.sources.folder.Folder`.
+        See `raypipe.data.sources.folder.Folder`.
 
     Raises
     ------
     FileNotFoundError
-        There is nothing.
+        If the location does not exist.
     ValueError
-        There are fewer than two class folders, the pattern is wrong, or both groups and a pattern are given.
+        If there are fewer than two class folders, if the pattern is invalid, or if both groups and a pattern are given.
     """
     folders = {PurePosixPath(entry.path).parent for entry in open_tree(location).files()}
     if group_pattern is None and any(folder.name in LABELS and len(folder.parts) > 1 for folder in folders):
@@ -88,25 +88,27 @@ def open_data(location: str, groups: str | None = None, group_pattern: str | Non
 def audit_source(
     source: Source, *, by_name: bool, train_fraction: float, seed: int, workers: int, progress: Progress
 ) -> Audit:
-    """Find the siblings in a data set by looking at its tiles.
+    """Find the siblings in a data set from the pixels of its tiles.
 
     Parameters
     ----------
     source
-        The data set. Its own groups, where it has any, are what is compared with; nothing is learnt from them.
+        The data set. Its own groups, if it has any, are only compared with the found ones; they do not influence them.
     by_name
-        Whether its groups are cases from file names: they are then kept together as well as what looks the same.
+        True if its groups are cases from file names. These are then kept together, in addition to tiles that look
+        alike.
     train_fraction, seed
-        Of the random split whose leak is measured.
+        Share of training tiles and seed of the random split whose leakage is measured.
     workers
-        Processes that read tiles, and threads that compare them. The result does not depend on it.
+        Number of processes that read tiles and of threads that compare them. The result does not depend on it.
     progress
-        Shows how far the work is.
+        Display of the progress.
 
     Raises
     ------
     ValueError
-        Fewer than two files give an image, a side of the split would be empty, or the source's groups do not fit it.
+        If fewer than two files give an image, a side of the split is empty, or the source's groups do not fit its
+        tiles.
     """
     listed = source.list()
     refs = {ref.path: ref for ref in listed if ref.problem is None}
@@ -131,7 +133,7 @@ def audit_source(
 
 
 def name_groups(refs: Sequence[TileRef], siblings: Siblings) -> list[TileRef]:
-    """Give tiles the names of their groups: numbers, in the order of each group's first tile."""
+    """Return the tiles with numbered group names, in the order of each group's first tile."""
     number = {first: place for place, first in enumerate(sorted(set(siblings.group.tolist())), start=1)}
     width = len(str(len(number)))
     names = [f"found{number[first]:0{width}}" for first in siblings.group.tolist()]
@@ -139,7 +141,7 @@ def name_groups(refs: Sequence[TileRef], siblings: Siblings) -> list[TileRef]:
 
 
 def write_groups(tiles: Sequence[TileRef], path: Path) -> None:
-    """Write groups as the setting `groups` of a data set reads them: filename (below the root), label and group."""
+    """Write a CSV that a data set's setting `groups` reads: filename (below the root), label and group."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["filename", "label", "group"])

@@ -1,4 +1,4 @@
-"""From pairs of siblings to groups, which one false pair must not chain together."""
+"""Groups from pairs of siblings, built so that one false pair does not merge two of them."""
 
 from collections import Counter
 
@@ -6,28 +6,28 @@ import numpy as np
 import numpy.typing as npt
 
 SMALL = 3
-"""Tiles from which on a group is joined to another one of that size only by several pairs."""
+"""Size in tiles from which two groups are joined only by several pairs."""
 
 Group = npt.NDArray[np.intp]
 
 
 def join_pairs(pairs: npt.NDArray[np.intp], count: int) -> Group:
-    """Join tiles to groups along pairs of siblings.
+    """Join tiles into groups along pairs of siblings.
 
-    Two groups of three tiles or more each need two pairs between them: a single one may be false, and would make one
-    group of two sources.
+    Two groups of three or more tiles each are joined only by two or more pairs. A single pair may be false, and would
+    merge the tiles of two sources.
 
     Parameters
     ----------
     pairs
-        Positions of siblings, shape (m, 2), surest first.
+        Positions of siblings, shape (m, 2), most certain first.
     count
-        How many tiles there are.
+        Number of tiles.
 
     Returns
     -------
     ndarray of int, shape (count,)
-        The group of each tile: the position of its first member. A tile in no pair is a group of its own.
+        Group of each tile, as the position of its first member. A tile without a pair is a group of its own.
     """
     group = np.arange(count)
     members: dict[int, list[int]] = {tile: [tile] for tile in range(count)}

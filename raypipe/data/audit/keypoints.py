@@ -1,4 +1,4 @@
-"""Points that a tile and its siblings share: nuclei and other blobs, described whatever their orientation."""
+"""Keypoints that siblings share: nuclei and other blobs, with descriptors that do not depend on orientation."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,15 @@ import numpy.typing as npt
 from scipy import fft, ndimage
 
 KEYPOINTS = 64
-"""The strongest points of a tile that are kept."""
+"""Number of keypoints of a tile: the strongest are kept."""
 
 SCALES = 1.3 * 2 ** (np.arange(7) / 2)
 LEAST_CONTRAST = 0.1
-"""Grey levels: less is rounding."""
+"""Least response in gray levels. A smaller one is a rounding error."""
 
 NOISE = 2.0
-"""Grey levels: what JPEG adds to a patch without structure, which must not be enlarged to a pattern."""
+"""Gray levels that JPEG adds to a patch without structure. Without this term, normalization would amplify them to a
+pattern."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -26,12 +27,12 @@ DESCRIPTOR = len(_RADII) * _FREQUENCIES + (len(_RADII) - 1) * (_FREQUENCIES - 1)
 
 
 class Keypoints(NamedTuple):
-    """Points of one tile, strongest first; where there are fewer than `KEYPOINTS`, the rest is zero.
+    """Keypoints of one tile, strongest first. If there are fewer than `KEYPOINTS`, the remaining rows are zero.
 
-    Attributes
+    Parameters
     ----------
     places
-        Float32, shape (KEYPOINTS, 2): x and y in pixels from the tile's centre.
+        Float32, shape (KEYPOINTS, 2): x and y in pixels from the tile's center.
     descriptors
         Float16, shape (KEYPOINTS, DESCRIPTOR), of unit length.
     """
@@ -41,7 +42,10 @@ class Keypoints(NamedTuple):
 
 
 def scale_space(grey: Floats) -> Floats:
-    """Blur an image of shape (n, n) by each of `SCALES`, mirrored at its borders: float32 of shape (7, n, n)."""
+    """Return an (n, n) image blurred with each of `SCALES`, float32 of shape (7, n, n).
+
+    The image is mirrored at its borders.
+    """
     frequency = np.pi * np.arange(len(grey), dtype=np.float32) / len(grey)
     line = np.exp(-(np.outer(SCALES, frequency).astype(np.float32) ** 2) / 2)
     blurred: Floats = fft.idctn(fft.dctn(grey) * line[:, :, None] * line[:, None, :], axes=(1, 2))
@@ -49,16 +53,17 @@ def scale_space(grey: Floats) -> Floats:
 
 
 def find_keypoints(stack: Floats) -> Keypoints:
-    """Find and describe blobs.
+    """Find and describe the blobs of a tile.
 
-    Points are extrema of the difference of Gaussians in place and scale (Lowe 2004). A point's descriptor holds, of
-    six rings around it that are as wide as its scale, the magnitudes of the angular Fourier transform and the real
-    parts of the cross-spectra of neighbouring rings: neither a rotation nor a reflection changes them.
+    Keypoints are extrema of the difference of Gaussians in place and scale (Lowe 2004). A descriptor uses six rings
+    around its keypoint, whose radii are proportional to its scale. It holds the magnitudes of each ring's angular
+    Fourier transform, and the real parts of the cross-spectra of neighboring rings. Neither a rotation nor a reflection
+    changes them.
 
     Parameters
     ----------
     stack
-        From `scale_space`, of grey levels 0..255.
+        Output of `scale_space` for gray levels 0 to 255.
 
     References
     ----------
@@ -69,7 +74,7 @@ def find_keypoints(stack: Floats) -> Keypoints:
     last = stack.shape[1] - 1
     rows = np.clip(row[:, None, None] + size * _RINGS[0], 0, last) + (level * (last + 1))[:, None, None]
     columns = np.clip(column[:, None, None] + size * _RINGS[1], 0, last)
-    # The levels lie below each other, since to interpolate in two dimensions takes half of the time in three.
+    # The levels lie below each other: interpolation in two dimensions takes half the time of interpolation in three.
     patches = ndimage.map_coordinates(stack.reshape(-1, last + 1), [rows, columns], order=1, mode="nearest")
     places = np.zeros((KEYPOINTS, 2), np.float32)
     places[: len(row)] = np.stack([column, row], axis=1) - last / 2
@@ -79,7 +84,10 @@ def find_keypoints(stack: Floats) -> Keypoints:
 
 
 def _extrema(stack: Floats) -> tuple[npt.NDArray[np.intp], ...]:
-    """Level, row and column of the strongest responses that no other one exceeds within a level and two pixels."""
+    """Return level, row and column of the strongest responses that are local maxima.
+
+    A local maximum is exceeded by no other response within one level and two pixels.
+    """
     response = np.abs(np.diff(stack, axis=0))
     highest = response
     for axis, reach in ((0, 1), (1, 2), (2, 2)):
@@ -100,7 +108,7 @@ def _describe(patches: Floats) -> Floats:
     own = np.abs(spectra)
     own[:, :, 0] = spectra[:, :, 0].real
     between = (spectra[:, :-1] * spectra[:, 1:].conj()).real[:, :, 1:]
-    between = np.sign(between) * np.sqrt(np.abs(between))  # of the same order as the magnitudes
+    between = np.sign(between) * np.sqrt(np.abs(between))  # brings them to the scale of the magnitudes
     parts = np.concatenate([part.reshape(len(part), np.prod(part.shape[1:])) for part in (own, between)], axis=1)
     norms = np.linalg.norm(parts, axis=1, keepdims=True)
     described: Floats = (parts / np.maximum(norms, 1e-6)).astype(np.float32)

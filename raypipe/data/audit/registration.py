@@ -1,4 +1,7 @@
-"""Whether one tile is another one, turned, flipped, zoomed or stretched: the proof that a pair are siblings."""
+"""Registration of a pair of tiles: the proof that they are siblings.
+
+The second tile of a sibling pair is the first one rotated, flipped, zoomed, stretched or shifted.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,31 +13,31 @@ from raypipe.data.audit.sketch import DETAIL, Sketch
 from raypipe.data.audit.thumbnails import THUMBNAIL
 
 MATCHES = 24
-"""The most similar keypoints of a pair that are looked at."""
+"""Number of the most similar keypoints that are matched for each pair."""
 
 TOLERANCE = 0.03 * THUMBNAIL
-"""Pixels that matched keypoints may be apart under the map."""
+"""Largest distance in pixels of matched keypoints under the map."""
 
 LARGEST_ZOOM = 2.5
 LARGEST_STRETCH = 2.0
-"""Greatest ratio of a map's singular values. LC25000's rectangular source images were made square after turning."""
+"""Largest ratio of a map's singular values. LC25000's rectangular source images were made square after the rotation."""
 
 LARGEST_SHIFT = 0.6 * THUMBNAIL
-"""Pixels by which fields that overlap may be apart."""
+"""Largest shift of overlapping fields, in pixels."""
 
 LEAST_AGREEING = 4
-"""Matches that must agree with a map; three always do with some map."""
+"""Least number of matches that must agree with a map. Three always agree with some map."""
 
 RIDGE = np.eye(3, dtype=np.float32)
 
 LEAST_AREA = (0.12 * THUMBNAIL) ** 2
-"""Square pixels that two points span with the centre, below which they do not determine a map."""
+"""Least area, in square pixels, that two points span with the center. Below it they do not determine a map."""
 
 LEAST_OVERLAP = 0.2
-"""Share of a tile that the other one must cover for their pixels to be compared."""
+"""Least share of a tile that the other one must cover. Below it their pixels are not compared."""
 
 NOISE = 2.0
-"""Grey levels of noise, which keep tiles without structure from correlating."""
+"""Gray levels of noise. They keep tiles without structure from correlating."""
 
 BATCH = 128
 
@@ -47,28 +50,28 @@ _GRID = np.stack(np.meshgrid(np.arange(1, DETAIL, 2), np.arange(1, DETAIL, 2)), 
 
 
 def register(sketch: Sketch, pairs: Pairs, workers: int = 1, *, mismatched: bool = False) -> Floats:
-    """Register the two tiles of each pair.
+    """Return the correlation of the two tiles of each pair after registration.
 
-    The mutually most similar keypoints are matched. Every two matches give three maps: the linear one that leaves the
-    centre where it is (rotation, flip, zoom and stretch), as augmentation does, and the similarities with and without
-    a flip, which may also shift, as between fields that overlap. The map that most matches agree with is fitted to
-    these, and the tiles' details are correlated under it.
+    Keypoints that are each other's most similar ones are matched. Every two matches give three maps. The first is the
+    linear map that keeps the center (rotation, flip, zoom and stretch), as augmentation does. The other two are
+    similarities with and without a flip, which may also shift, as between overlapping fields. The map that most matches
+    agree with is fitted to these matches. The tiles' details are then correlated under it.
 
     Parameters
     ----------
     sketch
-        The tiles.
+        Sketches of the tiles.
     pairs
-        Positions in it, shape (n, 2).
+        Positions in `sketch`, shape (n, 2).
     workers
-        Threads.
+        Number of threads.
     mismatched
-        Give each keypoint another one's match, to see what chance reaches with these tiles.
+        Give each keypoint the match of another one, to measure the correlation that chance reaches with these tiles.
 
     Returns
     -------
     ndarray of float32, shape (n,)
-        -1..1: the correlation of the pixels where the tiles overlap; -1 where no map is found.
+        Correlation of the pixels where the tiles overlap, -1 to 1. It is -1 if no map is found.
     """
     batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
     with ThreadPoolExecutor(workers) as pool:
@@ -79,20 +82,20 @@ def register(sketch: Sketch, pairs: Pairs, workers: int = 1, *, mismatched: bool
 def _register(sketch: Sketch, mismatched: bool, pairs: Pairs) -> Floats:
     here, there, valid = _matched_places(sketch, pairs)
     if mismatched:
-        # Turning the order by half of it leaves no keypoint with its own match.
+        # A shift by half of the matches leaves no keypoint with its own match.
         there, valid = np.roll(there, MATCHES // 2, axis=1), valid & np.roll(valid, MATCHES // 2, axis=1)
     left, right = (sketch.details[side].astype(np.float32) for side in pairs.T)
     return _correlate(left, right, *_best_map(here, there, valid))
 
 
 def _matched_places(sketch: Sketch, pairs: Pairs) -> tuple[Floats, Floats, Mask]:
-    """Places of the mutually most similar keypoints in each tile, (n, MATCHES, 2), and which rows are such matches."""
+    """Return the places of matched keypoints in each tile, (n, MATCHES, 2), and a mask of the valid rows."""
     left, right = pairs.T
     likeness = sketch.descriptors[left].astype(np.float32) @ sketch.descriptors[right].astype(np.float32).swapaxes(1, 2)
     forth, back = likeness.argmax(axis=2), likeness.argmax(axis=1)
     best = np.take_along_axis(likeness, forth[..., None], axis=2)[..., 0]
     mutual = np.take_along_axis(back, forth, axis=1) == np.arange(forth.shape[1])
-    best = np.where(mutual, best, 0)  # as the rows that stand for no keypoint
+    best = np.where(mutual, best, 0)  # 0 marks rows without a match, as for empty keypoints
     order = np.argsort(-best, axis=1, kind="stable")[:, :MATCHES, None]
     here = np.take_along_axis(sketch.places[left], order, axis=1)
     there = np.take_along_axis(sketch.places[right], np.take_along_axis(forth[..., None], order, axis=1), axis=1)
@@ -100,13 +103,16 @@ def _matched_places(sketch: Sketch, pairs: Pairs) -> tuple[Floats, Floats, Mask]
 
 
 def _best_map(here: Floats, there: Floats, valid: Mask) -> tuple[Floats, Mask]:
-    """Fit for each pair the (3, 2) map, of places with a 1 added, that most matches agree with; say where one is."""
+    """Fit the map that most matches agree with, for each pair.
+
+    A map is (3, 2) and applies to places with a 1 appended. The second result is True for pairs that have a map.
+    """
     homogeneous = np.concatenate([here, np.ones_like(here[..., :1])], axis=-1)
     owner, maps = _plausible_maps(here, there, valid)
     apart = ((homogeneous[owner] @ maps - there[owner]) ** 2).sum(axis=-1)
     agreement = (np.maximum(0, 1 - apart / TOLERANCE**2) * valid[owner]).sum(axis=1)
     best = np.zeros((len(here), 3, 2), np.float32)
-    order = np.argsort(agreement, kind="stable")  # the last assignment stays
+    order = np.argsort(agreement, kind="stable")  # ascending: the last assignment to a pair counts
     best[owner[order]] = maps[order]
     found = np.zeros(len(here), bool)
     found[owner] = True
@@ -114,7 +120,7 @@ def _best_map(here: Floats, there: Floats, valid: Mask) -> tuple[Floats, Mask]:
         near = (((homogeneous @ best - there) ** 2).sum(axis=-1) < TOLERANCE**2) & valid
         found &= near.sum(axis=1) >= LEAST_AGREEING
         chosen = (homogeneous * near[..., None])[found].swapaxes(1, 2)
-        # The ridge keeps a fit to points on one line from bending what they say nothing of.
+        # The ridge keeps a fit to points on one line from bending in the direction that they do not determine.
         best[found] += np.linalg.solve(
             chosen @ homogeneous[found] + RIDGE, chosen @ (there - homogeneous @ best)[found]
         )
@@ -122,7 +128,10 @@ def _best_map(here: Floats, there: Floats, valid: Mask) -> tuple[Floats, Mask]:
 
 
 def _plausible_maps(here: Floats, there: Floats, valid: Mask) -> tuple[npt.NDArray[np.intp], Floats]:
-    """Solve for the maps of every two matches; give those that a tile may have been augmented with, and their pairs."""
+    """Return the plausible maps of every two matches, and the pair that each belongs to.
+
+    A map is plausible if augmentation, or a shift between overlapping fields, may have produced it.
+    """
     owner, two = np.nonzero(valid[:, _FIRST] & valid[:, _SECOND])
     points = np.stack([here[owner, _FIRST[two]], here[owner, _SECOND[two]]], axis=1)
     images = np.stack([there[owner, _FIRST[two]], there[owner, _SECOND[two]]], axis=1)
@@ -132,7 +141,7 @@ def _plausible_maps(here: Floats, there: Floats, valid: Mask) -> tuple[npt.NDArr
 
 
 def _centred_maps(points: Floats, images: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
-    """Linear maps that leave the centre where it is, as turning a tile does, but may stretch."""
+    """Return linear maps that keep the center. They rotate a tile and may stretch it."""
     usable = np.flatnonzero(np.abs(_determinant(points)) > LEAST_AREA)
     maps = _inverse(points[usable]) @ images[usable]
     zoom = np.abs(_determinant(maps))  # squared
@@ -143,7 +152,7 @@ def _centred_maps(points: Floats, images: Floats) -> tuple[npt.NDArray[np.intp],
 
 
 def _similarities(points: Floats, images: Floats) -> list[tuple[npt.NDArray[np.intp], Floats]]:
-    """Maps that may shift, as fields that overlap are, but not stretch: those that turn, and those that also flip."""
+    """Return maps that may shift but not stretch, as between overlapping fields: rotations without and with a flip."""
     found = []
     for flip in (1, -1):
         start = points[..., 0] + 1j * flip * points[..., 1]
@@ -196,7 +205,7 @@ def _centred(values: Floats, inside: Mask, count: npt.NDArray[np.intp]) -> Float
 
 
 def _interpolate(images: Floats, place: Floats) -> Floats:
-    """Bilinear values of (n, DETAIL, DETAIL) images at (n, m, 2) places, x before y."""
+    """Return bilinear values of (n, DETAIL, DETAIL) images at (n, m, 2) places, x before y."""
     corner = place.astype(np.intp)
     x, y = np.moveaxis(place - corner, -1, 0)
     start = corner[..., 1] * DETAIL + corner[..., 0]

@@ -1,4 +1,4 @@
-"""Which tiles of a data set are siblings: candidates by likeness, proof by registration, a threshold by chance."""
+"""Search for siblings: candidates by histogram, verification by registration, and a threshold from chance."""
 
 from typing import NamedTuple
 
@@ -11,44 +11,46 @@ from raypipe.data.audit.registration import Floats, Pairs, register
 from raypipe.data.audit.sketch import Progress, Sketch
 
 NEIGHBOURS = 8
-"""Most alike tiles that each tile is registered with at first."""
+"""Number of most similar tiles that each tile is registered with in the first round."""
 
 SEARCHED = 150
-"""Most alike tiles among which a group's candidates outside of it are found; LC25000's largest group has 53 tiles."""
+"""Number of most similar tiles of a tile in which candidates outside its group are found. LC25000's largest group has
+53 tiles."""
 
 FURTHER = 100
-"""Pairs with tiles outside of it that each group is given in a further round."""
+"""Number of pairs with tiles outside of it that each group gets in a further round."""
 
 ROUNDS = 4
 
 CHANCE = 20_000
-"""Pairs at most from which it is seen what chance reaches."""
+"""Largest number of pairs for the estimate of the similarity that chance reaches."""
 
 BLOCK = 4096
-"""Pairs between two reports of progress."""
+"""Number of pairs between two reports of progress."""
 
 MARGIN = 1.5
-"""A sibling pair is this many times as similar as any pair became whose keypoints were matched wrongly on purpose."""
+"""Ratio of the threshold, before it is clipped, to the largest similarity of pairs whose keypoints were mismatched on
+purpose."""
 
 THRESHOLDS = (0.35, 0.5)
-"""The least and the greatest threshold, whatever chance gave: few tiles say little of it."""
+"""Least and greatest threshold. The estimate from chance is clipped to them, because few tiles give a poor estimate."""
 
 
 class Siblings(NamedTuple):
-    """What was found.
+    """Groups and pairs of siblings that the search found.
 
-    Attributes
+    Parameters
     ----------
     group
-        Int, shape (n,): the position of the first tile of each tile's group.
+        Int, shape (n,): position of the first tile of each tile's group.
     pairs
-        Int, shape (m, 2), of sibling pairs, most similar first.
+        Int, shape (m, 2): sibling pairs, most similar first.
     similarity
-        Float32, shape (m,), -1..1.
+        Float32, shape (m,), -1 to 1.
     threshold
-        What a pair's similarity had to reach.
+        Least similarity of a sibling pair.
     compared
-        Pairs that were registered.
+        Number of pairs that were registered.
     """
 
     group: npt.NDArray[np.intp]
@@ -59,19 +61,19 @@ class Siblings(NamedTuple):
 
 
 def find_siblings(sketch: Sketch, workers: int, progress: Progress) -> Siblings:
-    """Find the groups of tiles that were augmented from one source tile, or show overlapping fields.
+    """Find groups of tiles that were augmented from one source tile, or that show overlapping fields.
 
-    Each tile is registered with the tiles of the most similar histograms, and then, until nothing new turns up,
-    each group with the tiles most like its own outside of it.
+    Each tile is registered with the tiles of the most similar histograms. Then each group is registered with the most
+    similar tiles outside of it, in rounds, until there are no new pairs or no rounds left.
 
     Parameters
     ----------
     sketch
-        The tiles, at least two.
+        Sketches of the tiles, at least two.
     workers
-        Threads.
+        Number of threads.
     progress
-        Shows how far each round is.
+        Display of each round's progress.
     """
     count = len(sketch.histograms)
     near, distance = _neighbours(sketch.histograms)
@@ -92,14 +94,17 @@ def find_siblings(sketch: Sketch, workers: int, progress: Progress) -> Siblings:
 
 
 def _neighbours(histograms: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
-    """Positions of each tile's nearest others, nearest first, and their distances; in blocks, of bounded memory."""
+    """Return the positions of each tile's nearest other tiles, nearest first, and their distances.
+
+    The brute-force search works in blocks, so its memory is bounded.
+    """
     search = NearestNeighbors(n_neighbors=min(SEARCHED, len(histograms) - 1), algorithm="brute").fit(histograms)
     distance, near = search.kneighbors()
     return near, distance.astype(np.float32)
 
 
 def _across_groups(group: npt.NDArray[np.intp], near: npt.NDArray[np.intp], distance: Floats) -> Pairs:
-    """The closest pairs of each group with tiles outside of it."""
+    """Return the closest pairs of each group with tiles outside of it."""
     tile, place = np.nonzero(group[near] != group[:, None])
     order = np.lexsort((distance[tile, place], group[tile]))
     tile, place = tile[order], place[order]
@@ -110,7 +115,7 @@ def _across_groups(group: npt.NDArray[np.intp], near: npt.NDArray[np.intp], dist
 
 
 def _ordered(left: npt.NDArray[np.intp], right: npt.NDArray[np.intp]) -> Pairs:
-    """Every pair once, its lower position first."""
+    """Return every pair once, with its lower position first."""
     pairs: Pairs = np.unique(np.sort(np.stack([left, right], axis=1), axis=1), axis=0)
     return pairs
 
@@ -131,6 +136,6 @@ def _registered(sketch: Sketch, pairs: Pairs, workers: int, progress: Progress) 
 
 
 def _surest(pairs: Pairs, similarity: Floats, threshold: float) -> tuple[Pairs, Floats]:
-    """The pairs that reach the threshold, most similar first, and how similar they are."""
+    """Return the pairs that reach the threshold, most similar first, and their similarities."""
     order = np.argsort(-similarity, kind="stable")[: int((similarity >= threshold).sum())]
     return pairs[order], similarity[order]

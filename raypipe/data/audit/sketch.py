@@ -1,4 +1,4 @@
-"""What the audit keeps of each tile: 18 KB in which siblings can be found and verified."""
+"""Sketches of tiles for the audit: 18 KB for each tile, in which siblings can be found and verified."""
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,40 +18,40 @@ from raypipe.data.reading.images import UnreadableImage
 from raypipe.data.source import Source
 
 DETAIL = THUMBNAIL // 2
-"""Pixels a side of the picture that is kept."""
+"""Height and width in pixels of the stored picture."""
 
 SURROUNDINGS = 5
-"""Level of the scale space that is taken from the finest one: what is larger differs with zoom and stain."""
+"""Level of the scale space that is subtracted from the finest one. Larger structures differ with zoom and stain."""
 
 CHUNK = 32
-"""Tiles that a worker takes at a time."""
+"""Number of tiles that a worker takes at a time."""
 
 LEAST_CHUNKS = 8
-"""Chunks for each worker, below which starting it would take longer than its work."""
+"""Least number of chunks for each worker. With fewer, starting the worker takes longer than its work."""
 
 
 class Stage(Protocol):
-    """A stretch of work whose progress is shown."""
+    """A stage of work whose progress is shown."""
 
     def advance(self, units: int = 1) -> object:
-        """Count units of work that are done."""
+        """Count finished units of work."""
 
 
 Progress = Callable[[str, int, str], AbstractContextManager[Stage]]
-"""Opens the display of a stage, given its title, its units of work and their name."""
+"""Function that opens the display of a stage, from its title, its number of units and their name."""
 
 
 class Sketch(NamedTuple):
-    """Tiles as the audit compares them; all arrays run over the tiles first.
+    """Tiles in the form that the audit compares. The first axis of every array is the tile.
 
-    Attributes
+    Parameters
     ----------
     histograms
         Float32, from `histogram`.
     places, descriptors
-        Of the tiles' keypoints, as in `Keypoints`; shapes (n, KEYPOINTS, 2) and (n, KEYPOINTS, DESCRIPTOR).
+        Keypoints of the tiles, as in `Keypoints`; shapes (n, KEYPOINTS, 2) and (n, KEYPOINTS, DESCRIPTOR).
     details
-        Int8, shape (n, DETAIL, DETAIL): grey levels less their surroundings'.
+        Int8, shape (n, DETAIL, DETAIL): gray levels minus those of their surroundings.
     """
 
     histograms: npt.NDArray[np.float32]
@@ -63,32 +63,32 @@ class Sketch(NamedTuple):
 def sketch_tiles(
     source: Source, paths: Sequence[str], workers: int, progress: Progress
 ) -> tuple[Sketch, list[str], dict[str, str]]:
-    """Read and sketch the files of a source.
+    """Read and sketch files of a source.
 
     Parameters
     ----------
     source
-        Where the files are.
+        The data set that the files belong to.
     paths
-        Which ones.
+        Paths of the files.
     workers
-        Processes; 1 works in this one.
+        Number of processes. With 1 the calling process does the work.
     progress
-        Shows how far the work is.
+        Display of the progress.
 
     Returns
     -------
     sketch
-        Of the files that gave an image, in the order of `paths`.
+        Sketches of the files that give an image, in the order of `paths`.
     readable
-        Their paths.
+        Paths of these files.
     problems
-        Why each of the other files gave none.
+        Reason for each other file, by path.
 
     Raises
     ------
     ValueError
-        Fewer than two files give an image.
+        If fewer than two files give an image.
     """
     sketches, readable, problems = [], [], {}
     with progress("read", len(paths), "tiles") as stage:
@@ -110,7 +110,7 @@ def sketch_tiles(
 
 
 def sketch_tile(pixels: npt.NDArray[np.uint8]) -> Sketch:
-    """Sketch one RGB thumbnail, shape (THUMBNAIL, THUMBNAIL, 3), without the arrays' first axis."""
+    """Sketch one RGB thumbnail, shape (THUMBNAIL, THUMBNAIL, 3). The arrays of the result lack the first axis."""
     stack = scale_space(pixels.mean(axis=2, dtype=np.float32))
     places, descriptors = find_keypoints(stack)
     detail = (stack[0] - stack[SURROUNDINGS])[::2, ::2]
@@ -127,7 +127,7 @@ def _in_chunks(source: Source, paths: Sequence[str], workers: int) -> Iterator[l
     if workers < 2:
         yield from map(partial(_sketch_chunk, source), chunks)
         return
-    # Not forked: the threads of pyarrow, and of whoever calls, do not survive that.
+    # Not forked: the threads of pyarrow, and of the caller, do not survive a fork.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(partial(_sketch_chunk, source), chunks)
 

@@ -1,4 +1,4 @@
-"""Small pictures of tiles, decoded at a small scale where the format allows it."""
+"""Thumbnails of tiles, decoded at a small scale if the format allows it."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,7 +6,7 @@ import numpy.typing as npt
 from raypipe.data.reading.images import decode
 
 THUMBNAIL = 128
-"""Pixels a side."""
+"""Height and width in pixels."""
 
 
 def thumbnail(data: bytes) -> npt.NDArray[np.uint8]:
@@ -15,7 +15,7 @@ def thumbnail(data: bytes) -> npt.NDArray[np.uint8]:
     Parameters
     ----------
     data
-        The file's bytes, as for `raypipe.data.reading.images.decode`.
+        Bytes of the file, as for `raypipe.data.reading.images.decode`.
 
     Returns
     -------
@@ -24,6 +24,6 @@ def thumbnail(data: bytes) -> npt.NDArray[np.uint8]:
     Raises
     ------
     raypipe.data.reading.images.UnreadableImage
-        As `decode`.
+        If `decode` raises it.
     """
     return decode(data, THUMBNAIL, scaled=True)

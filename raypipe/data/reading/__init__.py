@@ -1,1 +1,1 @@
-"""Read files: trees, archives, annotations, and pictures of every format."""
+"""Readers of files: trees, archives, annotations, and pictures of every supported format."""

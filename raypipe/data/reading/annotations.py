@@ -1,4 +1,4 @@
-"""CSV files that say something of each tile: its group, or its side of the split."""
+"""CSV files with a value for each tile: its group, or its side of the split."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Annotation:
-    """One row: a file, named by its path in the source or by its base name, and a value for it."""
+    """One row of a CSV: a file, named by its path in the source or by its base name, and a value for it."""
 
     filename: str
     label_name: str | None
@@ -31,21 +31,21 @@ def read_annotations(location: str, column: str) -> list[Annotation]:
     location
         Local path or URI of the file, UTF-8.
     column
-        The column with the values, such as "group"; rows where it is empty are left out.
+        Column with the values, such as "group". Rows without a value are left out.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        If the file does not exist.
     ValueError
-        It is not UTF-8 text or not CSV, or a column is missing or there twice.
+        If the file is not UTF-8 text or not CSV, or if a column is missing or occurs twice.
     """
     rows = read_rows(read_location(location), location, ("filename", column), optional=("label",))
     return [Annotation(row["filename"], row["label"] or None, row[column]) for _, row in rows if row[column]]
 
 
 def read_header(data: bytes, location: str) -> list[str]:
-    """Return the names of a CSV's columns; ValueError where it is not UTF-8 text or not CSV."""
+    """Return the column names of a CSV. Raise ValueError if it is not UTF-8 text or not CSV."""
     return list(_reading(data, location, lambda rows: rows.fieldnames or []))
 
 
@@ -57,23 +57,23 @@ def read_rows(
     Parameters
     ----------
     data
-        The file.
+        Content of the file.
     location
-        Where it is, for messages.
+        Location of the file, for messages.
     columns
-        What its header must have.
+        Columns that the header must have.
     optional
-        What it may have.
+        Columns that the header may have.
 
     Returns
     -------
     list
-        The number of each row's line and the row; what it does not have is "".
+        Line number and row, for each row. A missing value is "".
 
     Raises
     ------
     ValueError
-        It is not UTF-8 text or not CSV, or a column is missing or there twice.
+        If the file is not UTF-8 text or not CSV, or if a column is missing or occurs twice.
     """
     header = read_header(data, location)
     if [name for name in columns if name not in header]:
@@ -104,31 +104,31 @@ def _reading(data: bytes, location: str, read: "Callable[[csv.DictReader[str]], 
 def match_annotations(
     annotations: Iterable[Annotation], refs: Sequence[TileRef], location: str
 ) -> tuple[dict[str, str], list[str]]:
-    """Find the tile that each annotation means.
+    """Match annotations to tiles.
 
-    A file name is the tile's path in the source or, without a slash, its base name; where several tiles share
-    the base name, the label decides.
+    A file name is the tile's path in the source or, without a slash, its base name. If several tiles share the base
+    name, the label decides.
 
     Parameters
     ----------
     annotations
-        From `read_annotations`.
+        Output of `read_annotations`.
     refs
-        The tiles.
+        Tiles.
     location
-        Where the annotations come from, for messages.
+        Source of the annotations, for messages.
 
     Returns
     -------
     values
-        The value of each path that an annotation names.
+        Value by path, for the tiles that an annotation names.
     unknown
-        File names that name none of the tiles.
+        File names that match none of the tiles.
 
     Raises
     ------
     ValueError
-        A name fits several tiles, or a tile has two different values.
+        If a name fits several tiles, or a tile has two different values.
     """
     places: dict[str, list[TileRef]] = defaultdict(list)
     for ref in refs:

@@ -1,4 +1,4 @@
-"""Downloads that go on where they broke off, and that are what was published."""
+"""Downloads that resume after an interruption and are verified by checksum."""
 
 import errno
 import hashlib
@@ -19,42 +19,43 @@ from raypipe.data.published import RemoteFile
 
 CHUNK = 2**20
 ATTEMPTS = 5
-"""Times in a row that a server may break off without having sent a byte."""
+"""Number of consecutive attempts without a received byte after which a download fails."""
 PAUSE = 1.0
-"""Seconds before the second attempt; each further one waits twice as long."""
+"""Seconds before the second attempt. Each further pause is twice as long."""
 TIMEOUT = 60.0
-"""Seconds without a byte."""
+"""Seconds without a byte after which an attempt fails."""
 SPARE = 2**26
-"""Bytes of the disk that are left free."""
+"""Bytes that are left free on the disk."""
 
 Report = Callable[[int, int | None], object]
-"""Told of the bytes that are here, and of all there are, if the server says so."""
+"""Function that is called with the number of received bytes and with the total, or None if the server does not give
+it."""
 
 
 def fetch(file: RemoteFile, folder: Path, report: Report = lambda _here, _all: None) -> tuple[Path, str]:
-    """Download a file, unless it is there already; an earlier download that broke off is gone on with.
+    """Download a file unless it exists already. An interrupted download is resumed.
 
-    Where a checksum was published, the file has it. Where none was, the SHA-256 of what came first is written beside
-    the file, as FILE.sha256, and whatever comes later has to have that one.
+    If a checksum was published, the file must have it. If none was, the SHA-256 of the first download is written beside
+    the file, as FILE.sha256. Every later download must have that one.
 
     Parameters
     ----------
     file
-        What to get.
+        File to download.
     folder
-        Where to put it; it is made.
+        Folder for the file. It is created if it does not exist.
     report
-        Told how far it is.
+        Function that is called with the progress.
 
     Returns
     -------
     path, checksum
-        Where it is, and the checksum that it was found to have.
+        Path of the file, and its checksum.
 
     Raises
     ------
     FetchError
-        It could not be had, is not what was published, or does not fit on the disk.
+        If the file cannot be downloaded, differs from the published one, or does not fit on the disk.
     """
     target, part = folder / file.name, folder / f"{file.name}.part"
     try:
@@ -66,7 +67,7 @@ def fetch(file: RemoteFile, folder: Path, report: Report = lambda _here, _all: N
         try:
             found = _require(part, expected, _why_not(file))
         except FetchError:
-            part.unlink()  # going on with it would give the same again
+            part.unlink()  # resuming it would give the same again
             raise
         if file.checksum is None:
             _remember(target, found)
@@ -89,9 +90,9 @@ def _remedy(error: OSError) -> str:
 
 
 def _require(path: Path, expected: str | None, otherwise: str) -> str:
-    """The checksum of a file, of the expected kind."""
+    """Return the checksum of a file, of the expected kind. Raise FetchError if it differs from the expected one."""
     kind = expected.partition(":")[0] if expected else "sha256"
-    digest = hashlib.new(kind, usedforsecurity=kind != "md5")  # MD5 where nothing better was published
+    digest = hashlib.new(kind, usedforsecurity=kind != "md5")  # MD5 if nothing better was published
     with path.open("rb") as data:
         while chunk := data.read(CHUNK):
             digest.update(chunk)
@@ -106,7 +107,7 @@ def _memory(target: Path) -> Path:
 
 
 def _remember(target: Path, checksum: str) -> None:
-    _memory(target).write_text(f"{checksum.removeprefix('sha256:')}  {target.name}\n")  # as sha256sum -c reads it
+    _memory(target).write_text(f"{checksum.removeprefix('sha256:')}  {target.name}\n")  # the format of sha256sum -c
 
 
 def _remembered(target: Path) -> str | None:
@@ -145,11 +146,11 @@ def _download(file: RemoteFile, part: Path, report: Report, checked: bool) -> No
 
 
 def _receive(file: RemoteFile, part: Path, report: Report, checked: bool) -> bool:
-    """Ask for what is lacking, and write what comes; whether it is all."""
+    """Request the missing bytes and append them. Return True if the file is complete."""
     here, about = _size(part), _known(part)
     mark = about.get("mark")
     if here and not (mark or checked):
-        here = 0  # nothing would show that the rest belongs to this beginning
+        here = 0  # nothing would show that the rest belongs to these bytes
     request = urllib.request.Request(_plain(file.address), headers={"Accept-Encoding": "identity"})  # noqa: S310  _plain
     if here:
         request.add_header("Range", f"bytes={here}-")
@@ -186,7 +187,10 @@ def _copy(answer: Any, out: IO[bytes], report: Report, here: int, size: int | No
 
 
 def _extent(answer: Any, here: int, address: str) -> tuple[int, int | None]:
-    """Where what comes begins, and how large the whole is. A server that knows no ranges begins at 0."""
+    """Return the position of the first byte that follows, and the size of the whole file.
+
+    A server without range requests starts at 0.
+    """
     if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
         match = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", answer.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != here:
@@ -197,7 +201,7 @@ def _extent(answer: Any, here: int, address: str) -> tuple[int, int | None]:
 
 
 def _mark(answer: Any) -> str | None:
-    """What changes when the file does: a strong ETag, or its date."""
+    """Return a validator that changes when the file does: a strong ETag, or its date."""
     tag = answer.headers.get("ETag")
     found = tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
     return found if found and found.isprintable() else None
@@ -208,7 +212,7 @@ def _about(part: Path) -> Path:
 
 
 def _known(part: Path) -> dict[str, Any]:
-    """What was said of a download that broke off; nothing where that cannot be read, which costs time and no more."""
+    """Return the stored facts of an interrupted download. They are empty if unreadable, which only costs time."""
     try:
         known = json.loads(_about(part).read_text())
     except (OSError, ValueError):
@@ -227,7 +231,7 @@ def _plain(address: str) -> str:
 
 
 class _NoDowngrade(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection from https to what anyone on the way could change."""
+    """Handler that refuses redirects from https to an address whose content others could change on the way."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str

@@ -1,4 +1,4 @@
-"""From the bytes of a file of any kind to pixels."""
+"""Decoding of image files of any supported format into pixels."""
 
 import io
 import math
@@ -8,46 +8,47 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-# Formats that tiles come in, not all that Pillow opens: its EPS reader would start Ghostscript, and its JPEG 2000
-# reader takes a file that was cut between two tile-parts for a whole one.
+# Formats of tiles, not all that Pillow opens: its EPS reader would start Ghostscript. Its JPEG 2000 reader accepts a
+# file that was cut between two tile-parts as complete.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 
 UPRIGHT = 1
-"""The orientation, in EXIF, of an image that is not turned."""
+"""EXIF orientation of an image that is not rotated."""
 
 SPARE = 1.25
-"""How many times larger than the result a scaled JPEG is at least, so that resizing still blurs as it should."""
+"""Least ratio of a scaled JPEG's size to the result's. It leaves resizing enough pixels to blur as it should."""
 
 
-class UnreadableImage(Exception):  # noqa: N818 - the name says what is the matter with the file
-    """A file that does not give an image; the text is the reason."""
+class UnreadableImage(Exception):  # noqa: N818 - the name states the problem with the file
+    """Error for a file that does not give an image. Its text is the reason."""
 
     @property
     def reason(self) -> str:
-        """Why, in words for the table of rejected files."""
+        """Reason, in words for the table of rejected files."""
         return str(self)
 
 
 def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, scaled: bool = False) -> npt.NDArray[np.uint8]:
-    """Decode an image of any common kind to square 8-bit RGB.
+    """Decode an image of any supported format to square 8-bit RGB.
 
-    Orientation from EXIF is applied, transparency is laid over white as on a slide, 16-bit greyscale is scaled
-    (not clipped), and the tile is resized to `size` x `size` with antialiased bilinear interpolation whatever its
-    shape, as in Nisa et al. (IPTEK 2024).
+    Orientation from EXIF is applied. Transparent pixels are laid over white, as on a slide. 16-bit grayscale is scaled,
+    not clipped. The tile is resized to `size` x `size` with antialiased bilinear interpolation whatever its shape, as
+    in Nisa et al. (IPTEK 2024).
 
     Parameters
     ----------
     data
-        The file's bytes.
+        Bytes of the file.
     size
         Height and width of the result in pixels, 1 or more.
     max_pixels
-        Larger images are refused from their header alone. Pillow's own limit (about 179 million) holds as well.
+        Largest number of pixels. Larger images are rejected from their header alone. Pillow's own limit (about 179
+        million) holds as well.
     scaled
-        Let a JPEG's transform give it at the fewest eighths of its size, 1 to 8, into which `size` still fits: half the
-        cost; and let PyTorch resize it, at a third of Pillow's cost and with values that differ by at most 1 of 255. On
-        LC25000's tiles at 224 of 768 pixels, values differ by 0.9 of 255 in the mean from those that are decoded whole
-        and then resized by Pillow, and 99 of 100 by at most 5.
+        True to decode a JPEG at a reduced scale: the fewest eighths of its size, 1 to 8, into which `size` still fits.
+        This halves the cost. PyTorch then resizes it, at a third of Pillow's cost and with values that differ by at
+        most 1 of 255. On LC25000's tiles at 224 of 768 pixels, values differ on average by 0.9 of 255 from a full
+        decode with Pillow's resize. 99 of 100 values differ by at most 5.
 
     Returns
     -------
@@ -56,9 +57,9 @@ def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, scaled: boo
     Raises
     ------
     UnreadableImage
-        Whatever is wrong with the data; nothing else is raised for it.
+        If anything is wrong with the data. No other error is raised for it.
     ValueError
-        `size` is less than 1.
+        If `size` is less than 1.
     """
     if size < 1:
         raise ValueError(f"size = {size}: expected 1 or more pixels")
@@ -94,7 +95,7 @@ def _require_one_image_of_known_range(image: Image.Image, max_pixels: int) -> No
 
 
 def _scaled_jpeg(data: bytes, image: Image.Image, size: int) -> npt.NDArray[np.uint8] | None:
-    """A colour JPEG of `size` x `size`; None for all that Pillow has to judge, damaged files among them."""
+    """Return a color JPEG resized to `size` x `size`, or None if Pillow must decide, as for damaged files."""
     least = math.ceil(SPARE * size)
     if image.format != "JPEG" or image.mode != "RGB" or min(image.size) <= least:
         return None
@@ -112,7 +113,7 @@ def _scaled_jpeg(data: bytes, image: Image.Image, size: int) -> npt.NDArray[np.u
 
 
 def _resized(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    """Antialiased bilinear interpolation of (height, width, 3), as Pillow's."""
+    """Resize (height, width, 3) pixels with antialiased bilinear interpolation, like Pillow's."""
     import torch  # noqa: PLC0415  seconds that commands which read no image need not spend
 
     channels_first = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""A source that is a tree of files and what is known of each: what all data sets that are not drawn have in common."""
+"""A source made of a tree of files and the known facts of each: the base of all data sets except the synthetic one."""
 
 import re
 from collections import Counter, defaultdict
@@ -14,29 +14,31 @@ from raypipe.data.source import Split, TileRef, fingerprint_of, seeded_order
 
 @dataclass(frozen=True)
 class ListedSource:
-    """Tiles in a tree.
+    """Tiles in a tree of files.
 
-    Attributes
+    Parameters
     ----------
     tree
-        The files.
+        Tree of the files.
     labels
-        The names of the classes.
+        Names of the classes.
     refs_of
-        Gives every file of the tree with what is known of it. A function of a module with its arguments, so that the
-        source can be pickled.
+        Function that lists every file of the tree with its known facts. It is a module's function with its arguments,
+        so that the source can be pickled.
+    seed
+        Seed that decides which tiles `per_class` keeps.
     groups
         CSV with the columns filename, group and, optionally, label.
     group_pattern
-        Regular expression searched in the file's name, whose first capture group is the tile's group.
+        Regular expression that is searched in the file's name. Its first capture group is the tile's group.
     per_class
-        Keep this many tiles of each class, whole groups as far as possible.
-    seed
-        Decides which tiles `per_class` keeps.
+        Number of tiles of each class to keep, in whole groups as far as possible. None keeps all.
     malignant
-        Those of `labels` that are cancer.
+        Members of `labels` that are cancer.
     restriction
-        Why no picture made from the tiles may be passed on.
+        Reason why no picture made from the tiles may be redistributed.
+    synthetic
+        True if a program drew the tiles.
     """
 
     tree: Tree
@@ -51,12 +53,12 @@ class ListedSource:
     synthetic: bool = False
 
     def list(self) -> Sequence[TileRef]:
-        """List every file, sorted by path, less the tiles that `per_class` leaves out.
+        """List every file, sorted by path, without the tiles that `per_class` leaves out.
 
         Raises
         ------
         ValueError
-            No file is a tile, or the groups fit none of them.
+            If no file is a tile, or the groups fit none of them.
         """
         refs = list(self.refs_of())
         aside = [ref for ref in refs if ref.problem is not None]
@@ -78,7 +80,7 @@ class ListedSource:
         return self.tree.read(path)
 
     def fingerprint(self, refs: Iterable[TileRef], cache: MutableMapping[str, str] | None = None) -> str:
-        """Return a hex digest of labels, groups and content; `cache` spares reading unchanged files again."""
+        """Return a hex digest of labels, groups and content. With `cache`, unchanged files are not read again."""
         refs = tuple(refs)
         contents = self.tree.digests([ref.path for ref in refs if ref.problem is None], cache)
         return fingerprint_of(self.labels, refs, contents)
@@ -87,18 +89,18 @@ class ListedSource:
 def in_class_folders(
     tree: Tree, labels: Sequence[str], class_of: Callable[[str], str], only: str | None = None
 ) -> list[TileRef]:
-    """List the files of a tree whose paths say their class.
+    """List the files of a tree whose paths contain their class.
 
     Parameters
     ----------
     tree
-        The files.
+        Tree of the files.
     labels
-        The classes.
+        Names of the classes.
     class_of
-        Gives the name of the class folder that a path is in, whether or not it is one of `labels`.
+        Function that returns the name of the class folder of a path. The name need not be one of `labels`.
     only
-        Regular expression: a file whose path it is not found in is no part of the data set.
+        Regular expression that is searched in the path. A file without a match is not part of the data set.
     """
     belongs = re.compile(only or "").search
     return [_in_class_folder(entry.path, labels, class_of) for entry in tree.files() if belongs(entry.path)]
@@ -114,7 +116,7 @@ def _in_class_folder(path: str, labels: Sequence[str], class_of: Callable[[str],
 
 
 class Fact(NamedTuple):
-    """What a table says of a tile; `problem` where it says nothing that can be used."""
+    """Entry of a table for a tile, with a `problem` if the entry cannot be used."""
 
     label: str | None
     group: str | None = None
@@ -125,24 +127,26 @@ class Fact(NamedTuple):
 def in_tables(
     tree: Tree, facts: Mapping[str, Fact | None], name_of: Callable[[str], str], tables: Sequence[str]
 ) -> list[TileRef]:
-    """List the files of a tree that tables tell of. No name in a table is ever opened: only what the tree lists is.
+    """List the files of a tree that tables describe.
+
+    Names in a table are never opened: only files that the tree lists are.
 
     Parameters
     ----------
     tree
-        The files.
+        Tree of the files.
     facts
-        What is known by name; None for a tile that is no part of the data set. Names that no file has are no mistake:
-        copies of part of a data set are common.
+        Entry by name. None marks a tile that is not part of the data set. A name without a file is not an error,
+        because copies of part of a data set are common.
     name_of
-        The name of a path.
+        Function that returns the name of a path.
     tables
-        Paths of the tables, which are no tiles.
+        Paths of the tables, which are not tiles.
 
     Raises
     ------
     ValueError
-        Several files have a name that the tables tell of.
+        If several files have a name that the tables describe.
     """
     source = " or ".join(PurePosixPath(table).name for table in tables)
     refs: list[TileRef] = []
@@ -173,14 +177,14 @@ def in_tables(
 
 
 def find_file(tree: Tree, *names: str) -> str:
-    """Return the path of the one file with the first of `names` that a file of the tree has.
+    """Return the path of the only file with the first of `names` that occurs in the tree.
 
     Raises
     ------
     FileNotFoundError
-        No file has one of them.
+        If no file has one of the names.
     ValueError
-        Several files have it.
+        If several files have that name.
     """
     for name in names:
         found = [
@@ -196,23 +200,23 @@ def find_file(tree: Tree, *names: str) -> str:
 
 
 def _unlistable(path: str) -> str | None:
-    """Why a file is none of the data set's, whatever else it is."""
+    """Return the reason why a file can never be part of a data set, or None."""
     if is_outside(path):
         return "its name leads out of the data set"
     return "hidden file" if is_hidden(path) else None
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a file is the system's own: below a dot name, or in the __MACOSX folder that macOS adds to archives."""
+    """Return True for a file of the operating system: below a dot name, or in the folder __MACOSX of macOS archives."""
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
 
 
 def limit_per_class(refs: Iterable[TileRef], count: int, seed: int) -> list[TileRef]:
-    """Keep `count` tiles of each label, or all where there are fewer.
+    """Keep `count` tiles of each label, or all if there are fewer.
 
-    Whole groups are added in a seeded order until the count is reached; then the last group gives up the tiles
-    that are too many, last path first. A tile without a group is a group of its own. The order is the same for
-    every label, so that a group that spans labels tends to be kept in all of them.
+    Whole groups are added in a seeded order until the count is reached. Then the surplus tiles of the last group are
+    removed, last path first. A tile without a group is a group of its own. The order of groups is equal for all labels,
+    so that a group that spans labels tends to be kept in all of them.
     """
     members: dict[str, dict[str, list[TileRef]]] = defaultdict(lambda: defaultdict(list))
     for ref in sorted(refs, key=lambda ref: ref.path):
@@ -225,8 +229,8 @@ def limit_per_class(refs: Iterable[TileRef], count: int, seed: int) -> list[Tile
 
 
 def _grouped_by_table(tiles: Sequence[TileRef], location: str) -> list[TileRef]:
-    # Names of files that are not there are no mistake: published groups cover the whole data set, and a copy of
-    # part of it is common.
+    # Names without a file are not an error: published groups cover the whole data set, and a copy of part of it is
+    # common.
     groups, _ = match_annotations(read_annotations(location, "group"), tiles, location)
     if not groups:
         raise ValueError(

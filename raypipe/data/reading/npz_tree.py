@@ -1,4 +1,4 @@
-"""An npz file of pictures, as MedMNIST+ lays it out, as a tree of files: every picture is one."""
+"""An npz file of pictures in the layout of MedMNIST+, as a tree with one file for each picture."""
 
 import threading
 import zipfile
@@ -16,13 +16,14 @@ from raypipe.data.reading.tree import UNREADABLE, FileEntry, resolve
 
 SIDES = ("train", "val", "test")
 LARGEST = 2 * 2**30
-"""Bytes of one array, which is unpacked into memory as a whole: deflate cannot begin in the middle."""
+"""Largest size of an array in bytes. It is unpacked into memory as a whole, because deflate cannot start in the
+middle."""
 PICTURES = 10_000_000
-"""In an array: more are refused from its header alone."""
+"""Largest number of pictures in an array. More are rejected from its header alone."""
 
 
 class NpzTree:
-    """Pictures of an npz file, called SIDE/NUMBER.png, encoded when they are read."""
+    """Pictures of an npz file, named SIDE/NUMBER.png. They are encoded when they are read."""
 
     def __init__(self, location: str, filesystem: fs.FileSystem, root: str) -> None:
         self.location = location
@@ -33,28 +34,31 @@ class NpzTree:
             self._archive = zipfile.ZipFile(filesystem.open_input_file(root))
         except OSError:
             raise
-        except Exception as error:  # as for any other damaged zip archive: see `raypipe.data.reading.tree.ZipTree`
+        except Exception as error:  # as for other damaged zip archives, see `ZipTree`
             raise OSError(f"{location}: not a readable npz file ({error}); download it again") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An open archive cannot travel to a worker, so each process opens its own.
+        # An open archive cannot be sent to a worker, so each process opens its own.
         return NpzTree, self._place
 
     def files(self) -> list[FileEntry]:
-        """List every picture, sorted by path. The size is not known before it is encoded, and is given as 0."""
+        """List every picture, sorted by path. The size is 0, because it is unknown before the picture is encoded."""
         return sorted((FileEntry(path, 0, "") for side in SIDES for path in self.paths(side)), key=lambda e: e.path)
 
     def paths(self, side: str) -> list[str]:
-        """The paths of one side's pictures, in the order of its labels; none where the file lacks the side."""
+        """Return the paths of one side's pictures, in the order of its labels.
+
+        The list is empty if the file lacks the side.
+        """
         return [f"{side}/{number:07}.png" for number in range(self._shape(side)[0] if self._has(side) else 0)]
 
     def labels(self) -> list[tuple[str, list[int]]]:
-        """The labels of each side that the file has.
+        """Return the labels of each side that the file has.
 
         Raises
         ------
         ValueError
-            It has none, or an array is not what it is to be.
+            If the file has no side, or an array has an unexpected shape or type.
         """
         found = [(side, self._labels(side)) for side in SIDES if self._has(side)]
         if not found:
@@ -71,7 +75,7 @@ class NpzTree:
         with self._lock:
             try:
                 if self._images is None or self._images[0] != side:
-                    self._images = None  # before the next one is made: two at a time may be too many
+                    self._images = None  # freed before the next one is read: two at a time may be too large
                     self._images = (
                         side,
                         self._array(f"{side}_images.npy", self._shape(side)).astype(np.uint8, copy=False),
@@ -86,7 +90,10 @@ class NpzTree:
         return encode_png(np.ascontiguousarray(colour))
 
     def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:  # noqa: ARG002
-        """Return CRC-32 and size of each picture's array from the file's directory, with the picture's number."""
+        """Return the CRC-32 and the size of each picture's array, with the picture's number.
+
+        Both are in the archive's directory, so `cache` is not needed.
+        """
         marks = {
             side: f"crc32:{about.CRC:08x}:{about.file_size}"
             for side in SIDES
@@ -99,7 +106,13 @@ class NpzTree:
         return side in SIDES and f"{side}_images.npy" in self._archive.NameToInfo
 
     def _shape(self, side: str) -> tuple[int, ...]:
-        """The shape of one side's pictures, from their header; ValueError where they are none of ours."""
+        """Return the shape of one side's pictures from their header.
+
+        Raises
+        ------
+        ValueError
+            If the array does not hold 2D pictures of 8 bits.
+        """
         name = f"{side}_images.npy"
         with self._open(name) as file:
             shape, dtype = self._header(file, name)
@@ -142,11 +155,11 @@ class NpzTree:
             )
         try:
             return self._archive.open(member)
-        except (zipfile.BadZipFile, RuntimeError, OSError) as error:  # RuntimeError: it is encrypted
+        except (zipfile.BadZipFile, RuntimeError, OSError) as error:  # RuntimeError if it is encrypted
             raise ValueError(f"{self.location}: {name}: {error}; download it again") from error
 
     def _header(self, file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """Shape and type of an array; nothing of it is executed, and arrays of objects are refused."""
+        """Return the shape and type of an array. Nothing in it is executed, and arrays of objects are rejected."""
         try:
             version = npy.read_magic(file)
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
@@ -159,7 +172,7 @@ class NpzTree:
         return shape, dtype
 
     def _array(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """A whole array, unpacked no further than its header says."""
+        """Return a whole array. No more of it is unpacked than its header states."""
         with self._open(name) as file:
             _, dtype = self._header(file, name)
             size = int(np.prod(shape, dtype=object)) * dtype.itemsize
@@ -180,14 +193,14 @@ def open_npz_tree(location: str) -> NpzTree:
     Parameters
     ----------
     location
-        As for `raypipe.data.reading.tree.open_tree`.
+        See `raypipe.data.reading.tree.open_tree`.
 
     Raises
     ------
     FileNotFoundError
-        There is none.
+        If the file does not exist.
     OSError
-        It is not readable.
+        If the file is not readable.
     """
     location, filesystem, root = resolve(location)
     if filesystem.get_file_info(root).type != fs.FileType.File:

@@ -1,4 +1,4 @@
-"""Parquet files of images as a tree of files: every row is one."""
+"""Parquet files of images as a tree with one file for each row."""
 
 import hashlib
 import re
@@ -16,30 +16,31 @@ from raypipe.data.reading.tree import UNREADABLE, DirectoryTree, FileEntry, cach
 from raypipe.data.source import Split
 
 ROWS = 10_000_000
-"""Of all files together: more are refused from their footers alone."""
+"""Largest number of rows of a file. More are rejected from its footer alone."""
 ROW_GROUP = 2**30
-"""Bytes of the images of a row group, which is unpacked as a whole. The library `datasets` writes 100 rows in each."""
+"""Largest size in bytes of the images of a row group, which is unpacked as a whole. The library `datasets` writes 100
+rows in each."""
 CHUNK = 2**22
-"""Bytes that are hashed at a time."""
+"""Number of bytes that are hashed at a time."""
 SIDES: dict[str, Split] = {"train": "train", "val": "train", "valid": "train", "validation": "train", "dev": "train",
                            "test": "test"}  # fmt: skip
-"""By what `datasets` calls a split, in the name of a file or of its folder."""
+"""Side by the name of a split in `datasets`, which occurs in the name of a file or of its folder."""
 
 
 class ParquetTree:
-    """Rows of Parquet files, each called FILE/ROW or, where the image has a name, FILE/ROW/NAME."""
+    """Rows of Parquet files, named FILE/ROW or, if the image has a name, FILE/ROW/NAME."""
 
     def __init__(self, location: str, filesystem: fs.FileSystem, root: str, only: str | None, image: str) -> None:
-        """Read nothing yet.
+        """Store the place of the files. Nothing is read yet.
 
         Parameters
         ----------
         location, filesystem, root
-            Of the folder.
+            Location of the folder, its filesystem and its path there.
         only
-            The one file in it to read; all by default.
+            Name of the only file in it to read. None reads all.
         image
-            The column of images: binary, or a struct with `bytes` and perhaps `path`, as `datasets` writes it.
+            Column of images: binary, or a struct with `bytes` and perhaps `path`, as `datasets` writes it.
         """
         self.location, self.image = location, image
         self._place = (location, filesystem, root, only, image)
@@ -50,7 +51,7 @@ class ParquetTree:
         self._images: tuple[str, int, pa.ChunkedArray] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Open files cannot travel to a worker, so each process opens its own.
+        # Open files cannot be sent to a worker, so each process opens its own.
         return ParquetTree, self._place
 
     def names(self) -> list[str]:
@@ -58,21 +59,27 @@ class ParquetTree:
         return [entry.path for entry in self._entries()]
 
     def files(self) -> list[FileEntry]:
-        """List every row of every file. The size is not known before it is read, and is given as 0."""
+        """List every row of every file. The size is 0, because it is unknown before the row is read."""
         return [FileEntry(path, 0, "") for name in self.names() for path, _ in self.rows(name, ())]
 
     def schema(self, name: str) -> pa.Schema:
-        """The columns of a file, with what `datasets` wrote of them; ValueError where it is no Parquet file."""
-        with self._lock:
-            return self._open(name).schema_arrow
-
-    def rows(self, name: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The path of every row of a file, with its values in some columns, none of them the image.
+        """Return the columns of a file with the metadata of `datasets`.
 
         Raises
         ------
         ValueError
-            It is no Parquet file, is damaged, lacks a column, or has too many rows.
+            If the file is not Parquet.
+        """
+        with self._lock:
+            return self._open(name).schema_arrow
+
+    def rows(self, name: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the path of every row of a file, with its values in some columns other than the image.
+
+        Raises
+        ------
+        ValueError
+            If the file is not Parquet, is damaged, lacks a column, or has too many rows.
         """
         with self._lock:
             file = self._open(name)
@@ -103,7 +110,7 @@ class ParquetTree:
         return image
 
     def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:
-        """Return the SHA-256 of each row's file, with the row; files that `cache` knows are not read."""
+        """Return the SHA-256 of each row's file, with the row's number. Files that `cache` knows are not read."""
         cache = {} if cache is None else cache
         rows = {path: (match["file"], int(match["row"])) for path in paths if (match := _ROW.match(path))}
         names = {name for name, _ in rows.values()}
@@ -180,7 +187,7 @@ class ParquetTree:
         raise FileNotFoundError(f"{name}: no row {row}")
 
     def _row_group(self, file: pq.ParquetFile, name: str, number: int) -> pa.ChunkedArray:
-        """The images of a row group; the last one is kept, since rows are asked for in their order."""
+        """Return the images of a row group. The last one is cached, because rows are read in order."""
         if self._images is None or self._images[:2] != (name, number):
             group = file.metadata.row_group(number)
             columns = (group.column(each) for each in range(group.num_columns))
@@ -205,7 +212,7 @@ def _row_path(name: str, row: int, image: str | None) -> str:
 
 
 def holds_parquet(location: str) -> bool:
-    """Whether there is a Parquet file, or a directory with some in it."""
+    """Return True for a Parquet file, or a directory that contains some."""
     location, filesystem, root = resolve(location)
     kind = filesystem.get_file_info(root).type
     if kind == fs.FileType.Directory:
@@ -214,21 +221,21 @@ def holds_parquet(location: str) -> bool:
 
 
 def open_parquet_tree(location: str, image: str) -> ParquetTree:
-    """Open a Parquet file or a directory of some.
+    """Open a Parquet file or a directory of Parquet files.
 
     Parameters
     ----------
     location
-        As for `raypipe.data.reading.tree.open_tree`.
+        See `raypipe.data.reading.tree.open_tree`.
     image
-        The column of images.
+        Column of images.
 
     Raises
     ------
     FileNotFoundError
-        There is none.
+        If there is no Parquet file.
     ValueError
-        The URI's scheme is unknown.
+        If the scheme of the URI is unknown.
     """
     if not holds_parquet(location):
         raise FileNotFoundError(f"{location}: expected a .parquet file, or a directory with some in it; found none")
@@ -240,6 +247,9 @@ def open_parquet_tree(location: str, image: str) -> ParquetTree:
 
 
 def official_side(name: str) -> Split | None:
-    """The side that a file's name says, as `datasets` names them: train-00000-of-00002.parquet, test/0.parquet."""
+    """Return the side that the name of a file or its folder gives, or None.
+
+    Names are those of `datasets`, such as train-00000-of-00002.parquet or test/0.parquet.
+    """
     words = [re.split(r"[-_.]", part)[0] for part in reversed(PurePosixPath(name).parts)]
     return next((SIDES[word] for word in words if word in SIDES), None)

@@ -1,6 +1,7 @@
-"""The PNG that tiles are stored as: written and read many times faster than by a PNG library, and readable by any.
+"""PNG files of stored tiles, which any PNG library can read.
 
-Every row is filtered with "up", so that NumPy undoes the filter in one sum; the deflate stream is ISA-L's.
+They are written and read here many times faster than with such a library. Every row has the filter "up", so that NumPy
+undoes the filter with one sum. ISA-L writes and reads the deflate stream.
 """
 
 import io
@@ -15,14 +16,14 @@ from PIL import Image
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 UP = 2
 LEVEL = 1
-"""Of ISA-L's 0 to 3: on LC25000 tiles 2 gives no smaller files, 3 takes three times as long."""
+"""Compression level of ISA-L, 0 to 3. On LC25000 tiles 2 gives no smaller files, and 3 takes three times as long."""
 _HEAD = struct.Struct(">8sI4sIIBBBBBII4s")
-"""The signature; IHDR with its length, its seven values and its checksum; the length and the name of IDAT."""
+"""Signature; IHDR with its length, its seven values and its checksum; length and name of IDAT."""
 _TAIL = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 
 
 def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Encode 8-bit RGB, shape (height, width, 3), losslessly; ValueError for any other array."""
+    """Encode 8-bit RGB, shape (height, width, 3), without loss. Raise ValueError for any other array."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ValueError(f"expected uint8 pixels of shape (height, width, 3), got {pixels.dtype} {pixels.shape}")
     height, width, _ = pixels.shape
@@ -48,16 +49,16 @@ def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def decode_png(data: bytes) -> npt.NDArray[np.uint8]:
-    """Decode what `encode_png` gave, or any other 8-bit RGB PNG, to shape (height, width, 3).
+    """Decode the output of `encode_png`, or any other 8-bit RGB PNG, to shape (height, width, 3).
 
     Raises
     ------
     OSError, ValueError
-        For anything else.
+        If the data are anything else.
     """
     rows = _rows_filtered_up(data)
     if rows is not None:
-        # Pixels are sums of differences modulo 256, as unsigned bytes add up.
+        # Pixels are sums of differences modulo 256, which is how unsigned bytes add up.
         return np.cumsum(rows, axis=0, dtype=np.uint8).reshape(len(rows), -1, 3)
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         if image.mode != "RGB":
@@ -66,7 +67,7 @@ def decode_png(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _rows_filtered_up(data: bytes) -> npt.NDArray[np.uint8] | None:
-    """The differences from row to row, (height, 3 * width); None for a PNG that `encode_png` did not write."""
+    """Return the differences between rows, (height, 3 * width), or None for a PNG that `encode_png` did not write."""
     if len(data) < _HEAD.size + len(_TAIL) or not data.endswith(_TAIL):
         return None
     signature, _, ihdr, width, height, *kind, _, length, idat = _HEAD.unpack_from(data)
@@ -76,7 +77,7 @@ def _rows_filtered_up(data: bytes) -> npt.NDArray[np.uint8] | None:
         return None
     (checksum,) = struct.unpack_from(">I", data, end)
     if isal_zlib.crc32(memoryview(data)[_HEAD.size - 4 : end]) != checksum:
-        raise ValueError("damaged PNG: its pixels do not fit their checksum")  # of which Pillow takes no notice
+        raise ValueError("damaged PNG: its pixels do not fit their checksum")  # Pillow ignores it
     size = height * (1 + 3 * width)
     inflated = isal_zlib.decompressobj().decompress(memoryview(data)[_HEAD.size : end], size + 1)
     if len(inflated) != size or not size:

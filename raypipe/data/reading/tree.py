@@ -14,25 +14,25 @@ from typing import Any, Protocol
 
 from pyarrow import fs
 
-READERS = 16  # threads that hash files; more than cores, since most of the time is spent waiting for storage
-LARGEST = 512 * 2**20  # bytes of a file: more than 100 million pixels of four bytes take
-LINKS = 5  # to folders, one below another, that are followed: of folders that link to each other the paths are endless
-UNREADABLE = "unreadable"  # digest of a file that cannot be read: it takes part, and changes once it can be
+READERS = 16  # threads that hash files; more than cores, as most of the time they wait for storage
+LARGEST = 512 * 2**20  # bytes of a file; 100 million pixels of four bytes need less
+LINKS = 5  # nested links to folders that are followed; folders that link to each other give endless paths
+UNREADABLE = "unreadable"  # digest of an unreadable file: part of the fingerprint, which changes once it can be read
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file as its listing describes it.
+    """A file in the listing of a tree.
 
-    Attributes
+    Parameters
     ----------
     path
-        Relative to the tree's root, with forward slashes.
+        Path relative to the tree's root, with forward slashes.
     size
-        Bytes.
+        Size in bytes.
     stamp
-        What changes when the file does: the modification time in a directory ("" where the filesystem keeps
-        none), the CRC-32 in a zip archive.
+        Value that changes when the file does: the modification time in a directory ("" if the filesystem stores none),
+        the CRC-32 in a zip archive.
     """
 
     path: str
@@ -41,20 +41,20 @@ class FileEntry:
 
 
 class Tree(Protocol):
-    """Files below one root. Picklable."""
+    """Files below one root. It can be pickled."""
 
     @property
     def location(self) -> str:
-        """Where the root is: an absolute local path or a URI."""
+        """Location of the root: an absolute local path or a URI."""
 
     def files(self) -> Sequence[FileEntry]:
-        """List every file, hidden ones too, sorted by path."""
+        """List every file, including hidden ones, sorted by path."""
 
     def read(self, path: str) -> bytes:
         """Return the bytes of one file, or raise OSError."""
 
     def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:
-        """Return a digest of the content of each of `paths`, with `cache` remembering what was read before."""
+        """Return a digest of the content by path. `cache` stores the digests of files that were read before."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class DirectoryTree:
     root: str
 
     def files(self) -> list[FileEntry]:
-        """List every file, hidden ones too, sorted by path."""
+        """List every file, including hidden ones, sorted by path."""
         try:
             entries = list(_walk(self.root, self.location) if self.filesystem.type_name == "local" else self._listed())
         except UnicodeError as error:
@@ -79,7 +79,7 @@ class DirectoryTree:
         return _read(self.filesystem, f"{self.root}/{path}")
 
     def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:
-        """Return the SHA-256 of each of `paths`; files that `cache` knows, by size and time, are not read."""
+        """Return the SHA-256 of each of `paths`. Files that `cache` knows by size and time are not read."""
         cache = {} if cache is None else cache
         entries = {entry.path: entry for entry in self.files()}
         keys = {path: cache_key(self.location, entries[path]) for path in paths if path in entries}
@@ -114,15 +114,15 @@ class ZipTree:
             self._archive = zipfile.ZipFile(filesystem.open_input_file(root))
         except OSError:
             raise
-        except Exception as error:  # of damaged archives: BadZipFile, NotImplementedError, pyarrow's ValueError, ...
+        except Exception as error:  # damaged archives raise BadZipFile, NotImplementedError, pyarrow's ValueError, ...
             raise OSError(f"{location}: not a readable zip archive ({error}); copy or download it again") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An open archive cannot travel to a worker, so each process opens its own.
+        # An open archive cannot be sent to a worker, so each process opens its own.
         return ZipTree, self._place
 
     def files(self) -> list[FileEntry]:
-        """List every file, hidden ones too, sorted by path; of several with one name, the last counts."""
+        """List every file, including hidden ones, sorted by path. Of several files with one name, the last counts."""
         members = [info for name, info in self._archive.NameToInfo.items() if name and not name.endswith("/")]
         entries = [FileEntry(info.filename, info.file_size, f"{info.CRC:08x}") for info in members]
         return sorted(entries, key=lambda entry: entry.path)
@@ -134,21 +134,23 @@ class ZipTree:
             member = self._archive.getinfo(path)
             _require_size(member.file_size, path)
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                # Of the other methods zipfile unpacks at once whatever it is handed, and bzip2 makes gigabytes of 4 kB.
+                # With other methods zipfile unpacks all of its input at once, and bzip2 makes gigabytes of 4 kB.
                 raise OSError(
                     f"{path}: packed by zip's method {member.compress_type}; expected deflate, as zip packs by default"
                 )
             with self._archive.open(member) as file:
-                return file.read(max(member.file_size, 1))  # of which no more is unpacked
+                return file.read(max(member.file_size, 1))  # unpacks no more than that
         except KeyError:
             raise FileNotFoundError(f"{path}: not in {self.location}") from None
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
-            # RuntimeError is what zipfile raises for an encrypted member;
-            # ValueError what pyarrow raises for a seek beyond the file.
+            # zipfile raises RuntimeError for an encrypted member; pyarrow raises ValueError for a seek beyond the file.
             raise OSError(f"{path}: {error}") from error
 
     def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:  # noqa: ARG002
-        """Return CRC-32 and size of each of `paths` from the archive's directory, so `cache` is not needed."""
+        """Return the CRC-32 and size of each of `paths`.
+
+        Both are in the archive's directory, so `cache` is not needed.
+        """
         entries = {entry.path: entry for entry in self.files()}
         return {
             path: f"crc32:{entries[path].stamp}:{entries[path].size}" if path in entries else UNREADABLE
@@ -162,15 +164,15 @@ def open_tree(location: str) -> Tree:
     Parameters
     ----------
     location
-        Local path (`~` is expanded, a relative one starts at the working directory), or a URI that
+        Local path (`~` is expanded, a relative path starts at the working directory), or a URI that
         `pyarrow.fs.FileSystem.from_uri` understands, such as s3://bucket/tiles or gs://bucket/tiles.zip.
 
     Raises
     ------
     FileNotFoundError
-        Nothing is there.
+        If the location does not exist.
     ValueError
-        The URI's scheme is unknown, or the location is a file but not a zip archive.
+        If the scheme of the URI is unknown, or the location is a file but not a zip archive.
     """
     location, filesystem, root = resolve(location)
     kind = filesystem.get_file_info(root).type
@@ -187,7 +189,7 @@ def open_tree(location: str) -> Tree:
 
 
 def read_location(location: str) -> bytes:
-    """Return the bytes of the file at a local path or URI, as for `open_tree`; OSError where it cannot be read."""
+    """Return the bytes of the file at a local path or URI, see `open_tree`. Raise OSError if it cannot be read."""
     location, filesystem, root = resolve(location)
     if filesystem.get_file_info(root).type != fs.FileType.File:
         raise FileNotFoundError(f"{location}: no such file; expected a local path or a URI such as s3://bucket/file")
@@ -195,7 +197,13 @@ def read_location(location: str) -> bytes:
 
 
 def resolve(location: str) -> tuple[str, fs.FileSystem, str]:
-    """Return a location made absolute, its filesystem, and its path there; ValueError where there is no such thing."""
+    """Return the absolute location, its filesystem, and its path there.
+
+    Raises
+    ------
+    ValueError
+        If the location is not valid.
+    """
     if "://" not in location:
         # Absolute, because workers have another working directory.
         try:
@@ -211,7 +219,10 @@ def resolve(location: str) -> tuple[str, fs.FileSystem, str]:
 
 
 def _walk(root: str, location: str) -> Iterator[FileEntry]:
-    """Every file below a local directory. Links to folders are followed, unless they lead back to where they lie."""
+    """Yield every file below a local directory.
+
+    Links to folders are followed unless they lead back to a folder above them.
+    """
     waiting: list[tuple[str, tuple[Path, ...]]] = [("", ())]
     while waiting:
         below, behind = waiting.pop()
@@ -238,7 +249,7 @@ def _walk(root: str, location: str) -> Iterator[FileEntry]:
 def _stat(entry: "os.DirEntry[str]") -> os.stat_result:
     try:
         return entry.stat()
-    except OSError:  # a link that leads nowhere
+    except OSError:  # a broken link
         return entry.stat(follow_symlinks=False)
 
 
@@ -257,7 +268,7 @@ def _require_size(size: int, path: str) -> None:
 
 
 def is_outside(path: str) -> bool:
-    """Whether a path, joined to a root, could leave it."""
+    """Return True if a path, joined to a root, could leave it."""
     return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
 
 
@@ -267,5 +278,5 @@ def _require_inside(path: str, location: str) -> None:
 
 
 def cache_key(location: str, entry: FileEntry) -> str:
-    """Name a file as it is now: another size or time gives another name."""
+    """Return the key of a file in its current state. Another size or time gives another key."""
     return hashlib.sha256(json.dumps([location, entry.path, entry.size, entry.stamp]).encode()).hexdigest()

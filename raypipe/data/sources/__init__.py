@@ -1,4 +1,7 @@
-"""Data sets by name. Another one is a file with its settings and a function that opens it, and a line in `SOURCES`."""
+"""Data sets by name.
+
+To add one, add a file with its settings and a function that opens it, and its line in `SOURCES`.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +16,7 @@ from raypipe.data.sources.synthetic import Synthetic, open_synthetic
 
 
 class SourceEntry(NamedTuple):
-    """A kind of data set: the record that an experiment fills in, what opens it with a seed, and where to get it."""
+    """A kind of data set: its settings, the function that opens it with a seed, and its publication."""
 
     settings: type[Settings]
     open: Callable[[Any, int], Source]
@@ -41,16 +44,16 @@ def open_source(settings: Settings, seed: int) -> Source:
     Parameters
     ----------
     settings
-        One of the settings types in `SOURCES`.
+        Record of one of the settings types in `SOURCES`.
     seed
-        Decides what a limit such as `per_class` keeps, and what the synthetic source draws.
+        Seed of the choice that a limit such as `per_class` makes, and of the tiles that the synthetic source draws.
 
     Raises
     ------
     FileNotFoundError
-        The data set is not where `settings` say.
+        If the data set is not at the place that `settings` give.
     TypeError
-        The settings are not those of a data set.
+        If the settings are not those of a data set.
     """
     for entry in SOURCES.values():
         if type(settings) is entry.settings:

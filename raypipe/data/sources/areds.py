@@ -1,7 +1,7 @@
-"""AREDS: fundus photographs of the Age-Related Eye Disease Study (dbGaP phs000001), which you bring along.
+"""AREDS: fundus photographs of the Age-Related Eye Disease Study (dbGaP phs000001), which the user must provide.
 
-Access is controlled: dbGaP gives the photographs to those whom it approved, under an agreement that forbids to pass
-them on. Their tables differ with the request, so raypipe reads what you make of them: a folder for each class.
+Access is controlled. dbGaP gives the photographs to approved users, under an agreement that forbids redistribution.
+Their tables differ between requests, so raypipe reads a layout that the user prepares: a folder for each class.
 """
 
 from typing import Literal
@@ -25,17 +25,17 @@ PUBLISHED = Published(
 
 
 class AREDS(Settings):
-    """Where your folder of AREDS photographs is.
+    """Settings of a folder of AREDS photographs.
 
-    Attributes
+    Parameters
     ----------
     path
-        Directory or zip archive, local or a URI, whose top-level folders are the classes.
+        Directory or zip archive, a local path or a URI, whose top-level folders are the classes.
     group_pattern
-        Regular expression searched in each file's name; its first capture group is the participant. By default the
-        number with which the name begins: both eyes and all visits of a participant stay on one side of a split.
+        Regular expression that is searched in each file's name. Its first capture group is the participant. The default
+        is the number at the start of the name: both eyes and all visits of a participant stay on one side of a split.
     per_class
-        Keep this many photographs of each class, in whole groups as far as possible; all by default.
+        Number of photographs of each class to keep, in whole groups as far as possible. None keeps all.
     """
 
     source: Literal["areds"] = "areds"
@@ -45,7 +45,7 @@ class AREDS(Settings):
 
 
 def open_areds(settings: AREDS, seed: int) -> Source:
-    """Open class folders of AREDS; raises what `raypipe.data.sources.folder.open_folder` does."""
+    """Open the class folders of AREDS. Raise the errors of `raypipe.data.sources.folder.open_folder`."""
     return open_folder(
         Folder(
             path=settings.path,

@@ -1,8 +1,8 @@
-"""BreakHis: 7,909 tiles of breast tumours of 82 patients, in four magnifications (Spanhol et al. 2016, IEEE TBME 63:7).
+"""BreakHis: 7,909 tiles of breast tumors of 82 patients, in four magnifications (Spanhol et al. 2016, IEEE TBME 63:7).
 
-Everything is in a file's name: SOB_B_A-14-22549AB-40-001.png is a biopsy (SOB) of a benign (B) adenosis (A) of the
-year 14, slide 22549AB, magnified 40 times, number 001. Year and slide name the patient; slide 13412 stands both among
-ductal and among lobular carcinomas, and stays on one side of a split.
+The file name holds all facts. SOB_B_A-14-22549AB-40-001.png is a biopsy (SOB) of a benign (B) adenosis (A) of the year
+14, slide 22549AB, magnified 40 times, number 001. Year and slide identify the patient. Slide 13412 occurs among both
+ductal and lobular carcinomas, and stays on one side of a split.
 """
 
 import re
@@ -39,19 +39,19 @@ PUBLISHED = Published(
 
 
 class BreakHis(Settings):
-    """Where BreakHis is, and which of it to take.
+    """Settings of BreakHis.
 
-    Attributes
+    Parameters
     ----------
     path
-        Directory or zip archive, local or a URI.
+        Directory or zip archive, a local path or a URI.
     magnification
-        40, 100, 200 or 400; all by default. Tiles of one place in several magnifications are of one patient, and
-        never on both sides of a split by group.
+        40, 100, 200 or 400. None takes all. Tiles of one place in several magnifications belong to one patient, and a
+        split by group never separates them.
     classes
-        ``kinds``: benign and malignant. ``subtypes``: the four benign and four malignant tumours.
+        ``kinds``: benign and malignant. ``subtypes``: the four benign and four malignant tumors.
     per_class
-        Keep this many tiles of each class, in whole patients as far as possible; all by default.
+        Number of tiles of each class to keep, in whole patients as far as possible. None keeps all.
     """
 
     source: Literal["breakhis"] = "breakhis"
@@ -62,11 +62,17 @@ class BreakHis(Settings):
 
 
 def open_breakhis(settings: BreakHis, seed: int) -> Source:
-    """Open BreakHis, split by patient; FileNotFoundError where there is nothing at `settings.path`."""
+    """Open BreakHis with patients as groups.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `settings.path` does not exist.
+    """
     tree = open_tree(settings.path)
     kinds = settings.classes == "kinds"
     labels = KINDS if kinds else tuple(SUBTYPES.values())
-    # what has another magnification is no part of the data set; what has none is set aside
+    # A file with another magnification is not part of the data set. A file without one is rejected.
     only = (
         rf"-{settings.magnification}-\d+\.\w+$|^(?!.*-(?:40|100|200|400)-\d+\.\w+$)" if settings.magnification else None
     )

@@ -1,12 +1,13 @@
-"""Chaoyang: 6,160 tiles of colon slides in four classes (Zhu et al. 2022, IEEE TMI 41:4, "Hard Sample Aware Noise
-Robust Learning for Histopathology Image Classification").
+"""Chaoyang: 6,160 tiles of colon slides in four classes (Zhu et al. 2022, IEEE TMI 41:4).
 
-train.json and test.json each hold a list of {"name": "train/535940-IMG009x024-2.JPG", "label": 2}; published later,
-and for the training tiles alone, with what each of three pathologists said: label_A, label_B, label_C. They agree on
-every test tile and not on every training tile, so training labels are noisy.
+The paper is "Hard Sample Aware Noise Robust Learning for Histopathology Image Classification".
 
-No patient is named. The number with which a file's name begins groups tiles here: tiles with one number are of one
-slide or case, but nothing published says that a patient has one number alone.
+train.json and test.json each hold a list of {"name": "train/535940-IMG009x024-2.JPG", "label": 2}. A later list for the
+training tiles alone, train_label.json, gives the label of each of three pathologists: label_A, label_B, label_C. They
+agree on every test tile but not on every training tile, so training labels are noisy.
+
+No patient is named. The number at the start of a file's name groups tiles here. Tiles with one number are of one slide
+or case, but nothing published states that a patient has only one number.
 """
 
 import json
@@ -38,14 +39,15 @@ PUBLISHED = Published(
 
 
 class Chaoyang(Settings):
-    """Where Chaoyang is.
+    """Settings of Chaoyang.
 
-    Attributes
+    Parameters
     ----------
     path
-        Directory or zip archive, local or a URI, that holds train.json and test.json, with the tiles where these say.
+        Directory or zip archive, a local path or a URI, that holds train.json and test.json, and the tiles at the paths
+        that these give.
     per_class
-        Keep this many tiles of each class, in whole groups as far as possible; all by default.
+        Number of tiles of each class to keep, in whole groups as far as possible. None keeps all.
     """
 
     source: Literal["chaoyang"] = "chaoyang"
@@ -54,12 +56,12 @@ class Chaoyang(Settings):
 
 
 def open_chaoyang(settings: Chaoyang, seed: int) -> Source:
-    """Open Chaoyang, whose published split is ``tiles.split: official``.
+    """Open Chaoyang. Its published split is ``tiles.split: official``.
 
     Raises
     ------
     FileNotFoundError
-        There is nothing at `settings.path`.
+        If `settings.path` does not exist.
     """
     tree = open_tree(settings.path)
     return ListedSource(
@@ -95,7 +97,7 @@ def _refs(tree: Tree) -> list[TileRef]:
 
 
 def _entries(tree: Tree, table: str) -> list[tuple[str, str | None, str | None]]:
-    """Name, class and why there is none, of every entry of a list."""
+    """Return name, class and problem of every entry of a list. The class is None if there is a problem."""
     where = f"{tree.location}/{table}"
     try:
         entries = json.loads(tree.read(table))

@@ -1,8 +1,9 @@
 """NIH ChestX-ray14: 112,120 frontal chest X-rays of 30,805 patients (Wang et al. 2017, CVPR, arXiv:1705.02315).
 
-Data_Entry_2017.csv (or _v2020) gives each image's findings, of fourteen, mined from radiology reports and right for
-about nine of ten; train_val_list.txt and test_list.txt give the published split, which keeps patients apart. An image
-may show several findings and a model here says one class, so `findings` reduces the former to the latter.
+Data_Entry_2017.csv (or _v2020) lists each image's findings, of fourteen kinds. They were mined from radiology reports,
+and about nine of ten are right. train_val_list.txt and test_list.txt give the published split, which keeps patients
+apart. An image may show several findings, but a model here predicts one class. The setting `findings` maps findings to
+classes.
 """
 
 import re
@@ -42,7 +43,7 @@ ARCHIVES = (
     ("hhq8fkdgvcari67vfhs7ppg2w6ni4jze", "499aefc67207a5a97692424cf5dbeed5"),
     ("ioqwiy20ihqwyr8pf4c24eazhh281pbu", "dc9fda1757c2de0032b63347a7d2895c"),
 )
-"""The links of NIH's batch_download_zips.py, and the checksums of its FAQ_CHESTXRAY.pdf."""
+"""Links of NIH's batch_download_zips.py, and checksums of its FAQ_CHESTXRAY.pdf."""
 
 PUBLISHED = Published(
     title="NIH ChestX-ray14, chest X-rays",
@@ -60,21 +61,22 @@ PUBLISHED = Published(
 
 
 class ChestXray14(Settings):
-    """Where ChestX-ray14 is, and which findings are which class.
+    """Settings of ChestX-ray14.
 
-    Attributes
+    Parameters
     ----------
     path
-        Directory or zip archive, local or a URI, that holds the table, the two lists and the images at any depth.
+        Directory or zip archive, a local path or a URI, that holds the table, the two lists and the images at any
+        depth.
     findings
-        The classes, each with the findings that make it one. By default "normal" is No Finding and "finding" is any
-        of the fourteen. An image is of the class that one of its findings belongs to. Images with no finding of any
-        class are no part of the data set.
+        Findings of each class, by class. By default "normal" is No Finding and "finding" is any of the fourteen. An
+        image has the class that one of its findings belongs to. Images without a finding of any class are not part of
+        the data set.
     several
-        What to do with images whose findings belong to several classes: ``aside`` sets them aside; ``first`` takes the
-        class that stands first in `findings`.
+        Treatment of images whose findings belong to several classes. ``aside`` rejects them. ``first`` takes the class
+        that comes first in `findings`.
     per_class
-        Keep this many images of each class, in whole patients as far as possible; all by default.
+        Number of images of each class to keep, in whole patients as far as possible. None keeps all.
     """
 
     source: Literal["chest_xray14"] = "chest_xray14"
@@ -100,12 +102,12 @@ class ChestXray14(Settings):
 
 
 def open_chest_xray14(settings: ChestXray14, seed: int) -> Source:
-    """Open ChestX-ray14, split by patient; its published split is ``tiles.split: official``.
+    """Open ChestX-ray14 with patients as groups. Its published split is ``tiles.split: official``.
 
     Raises
     ------
     FileNotFoundError
-        There is nothing at `settings.path`.
+        If `settings.path` does not exist.
     """
     tree = open_tree(settings.path)
     return ListedSource(

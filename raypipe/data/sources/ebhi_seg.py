@@ -1,7 +1,7 @@
 """EBHI-Seg: 2,228 tiles of colon biopsies, H&E, in six classes (Shi et al. 2023, Frontiers in Medicine 10:1114673).
 
-It was made for segmentation: beside the tiles of each class lie masks, which are no tiles. File names are
-GT<case>-<slide>-400-<number>; one case has names with and without a prefix, so its number alone counts.
+The data set was made for segmentation: masks lie beside the tiles of each class, and are not tiles. File names are
+GT<case>-<slide>-400-<number>. One case has names with and without a prefix, so only its number counts.
 """
 
 from functools import partial
@@ -33,15 +33,15 @@ PUBLISHED = Published(
 
 
 class EBHISeg(Settings):
-    """Where EBHI-Seg is.
+    """Settings of EBHI-Seg.
 
-    Attributes
+    Parameters
     ----------
     path
-        Directory or zip archive, local or a URI, with a folder for each class; tiles are directly in it or in its
-        folder image.
+        Directory or zip archive, a local path or a URI, with a folder for each class. Tiles are directly in that folder
+        or in its subfolder image.
     per_class
-        Keep this many tiles of each class, in whole cases as far as possible; all by default.
+        Number of tiles of each class to keep, in whole cases as far as possible. None keeps all.
     """
 
     source: Literal["ebhi_seg"] = "ebhi_seg"
@@ -50,7 +50,13 @@ class EBHISeg(Settings):
 
 
 def open_ebhi_seg(settings: EBHISeg, seed: int) -> Source:
-    """Open EBHI-Seg, split by case; FileNotFoundError where there is nothing at `settings.path`."""
+    """Open EBHI-Seg with cases as groups.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `settings.path` does not exist.
+    """
     tree = open_tree(settings.path)
     return ListedSource(
         tree=tree,
@@ -64,7 +70,7 @@ def open_ebhi_seg(settings: EBHISeg, seed: int) -> Source:
 
 
 def _class_folder(path: str) -> str:
-    """The class in a path, below a folder of the archive or not, and with spaces as the archive has them."""
+    """Return the class in a path, which may be below a folder of the archive and may contain spaces."""
     for part in path.split("/")[:-1]:
         if label := WRITTEN.get(part.lower().replace(" ", "_")):
             return label

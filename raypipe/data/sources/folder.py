@@ -1,4 +1,4 @@
-"""Any data set that is laid out as one folder a class."""
+"""Any data set with one folder for each class."""
 
 from functools import partial
 from pathlib import PurePosixPath
@@ -14,24 +14,24 @@ from raypipe.data.sources.patterns import GroupPattern
 
 
 class Folder(Settings):
-    """Where the class folders are and how their tiles are grouped.
+    """Settings of a data set with one folder for each class.
 
-    Attributes
+    Parameters
     ----------
     path
-        Directory or zip archive, local or a URI, whose top-level folders are the classes.
+        Directory or zip archive, a local path or a URI, whose top-level folders are the classes.
     groups
-        CSV with the columns filename, group and, where base names repeat, label.
+        CSV with the columns filename, group and, if base names repeat, label.
     group_pattern
-        Regular expression searched in each file's name; its first capture group is the tile's group, such as
-        ^GT(\\d+). Instead of `groups`.
+        Regular expression that is searched in each file's name. Its first capture group is the tile's group, as in
+        ^GT(\\d+). It excludes `groups`.
     per_class
-        Keep this many tiles of each class, in whole groups as far as possible; all by default.
+        Number of tiles of each class to keep, in whole groups as far as possible. None keeps all.
     malignant
-        The classes that are cancer: with them, cancer called benign is reported apart from benign called cancer.
+        Names of the cancer classes. With them, the report counts missed cancers and false alarms separately.
     restriction
-        Why no picture made from the tiles may be passed on, such as "the hospital's terms forbid it"; with it, reports
-        show none.
+        Reason why no picture made from the tiles may be redistributed, such as "the hospital's terms forbid it". With
+        it, reports show no pictures.
     """
 
     source: Literal["folder"] = "folder"
@@ -50,14 +50,14 @@ class Folder(Settings):
 
 
 def open_folder(settings: Folder, seed: int) -> Source:
-    """Open class folders, with their names in sorted order as labels.
+    """Open class folders. Their names in sorted order are the labels.
 
     Raises
     ------
     FileNotFoundError
-        There is nothing at `settings.path`.
+        If `settings.path` does not exist.
     ValueError
-        Fewer than two class folders hold a file.
+        If fewer than two class folders hold a file, or `settings.malignant` names a class without a folder.
     """
     tree = open_tree(settings.path)
     labels = {top_folder(entry.path) for entry in tree.files() if not (is_hidden(entry.path) or is_outside(entry.path))}
@@ -85,6 +85,6 @@ def open_folder(settings: Folder, seed: int) -> Source:
 
 
 def top_folder(path: str) -> str:
-    """Return the first folder of a relative path, "" for a file at the root."""
+    """Return the first folder of a relative path, or "" for a file at the root."""
     parts = PurePosixPath(path).parts
     return parts[0] if len(parts) > 1 else ""

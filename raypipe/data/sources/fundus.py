@@ -1,8 +1,8 @@
-"""Fundus photographs graded for diabetic retinopathy, as Kaggle publishes them.
+"""Fundus photographs graded for diabetic retinopathy, in the layout of two Kaggle competitions.
 
-Two competitions: "Diabetic Retinopathy Detection" (EyePACS, 2015), trainLabels.csv with `image,level`, and "APTOS 2019
-Blindness Detection", train.csv with `id_code,diagnosis`. Grades are 0..4 of the International Clinical Diabetic
-Retinopathy scale (Wilkinson et al. 2003).
+"Diabetic Retinopathy Detection" (EyePACS, 2015) has trainLabels.csv with `image,level`. "APTOS 2019 Blindness
+Detection" has train.csv with `id_code,diagnosis`. Grades are 0 to 4 of the International Clinical Diabetic Retinopathy
+scale (Wilkinson et al. 2003).
 """
 
 import re
@@ -36,19 +36,19 @@ PUBLISHED = Published(
 
 
 class Fundus(Settings):
-    """Where the photographs and their grades are.
+    """Settings of graded fundus photographs.
 
-    Attributes
+    Parameters
     ----------
     path
-        Directory or zip archive, local or a URI, that holds the CSV and the photographs at any depth.
+        Directory or zip archive, a local path or a URI, that holds the CSV and the photographs at any depth.
     table
-        Name of the CSV, with the columns image and level, or id_code and diagnosis; by default trainLabels.csv or
-        train.csv, whichever is there.
+        Name of the CSV, with the columns image and level, or id_code and diagnosis. None takes trainLabels.csv, or
+        train.csv if that does not exist.
     classes
-        ``grades``: all five. ``referable``: moderate and worse, against less.
+        ``grades``: all five grades. ``referable``: moderate and worse, against milder grades.
     per_class
-        Keep this many photographs of each class, in whole patients as far as possible; all by default.
+        Number of photographs of each class to keep, in whole patients as far as possible. None keeps all.
     """
 
     source: Literal["fundus"] = "fundus"
@@ -59,12 +59,12 @@ class Fundus(Settings):
 
 
 def open_fundus(settings: Fundus, seed: int) -> Source:
-    """Open graded fundus photographs, both eyes of a patient in one group.
+    """Open graded fundus photographs, with both eyes of a patient in one group.
 
     Raises
     ------
     FileNotFoundError
-        There is nothing at `settings.path`.
+        If `settings.path` does not exist.
     """
     tree = open_tree(settings.path)
     tables = (settings.table,) if settings.table else ("trainLabels.csv", "train.csv")

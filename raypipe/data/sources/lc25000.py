@@ -1,7 +1,7 @@
 """LC25000: 25,000 tiles of lung and colon tissue in five classes (Borkowski et al. 2019, arXiv:1912.12142).
 
-Each tile is one of about twenty augmentations of one of 250 source tiles a class. Which ones are siblings is not
-part of the data set; the annotations of LC25000-clean (Batch et al., MICCAI-DEMI 2024) say it.
+Each tile is one of about twenty augmentations of one of 250 source tiles of its class. The data set does not state
+which tiles are siblings. The annotations of LC25000-clean (Batch et al., MICCAI-DEMI 2024) do.
 """
 
 from collections.abc import Iterator
@@ -33,18 +33,18 @@ PUBLISHED = Published(
 
 
 class LC25000(Settings):
-    """Where LC25000 is and how much of it to take.
+    """Settings of LC25000.
 
-    Attributes
+    Parameters
     ----------
     path
-        Directory or zip archive, local or a URI, that holds the folders colon_aca, ..., lung_scc at any depth; or
-        Parquet files with the columns image and label, whose classes have these names, or image, organ and label.
+        Directory or zip archive, a local path or a URI, that holds the folders colon_aca, ..., lung_scc at any depth.
+        Or Parquet files with the columns image and label, whose classes have these names, or image, organ and label.
     groups
-        CSV with the columns filename, label and group; without it only the leaky random split is possible. Of Parquet
-        it takes the images' names, where these were kept.
+        CSV with the columns filename, label and group. Without it only the leaky random split is possible. For Parquet
+        files it uses the images' names, if the files contain them.
     per_class
-        Keep this many tiles of each class, in whole groups as far as possible; all by default.
+        Number of tiles of each class to keep, in whole groups as far as possible. None keeps all.
     """
 
     source: Literal["lc25000"] = "lc25000"
@@ -54,14 +54,14 @@ class LC25000(Settings):
 
 
 def open_lc25000(settings: LC25000, seed: int) -> Source:
-    """Open LC25000 as its author published it, or as Parquet.
+    """Open LC25000 in its original layout or as Parquet.
 
     Raises
     ------
     FileNotFoundError
-        There is nothing at `settings.path`.
+        If `settings.path` does not exist.
     ValueError
-        Parquet files have other classes.
+        If Parquet files have other classes.
     """
     as_rows = holds_parquet(settings.path)
     tree = open_parquet_tree(settings.path, "image") if as_rows else open_tree(settings.path)
@@ -97,7 +97,7 @@ def _rows(tree: ParquetTree) -> Iterator[TileRef]:
 
 
 def _class_of(words: str, where: str) -> str:
-    """The class that a row's organ and label mean, in this data set's words or in plain ones."""
+    """Return the class for a row's organ and label, in this data set's words or in plain ones."""
     words = words.lower()
     organs = [organ for organ in ("colon", "lung") if organ in words]
     rest = words.replace("colon", "").replace("lung", "").strip(" _")
@@ -109,4 +109,4 @@ def _class_of(words: str, where: str) -> str:
 
 
 KINDS = {"aca": ("aca", "adeno"), "n": ("n", "benign"), "scc": ("scc", "squamous")}
-"""How the class of a tile begins, besides its organ."""
+"""Prefixes of a label without its organ, by the second part of the class name."""

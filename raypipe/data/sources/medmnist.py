@@ -1,10 +1,11 @@
-"""MedMNIST+: small pictures of many kinds of medicine, an npz file for each data set and size (Yang et al. 2023,
-Scientific Data 10:41; version 3, doi:10.5281/zenodo.10519652).
+"""MedMNIST+: small pictures from many fields of medicine, one npz file for each data set and size.
+
+The source is Yang et al. 2023, Scientific Data 10:41; version 3, doi:10.5281/zenodo.10519652.
 
 A file holds train_images, train_labels, val_images, val_labels, test_images and test_labels. Its pictures are (n,
-height, width) in grey or (n, height, width, 3) in colour, 8 bits; labels are (n, 1). Refused with the reason: the 3D
-sets (a volume is no tile), and chestmnist, which has 14 labels a picture. No patient is named, so what the published
-split keeps apart is known to its publishers alone.
+height, width) in gray or (n, height, width, 3) in color, 8 bits; labels are (n, 1). Two kinds are rejected with a
+reason: the 3D sets, because a volume is not a tile, and chestmnist, which has 14 labels for each picture. No patient is
+named, so only the publishers know what their split keeps apart.
 """
 
 from functools import partial
@@ -20,7 +21,7 @@ from raypipe.data.reading.npz_tree import NpzTree, open_npz_tree
 from raypipe.data.source import Source, TileRef
 
 SIZES = ("", "_64", "_128", "_224")
-"""Of a side, in file names; 28 pixels go without saying."""
+"""Suffix of the file name for each height and width. 28 pixels have none."""
 
 _ORGANS = (
     "bladder",
@@ -35,7 +36,7 @@ _ORGANS = (
     "pancreas",
     "spleen",
 )
-"""Of the same scans, seen from three sides."""
+"""Classes of the three sets of organs, which show the same scans in three views."""
 CLASSES: dict[str, tuple[str, ...]] = {
     "pathmnist": (
         "adipose",
@@ -85,7 +86,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "organcmnist": _ORGANS,
     "organsmnist": _ORGANS,
 }
-"""By data set, in the order of their numbers: what the package medmnist 3.0.2 says of each."""
+"""Class names by data set, in the order of their numbers, from the package medmnist 3.0.2."""
 
 CHECKSUMS: dict[str, tuple[str, str, str, str]] = {
     "pathmnist": (
@@ -155,10 +156,10 @@ CHECKSUMS: dict[str, tuple[str, str, str, str]] = {
         "b354719e553fbbb2513d5533f52a4cb1",
     ),
 }
-"""MD5 of the file of each of `SIZES`, from the same package."""
+"""MD5 of the file of each of `SIZES`, by data set, from the same package."""
 
 NON_COMMERCIAL = "dermamnist"
-"""HAM10000, from which it is made, may be used for no commerce."""
+"""Data set made from HAM10000, which forbids commercial use."""
 
 PUBLISHED = Published(
     title="MedMNIST+, many kinds of medicine",
@@ -181,17 +182,17 @@ PUBLISHED = Published(
 
 
 class MedMNIST(Settings):
-    """Which file to take.
+    """Settings of a file of MedMNIST+.
 
-    Attributes
+    Parameters
     ----------
     path
-        The npz file, local or a URI. Its name says which data set it is, and so the names of the classes; under another
-        name these are numbers.
+        The npz file, a local path or a URI. Its name identifies the data set and therefore the class names. Under
+        another name the classes are numbers.
     per_class
-        Keep this many pictures of each class; all by default.
+        Number of pictures of each class to keep. None keeps all.
     malignant
-        The classes that are cancer.
+        Names of the cancer classes.
     """
 
     source: Literal["medmnist"] = "medmnist"
@@ -201,16 +202,18 @@ class MedMNIST(Settings):
 
 
 def open_medmnist(settings: MedMNIST, seed: int) -> Source:
-    """Open a file of MedMNIST+, whose published split is ``tiles.split: official``; validation pictures train.
+    """Open a file of MedMNIST+.
+
+    Its published split is ``tiles.split: official``. Validation pictures are training tiles.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        If the file does not exist.
     OSError
-        It is no readable npz file.
+        If the file is not a readable npz file.
     ValueError
-        It does not hold 2D pictures with one label each.
+        If the file does not hold 2D pictures with one label each, or if `settings.malignant` names an unknown class.
     """
     tree = open_npz_tree(settings.path)
     numbers = sorted({label for _, found in tree.labels() for label in found})

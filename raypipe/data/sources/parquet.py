@@ -1,4 +1,4 @@
-"""Any data set of Parquet files with a column of images, such as Hugging Face's hub serves."""
+"""Any data set of Parquet files with a column of images, such as those of the Hugging Face Hub."""
 
 import json
 from collections.abc import Iterator
@@ -16,29 +16,31 @@ from raypipe.data.source import Source, TileRef
 from raypipe.data.sources.patterns import GroupPattern
 
 CLASSES = 1000
-"""More labels than this are no classes."""
+"""Largest number of classes. With more, the column does not hold classes."""
 
 
 class Parquet(Settings):
-    """Where the files are and which columns to take.
+    """Settings of a data set of Parquet files.
 
     Files whose name or folder begins with train, validation or test are on that side of ``tiles.split: official``.
-    Their licence is not known: give `restriction` if it forbids to pass pictures on.
+    Validation tiles are training tiles. The license of the files is unknown: set `restriction` if it forbids the
+    redistribution of pictures.
 
-    Attributes
+    Parameters
     ----------
     path
-        A Parquet file or a directory of some, local or a URI.
+        Parquet file or a directory of Parquet files, a local path or a URI.
     image
-        Column of images: encoded, as binary or as a struct with bytes and path, which is how `datasets` stores them.
+        Column of images: encoded, as binary or as a struct with bytes and path, as `datasets` stores them.
     label
-        Column of classes: names, or whole numbers, whose names are taken from what `datasets` wrote into the file.
+        Column of classes: names, or integers whose names `datasets` wrote into the file.
     group
-        Column of what siblings share (patient, source tile), if there is one.
+        Column of the name that siblings share (patient, source tile). None if there is none.
     groups, group_pattern
-        Instead: as for `raypipe.data.sources.folder.Folder`, by the images' names in the column's `path`.
+        Alternatives to `group`, see `raypipe.data.sources.folder.Folder`. They match the images' names in the column's
+        `path`.
     per_class, malignant, restriction
-        As for `raypipe.data.sources.folder.Folder`.
+        See `raypipe.data.sources.folder.Folder`.
     """
 
     source: Literal["parquet"] = "parquet"
@@ -66,9 +68,10 @@ def open_parquet(settings: Parquet, seed: int) -> Source:
     Raises
     ------
     FileNotFoundError
-        There is none at `settings.path`.
+        If there is no Parquet file at `settings.path`.
     ValueError
-        A file is damaged or lacks a column, files differ in their classes, or there are fewer than two classes.
+        If a file is damaged or lacks a column, if files differ in their classes, or if there are fewer than two classes
+        or more than 1,000.
     """
     tree = open_parquet_tree(settings.path, settings.image)
     labels = _labels(tree, settings.label)
@@ -88,12 +91,12 @@ def open_parquet(settings: Parquet, seed: int) -> Source:
 
 
 def label_names(tree: ParquetTree, name: str, column: str) -> tuple[str, ...] | None:
-    """The names that `datasets` wrote for the whole numbers of a column; None where it wrote none.
+    """Return the names that `datasets` wrote for the integers of a column, or None if it wrote none.
 
     Raises
     ------
     ValueError
-        What is written there is not what `datasets` writes.
+        If the metadata do not have the form that `datasets` writes.
     """
     written = (tree.schema(name).metadata or {}).get(b"huggingface")
     if written is None:
@@ -118,7 +121,7 @@ def label_names(tree: ParquetTree, name: str, column: str) -> tuple[str, ...] | 
 def labelled_rows(
     tree: ParquetTree, name: str, column: str, *others: str
 ) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
-    """Every row of a file: its path, the name of its class or None where it has none, and its other columns."""
+    """Yield path, class and other columns of every row of a file. The class is None if the row has none."""
     names = label_names(tree, name, column)
     for path, row in tree.rows(name, (column, *others)):
         value = row[column]
@@ -128,7 +131,7 @@ def labelled_rows(
 
 
 def _labels(tree: ParquetTree, column: str) -> tuple[str, ...]:
-    """Classes in the order of their numbers, or of their names where those are what is stored."""
+    """Return the classes in the order of their numbers, or of their names if the column holds names."""
     found: dict[tuple[str, ...], str] = {}
     for name in tree.names():
         _require_classes(tree, name, column)

@@ -1,4 +1,4 @@
-"""What settings of a data set may hold: a pattern that gives a tile's group."""
+"""Type of a setting with a pattern that gives a tile's group."""
 
 import re
 from typing import Annotated
@@ -17,4 +17,4 @@ def _captures_a_group(pattern: str) -> str:
 
 
 GroupPattern = Annotated[str, AfterValidator(_captures_a_group)]
-"""A regular expression with a capture group."""
+"""Regular expression with a capture group."""

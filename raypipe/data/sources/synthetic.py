@@ -1,4 +1,4 @@
-"""Drawn tissue in the five classes of LC25000, for trying raypipe out: no figure measured on it is about medicine."""
+"""Synthetic tissue in the five classes of LC25000, for trials of raypipe. No figure on it is about medicine."""
 
 import hashlib
 import json
@@ -16,18 +16,19 @@ from raypipe.data.sources.lc25000 import MALIGNANT
 from raypipe.data.tissue import LABELS, render_tile
 
 GENERATOR_VERSION = 1
-"""Raise it with every change to `raypipe.data.tissue` that alters a pixel: stored tiles are found again by it."""
+"""Version of the generator. Raise it with every change to `raypipe.data.tissue` that alters a pixel: stored tiles are
+identified by it."""
 
 
 class Synthetic(Settings):
-    """How much tissue to draw.
+    """Settings of synthetic tissue.
 
-    Attributes
+    Parameters
     ----------
     sources_per_class
-        Source tiles of each class; the siblings of one are a group.
+        Number of source tiles of each class. The siblings of one source tile are a group.
     siblings
-        Augmented versions of each source tile (LC25000 has about 20).
+        Number of augmented versions of each source tile (LC25000 has about 20).
     size
         Height and width of a tile in pixels.
     """
@@ -40,7 +41,7 @@ class Synthetic(Settings):
 
 @dataclass(frozen=True)
 class SyntheticSource:
-    """Tiles that are drawn when they are read."""
+    """Source of synthetic tiles, which are drawn when they are read."""
 
     settings: Synthetic
     seed: int
@@ -50,7 +51,7 @@ class SyntheticSource:
     restriction: str | None = None
 
     def list(self) -> Sequence[TileRef]:
-        """List the tiles that can be drawn, sorted by path."""
+        """List all tiles, sorted by path."""
         return [
             TileRef(f"{label}/{source:04}/{sibling:02}.png", label, f"{label}:{source}")
             for label in sorted(self.labels)
@@ -59,7 +60,7 @@ class SyntheticSource:
         ]
 
     def read(self, path: str) -> bytes:
-        """Draw one tile as a PNG; FileNotFoundError for a path that is not in the list."""
+        """Draw one tile as a PNG. Raise FileNotFoundError for a path that is not in the list."""
         match = re.fullmatch(r"(\w+)/(\d{4})/(\d{2})\.png", path)
         if match is None or not self._has(match[1], int(match[2]), int(match[3])):
             raise FileNotFoundError(f"{path}: not one of the synthetic tiles, such as {self.list()[0].path}")
@@ -67,7 +68,7 @@ class SyntheticSource:
         return encode_png(pixels)
 
     def fingerprint(self, refs: Iterable[TileRef], cache: MutableMapping[str, str] | None = None) -> str:  # noqa: ARG002
-        """Return a hex digest of all that decides the pixels, without drawing any."""
+        """Return a hex digest of everything that determines the pixels. No tile is drawn."""
         recipe = [GENERATOR_VERSION, self.settings.size, self.seed]
         content = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
         refs = tuple(refs)
@@ -78,5 +79,5 @@ class SyntheticSource:
 
 
 def open_synthetic(settings: Synthetic, seed: int) -> Source:
-    """Open drawn tissue; the same settings and seed give the same pixels."""
+    """Open synthetic tissue. Equal settings and seeds give equal pixels."""
     return SyntheticSource(settings, seed)

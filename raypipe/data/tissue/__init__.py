@@ -1,4 +1,4 @@
-"""Made-up H&E tiles in the five LC25000 classes, for trials and tests that need no download."""
+"""Synthetic H&E tiles in the five LC25000 classes, for trials and tests without a download."""
 
 from raypipe.data.tissue.tiles import LABELS, render_tile
 

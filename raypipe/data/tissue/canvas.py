@@ -1,7 +1,7 @@
-"""Shapes and textures that the tissues are drawn from, in units of one field of view.
+"""Shapes and textures of synthetic tissue, in units of one field of view.
 
 A canvas is wider than the tile cut from it, so that a rotated tile has tissue in every corner. Random draws never
-depend on the number of pixels: the same generator state gives the same tissue at any resolution.
+depend on the number of pixels: an equal generator state gives the same tissue at any resolution.
 """
 
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from PIL import Image
 Floats = NDArray[np.floating[Any]]
 
 EXTENT = 1.36
-"""Side of the canvas in fields of view: a square turned by 25 degrees needs cos 25 + sin 25 = 1.33."""
+"""Side of the canvas in fields of view. A square rotated by 25 degrees needs cos 25 + sin 25 = 1.33."""
 
 _FAR = 9.0
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """Pixel centres of a square canvas; (0, 0) is its middle, the tile spans -0.5 to 0.5."""
+    """Pixel centers of a square canvas. (0, 0) is its middle, and the tile spans -0.5 to 0.5."""
 
     x: Floats
     y: Floats
 
     @property
     def pixels(self) -> int:
-        """Pixels along one side."""
+        """Number of pixels along one side."""
         return len(self.x)
 
     @property
@@ -37,13 +37,13 @@ class Canvas:
         return EXTENT / self.pixels
 
     def index(self, coordinate: Floats) -> NDArray[np.int64]:
-        """Row or column of a coordinate, clipped to the canvas."""
+        """Return the row or column of a coordinate, clipped to the canvas."""
         position = np.floor((coordinate / EXTENT + 0.5) * self.pixels).astype(np.int64)
         clipped: NDArray[np.int64] = np.clip(position, 0, self.pixels - 1)
         return clipped
 
     def at(self, image: Floats, points: Floats) -> Floats:
-        """Values of an (n, n) image under (k, 2) points."""
+        """Return the values of an (n, n) image at (k, 2) points."""
         values: Floats = image[self.index(points[:, 1]), self.index(points[:, 0])]
         return values
 
@@ -60,7 +60,7 @@ class Blobs:
     phases: Floats
 
     def outline(self, blob: int, theta: Floats, fraction: float | Floats) -> Floats:
-        """(k, 2) points on the outline of one blob, shrunk to `fraction` of its size."""
+        """Return (k, 2) points on the outline of one blob, shrunk to `fraction` of its size."""
         harmonics = np.arange(2, 2 + self.waves.shape[1])
         wobble = 1 + (self.waves[blob] * np.cos(np.outer(theta, harmonics) + self.phases[blob])).sum(axis=1)
         u = self.major[blob] * fraction * wobble * np.cos(theta)
@@ -71,7 +71,7 @@ class Blobs:
 
 
 def blank_canvas(pixels: int) -> Canvas:
-    """Canvas whose tile has `pixels` pixels a side."""
+    """Return a canvas whose tile has `pixels` pixels on each side."""
     count = int(np.ceil(pixels * EXTENT))
     line = ((np.arange(count, dtype=np.float32) + 0.5) / count - 0.5) * np.float32(EXTENT)
     x, y = np.meshgrid(line, line)
@@ -79,14 +79,17 @@ def blank_canvas(pixels: int) -> Canvas:
 
 
 def smooth_step(value: Floats, width: float) -> Floats:
-    """Antialiased edge: 0 where `value` is below -width, 1 above +width, smooth between."""
+    """Return an antialiased edge: 0 where `value` is below -width, 1 above +width, smooth between."""
     t = np.clip(value / (2 * width) + 0.5, 0, 1)
     edge: Floats = t * t * (3 - 2 * t)
     return edge
 
 
 def noise(rng: np.random.Generator, canvas: Canvas, cells: float, octaves: int = 1) -> Floats:
-    """Smooth noise, about -1 to 1, with `cells` bumps along one field of view, halved in strength each octave."""
+    """Return smooth noise, about -1 to 1, with `cells` bumps along one field of view.
+
+    Each further octave has twice the bumps and half the strength.
+    """
     total = np.zeros_like(canvas.x)
     for octave in range(octaves):
         count = int(cells * EXTENT * 2**octave) + 3
@@ -97,7 +100,10 @@ def noise(rng: np.random.Generator, canvas: Canvas, cells: float, octaves: int =
 
 
 def fibres(rng: np.random.Generator, canvas: Canvas, cells: float, stretch: float, wave: float) -> Floats:
-    """Wavy strands, about -1 to 1: noise of `cells` bumps across and `cells / stretch` along a bending direction."""
+    """Return wavy strands, about -1 to 1.
+
+    They are noise of `cells` bumps across and `cells / stretch` along a bending direction.
+    """
     angle = rng.uniform(0, np.pi)
     bend = noise(rng, canvas, 2.0, 2) * wave
     across = canvas.y * np.cos(angle) - canvas.x * np.sin(angle) + bend
@@ -122,7 +128,10 @@ def _bilinear(table: Floats, rows: Floats, columns: Floats) -> Floats:
 
 
 def scatter(rng: np.random.Generator, spacing: float, jitter: float) -> Floats:
-    """(k, 2) points of a turned hexagonal lattice over the canvas and a rim, moved by up to `jitter` spacings."""
+    """Return (k, 2) points of a rotated hexagonal lattice over the canvas and a rim.
+
+    Each point is moved by up to `jitter` spacings.
+    """
     reach = int(EXTENT / spacing) + 2
     i, j = np.meshgrid(np.arange(-reach, reach + 1), np.arange(-reach, reach + 1))
     lattice = np.stack([i + 0.5 * (j % 2), j * np.sqrt(0.75)], axis=-1).reshape(-1, 2) * spacing
@@ -136,7 +145,7 @@ def scatter(rng: np.random.Generator, spacing: float, jitter: float) -> Floats:
 
 
 def scatter_in(rng: np.random.Generator, canvas: Canvas, mask: Floats, spacing: float, jitter: float = 0.35) -> Floats:
-    """The scattered (k, 2) points that the mask keeps, each with the mask's value, 0..1, as its probability."""
+    """Return the scattered (k, 2) points that the mask keeps. The mask's value, 0 to 1, is a point's probability."""
     points = scatter(rng, spacing, jitter)
     kept: Floats = points[rng.random(len(points)) < canvas.at(mask, points)]
     return kept
@@ -153,12 +162,16 @@ def blobs(
     angle: Floats | None = None,
     harmonics: int = 3,
 ) -> Blobs:
-    """Blobs at (k, 2) points.
+    """Return blobs at (k, 2) points.
 
     Parameters
     ----------
+    rng
+        Random generator.
+    points
+        (k, 2) centers.
     radius
-        Median radius, fields of view.
+        Median radius in fields of view.
     spread
         Standard deviation of the logarithm of the radius.
     aspect
@@ -166,9 +179,9 @@ def blobs(
     wobble
         Standard deviation of each harmonic of the outline, relative to the radius.
     angle
-        (k,) directions of the long axes, radians; random where None.
+        (k,) directions of the long axes in radians. None draws them at random.
     harmonics
-        How many harmonics bend the outline.
+        Number of harmonics that bend the outline.
     """
     count = len(points)
     size = radius * np.exp(rng.normal(0, spread, count))
@@ -186,7 +199,10 @@ def blobs(
 
 
 def blob_radius(canvas: Canvas, shapes: Blobs, reach: float = 1.6) -> Floats:
-    """Distance from the nearest blob's centre in units of its outline: below 1 inside, large outside `reach`."""
+    """Return the distance from the nearest blob's center in units of its outline.
+
+    It is below 1 inside the blob and large outside `reach`.
+    """
     result = np.full(canvas.x.shape, _FAR, np.float32)
     if len(shapes.points) == 0:
         return result
@@ -216,11 +232,11 @@ def blob_radius(canvas: Canvas, shapes: Blobs, reach: float = 1.6) -> Floats:
 
 
 def cell_gap(canvas: Canvas, points: Floats, groups: NDArray[np.int64] | None = None) -> tuple[Floats, Floats]:
-    """Distances to the nearest of (k, 2) points and to the border of its cell.
+    """Return the distances to the nearest of (k, 2) points and to the border of its cell.
 
-    Borders between points of the same group are left out, which joins their cells.
+    Borders between points of one group are left out, which joins their cells.
     """
-    from scipy.spatial import cKDTree  # noqa: PLC0415  slow, and real tissue needs none
+    from scipy.spatial import cKDTree  # noqa: PLC0415  slow, and only synthetic tissue needs it
 
     pixels = np.stack([canvas.x.ravel(), canvas.y.ravel()], axis=1)
     distance, index = cKDTree(points).query(pixels, k=2)
@@ -232,7 +248,7 @@ def cell_gap(canvas: Canvas, points: Floats, groups: NDArray[np.int64] | None = 
 
 
 def uphill(canvas: Canvas, image: Floats, points: Floats) -> Floats:
-    """(k,) directions, radians, in which an (n, n) image rises fastest at (k, 2) points."""
+    """Return the (k,) directions, in radians, in which an (n, n) image rises fastest at (k, 2) points."""
     dy, dx = (np.asarray(slope) for slope in np.gradient(image))
     rise: Floats = np.arctan2(canvas.at(dy, points), canvas.at(dx, points))
     return rise

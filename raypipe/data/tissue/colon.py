@@ -1,4 +1,4 @@
-"""Colon mucosa and colon adenocarcinoma, one drawing with an atypia of 0 (healthy) to 1 (poorly differentiated)."""
+"""Colon mucosa and colon adenocarcinoma: one drawing with an atypia of 0 (healthy) to 1 (poorly differentiated)."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def _draw(rng: np.random.Generator, atypia: float, healthy: tuple[float, float],
 
 
 def _ring(rng: np.random.Generator, gland: Blobs, spacing: float, depth: float) -> tuple[Floats, Floats]:
-    """Points one `spacing` apart near the outlines of the glands, and the angles across the outlines."""
+    """Return points one `spacing` apart near the outlines of the glands, and the angles across the outlines."""
     places, angles = [], []
     for k in range(len(gland.points)):
         around = 2 * np.pi * float(np.sqrt(gland.major[k] * gland.minor[k])) * (1 - depth)
@@ -40,10 +40,10 @@ def _ring(rng: np.random.Generator, gland: Blobs, spacing: float, depth: float) 
 
 
 def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
-    """Glands in stroma.
+    """Draw glands in stroma.
 
-    Healthy crypts are round and apart, with a bare lumen, a ring of basal nuclei and goblet vacuoles; with atypia they
-    grow, bend and fuse, their nuclei swell and pile up, the vacuoles go and debris fills the lumen.
+    Healthy crypts are round and separate, with an empty lumen, a ring of basal nuclei and goblet vacuoles. With atypia
+    they grow, bend and fuse. Their nuclei swell and pile up, the vacuoles disappear and debris fills the lumen.
     """
     section = stroma(rng, canvas)
     nucleus = rng.uniform(0.0125, 0.0155) * _between(atypia, 1.0, 1.25)
@@ -104,10 +104,10 @@ def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
 
 
 def colon_n(rng: np.random.Generator, canvas: Canvas) -> Section:
-    """Healthy or mildly irritated mucosa."""
+    """Draw healthy or mildly irritated mucosa."""
     return colon(rng, canvas, 0.5 * float(rng.beta(1.0, 2.5)))
 
 
 def colon_aca(rng: np.random.Generator, canvas: Canvas) -> Section:
-    """Adenocarcinoma, now and then so well differentiated that it passes for mucosa."""
+    """Draw adenocarcinoma, which is occasionally so well differentiated that it looks like mucosa."""
     return colon(rng, canvas, 0.2 + 0.8 * float(rng.beta(2.5, 1.0)))

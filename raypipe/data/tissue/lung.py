@@ -1,4 +1,4 @@
-"""Lung: healthy alveoli, adenocarcinoma and squamous cell carcinoma."""
+"""Lung tissue: healthy alveoli, adenocarcinoma and squamous cell carcinoma."""
 
 import numpy as np
 
@@ -21,7 +21,10 @@ from raypipe.data.tissue.stain import Section, add_nuclei, add_red_cells, granul
 def _with_septa(
     rng: np.random.Generator, canvas: Canvas, spacing: float, thickness: float, ragged: float
 ) -> tuple[Section, Floats]:
-    """Stroma cut by air spaces, and the signed distance into the walls, positive inside, fields of view."""
+    """Return stroma cut by air spaces, and the signed distance into the walls.
+
+    The distance is in fields of view and positive inside the walls.
+    """
     section = stroma(rng, canvas)
     points = scatter(rng, spacing, 0.38)
     groups = rng.integers(0, max(len(points) // 2, 1), len(points))
@@ -31,7 +34,7 @@ def _with_septa(
 
 
 def lung_n(rng: np.random.Generator, canvas: Canvas) -> Section:
-    """Alveoli: thin walls with few small nuclei around air, red cells in capillaries, now and then fluid."""
+    """Draw alveoli: thin walls with few small nuclei around air, red cells in capillaries, and occasionally fluid."""
     spacing = rng.uniform(0.15, 0.27)
     thickness = 0.009 + 0.026 * float(rng.beta(1.2, 2.5))
     section, depth = _with_septa(rng, canvas, spacing, thickness, 0.006)
@@ -53,7 +56,10 @@ def lung_n(rng: np.random.Generator, canvas: Canvas) -> Section:
 
 
 def lung_aca(rng: np.random.Generator, canvas: Canvas) -> Section:
-    """Adenocarcinoma: small irregular acini with mucin, lined by crowded, uneven, round nuclei, to almost solid."""
+    """Draw adenocarcinoma, from small irregular acini with mucin to almost solid growth.
+
+    Crowded, uneven, round nuclei line the acini.
+    """
     solid = float(rng.beta(1.2, 2.2))
     spacing = 0.085 + 0.12 * float(rng.beta(1.3, 2.2))
     section, depth = _with_septa(rng, canvas, spacing, spacing * (0.2 + 0.12 * solid), 0.012)
@@ -78,7 +84,7 @@ def lung_aca(rng: np.random.Generator, canvas: Canvas) -> Section:
 
 
 def lung_scc(rng: np.random.Generator, canvas: Canvas) -> Section:
-    """Squamous cell carcinoma: sheets of polygonal cells with distinct borders, and whorls of keratin."""
+    """Draw squamous cell carcinoma: sheets of polygonal cells with distinct borders, and whorls of keratin."""
     section = stroma(rng, canvas)
     inflamed = scatter_in(rng, canvas, np.full_like(canvas.x, rng.uniform(0.2, 0.8)), 0.045, 0.45)
     add_nuclei(rng, canvas, section, blobs(rng, inflamed, 0.011, aspect=(1.0, 2.5)), dark=1.35, open_chromatin=0.1)

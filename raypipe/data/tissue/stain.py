@@ -1,4 +1,4 @@
-"""Haematoxylin and eosin: what takes up which stain, and how stained tissue looks under the microscope."""
+"""Hematoxylin and eosin: the uptake of each stain, and the look of stained tissue under the microscope."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from raypipe.data.tissue.canvas import Blobs, Canvas, Floats, blob_radius, fibre
 
 HAEMATOXYLIN = (0.65, 0.70, 0.29)
 EOSIN = (0.07, 0.99, 0.11)
-"""Optical density per unit of stain in red, green and blue (Ruifrok & Johnston 2001, Anal Quant Cytol Histol 23)."""
+"""Optical density per unit of stain in red, green and blue (Ruifrok and Johnston 2001, Anal Quant Cytol Histol 23)."""
 
 
 @dataclass
 class Section:
-    """Amounts of both stains, (n, n) each, 0 where the slide is bare and about 1.5 in a dark nucleus."""
+    """Amounts of both stains, (n, n) each: 0 where the slide is empty and about 1.5 in a dark nucleus."""
 
     haematoxylin: Floats
     eosin: Floats
@@ -27,7 +27,7 @@ class Section:
 
 
 def stroma(rng: np.random.Generator, canvas: Canvas) -> Section:
-    """Connective tissue: wavy eosin bundles with pale clefts between."""
+    """Draw connective tissue: wavy eosin bundles with pale clefts between them."""
     bundles = fibres(rng, canvas, rng.uniform(28, 44), rng.uniform(6, 10), rng.uniform(0.03, 0.12))
     fine = fibres(rng, canvas, 80, 8, 0.06)
     patches = noise(rng, canvas, 5, 2)
@@ -38,7 +38,7 @@ def stroma(rng: np.random.Generator, canvas: Canvas) -> Section:
 
 
 def granular(rng: np.random.Generator, canvas: Canvas, strength: float) -> Floats:
-    """Cytoplasm grain about 1, (n, n)."""
+    """Return the grain of cytoplasm, (n, n), as factors around 1."""
     return 1 + strength * (noise(rng, canvas, 70) + 0.6 * noise(rng, canvas, 14))
 
 
@@ -49,10 +49,18 @@ def add_nuclei(
 
     Parameters
     ----------
+    rng
+        Random generator.
+    canvas
+        Canvas of the section.
+    section
+        Section to draw on.
+    nuclei
+        Outlines of the nuclei.
     dark
-        Haematoxylin of the nuclear membrane, about 0.8 to 1.8.
+        Hematoxylin of the nuclear membrane, about 0.8 to 1.8.
     open_chromatin
-        0 for evenly dark nuclei to 1 for pale ones with clumps, nucleoli and a sharp membrane.
+        0 for evenly dark nuclei, up to 1 for pale nuclei with clumps, nucleoli and a sharp membrane.
     """
     rho = blob_radius(canvas, nuclei, reach=1.1)
     edge = max(0.9 * canvas.pixel / float(np.median(nuclei.minor)), 0.12) if len(nuclei.points) else 1.0
@@ -67,17 +75,17 @@ def add_nuclei(
 
 
 def add_red_cells(canvas: Canvas, section: Section, cells: Blobs) -> None:
-    """Draw red blood cells: eosin discs, paler in the middle."""
+    """Draw red blood cells: eosin discs that are paler in the middle."""
     rho = blob_radius(canvas, cells, reach=1.1)
     disc = smooth_step(1 - rho, 0.2)
     section.cover(disc, 0.02, 0.75 + 0.35 * np.clip(rho, 0, 1) ** 2)
 
 
 def photograph(rng: np.random.Generator, canvas: Canvas, section: Section) -> NDArray[np.uint8]:
-    """(n, n, 3) 8-bit picture of a section by Beer-Lambert's law.
+    """Return an 8-bit picture of a section, (n, n, 3), by the Beer-Lambert law.
 
-    Stain strength and hue, lamp and focus are drawn from the same ranges for every tissue. The mean stain of the
-    section is partly evened out, as a laboratory stains to taste, so that colour alone does not tell the classes.
+    The ranges of stain strength, hue, lamp and focus are equal for all tissues. The mean stain of the section is partly
+    evened out, as a laboratory stains to taste. Color alone therefore does not tell the classes apart.
     """
     amounts = []
     for stain, usual, spread in ((section.haematoxylin, 0.36, 0.16), (section.eosin, 0.42, 0.16)):

@@ -1,4 +1,4 @@
-"""Tiles of made-up tissue in the five classes of LC25000 (Borkowski et al. 2019, arXiv:1912.12142)."""
+"""Tiles of synthetic tissue in the five classes of LC25000 (Borkowski et al. 2019, arXiv:1912.12142)."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -21,7 +21,8 @@ _TISSUES: MappingProxyType[str, Callable[[np.random.Generator, Canvas], Section]
 LABELS = tuple(_TISSUES)
 
 _FINEST = 224
-"""Smaller tiles are drawn at this size and shrunk, which keeps one tissue the same at every size."""
+"""Least size of a drawing in pixels. Smaller tiles are drawn at this size and shrunk, so the tissue is the same at
+every size."""
 
 _TURN = 25.0
 
@@ -39,31 +40,32 @@ def render_tile(label: str, source: int, sibling: int, *, size: int, seed: int) 
     Parameters
     ----------
     label
-        One of `LABELS`.
+        Member of `LABELS`.
     source
-        Which piece of tissue, from 0; its stain, focus and degree of atypia are its own.
+        Index of the piece of tissue, from 0. Each piece has its own stain, focus and degree of atypia.
     sibling
-        Which turned (up to 25 degrees) and flipped copy of that piece, from 0, as in LC25000.
+        Index of the rotated (up to 25 degrees) and flipped copy of that piece, from 0, as in LC25000.
     size
-        Pixels a side, at least 32; the field of view is the same at every size.
+        Height and width in pixels, at least 32. The field of view is the same at every size.
     seed
-        Which made-up collection, from 0.
+        Index of the synthetic collection, from 0.
 
     Returns
     -------
-    (size, size, 3) 8-bit RGB, the same for the same arguments.
+    ndarray of uint8, shape (size, size, 3)
+        RGB pixels. Equal arguments give equal pixels.
 
     Raises
     ------
     ValueError
-        For an unknown label or a size below 32.
+        If the label is unknown or the size is below 32.
     """
     if label not in _TISSUES:
         raise ValueError(f"label = {label!r}: expected one of {', '.join(LABELS)}")
     if size < 32:
         raise ValueError(f"size = {size}: expected at least 32 pixels")
     field = _source_field(label, source, max(size, _FINEST), seed)
-    # Zeros at the end of an entropy list leave the stream as it is: + 1 keeps sibling 0 apart from its own field.
+    # Zeros at the end of an entropy list do not change the stream: + 1 gives sibling 0 another stream than its source.
     rng = np.random.default_rng([seed, LABELS.index(label), source, sibling + 1])
     turned = field.rotate(float(rng.uniform(-_TURN, _TURN)), Image.Resampling.BICUBIC)
     for flip in (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM):

@@ -39,7 +39,7 @@ from raypipe.models.precision import full_precision
 
 INNER_SHARE = 0.95
 """Of eps, within which inner points are drawn; the authors leave a gap of 0.05."""
-FLOAT_NOISE = 1e-6
+ROUNDING = 1e-6
 """By which a point may leave the ball."""
 INSEPARABLE = "no linear readout separates what is planted from the points inside the ball"
 UNSTEADY = "the model gives the same points other features in another pass"
@@ -184,7 +184,7 @@ def _edge_points(tile: Tensor, ball: Ball, count: int, seed: int) -> Tensor:
 def _within(points: Tensor, clean: Tensor, ball: Ball) -> Tensor:
     """(n,) booleans: which points an attacker may use."""
     in_box = (points.flatten(1).amin(1) >= 0) & (points.flatten(1).amax(1) <= 1)
-    return in_box & (sizes(points - clean, ball.norm) <= ball.eps + FLOAT_NOISE)
+    return in_box & (sizes(points - clean, ball.norm) <= ball.eps + ROUNDING)
 
 
 def _not_applicable(reasons: list[str], passes: int) -> Planted:

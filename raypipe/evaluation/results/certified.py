@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raypipe.base.rounding import FLOAT_NOISE
 from raypipe.evaluation.results.outcomes import Examples
 from raypipe.evaluation.results.run import Run, SubjectRecord
 from raypipe.evaluation.results.tested import Artifacts
-from raypipe.evaluation.statistics.distortion import FLOAT_NOISE
 from raypipe.evaluation.statistics.intervals import group_tiles, mean
 
 USUAL_RADII: dict[str, tuple[float, ...]] = {"linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255), "l2": (0.25, 0.5, 1.0)}

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from raypipe.base.rounding import FLOAT_NOISE
 from raypipe.evaluation.results.run import ITSELF, PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.results.tested import NORMS, Artifacts, Tested
-from raypipe.evaluation.statistics.distortion import FLOAT_NOISE, worst_case
+from raypipe.evaluation.statistics.distortion import worst_case
 
 WORST_CASE = "worst case"
 CLEAN_ATTACKED = "clean on attacked tiles"

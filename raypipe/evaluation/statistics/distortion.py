@@ -9,14 +9,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from raypipe.base.rounding import FLOAT_NOISE
 from raypipe.evaluation.statistics.intervals import Groups, Interval, ratios
 
 Norm = Literal["l0", "l2", "linf"]
 
 POINTS = 33
 """Of a curve in l0 or l2."""
-FLOAT_NOISE = 1e-6
-"""Relative: a tile fooled with a float's 8/255 was fooled within 8/255."""
 
 
 class Quartiles(NamedTuple):

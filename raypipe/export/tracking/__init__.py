@@ -1,4 +1,4 @@
-"""Results for other programs, by the scheme of an address. To add one: a file with its functions, and its line here."""
+"""The results of a run for other programs, by the scheme of a URI. To add a program, add its file and its line here."""
 
 from types import ModuleType
 
@@ -11,23 +11,23 @@ TRACKERS: dict[str, ModuleType] = {tensorboard.SCHEME: tensorboard}
 
 
 def track(run: Run, result: RunResult, store: Store, uri: str) -> None:
-    """Log a run elsewhere: its settings, its figures, its records.
+    """Log a run's settings, figures and records to another program.
 
     Parameters
     ----------
     uri
-        ``tensorboard:FOLDER``; whatever else is taken for the address of an MLflow server, or ``file:FOLDER``.
+        ``tensorboard:FOLDER``, or else the address of an MLflow server, or ``file:FOLDER`` for its files.
 
     Raises
     ------
     raypipe.base.errors.StageError
-        If it cannot be reached or written, or a package is not installed.
+        If the target cannot be reached or written, or a package is not installed.
     """
     _tracker(uri).log_run(run, result, store, uri)
 
 
 def require_tracker(uri: str) -> None:
-    """Raise StageError if what an address needs is not installed."""
+    """Raise StageError if the package that an address needs is not installed."""
     _tracker(uri).require()
 
 

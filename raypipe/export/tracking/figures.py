@@ -1,4 +1,4 @@
-"""What is told of a model elsewhere: a name and a number for each of its figures."""
+"""The figures of a model for other programs, each a name and a number."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +10,7 @@ FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "cancer_called_benign", 
 
 
 def figures(rows: Iterable[Row]) -> Iterator[tuple[str, float]]:
-    """The figures that a model's rows have: ``("adaptive/deepfool/accuracy", 0.5)``."""
+    """Yield the figures in a model's rows: ``("adaptive/deepfool/accuracy", 0.5)``."""
     for row in rows:
         for figure in FIGURES:
             if row[figure] is not None:
@@ -18,7 +18,7 @@ def figures(rows: Iterable[Row]) -> Iterator[tuple[str, float]]:
 
 
 def _measure(row: Row) -> str:
-    """What a row measures, in letters that every tracker takes: ``worst case/linf 8 of 255``."""
+    """Return the name of a row's measurement, in letters that every tracker accepts: ``worst case/linf 8 of 255``."""
     if row["protocol"] == WORST_CASE:
         name = f"{WORST_CASE}/{threat(row).replace('<= ', '')}"
     else:

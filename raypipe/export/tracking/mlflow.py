@@ -1,4 +1,4 @@
-"""Results for MLflow: a run, a run below it for every model under test, and the files worth keeping."""
+"""The results of a run for MLflow: a run, a child run for every model under test, and the most useful files."""
 
 import os
 import tempfile
@@ -23,12 +23,12 @@ FILES = ("experiment.yaml", REPORT_FILE, *(f"{name}.parquet" for name in TABLES)
 def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
     """Log a run to MLflow: its settings, every figure of every model, its report and its records.
 
-    Logging it again replaces nothing: MLflow keeps both.
+    A repeated log replaces nothing: MLflow keeps both.
 
     Parameters
     ----------
     uri
-        Of the tracking server, or ``file:...``.
+        Address of the tracking server, or ``file:...``.
 
     Raises
     ------
@@ -48,9 +48,9 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
 
 
 def require() -> Any:
-    """The module; raises StageError where it is not installed."""
+    """Return the module mlflow; raise StageError if it is not installed."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow refuses the folder that `file:` names
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # otherwise MLflow refuses the folder that `file:` names
     try:
         import mlflow  # noqa: PLC0415  an extra
     except ImportError as error:
@@ -88,7 +88,7 @@ def _log(client: Any, experiment: str, run: Run, result: RunResult, store: Store
 
 
 def _flat(settings: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """``{"train": {"epochs": 3}}`` -> ``[("train.epochs", 3)]``."""
+    """Return nested settings as flat pairs: ``{"train": {"epochs": 3}}`` -> ``[("train.epochs", 3)]``."""
     if isinstance(settings, dict) and settings:
         return [
             pair for name, value in settings.items() for pair in _flat(value, f"{prefix}.{name}" if prefix else name)

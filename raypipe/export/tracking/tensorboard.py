@@ -1,4 +1,4 @@
-"""Results for TensorBoard: how every model was trained, and its figures. Ray Tune brings the writer along."""
+"""The results of a run for TensorBoard: every model's training history and figures. Ray Tune brings the writer."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ EVENTS = "events.out.tfevents.*"
 
 
 def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
-    """Write a run's event files below a folder, one folder for each model; those of an earlier log are replaced.
+    """Write a run's event files below a folder, one folder per model, and replace those of an earlier log.
 
     Parameters
     ----------
@@ -39,11 +39,11 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
 
 
 def require() -> None:
-    """Nothing more than Ray Tune has is needed."""
+    """Do nothing: Ray Tune brings all required packages."""
 
 
 def _log_subject(folder: Path, manifest: dict[str, Any], book: Book, subject: str) -> None:
-    from tensorboardX import SummaryWriter  # noqa: PLC0415  half a second that most runs need not spend
+    from tensorboardX import SummaryWriter  # noqa: PLC0415  half a second that most runs save
 
     for old in folder.glob(EVENTS):
         old.unlink()

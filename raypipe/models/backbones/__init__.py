@@ -1,29 +1,26 @@
-"""Backbones by name. To add one: a file with a `BACKBONE`, and its line here. `named` knows those of others besides."""
+"""Backbones by name. A new one is a file with a `BACKBONE`, or one line here if torchvision or timm has it.
 
-from raypipe.models.backbones import (
-    convnet,
-    darknet53,
-    densenet121,
-    googlenet,
-    resnet,
-    resnet50d,
-    shufflenet,
-    sparsity,
-)
+`raypipe.models.backbones.lookup` finds these and every other backbone.
+"""
+
+from raypipe.models.backbones import convnet, sparsity
 from raypipe.models.backbones.base import Backbone
+from raypipe.models.backbones.from_timm import from_timm
+from raypipe.models.backbones.from_torchvision import from_torchvision
 
 BACKBONES: dict[str, Backbone] = {
     "convnet": convnet.BACKBONE,
-    "darknet53": darknet53.BACKBONE,
-    "densenet121": densenet121.BACKBONE,
-    "googlenet": googlenet.BACKBONE,
-    "resnet18": resnet.RESNET18,
+    "darknet53": from_timm("darknet53"),  # Redmon and Farhadi, 2018, arXiv:1804.02767
+    "densenet121": from_torchvision("densenet121"),  # Huang et al., 2017, arXiv:1608.06993
+    "googlenet": from_torchvision("googlenet"),  # Szegedy et al., 2014, arXiv:1409.4842; auxiliary heads in training
+    "resnet18": from_torchvision("resnet18"),  # He et al., 2015, arXiv:1512.03385
     "resnet18_d": sparsity.RESNET18_D,
-    "resnet50": resnet.RESNET50,
+    "resnet50": from_torchvision("resnet50"),
     "resnet50_d": sparsity.RESNET50_D,
-    "resnet50d": resnet50d.BACKBONE,
-    "shufflenet_v2_x0_5": shufflenet.X0_5,
-    "shufflenet_v2_x1_0": shufflenet.X1_0,
-    "shufflenet_v2_x1_5": shufflenet.X1_5,
-    "shufflenet_v2_x2_0": shufflenet.X2_0,
+    # He et al., 2019, arXiv:1812.01187: another stem and other shortcuts than ResNet-50, and no denoising blocks.
+    "resnet50d": from_timm("resnet50d"),
+    "shufflenet_v2_x0_5": from_torchvision("shufflenet_v2_x0_5"),  # Ma et al., 2018, arXiv:1807.11164
+    "shufflenet_v2_x1_0": from_torchvision("shufflenet_v2_x1_0"),
+    "shufflenet_v2_x1_5": from_torchvision("shufflenet_v2_x1_5"),
+    "shufflenet_v2_x2_0": from_torchvision("shufflenet_v2_x2_0"),
 }

@@ -1,4 +1,4 @@
-"""What a backbone is: an architecture by name, its published weights, and how its training-mode output is scored."""
+"""Interface of a backbone: an architecture by name, its published weights, and the loss of its training-mode output."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ from torch.nn import functional as F
 
 IMAGENET_CLASSES = 1000
 AUXILIARY_WEIGHT = 0.3
-"""Szegedy et al., 2014 (arXiv:1409.4842): auxiliary losses count 0.3 of the main one, in training only."""
+"""Weight of auxiliary losses relative to the main one, in training only (Szegedy et al., 2014, arXiv:1409.4842)."""
 
 Channels = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Published:
-    """Weights of an architecture that somebody published.
+    """Published weights of an architecture.
 
     Parameters
     ----------
     mean, std
-        Of the normalisation that they were trained with, per channel.
+        Normalization that they were trained with, per channel.
     size
         Height and width of the images that they were trained on, in pixels.
     get
-        Their tensors by name, from a cache or from where they were published; whatever a download raises.
+        Function that returns their tensors by name, from a cache or a download. It raises the errors of the download.
     source
-        Where that is, for people.
+        Place of publication, for messages.
     remedy
-        What to do where they can be had neither way, as ``download it ... and put it ...``.
+        Instructions if both the cache and the download fail, as ``download it ... and put it ...``.
     """
 
     mean: Channels
@@ -47,19 +47,22 @@ class Backbone:
     Parameters
     ----------
     build
-        ``build(num_classes)`` returns a freshly initialised network: normalised images (n, 3, h, w) in, logits out.
+        Function of the number of classes that returns a newly initialized network. The network maps normalized images
+        (n, 3, h, w) to logits.
     published
-        Its published weights by name, ``imagenet`` among them if it has any of ImageNet's 1,000 classes.
+        Function that returns its published weights by name. ``imagenet`` is among them if some have ImageNet's 1,000
+        classes.
     transforms_input
-        The published weights expect mean = std = 0.5 and convert to it from ImageNet's normalisation.
+        True if the published weights expect mean = std = 0.5 and convert ImageNet's normalization to it.
     added
-        Parts of names of parameters that weights from elsewhere need not have.
+        Parts of the names of parameters that weights from elsewhere may lack.
     size
-        Height and width of the images it is made for, in pixels; None if it takes any and prefers none.
+        Function that returns the height and width of the images it is made for, in pixels. None if it takes any size
+        and prefers none.
     digest
-        Of the source file, where that is the user's own.
+        Digest of the source file, if that is the user's own.
     require
-        Raises ValueError where a package that it needs is not installed.
+        Function that raises ValueError if a package that the backbone needs is not installed.
     """
 
     build: Callable[[int], nn.Module]
@@ -72,16 +75,16 @@ class Backbone:
 
 
 def classification_loss(output: Any, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of a backbone's output in training mode, auxiliary heads included.
+    """Return the cross-entropy of a backbone's output in training mode, including auxiliary heads.
 
     Parameters
     ----------
     output
-        Logits (n, classes); or logits and then others of the same shape from auxiliary heads, as a tuple, which is what
-        torchvision's GoogLeNet and Inception give, or as a mapping with the entry ``logits``. What has another shape is
-        not scored.
+        Logits (n, classes), or logits followed by those of auxiliary heads in the same shape. The second form
+        is a tuple, as from torchvision's GoogLeNet and Inception, or a mapping with the entry ``logits``. Auxiliary
+        outputs of another shape are ignored.
     labels
-        (n,) integers.
+        (n,) integer classes.
     smoothing
         Share of each label's weight that is spread evenly over all classes, in [0, 1).
     """
@@ -90,7 +93,10 @@ def classification_loss(output: Any, labels: Tensor, smoothing: float = 0.0) -> 
 
 
 def auxiliary_loss(output: Any, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """The auxiliary heads' share of `classification_loss`: 0 where there are none. Parameters as there."""
+    """Return the share of the auxiliary heads in `classification_loss`, or 0 if there are none.
+
+    The parameters are those of `classification_loss`.
+    """
     main, others = _heads(output)
     heads = [head for head in others if isinstance(head, Tensor) and head.shape == main.shape]
     losses = [F.cross_entropy(head, labels, label_smoothing=smoothing) for head in heads]
@@ -98,7 +104,7 @@ def auxiliary_loss(output: Any, labels: Tensor, smoothing: float = 0.0) -> Tenso
 
 
 def main_logits(output: Any) -> Tensor:
-    """The logits that are the prediction, also where auxiliary heads come with them."""
+    """Return the logits of the prediction, without those of auxiliary heads."""
     return _heads(output)[0]
 
 

@@ -1,7 +1,8 @@
-"""A small network without batch normalisation, after the small one of Gowal et al., 2018 (arXiv:1810.12715).
+"""A small network without batch normalization, after the small one of Gowal et al., 2018 (arXiv:1810.12715).
 
-Two convolutions and two linear layers: what interval bounds can be trained through, and the only backbone here on which
-they prove anything. Departures: twice the channels, and an average over a 4x4 grid instead of a layer for each size.
+It has two convolutions and two linear layers. It can be trained through interval bounds, and is the only backbone here
+on which they prove anything. It departs from the paper in two ways: twice the channels, and an average over a 4x4 grid
+instead of a layer for each image size.
 """
 
 from torch import nn
@@ -12,7 +13,7 @@ GRID = 4
 
 
 def build(num_classes: int) -> nn.Module:
-    """The network, freshly initialised."""
+    """Return the newly initialized network."""
     return nn.Sequential(
         nn.Conv2d(3, 32, 4, stride=2, padding=1),
         nn.ReLU(),

@@ -1,4 +1,7 @@
-"""A user's own network by the import path of what builds it, ``mypkg.net:build``. Importing it runs its code."""
+"""Backbones of the user, by the import path of a function that builds the network, such as ``mypkg.net:build``.
+
+Importing the path runs its code.
+"""
 
 import functools
 import hashlib
@@ -14,20 +17,20 @@ from raypipe.models.backbones.base import Backbone
 
 
 def from_module(path: str) -> Backbone:
-    """The backbone that a function builds: ``build(num_classes)`` gives images (n, 3, h, w) in, logits out.
+    """Return the backbone of a user's function: ``build(num_classes)`` returns a network.
 
-    The module is looked for where Python looks and then in the current folder. A digest of its source file goes into
-    the backbone; files that it imports in turn are not looked at.
+    The network maps images (n, 3, h, w) to logits. The module is searched on Python's path and then in the current
+    folder. The backbone holds a digest of its source file. Files that this imports in turn are not part of the digest.
 
     Parameters
     ----------
     path
-        ``package.module:function``.
+        Import path, ``package.module:function``.
 
     Raises
     ------
     ValueError
-        If there is no such function, or the import fails.
+        If the function does not exist, or the import fails.
     """
     module_name, separator, function_name = path.partition(":")
     if not (separator and module_name and function_name):
@@ -35,7 +38,7 @@ def from_module(path: str) -> Backbone:
     module = _imported(module_name)
     build = getattr(module, function_name, None)
     if not callable(build):
-        raise ValueError(  # noqa: TRY004  of the experiment's text
+        raise ValueError(  # noqa: TRY004  the experiment's text has a wrong value
             f"module:{path}: {module.__file__} has no function {function_name!r}"
         )
     digest = hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()[:20]
@@ -47,7 +50,7 @@ def _imported(name: str) -> Any:
         sys.path.append(here)
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # whatever the user's code raises
+    except Exception as error:  # the user's code may raise anything
         raise ValueError(
             f"module:{name} cannot be imported: {type(error).__name__}: {error}; it has to be in the current folder or "
             "on PYTHONPATH, on a cluster of every worker"

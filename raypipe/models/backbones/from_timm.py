@@ -1,7 +1,7 @@
-"""timm's models and their published weights, by the names that timm gives them.
+"""Backbones from timm and their published weights, by timm's names.
 
-timm (Wightman, 2019, https://github.com/huggingface/pytorch-image-models) is an extra of this package, and is imported
-when one of its models is asked for.
+timm (Wightman, 2019, https://github.com/huggingface/pytorch-image-models) is an optional dependency of this package. It
+is imported when one of its models is used.
 """
 
 import functools
@@ -14,7 +14,7 @@ from raypipe.models.backbones.base import IMAGENET_CLASSES, Backbone, Published
 
 
 def names() -> list[str]:
-    """Every model that timm has.
+    """Return the names of all timm models.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def names() -> list[str]:
 
 
 def from_timm(name: str) -> Backbone:
-    """The backbone of a name in `names`; timm is not imported before it is used."""
+    """Return the backbone of a name in `names`. timm is not imported before the backbone is used."""
     return Backbone(
         functools.partial(_build, name),
         functools.partial(_published, name),
@@ -47,7 +47,10 @@ def _size(name: str) -> int | None:
 
 @functools.cache
 def _published(name: str) -> Mapping[str, Published]:
-    """By timm's tags; ``imagenet`` is the tag that timm itself takes, if that one was trained on ImageNet's classes."""
+    """Return the published weights by timm's tags.
+
+    ``imagenet`` is timm's own default tag, if its weights were trained on ImageNet's classes.
+    """
     timm = _timm()
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
     found = {tag: _of(timm.get_pretrained_cfg(f"{name}.{tag}")) for tag in tags if tag}
@@ -78,7 +81,7 @@ def _of(configuration: Any) -> Published:
 
 def _timm() -> Any:
     try:
-        import timm  # noqa: PLC0415  an extra
+        import timm  # noqa: PLC0415  an optional dependency
     except ImportError as error:
         raise ValueError(f"needs timm, which cannot be imported ({error}): pip install 'raypipe[timm]'") from error
     return timm

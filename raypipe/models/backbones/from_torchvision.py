@@ -1,7 +1,7 @@
-"""torchvision's classifiers and their published weights, by the names that torchvision gives them.
+"""Backbones from torchvision and their published weights, by torchvision's names.
 
-torchvision is imported when one of its models is asked for: it brings PyTorch's compiler with it, and that takes longer
-than most commands.
+torchvision is imported when one of its models is used. It imports PyTorch's compiler, which takes longer than most
+commands.
 """
 
 import functools
@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from raypipe.models.backbones.base import Backbone, Published
 
 AUXILIARY = ("googlenet", "inception_v3")
-"""They have auxiliary heads, which score in training mode and are silent in evaluation mode; and their published
-weights come with ``transform_input``, which stays off: the classifier around them normalises once."""
+"""Names of networks with auxiliary heads, which give logits in training mode and nothing in evaluation mode. Their
+published weights set ``transform_input``. It stays off, because the classifier around the network normalizes once."""
 
 
 def names() -> list[str]:
-    """Every classifier that torchvision has."""
+    """Return the names of all torchvision classifiers."""
     models = _models()
     return list(models.list_models(module=models))
 
 
 def from_torchvision(name: str) -> Backbone:
-    """The backbone of a name in `names`."""
+    """Return the backbone of a name in `names`."""
     auxiliary = name in AUXILIARY
     return Backbone(
         functools.partial(_build, name),

@@ -1,10 +1,10 @@
-"""Residual networks with sparsity denoising inside: "ResNet50-D" of Shi et al., Pattern Recognition 132, 2022, 108923.
+"""Residual networks with sparsity denoising: "ResNet50-D" of Shi et al., Pattern Recognition 132, 2022, 108923.
 
-After each of the four stages, features that are small beside the others are taken for noise and set to zero. The
-authors' abstract says that such operators are embedded in the network; how, we could not read, and it is ours: a soft
-threshold, the proximal operator of the L1 norm, of a learned share of each channel's mean size, in a residual block as
-Xie et al., 2019 (arXiv:1812.03411) put their denoising into one. Its last layer starts at zero, so that a network that
-is trained already begins as what it was.
+After each of the four stages, features that are small compared to the others count as noise and are set to zero. The
+authors' abstract states that such operators are embedded in the network. We could not read how, so the design is ours.
+It is a soft threshold, the proximal operator of the L1 norm, of a learned share of each channel's mean size. It is in a
+residual block, like the denoising of Xie et al., 2019 (arXiv:1812.03411). The last layer of the block starts at zero,
+so that a trained network starts unchanged.
 """
 
 from dataclasses import replace
@@ -12,19 +12,20 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from raypipe.models.backbones import resnet
+from raypipe.models.backbones.from_torchvision import from_torchvision
 
+RESNET18, RESNET50 = from_torchvision("resnet18"), from_torchvision("resnet50")
 START = -2.0
-"""Of the thresholds before the softplus: about an eighth of the mean size."""
+"""Initial value of the thresholds before the softplus: about an eighth of the mean size."""
 
 
 class SparsityDenoising(nn.Module):
-    """Adds to features what is left of them above a soft threshold, through a 1x1 convolution.
+    """Residual block that passes features above a soft threshold through a 1x1 convolution and adds the result.
 
     Parameters
     ----------
     channels
-        Of the features.
+        Number of channels of the features.
     """
 
     def __init__(self, channels: int) -> None:
@@ -35,7 +36,7 @@ class SparsityDenoising(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (n, channels, h, w) in and out."""
+        """Return the denoised features (n, channels, h, w)."""
         least = nn.functional.softplus(self.threshold) * features.abs().mean((2, 3), keepdim=True)
         kept = features.sign() * (features.abs() - least).clamp_min(0)
         denoised: Tensor = features + self.mix(kept)
@@ -43,7 +44,7 @@ class SparsityDenoising(nn.Module):
 
 
 def _denoised(network: nn.Module) -> nn.Module:
-    """A torchvision ResNet with a denoising block after each stage, under the names that its weights have."""
+    """Add a denoising block after each stage of a torchvision ResNet. Its weights keep their names."""
     for name in ("layer1", "layer2", "layer3", "layer4"):
         stage = getattr(network, name)
         last = list(stage[-1].children())
@@ -53,15 +54,15 @@ def _denoised(network: nn.Module) -> nn.Module:
 
 
 def build_resnet18(num_classes: int) -> nn.Module:
-    """ResNet-18 with denoising, freshly initialised."""
-    return _denoised(resnet.RESNET18.build(num_classes))
+    """Return ResNet-18 with denoising blocks, newly initialized."""
+    return _denoised(RESNET18.build(num_classes))
 
 
 def build_resnet50(num_classes: int) -> nn.Module:
-    """ResNet-50 with denoising, freshly initialised."""
-    return _denoised(resnet.RESNET50.build(num_classes))
+    """Return ResNet-50 with denoising blocks, newly initialized."""
+    return _denoised(RESNET50.build(num_classes))
 
 
 ADDED = (".threshold", ".mix.")
-RESNET18_D = replace(resnet.RESNET18, build=build_resnet18, added=ADDED)
-RESNET50_D = replace(resnet.RESNET50, build=build_resnet50, added=ADDED)
+RESNET18_D = replace(RESNET18, build=build_resnet18, added=ADDED)
+RESNET50_D = replace(RESNET50, build=build_resnet50, added=ADDED)

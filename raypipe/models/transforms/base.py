@@ -1,7 +1,8 @@
-"""Layers around a network that change the image itself; they are part of the model, and are attacked with it.
+"""Input transforms: layers around a network that change the image.
 
-Each is settings, which a checkpoint keeps, and a layer that is given images and what classifies them. To add one: a
-file with both, and its line here.
+They are part of the model, and white-box attacks go through them. Each has settings, which a checkpoint stores, and a
+layer whose inputs are images and the function that classifies them. To add one, add a file with both, and its line
+here.
 """
 
 from typing import Annotated
@@ -14,11 +15,11 @@ from raypipe.models.transforms.gan_projection import GanProjection, Projection
 from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing, SmoothedPrediction
 
 Front = Annotated[BitDepth | GaussianSmoothing | GanProjection, Field(discriminator="name")]
-"""Settings of a layer: a field of this type takes ``{"name": "bit_depth", ...}``."""
+"""Settings of an input transform. A field of this type takes ``{"name": "bit_depth", ...}``."""
 
 
 def build_front(front: Front) -> nn.Module:
-    """The layer that settings describe."""
+    """Return the layer that settings describe."""
     match front:
         case BitDepth():
             return ReducedBitDepth(front)

@@ -1,4 +1,4 @@
-"""Bit-depth reduction: every value is rounded before the network sees it."""
+"""Bit-depth reduction: every value is rounded before the network reads it."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -10,15 +10,16 @@ from raypipe.base.settings import Settings
 
 
 class BitDepth(Settings):
-    """Rounding of every value to `bits` bits (Xu, Evans and Qi, 2018, arXiv:1704.01155, section 3.1).
+    """Settings of bit-depth reduction (Xu, Evans and Qi, 2018, arXiv:1704.01155, section 3.1).
 
     Parameters
     ----------
     bits
-        Bits that are kept, 1 to 8.
+        Number of bits of a rounded value, 1 to 8.
     gradient
-        ``straight_through``: attacks take rounding for the identity on the way back and are adaptive (BPDA, Athalye,
-        Carlini and Wagner, 2018, arXiv:1802.00420, section 4.1). ``zero``: its own gradient, which hides the network's.
+        ``straight_through``: the backward pass treats rounding as the identity, so that attacks are adaptive (BPDA,
+        Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 4.1). ``zero``: rounding keeps its own gradient,
+        which is zero and hides the network's.
     """
 
     name: Literal["bit_depth"] = "bit_depth"
@@ -27,12 +28,12 @@ class BitDepth(Settings):
 
 
 class ReducedBitDepth(nn.Module):
-    """A layer that rounds images to the nearest of ``2 ** bits`` evenly spaced values.
+    """Layer that rounds images to the nearest of ``2 ** bits`` evenly spaced values.
 
     Parameters
     ----------
     settings
-        Bits, and the gradient that attacks see.
+        Number of bits, and the gradient for attacks.
     """
 
     def __init__(self, settings: BitDepth) -> None:
@@ -41,8 +42,8 @@ class ReducedBitDepth(nn.Module):
         self.straight_through = settings.gradient == "straight_through"
 
     def forward(self, images: Tensor, classify: Callable[[Tensor], Any]) -> Any:
-        """Return what `classify` says of the rounded images, (n, channels, h, w) in [0, 1]."""
+        """Return the output of `classify` for the rounded images, (n, channels, h, w) in [0, 1]."""
         rounded = (images * self.levels).round() / self.levels
         if self.straight_through:
-            rounded = rounded + (images - images.detach())  # which adds zero, and a gradient
+            rounded = rounded + (images - images.detach())  # adds zero, and a gradient
         return classify(rounded)

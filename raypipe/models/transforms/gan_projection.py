@@ -1,4 +1,4 @@
-"""Defense-GAN's projection (Samangouei et al., 2018, arXiv:1805.06605): the nearest image that a generator can draw."""
+"""Projection of Defense-GAN (Samangouei et al., 2018, arXiv:1805.06605) onto the nearest image of a generator."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,18 +16,19 @@ MOMENTUM = 0.7
 
 
 class GanProjection(Settings):
-    """Replaces an image by the nearest one of a generator.
+    """Settings of the projection of an image onto the nearest one of a generator.
 
     Parameters
     ----------
     latent
         Length of the generator's input.
     channels
-        Of its last layer but one; earlier ones have more.
+        Number of channels of its second-to-last layer. Earlier layers have more.
     finest
-        Height and width that it draws, a power of two; what it draws is resized to the tiles' size.
+        Height and width of the generated image, a power of two. The image is resized to the tiles' size.
     restarts, steps, step_size
-        Of the gradient descent, from fixed starts, on the mean squared difference. The authors take 10, 200 and 10.
+        Number of fixed starts, number of steps and step size of the gradient descent on the mean squared difference.
+        The authors use 10, 200 and 10.
     """
 
     name: Literal["gan_projection"] = "gan_projection"
@@ -40,15 +41,15 @@ class GanProjection(Settings):
 
 
 class Projection(nn.Module):
-    """A generator, its critic, and the search for the input that draws a given image best.
+    """A generator, its critic, and the search for the latent input that reproduces a given image best.
 
-    The search has no useful gradient of its own: backwards, the projection is taken for the identity, as BPDA does
-    (Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 4.1). In training images pass unchanged.
+    The search has no useful gradient of its own. The backward pass treats the projection as the identity, as BPDA does
+    (Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 4.1). In training, images pass unchanged.
 
     Parameters
     ----------
     settings
-        Sizes, and how to search.
+        Sizes of the networks, and the parameters of the search.
     """
 
     starts: Tensor
@@ -64,27 +65,27 @@ class Projection(nn.Module):
         self.register_buffer("starts", drawn)
 
     def forward(self, images: Tensor, classify: Callable[[Tensor], Any]) -> Any:
-        """What `classify` says of the projections of images (n, channels, h, w) in [0, 1]."""
+        """Return the output of `classify` for the projections of images (n, channels, h, w) in [0, 1]."""
         if self.training:
             return classify(images)
         return classify(images + (self.project(images.detach()) - images).detach())
 
     def draw(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
-        """Images (n, 3, *size) in [0, 1] of inputs (n, latent)."""
+        """Return the images (n, 3, *size) in [0, 1] of latent inputs (n, latent)."""
         drawn = self.generator(latents)
         return F.interpolate(drawn, size, mode="bilinear", align_corners=False)
 
     def judge(self, images: Tensor) -> Tensor:
-        """The critic's opinion of images (n, 3, h, w), (n,): larger for real ones."""
+        """Return the critic's scores (n,) of images (n, 3, h, w). They are larger for real images."""
         finest = self.settings.finest
         opinion: Tensor = self.critic(F.interpolate(images, (finest, finest), mode="bilinear", align_corners=False))
         return opinion[:, 0]
 
     def project(self, images: Tensor) -> Tensor:
-        """Return the nearest drawn images, (n, 3, h, w) in [0, 1]; each depends on its own image alone.
+        """Return the nearest generated images, (n, 3, h, w) in [0, 1]. Each depends on its own image alone.
 
-        The search runs in the generator's own precision, also under autocast: hundreds of small steps do not survive
-        half precision.
+        The search runs in the generator's own precision, also under autocast, because hundreds of small steps need more
+        than half precision.
         """
         with torch.autocast(images.device.type, enabled=False):
             return self._search(images.to(self.starts)).to(images)

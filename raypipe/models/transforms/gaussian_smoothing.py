@@ -1,4 +1,4 @@
-"""Randomised smoothing: what a network says on average of a tile with Gaussian noise."""
+"""Randomized smoothing: the network's average output for a tile with Gaussian noise."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from raypipe.base.settings import Settings
 
 
 class GaussianSmoothing(Settings):
-    """Averages over draws of Gaussian noise (Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918).
+    """Settings of an average over Gaussian noise (Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918).
 
     Parameters
     ----------
     sigma
         Standard deviation of the noise, with pixels in [0, 1].
     samples
-        Draws that a prediction averages over.
+        Number of noise samples that a prediction averages over.
     """
 
     name: Literal["gaussian_smoothing"] = "gaussian_smoothing"
@@ -28,17 +28,19 @@ class GaussianSmoothing(Settings):
 
 
 class SmoothedPrediction(nn.Module):
-    """In training, one draw of noise an image. Otherwise the logarithm of the mean of `samples` softmax outputs.
+    """Layer that returns the logarithm of the mean softmax output over noise samples.
 
-    What is drawn for an image depends on its 8-bit pixels alone: the same tile always gets the same logits, and no
-    perturbation can be fitted to the noise that it will meet. Gradients are the mean over the draws, the expectation
-    over randomness of Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, as Salman et al., 2019, arXiv:1906.04584,
-    attack smoothed classifiers.
+    In training it adds one noise sample to each image and returns the network's output.
+
+    The noise of an image depends on its 8-bit pixels alone. So one tile always gets the same logits, and no
+    perturbation can be fitted to the noise that it will meet. Gradients are the mean over the samples. That is the
+    expectation over transformation (EOT) of Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, with which Salman et
+    al., 2019, arXiv:1906.04584, attack smoothed classifiers.
 
     Parameters
     ----------
     settings
-        The noise.
+        Settings of the noise.
     """
 
     def __init__(self, settings: GaussianSmoothing) -> None:
@@ -46,7 +48,10 @@ class SmoothedPrediction(nn.Module):
         self.settings = settings
 
     def forward(self, images: Tensor, classify: Callable[[Tensor], Any]) -> Any:
-        """What `classify`, images in and logits out, says of images (n, channels, h, w) in [0, 1] with noise."""
+        """Return the averaged output of `classify` for images (n, channels, h, w) in [0, 1] with noise.
+
+        `classify` maps images to logits.
+        """
         if self.training:
             return classify(images + self.settings.sigma * torch.randn_like(images))
         total = None
@@ -57,7 +62,7 @@ class SmoothedPrediction(nn.Module):
         return total.clamp_min(torch.finfo(total.dtype).tiny).log()
 
     def _draws(self, images: Tensor) -> Tensor:
-        """(samples, n, channels, h, w)."""
+        """Return the noise of each image, (samples, n, channels, h, w)."""
         pixels = images.detach().mul(255).round().to(torch.uint8).cpu().numpy()
         drawn = []
         for tile in pixels:

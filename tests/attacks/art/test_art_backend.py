@@ -29,14 +29,14 @@ def test_the_result_is_arts_own(cases):
 
 
 def test_passes_are_arts_own(cases):
-    """Projected gradient descent of three steps: a gradient in each, a prediction for labels, another for the log."""
+    """Run projected gradient descent for three steps: a gradient in each, and predictions for labels and log."""
     _, victim = attacked(cases[3], "ProjectedGradientDescent", max_iter=3, eps=0.1, eps_step=0.04)
     assert int(victim.backwards.max()) == 3
     assert 4 <= int(victim.forwards.max()) <= 9
 
 
 def test_a_sequential_model_is_not_taken_apart():
-    """ART calls the children of a Sequential itself and scores the last one's output."""
+    """Pass ART a Sequential, whose children ART calls itself, so that it scores the output of the last one."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.Tanh(), nn.Linear(4, 3))
     images = torch.rand(6, 3, 4, 4)

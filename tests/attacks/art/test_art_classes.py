@@ -1,4 +1,4 @@
-"""Every evasion attack of the installed toolbox: it runs on tiles, or is refused when the settings are read."""
+"""Every evasion attack of the installed toolbox: it runs on tiles, or the settings refuse it."""
 
 import importlib.util
 import inspect
@@ -91,7 +91,7 @@ def test_every_class_of_the_toolbox_is_covered():
     found = {name for name, kind in vars(evasion).items() if inspect.isclass(kind) and issubclass(kind, EvasionAttack)}
     known = RUNS.keys() | REFUSED.keys()
     assert found - known == set()
-    assert known - found <= {"BrendelBethgeAttack"}  # The toolbox hides it where numba is missing.
+    assert known - found <= {"BrendelBethgeAttack"}  # the toolbox hides it where numba is missing
     assert not RUNS.keys() & REFUSED.keys()
 
 

@@ -1,4 +1,4 @@
-"""Our attacks as the toolbox's users see them: its classifier, its arguments, NumPy in and out."""
+"""Our attacks in the toolbox's interface: its classifier, its arguments, and NumPy arrays."""
 
 import copy
 import inspect
@@ -33,13 +33,13 @@ NAMED = {
     "ProjectedGradientDescent": {"eps": 0.08, "eps_step": 0.02, "max_iter": 10},
     "AutoProjectedGradientDescent": {"eps": 0.08, "max_iter": 10, "nb_random_init": 1},
 }
-"""The toolbox's attacks that we have too, and how they are compared."""
+"""Attacks of the toolbox that we have too, and the comparison for each."""
 IN_PIXELS = ("eps", "eps_step", "theta")
 """Arguments in units of the pixels."""
 
 
 class Normalised(nn.Module):
-    """A model of [0, 1] images as one of standardised images of another range."""
+    """A model of [0, 1] images as a model of standardized images of another range."""
 
     def __init__(self, model, span=1.0, mean=0.0, std=1.0):
         super().__init__()
@@ -53,7 +53,7 @@ class Normalised(nn.Module):
 
 
 def wider(model, span, low):
-    """A model of [0, 1] images as one of images from `low` to `low + span`."""
+    """Return a model of [0, 1] images as a model of images from `low` to `low + span`."""
     return Normalised(model, span=float(span), mean=-float(low))
 
 
@@ -67,7 +67,7 @@ class ChannelsLast(nn.Module):
 
 
 class WithAuxiliary(nn.Module):
-    """Gives two heads while training, as GoogLeNet does."""
+    """A model with two heads during training, like GoogLeNet."""
 
     def __init__(self, model):
         super().__init__()
@@ -79,7 +79,7 @@ class WithAuxiliary(nn.Module):
 
 
 class Blur(PreprocessorPyTorch):
-    """The toolbox's own steps in PyTorch need packages that it does not require."""
+    """A preprocessing step in PyTorch, because the toolbox's own steps need packages that it does not require."""
 
     def forward(self, x, y=None):
         return nn.functional.avg_pool2d(x, 3, stride=1, padding=1), y
@@ -98,13 +98,13 @@ def x(cases):
 
 @pytest.fixture
 def classifier(cases):
-    """With a model of its own: the toolbox's attacks leave gradients in the weights."""
+    """Return a classifier with a model of its own, because the toolbox's attacks leave gradients in the weights."""
     return classifier_of(copy.deepcopy(cases[3].model))
 
 
 @contextmanager
 def numpy_seeded():
-    """The toolbox draws from NumPy's global generator."""
+    """Seed NumPy's global generator, from which the toolbox draws."""
     state = np.random.get_state()  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002
     yield
@@ -120,7 +120,7 @@ def lengths(difference):
 
 
 def test_one_changed_import(cases, x):
-    """The example of the README."""
+    """Run the example of the README."""
     from art.estimators.classification import PyTorchClassifier  # noqa: PLC0415
 
     from raypipe.attacks.art.evasion import DeepFool  # noqa: PLC0415  instead of art.attacks.evasion
@@ -133,7 +133,7 @@ def test_one_changed_import(cases, x):
 
 
 def size(name, difference):
-    """What the attack keeps small, the same for each of its images."""
+    """Return the norm of each image's perturbation that the attack keeps small."""
     flat = np.abs(difference.reshape(len(difference), -1))
     if name == "SaliencyMapMethod":
         return np.count_nonzero(flat, axis=1)
@@ -180,7 +180,7 @@ class TestTheToolboxsNames:
 
 
 def attack_of(name, classifier, **options):
-    """Any attack of ours, with a bound that is large enough for the small model, and not too many steps."""
+    """Return one of our attacks with a bound that is large enough for the small model, and a small number of steps."""
     enough = {"eps": 0.12, "max_iterations": 40}
     fitting = {key: value for key, value in enough.items() if key in ATTACKS[name].settings.model_fields}
     return evasion.attack_class(name)(classifier, **fitting, **options)
@@ -323,7 +323,7 @@ def test_ours_aim_no_worse_than_the_toolboxs(classifier, x, name):
 
 
 class Biased(nn.Module):
-    """Rounds worse than any fast model: takes a class for likelier than it is."""
+    """A model with a larger error than the rounding of any fast model: it favors class 1."""
 
     def __init__(self, model):
         super().__init__()

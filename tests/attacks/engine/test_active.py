@@ -1,4 +1,4 @@
-"""The active set: every tile once, batches full to the last straggler, and halved when memory runs out."""
+"""The active set: it holds every tile once, keeps batches full, and halves them when memory runs out."""
 
 import warnings
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ class Work:
 
 
 class Recorder:
-    """Work of given lengths, as `run_active` does it: one unit a step."""
+    """Work of given lengths for `run_active`, one unit per step."""
 
     def __init__(self, lengths: list[int], batch_size: int, memory: int | None = None) -> None:
         self.lengths = torch.tensor(lengths)
@@ -71,7 +71,7 @@ def test_memory_that_runs_out_costs_no_step(lengths: list[int], batch_size: int,
 
 
 def test_batches_stay_full_to_the_last_straggler() -> None:
-    """One tile in eight needs forty steps, the others one: without refilling, every batch of 8 would take forty."""
+    """Give one tile in eight forty steps, and the others one: without refills, every batch of 8 would take forty."""
     recorder = Recorder([40 if position % 8 == 0 else 1 for position in range(64)], batch_size=8)
     recorder.run()
     assert len(recorder.batches) < 90
@@ -84,7 +84,7 @@ def test_not_even_one_tile_fits() -> None:
 
 
 class Cramped(nn.Module):
-    """A network on a device that holds three tiles."""
+    """A network on a device that holds only three tiles."""
 
     half_precision = None
 

@@ -1,4 +1,4 @@
-"""An attack at several radii, on what nothing has fooled so far."""
+"""An attack at several radii, on the tiles that no attack has fooled yet."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tiles that another model is shown are made with the whole budget: as many successes, and larger losses."""
+"""The full budget for tiles that other models see: it gives as many successes, and larger losses."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_the_whole_budget_fools_the_same_tiles_with_losses_no_smaller(source: Ca
     (stopped, early, few), (whole, full, many) = found
     assert stopped.float().mean() > 0.2
     assert whole.tolist() == stopped.tolist()
-    if name == "autoattack":  # its members maximize other losses than the margin
+    if name == "autoattack":  # its members maximize losses other than the margin
         assert full.mean() > early.mean()
     else:
         assert (full >= early - 1e-4).all()

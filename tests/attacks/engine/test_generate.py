@@ -104,7 +104,7 @@ def test_what_is_stored_stays_in_the_ball(cases, name):
     [("fgsm", {}), ("pgd", {}), ("apgd", {"max_iterations": 20}), ("square", {"max_queries": 300})],
 )
 def test_a_radius_between_two_steps_is_the_lower_one(cases, name, limits):
-    """What lies beyond the last whole step of 1/255 cannot be stored: an attack that goes there loses its success."""
+    """Use an eps between two steps: changes beyond the last whole step of 1/255 cannot be stored and lose success."""
     between, whole = (
         cases[3].attacked(TypeAdapter(AttackSettings).validate_python({"name": name, "eps": f"{steps}/255", **limits}))
         for steps in (10.7, 10)

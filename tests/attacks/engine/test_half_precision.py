@@ -1,4 +1,4 @@
-"""Half precision may mislead an attack, not the figures: emulated by autocast on a CPU."""
+"""Half precision, emulated by autocast on a CPU: it may mislead an attack, but not the figures."""
 
 import copy
 from dataclasses import replace
@@ -24,7 +24,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    """A model whose logits lie so far from 0 that half precision rounds them to steps of 1/8."""
+    """Return a model whose logits are so far from 0 that half precision rounds them to steps of 1/8."""
     model = copy.deepcopy(trained(5)).eval()
     head = model.head[2]
     assert isinstance(head, nn.Linear)
@@ -50,7 +50,7 @@ def test_half_precision_fools_the_tiles_that_single_precision_fools(case: Case, 
 
 @pytest.mark.parametrize("name", ["pgd", "apgd"])
 def test_without_single_precision_tiles_are_lost(case: Case, name: str) -> None:
-    """The emulation shows the fault: a tile that only half precision holds to be fooled leaves the attack."""
+    """Show the fault by the emulation: a tile that is fooled in half precision only leaves the attack."""
     model = prepared(case, torch.float16)
     single, careless = (
         attacked(case, prepared(case, None), name),

@@ -1,4 +1,4 @@
-"""A model made ready to be attacked computes the same function, faster, and leaves the original alone."""
+"""A prepared model: it computes the same function faster, and leaves the original unchanged."""
 
 import copy
 
@@ -13,11 +13,12 @@ from raypipe.models.classifier import Model, build_classifier
 
 SHAPE = (3, 32, 32)
 NOT_FOLDED = {"densenet121": 58 + 3 + 1}
-"""Batch normalisation in front of a convolution, and at the end: of dense layers, transitions and the whole."""
+"""Batch normalizations before a convolution or at the end: in dense layers, in transitions, and at the end of the
+network."""
 
 
 def trained_looking(name: str) -> nn.Module:
-    """An untrained backbone with the batch statistics and scales of a trained one, so that folding has work to do."""
+    """Return an untrained backbone with batch statistics and scales like a trained one's, which make folding matter."""
     torch.manual_seed(0)
     model = build_classifier(Model(name=name), 5).eval()
     for module in model.modules():
@@ -34,13 +35,13 @@ def layers(model: nn.Module) -> int:
 
 
 def gradient(model: nn.Module, images: Tensor) -> Tensor:
-    """In double precision: in single precision rounding alone can switch a ReLU, and a percent of the gradient."""
+    """Return the gradient in double precision: in single precision, rounding can switch a ReLU and a percent of it."""
     points = images.double().requires_grad_()
     (found,) = torch.autograd.grad(copy.deepcopy(model).double()(points)[:, 0].sum(), points)
     return found
 
 
-# Layers are folded before the format is set. A network that a format breaks is broken by channels_last.
+# Layers are folded before the format is set. If a format breaks a network, channels_last breaks it.
 @pytest.mark.parametrize(
     ("name", "memory_format"),
     [*((name, "channels_last") for name in (*BACKBONES, "timm:mobilenetv3_small_050")), ("resnet18", "contiguous")],
@@ -51,7 +52,7 @@ def test_every_backbone_is_folded_and_computes_the_same(name: str, memory_format
     prepared = prepare(model, SHAPE, device="cpu", batch_size=4, memory_format=memory_format)
     assert prepared.folded
     assert layers(prepared.fast) == NOT_FOLDED.get(name, 0)
-    assert layers(model) > layers(prepared.fast) or name == "convnet"  # which has none to fold
+    assert layers(model) > layers(prepared.fast) or name == "convnet"  # it has no layers to fold
     images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         torch.testing.assert_close(prepared.fast(images), model(images), rtol=1e-3, atol=1e-4)
@@ -63,7 +64,7 @@ def test_every_backbone_is_folded_and_computes_the_same(name: str, memory_format
 
 
 class Winding(nn.Module):
-    """Cannot be traced: which way it goes depends on the image."""
+    """A network that cannot be traced, because its path depends on the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +83,7 @@ def test_a_model_that_cannot_be_traced_is_used_as_it_is() -> None:
 
 
 class StraightThrough(nn.Module):
-    """Can be traced, but tracing forgets `no_grad`: the logits stay the same, and the gradient becomes zero."""
+    """A network that can be traced, but loses `no_grad`: the logits stay equal, and the gradient becomes zero."""
 
     def __init__(self) -> None:
         super().__init__()

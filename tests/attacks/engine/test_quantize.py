@@ -12,7 +12,7 @@ from raypipe.attacks.engine.victim import Victim, frozen
 
 
 class Brightness(nn.Module):
-    """Class 1 above a threshold of the mean pixel."""
+    """A model that predicts class 1 above a threshold of the mean pixel."""
 
     def __init__(self, threshold):
         super().__init__()
@@ -30,7 +30,7 @@ def test_every_byte_survives_the_round_trip():
 
 
 def test_the_smallest_scale_that_survives_rounding_is_taken():
-    """Rounding 1.4 steps of 1/255 gives 1; 1.5 and more give 2, which crosses a threshold at 1.3."""
+    """Round 1.4 steps of 1/255, which gives 1; 1.5 and more give 2, which crosses a threshold at 1.3."""
     clean = torch.full((1, 3, 4, 4), 100, dtype=torch.uint8)
     adversarial = to_unit(clean) + 1.4 / 255
     victim = Victim(Brightness(101.3 / 255), 1)
@@ -62,15 +62,15 @@ def test_a_failure_is_flagged_and_keeps_the_rounded_result():
     found, logits = to_eight_bit(victim, clean, adversarial, Goal(torch.zeros(4, dtype=torch.long)))
     assert (logits.argmax(1) == 1).tolist() == [True, False, False, False]
     assert found.flatten(1)[:, :2].tolist() == [[150, 150], [97, 97], [100, 100], [255, 100]]
-    # The second is searched as far as black, the third has nowhere to go, and the last is there from the start.
-    # What was not found is asked about twice more: as floats, which do not succeed either, and as it is stored.
+    # The second value is searched down to black, the third cannot move, and the last succeeds from the start. A tile
+    # without success gets two more predictions: as floats, which do not succeed either, and as stored.
     blackest = len({max(0, round(100 - 3 * scale)) for scale in SCALES})
     assert victim.forwards.tolist() == [1, blackest + 2, 2, 3]
     assert not victim.backwards.any()
 
 
 class Between(nn.Module):
-    """Class 1 only where the mean pixel is near 100.5 of 255."""
+    """A model that predicts class 1 only where the mean pixel is near 100.5 of 255."""
 
     def forward(self, images):
         off = (255 * images.flatten(1).mean(1) - 100.5).abs() - 0.3
@@ -78,7 +78,7 @@ class Between(nn.Module):
 
 
 def test_a_model_that_is_fooled_between_eight_bit_images_is_fooled_by_one_beside_the_line():
-    """No image of a single grey is in the class; one that has 15 of its 48 values less is."""
+    """Search a class that contains no image of a single gray, but one in which 15 of its 48 values are lower."""
     clean = torch.full((2, 3, 4, 4), 100, dtype=torch.uint8)
     adversarial = to_unit(clean) + 0.51 / 255
     victim = Victim(Between(), 2, batch_size=1)

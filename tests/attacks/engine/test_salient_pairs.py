@@ -17,7 +17,7 @@ def brute_force(*tile):
     return max(saliency(*tile, p, q) for p, q in combinations(range(len(tile[0])), 2))
 
 
-# Small whole numbers: many ties, and sums and products without rounding.
+# Small whole numbers give many ties, and sums and products without rounding.
 values = st.integers(-4, 4).map(float)
 
 
@@ -43,7 +43,7 @@ def test_the_pair_is_as_good_as_any(drawn):
 
 
 def test_many_features_with_opposed_gradients(monkeypatch):
-    """Nearly every feature is a candidate here, and they do not fit into one block."""
+    """Make nearly every feature a candidate, so that they do not fit into one block."""
     monkeypatch.setattr(salient_pairs, "BLOCK", 1000)
     generator = torch.Generator().manual_seed(0)
     target = torch.rand(3, 60, generator=generator, dtype=torch.float64)

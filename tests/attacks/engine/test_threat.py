@@ -121,7 +121,7 @@ def test_an_attack_that_says_nothing_has_none():
         ("linf", 0.5 / 255, "linf <= 0.5/255, stored 0/255"),
         ("linf", 2.5 / 255, "linf <= 2.5/255, stored 2/255"),
         ("linf", 0.3, "linf <= 0.3, stored 76/255"),
-        ("linf", 0.03137, "linf <= 0.03137"),  # 8/255 in the digits that people write
+        ("linf", 0.03137, "linf <= 0.03137"),  # 8/255 with the usual number of digits
         ("l2", 0.5, "l2 <= 0.5"),
         ("l0", None, "minimal l0"),
         ("none", None, "unbounded"),
@@ -140,7 +140,7 @@ def test_stored_tiles_reach_the_stored_radius_and_no_further(cases, steps, store
 
 
 def test_a_decision_based_attack_fools_without_gradients(cases):
-    """HopSkipJump (Chen et al., 2020, arXiv:1904.02144) by the toolbox, down to stored tiles."""
+    """Run the toolbox's HopSkipJump (Chen et al., 2020, arXiv:1904.02144) down to stored tiles."""
     settings = settings_of("HopSkipJump", max_iter=2, max_eval=60, init_eval=20, init_size=50)
     case = replace(cases[3], images=cases[3].images[:6], labels=cases[3].labels[:6])
     result = case.attacked(settings)

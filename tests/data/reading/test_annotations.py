@@ -1,4 +1,4 @@
-"""Tables that come with a data set: what is no such table is refused as what it is."""
+"""Tables that accompany a data set: a file that is no such table is refused with its real kind."""
 
 from collections.abc import Callable
 from pathlib import Path

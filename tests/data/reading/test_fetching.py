@@ -1,4 +1,4 @@
-"""Downloads from a server on the loopback interface that breaks off, forgets, lies or has too much."""
+"""Downloads from a server on the loopback interface that breaks off, lacks ranges, lies or sends too much."""
 
 import hashlib
 import re
@@ -29,14 +29,14 @@ SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
 
 @dataclass
 class Server:
-    """What the server does, and what it was asked."""
+    """The behavior of the server, and the requests that it received."""
 
     address: str = ""
     body: bytes = BODY
     tag: str | None = '"one"'
     ranges: bool = True
     breaks: list[int] = field(default_factory=list)
-    """After how many bytes to break off, answer by answer; afterwards it does not."""
+    """Numbers of bytes after which it breaks off, one per answer; later answers are complete."""
     claims: int | None = None
     status: int = 200
     location: str | None = None
@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Folders and archives made to lead out of the data set, to loop, to block or to swell."""
+"""Folders and archives that try to lead out of the data set, to loop, to block or to grow."""
 
 import os
 import socket
@@ -33,7 +33,7 @@ def paths(root: Path) -> list[str]:
 
 
 def reasons(root: Path) -> dict[str, str]:
-    """What becomes of every file that gives no tile."""
+    """Return the reason for every file that gives no tile."""
     source = open_source(Folder(path=str(root)), seed=0)
     refs = source.list()
     tiles, rejected = make_tiles(source, [TileItem(ref, "train") for ref in refs if ref.problem is None], 32)
@@ -95,7 +95,7 @@ def test_pipes_sockets_and_devices_are_set_aside_and_never_opened(
 def test_a_file_larger_than_any_tile_is_set_aside_unread(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "tiles")
     with (root / "cancer" / "huge.png").open("wb") as file:
-        file.truncate(2**40)  # takes no room: a hole
+        file.truncate(2**40)  # it takes no room on the disk, because it is a hole
     assert reasons(root)["cancer/huge.png"].endswith("bytes, more than 536,870,912")
 
 
@@ -139,7 +139,7 @@ def test_members_whose_names_lead_out_are_set_aside(tmp_path: Path) -> None:
 
 
 def claim(data: bytes, size: int, claimed: int) -> bytes:
-    """An archive whose only member says it has another size."""
+    """Return an archive whose only member declares a wrong size."""
     return data.replace(size.to_bytes(4, "little"), claimed.to_bytes(4, "little"))
 
 

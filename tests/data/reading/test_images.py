@@ -1,4 +1,4 @@
-"""Awkward files: what becomes of each, pixel by pixel, and which are refused for what reason."""
+"""Unusual files: the pixels of each, and the reasons of those that are refused."""
 
 import io
 import re
@@ -25,7 +25,7 @@ def encoded(image: Image.Image, format: str, **options) -> bytes:  # noqa: A002 
 
 
 def tissue(size: int = 48) -> Image.Image:
-    """Smooth colour with some texture, so that JPEG has something to code."""
+    """Return smooth color with some texture, which gives JPEG something to encode."""
     y, x = np.mgrid[:size, :size]
     channels = [128 + 100 * np.sin(x / 5 + k) * np.cos(y / (6 + k)) for k in range(3)]
     return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
@@ -49,7 +49,7 @@ def grey_32_bits(value: int) -> bytes:
     return encoded(Image.fromarray(np.full((4, 4), value, np.int32)), "TIFF")
 
 
-# Each file has one colour; the colour that it must decode to, and by how much a lossy format may miss it.
+# Each entry has a file of one color, the color that it must decode to, and the tolerance of a lossy format.
 COLOURS = {
     "rgb png": (encoded(Image.new("RGB", (4, 4), PINK), "PNG"), PINK, 0),
     "rgb jpeg": (encoded(Image.new("RGB", (16, 16), PINK), "JPEG", quality=95), PINK, 2),
@@ -71,7 +71,7 @@ COLOURS = {
     "cmyk jpeg": (encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95), (255, 0, 0), 3),
     "cmyk tiff": (encoded(Image.new("CMYK", (4, 4), (255, 0, 0, 0)), "TIFF"), (0, 255, 255), 0),
     "lab tiff": (encoded(Image.new("LAB", (4, 4), (255, 128, 128)), "TIFF"), (255, 255, 255), 3),
-    # compressed, because until version 13 Pillow cannot read what it writes of these without compression
+    # compressed, because before version 13 Pillow cannot read its own uncompressed files of these modes
     "ycbcr tiff": (encoded(Image.new("YCbCr", (4, 4), (90, 128, 128)), "TIFF", compression="tiff_lzw"), (90,) * 3, 1),
     "16-bit grey png": (grey_16_bits(200 * 257), (200, 200, 200), 0),
     "16-bit grey tiff": (grey_16_bits(200 * 257, "TIFF"), (200, 200, 200), 0),
@@ -91,7 +91,7 @@ def test_every_kind_of_image_gives_its_colour(name):
 
 
 def header_only_png(width: int, height: int) -> bytes:
-    """A PNG that claims its size and holds almost nothing, as a decompression bomb does."""
+    """Return a PNG that declares a size and holds almost no data, as a decompression bomb does."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -188,7 +188,7 @@ def test_resizing_averages_whatever_the_shape():
     columns[:, ::2] = 255
     pixels = decode(encode_png(columns), 8)
     assert pixels.shape == (8, 8, 3)
-    # Without antialiasing the stripes would come out as black or white.
+    # Without antialiasing the stripes would become black or white.
     assert np.abs(pixels.astype(int) - 127).max() < 20
 
 
@@ -196,7 +196,7 @@ def test_a_tile_of_the_right_size_is_not_touched():
     pixels = np.asarray(tissue(32))
     decoded = decode(encode_png(pixels), 32)
     np.testing.assert_array_equal(decoded, pixels)
-    decoded[0, 0] = 0  # the caller's own, writable copy
+    decoded[0, 0] = 0  # the caller has its own, writable copy
 
 
 def test_reading_changes_nothing_for_others():
@@ -244,7 +244,7 @@ def test_scaled_decoding_changes_nothing_where_there_is_nothing_to_scale(name):
 
 
 def refused_or_decoded(data: bytes) -> np.ndarray | None:
-    """Nothing but UnreadableImage may come out, and it must say why; in both ways of decoding alike."""
+    """Decode in both ways; the only error allowed is UnreadableImage, with a reason, in both ways alike."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -285,7 +285,7 @@ def test_a_truncated_image_is_refused_or_whole(name, data):
     sample = SAMPLES[name]
     pixels = refused_or_decoded(sample[: data.draw(st.integers(0, len(sample) - 1))])
     if pixels is not None:
-        # Only what follows the pixels, such as an end marker, was lost.
+        # Only data after the pixels, such as an end marker, was lost.
         np.testing.assert_array_equal(pixels, decode(sample, 8))
 
 

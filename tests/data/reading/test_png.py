@@ -1,4 +1,4 @@
-"""Stored tiles: lossless, readable by others, and damaged ones noticed."""
+"""Stored tiles: they are lossless, other programs can read them, and damaged ones are detected."""
 
 import io
 import zlib
@@ -48,7 +48,7 @@ def test_damage_is_noticed(pixels: np.ndarray, data: st.DataObject) -> None:
             read = decode_png(broken)
         except (OSError, ValueError, SyntaxError):
             continue
-        np.testing.assert_array_equal(read, pixels)  # the damage was where no pixel depends on it
+        np.testing.assert_array_equal(read, pixels)  # no pixel depends on the damaged byte
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Directories and zip archives, near and far."""
+"""Directories and zip archives, local and remote."""
 
 import os
 import pickle
@@ -109,7 +109,7 @@ def test_the_cache_spares_reading_until_a_file_changes(tmp_path):
     cache: dict[str, str] = {}
     first = tree.digests(list(FILES), cache)
 
-    # Another byte under the same size and time goes unseen: nothing but the listing was read.
+    # A changed byte with the same size and time is not detected, because only the listing was read.
     one = root / "a/one.png"
     before = one.stat()
     one.write_bytes(b"ONE")

@@ -1,4 +1,4 @@
-"""What is particular to the published data sets, and what becomes of their tables where these are wrong or hostile."""
+"""The special properties of the published data sets, and their wrong or hostile tables."""
 
 import io
 import json
@@ -62,7 +62,7 @@ def asides(settings: Settings) -> dict[str, str]:
     return {ref.path: ref.problem for ref in listed(settings) if ref.problem is not None}
 
 
-# The published splits.
+# Tests of the published splits.
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_published_split_that_does_not_keep_groups_apart_is_measured(tmp_path:
     assert leakage_share((ref.group, str(ref.official)) for ref in refs) == 0.5
 
 
-# What a data set's own files say.
+# Tests of the facts in a data set's own files.
 
 
 def test_masks_of_ebhi_seg_are_no_tiles(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_lc25000_as_parquet_refuses_other_classes(tmp_path: Path) -> None:
     assert [ref.label_name for ref in listed(LC25000(path=str(tmp_path / "c.parquet")))] == whole["label"]
 
 
-# Tables made to lead out of a data set, or wrong.
+# Tests of tables that lead out of a data set, or are wrong.
 
 
 def test_no_name_in_a_table_is_opened(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_a_table_that_is_not_there_is_told(kind: str, tmp_path: Path) -> None:
 
 
 def taken_or_refused(settings_of: Settings) -> None:
-    """A list of tiles, or a sentence; every tile can be read, or OSError says why not."""
+    """Open a data set, which gives tiles or a sentence; every tile can be read, or OSError gives the reason."""
     try:
         source = open_source(settings_of, seed=0)
         refs = source.list()
@@ -387,7 +387,7 @@ def taken_or_refused(settings_of: Settings) -> None:
 
 
 def damaged(whole: bytes) -> st.SearchStrategy[bytes]:
-    """Any bytes, the file cut short, or with some bytes changed."""
+    """Return a strategy of any bytes, the file cut short, or the file with some bytes changed."""
     places = st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), min_size=1, max_size=8)
 
     def changed(edits: list[tuple[int, int]]) -> bytes:
@@ -460,7 +460,7 @@ def test_metadata_of_parquet_that_is_not_of_datasets_is_refused(written: bytes, 
 
 
 class Bomb:
-    """Runs when it is unpickled."""
+    """A class that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return pytest.fail, ("something of the pickle ran",)
@@ -479,7 +479,7 @@ def test_an_npz_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
             head = io.BytesIO()
             np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": shape})
             archive.writestr(f"{name}.npy", head.getvalue() + bytes(min(int(np.prod(shape)), 10**6)))
-        archive.NameToInfo["train_images.npy"].file_size = 4 * 2**30 - 2  # what the file claims of itself
+        archive.NameToInfo["train_images.npy"].file_size = 4 * 2**30 - 2  # the size that the file declares
     with pytest.raises(ValueError, match="unpacks to 4,294,967,294 bytes, more than 2,147,483,648; take a smaller"):
         listed(MedMNIST(path=str(tmp_path / "a.npz")))
     big = io.BytesIO()

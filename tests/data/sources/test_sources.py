@@ -1,4 +1,4 @@
-"""One contract for every data set, and what is particular to each."""
+"""One contract for every data set, and the special properties of each."""
 
 import os
 import pickle

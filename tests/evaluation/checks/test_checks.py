@@ -73,7 +73,7 @@ def test_what_the_weaker_attack_fools_the_stronger_one_fools_too(name: str, weak
     assert sound.verdict == "pass"
     assert "0 of 20 tiles" in sound.figure
     assert "robust accuracy 90.0 % under it, 85.0 % under the white-box attack" in sound.figure
-    # One tile may be lost to rounding or to another random start, two may not, even where the rates say all is well.
+    # One tile may be lost to rounding or to another random start. Two may not, even if the rates look fine.
     assert made(name, white_box=fooled(0, 1, 2), **{weaker: fooled(9)}).verdict == "pass"
     assert made(name, white_box=fooled(0, 1, 2), **{weaker: fooled(8, 9)}).verdict == "fail"
     missing = made(name, white_box=fooled(0))
@@ -151,7 +151,7 @@ def test_chance_is_that_of_the_commonest_class() -> None:
 
 
 def test_siblings_do_not_lift_a_model_above_chance() -> None:
-    """Right on both siblings of 20 of 30 source tiles, or on 40 of 60 tiles: the same share, another certainty."""
+    """Use a model correct on both siblings of 20 of 30 source tiles: the share of 40 of 60, but less certain."""
     labels = np.arange(60) // 2 % 2
     said = np.where(np.arange(60) < 40, labels, 1 - labels)
     alone = made(ABOVE_CHANCE, clean=clean(said, labels))
@@ -212,7 +212,7 @@ def test_so_many_tiles_show_a_failure_on_a_quarter_of_them(allowed: int) -> None
 
 
 def test_what_is_proved_of_few_tiles_is_not_tested() -> None:
-    """No certificate is broken, but only 5 of 40 tiles have one: five say next to nothing."""
+    """Use certificates that hold, but only on 5 of 40 tiles, which is too few for a conclusion."""
     radius = np.where(np.arange(40) < 5, 0.1, -1.0)
     assert (
         made("no certificate is broken", proof=Proof("linf", radius, np.full(40, np.inf))).verdict == "not applicable"
@@ -302,7 +302,7 @@ def test_what_is_stored_is_what_is_computed(name: str, stored: str, again: str) 
     [
         (20, 0, 0, "pass"),
         (19, 0, 0, "pass"),
-        (18, 0, 0, "not applicable"),  # the interval, 68 to 99 %, holds what is demanded
+        (18, 0, 0, "not applicable"),  # the interval, 68 to 99 %, holds the required value
         (17, 0, 0, "not applicable"),
         (16, 0, 0, "fail"),
         (20, 5, 0, "pass"),
@@ -310,7 +310,7 @@ def test_what_is_stored_is_what_is_computed(name: str, stored: str, again: str) 
         (16, 20, 0, "fail"),  # worse than chance
         (15, 0, 5, "pass"),
         (11, 0, 5, "fail"),
-        (0, 0, 6, "not applicable"),  # 14 are too few to judge by
+        (0, 0, 6, "not applicable"),  # 14 tiles are too few for a judgment
         (9, 0, 11, "not applicable"),
         (0, 0, 20, "not applicable"),
     ],

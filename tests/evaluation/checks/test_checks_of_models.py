@@ -1,4 +1,4 @@
-"""The checks on real evidence: what an undefended model passes, and what only hides its gradient fails."""
+"""The checks on real evidence: an undefended model passes, and models that only hide their gradients fail."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_the_evaluation_of_an_undefended_model_passes_every_check(tested) -> Non
 
 
 def test_rounding_is_attacked_through(tested) -> None:
-    """The masked model stands at 100 %; taken for the identity backwards, its rounding hides nothing."""
+    """Attack through the rounding as an identity: the masked model has 100 %, and its rounding hides nothing."""
     evidence = gathered(tested, "straight through")
     assert evidence.white_box.all()
     failed = {check.name: check.figure for check in run_checks(evidence) if check.verdict == "fail"}
@@ -103,13 +103,13 @@ def test_what_only_hides_the_gradient_fails(tested, name: str, expected: set[str
     torch.manual_seed(0)
     checks = run_checks(gathered(tested, name))
     failed = {check.name for check in checks if check.verdict == "fail"}
-    # Noise may upset any comparison besides.
+    # noise may upset other comparisons too
     assert expected <= failed if name == "noisy" else expected == failed
     assert verdict(checks).withheld
 
 
 def steps_check(tested, name: str, bounded: BoundedAttack, eps: float, nested: bool = False) -> Finding:
-    """Judge three numbers of steps, on their own or as beginnings of one another."""
+    """Judge three numbers of steps, as separate attacks or as beginnings of one attack."""
     model = prepare(tested.models[name], (3, 16, 16), device=CPU, batch_size=32, memory_format="contiguous")
     attacks = Evaluation(bounded=bounded, checks=Checks(eps=eps)).check_attacks(16)
     by_steps = {}

@@ -65,7 +65,7 @@ def test_nothing_can_be_planted_in_a_random_model(tested) -> None:
 def test_chance_gets_as_many_points_as_the_attack_had_passes_and_all_are_counted(tested) -> None:
     model, calls = tested.models["quantized"], []
     hook = model.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
-    # With this seed chance finds nothing either, so that all of its points are drawn.
+    # With this seed the random search finds nothing either, so all of its points are drawn.
     result = run(tested, "quantized", ProjectedGradient(eps=0.1, max_iterations=150), tiles=2, seed=2)
     hook.remove()
     assert result.random_points == 151
@@ -95,7 +95,7 @@ def test_what_lies_outside_the_ball_is_not_found(tested, monkeypatch) -> None:
 
 
 def test_a_ball_without_a_difference_plants_nothing(tested) -> None:
-    """Rounding to 4 bits gives all points of a tiny ball the same features, on tiles that are not near a step."""
+    """Round to 4 bits, which gives all points of a tiny ball the same features on tiles that are not near a step."""
     tested = replace(tested, images=np.round(tested.images / 17).astype(np.uint8) * 17)
     result = run(tested, "quantized", ProjectedGradient(eps=1 / 255))
     assert set(result.reasons) == {INSEPARABLE}
@@ -110,7 +110,7 @@ def test_an_attack_that_needs_more_classes_is_not_applicable(tested) -> None:
 
 
 class Squeezed(nn.Module):
-    """A linear layer within, and none at the end."""
+    """A model with a linear layer inside, and none at the end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ def test_the_model_is_left_as_it_was(tested) -> None:
 
 
 def test_the_readout_has_the_largest_margin() -> None:
-    """Logistic regression with next to no penalty tends to the same boundary."""
+    """Compare with logistic regression with almost no penalty, which tends to the same boundary."""
     features = torch.from_numpy(np.random.default_rng(0).normal(5, 1e-3, (12, 30))).double()
     readout = separate(features, positive=2, closeness=0.0)
     scores = (features - readout.centre) @ readout.weight + readout.bias

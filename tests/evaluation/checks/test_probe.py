@@ -26,7 +26,7 @@ def test_gradients_of_a_linear_model_are_in_closed_form() -> None:
         chances = np.exp(logits[at]) / np.exp(logits[at]).sum()
         towards = (chances[:, None] * weights).sum(0) - weights[label]
         assert seen.cross_entropy_gradient[at] == pytest.approx(np.linalg.norm(towards), rel=1e-4)
-        # The log odds are the cross-entropy's logit: its gradient divided by the chance of being wrong.
+        # The log odds are the cross-entropy's logit, so its gradient is divided by the chance of being wrong.
         assert seen.log_odds_gradient[at] == pytest.approx(np.linalg.norm(towards) / (1 - chances[label]), rel=1e-4)
     np.testing.assert_allclose(seen.spread, np.ptp(logits, axis=1), rtol=1e-4)
 

@@ -1,4 +1,4 @@
-"""The worst case: every stored adversarial tile counts in every ball that it fits, whatever it was made for."""
+"""The worst case: every stored adversarial tile counts in every ball that it fits, for whatever purpose it was made."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ ROLES: tuple[Role, ...] = ("grid", "evaluation", "curve", "check")
 
 @dataclass(frozen=True)
 class StoredSet:
-    """A set of adversarial tiles: what it was made for, which tiles fool the model, and their largest changes."""
+    """A set of adversarial tiles: its purpose, the tiles that fool the model, and their largest changes."""
 
     role: Role
     protocol: Protocol
@@ -53,7 +53,7 @@ RIGHT = st.lists(st.booleans(), min_size=TILES, max_size=TILES)
 
 
 class DrawnArtifacts(Artifacts):
-    """Artifacts that are drawn instead of read; a set's key is its place."""
+    """Artifacts that are drawn instead of read; a set's key is its position."""
 
     def __init__(self, right: list[bool], sets: list[StoredSet]) -> None:
         self.right, self.sets = right, sets
@@ -137,7 +137,7 @@ def test_a_measure_is_of_one_attack_and_never_of_a_check_s_variation(
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_tile_counts_whatever_it_was_made_for(tmp_path: Path, role: Role) -> None:
-    """The hardened model keeps c2, d1 and d2, and within 2/255 also b1 and c1, until a further set fools it on c2."""
+    """Start with c2, d1 and d2 correct, and within 2/255 also b1 and c1, until a further set fools the model on c2."""
     store = Store.open(str(tmp_path))
     run = hand_run(store)
     said = [0, 0, 0, 0, 1, 0, 1, 1]

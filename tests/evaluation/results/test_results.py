@@ -1,4 +1,4 @@
-"""Results of a run that can be worked out by hand: see `handmade`."""
+"""Results of a run that can be computed manually; see `handmade`."""
 
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
@@ -48,14 +48,14 @@ def test_each_protocol_has_its_own_figure(run: tuple[Store, Run]) -> None:
 def test_the_worst_case_counts_a_tile_only_if_nothing_fools_the_model(run: tuple[Store, Run]) -> None:
     result = compute_result(*run)
     unbounded = record(result, HARDENED, "worst case", eps=None)
-    assert unbounded["accuracy"] == 3 / 8  # static fools b2, adaptive a1, a2, b1 and c1
+    assert unbounded["accuracy"] == 3 / 8  # static fools it on b2, adaptive on a1, a2, b1 and c1
     within = record(result, HARDENED, "worst case", eps=2 / 255)
-    assert within["accuracy"] == 5 / 8  # b2 by a static tile, a1 and a2 by their own
+    assert within["accuracy"] == 5 / 8  # fooled on b2 by a static tile, on a1 and a2 by adaptive ones
     assert record(result, CLEAN, "worst case", eps=2 / 255)["accuracy"] == 0
 
 
 def test_clean_accuracy_beside_attacked_is_of_the_attacked_tiles(run: tuple[Store, Run]) -> None:
-    """The undefended model is wrong on d2 only, and so is right on all clean tiles if d2 is not attacked."""
+    """Leave out d2, the only clean tile that the undefended model gets wrong: its clean accuracy is then 100 %."""
     store, made = run
     attack_only(store, made, ["a1", "b1", "c1", "d1"])
     result = compute_result(store, made)
@@ -68,11 +68,11 @@ def test_clean_accuracy_beside_attacked_is_of_the_attacked_tiles(run: tuple[Stor
 
 
 def test_a_balanced_choice_is_weighted_back_to_the_test_set(run: tuple[Store, Run]) -> None:
-    """Three cancers and one benign tile of a balanced test set are attacked: each class counts for a half again."""
+    """Attack three cancers and one benign tile of a balanced test set: after reweighting each class counts one half."""
     store, made = run
     attack_only(store, made, ["a1", "b1", "b2", "c2"])
     result = compute_result(store, made)
-    adaptive = record(result, HARDENED, "adaptive")  # which fools it on a1 and b1, and not on b2 and c2
+    adaptive = record(result, HARDENED, "adaptive")  # it fools the model on a1 and b1, and not on b2 and c2
     assert (adaptive["accuracy"], adaptive["support"]) == (2 / 4, [3, 1])
     assert adaptive["accuracy_reweighted"] == pytest.approx((1 / 3 + 1) / 2)
     assert adaptive["accuracy_reweighted_low"] <= 2 / 3 <= adaptive["accuracy_reweighted_high"]
@@ -128,7 +128,7 @@ def test_cancer_called_benign_is_told_apart(run: tuple[Store, Run]) -> None:
 def test_intervals_are_over_source_tiles(run: tuple[Store, Run]) -> None:
     row = record(compute_result(*run), HARDENED, "adaptive")
     assert (row["tiles"], row["groups"]) == (8, 4)
-    assert row["accuracy_low"] < 1 / 4  # a and b have one of four, c and d three of four
+    assert row["accuracy_low"] < 1 / 4  # a and b have one correct tile of four, c and d three of four
     assert row["accuracy_high"] > 3 / 4
 
 
@@ -151,7 +151,7 @@ def test_curves_fall_from_clean_accuracy_to_their_floor(run: tuple[Store, Run]) 
     assert [round(255 * eps) for eps in worst["eps"]] == list(range(9))
     assert worst["robust_accuracy"] == [8 / 8, 7 / 8, 5 / 8, 5 / 8, 4 / 8, 4 / 8, 4 / 8, 4 / 8, 3 / 8]
     assert curves[HARDENED, "cw", "l2"]["robust_accuracy"][0] == 1
-    assert (HARDENED, "cw", "linf") not in curves  # the attack does not minimise it
+    assert (HARDENED, "cw", "linf") not in curves  # the attack does not minimize this norm
 
 
 def test_what_was_computed_can_be_read_and_computed_again(run: tuple[Store, Run]) -> None:

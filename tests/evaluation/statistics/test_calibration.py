@@ -54,7 +54,7 @@ def test_the_error_lies_within_its_interval_and_both_in_0_to_1(data: st.DataObje
 
 
 def test_the_interval_covers_the_error_of_an_overconfident_model() -> None:
-    """The percentile interval, which takes the bias of noise twice, covers so small an error in 53 of 100 cases."""
+    """Use a small error; a percentile interval, which counts the bias of noise twice, covers it in 53 of 100 cases."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(100), 3)
     grouped = group_tiles(groups)

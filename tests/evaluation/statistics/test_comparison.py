@@ -52,7 +52,7 @@ def test_no_difference_is_certain(both: NDArray[np.bool_]) -> None:
 
 @pytest.mark.parametrize(("first", "second", "value"), [(1, 1, 0), (0, 0, 0), (1, 0, 1), (0, 1, -1)])
 def test_where_all_tiles_agree_an_interval_is_left(first: int, second: int, value: int) -> None:
-    """20 groups of one tile: a bootstrap gave [0, 0], [1, 1] and [-1, -1]."""
+    """Use 20 groups of one tile, for which a bootstrap gave [0, 0], [1, 1] and [-1, -1]."""
     groups, others = group_tiles(range(20)), group_tiles(range(20, 40))
     right = np.full(20, bool(first)), np.full(20, bool(second))
     found = (compare(*right, groups).difference, unpaired_difference(right[0], groups, right[1], others))
@@ -62,7 +62,7 @@ def test_where_all_tiles_agree_an_interval_is_left(first: int, second: int, valu
 
 
 def test_the_test_worked_by_hand() -> None:
-    """7 tiles to 1, of single tiles: twice (1 + 8) / 2^8. Of 4 groups with 2, 2, 2 and 1 to 1 tiles: 2 / 2^3."""
+    """Check 7 single tiles to 1, twice (1 + 8) / 2^8, and 4 groups with 2, 2, 2 and 1 to 1 tiles, 2 / 2^3."""
     first = np.array([True] * 7 + [False] + [True] * 12)
     second = np.array([False] * 7 + [True] + [True] * 12)
     found = compare(first, second, group_tiles(range(20)))

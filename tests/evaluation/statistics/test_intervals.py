@@ -50,7 +50,7 @@ def test_one_more_wrong_tile_never_raises_a_bound(tiles: tuple[NDArray[np.int64]
 
 @pytest.mark.parametrize("spread", [0.2, 1.0, 4.0])
 def test_about_95_of_100_intervals_cover_the_truth_where_siblings_are_alike(spread: float) -> None:
-    """Beta-binomial groups: the smaller the beta's parameters, the more alike its tiles."""
+    """Draw beta-binomial groups: the smaller the beta's parameters, the more similar the tiles of a group."""
     rng = np.random.default_rng(0)
     ids = np.repeat(np.arange(80), 6)
     groups = group_tiles(ids)

@@ -18,7 +18,7 @@ def test_it_is_the_exact_test_of_scipy(differences: list[int]) -> None:
     theirs = permutation_test(
         (np.array(differences),), total, permutation_type="samples", vectorized=True, n_resamples=np.inf
     )
-    # SciPy doubles the smaller tail, which is the same for a distribution that is symmetric around 0.
+    # SciPy doubles the smaller tail, which gives the same value for a distribution that is symmetric around 0.
     assert sign_flip_test(np.array(differences)) == pytest.approx(min(1.0, theirs.pvalue))
 
 
@@ -46,7 +46,7 @@ def test_four_groups_cannot_be_significant() -> None:
 
 
 def test_a_true_null_is_rejected_in_5_of_100_cases_where_siblings_are_alike() -> None:
-    """40 groups of 6, intraclass correlation 0.5: a test that counts tiles as independent rejects in 30 of 100."""
+    """Use 40 groups of 6 with an intraclass correlation of 0.5; a test with independent tiles rejects in 30 of 100."""
     rng = np.random.default_rng(0)
     only_one = rng.dirichlet([0.2, 0.2, 0.6], (1000, 40))
     cells = rng.multinomial(6, only_one)

@@ -14,7 +14,7 @@ Counts = NDArray[np.float64]
 
 @st.composite
 def grouped_counts(draw: st.DrawFn) -> tuple[Counts, Counts]:
-    """Right tiles and tiles of some groups, of any sizes; many groups are all right or all wrong."""
+    """Draw correct tiles and tiles of some groups of any sizes; many groups are all correct or all wrong."""
     sizes = draw(st.lists(st.integers(1, 9), min_size=2, max_size=10))
     right = [draw(st.sampled_from([0, size]) | st.integers(0, size)) for size in sizes]
     return np.array(right, dtype=float), np.array(sizes, dtype=float)
@@ -68,7 +68,7 @@ def test_single_tiles_have_the_exact_interval(groups: int, missed: int) -> None:
 
 
 def test_with_no_error_groups_are_the_trials_and_one_error_widens() -> None:
-    """20 groups of 6: a bootstrap gave [83.2, 100] without an error, and [97.5, 100] with one."""
+    """Use 20 groups of 6, for which a bootstrap gave [83.2, 100] without an error, and [97.5, 100] with one."""
     tiles = np.full(20, 6.0)
     assert bounds(tiles, tiles) == pytest.approx(exact(20, 20))
     one_wrong = tiles - (np.arange(20) == 0)

@@ -1,4 +1,4 @@
-"""What every backbone promises, checked for each."""
+"""The promises of every backbone, checked for each."""
 
 import copy
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import nn
 
 from raypipe.models.backbones import BACKBONES
 from raypipe.models.backbones.base import classification_loss, main_logits
-from raypipe.models.backbones.named import named
+from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import IMAGENET_NORMALIZATION, Classifier, Model, build_classifier
 from raypipe.models.weights import WeightsError
@@ -18,27 +18,27 @@ from raypipe.models.weights import WeightsError
 HALF = (0.5, 0.5, 0.5)
 OWN = "module:tests.models.foreign:build"
 OTHERS = ("timm:mobilenetv3_small_050", "torchvision:efficientnet_b0", OWN)
-"""With a layer that is normalisation and activation in one; with stochastic depth; with dropout and heads by name."""
+"""Backbones with normalization and activation in one layer; with stochastic depth; with dropout and heads by name."""
 EVERY = (*BACKBONES, *OTHERS)
 MEAN = (0.4, 0.5, 0.6)
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in EVERY])
 def name(request: pytest.FixtureRequest) -> str:
-    """Each backbone in turn, with all its tests in one process."""
+    """Return each backbone's name in turn; all tests of a backbone run in one process."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def model(name: str) -> Classifier:
-    """The backbone for five classes, ready to predict. No test changes it."""
+    """Return the backbone for five classes, ready to predict. No test changes it."""
     torch.manual_seed(0)
     return build_classifier(Model(name=name, mean=MEAN), 5).eval()
 
 
 @pytest.fixture(scope="module")
 def precise(model: Classifier) -> Classifier:
-    """The same in double precision: deep untrained networks underflow in single precision."""
+    """Return the model in double precision, because deep untrained networks underflow in single precision."""
     return copy.deepcopy(model).double()
 
 
@@ -81,7 +81,7 @@ def test_normalisation_is_inside(name: str, model: Classifier) -> None:
 
 
 def test_a_checkpoint_gives_the_same_model_back(name: str, model: Classifier) -> None:
-    card = ModelCard(name, ("a", "b", "c", "d", "e"), 32, *model.normalization, digest=named(name).digest)
+    card = ModelCard(name, ("a", "b", "c", "d", "e"), 32, *model.normalization, digest=get_backbone(name).digest)
     loaded, read = load_classifier(save_classifier(model, card))
     assert read == card
     assert not loaded.training
@@ -89,7 +89,7 @@ def test_a_checkpoint_gives_the_same_model_back(name: str, model: Classifier) ->
 
 
 def test_local_weights_are_taken_except_for_the_head(name: str, model: Classifier, tmp_path: Path) -> None:
-    """From a checkpoint; `test_weights_come_in_either_format` reads the other format."""
+    """Load the weights from a checkpoint; `test_weights_come_in_either_format` reads the other format."""
     path = tmp_path / "weights.safetensors"
     path.write_bytes(save_classifier(model, ModelCard(name, tuple("abcde"), 32, HALF, HALF)))
     assert_taken(model.network, build_classifier(Model(name=name, weights=str(path)), 7).network)
@@ -110,7 +110,7 @@ def assert_taken(published: nn.Module, network: nn.Module) -> None:
         else:
             assert value.shape[0] == 7
             heads += 1
-    assert 0 < heads <= 6  # weight and bias of GoogLeNet's three
+    assert 0 < heads <= 6  # weights and biases of GoogLeNet's three heads
     network.eval()
     assert network(images()).shape == (4, 7)
 
@@ -135,7 +135,7 @@ def test_a_foreign_file_is_not_executed(tmp_path: Path) -> None:
 def test_weights_that_cannot_be_had_say_how_to_give_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for proxy in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # nothing listens there: offline, whatever the machine
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # nothing listens there, so this process is offline
     with pytest.raises(WeightsError, match=r"not cached.*weights: /path/.*train from scratch"):
         build_classifier(Model(name="googlenet", weights="imagenet"), 5)
 

@@ -1,7 +1,8 @@
-"""Our attacks as classes of the Adversarial Robustness Toolbox (Nicolae et al., 2018, arXiv:1807.01069).
+"""raypipe's attacks as classes of the Adversarial Robustness Toolbox (Nicolae et al., 2018, arXiv:1807.01069).
 
-Change one import: those that the toolbox has too take its names and arguments, and take and give NumPy arrays. Any
-other attack of ours comes as ``attack_class("its name")``. Importing this module imports the toolbox.
+To use them instead of the toolbox's attacks, change one import. Attacks that the toolbox also has use its names and
+arguments, and take and return NumPy arrays. ``attack_class("its name")`` returns the class of any other raypipe attack.
+Importing this module imports the toolbox.
 """
 
 from raypipe.attacks.art.evasion.base import RaypipeAttack, attack_class

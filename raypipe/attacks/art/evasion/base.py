@@ -1,4 +1,4 @@
-"""Any attack of ours as an evasion attack of the Adversarial Robustness Toolbox."""
+"""The base of raypipe's attacks as evasion attacks of the Adversarial Robustness Toolbox."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -26,34 +26,34 @@ from raypipe.attacks.engine.victim import Victim, frozen
 from raypipe.base.settings import near_matches
 
 BATCH_SIZE = 32
-"""Images in work at once. The toolbox's own default for several attacks, 1, wastes most of the time."""
+"""Number of images attacked at once. The toolbox's own default for several attacks, 1, wastes most of the time."""
 PAY_FOR_A_TRIAL = 128
-"""Images after which the memory format is found by trial; for fewer the trial takes longer than it saves."""
+"""Number of images from which on trials choose the memory format; for fewer, trials take more time than they save."""
 
 
 class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
-    """The base of all attacks here; subclasses say what settings they run with.
+    """The base of all attacks in this package; each subclass defines the settings that it runs with.
 
     Parameters
     ----------
     classifier
-        An `art.estimators.classification.PyTorchClassifier` of images with `clip_values`. Preprocessing is honoured,
-        postprocessing is not: what is attacked are the logits.
+        An `art.estimators.classification.PyTorchClassifier` of images with `clip_values`. The attack goes through its
+        preprocessing but not through its postprocessing, because it attacks the logits.
     batch_size
-        Images in work at once; a finished one leaves its place to the next. Lowered when memory runs out.
+        Number of images attacked at once. The next image replaces one that is done. Lowered when memory runs out.
     targeted
-        Whether `y` are classes to be reached, instead of classes to be left.
+        True if `y` are classes to reach, False if they are classes to leave.
     verbose
-        Accepted for the toolbox's sake; there is no progress bar.
+        Accepted for compatibility with the toolbox; there is no progress bar.
     """
 
     _estimator_requirements = (PyTorchClassifier,)
     THEIRS: ClassVar[Mapping[str, str]] = {}
-    """The toolbox's names of our settings, for messages."""
+    """The toolbox's name of each raypipe setting, for messages."""
     FAILURES_ARE_CLEAN: ClassVar[bool] = False
-    """Whether a failure comes back as the clean image, as the toolbox gives it; else where it got to."""
+    """True if a failure is returned as the clean image, as in the toolbox; otherwise it is the attack's last image."""
     NEEDS_TARGETS: ClassVar[bool] = True
-    """Whether a targeted attack must be told the classes; else it leads away from the prediction where it is not."""
+    """True if a targeted attack requires `y`. Otherwise, without `y`, the attack leads away from the prediction."""
 
     def __init__(self, classifier: Any, *, batch_size: int, targeted: bool, verbose: bool) -> None:
         super().__init__(estimator=classifier)
@@ -65,15 +65,15 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
 
     @property
     def span(self) -> float:
-        """The length of the range of the pixels; ours is 1."""
+        """Length of the range of the classifier's pixel values; it is 1 for raypipe's images."""
         return UnitImages(self.estimator).span
 
     def settings(self) -> NamedAttack:
-        """The record of ours that the attack runs with."""
+        """Return the raypipe settings that the attack runs with."""
         raise NotImplementedError
 
     def ladder(self) -> Sequence[NamedAttack]:
-        """Several such records, if each is for the images that the one before has failed on."""
+        """Return settings to run one after the other, each on the images on which the previous ones failed."""
         return [self.settings()]
 
     def generate(self, x: NDArray[Any], y: NDArray[Any] | None = None, **kwargs: Any) -> NDArray[np.float32]:
@@ -84,21 +84,21 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
         x
             (n, *classifier.input_shape), within `clip_values`.
         y
-            The classes to be left, or with `targeted` those to be reached: (n,) indices, or (n, classes) one-hot. None:
-            the model's predictions are to be left.
+            Classes to leave, or classes to reach with `targeted`: (n,) indices, or (n, classes) one-hot. None means
+            that the attack leaves the model's predictions.
         **kwargs
-            None is known: a mask, which some of the toolbox's attacks take, is refused.
+            No further argument is accepted, not even a mask, which some of the toolbox's attacks take.
 
         Returns
         -------
         numpy.ndarray
-            Like `x`, float32, within `clip_values`, every unchanged value to the last bit what it was. An image that
-            has left or reached its class from the start comes back unchanged.
+            Perturbed images like `x`, float32, within `clip_values`. Unchanged values keep every bit. An image that has
+            already left or reached its class is returned unchanged.
 
         Raises
         ------
         ValueError
-            If shapes do not fit, `targeted` comes without `y`, or there are arguments that are not understood.
+            If shapes do not match, if `targeted` is set without `y`, or if there are unknown arguments.
         """
         if kwargs:
             raise ValueError(f"{type(self).__name__} takes no {', '.join(kwargs)}: whole images are attacked")
@@ -130,7 +130,7 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
         return classes
 
     def _prepared(self, unit: UnitImages) -> PreparedModel:
-        """The model's weights may have changed since the last call; the memory format that suits it has not."""
+        """Prepare the model again, because its weights may have changed; its best memory format stays the same."""
         shape = np.moveaxis(np.empty(self.estimator.input_shape), 0 if unit.channels_first else 2, 0).shape
         prepared = prepare(
             unit,
@@ -193,9 +193,9 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
 
 
 def _attack(model: PreparedModel, images: Tensor, goal: Goal, settings: NamedAttack) -> tuple[Tensor, Tensor]:
-    """Attack the fast model; again the plain one, where it is not fooled by what fools the fast one by a hair.
+    """Attack the fast model, and then the plain model on images that fool only the fast one.
 
-    Returns the images and the plain model's logits for them.
+    Such images lie close to the decision boundary. Return the images and the plain model's logits for them.
     """
     attack = attack_for(settings).generate
     fast = Victim(model.fast, len(images), model.batch_size)
@@ -214,30 +214,31 @@ def _attack(model: PreparedModel, images: Tensor, goal: Goal, settings: NamedAtt
 
 
 def _failed(goal: Goal, logits: Tensor, confidence: float) -> Tensor:
-    """(n,) booleans: where the goal is not reached, or by clearly less than the confidence asked for."""
+    """Return (n,) booleans, True where the goal is not reached or the lead is clearly below the confidence."""
     rows = torch.arange(len(logits), device=logits.device)
     return ~goal.reached(logits, rows) | clear(goal.lead(logits, rows) + confidence, logits)
 
 
 @functools.cache
 def attack_class(name: str) -> type[RaypipeAttack]:
-    """The class of any attack of ours.
+    """Return the toolbox class of any raypipe attack.
 
     Parameters
     ----------
     name
-        As in `raypipe.attacks.ATTACKS`.
+        Name of the attack, a key of `raypipe.attacks.ATTACKS`.
 
     Returns
     -------
     type
-        Its constructor takes ``(classifier, batch_size=32, targeted=False, verbose=True, **settings)``, where settings
-        are the fields of the attack's own record. `set_params` takes them too.
+        The class of the attack. Its constructor is ``(classifier, batch_size=32, targeted=False, verbose=True,
+        **settings)``, where the settings are the fields of the attack's own settings class. `set_params` also accepts
+        them.
 
     Raises
     ------
     ValueError
-        If there is no such attack; the message lists those there are.
+        If there is no such attack; the message lists the known attacks.
 
     Examples
     --------
@@ -258,7 +259,7 @@ def attack_class(name: str) -> type[RaypipeAttack]:
 
 
 class _Registered(RaypipeAttack):
-    """An attack whose settings are its own record's, under their own names."""
+    """An attack whose arguments are the fields of its settings class, under the same names."""
 
     record: ClassVar[type[NamedAttack]]
 
@@ -285,4 +286,4 @@ class _Registered(RaypipeAttack):
         if self.targeted and self.target is not None:
             raise ValueError("target and targeted: either the attack chooses the classes to reach, or `y` says them")
         if self.targeted:
-            self.record(**dict(self.settings()) | {"target": "random"})  # complains where other settings rule it out
+            self.record(**dict(self.settings()) | {"target": "random"})  # Fails if other settings forbid it.

@@ -14,28 +14,30 @@ class CarliniL2Method(RaypipeAttack):
     Parameters
     ----------
     classifier
-        As in `RaypipeAttack`.
+        The classifier to attack; see `RaypipeAttack`.
     confidence
-        By how much, in logits, the class that is meant to win must lead.
+        Lead in logits that the class that should win must have.
     targeted
-        Whether `y` are classes to be reached.
+        True if `y` are classes to reach.
     learning_rate
-        Adam's, in tanh space. The toolbox's is the first of a line search.
+        Learning rate of Adam in tanh space. In the toolbox it is the first rate of a line search.
     binary_search_steps, max_iter
-        Their product is the number of gradients in all. With `targeted`, `binary_search_steps` is the number of runs.
+        Numbers whose product is the total number of gradients. With `targeted`, `binary_search_steps` is the number of
+        runs.
     initial_const
-        The first constant, with `targeted`.
+        First constant, with `targeted`.
     max_halving, max_doubling
-        The toolbox tries up to so many lengths of each step. With `targeted`, each stands for half a step of Adam.
+        Largest numbers of lengths that the toolbox tries in each step. With `targeted`, each counts as half a step of
+        Adam.
     batch_size, verbose
-        As in `RaypipeAttack`.
+        See `RaypipeAttack`.
 
     Notes
     -----
-    Untargeted, the constant is not searched for by repeated runs: a single run starts at DeepFool's result and adapts
-    each image's constant in every step. Targeted, it is a bisection, whose bounds the toolbox confuses. There is no
-    line search, and the hinge stops pushing once it has won. A failure comes back as the clean image, as in the
-    toolbox.
+    Without `targeted`, no repeated runs search for the constant. A single run starts at DeepFool's result and adapts
+    each image's constant in every step. With `targeted`, a bisection searches for the constant; the toolbox confuses
+    the bounds of its bisection. There is no line search, and the hinge has no effect once the class wins. A failure is
+    returned as the clean image, as in the toolbox.
     """
 
     attack_params = evasion.CarliniL2Method.attack_params
@@ -67,7 +69,7 @@ class CarliniL2Method(RaypipeAttack):
         self._check_params()
 
     def settings(self) -> CarliniWagnerL2:
-        """A run for each constant if targeted, otherwise a single one."""
+        """Return settings with a run for each constant if targeted, otherwise with a single run."""
         common = {"confidence": self.confidence, "learning_rate": self.learning_rate}
         if not self.targeted:
             return CarliniWagnerL2(max_iterations=self.max_iter * self.binary_search_steps, **common)

@@ -14,21 +14,21 @@ class DeepFool(RaypipeAttack):
     Parameters
     ----------
     classifier
-        As in `RaypipeAttack`.
+        The classifier to attack; see `RaypipeAttack`.
     max_iter
-        Steps at most.
+        Largest number of steps.
     epsilon
-        Overshoot. It is part of every step, so that the result is checked with it; the toolbox adds it at the end, and
-        may end on the wrong side of the boundary.
+        Overshoot. It is part of every step, so that the success test includes it. The toolbox adds it at the end, and
+        the result may lie on the wrong side of the boundary.
     nb_grads
-        Accepted and without effect: all classes are looked at, so none that is nearer is missed.
+        Accepted but without effect: the attack computes the gradients of all classes, so it misses no nearer class.
     batch_size, verbose
-        As in `RaypipeAttack`.
+        See `RaypipeAttack`.
 
     Notes
     -----
-    `y`, which the toolbox ignores, are the classes to be left. The step does not depend on the scale of `clip_values`;
-    the toolbox multiplies it with their range, and oversteps by 255 in images from 0 to 255.
+    `y` are the classes to leave; the toolbox ignores them. The step does not depend on the scale of `clip_values`. The
+    toolbox multiplies the step by their range, so its steps are 255 times too long in images from 0 to 255.
     """
 
     attack_params = evasion.DeepFool.attack_params
@@ -50,5 +50,5 @@ class DeepFool(RaypipeAttack):
         self._check_params()
 
     def settings(self) -> Settings:
-        """The same steps: all classes' boundaries in each."""
+        """Return settings with the toolbox's steps, which use the boundaries of all classes."""
         return Settings(max_iterations=self.max_iter, overshoot=self.epsilon, lazy=False)

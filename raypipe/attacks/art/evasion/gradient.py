@@ -1,6 +1,6 @@
 """FGSM, PGD and APGD under the names and arguments that they have in the Adversarial Robustness Toolbox.
 
-All maximise the cross-entropy of the logits, whatever the loss that the classifier was made with.
+All three maximize the cross-entropy of the logits, whatever loss the classifier was created with.
 """
 
 import math
@@ -18,13 +18,13 @@ from raypipe.attacks.pgd import ProjectedGradient
 
 
 class _WithinBound(RaypipeAttack):
-    """What the three share: the ball."""
+    """The base of the three attacks, which all keep to a ball."""
 
     norm: float | str
     eps: float
 
     def _ball(self) -> tuple[Norm, float]:
-        """The ball's norm, and its radius with pixels in [0, 1]."""
+        """Return the ball's norm, and its radius with pixels in [0, 1]."""
         if self.norm not in (np.inf, "inf", 2):
             raise ValueError(f"norm = {self.norm}: expected 2, numpy.inf or 'inf'")
         _number("eps", self.eps)
@@ -37,28 +37,28 @@ class FastGradientMethod(_WithinBound):
     Parameters
     ----------
     estimator
-        As `classifier` in `RaypipeAttack`.
+        The classifier to attack; see `classifier` of `RaypipeAttack`.
     norm
-        ``numpy.inf``, ``"inf"`` or 2.
+        Norm of the ball: ``numpy.inf``, ``"inf"`` or 2.
     eps
-        Length of the step, in units of the pixels; with `minimal`, of the longest.
+        Length of the step, in units of the pixels; with `minimal`, length of the longest step.
     eps_step
-        With `minimal`, by how much steps grow.
+        Growth of the steps with `minimal`, in units of the pixels.
     targeted
-        Whether `y` are classes to be reached.
+        True if `y` are classes to reach.
     num_random_init
-        So many starts at random points of the ball, as far as they are needed; 0: one at the image.
+        Number of starts at random points of the ball; 0 means one start at the image itself.
     batch_size
-        As in `RaypipeAttack`.
+        See `RaypipeAttack`.
     minimal
-        Whether to take the shortest step that succeeds, of those that are multiples of `eps_step`.
+        True if the attack takes the shortest step that succeeds, among the multiples of `eps_step`.
     summary_writer
-        Not offered.
+        Not supported; must be False.
 
     Notes
     -----
-    Unlike in the toolbox, rounding does not cost `minimal` its last step, and an image that has left its class `y` from
-    the start is not perturbed.
+    There are two differences from the toolbox. Rounding does not make `minimal` lose its last step. An image that has
+    already left its class `y` is not perturbed.
     """
 
     attack_params = evasion.FastGradientMethod.attack_params
@@ -86,7 +86,7 @@ class FastGradientMethod(_WithinBound):
         self._check_params()
 
     def ladder(self) -> Sequence[NamedAttack]:
-        """One step, or longer and longer ones."""
+        """Return the settings of one step, or of steps of growing length."""
         norm, eps = self._ball()
         if self.minimal:
             _number("eps_step", self.eps_step)
@@ -112,29 +112,29 @@ class ProjectedGradientDescent(_WithinBound):
     Parameters
     ----------
     estimator
-        As `classifier` in `RaypipeAttack`.
+        The classifier to attack; see `classifier` of `RaypipeAttack`.
     norm
-        ``numpy.inf``, ``"inf"`` or 2.
+        Norm of the ball: ``numpy.inf``, ``"inf"`` or 2.
     eps, eps_step
         Radius of the ball, and length of a step, in units of the pixels.
     decay, random_eps, summary_writer
-        Not offered.
+        Not supported; must have their defaults.
     max_iter
-        Steps of a run.
+        Number of steps of a run.
     targeted
-        Whether `y` are classes to be reached.
+        True if `y` are classes to reach.
     num_random_init
-        So many runs from random points of the ball; 0: one from the image.
+        Number of runs from random points of the ball; 0 means one run from the image itself.
     batch_size, verbose
-        As in `RaypipeAttack`.
+        See `RaypipeAttack`.
     early_stop
-        Whether an image is done as soon as it is fooled: as many successes, in a fraction of the time. The toolbox's
-        goes on to raise the loss, as adversarial training wants it.
+        True if the attack stops on an image once it fools the model. This gives as many successes in a fraction of the
+        time. The toolbox's attack continues to raise the loss, as adversarial training needs it.
 
     Notes
     -----
-    Of all steps the strongest is given back, not the last. Unlike in the toolbox, an image that has left its class `y`
-    from the start is not perturbed.
+    The attack returns the strongest of all steps, not the last. Unlike in the toolbox, an image that has already left
+    its class `y` is not perturbed.
     """
 
     attack_params: ClassVar = [*evasion.ProjectedGradientDescent.attack_params, "early_stop"]
@@ -169,7 +169,7 @@ class ProjectedGradientDescent(_WithinBound):
         self._check_params()
 
     def settings(self) -> ProjectedGradient:
-        """The same steps, their length as a share of the radius."""
+        """Return settings with the toolbox's steps, their length given as a share of the radius."""
         _not_offered(decay=self.decay, random_eps=self.random_eps)
         norm, eps = self._ball()
         _number("eps_step", self.eps_step)
@@ -190,29 +190,29 @@ class AutoProjectedGradientDescent(_WithinBound):
     Parameters
     ----------
     estimator
-        As `classifier` in `RaypipeAttack`.
+        The classifier to attack; see `classifier` of `RaypipeAttack`.
     norm
-        ``numpy.inf``, ``"inf"`` or 2.
+        Norm of the ball: ``numpy.inf``, ``"inf"`` or 2.
     eps
         Radius of the ball, in units of the pixels.
     eps_step
-        Accepted and without effect: the first step is twice the radius, as published.
+        Accepted but without effect, because the first step is twice the radius, as published.
     max_iter
-        Steps of a run.
+        Number of steps of a run.
     targeted
-        Whether `y` are classes to be reached.
+        True if `y` are classes to reach.
     nb_random_init
-        So many runs from random points of the ball, as far as they are needed.
+        Largest number of runs from random points of the ball. An image needs no further run once it is fooled.
     batch_size, verbose
-        As in `RaypipeAttack`.
+        See `RaypipeAttack`.
     loss_type
         ``"cross_entropy"`` or None for the cross-entropy, ``"difference_logits_ratio"`` for the ratio that the paper
-        proposes; that needs 3 classes, or 4 with `targeted`.
+        proposes. The ratio needs 3 classes, or 4 with `targeted`.
 
     Notes
     -----
-    An image is done as soon as it is fooled; a failure comes back at the largest loss found, the toolbox's at the
-    random start of the last run.
+    The attack stops on an image once it fools the model. A failure is returned at the largest loss found. The toolbox
+    returns it at the random start of the last run.
     """
 
     attack_params = evasion.AutoProjectedGradientDescent.attack_params
@@ -246,7 +246,7 @@ class AutoProjectedGradientDescent(_WithinBound):
         self._check_params()
 
     def settings(self) -> AutoProjectedGradient:
-        """The same budget; the step sizes are found by the attack."""
+        """Return settings with the toolbox's budget; the attack finds the step sizes itself."""
         if self.loss_type not in self.LOSSES:
             raise ValueError(f"loss_type = {self.loss_type}: expected one of {', '.join(map(str, self.LOSSES))}")
         norm, eps = self._ball()
@@ -266,7 +266,7 @@ def _number(name: str, value: Any) -> None:
 
 
 def _not_offered(**arguments: Any) -> None:
-    """See that arguments of the toolbox's that have no counterpart are at their defaults, None or False."""
+    """Check that toolbox arguments without a counterpart have their defaults, None or False."""
     for name, value in arguments.items():
         if value:
             raise ValueError(f"{name} = {value}: not offered; art.attacks.evasion has it")

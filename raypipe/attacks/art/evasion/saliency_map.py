@@ -14,23 +14,25 @@ class SaliencyMapMethod(RaypipeAttack):
     Parameters
     ----------
     classifier
-        As in `RaypipeAttack`.
+        The classifier to attack; see `RaypipeAttack`.
     theta
-        Added to a feature each time it is taken, in units of the pixels. A feature may be taken until it is saturated.
+        Change of a feature each time the attack selects it, in units of the pixels. The attack can select a feature
+        until it is saturated.
     gamma
         Share of the features that may change.
     batch_size, verbose
-        As in `RaypipeAttack`.
+        See `RaypipeAttack`.
     targeted
-        Whether `y`, if given, are classes to be reached, as the toolbox always takes them. Its adversarial training
-        hands over the true ones, which are reached already: nothing is changed, and it trains on clean images. Hence
-        that training now says that it does not take a targeted attack; with ``targeted=False`` it does what it should.
+        True if `y`, where given, are classes to reach, as they always are in the toolbox. The toolbox's adversarial
+        training passes the true classes, which the images already reach. The attack would change nothing, and the
+        training would use clean images. Therefore that training now rejects a targeted attack. With ``targeted=False``
+        it works as intended.
 
     Notes
     -----
-    The toolbox's rule, but more than two features in a step, and those that turn out not to be needed are restored.
-    Without `y`, any wrong class counts, the likeliest are tried first; the toolbox draws one at random. A failure comes
-    back where it got to, in the toolbox too.
+    The attack follows the toolbox's rule, but a step changes more than two features, and features that turn out to be
+    unneeded are restored. Without `y`, any wrong class counts, and the attack tries the likeliest classes first; the
+    toolbox draws one at random. A failure is returned at its last point, as in the toolbox.
     """
 
     attack_params: ClassVar = [*evasion.SaliencyMapMethod.attack_params, "targeted"]
@@ -51,5 +53,5 @@ class SaliencyMapMethod(RaypipeAttack):
         self._check_params()
 
     def settings(self) -> SaliencyMap:
-        """The toolbox's rule, with our speed."""
+        """Return settings with the toolbox's rule and raypipe's faster steps."""
         return SaliencyMap(rule="art", theta=max(-1.0, min(self.theta / self.span, 1.0)), gamma=self.gamma)

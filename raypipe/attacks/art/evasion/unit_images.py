@@ -1,4 +1,4 @@
-"""A classifier of the Adversarial Robustness Toolbox as our attacks see it."""
+"""A classifier of the Adversarial Robustness Toolbox in the form that raypipe's attacks need."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 
 class UnitImages(nn.Module):
-    """A `PyTorchClassifier` that takes images (n, channels, h, w) in [0, 1], and gives logits.
+    """A `PyTorchClassifier` as a network from images (n, channels, h, w) in [0, 1] to logits.
 
-    Preprocessing is a part of it, postprocessing is not: what is attacked are the logits.
+    It includes the preprocessing but not the postprocessing, because attacks use the logits.
 
     Parameters
     ----------
@@ -25,8 +25,8 @@ class UnitImages(nn.Module):
     Raises
     ------
     ValueError
-        If the inputs are no images, have no bounds or more than one pair of them, or if a preprocessing step has no
-        PyTorch form: there would be no gradient through it.
+        If the inputs are not images, or have no bounds or more than one pair of bounds. Also if a preprocessing step
+        has no PyTorch form, because no gradient would pass through it.
     """
 
     def __init__(self, classifier: Any) -> None:
@@ -39,26 +39,26 @@ class UnitImages(nn.Module):
         self.network: nn.Module = classifier.model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, classes) of images (n, channels, h, w) in [0, 1]."""
+        """Return the logits (n, classes) of images (n, channels, h, w) in [0, 1]."""
         outputs = self.network(self.preprocessing(self.to_theirs(images)))
         return outputs[-1] if isinstance(outputs, list | tuple) else outputs  # type: ignore[no-any-return]
 
     def arranged(self, images: Tensor) -> Tensor:
-        """Put the channels of (n, channels, h, w) where the classifier wants them."""
+        """Return images (n, channels, h, w) with their dimensions in the classifier's order."""
         return images if self.channels_first else images.permute(0, 2, 3, 1)
 
     def to_theirs(self, images: Tensor) -> Tensor:
-        """Bring images (n, channels, h, w) in [0, 1] into the classifier's range and arrangement."""
+        """Convert images (n, channels, h, w) in [0, 1] to the classifier's range and order of dimensions."""
         return self.arranged(self.low + self.span * images)
 
     def to_ours(self, images: Tensor) -> Tensor:
-        """Bring the classifier's images to (n, channels, h, w) in [0, 1]. What is out of range is clipped."""
+        """Convert the classifier's images to (n, channels, h, w) in [0, 1]. Values out of range are clipped."""
         scaled = ((images - self.low) / self.span).clamp(0, 1)
         return scaled if self.channels_first else scaled.permute(0, 3, 1, 2).contiguous()
 
 
 class _Standardise(nn.Module):
-    """Subtract and divide, as tensors: the toolbox makes them anew in each pass, which tracing cannot follow."""
+    """Standardization with constant tensors: tracing cannot follow the toolbox, which creates them in each pass."""
 
     def __init__(self, mean: NDArray[np.float32], std: NDArray[np.float32]) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _Standardise(nn.Module):
 
 
 class _Step(nn.Module):
-    """Any other preprocessing step that the toolbox computes with PyTorch."""
+    """Another preprocessing step that the toolbox computes with PyTorch."""
 
     def __init__(self, step: Any) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _Step(nn.Module):
 
 
 def _range(clip_values: Any) -> tuple[float, float]:
-    """The lowest value, and how far above it the highest is."""
+    """Return the lowest value, and the difference between the highest and the lowest."""
     if clip_values is None:
         raise ValueError("the classifier has no clip_values: attacks need them, for the range of the pixels")
     low, high = np.unique(clip_values[0]), np.unique(clip_values[1])

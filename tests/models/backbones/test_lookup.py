@@ -1,4 +1,4 @@
-"""Backbones that are not this package's: torchvision's, timm's, and a user's own by import path."""
+"""Backbones from outside this package: torchvision's, timm's, and a user's own by import path."""
 
 import hashlib
 import importlib
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from raypipe.experiment.load import ConfigError, validate_experiment
 from raypipe.models.backbones import from_timm
 from raypipe.models.backbones.base import auxiliary_loss, classification_loss, main_logits
-from raypipe.models.backbones.named import _named, named
+from raypipe.models.backbones.lookup import _get_backbone, get_backbone
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Model, build_classifier
 from raypipe.models.weights import WeightsError, _fetched
@@ -128,7 +128,7 @@ def test_what_is_not_set_is_in_no_key() -> None:
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A module in the current folder, `own_network`."""
+    """Write a module `own_network` into the current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     path = tmp_path / "own_network.py"
@@ -138,9 +138,9 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    """What another process would not know."""
+    """Remove all knowledge of the module that another process would not have."""
     sys.modules.pop("own_network", None)
-    _named.cache_clear()
+    _get_backbone.cache_clear()
     importlib.invalidate_caches()
 
 
@@ -173,7 +173,7 @@ def test_a_module_s_source_enters_what_determines_the_model(own: Path) -> None:
 
 def test_without_timm_its_backbones_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    _named.cache_clear()
+    _get_backbone.cache_clear()
     for name in ("darknet53", "resnet50d", "timm:resnet18"):
         with pytest.raises(ValidationError, match=r"pip install 'raypipe\[timm\]'"):
             Model(name=name)
@@ -195,7 +195,7 @@ def test_timm_s_weights_that_cannot_be_had_say_how_to_give_a_file(monkeypatch: p
     model = Model(name="resnet50d", weights="imagenet")
     monkeypatch.setattr(from_timm._timm(), "create_model", offline)
     with pytest.raises(WeightsError, match=r"timm/resnet50d.*cannot be reached.*weights: /path/.*train from scratch"):
-        _fetched(model.name, "imagenet", named(model.name).published()["imagenet"])
+        _fetched(model.name, "imagenet", get_backbone(model.name).published()["imagenet"])
 
 
 @pytest.mark.parametrize(

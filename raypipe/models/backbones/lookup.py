@@ -1,4 +1,4 @@
-"""From a backbone's name to the backbone: those of this package, and whatever torchvision, timm or the user has."""
+"""Lookup of backbones by name: those of this package, of torchvision, of timm, or of the user."""
 
 import functools
 from collections.abc import Callable
@@ -16,29 +16,29 @@ OTHERS: dict[str, tuple[Callable[[], list[str]], Callable[[str], Backbone]]] = {
     "torchvision": (from_torchvision.names, from_torchvision.from_torchvision),
     "timm": (from_timm.names, from_timm.from_timm),
 }
-"""By the prefix of their names: which there are, and the backbone of one."""
+"""Two functions by the prefix of the names: one lists the names, and one returns the backbone of a name."""
 
 TRIED = 7
-"""Classes of a trial: no network has as many channels by chance."""
+"""Number of classes in a trial. No network has this number of channels by chance."""
 
 
-def named(name: str, digest: str | None = None) -> Backbone:
-    """The backbone of a name.
+def get_backbone(name: str, digest: str | None = None) -> Backbone:
+    """Return the backbone of a name.
 
     Parameters
     ----------
     name
-        In `raypipe.models.backbones.BACKBONES`, or ``torchvision:NAME``, ``timm:NAME`` or
+        Key of `raypipe.models.backbones.BACKBONES`, or ``torchvision:NAME``, ``timm:NAME`` or
         ``module:PACKAGE.MODULE:FUNCTION``. The last one imports the module, which runs its code.
     digest
-        Of the source file that is meant, where it is the user's own; None: as it is now.
+        Expected digest of the source file, if that is the user's own. None accepts the current file.
 
     Raises
     ------
     ValueError
-        If there is none of this name, it needs a package that is not installed, or its source file is another one.
+        If the name is unknown, a package is not installed, or the source file has another digest.
     """
-    backbone = _named(name)
+    backbone = _get_backbone(name)
     if digest is not None and digest != backbone.digest:
         raise ValueError(
             f"the source file of {name} has the digest {backbone.digest}, not {digest}: it is not what was meant or "
@@ -48,7 +48,7 @@ def named(name: str, digest: str | None = None) -> Backbone:
 
 
 @functools.cache
-def _named(name: str) -> Backbone:
+def _get_backbone(name: str) -> Backbone:
     if name in BACKBONES:
         BACKBONES[name].require()
         return BACKBONES[name]
@@ -69,13 +69,15 @@ def _named(name: str) -> Backbone:
 
 
 @functools.cache
-def obstacle(name: str, size: int) -> str | None:
-    """Why a backbone cannot classify images of a size, as a short trial shows; None if it can.
+def incompatibility(name: str, size: int) -> str | None:
+    """Return the reason why a backbone cannot classify images of a size, or None if it can.
+
+    A short trial finds it.
 
     Parameters
     ----------
     name
-        As in `named`.
+        Name, as in `get_backbone`.
     size
         Height and width in pixels.
     """
@@ -83,7 +85,7 @@ def obstacle(name: str, size: int) -> str | None:
         images = torch.rand(2, 3, size, size)
         failed, hint = "cannot be built", ""
         try:
-            network = named(name).build(TRIED)
+            network = get_backbone(name).build(TRIED)
             failed, hint = f"cannot take images of {size} pixels", "; see `resize`"
             logits: Any = network.eval()(images)
             trained: Any = main_logits(network.train()(images))

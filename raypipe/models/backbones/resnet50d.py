@@ -1,8 +1,0 @@
-"""ResNet-50-D (He et al., 2019, arXiv:1812.01187) from timm: another stem and other shortcuts than ResNet-50.
-
-Not to be taken for `resnet50_d`, which is ResNet-50 with denoising blocks.
-"""
-
-from raypipe.models.backbones.from_timm import from_timm
-
-BACKBONE = from_timm("resnet50d")
