@@ -1,4 +1,4 @@
-"""What an audit found, as tables for a terminal or a log."""
+"""Tables of an audit's findings, for a terminal or a log."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,23 +14,23 @@ from raypipe.data.audit.audit import Audit, Pair
 from raypipe.data.reading.annotations import examples
 
 GIANT = 0.05
-"""Share of a label's tiles from which on a group is too large to be believed unseen."""
+"""Share of a label's tiles above which a group is suspiciously large."""
 
 LEAST_GIANT = 10
-"""Tiles that such a group has at least: in a small data set, a few siblings are soon a large share."""
+"""Minimum number of tiles of such a group. In a small data set, a few siblings are already a large share."""
 
 
 def audit_tables(audit: Audit, title: str, pairs: int) -> Iterator[RenderableType]:
-    """Say how honest a random split is, which groups there are, and show the closest pairs that ought to be apart.
+    """Yield the tables of an audit: leakage of a random split, groups, and the closest pairs that should be apart.
 
     Parameters
     ----------
     audit
-        What to tell of.
+        Findings to show.
     title
-        What was audited.
+        Name of the audited data set.
     pairs
-        How many pairs to show of each kind.
+        Maximum number of pairs to show of each kind.
     """
     if audit.rejected:
         aside = [f"{path} ({reason})" for path, reason in audit.rejected.items()]
@@ -60,7 +60,10 @@ def audit_tables(audit: Audit, title: str, pairs: int) -> Iterator[RenderableTyp
 
 
 def groups_table(audit: Audit, title: str) -> Table:
-    """Each class: its tiles, its groups, those of more than one tile, and the largest."""
+    """Return a table of the groups by class.
+
+    It gives the numbers of tiles, of groups and of groups with more than one tile, and the sizes of the groups.
+    """
     table = _table(f"Groups of siblings in {title}, from a similarity of {audit.threshold:.2f}")
     for heading in ("class", "tiles", "groups", "with siblings", "median size", "largest", "its share"):
         table.add_column(heading, justify="left" if heading == "class" else "right", overflow="fold")
@@ -80,7 +83,7 @@ def groups_table(audit: Audit, title: str) -> Table:
 
 
 def giant_groups(audit: Audit) -> Iterator[str]:
-    """Warn of groups so large that they may be several, chained together by tiles that look alike."""
+    """Warn of groups so large that they may be several groups, chained together by tiles that look alike."""
     tiles = Counter(ref.label_name for ref in audit.tiles)
     sizes = Counter((ref.label_name, ref.group) for ref in audit.tiles)
     for (label, group), size in sorted(sizes.items(), key=lambda item: (-item[1], str(item[0]))):
@@ -92,7 +95,7 @@ def giant_groups(audit: Audit) -> Iterator[str]:
 
 
 def agreement_table(agreement: Agreement) -> Table:
-    """How well the groups found agree with the known ones."""
+    """Return a table of the agreement between the detected groups and the known ones."""
     table = _table(f"Beside the known groups of {agreement.tiles} tiles")
     table.add_column("measure")
     table.add_column("value", justify="right")
@@ -108,7 +111,7 @@ def agreement_table(agreement: Agreement) -> Table:
 
 
 def pairs_table(audit: Audit, title: str, pairs: Sequence[Pair]) -> Table:
-    """Pairs of tiles by name, with their sides of the random split."""
+    """Return a table of pairs of tiles, with their names and their sides of the random split."""
     table = _table(title)
     for heading in ("similarity", "tile", "side", "looks like", "side"):
         table.add_column(heading, justify="right" if heading == "similarity" else "left", overflow="fold")

@@ -1,4 +1,4 @@
-"""Runs side by side."""
+"""Tables that compare runs side by side."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,12 +23,14 @@ from raypipe.report.sheet import Cell, Note, Sheet, Tone
 
 
 def side_by_side(books: Mapping[str, Book]) -> Sheet:
-    """Accuracy of every model of any run, clean, static, attacked anew and in the worst case, run beside run.
+    """Return a table of the accuracy of every model of any run, with the runs next to each other.
+
+    It gives accuracy on clean tiles, in static evaluation, under attacks on the model itself and in the worst cases.
 
     Parameters
     ----------
     books
-        By run.
+        Rows of each run, by the name of the run.
     """
     scopes = "; ".join(f"{run}: {attacked_tiles(book)}, {test_tiles(book)}" for run, book in books.items())
     table = Sheet(f"Accuracy and its 95 % interval, in %. {scopes}")
@@ -73,7 +75,7 @@ def _verdict(book: Book, subject: str) -> Cell:
 
 
 def comparison_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
-    """Say what keeps figures of different runs from being compared: other data sets, other attacks."""
+    """Return notes on runs whose figures cannot be compared: they have different data sets or different attacks."""
     first, found = runs[0], []
     for run in runs[1:]:
         shared = sorted({subject.id for subject in run.subjects} & {subject.id for subject in first.subjects})
@@ -87,7 +89,7 @@ def comparison_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
 
 
 def differences_sheet(differences: Iterable[Mapping[str, Any]]) -> Sheet | None:
-    """What the further runs have more or less than the first, with intervals."""
+    """Return a table of the differences between further runs and the first, with intervals; None without any."""
     rows = [row for row in differences if row["measure"] in ("clean", "attacked", "static", WORST_CASE)]
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""The tables behind the first ones: distortions, calibration, differences, seeds and costs."""
+"""Detailed tables of a run: distortions, calibration, differences, seeds and costs."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,11 +15,12 @@ from raypipe.report.sheet import Sheet
 COUNTED = "Passes are counted by tile. Seconds are of all workers together; of a training, those of its epochs."
 
 SCALES = {"l0": (1, ".0f"), "l2": (1, ".3f"), "linf": (255, ".1f")}
-"""How distortions are written: values changed; length with pixels in [0, 1]; steps of 1/255."""
+"""Factor and number format of the distortions of each norm. L0: changed channel values; L2: length with pixels in [0,
+1]; L-infinity: steps of 1/255."""
 
 
 def distortions_table(book: Book) -> Sheet | None:
-    """Medians with quartiles of the smallest perturbations that fool each model, over all attacks."""
+    """Return a table of medians and quartiles of each model's smallest perturbations, over all attacks."""
     rows = [row for row in book.curves if row["attack"] is None]
     if not rows:
         return None
@@ -45,7 +46,7 @@ def _quartiles(found: dict[str, float | None], norm: str) -> str:
 
 
 def calibration_table(book: Book) -> Sheet:
-    """Whether models know what they do not know, clean and attacked."""
+    """Return a table of the calibration of the models, clean and under attack."""
     table = Sheet(f"Calibration. Expected calibration error and mean confidence, in %; {attacked_tiles(book)}")
     table.caption = CALIBRATION_METHOD
     table.add_columns("model")
@@ -67,7 +68,7 @@ def calibration_table(book: Book) -> Sheet:
 
 
 def differences_table(book: Book) -> Sheet | None:
-    """What a defense changes, what static evaluation flatters and what a leak is worth."""
+    """Return a table of differences: gain of a defense, bias of static evaluation, effect of leakage."""
     rows = [row for row in book.differences if _tells(row)]
     if not rows:
         return None
@@ -86,14 +87,14 @@ def differences_table(book: Book) -> Sheet | None:
 
 
 def _tells(row: Row) -> bool:
-    """Whether a difference is among the first to look at; all of them are in the run's files."""
+    """Return True if a difference is one of the most important ones. The run's files hold all of them."""
     if row["measure"] == "static less adaptive":
         return row["hardened_on"] in (None, row["attack"])
     return row["measure"] in ("clean", WORST_CASE)
 
 
 def seeds_table(book: Book) -> Sheet | None:
-    """Mean and spread over the seeds of the trainings."""
+    """Return a table of the mean and spread of accuracy over the training seeds; None with a single seed."""
     if len({row["seed"] for row in book.subjects.values()}) < 2:
         return None
     kin = ("model", "split", "defense", "hardened_on", "protocol", "attack", "norm", "eps")
@@ -114,7 +115,7 @@ def seeds_table(book: Book) -> Sheet | None:
 
 
 def stage_costs_table(book: Book) -> Sheet | None:
-    """What every stage cost."""
+    """Return a table of the cost of every stage."""
     if not (costs := _told(book)):
         return None
     table = Sheet("Cost by stage", caption=COUNTED)
@@ -129,7 +130,7 @@ def stage_costs_table(book: Book) -> Sheet | None:
 
 
 def cell_costs_table(book: Book) -> Sheet | None:
-    """What every cell cost."""
+    """Return a table of the cost of every cell."""
     if not (costs := _told(book)):
         return None
     table = Sheet("Cost of each cell", caption=COUNTED)
@@ -153,7 +154,10 @@ def _sums(costs: Sequence[Row]) -> tuple[str, ...]:
 
 
 def cost_table(book: Book) -> Sheet | None:
-    """What attacking cost: passes a tile, and seconds of the workers, by model and by what the attacks were for."""
+    """Return a table of the attacks' cost, by model and by role of the attacks.
+
+    It gives the passes per tile, and the seconds of all workers.
+    """
     rows = {row["tiles_key"]: row for row in book.records if row["forwards"] is not None}
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""Pictures of attacks: the tile, what was made of it, what was changed, and what the model said of both."""
+"""Pictures of attacks: the clean tile, the adversarial tile, their difference, and the predictions of both."""
 
 import base64
 import io
@@ -19,17 +19,17 @@ from raypipe.evaluation.results.tested import Artifacts, Perturbed, Tested
 from raypipe.storage.store import Store
 
 MISSED = 2
-"""Cancers called benign to show of each attack, those that took least first."""
+"""Number of cancers called benign to show per attack, smallest perturbations first."""
 GALLERIES = 24
-"""At most, so that the report of a large grid can still be sent and opened: one takes some 50 kB with tiles of 64
-pixels, 800 with 224."""
+"""Maximum number of galleries, so that the report of a large grid can still be sent and opened. One gallery takes some
+50 kB with tiles of 64 pixels, and 800 kB with 224 pixels."""
 MIDDLE_GREY = 128
 FLIP, LEAST, MOST = "cancer called benign", "least perturbed", "most perturbed"
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a model says of a tile, and how sure it is, in [0, 1]."""
+    """The class that a model predicts for a tile, and its confidence in [0, 1]."""
 
     label: str
     confidence: float
@@ -42,21 +42,21 @@ class Picture:
     Parameters
     ----------
     sample_id
-        Of the tile.
+        Id of the tile.
     chosen_for
-        Why it is shown.
+        Reason why the tile is shown.
     label
-        The true class.
+        True class.
     before, after
-        What the model says of the clean and of the adversarial tile.
+        Predictions of the clean and of the adversarial tile.
     sizes
-        By norm: of the perturbation, as `raypipe.storage.schemas.ADVERSARIALS` has them.
+        Sizes of the perturbation by norm, in the units of `raypipe.storage.schemas.ADVERSARIALS`.
     factor
-        By which the difference is amplified.
+        Factor that amplifies the difference.
     clean, adversarial, difference
-        Images, as data URIs; no difference is middle grey.
+        Images, as data URIs. In the difference, middle grey means no change.
     side
-        Pixels of an image's side.
+        Side length of an image, in pixels.
     """
 
     sample_id: str
@@ -74,7 +74,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of one attack on one undefended model; none if it fooled the model on no tile."""
+    """Pictures of one attack on one undefended model. There are none if the attack fooled the model on no tile."""
 
     model: str
     attack: str
@@ -83,9 +83,10 @@ class Gallery:
 
 
 def galleries(run: Run, store: Store) -> Iterator[Gallery]:
-    """A gallery for every undefended model and attack of the grid, at most `GALLERIES`, from the stored tiles.
+    """Yield a gallery for every undefended model and attack of the grid, at most `GALLERIES`, from the stored tiles.
 
-    There is none where the data set's terms forbid to pass its tiles on: the report is made to be passed on.
+    There is none if the terms of the data set forbid redistribution of its tiles, because reports are made to be
+    shared.
 
     Raises
     ------
@@ -109,7 +110,7 @@ def galleries(run: Run, store: Store) -> Iterator[Gallery]:
 
 
 def galleries_left_out(run: Run) -> int:
-    """How many pairs of a model and an attack have no gallery because there are too many of them."""
+    """Return the number of pairs of model and attack without a gallery because there are too many pairs."""
     return 0 if run.restriction is not None else max(0, len(_pictured(run)) - GALLERIES)
 
 
@@ -123,7 +124,10 @@ def _pictured(run: Run) -> list[PairingRecord]:
 
 @dataclass(frozen=True, eq=False)
 class _Attacked:
-    """An attack, what the model said of clean and adversarial tiles, and which places of them are to be shown, why."""
+    """An attack and the model's predictions of the clean and the adversarial tiles.
+
+    `chosen` holds the positions of the tiles to show, with the reasons.
+    """
 
     pairing: PairingRecord
     clean: PairingRecord
@@ -169,7 +173,10 @@ class _Attacked:
 
 
 def _chosen(run: Run, made: Perturbed, after: Tested, norm: str) -> Iterator[tuple[int, str]]:
-    """Places of the tiles to show, with the reason; the first reason counts, so what came before goes last."""
+    """Yield the positions of the tiles to show, with the reason.
+
+    A tile with several reasons appears once, with all of them.
+    """
     sizes = made.distortions[norm]
     order = [int(place) for place in np.argsort(sizes, kind="stable") if made.success[place]]
     if not order:
@@ -203,8 +210,8 @@ def _images(store: Store, kind: str, key: str, ids: Iterable[str], split: str) -
 
 
 def data_uri(pixels: NDArray[np.uint8]) -> str:
-    """An RGB image, uint8 (height, width, 3), losslessly inside a page."""
+    """Return an RGB image, uint8 (height, width, 3), as a lossless data URI for a page."""
     buffer = io.BytesIO()
-    # By default a tile of tissue takes eight times as long, to become one or two in a hundred smaller.
+    # With the default settings a tile of tissue takes eight times as long and becomes only 1 to 2 % smaller.
     Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, method=1, quality=20)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

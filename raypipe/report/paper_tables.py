@@ -1,4 +1,4 @@
-"""Tables 1 and 2 in the form of Nisa et al. (2024), with what they report beside what was measured."""
+"""Tables 1 to 3 in the form of Nisa et al. (2024), with the reported figures next to the measured ones."""
 
 from collections.abc import Iterator
 
@@ -15,8 +15,9 @@ COLUMNS = {
     "robust_on_normal": "robust on\nnormal",
     "robust_on_perturbed": "robust on\nperturbed",
 }
-"""As the paper defines them: the clean model on normal and on perturbed test tiles, then the hardened model on both.
-The perturbed tiles are those made against the clean model, which makes the last column a static evaluation."""
+"""Columns of Table 2 as the paper defines them: the undefended model on normal and on perturbed test tiles, then the
+hardened model on both. The perturbed tiles were crafted against the undefended model, so the last column is a static
+evaluation."""
 PAPER = "In parentheses what Nisa et al. (2024) report, for LC25000 with a random split; - where it cannot be read."
 COMPARED = (
     "Earlier work as the paper's Table 3 has it, each on its own data, and below it the same system where this run has "
@@ -30,14 +31,14 @@ STATIC = (
 
 
 def threats(book: Book) -> str:
-    """The threat model of every attack in the tables."""
+    """Return the threat model of every attack in the tables, as a text."""
     attacks = {row["attack"]: row for row in book.records if row["protocol"] in ITSELF and row["role"] == "grid"}
     said = "; ".join(f"{name}: {threat(row)}, {row['knowledge']}, {row['goal']}" for name, row in attacks.items())
     return f"Threat models, all counted on 8-bit pixels. {said}."
 
 
 def table_1(book: Book) -> Sheet:
-    """Precision, recall and F1 of each label, and accuracy, of every model at every stage of the paper's protocol."""
+    """Return precision, recall and F1 of each label, and accuracy, at each stage of the paper's protocol."""
     table = Sheet(f"Table 1. Precision, recall, F1 of each label and accuracy, in %; {attacked_tiles(book)}")
     table.add_columns("model", "tested on", "hardened with")
     table.add_columns(*next(iter(book.subjects.values()))["labels"], "accuracy", "tiles", "groups", figures=True)
@@ -63,9 +64,9 @@ def _rounded(score: float | None) -> str:
 
 
 def _stages(book: Book, undefended: str) -> Iterator[tuple[str, Row]]:
-    """The rows of one backbone: clean, attacked, and hardened models on clean and on the old perturbed tiles.
+    """Yield the rows of one backbone: clean, attacked, and hardened models on clean and on static adversarial tiles.
 
-    The full test set has a row where only some of its tiles were attacked.
+    The full test set has its own row if only some of its tiles were attacked.
     """
     yield from _clean(book, undefended)
     for row in book.of_subject(undefended, protocol="white-box", role="grid"):
@@ -86,7 +87,10 @@ def _clean(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
 
 
 def table_2(book: Book) -> Sheet:
-    """The paper's four accuracies of every (model, attack, defense), and the one that it lacks."""
+    """Return the paper's four accuracies of every model, attack and defense, and a fifth one.
+
+    The fifth one, which the paper lacks, is the accuracy of the hardened model under attacks on itself.
+    """
     hardened = any(row["defense"] for row in book.subjects.values())
     columns = list(COLUMNS) if hardened else ["normal", "attacked"]
     table = Sheet(
@@ -116,12 +120,12 @@ def table_2(book: Book) -> Sheet:
 
 
 def table_3(book: Book, data: str) -> Sheet:
-    """Each earlier system as the paper compares with it, below it the same system measured here, then all others.
+    """Return each earlier system of the paper's comparison, the same system as measured here, and then all others.
 
     Parameters
     ----------
     data
-        The run's data set, for a reader.
+        Name of the run's data set, as a text for the reader.
     """
     table = Sheet(f"Table 3. Earlier work, and what was measured here: accuracy, in %; here, {attacked_tiles(book)}")
     table.add_columns("work", "backbone", "attack", "defense")
@@ -143,7 +147,7 @@ def table_3(book: Book, data: str) -> Sheet:
 
 
 def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[Cell | str, ...]]]:
-    """Backbone, attack and defense by their registries' names, and what Table 3 shows of them."""
+    """Yield backbone, attack and defense by their registries' names, and the cells of Table 3 for this system."""
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
         for subject, attack in _pairs(book, undefended, hardened=True):
             attacked, anew = book.itself(undefended, attack), book.itself(subject, attack)
@@ -156,7 +160,7 @@ def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[Cell | s
 
 
 def _pairs(book: Book, undefended: str, hardened: bool) -> Iterator[tuple[str, str]]:
-    """Models and the attacks of the grid that they are shown with."""
+    """Yield models, each with an attack of the grid that it is shown with."""
     attacks = [row["attack"] for row in book.of_subject(undefended, protocol="white-box", role="grid")]
     for subject, clean in book.subjects.items():
         if book.undefended(subject) == undefended and bool(clean["defense"]) == hardened:

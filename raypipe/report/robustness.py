@@ -1,4 +1,4 @@
-"""The tables that come first: what an attacker gets, whether the evaluation is sound, and what it means in medicine."""
+"""The first tables of a report: robustness, the sanity checks of the evaluation, and clinical errors."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ SHORT = {PASS: "pass", FAIL: "FAIL", "not applicable": "n/a"}
 
 
 def verdicts_of(book: Book) -> dict[str, Verdict]:
-    """Return the verdict of the checks of each model under test, where any were made."""
+    """Return the verdict on the sanity checks of each model under test for which checks were run."""
     found = {}
     for subject in book.subjects:
         own = [row for row in book.checks if row["subject"] == subject]
@@ -33,7 +33,10 @@ def verdicts_of(book: Book) -> dict[str, Verdict]:
 
 
 def verdict_lines(book: Book) -> Iterator[Note]:
-    """For each model under test, what its sanity checks say together: it stands above all its figures."""
+    """Yield the verdict of each model's sanity checks, which stands above all its figures.
+
+    Notes on classes without attacked tiles and on logits that are not finite follow.
+    """
     verdicts = verdicts_of(book)
     for subject in book.subjects:
         if subject not in verdicts:
@@ -43,7 +46,7 @@ def verdict_lines(book: Book) -> Iterator[Note]:
         yield Note(f"{subject}: {said.sentence}", "bad" if said.failed else "warn" if said.withheld else "good")
     yield from uncovered_classes(book)
     for row in book.records:
-        if row["broken"] and row["protocol"] != CLEAN_ATTACKED:  # the record of all clean tiles says it
+        if row["broken"] and row["protocol"] != CLEAN_ATTACKED:  # the record of all clean tiles already reports these
             tested = row["attack"] or "clean tiles"
             count = f"{row['broken']} of {row['tiles']}"
             text = f"{row['subject']}: on {tested}, {count} tiles have logits that are not finite"
@@ -51,7 +54,7 @@ def verdict_lines(book: Book) -> Iterator[Note]:
 
 
 def robustness_table(book: Book) -> Sheet:
-    """Clean, static, adaptive, transfer and worst case of every model, with intervals."""
+    """Return clean, static, adaptive, transfer and worst-case accuracy of every model, with intervals."""
     table = Sheet(f"Robustness. Accuracy and its 95 % interval, in %; {attacked_tiles(book)}; {test_tiles(book)}")
     radii = list(dict.fromkeys(name for subject in book.subjects for name in book.worst_cases(subject)))
     table.add_columns("model\ndefense, hardened on", whole=True)
@@ -87,7 +90,10 @@ def robustness_table(book: Book) -> Sheet:
 
 
 def worst_cell(row: Row | None, book: Book) -> Cell:
-    """Write a worst case, and what it is at the test set's class shares where they are others."""
+    """Return a cell with a worst case.
+
+    If the attacked tiles have other class shares than the test set, it also has the accuracy at the test set's shares.
+    """
     cell = interval_cell(row, "not\nattacked")
     if row is None or not is_reweighted(row, book):
         return cell
@@ -95,7 +101,7 @@ def worst_cell(row: Row | None, book: Book) -> Cell:
 
 
 def lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: str | None) -> Row | None:
-    """The record of the attack that the model withstands least, of some protocols, or under one attack."""
+    """Return a model's record with the lowest accuracy under some protocols, over all attacks or under one attack."""
     rows = [
         row
         for row in book.of_subject(subject)
@@ -106,7 +112,7 @@ def lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: str | N
 
 
 def attacks_table(book: Book) -> Sheet | None:
-    """Every model under every attack, made against itself: all pairs of attack and defense."""
+    """Return the accuracy of every model under every attack on the model itself."""
     attacks = {row["attack"]: row for row in book.records if row["protocol"] in ITSELF and row["role"] != "check"}
     if not attacks:
         return None
@@ -114,7 +120,7 @@ def attacks_table(book: Book) -> Sheet | None:
     table = Sheet(f"{title}; {attacked_tiles(book)}")
     table.caption = METHOD
     subjects = list(book.subjects)
-    if len(attacks) > len(subjects):  # the longer of the two goes down
+    if len(attacks) > len(subjects):  # rows for the longer list keep the table narrow
         table.add_columns("attack", "within", "knowledge, goal")
         table.add_columns(*subjects, figures=True)
         for name, of in attacks.items():
@@ -130,7 +136,7 @@ def attacks_table(book: Book) -> Sheet | None:
 
 
 def certified_table(book: Book) -> Sheet | None:
-    """What is proved of models, beside what attacks left of them."""
+    """Return the certified accuracy of the models, next to their robust accuracy under attack."""
     if not book.certified:
         return None
     title = "Certified. Share of tiles proved right within a radius, beside what no attack fooled there, in %"
@@ -148,7 +154,7 @@ def certified_table(book: Book) -> Sheet | None:
 
 
 def checks_table(book: Book) -> Sheet | None:
-    """The verdict of every sanity check on every model."""
+    """Return the verdict of every sanity check on every model."""
     if not book.checks:
         return None
     subjects = list(dict.fromkeys(row["subject"] for row in book.checks))
@@ -164,7 +170,7 @@ def checks_table(book: Book) -> Sheet | None:
 
 
 def failures_table(book: Book) -> Sheet | None:
-    """What did not pass: the figure behind each verdict, and what it means."""
+    """Return the checks that did not pass, with the figure behind each verdict and its meaning."""
     rows = [row for row in book.checks if row["verdict"] != PASS]
     if not rows:
         return None
@@ -177,7 +183,10 @@ def failures_table(book: Book) -> Sheet | None:
 
 
 def medicine_table(book: Book) -> Sheet | None:
-    """Cancer called benign apart from benign called cancer: clean, attacked anew, and in the worst case."""
+    """Return the clinical errors of every model: missed cancers and false alarms.
+
+    It gives them clean, under attacks on the model itself, and in the worst case.
+    """
     if all(row["cancer_called_benign"] is None for row in book.subjects.values()):
         return None
     title = "What it means in medicine. Share of cancers called benign and of benign tiles called cancer, in %"

@@ -1,4 +1,4 @@
-"""The threat models of a run, written down."""
+"""The threat models of a run, as a table."""
 
 import json
 
@@ -10,7 +10,7 @@ ROLES = {"grid": "the grid", "evaluation": "the evaluation", "curve": "a curve",
 
 
 def threats_table(run: Run) -> Sheet:
-    """What the attacker of every attack may do and wants, and the settings it was run with."""
+    """Return a table of the threat model of every attack, and of the attack's settings."""
     table = Sheet("Threat models")
     table.add_columns("attack", "for", "norm", "budget", "knowledge", "goal", "pixels", "settings")
     told = set()

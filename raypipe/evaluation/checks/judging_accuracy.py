@@ -1,4 +1,4 @@
-"""Checks of what a model gets right where the answer is known: on clean tiles, and where any attack must succeed."""
+"""Checks of accuracy in two cases with a known answer: on clean tiles, and where any attack must succeed."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ from raypipe.evaluation.statistics.metrics import chance_accuracy
 
 
 def large_eps_fools_every_tile(evidence: Evidence) -> Finding:
-    """Judge whether any tile withstands an attack that may turn all of them into one image.
+    """Judge if an attack that can turn all tiles into one image fools the model on every tile.
 
-    A model that answers one class whatever it is shown is right on the tiles of that class, and no attack changes it:
-    only those may stand.
+    A model that predicts one class for any input is right on the tiles of that class, and no attack changes this. Only
+    these tiles may stay correct.
     """
     if evidence.unbounded is None:
         return unknown("a large eps")
@@ -28,10 +28,10 @@ def large_eps_fools_every_tile(evidence: Evidence) -> Finding:
 
 
 def clean_accuracy_above_chance(evidence: Evidence) -> Finding:
-    """Judge accuracy on all clean test tiles against that of always naming their commonest class.
+    """Compare the accuracy on all clean test tiles with that of always predicting their most common class.
 
-    The lower bound of the 95 % interval over groups has to be above it. On very few groups even a perfect model
-    could not reach that; a model above chance then gets no verdict.
+    The lower bound of the 95 % interval over groups must be above it. On very few groups even a perfect model cannot
+    reach that; a model above chance then gets no verdict.
     """
     if evidence.clean is None:
         return unknown("predictions of clean tiles")

@@ -1,12 +1,16 @@
-"""Is an evaluation of robustness sound? The checks, and what they say together.
+"""Sanity checks of an evaluation of robustness, and the verdict that they give together.
 
-An attack that fails makes a model look robust whether it is or not. Each check is a law that working attacks obey;
-where one is broken, robust accuracy says more about the attack than about the model.
-`raypipe.evaluation.checks.judging` says how each is judged and with which tolerances,
-`raypipe.evaluation.checks.findings` how many tiles a pass needs.
+An attack that fails makes any model look robust. Each check tests a law that working attacks obey. If one is broken,
+robust accuracy says more about the attack than about the model. `raypipe.evaluation.checks.judging` judges each check
+and gives its tolerance. `raypipe.evaluation.checks.findings` gives the number of tiles that a check needs to pass.
 
-Carlini et al., 2019, arXiv:1902.06705; Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 3.1; Tramer et al.,
-2020, arXiv:2002.08347.
+References
+----------
+N. Carlini et al., 2019, arXiv:1902.06705.
+
+A. Athalye, N. Carlini and D. Wagner, 2018, arXiv:1802.00420, section 3.1.
+
+F. Tramer et al., 2020, arXiv:2002.08347.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +21,10 @@ from raypipe.evaluation.checks.evidence import Evidence
 from raypipe.evaluation.checks.findings import Finding, Ruling, count_allowed, missed_share
 
 LEAST_JUDGED = 2 / 3
-"""The share of the checks that must have been made before a model may be called robust."""
+"""Smallest share of the checks that must be judged before a model may be called robust."""
 ABOVE_CHANCE = "clean accuracy is above chance"
-"""A model has to pass this check to be called robust: at chance, it has nothing that an attack could take."""
+"""Name of the check that a model must pass to be called robust. A model at chance has no accuracy that an attack could
+reduce."""
 CARLINI = "Carlini et al., 2019, arXiv:1902.06705"
 ATHALYE = "Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 3.1"
 CROCE = "Croce and Hein, 2020, arXiv:2003.01690"
@@ -29,7 +34,7 @@ OURS = "ours"
 
 
 class Rule(NamedTuple):
-    """A check that can be made: `judge` takes all evidence; the rest is as in `Check`."""
+    """A check that can be run: `judge` takes all evidence; the other fields are those of `Check`."""
 
     name: str
     judge: Callable[[Evidence], Finding]
@@ -38,20 +43,20 @@ class Rule(NamedTuple):
 
 
 class Check(NamedTuple):
-    """A check that was made.
+    """The result of a check.
 
     Parameters
     ----------
     name
-        The law that holds if it passes.
+        The law that holds if the check passes.
     verdict
         ``pass``, ``fail`` or ``not applicable``.
     figure
-        The numbers, or why there are none.
+        The numbers, or the reason why there are none.
     meaning
-        The reason for the test, and the meaning of a failure.
+        The reason for the check, and the meaning of a failure.
     source
-        Who asks for it.
+        The publication that asks for the check, or ``ours``.
     """
 
     name: str
@@ -67,11 +72,12 @@ class Verdict(NamedTuple):
     Parameters
     ----------
     failed, passed, not_applicable
-        Numbers of checks.
+        Number of checks with each verdict.
     withheld
-        True if the model must not be called robust: a check failed, or too few were judged.
+        True if the model must not be called robust: a check failed, or too few checks were judged, or nothing shows
+        that the model is better than chance.
     sentence
-        To stand above every table of the model's robust accuracy.
+        The sentence that stands above every table of the model's robust accuracy.
     """
 
     failed: int
@@ -189,30 +195,30 @@ OF_PROOFS = (
         GOWAL,
     ),
 )
-"""Besides them, the checks of a model of which something is proved."""
+"""The additional checks of a model that has certificates."""
 
 
 def run_checks(evidence: Evidence) -> tuple[Check, ...]:
-    """Make every check, in the order of `CHECKS`, and then those of what is proved, if anything is.
+    """Run every check, in the order of `CHECKS`, and then the checks of certificates if there are any.
 
     Raises
     ------
     ValueError
-        If arrays that are compared are not of the same tiles.
+        If arrays that are compared do not belong to the same tiles.
     """
     rules = CHECKS if evidence.proof is None else CHECKS + OF_PROOFS
     return tuple(Check(rule.name, *rule.judge(evidence), rule.meaning, rule.source) for rule in rules)
 
 
 def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
-    """Say whether a model may be called robust on the strength of its evaluation.
+    """Return the verdict on a model's evaluation: it says if the model may be called robust.
 
     Parameters
     ----------
     checks
-        From `run_checks`.
+        Results of `run_checks`.
     tiles
-        Number of attacked tiles; None where it is not known.
+        Number of attacked tiles; None if it is not known.
     """
     on = "" if tiles is None else f" on {tiles} tiles"
     failures = [check.name for check in checks if check.verdict == "fail"]

@@ -1,4 +1,4 @@
-"""Curves: robust accuracy against the size of the perturbation, of each attack and in the worst case."""
+"""Curves of robust accuracy against the size of the perturbation, for each attack and in the worst case."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -20,10 +20,10 @@ class _Drawn(NamedTuple):
 
 
 def curves(run: Run, examples: Mapping[str, Examples | None]) -> Iterator[dict[str, Any]]:
-    """Rows of `raypipe.storage.schemas.CURVES`: by norm and model the worst case, and each attack that minimises the
-    norm.
+    """Yield the rows of `raypipe.storage.schemas.CURVES`, by norm and model.
 
-    All curves of a norm have the same radii, so that they can be laid over each other.
+    The first row of a model is its worst case; one row follows for each attack that minimizes the norm. All curves of a
+    norm have the same radii, so that they can be drawn over each other.
     """
     for norm in NORMS:
         drawn = [

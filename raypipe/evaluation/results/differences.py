@@ -1,4 +1,4 @@
-"""Differences between a run's models: what a defense buys, what static evaluation flatters, what a leak is worth."""
+"""Differences between a run's models: gain of a defense, bias of static evaluation, effect of leakage."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,15 +12,16 @@ from raypipe.evaluation.statistics.intervals import Interval, group_tiles
 from raypipe.evaluation.statistics.permutation import holm
 
 Outcomes = Mapping[str, Mapping[Measure, Outcome]]
-"""By model id and measure."""
+"""Outcomes by model id and measure."""
 
 
 def differences(run: Run, outcomes: Outcomes) -> list[dict[str, Any]]:
-    """Make the rows of `raypipe.storage.schemas.DIFFERENCES`; Holm's adjustment is over all of them that have a p
-    value.
+    """Return the rows of `raypipe.storage.schemas.DIFFERENCES`.
 
-    Every hardened model against the model that it was hardened from, wherever both were put to the same; its static
-    figures against its adaptive ones; and every model against the one that was trained and tested without a leak.
+    Three comparisons give rows: every hardened model with the undefended model that it was hardened from, wherever both
+    were tested under the same measure; its static figures with its adaptive ones; and every model trained and tested on
+    the paper's split with the same model on the group split, which has no leakage. Holm's adjustment covers all rows
+    that have a p value.
     """
     rows = list(_rows(run, outcomes))
     adjusted = holm([row["p_value"] for row in rows])
@@ -79,7 +80,7 @@ def _row(subject: SubjectRecord, against: str, name: str, measure: Measure, diff
 
 
 def _twin(run: Run, subject: SubjectRecord) -> SubjectRecord | None:
-    """The same model on the group split."""
+    """Return the model with the same settings on the group split; None if there is none."""
     kin = ("model", "seed", "defense", "hardened_on")
     for other in run.subjects:
         if other.split == "group" and all(getattr(other, name) == getattr(subject, name) for name in kin):

@@ -1,4 +1,4 @@
-"""Robust accuracy against the size of the perturbation, and how large the smallest perturbations are."""
+"""Figures of robust accuracy against the size of the perturbation, and of the smallest perturbations."""
 
 from typing import Literal
 
@@ -11,11 +11,11 @@ from raypipe.report.layout import Book, Row
 
 SIZES = {"l2": "L2 of the perturbation", "linf": "largest change, in 1/255", "l0": "values changed"}
 LINEAR = {"l2": 0.1, "linf": 1.0, "l0": 1.0}
-"""Up to where the axis is linear; logarithmic from there on."""
+"""Size up to which the axis is linear. It is logarithmic above."""
 
 
 def curves_figure(book: Book, name: str = "curves") -> str | None:
-    """Robust accuracy of every model against eps, over all attacks: a panel for each backbone and norm."""
+    """Draw robust accuracy of every model against eps, over all attacks, with a panel per backbone and norm."""
     rows = [row for row in book.curves if row["attack"] is None]
     if not rows:
         return None
@@ -45,14 +45,18 @@ def _curve(axes: Axes, row: Row, number: int) -> None:
     color, style = _look(number)
     scale = SCALES[row["norm"]][0]
     radii = [scale * eps for eps in row["eps"]]
-    if None not in row["robust_accuracy_low"]:  # tiles of a single source have no interval
+    if None not in row["robust_accuracy_low"]:  # tiles of a single group have no interval
         low, high = ([100 * share for share in row[f"robust_accuracy_{end}"]] for end in ("low", "high"))
         axes.fill_between(radii, low, high, step="post", color=color, alpha=0.08, linewidth=0)
     axes.step(radii, [100 * share for share in row["robust_accuracy"]], where="post", color=color, linestyle=style)
 
 
 def _reach(rows: list[Row], norm: str) -> float:
-    """A little more than the radius from which on no model gets a tile right, or than the largest there is."""
+    """Return the end of the axis.
+
+    It is 1.3 times the largest radius at which some model is still correct on a tile, or 1.3 times the linear range if
+    that is more.
+    """
     standing = [
         eps
         for row in rows
@@ -64,7 +68,7 @@ def _reach(rows: list[Row], norm: str) -> float:
 
 
 def distortions_figure(book: Book) -> str | None:
-    """Median and quartiles of the smallest perturbation of each attack that minimises a norm, by model."""
+    """Draw median and quartiles of the smallest perturbations of each attack that minimizes a norm, by model."""
     rows = [row for row in book.curves if row["attack"] is not None and row["quartiles"]["median"] is not None]
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""What each class loses."""
+"""Figure of the recall of each class, with and without attacks."""
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
@@ -10,11 +10,11 @@ from raypipe.report.robustness import lowest
 
 MEASURES = {"clean": CLEAN, "static": STATIC, "attacked itself": ATTACKED}
 ROW = 30
-"""Points for a label's bars."""
+"""Height of a label's bars, in points."""
 
 
 def labels_figure(book: Book) -> str:
-    """Recall of each label, clean, static and attacked anew, of every model, with intervals."""
+    """Draw the recall of each label for every model, with intervals: clean, static, and attacked itself."""
     families = book.families()
     across = max(len(members) for members in families.values())
     labels = next(iter(book.subjects.values()))["labels"]
@@ -47,7 +47,7 @@ def _bars(axes: Axes, book: Book, subject: str) -> None:
         height = 0.8 / len(found)
         for label, share in enumerate(row["recall"]):
             middle = label + height * (number - (len(found) - 1) / 2)
-            if share is None:  # no tile of the class: a dash, as an empty bar would look like none found
+            if share is None:  # no tile of the class: an empty bar would look like a recall of 0
                 axes.text(1, middle, "-", va="center", color=MEASURES[measure], fontsize=8)
                 continue
             axes.barh(middle, 100 * share, 0.85 * height, color=MEASURES[measure])

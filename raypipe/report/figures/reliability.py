@@ -1,4 +1,4 @@
-"""Whether models know what they do not know."""
+"""Figure of the models' calibration."""
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -10,7 +10,10 @@ from raypipe.report.robustness import lowest
 
 
 def reliability_figure(book: Book) -> str:
-    """Reliability diagrams: accuracy against confidence, clean and attacked; points are as large as they hold tiles."""
+    """Draw reliability diagrams: accuracy against confidence, clean and under attack.
+
+    The area of a point grows with the number of its tiles.
+    """
     families = book.families()
     across = max(len(members) for members in families.values())
     size = (max(1000, 190 * across), len(families) * 230 + 40)

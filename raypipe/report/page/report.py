@@ -1,4 +1,4 @@
-"""The report of a run: one page, drawn from its records and its stored tiles alone."""
+"""The report of a run: one page, which is made from its records and its stored tiles alone."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -51,14 +51,28 @@ REPORT_FILE = "report.html"
 
 
 class Drawing(NamedTuple):
-    """A figure and what it shows."""
+    """A figure and its caption."""
 
     svg: Markup
     caption: str
 
 
 class Part(NamedTuple):
-    """A part of the page: its anchor, its names in the contents and above it, its figures, its tables."""
+    """A part of the page.
+
+    Parameters
+    ----------
+    id
+        Anchor of the part.
+    name
+        Its name in the table of contents.
+    heading
+        Its heading.
+    drawings
+        Its figures.
+    sheets
+        Its tables.
+    """
 
     id: str
     name: str
@@ -68,7 +82,7 @@ class Part(NamedTuple):
 
 
 def write_report(run: Run, result: RunResult, store: Store) -> str:
-    """Draw the report of a run into its folder; returns where it is.
+    """Write the report of a run to its folder, and return its path.
 
     Raises
     ------
@@ -171,7 +185,7 @@ def _drawings(figures: Mapping[str, str | None]) -> tuple[Drawing, ...]:
 
 
 def _summary(book: Book, run: Run) -> str:
-    """What was tested, in a sentence or two."""
+    """Return a sentence on the models, tiles and attacks of the run."""
     hardened = sum(row["defense"] is not None for row in book.subjects.values())
     attacks = {
         row["attack"] for row in book.records if row["protocol"] in ITSELF and row["role"] in ("grid", "evaluation")
@@ -194,7 +208,7 @@ def _plural(count: int, word: str) -> str:
 
 
 def _cards(book: Book) -> Iterator[Cell]:
-    """The figures that a reader takes away."""
+    """Yield the key figures of the run."""
     verdicts = verdicts_of(book)
     sound = sum(not verdict.withheld for verdict in verdicts.values())
     tone: Tone = "good" if sound == len(book.subjects) else "bad"
@@ -221,7 +235,7 @@ def _cards(book: Book) -> Iterator[Cell]:
 
 
 def _best(rows: Iterable[Row], figure: str) -> Cell:
-    """Name the model with the highest figure, or say that intervals overlap: ties have no winner."""
+    """Return a cell with the model of the highest figure, or with a note that intervals overlap and none is best."""
     found = list(rows)
     winner, highest = find_winner(found), max(row["accuracy"] for row in found)
     if len(found) == 1:
