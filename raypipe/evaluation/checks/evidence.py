@@ -61,8 +61,8 @@ class Evidence:
         Tiles fooled by the iterative gradient attack on the model itself, in the ball of the threat model. The checks
         judge this attack.
     single_step, transfer, black_box
-        Tiles fooled in the same ball by an attack with one gradient step, by tiles crafted against another model, and
-        by an attack that sees scores only.
+        Tiles fooled in the same ball by one gradient step, by tiles crafted against another model, and by a score-based
+        attack.
     doubled_iterations, doubled_restarts
         Tiles fooled by the white-box attack with twice the iterations, and with twice the restarts.
     by_steps

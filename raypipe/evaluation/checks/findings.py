@@ -1,7 +1,7 @@
 """Findings of the sanity checks, and the number of tiles that a check needs to pass.
 
-On few tiles, a check that no tile broke says little. It passes only on enough tiles to show, with a probability of 95
-%, a failure on a quarter of all tiles: 11 tiles if none may break it, 18 if one may. On fewer tiles it is not
+On few tiles, a check that no tile broke says little. It passes only on enough tiles to show, with a probability of
+95 %, a failure on a quarter of all tiles: 11 tiles if none may break it, 18 if one may. On fewer tiles it is not
 applicable. A check can fail on any number of tiles, because the tiles that broke it are evidence enough.
 """
 
@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, bdtri  # same functions as in scipy.stats, which takes half a second longer to import
+from scipy.special import bdtr, bdtri  # functions behind scipy.stats, whose import takes half a second
 
 MISSED = 0.05
 """Probability with which a check may miss a failure on a share `FAILING` of the tiles."""

@@ -77,7 +77,7 @@ def binarization_test(
     batch_size
         Number of tiles per pass.
     device
-        Device that computes.
+        Device that runs the model.
     inner_points
         Number of random points that the readout separates from the planted points, besides the tile itself. More points
         make the test harder.
@@ -96,8 +96,8 @@ def binarization_test(
     -------
     Planted
         The result. It costs ``3 + inner_points + 2 * boundary_points`` forward passes per tile, the passes of the
-        attack, and those of the random points, which end with the batch of the first point of class 1. One more pass,
-        of the first tile, finds the layer.
+        attack, and the passes of the random points. The latter end with the batch of the first point of class 1. One
+        more pass, of the first tile, finds the layer.
 
     Raises
     ------

@@ -82,7 +82,7 @@ def probe(
     batch_size
         Number of tiles per pass, at least 2: in a smaller batch there are no other tiles to depend on.
     device
-        Device that computes.
+        Device that runs the model.
 
     Returns
     -------

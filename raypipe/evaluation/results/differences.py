@@ -18,10 +18,15 @@ Outcomes = Mapping[str, Mapping[Measure, Outcome]]
 def differences(run: Run, outcomes: Outcomes) -> list[dict[str, Any]]:
     """Return the rows of `raypipe.storage.schemas.DIFFERENCES`.
 
-    Three comparisons give rows: every hardened model with the undefended model that it was hardened from, wherever both
-    were tested under the same measure; its static figures with its adaptive ones; and every model trained and tested on
-    the paper's split with the same model on the group split, which has no leakage. Holm's adjustment covers all rows
-    that have a p value.
+    Three comparisons give rows:
+
+    - Every hardened model is compared with the undefended model that it was hardened from, in all measures that both
+      have.
+    - The static figures of a hardened model are compared with its adaptive ones.
+    - Every model trained and tested on the paper's split is compared with the same model on the group split, which has
+      no leakage.
+
+    Holm's adjustment covers all rows that have a p value.
     """
     rows = list(_rows(run, outcomes))
     adjusted = holm([row["p_value"] for row in rows])

@@ -13,7 +13,7 @@ from raypipe.evaluation.statistics.distortion import FLOAT_NOISE, worst_case
 
 WORST_CASE = "worst case"
 CLEAN_ATTACKED = "clean on attacked tiles"
-"""Name of the record of the attacked tiles without an attack. Figures under attack are compared with it."""
+"""Name of the record of the clean versions of the attacked tiles. Figures under attack are compared with it."""
 
 
 class Measure(NamedTuple):

@@ -120,10 +120,10 @@ def _recall(outcome: Outcome, labels: int, groups: Groups) -> dict[str, Any]:
 
 
 def _confused_kinds(measure: Measure, examples: Examples, run: Run, groups: Groups) -> dict[str, Any]:
-    """Return the shares of worst-case clinical errors, with intervals.
+    """Return the shares of clinical errors in the worst case, with intervals.
 
-    They count the cancers that an attack makes the model call benign, and the benign tiles that it makes the model call
-    cancer. Errors without an attack count too.
+    The first share counts the cancers that an attack can make the model call benign. The second counts the benign tiles
+    that an attack can make the model call cancer. Errors without an attack count too.
     """
     malignant = [run.labels.index(label) for label in run.malignant]
     benign = [label for label in range(len(run.labels)) if label not in malignant]

@@ -24,8 +24,8 @@ SCHEMAS = {
 }
 NORMS: tuple[Norm, ...] = ("l0", "l2", "linf")
 READERS = 16
-"""Number of files that are read at once. An object store takes tens of milliseconds to send a file, which takes almost
-no time to read."""
+"""Number of files that are read at once. An object store takes tens of milliseconds to send a file, and reading it
+takes almost no time."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,8 +98,9 @@ def calibration(
 
     References
     ----------
-    C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599. A.
-    C. Davison and D. V. Hinkley, Bootstrap Methods and their Application, 1997.
+    C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599.
+
+    A. C. Davison and D. V. Hinkley, 1997, sections 5.2 and 5.2.3.
     """
     if bins < 1:
         raise ValueError(f"bins = {bins}: expected at least 1")

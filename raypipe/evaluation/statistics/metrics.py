@@ -122,7 +122,7 @@ def classification_metrics(
     Notes
     -----
     Shares have the intervals of `raypipe.evaluation.statistics.shares`. F1 is 2 s / (1 + s), where s is the share of
-    correct tiles among the tiles that have the label or are predicted to have it. The bounds of F1 are those of s,
+    correct tiles among the tiles with this label as true or predicted label. The bounds of F1 are those of s,
     converted. Loss and confidence have Student t intervals over groups.
     """
     classes = logits.shape[1]

@@ -135,7 +135,7 @@ def exact_lower_bound(hits: NDArray[np.float64], trials: NDArray[np.float64]) ->
     Parameters
     ----------
     hits, trials
-        (k,) number of successes and trials, at least 0. Neither must be a whole number.
+        (k,) number of successes and trials, at least 0. Fractions are allowed.
 
     References
     ----------

@@ -52,10 +52,9 @@ def _curve(axes: Axes, row: Row, number: int) -> None:
 
 
 def _reach(rows: list[Row], norm: str) -> float:
-    """Return the end of the axis.
+    """Return the end of the axis: 1.3 times a radius.
 
-    It is 1.3 times the largest radius at which some model is still correct on a tile, or 1.3 times the linear range if
-    that is more.
+    The radius is the largest one at which some model is still correct on a tile, but at least that of the linear range.
     """
     standing = [
         eps

@@ -14,7 +14,7 @@ ROW = 30
 
 
 def labels_figure(book: Book) -> str:
-    """Draw the recall of each label for every model, with intervals: clean, static, and attacked itself."""
+    """Draw the recall of each label for every model, with intervals: clean, static and under white-box attacks."""
     families = book.families()
     across = max(len(members) for members in families.values())
     labels = next(iter(book.subjects.values()))["labels"]

@@ -65,13 +65,13 @@ class Part(NamedTuple):
     id
         Anchor of the part.
     name
-        Its name in the table of contents.
+        Name in the table of contents.
     heading
-        Its heading.
+        Heading above the part.
     drawings
-        Its figures.
+        Figures of the part.
     sheets
-        Its tables.
+        Tables of the part.
     """
 
     id: str
