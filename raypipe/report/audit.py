@@ -14,7 +14,7 @@ from raypipe.data.audit.audit import Audit, Pair
 from raypipe.data.reading.annotations import examples
 
 GIANT = 0.05
-"""Share of a label's tiles above which a group is suspiciously large."""
+"""Share of a label's tiles above which a group is too large to be trusted without a look at its tiles."""
 
 LEAST_GIANT = 10
 """Minimum number of tiles of such a group. In a small data set, a few siblings are already a large share."""
@@ -83,7 +83,7 @@ def groups_table(audit: Audit, title: str) -> Table:
 
 
 def giant_groups(audit: Audit) -> Iterator[str]:
-    """Warn of groups so large that they may be several groups, chained together by tiles that look alike."""
+    """Yield warnings of groups so large that they may be several, chained together by tiles that look alike."""
     tiles = Counter(ref.label_name for ref in audit.tiles)
     sizes = Counter((ref.label_name, ref.group) for ref in audit.tiles)
     for (label, group), size in sorted(sizes.items(), key=lambda item: (-item[1], str(item[0]))):

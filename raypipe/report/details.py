@@ -15,8 +15,8 @@ from raypipe.report.sheet import Sheet
 COUNTED = "Passes are counted by tile. Seconds are of all workers together; of a training, those of its epochs."
 
 SCALES = {"l0": (1, ".0f"), "l2": (1, ".3f"), "linf": (255, ".1f")}
-"""Factor and number format of the distortions of each norm. L0: changed channel values; L2: length with pixels in [0,
-1]; L-infinity: steps of 1/255."""
+"""Factor and number format of the distortions of each norm: changed channel values in L0, length with pixels in [0, 1]
+in L2, and steps of 1/255 in L-infinity."""
 
 
 def distortions_table(book: Book) -> Sheet | None:

@@ -38,7 +38,10 @@ def threats(book: Book) -> str:
 
 
 def table_1(book: Book) -> Sheet:
-    """Return precision, recall and F1 of each label, and accuracy, at each stage of the paper's protocol."""
+    """Return Table 1: precision, recall and F1 of each label, and accuracy.
+
+    It has a row for every model at every stage of the paper's protocol.
+    """
     table = Sheet(f"Table 1. Precision, recall, F1 of each label and accuracy, in %; {attacked_tiles(book)}")
     table.add_columns("model", "tested on", "hardened with")
     table.add_columns(*next(iter(book.subjects.values()))["labels"], "accuracy", "tiles", "groups", figures=True)
@@ -87,7 +90,7 @@ def _clean(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
 
 
 def table_2(book: Book) -> Sheet:
-    """Return the paper's four accuracies of every model, attack and defense, and a fifth one.
+    """Return Table 2: the paper's four accuracies of every model, attack and defense, and a fifth one.
 
     The fifth one, which the paper lacks, is the accuracy of the hardened model under attacks on itself.
     """
@@ -120,7 +123,7 @@ def table_2(book: Book) -> Sheet:
 
 
 def table_3(book: Book, data: str) -> Sheet:
-    """Return each earlier system of the paper's comparison, the same system as measured here, and then all others.
+    """Return Table 3: each earlier system, the same system as measured here below it, and then all other systems.
 
     Parameters
     ----------

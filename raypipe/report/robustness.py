@@ -54,7 +54,7 @@ def verdict_lines(book: Book) -> Iterator[Note]:
 
 
 def robustness_table(book: Book) -> Sheet:
-    """Return clean, static, adaptive, transfer and worst-case accuracy of every model, with intervals."""
+    """Return a table of each model's clean, static, adaptive, transfer and worst-case accuracy, with intervals."""
     table = Sheet(f"Robustness. Accuracy and its 95 % interval, in %; {attacked_tiles(book)}; {test_tiles(book)}")
     radii = list(dict.fromkeys(name for subject in book.subjects for name in book.worst_cases(subject)))
     table.add_columns("model\ndefense, hardened on", whole=True)
@@ -112,7 +112,7 @@ def lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: str | N
 
 
 def attacks_table(book: Book) -> Sheet | None:
-    """Return the accuracy of every model under every attack on the model itself."""
+    """Return a table of the accuracy of every model under every attack on the model itself."""
     attacks = {row["attack"]: row for row in book.records if row["protocol"] in ITSELF and row["role"] != "check"}
     if not attacks:
         return None
@@ -136,7 +136,7 @@ def attacks_table(book: Book) -> Sheet | None:
 
 
 def certified_table(book: Book) -> Sheet | None:
-    """Return the certified accuracy of the models, next to their robust accuracy under attack."""
+    """Return a table of certified accuracy next to robust accuracy under attack; None without certificates."""
     if not book.certified:
         return None
     title = "Certified. Share of tiles proved right within a radius, beside what no attack fooled there, in %"
@@ -154,7 +154,7 @@ def certified_table(book: Book) -> Sheet | None:
 
 
 def checks_table(book: Book) -> Sheet | None:
-    """Return the verdict of every sanity check on every model."""
+    """Return a table of the verdict of every sanity check on every model; None without checks."""
     if not book.checks:
         return None
     subjects = list(dict.fromkeys(row["subject"] for row in book.checks))
@@ -170,7 +170,7 @@ def checks_table(book: Book) -> Sheet | None:
 
 
 def failures_table(book: Book) -> Sheet | None:
-    """Return the checks that did not pass, with the figure behind each verdict and its meaning."""
+    """Return a table of the checks that did not pass, with the figure behind each verdict and its meaning."""
     rows = [row for row in book.checks if row["verdict"] != PASS]
     if not rows:
         return None
@@ -183,7 +183,7 @@ def failures_table(book: Book) -> Sheet | None:
 
 
 def medicine_table(book: Book) -> Sheet | None:
-    """Return the clinical errors of every model: missed cancers and false alarms.
+    """Return a table of each model's clinical errors: missed cancers and false alarms.
 
     It gives them clean, under attacks on the model itself, and in the worst case.
     """

@@ -18,8 +18,8 @@ from raypipe.report.sheet import Cell, Note, Sheet, Tone
 from raypipe.storage.store import Store
 
 ROWS = 100
-"""Maximum number of rows of a table at the end of a run. A grid of hundreds of cells has more rows than a reader needs
-there."""
+"""Maximum number of rows of a table at the end of a run. A grid of hundreds of cells has more rows than anyone reads on
+a terminal."""
 STYLES: dict[Tone, str] = {"": "", "good": "green", "bad": "bold red", "warn": "yellow", "dim": "dim"}
 
 
