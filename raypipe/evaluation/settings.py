@@ -38,7 +38,7 @@ they find all of 20 planted adversarial examples. The published first step of 2 
 (docs/measured.md)."""
 MOST_TARGETS = 9
 LARGE = 0.5
-"""Change of each value, with pixels in [0, 1]. It can turn any image into the same grey one, so no model can be robust
+"""Change of each value, with pixels in [0, 1]. It can turn any image into the same gray one, so no model can be robust
 to it."""
 
 

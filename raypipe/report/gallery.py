@@ -54,7 +54,7 @@ class Picture:
     factor
         Factor that amplifies the difference.
     clean, adversarial, difference
-        Images, as data URIs. In the difference, middle grey means no change.
+        Images, as data URIs. In the difference, middle gray means no change.
     side
         Side length of an image, in pixels.
     """

@@ -71,7 +71,7 @@ class Evidence:
         Tiles fooled by the white-box attack, for each radius of the ball.
     unbounded
         Tiles fooled by the white-box attack in a ball so large that it holds one image for all tiles: in L-infinity
-        with an eps of 0.5, a grey image.
+        with an eps of 0.5, a gray image.
     labels
         (n,) true classes of the attacked tiles.
     clean

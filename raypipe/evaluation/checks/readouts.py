@@ -85,7 +85,7 @@ def penultimate(model: nn.Module, image: Tensor) -> Features | str:
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """A linear function of features, ``(features - centre) @ weight + bias``, which is positive for class 1."""
+    """A linear function of features, ``(features - centre) @ weight + bias``; positive for class 1."""
 
     centre: Tensor
     weight: Tensor

@@ -69,8 +69,8 @@ def compare(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Groups)
     The difference is that of two shares: the tiles that only the first model classifies correctly, and those that only
     the second does. The interval combines the intervals of the two shares (Newcombe's hybrid score, generalized as
     MOVER by Zou and Donner). The correlation of the shares is estimated over groups. It is not taken as positive, which
-    would narrow the interval. If no tile is correct in one model only, the interval lies around 0 and is wider than [0,
-    0].
+    would narrow the interval. If no tile is correct in one model only, the interval lies around 0 and has a width
+    above 0.
 
     References
     ----------
