@@ -117,7 +117,7 @@ class Evaluation(Settings):
     @classmethod
     def _aims_at_no_class(cls, bounded: BoundedAttack) -> BoundedAttack:
         if bounded.target is not None:
-            raise ValueError("expected no target: curves and checks are of any wrong class")
+            raise ValueError("expected no target: curves and sanity checks use untargeted attacks")
         return bounded
 
     @model_validator(mode="after")

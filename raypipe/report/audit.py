@@ -33,17 +33,17 @@ def audit_tables(audit: Audit, title: str, pairs: int) -> Iterator[RenderableTyp
         Maximum number of pairs to show of each kind.
     """
     if audit.rejected:
-        aside = [f"{path} ({reason})" for path, reason in audit.rejected.items()]
-        yield Text(f"{len(aside)} files set aside: {examples(aside)}", "yellow")
-    kind = "a sibling or a tile of their case" if audit.cases else "a sibling"
+        excluded = [f"{path} ({reason})" for path, reason in audit.rejected.items()]
+        yield Text(f"{len(excluded)} files excluded: {examples(excluded)}", "yellow")
+    kind = "a sibling or a tile of the same case" if audit.cases else "a sibling"
     yield Text(
-        f"A random split gives {100 * audit.random_leak:.1f} % of the test tiles {kind} in training.",
+        f"With a random split, {100 * audit.random_leak:.1f} % of the test tiles have {kind} in training.",
         "bold red" if audit.random_leak else "bold green",
     )
     yield groups_table(audit, title)
     if audit.cases:
         crossing = [pair for pair in audit.pairs if _crosses_cases(audit, pair)]
-        yield Text(f"{len(crossing)} of {len(audit.pairs)} pairs that look like siblings cross cases.")
+        yield Text(f"{len(crossing)} of {len(audit.pairs)} pairs of likely siblings belong to different cases.")
         if crossing:
             yield pairs_table(audit, "Closest pairs across cases", crossing[:pairs])
     else:
@@ -54,9 +54,9 @@ def audit_tables(audit: Audit, title: str, pairs: int) -> Iterator[RenderableTyp
     if labels:
         yield pairs_table(audit, f"Closest of {len(labels)} pairs across classes", labels[:pairs])
     split = (pair for pair in audit.pairs if audit.sides[pair.first.path] != audit.sides[pair.second.path])
-    shown = list(islice(split, pairs))
-    if shown:
-        yield pairs_table(audit, "Closest pairs across the random split", shown)
+    closest = list(islice(split, pairs))
+    if closest:
+        yield pairs_table(audit, "Closest pairs across the random split", closest)
 
 
 def groups_table(audit: Audit, title: str) -> Table:
@@ -64,8 +64,8 @@ def groups_table(audit: Audit, title: str) -> Table:
 
     It gives the numbers of tiles, of groups and of groups with more than one tile, and the sizes of the groups.
     """
-    table = _table(f"Groups of siblings in {title}, from a similarity of {audit.threshold:.2f}")
-    for heading in ("class", "tiles", "groups", "with siblings", "median size", "largest", "its share"):
+    table = _table(f"Groups of siblings in {title}, at a similarity of at least {audit.threshold:.2f}")
+    for heading in ("class", "tiles", "groups", "with siblings", "median size", "largest", "share of largest"):
         table.add_column(heading, justify="left" if heading == "class" else "right", overflow="fold")
     shares = largest_shares(audit.tiles)
     for label in [*shares, None]:
@@ -90,13 +90,13 @@ def giant_groups(audit: Audit) -> Iterator[str]:
         if size >= LEAST_GIANT and size > GIANT * tiles[label]:
             yield (
                 f"Group {group} holds {size} of {tiles[label]} tiles of {label}, more than {100 * GIANT:.0f} %: look "
-                "at them before you split by these groups."
+                "at its tiles before you split by these groups."
             )
 
 
 def agreement_table(agreement: Agreement) -> Table:
     """Return a table of the agreement between the detected groups and the known ones."""
-    table = _table(f"Beside the known groups of {agreement.tiles} tiles")
+    table = _table(f"Agreement with the known groups of {agreement.tiles} tiles")
     table.add_column("measure")
     table.add_column("value", justify="right")
     leak = agreement.remaining_leak
@@ -104,7 +104,7 @@ def agreement_table(agreement: Agreement) -> Table:
         ("adjusted Rand index", f"{agreement.adjusted_rand_index:.4f}"),
         ("pairwise precision", f"{100 * agreement.precision:.1f} %"),
         ("pairwise recall", f"{100 * agreement.recall:.1f} %"),
-        ("test tiles with a known sibling in training,\nsplit by found group", _percent(leak)),
+        ("test tiles with a known sibling in training,\nsplit by detected group", _percent(leak)),
     ):
         table.add_row(measure, value)
     return table
@@ -113,7 +113,7 @@ def agreement_table(agreement: Agreement) -> Table:
 def pairs_table(audit: Audit, title: str, pairs: Sequence[Pair]) -> Table:
     """Return a table of pairs of tiles, with their names and their sides of the random split."""
     table = _table(title)
-    for heading in ("similarity", "tile", "side", "looks like", "side"):
+    for heading in ("similarity", "tile", "side", "similar tile", "side"):
         table.add_column(heading, justify="right" if heading == "similarity" else "left", overflow="fold")
     for first, second, similarity in pairs:
         ends = [cell for ref in (first, second) for cell in (Text(ref.path), audit.sides[ref.path])]

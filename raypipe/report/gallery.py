@@ -23,12 +23,12 @@ MISSED = 2
 GALLERIES = 24
 """Maximum number of galleries, so that the report of a large grid can still be sent and opened. One gallery takes some
 50 kB with tiles of 64 pixels, and 800 kB with 224 pixels."""
-MIDDLE_GREY = 128
-FLIP, LEAST, MOST = "cancer called benign", "least perturbed", "most perturbed"
+MIDDLE_GRAY = 128
+FLIP, LEAST, MOST = "missed cancer", "smallest perturbation", "largest perturbation"
 
 
 @dataclass(frozen=True)
-class Said:
+class Prediction:
     """The class that a model predicts for a tile, and its confidence in [0, 1]."""
 
     label: str
@@ -43,7 +43,7 @@ class Picture:
     ----------
     sample_id
         Id of the tile.
-    chosen_for
+    reason
         Reason why the tile is shown.
     label
         True class.
@@ -60,10 +60,10 @@ class Picture:
     """
 
     sample_id: str
-    chosen_for: str
+    reason: str
     label: str
-    before: Said
-    after: Said
+    before: Prediction
+    after: Prediction
     sizes: Mapping[str, float]
     factor: int
     clean: str
@@ -97,9 +97,9 @@ def galleries(run: Run, store: Store) -> Iterator[Gallery]:
         return
     artifacts = Artifacts(store)
     clean = {pairing.subject: pairing for pairing in run.pairings if pairing.protocol == "clean"}
-    pictured = _pictured(run)[:GALLERIES]
+    pictured = _list_pairings(run)[:GALLERIES]
     artifacts.read_ahead(pictured)
-    attacks = [_Attacked.of(run, artifacts, pairing, clean[pairing.subject]) for pairing in pictured]
+    attacks = [_AttackedTiles.load(run, artifacts, pairing, clean[pairing.subject]) for pairing in pictured]
     wanted: dict[str, set[str]] = defaultdict(set)
     for attack in attacks:
         wanted[attack.clean.tiles] |= set(attack.ids)
@@ -111,10 +111,10 @@ def galleries(run: Run, store: Store) -> Iterator[Gallery]:
 
 def galleries_left_out(run: Run) -> int:
     """Return the number of pairs of model and attack without a gallery because there are too many pairs."""
-    return 0 if run.restriction is not None else max(0, len(_pictured(run)) - GALLERIES)
+    return 0 if run.restriction is not None else max(0, len(_list_pairings(run)) - GALLERIES)
 
 
-def _pictured(run: Run) -> list[PairingRecord]:
+def _list_pairings(run: Run) -> list[PairingRecord]:
     return [
         pairing
         for pairing in run.pairings
@@ -123,10 +123,10 @@ def _pictured(run: Run) -> list[PairingRecord]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Attacked:
+class _AttackedTiles:
     """An attack and the model's predictions of the clean and the adversarial tiles.
 
-    `chosen` holds the positions of the tiles to show, with the reasons.
+    `places` holds the positions of the tiles to show, with the reasons.
     """
 
     pairing: PairingRecord
@@ -134,14 +134,14 @@ class _Attacked:
     made: Perturbed
     before: Tested
     after: Tested
-    chosen: Mapping[int, str]
+    places: Mapping[int, str]
 
     @classmethod
-    def of(cls, run: Run, artifacts: Artifacts, pairing: PairingRecord, clean: PairingRecord) -> Self:
+    def load(cls, run: Run, artifacts: Artifacts, pairing: PairingRecord, clean: PairingRecord) -> Self:
         made, after = artifacts.perturbed(pairing), artifacts.tested(pairing)
         norm = pairing.threat.norm if pairing.threat and pairing.threat.norm in made.distortions else "l2"
-        chosen = dict(_chosen(run, made, after, norm))
-        return cls(pairing, clean, made, artifacts.tested(clean).at(made.ids), after, chosen)
+        places = dict(_choose_tiles(run, made, after, norm))
+        return cls(pairing, clean, made, artifacts.tested(clean).at(made.ids), after, places)
 
     @property
     def norm(self) -> str:
@@ -149,30 +149,30 @@ class _Attacked:
 
     @property
     def ids(self) -> list[str]:
-        return [str(self.made.ids[place]) for place in self.chosen]
+        return [str(self.made.ids[place]) for place in self.places]
 
     def pictures(self, run: Run, store: Store, originals: Mapping[str, NDArray[np.uint8]]) -> Iterator[Picture]:
         adversarials = _images(store, "adversarials", self.pairing.tiles, self.ids, "")
-        for (place, reason), sample_id in zip(self.chosen.items(), self.ids, strict=True):
+        for (place, reason), sample_id in zip(self.places.items(), self.ids, strict=True):
             original, adversarial = originals[sample_id], adversarials[sample_id]
             change = adversarial.astype(np.int16) - original
-            factor = max(1, (MIDDLE_GREY - 1) // max(1, int(np.abs(change).max())))
+            factor = max(1, (MIDDLE_GRAY - 1) // max(1, int(np.abs(change).max())))
             yield Picture(
                 sample_id=sample_id,
-                chosen_for=reason,
+                reason=reason,
                 label=run.labels[self.after.labels[place]],
-                before=_said(run, self.before, place),
-                after=_said(run, self.after, place),
+                before=_read_prediction(run, self.before, place),
+                after=_read_prediction(run, self.after, place),
                 sizes={name: float(sizes[place]) for name, sizes in self.made.distortions.items()},
                 factor=factor,
                 clean=data_uri(original),
                 adversarial=data_uri(adversarial),
-                difference=data_uri(np.clip(MIDDLE_GREY + factor * change, 0, 255).astype(np.uint8)),
+                difference=data_uri(np.clip(MIDDLE_GRAY + factor * change, 0, 255).astype(np.uint8)),
                 side=original.shape[0],
             )
 
 
-def _chosen(run: Run, made: Perturbed, after: Tested, norm: str) -> Iterator[tuple[int, str]]:
+def _choose_tiles(run: Run, made: Perturbed, after: Tested, norm: str) -> Iterator[tuple[int, str]]:
     """Yield the positions of the tiles to show, with the reason.
 
     A tile with several reasons appears once, with all of them.
@@ -189,9 +189,9 @@ def _chosen(run: Run, made: Perturbed, after: Tested, norm: str) -> Iterator[tup
     yield from reasons.items()
 
 
-def _said(run: Run, tested: Tested, place: int) -> Said:
+def _read_prediction(run: Run, tested: Tested, place: int) -> Prediction:
     shares = softmax(tested.logits[place].astype(np.float64))
-    return Said(run.labels[int(tested.predicted[place])], float(shares.max()))
+    return Prediction(run.labels[int(tested.predicted[place])], float(shares.max()))
 
 
 def _images(store: Store, kind: str, key: str, ids: Iterable[str], split: str) -> dict[str, NDArray[np.uint8]]:

@@ -16,13 +16,13 @@ class Shade(NamedTuple):
         Text of the cell.
     share
         Share in [0, 1], in the form that a page needs. It determines the color.
-    said
+    percent
         Share in percent; empty where there is no figure.
     """
 
     text: str
     share: str
-    said: str
+    percent: str
 
 
 class Heat(NamedTuple):
@@ -56,15 +56,15 @@ def confusions(book: Book) -> Iterator[Confusions]:
     for family, members in book.families().items():
         clean = _confusion("clean", book.clean(family))
         for attacked in book.of_subject(family, protocol="white-box", role="grid"):
-            heats = [clean, _confusion("attacked", attacked)]
+            heats = [clean, _confusion("white-box", attacked)]
             for subject in members:
                 if book.subjects[subject]["hardened_on"] == attacked["attack"]:
                     static = next(book.of_subject(subject, protocol="static", attack=attacked["attack"]), None)
-                    anew = book.itself(subject, attacked["attack"])
+                    white_box = book.find_white_box(subject, attacked["attack"])
                     defense = book.subjects[subject]["defense"]
                     heats += [_confusion(f"{defense}, clean", book.clean(subject))]
                     heats += [_confusion(f"{defense}, static", static)] if static else []
-                    heats += [_confusion(f"{defense}, attacked anew", anew)] if anew else []
+                    heats += [_confusion(f"{defense}, white-box", white_box)] if white_box else []
             yield Confusions(family, attacked["attack"], tuple(heats))
 
 

@@ -33,7 +33,7 @@ class Book:
     costs: list[Row]
 
     @classmethod
-    def of(cls, result: RunResult) -> "Book":
+    def from_result(cls, result: RunResult) -> "Book":
         """Return the rows of a result."""
         tables = (result.records, result.curves, result.differences, result.checks, result.certified, result.costs)
         return cls(*(table.to_pylist() for table in tables))
@@ -82,18 +82,18 @@ class Book:
             found.setdefault(self.undefended(subject), []).append(subject)
         return found
 
-    def kind(self, subject: str) -> str:
+    def describe_defense(self, subject: str) -> str:
         """Return the defense of a model and the attack it was hardened with, which distinguish it in its family."""
         row = self.subjects[subject]
-        unhardened = "as given" if row["split"] == GIVEN else "undefended"
+        unhardened = "given model" if row["split"] == GIVEN else "undefended"
         return ", ".join(filter(None, (row["defense"], row["hardened_on"]))) or unhardened
 
-    def itself(self, subject: str, attack: str | None) -> Row | None:
+    def find_white_box(self, subject: str, attack: str | None) -> Row | None:
         """Return the record of a model under an attack on the model itself; None if there is none."""
-        return self._of_itself.get((subject, attack))
+        return self._white_box.get((subject, attack))
 
     @cached_property
-    def _of_itself(self) -> dict[tuple[str, str | None], Row]:
+    def _white_box(self) -> dict[tuple[str, str | None], Row]:
         found: dict[tuple[str, str | None], Row] = {}
         for row in sorted((row for row in self.records if row["protocol"] in ITSELF), key=_order_of_protocol):
             found.setdefault((row["subject"], row["attack"]), row)
@@ -143,7 +143,7 @@ def with_interval(row: Mapping[str, Any] | None, name: str = "accuracy") -> str:
     return f"{percent(row[name])} [{percent(row[f'{name}_low'])}, {percent(row[f'{name}_high'])}]"
 
 
-def written_p_value(p_value: float | None) -> str:
+def format_p_value(p_value: float | None) -> str:
     """Return a p value with two digits, or a dash where there was no test."""
     return "-" if p_value is None else f"{p_value:.2g}"
 
@@ -170,6 +170,6 @@ def threat(row: Mapping[str, Any]) -> str:
     return "any size" if row["norm"] == "any" else f"minimal {row['norm']}"
 
 
-def shown(value: str | None) -> str:
+def name_or_dash(value: str | None) -> str:
     """Return a name, or a dash where there is none."""
     return value or "-"

@@ -56,7 +56,7 @@ class Standing(NamedTuple):
     clean: Row
     clean_attacked: Row
     static: Row | None
-    anew: Row | None
+    white_box: Row | None
     verdict: Verdict | None
 
     @property
@@ -127,11 +127,11 @@ def _standings(run: Run, rows: Sequence[Row], checks: Sequence[dict[str, Any]]) 
             threat(row),
             strength,
         )
-        static, anew = (_lowest(rows, protocols, clean["hardened_on"]) for protocols in (("static",), ITSELF))
-        yield key, Standing(run.name, row, clean, attacked, static, anew, verdict)
+        static, white_box = (_find_lowest(rows, protocols, clean["hardened_on"]) for protocols in (("static",), ITSELF))
+        yield key, Standing(run.name, row, clean, attacked, static, white_box, verdict)
 
 
-def _lowest(rows: Sequence[Row], protocols: tuple[str, ...], attack: str | None) -> Row | None:
+def _find_lowest(rows: Sequence[Row], protocols: tuple[str, ...], attack: str | None) -> Row | None:
     found = [row for row in rows if row["protocol"] in protocols and row["role"] in ("grid", "evaluation")]
     chosen = [row for row in found if attack in (None, row["attack"])]
     return min(chosen, key=lambda row: row["accuracy"], default=None)
@@ -145,7 +145,7 @@ def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
     )
     table.add_columns("", "model", "run")
     table.add_columns(
-        f"worst case\n{key.threat}", "attacked\nanew", "static\n(paper)", "clean,\nattacked", figures=True
+        f"worst case\n{key.threat}", "white-box\n", "static\n(paper)", "clean,\nattacked\ntiles", figures=True
     )
     table.add_columns("clean,\ntest set", figures=True)
     table.add_columns("checks", "stamps")
@@ -156,7 +156,7 @@ def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
         row = each.clean
         kind = ", ".join(filter(None, (row["defense"], row["hardened_on"]))) or "undefended"
         stamps = ", ".join(stamp.partition(":")[0] for stamp in row["stamps"])
-        figures = (each.worst, each.anew, each.static, each.clean_attacked, row)
+        figures = (each.worst, each.white_box, each.static, each.clean_attacked, row)
         table.add_row(
             _place(each, rivals, winner),
             Cell(row["model"], below=kind),
@@ -165,7 +165,7 @@ def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
             verdict_cell(each.verdict.failed if each.verdict else None),
             Cell(stamps, tone="bad"),
         )
-    table.caption = f"{RULE} Attacks of one digest are the same, with the same settings. {METHOD}"
+    table.caption = f"{RULE} Equal attack digests mean equal attacks with equal settings. {METHOD}"
     return table
 
 

@@ -6,9 +6,9 @@ from raypipe.evaluation.checks.rules import Verdict
 from raypipe.report.layout import Row
 
 RULE = (
-    "Best is a model only if no check of its evaluation failed, enough could be made, its worst case is above always "
-    "naming the commonest class, and its interval lies above that of every other such model; where intervals overlap, "
-    "none is."
+    "A model is called best only if no check of its evaluation failed, enough checks were judged, its worst case is "
+    "above always predicting the most frequent class, and its interval lies above that of every other such model. "
+    "Where intervals overlap, no model is best."
 )
 
 

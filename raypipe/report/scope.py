@@ -36,15 +36,15 @@ def _by_split(book: Book, rows: Mapping[str, Row]) -> str:
 
 def uncovered_classes(book: Book) -> Iterator[Note]:
     """Yield notes on classes that no figure under attack covers, because none of their tiles was attacked."""
-    told = set()
+    keys = set()
     for name, row in book.subjects.items():
         attacked = book.clean(name)
         missing = [label for label, count in zip(row["labels"], attacked["support"], strict=True) if not count]
-        if missing and (row["split"], attacked["tiles"]) not in told:
-            told.add((row["split"], attacked["tiles"]))
+        if missing and (row["split"], attacked["tiles"]) not in keys:
+            keys.add((row["split"], attacked["tiles"]))
             of = f" ({row['split']} split)" if len({each["split"] for each in book.subjects.values()}) > 1 else ""
-            text = f"None of the {attacked['tiles']} attacked tiles{of} is of the class {', '.join(missing)}"
-            yield Note(f"{text}: no figure under attack speaks of it.", "bad")
+            text = f"None of the {attacked['tiles']} attacked tiles{of} belongs to the class {', '.join(missing)}"
+            yield Note(f"{text}: no figure under attack covers it.", "bad")
 
 
 def is_reweighted(row: Row | None, book: Book) -> bool:
@@ -59,7 +59,7 @@ def is_reweighted(row: Row | None, book: Book) -> bool:
 def prevalence_note(book: Book) -> str:
     """Return a text on the class shares of the attacked tiles, and on the figure that has those of the test set."""
     cases = [row for name in book.subjects if (row := book.headline_case(name))]
-    text = "Attacked tiles are chosen with equally many of each class, as far as there are."
+    text = "Attacked tiles are balanced by class as far as the test set allows."
     if not any(is_reweighted(row, book) for row in cases):
         return text
     first = next(row for row in cases if is_reweighted(row, book))
@@ -67,4 +67,4 @@ def prevalence_note(book: Book) -> str:
     shares = (
         f"{label} {percent(count / sum(there))} %" for label, count in zip(first["labels"], there, strict=True) if count
     )
-    return f"{text} In parentheses: re-weighted to the class shares of the test set ({', '.join(shares)})."
+    return f"{text} In parentheses: accuracy re-weighted to the class shares of the test set ({', '.join(shares)})."

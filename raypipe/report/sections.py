@@ -17,8 +17,8 @@ from raypipe.report.robustness import (
     attacks_table,
     certified_table,
     checks_table,
+    clinical_errors_table,
     failures_table,
-    medicine_table,
     robustness_table,
     verdict_lines,
 )
@@ -48,7 +48,7 @@ def sections(book: Book) -> Iterator[Section]:
         certified_table,
         checks_table,
         failures_table,
-        medicine_table,
+        clinical_errors_table,
         distortions_table,
         calibration_table,
     )
@@ -58,8 +58,8 @@ def sections(book: Book) -> Iterator[Section]:
 
 
 LEFT_OUT = (
-    "Left out, because they need other models: tiles made against the model before it was hardened (static), and "
-    "against other backbones (transfer). A run makes both."
+    "Not measured, because they need other models: static evaluation (adversarial examples crafted against the "
+    "undefended model) and transfer attacks (crafted against other backbones). A run of an experiment measures both."
 )
 
 
@@ -71,7 +71,7 @@ def sections_of_one(book: Book) -> Iterator[Section]:
         attacks_table,
         checks_table,
         failures_table,
-        medicine_table,
+        clinical_errors_table,
         distortions_table,
         calibration_table,
         cost_table,

@@ -53,7 +53,7 @@ def result_tables(result: RunResult, rows: int | None = None) -> Iterator[Render
     rows
         Maximum number of rows per table; a line gives the number of rows left out. None shows all rows.
     """
-    book = Book.of(result)
+    book = Book.from_result(result)
     yield Group(*map(line_of, verdicts(book)))
     for sheet, notes in sections(book):
         yield Group(table_of(sheet, rows), *map(line_of, (*_left_out(sheet, rows, result.name), *notes)))
@@ -62,7 +62,7 @@ def result_tables(result: RunResult, rows: int | None = None) -> Iterator[Render
 def _left_out(sheet: Sheet, rows: int | None, run: str) -> Iterator[Note]:
     if rows is not None and sheet.rows > rows:
         command = f"`raypipe results {run} --all` with the run's --storage"
-        yield Note(f"{sheet.rows - rows:,} more rows: in the report, and by {command}.", "warn")
+        yield Note(f"{sheet.rows - rows:,} more rows: see the report, or run {command}.", "warn")
 
 
 def line_of(note: Note) -> Text:

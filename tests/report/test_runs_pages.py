@@ -59,7 +59,7 @@ def test_differences_are_made_tile_by_tile_with_intervals(tmp_path: Path) -> Non
 def test_a_run_stands_beside_another(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     runs = two_runs(store)
-    books = {run.name: Book.of(compute_result(store, run)) for run in runs}
+    books = {run.name: Book.from_result(compute_result(store, run)) for run in runs}
     sheet = side_by_side(books)
     headings = [column.heading for column in sheet.columns]
     row = next(row for section in sheet.sections for row in section if row[0].text == HARDENED)

@@ -24,7 +24,7 @@ def book_of(folder: Path, *ids: str) -> Book:
     store = Store.open(str(folder))
     run = hand_run(store)
     attack_only(store, run, list(ids))
-    return Book.of(compute_result(store, run))
+    return Book.from_result(compute_result(store, run))
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def test_every_figure_has_its_threat_model(text: str) -> None:
 def test_every_table_with_an_interval_names_its_method(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     run = hand_run(store)
-    book = Book.of(compute_result(store, run))
+    book = Book.from_result(compute_result(store, run))
     others = (
         differences_sheet(differences_across([run, run], store)),
         side_by_side({"hand": book}),
@@ -141,7 +141,7 @@ def test_the_longer_of_models_and_attacks_goes_down(tmp_path: Path, models: int)
     own = tuple(p for p in run.pairings if p.subject in [subject.id for subject in subjects])
     more = tuple(p.model_copy(update={"attack": "cw2"}) for p in own if p.attack == "cw")
     changed = run.model_copy(update={"subjects": subjects, "pairings": own + more})
-    sheet = attacks_table(Book.of(compute_result(store, changed)))
+    sheet = attacks_table(Book.from_result(compute_result(store, changed)))
     assert sheet is not None
     headings, rows = (
         [column.heading for column in sheet.columns],
@@ -195,7 +195,7 @@ def test_an_earlier_system_stands_above_the_same_one_measured_here(tmp_path: Pat
     by_fgsm = tuple(p.model_copy(update={"method": "fgsm"}) if p.method else p for p in run.pairings)
     subjects = (undefended, hardened.model_copy(update={"defense": "adversarial_training"}))
     changed = run.model_copy(update={"subjects": subjects, "pairings": by_fgsm})
-    sheet = table_3(Book.of(compute_result(store, changed)), "mine")
+    sheet = table_3(Book.from_result(compute_result(store, changed)), "mine")
     rows = [[(cell.text, cell.below) for cell in row] for section in sheet.sections for row in section]
     assert rows[0][:2] == [("reported", "DR fundus"), ("DarkNet-53", "")]
     assert [number for number, row in enumerate(rows) if row[0] == ("measured here", "mine")] == [place]

@@ -52,7 +52,7 @@ LEAST_APPLICABLE = 0.5
 WHITE_BOX = "white-box attack"
 
 
-def _robust(fooled: Fooled) -> str:
+def _write_robust_accuracy(fooled: Fooled) -> str:
     return f"{100 * (1 - fooled.mean()):.1f} %"
 
 
@@ -62,18 +62,19 @@ def _count_lost(stronger: Fooled, weaker: Fooled, names: str) -> int:
     return int((weaker & ~stronger).sum())
 
 
-def _never_weaker(stronger: Fooled | None, weaker: Fooled | None, stronger_name: str, weaker_name: str) -> Finding:
+def _compare_attacks(stronger: Fooled | None, weaker: Fooled | None, stronger_name: str, weaker_name: str) -> Finding:
     if stronger is None or weaker is None:
         return unknown(*[stronger_name] * (stronger is None), *[weaker_name] * (weaker is None))
     lost, allowed = _count_lost(stronger, weaker, f"{stronger_name} and {weaker_name}"), count_allowed(len(weaker))
     figure = (
         f"{lost} of {len(weaker)} tiles fooled by the {weaker_name} only, at most {allowed} allowed; "
-        f"robust accuracy {_robust(weaker)} under it, {_robust(stronger)} under the {stronger_name}"
+        f"robust accuracy {_write_robust_accuracy(weaker)} under it, {_write_robust_accuracy(stronger)} under the "
+        f"{stronger_name}"
     )
     return judge(lost, allowed, len(weaker), figure)
 
 
-def _ascending(fooled: Mapping[int, Fooled] | Mapping[float, Fooled] | None, unit: str) -> Finding:
+def _judge_series(fooled: Mapping[int, Fooled] | Mapping[float, Fooled] | None, unit: str) -> Finding:
     """Judge if each attack of a series fools the tiles that the attack before it fools."""
     if fooled is None or len(fooled) < 2:
         return unknown(f"two values of {unit}")
@@ -81,63 +82,70 @@ def _ascending(fooled: Mapping[int, Fooled] | Mapping[float, Fooled] | None, uni
     lost = max(_count_lost(stronger, weaker, unit) for (_, weaker), (_, stronger) in pairwise(series))
     tiles = len(series[0][1])
     allowed = count_allowed(tiles)
-    curve = ", ".join(f"{_robust(fooled)} at {value:.4g}" for value, fooled in series)
-    figure = f"robust accuracy by {unit}: {curve}; at most {lost} tiles lost from one to the next, {allowed} allowed"
+    curve = ", ".join(f"{_write_robust_accuracy(fooled)} at {value:.4g}" for value, fooled in series)
+    figure = (
+        f"robust accuracy by {unit}: {curve}; up to {lost} tiles fooled by the weaker of two only, {allowed} allowed"
+    )
     return judge(lost, allowed, tiles, figure)
 
 
-def _settled(fooled: Fooled | None, doubled: Fooled | None, what: str) -> Finding:
+def _judge_doubling(fooled: Fooled | None, doubled: Fooled | None, what: str) -> Finding:
     """Judge if an attack with twice as many iterations or restarts fools less than a point more of the tiles."""
     if fooled is None or doubled is None:
         return unknown(*[WHITE_BOX] * (fooled is None), *[f"twice the {what}"] * (doubled is None))
     more, tiles = _count_lost(fooled, doubled, f"{what} and twice the {what}"), len(fooled)
-    figure = f"twice the {what} fool {more} more of {tiles} tiles, {100 * more / tiles:.1f} points"
+    figure = f"with twice the {what}, the attack fools {more} more of {tiles} tiles ({100 * more / tiles:.1f} points)"
     if tiles <= TILES_PER_POINT:
-        figure += f"; one may be, {100 / tiles:.1f} points: to judge to a point takes {TILES_PER_POINT + 1} tiles"
+        figure += (
+            f"; one tile ({100 / tiles:.1f} points) is allowed, because a tolerance of less than a point needs "
+            f"{TILES_PER_POINT + 1} tiles"
+        )
     return judge(more, max(1, (tiles - 1) // TILES_PER_POINT), tiles, figure)
 
 
-def _agree(first: NDArray[np.generic] | None, second: NDArray[np.generic] | None, names: tuple[str, str]) -> Finding:
+def _compare_values(
+    first: NDArray[np.generic] | None, second: NDArray[np.generic] | None, names: tuple[str, str]
+) -> Finding:
     if first is None or second is None:
         return unknown(*(name for name, values in zip(names, (first, second), strict=True) if values is None))
     require_aligned(first, second, " and ".join(names))
     differing = int((first != second).sum())
-    return judge(differing, 0, len(first), f"{differing} of {len(first)} differ")
+    return judge(differing, 0, len(first), f"{' and '.join(names)} differ on {differing} of {len(first)} tiles")
 
 
 def more_steps_never_weaker(evidence: Evidence) -> Finding:
     """Compare half, as many and twice as many steps, tile by tile."""
-    return _ascending(evidence.by_steps, "steps")
+    return _judge_series(evidence.by_steps, "steps")
 
 
 def larger_eps_never_weaker(evidence: Evidence) -> Finding:
     """Compare every radius with the next larger one, tile by tile."""
-    return _ascending(evidence.by_eps, "eps")
+    return _judge_series(evidence.by_eps, "eps")
 
 
 def iterative_beats_single_step(evidence: Evidence) -> Finding:
     """Compare the white-box attack with an attack of one gradient step."""
-    return _never_weaker(evidence.white_box, evidence.single_step, WHITE_BOX, "single-step attack")
+    return _compare_attacks(evidence.white_box, evidence.single_step, WHITE_BOX, "single-step attack")
 
 
 def white_box_beats_transfer(evidence: Evidence) -> Finding:
     """Compare the white-box attack with adversarial tiles that were crafted against other models."""
-    return _never_weaker(evidence.white_box, evidence.transfer, WHITE_BOX, "transfer attack")
+    return _compare_attacks(evidence.white_box, evidence.transfer, WHITE_BOX, "transfer attack")
 
 
 def white_box_beats_black_box(evidence: Evidence) -> Finding:
     """Compare the white-box attack with an attack that sees scores only."""
-    return _never_weaker(evidence.white_box, evidence.black_box, WHITE_BOX, "black-box attack")
+    return _compare_attacks(evidence.white_box, evidence.black_box, WHITE_BOX, "black-box attack")
 
 
 def iterations_suffice(evidence: Evidence) -> Finding:
     """Compare the white-box attack with the same attack with twice the iterations."""
-    return _settled(evidence.white_box, evidence.doubled_iterations, "iterations")
+    return _judge_doubling(evidence.white_box, evidence.doubled_iterations, "iterations")
 
 
 def restarts_suffice(evidence: Evidence) -> Finding:
     """Compare the white-box attack with the same attack with twice the restarts."""
-    return _settled(evidence.white_box, evidence.doubled_restarts, "restarts")
+    return _judge_doubling(evidence.white_box, evidence.doubled_restarts, "restarts")
 
 
 def gradients_exist(evidence: Evidence) -> Finding:
@@ -165,33 +173,33 @@ def deterministic_inference(evidence: Evidence) -> Finding:
     """Judge if two passes of the same batch give the same logits."""
     if evidence.probe is None:
         return unknown("repeated passes")
-    return _still(evidence.probe.repeat_difference, evidence.probe.spread, REPEAT_NOISE)
+    return _judge_stability(evidence.probe.repeat_difference, evidence.probe.spread, REPEAT_NOISE)
 
 
 def batch_independent_inference(evidence: Evidence) -> Finding:
     """Judge if a tile has the same logits alone and in a batch."""
     if evidence.probe is None:
         return unknown("passes of single tiles")
-    return _still(evidence.probe.batch_difference, evidence.probe.spread, BATCH_NOISE)
+    return _judge_stability(evidence.probe.batch_difference, evidence.probe.spread, BATCH_NOISE)
 
 
-def _still(differences: NDArray[np.float64], spread: NDArray[np.float64], noise: float) -> Finding:
+def _judge_stability(differences: NDArray[np.float64], spread: NDArray[np.float64], noise: float) -> Finding:
     # Negated, so that a NaN difference counts as a change.
     moved = int((~(differences <= noise * spread)).sum())
     figure = f"logits of {moved} of {len(spread)} tiles differ by more than {noise:g} of their spread"
-    return Finding("fail" if moved else "pass", f"{figure}; by {np.max(differences):.2g} at most")
+    return Finding("fail" if moved else "pass", f"{figure}; largest difference: {np.max(differences):.2g}")
 
 
 def reproducible_predictions(evidence: Evidence) -> Finding:
     """Compare stored predictions with a second prediction of the same tiles."""
-    names = ("recorded predictions", "predictions made again")
-    return _agree(evidence.recorded_predictions, evidence.remade_predictions, names)
+    names = ("stored predictions", "reproduced predictions")
+    return _compare_values(evidence.recorded_predictions, evidence.remade_predictions, names)
 
 
 def success_repeats(evidence: Evidence) -> Finding:
     """Compare the recorded success with the success that the stored tiles show."""
-    names = ("recorded success", "success of the stored tiles")
-    return _agree(evidence.recorded_success, evidence.recomputed_success, names)
+    names = ("recorded success", "success on the stored tiles")
+    return _compare_values(evidence.recorded_success, evidence.recomputed_success, names)
 
 
 def no_proof_is_broken(evidence: Evidence) -> Finding:
@@ -214,23 +222,23 @@ def planted_examples_found(evidence: Evidence) -> Finding:
     planted = int(applicable.sum())
     if planted < max(1, LEAST_APPLICABLE * tiles):
         reasons = "; ".join(sorted(set(map(str, evidence.planted.reasons[~applicable]))))
-        return Finding("not applicable", f"planted for {planted} of {tiles} tiles only: {reasons}")
+        return Finding("not applicable", f"planted in only {planted} of {tiles} tiles: {reasons}")
     found = int(evidence.planted.found[applicable].sum())
-    lucky = int(evidence.planted.random_found[applicable].sum())
+    by_chance = int(evidence.planted.random_found[applicable].sum())
     low, missed = exact_lower_bound(np.array([found, planted - found], dtype=float), np.full(2, float(planted)))
     high = 1 - missed
     figure = (
-        f"{found} of {planted} found, 95 % interval {100 * low:.1f} - {100 * high:.1f} %, "
-        f"{100 * FOUND:.0f} % demanded; {lucky} by {evidence.planted.random_points} random points each; "
-        f"planted for {planted} of {tiles} tiles"
+        f"planted adversarial examples found: {found} of {planted} (random search with "
+        f"{evidence.planted.random_points} points per tile: {by_chance} of {planted}); 95 % interval of the share "
+        f"{100 * low:.1f} - {100 * high:.1f} %, {100 * FOUND:.0f} % required; planted in {planted} of {tiles} tiles"
     )
     if planted >= LEAST_PLANTED and high < FOUND:
         return Finding("fail", figure)
-    obstacles = {
-        f"to judge takes at least {LEAST_PLANTED}": planted < LEAST_PLANTED,
-        "chance finds too many for the test to mean anything": lucky > CHANCE * planted,
-        "too few to tell, more planted_tiles decide": found < FOUND * planted,
+    reservations = {
+        f"a verdict needs at least {LEAST_PLANTED} planted examples": planted < LEAST_PLANTED,
+        "random search finds too many for a meaningful test": by_chance > CHANCE * planted,
+        "too few examples for a verdict; increase planted_tiles": found < FOUND * planted,
     }
-    if any(obstacles.values()):
-        return Finding("not applicable", f"{figure}: {next(reason for reason, holds in obstacles.items() if holds)}")
+    if any(reservations.values()):
+        return Finding("not applicable", f"{figure}: {next(reason for reason, holds in reservations.items() if holds)}")
     return Finding("pass", figure)

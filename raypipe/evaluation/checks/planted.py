@@ -45,8 +45,8 @@ INNER_SHARE = 0.95
 """Share of eps within which inner points are drawn. The authors leave a gap of 0.05."""
 FLOAT_NOISE = 1e-6
 """Distance by which a point may leave the ball."""
-INSEPARABLE = "no linear readout separates what is planted from the points inside the ball"
-UNSTEADY = "the model gives the same points other features in another pass"
+INSEPARABLE = "no linear readout separates the planted points from the points inside the ball"
+UNSTEADY = "the features of the same points differ between two passes"
 
 
 @full_precision()
@@ -117,7 +117,7 @@ def binarization_test(
             inner = _ball_points(tile, settings.ball, range(inner_points), f"{seed} inner", share=INNER_SHARE)
             batches = torch.split(torch.cat([tile[None], inner, planted]), batch_size)
             with torch.no_grad():
-                known = torch.cat([features.of(batch) for batch in batches])
+                known = torch.cat([features.extract(batch) for batch in batches])
             readouts.append(separate(known, boundary_points, closeness))
         result = _not_applicable(
             ["" if readout else INSEPARABLE for readout in readouts], passes=1 + inner_points + boundary_points
@@ -128,10 +128,10 @@ def binarization_test(
         victim = Binarized(features, [readout for readout in readouts if readout], batch_size)
         chosen = torch.from_numpy(at).to(device)
         try:
-            search = _look(victim, clean[chosen], edge[chosen], settings, least_random_points, seed)
-        except ValueError as refusal:
-            obstacle = f"the attack does not run on two classes: {refusal}"
-            return replace(result, reasons=np.where(at, obstacle, result.reasons))
+            search = _run_search(victim, clean[chosen], edge[chosen], settings, least_random_points, seed)
+        except ValueError as error:
+            reason = f"the attack does not run on two classes: {error}"
+            return replace(result, reasons=np.where(at, reason, result.reasons))
     for mine, its in ((result.found, search.found), (result.random_found, search.random_found)):
         mine[at] = (its & search.steady).cpu().numpy()
     result.forwards[at] += victim.forwards.cpu().numpy()
@@ -151,7 +151,7 @@ class _Search(NamedTuple):
     random_points: int
 
 
-def _look(
+def _run_search(
     victim: Binarized, clean: Tensor, edge: Tensor, settings: BoundedAttack, least_random_points: int, seed: int
 ) -> _Search:
     """Run the attack to find the planted points, and then draw random points.
@@ -164,13 +164,15 @@ def _look(
     points = attack_for(settings).generate(victim, clean, goal, settings)
     draws = max(least_random_points, int(victim.forwards.max()))
     found = victim.positive(points, rows) & _within(points, clean, settings.ball)
-    lucky = [_chance(victim, tile, row, settings.ball, draws, seed) for tile, row in zip(clean, rows, strict=True)]
+    by_chance = [
+        _find_by_chance(victim, tile, row, settings.ball, draws, seed) for tile, row in zip(clean, rows, strict=True)
+    ]
     planted = victim.positive(edge.flatten(0, 1), rows.repeat_interleave(edge.shape[1])).view(len(rows), -1)
     steady = planted.all(1) & ~victim.positive(clean, rows)
-    return _Search(found, torch.tensor(lucky, device=rows.device), steady, draws)
+    return _Search(found, torch.tensor(by_chance, device=rows.device), steady, draws)
 
 
-def _chance(victim: Binarized, tile: Tensor, row: Tensor, ball: Ball, draws: int, seed: int) -> bool:
+def _find_by_chance(victim: Binarized, tile: Tensor, row: Tensor, ball: Ball, draws: int, seed: int) -> bool:
     """Return True if at least one of a tile's random points is of class 1."""
     for begin in range(0, draws, victim.batch_size):
         numbers = range(begin, min(begin + victim.batch_size, draws))

@@ -105,17 +105,17 @@ def probe(
             f"images {images.dtype} {images.shape}, labels {labels.shape}: expected uint8 (n, h, w, 3) and (n,), n >= 1"
         )
     if batch_size < 2:
-        raise ValueError(f"batch_size = {batch_size}: expected at least 2, or no tile has neighbours to depend on")
+        raise ValueError(f"batch_size = {batch_size}: expected at least 2, to compare a batch with single tiles")
     clean = to_unit(torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous())
     goal = Goal(torch.from_numpy(labels).to(device))
     with frozen(model):
         victim = Victim(model, len(images))
-        seen = [_look(victim, clean[rows], goal, rows) for rows in torch.split(victim.rows(), batch_size)]
+        seen = [_probe_batch(victim, clean[rows], goal, rows) for rows in torch.split(victim.rows(), batch_size)]
     columns = (*(torch.cat(column) for column in zip(*seen, strict=True)), victim.forwards, victim.backwards)
     return Probe(*(column.cpu().numpy() for column in columns))
 
 
-def _look(victim: Victim, clean: Tensor, goal: Goal, rows: Tensor) -> tuple[Tensor, ...]:
+def _probe_batch(victim: Victim, clean: Tensor, goal: Goal, rows: Tensor) -> tuple[Tensor, ...]:
     """Return the arrays of `Probe` for a batch, in their order, without the passes."""
     points = clean.clone().requires_grad_()
     logits = victim.logits(points, rows)

@@ -34,7 +34,7 @@ class Features(NamedTuple):
     model: nn.Module
     layer: nn.Linear
 
-    def of(self, images: Tensor) -> Tensor:
+    def extract(self, images: Tensor) -> Tensor:
         """Return the features (n, d) of images (n, channels, h, w). Gradients flow through them."""
         seen: list[Tensor] = []
         hook = self.layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -78,16 +78,16 @@ def penultimate(model: nn.Module, image: Tensor) -> Features | str:
     if shape != (1, layer.in_features) or layer.out_features != logits.shape[-1]:
         return (
             f"the last linear layer takes {tuple(shape)} and gives {layer.out_features} values: "
-            f"expected one vector of features a tile and its {logits.shape[-1]} logits"
+            f"expected one feature vector per tile and {logits.shape[-1]} logits"
         )
     return Features(model, layer)
 
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """A linear function of features, ``(features - centre) @ weight + bias``; positive for class 1."""
+    """A linear function of features, ``(features - center) @ weight + bias``; positive for class 1."""
 
-    centre: Tensor
+    center: Tensor
     weight: Tensor
     bias: Tensor
 
@@ -115,11 +115,11 @@ def separate(features: Tensor, positive: int, closeness: float) -> Readout | Non
         return None
     # Differences within a ball are small compared with the features. Centering and scaling keep the solver well
     # conditioned and the scores free of rounding errors.
-    centre = points.mean(0)
-    scale = np.abs(points - centre).max()
+    center = points.mean(0)
+    scale = np.abs(points - center).max()
     if scale == 0:
         return None
-    scaled, ones = (points - centre) / scale, np.arange(len(points)) >= len(points) - positive
+    scaled, ones = (points - center) / scale, np.arange(len(points)) >= len(points) - positive
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the scores below show if it found a solution
         machine = SVC(kernel="linear", C=HARD, max_iter=ITERATIONS).fit(scaled, ones)
@@ -128,7 +128,7 @@ def separate(features: Tensor, positive: int, closeness: float) -> Readout | Non
         return None
     shift = closeness * scores[ones].min()
     largest = np.abs(scores - shift).max()
-    parts = (centre, machine.coef_[0] / (scale * largest), (machine.intercept_[0] - shift) / largest)
+    parts = (center, machine.coef_[0] / (scale * largest), (machine.intercept_[0] - shift) / largest)
     return Readout(*(torch.as_tensor(part, dtype=features.dtype, device=features.device) for part in parts))
 
 
@@ -148,7 +148,7 @@ class Binarized(Victim):
     def __init__(self, features: Features, readouts: list[Readout], batch_size: int) -> None:
         super().__init__(features.model, len(readouts), batch_size)
         self.features = features
-        self.centre = torch.stack([readout.centre for readout in readouts])
+        self.center = torch.stack([readout.center for readout in readouts])
         self.weight = torch.stack([readout.weight for readout in readouts])
         self.bias = torch.stack([readout.bias for readout in readouts])
 
@@ -157,7 +157,7 @@ class Binarized(Victim):
 
         See `raypipe.attacks.engine.victim.Victim.logits`.
         """
-        offsets = self.features.of(images) - self.centre[rows]
+        offsets = self.features.extract(images) - self.center[rows]
         scores = (offsets * self.weight[rows]).sum(1) + self.bias[rows]
         self.forwards.index_add_(0, rows, torch.ones_like(rows))
         return torch.stack([-scores, scores], dim=1) / 2

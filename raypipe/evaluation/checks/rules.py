@@ -91,97 +91,97 @@ CHECKS = (
     Rule(
         ABOVE_CHANCE,
         judging_accuracy.clean_accuracy_above_chance,
-        "The model has learned something. If not, it has nothing that an attack could take, and is not robust.",
+        "The model is better than chance. If not, it has no accuracy that an attack could reduce, and is not robust.",
         OURS,
     ),
     Rule(
         "more steps are never weaker",
         judging.more_steps_never_weaker,
-        "More steps find what fewer find. If not, its steps lead astray: gradients are masked, or the steps too long.",
+        "More steps fool every tile that fewer steps fool. If not, gradients are masked, or the steps are too long.",
         CARLINI,
     ),
     Rule(
         "a larger eps is never weaker",
         judging.larger_eps_never_weaker,
-        "What fools the model in a ball also lies in every larger one. If not, the attack is lost in large balls.",
+        "A larger ball contains the smaller one and its adversarial examples. If not, the attack fails in large balls.",
         ATHALYE,
     ),
     Rule(
         "a large eps fools every tile",
         judging_accuracy.large_eps_fools_every_tile,
-        "Where all tiles can become one image, no model tells them apart. If some stand, the attack does not work.",
+        "This eps can turn all tiles into one image. If a tile is still classified correctly, the attack fails.",
         ATHALYE,
     ),
     Rule(
         "iterative beats single-step",
         judging.iterative_beats_single_step,
-        "Many small steps find what one large step finds. If not, the gradient misleads beside the tile.",
+        "Many small steps fool every tile that one large step fools. If not, the gradient near the tile misleads.",
         ATHALYE,
     ),
     Rule(
         "white-box beats transfer",
         judging.white_box_beats_transfer,
-        "An attack on the model itself finds what one on another model finds. If not, its gradients are masked.",
+        "A white-box attack fools every tile that a transfer attack fools. If not, the gradients are masked.",
         ATHALYE,
     ),
     Rule(
         "white-box beats black-box",
         judging.white_box_beats_black_box,
-        "Knowing the gradient does no harm. If an attack without it finds what this one misses, gradients are masked.",
+        "An attack with gradients fools every tile that an attack without them fools. If not, gradients are masked.",
         ATHALYE,
     ),
     Rule(
         "the iterations suffice",
         judging.iterations_suffice,
-        "The attack has converged. If not, a longer attack leaves a lower robust accuracy.",
+        "The attack has converged. If not, a longer attack lowers robust accuracy.",
         CARLINI,
     ),
     Rule(
         "the restarts suffice",
         judging.restarts_suffice,
-        "Other starts find little more. If not, robust accuracy depends on the attack's starting point.",
+        "More random starts fool few more tiles. If not, robust accuracy depends on the starting point.",
         CARLINI,
     ),
     Rule(
         "no zero gradients",
         judging.gradients_exist,
-        "An attack sees which way to go. If not, a layer without a useful gradient stops it, not robustness.",
+        "The attack has a gradient to follow. If not, a layer without a useful gradient stops it, not robustness.",
         ATHALYE,
     ),
     Rule(
         "the cross-entropy does not underflow",
         judging.cross_entropy_does_not_underflow,
-        "Attacks that follow the plain cross-entropy see a gradient. If not, an overconfident model blinds them.",
+        "The plain cross-entropy has a gradient. If not, an overconfident model stops attacks that follow it.",
         CROCE,
     ),
     Rule(
         "deterministic inference",
         judging.deterministic_inference,
-        "The model is deterministic. If not, an attack must average over its randomness, and ours do not.",
+        "Two passes give the same logits. If not, attacks must average over the randomness, and ours do not.",
         ATHALYE,
     ),
     Rule(
         "batch-independent inference",
         judging.batch_independent_inference,
-        "A tile's logits do not depend on its batch. If they do, success in one batch is none in another.",
+        "A tile's logits do not depend on its batch. If they do, success in one batch may be failure in another.",
         OURS,
     ),
     Rule(
         "reproducible predictions",
         judging.reproducible_predictions,
-        "The stored predictions are the model's. If not, the figures are of another model, other tiles, or of chance.",
+        "A second prediction gives the stored classes. If not, model or tiles changed, or inference is random.",
         OURS,
     ),
     Rule(
         "planted adversarial examples are found",
         judging.planted_examples_found,
-        "The attack finds adversarial examples that are there for sure. If not, finding none means nothing.",
+        "The attack finds adversarial examples that exist by construction. If not, its failures mean little.",
         ZIMMERMANN,
     ),
     Rule(
         "stored tiles fool as recorded",
         judging.success_repeats,
-        "Success is counted on the 8-bit tiles that are stored. If not, the figures are of images that do not exist.",
+        "Success is counted on the stored 8-bit tiles. If not, the figures describe images that do not exist.",
         OURS,
     ),
 )
@@ -191,7 +191,7 @@ OF_PROOFS = (
     Rule(
         "no certificate is broken",
         judging.no_proof_is_broken,
-        "No attack does what is proved to be impossible. If one does, the proof is wrong, or of another model.",
+        "No attack fools the model within a certified radius. If one does, the proof is wrong or of another model.",
         GOWAL,
     ),
 )
@@ -231,7 +231,7 @@ def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
             "Sanity check failed: robust accuracy may be overestimated."
         )
     elif unknown:
-        sentence = f"Robustness not claimed: nothing shows that the model is better than chance ({unknown[0]})."
+        sentence = f"Robustness not claimed: the model is not shown to be better than chance ({unknown[0]})."
     elif judged < LEAST_JUDGED * count:
         sentence = f"Robustness not claimed: only {judged} of {count} checks could be judged{on}."
     else:
@@ -241,6 +241,6 @@ def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
         )
         if tiles is not None and tiles > count_allowed(tiles):
             unseen = missed_share(tiles, count_allowed(tiles))
-            sentence += f" So many tiles can miss a failure on up to {100 * unseen:.0f} % of them."
+            sentence += f" On so few tiles, a failure on up to {100 * unseen:.0f} % of them may go undetected."
     withheld = bool(failures or unknown) or judged < LEAST_JUDGED * count
     return Verdict(len(failures), passed, count - judged, withheld, sentence)

@@ -40,9 +40,9 @@ def _rows(run: Run, outcomes: Outcomes) -> Iterator[dict[str, Any]]:
                 if measure in outcomes[subject.undefended] and measure.name != "static":
                     yield _paired(subject, subject.undefended, measure.name, measure, outcome, outcomes)
             for measure, outcome in outcomes[subject.id].items():
-                anew = measure._replace(name="attacked")
-                if measure.name == "static" and anew in outcomes[subject.id]:
-                    yield _paired(subject, subject.id, "static less adaptive", anew, outcome, outcomes)
+                adaptive = measure._replace(name="attacked")
+                if measure.name == "static" and adaptive in outcomes[subject.id]:
+                    yield _paired(subject, subject.id, "static less adaptive", adaptive, outcome, outcomes)
         if subject.split == "paper" and (twin := _twin(run, subject)):
             for measure, outcome in outcomes[subject.id].items():
                 if measure in outcomes[twin.id]:
@@ -54,7 +54,7 @@ def _paired(
 ) -> dict[str, Any]:
     other = outcomes[against][measure]
     if not np.array_equal(outcome.ids, other.ids):
-        raise ValueError(f"{subject.id} and {against}: {name} is not of the same tiles")
+        raise ValueError(f"{subject.id} and {against}: {name} was measured on different tiles")
     found = compare(outcome.right, other.right, group_tiles(outcome.groups))
     return {
         **_row(subject, against, name, measure, found.difference),

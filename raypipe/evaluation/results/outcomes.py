@@ -122,7 +122,7 @@ def examples_of(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Examp
     ids = met[0].ids
     for pairing, tested, made in zip(attacked, met, perturbed, strict=True):
         if not (np.array_equal(ids, tested.ids) and np.array_equal(ids, made.ids)):
-            raise ValueError(f"{subject.id}: {pairing.attack} and {attacked[0].attack} are not of the same tiles")
+            raise ValueError(f"{subject.id}: {pairing.attack} and {attacked[0].attack} were run on different tiles")
     return Examples(
         artifacts.tested(clean).at(ids),
         attacked,

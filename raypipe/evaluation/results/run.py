@@ -163,16 +163,16 @@ def stamps(manifest: dict[str, Any], restriction: str | None = None) -> tuple[st
     split, share = manifest["split"], manifest["leakage"]
     if split == "paper" or (split == "official" and share != 0):
         known = f"{share:.1%} of the test tiles have a sibling among the training tiles" if share is not None else (
-            f"{'random' if split == 'paper' else 'published'} split; siblings are unknown, so nothing shows that it "
-            "does not leak"
+            f"{'random' if split == 'paper' else 'published'} split; siblings are unknown, so leakage cannot be ruled "
+            "out"
         )  # fmt: skip
         found.append(f"{LEAKY}: {known}")
     if manifest["split"] == GIVEN:
-        found.append(f"{LEAKY}?: whether the model was trained on these tiles, or on siblings of them, is not known")
+        found.append(f"{LEAKY}?: it is unknown if the model was trained on these tiles or on siblings of them")
     if manifest["synthetic"]:
-        found.append(f"{SYNTHETIC}: computer-drawn tissue; no figure here speaks of real images")
+        found.append(f"{SYNTHETIC}: synthetic tissue; no figure here applies to real images")
     if restriction is not None:
-        found.append(f"{WITHHELD}: {restriction}; pictures of tiles stay in the store")
+        found.append(f"{WITHHELD}: {restriction}; no picture of a tile leaves the store")
     return tuple(found)
 
 

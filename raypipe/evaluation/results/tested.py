@@ -200,14 +200,14 @@ class Artifacts:
     def _read(self, kind: str, key: str, columns: list[str] | None) -> pa.Table:
         if self.store.manifest(kind, key) is None:
             raise FileNotFoundError(
-                f"{self.store.path(self.store.artifact(kind, key))} is not there: run the experiment again to make it"
+                f"{self.store.path(self.store.artifact(kind, key))} does not exist: run the experiment again"
             )
         found = list(self.store.iter_tables(kind, key, columns=columns, schema=SCHEMAS[kind]))
         table = pa.concat_tables(found or [SCHEMAS[kind].empty_table()]).sort_by("sample_id")
         if not table.num_rows:
-            raise ValueError(f"{kind}/{key}: no tiles to compute figures from")
+            raise ValueError(f"{kind}/{key}: no tiles")
         if pc.count_distinct(table["sample_id"]).as_py() != table.num_rows:
-            raise ValueError(f"{kind}/{key}: some tiles are there more than once")
+            raise ValueError(f"{kind}/{key}: some tiles occur more than once")
         return table
 
 

@@ -11,14 +11,14 @@ from scipy.special import stdtrit
 from raypipe.evaluation.statistics.shares import TAIL, share_bounds
 
 METHOD = (
-    "95 % intervals: Wilson score intervals on the effective number of tiles, which allows for siblings being alike; "
-    "never narrower than exact intervals that count tiles, nor wider than exact intervals that count groups."
+    "95 % intervals: Wilson score intervals on the effective number of tiles, which accounts for similar tiles in a "
+    "group. They are never narrower than exact intervals over tiles and never wider than exact intervals over groups."
 )
 """Sentence below every table and figure that shows an interval of a share."""
 DIFFERENCE_METHOD = (
-    "Intervals of differences combine those of the shares (Newcombe's hybrid score). p values are of an exact "
-    "sign-flip permutation test over groups, adjusted by Holm's method over all differences that were tested, shown "
-    "here or not."
+    "Intervals of differences combine those of the shares (Newcombe's hybrid score). p values come from an exact "
+    "sign-flip permutation test over groups. Holm's method adjusts them for all tested differences, including those "
+    "that are not shown here."
 )
 """Sentences below every table that shows an interval or a test of a difference, after `METHOD`."""
 ALIKE = 1e-9
@@ -111,7 +111,7 @@ def group_tiles(group_ids: Iterable[object]) -> Groups:
     """
     groups = list(group_ids)
     if not groups:
-        raise ValueError("no tiles to measure anything on: expected at least one group id")
+        raise ValueError("no tiles: expected at least one group id")
     if missing := sum(group is None for group in groups):
         raise ValueError(f"{missing} of {len(groups)} tiles have no group: give them one, or their own ids as groups")
     names, codes = np.unique(np.array([str(group) for group in groups]), return_inverse=True)

@@ -28,7 +28,7 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
         If the folder cannot be written.
     """
     folder = Path(uri.removeprefix(SCHEME)).expanduser() / run.name
-    book = Book.of(result)
+    book = Book.from_result(result)
     try:
         for subject in run.subjects:
             _log_subject(folder / subject.id, store.manifest("model", subject.key) or {}, book, subject.id)

@@ -9,7 +9,7 @@ from raypipe.report.details import SCALES
 from raypipe.report.figures.theme import INK, SERIES, STYLES, canvas, legend_above, percent_axis, svg
 from raypipe.report.layout import Book, Row
 
-SIZES = {"l2": "L2 of the perturbation", "linf": "largest change, in 1/255", "l0": "values changed"}
+SIZES = {"l2": "L2", "linf": "L-infinity (1/255)", "l0": "L0 (changed channel values)"}
 LINEAR = {"l2": 0.1, "linf": 1.0, "l0": 1.0}
 """Size up to which the axis is linear. It is logarithmic above."""
 
@@ -20,29 +20,29 @@ def curves_figure(book: Book, name: str = "curves") -> str | None:
     if not rows:
         return None
     families, norms = book.families(), [norm for norm in SIZES if any(row["norm"] == norm for row in rows)]
-    kinds = list(dict.fromkeys(book.kind(subject) for subject in book.subjects))
+    kinds = list(dict.fromkeys(book.describe_defense(subject) for subject in book.subjects))
     with canvas(1000, 230 * len(families) + 40, len(families), len(norms)) as (figure, panels):
         for (family, members), line in zip(families.items(), panels, strict=True):
             for norm, axes in zip(norms, line, strict=True):
                 axes.set_title(f"{family}, {norm}")
                 for row in rows:
                     if row["norm"] == norm and row["subject"] in members:
-                        _curve(axes, row, kinds.index(book.kind(row["subject"])))
+                        _curve(axes, row, kinds.index(book.describe_defense(row["subject"])))
                 axes.set_xscale("symlog", linthresh=LINEAR[norm])
-                axes.set_xlim(0, _reach(rows, norm))
+                axes.set_xlim(0, _find_axis_end(rows, norm))
                 axes.set_xlabel(SIZES[norm])
                 percent_axis(axes, vertical=True)
-        lines = [Line2D([], [], color=color, linestyle=style) for color, style in map(_look, range(len(kinds)))]
+        lines = [Line2D([], [], color=color, linestyle=style) for color, style in map(_choose_style, range(len(kinds)))]
         legend_above(figure, lines, kinds)
         return svg(figure, name)
 
 
-def _look(number: int) -> tuple[str, Literal["-", "--", "-.", ":"]]:
+def _choose_style(number: int) -> tuple[str, Literal["-", "--", "-.", ":"]]:
     return SERIES[number % len(SERIES)], STYLES[number % len(STYLES)]
 
 
 def _curve(axes: Axes, row: Row, number: int) -> None:
-    color, style = _look(number)
+    color, style = _choose_style(number)
     scale = SCALES[row["norm"]][0]
     radii = [scale * eps for eps in row["eps"]]
     if None not in row["robust_accuracy_low"]:  # tiles of a single group have no interval
@@ -51,19 +51,19 @@ def _curve(axes: Axes, row: Row, number: int) -> None:
     axes.step(radii, [100 * share for share in row["robust_accuracy"]], where="post", color=color, linestyle=style)
 
 
-def _reach(rows: list[Row], norm: str) -> float:
+def _find_axis_end(rows: list[Row], norm: str) -> float:
     """Return the end of the axis: 1.3 times a radius.
 
     The radius is the largest one at which some model is still correct on a tile, but at least that of the linear range.
     """
-    standing = [
+    radii = [
         eps
         for row in rows
         if row["norm"] == norm
         for eps, share in zip(row["eps"], row["robust_accuracy"], strict=True)
         if share > 0
     ]
-    return 1.3 * max(SCALES[norm][0] * max(standing, default=0), LINEAR[norm])
+    return 1.3 * max(SCALES[norm][0] * max(radii, default=0), LINEAR[norm])
 
 
 def distortions_figure(book: Book) -> str | None:

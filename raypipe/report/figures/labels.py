@@ -6,9 +6,9 @@ from matplotlib.patches import Patch
 from raypipe.evaluation.results.run import ITSELF
 from raypipe.report.figures.theme import ATTACKED, CLEAN, INK, STATIC, canvas, legend_above, percent_axis, svg
 from raypipe.report.layout import Book, Row
-from raypipe.report.robustness import lowest
+from raypipe.report.robustness import find_lowest
 
-MEASURES = {"clean": CLEAN, "static": STATIC, "attacked itself": ATTACKED}
+MEASURES = {"clean": CLEAN, "static": STATIC, "white-box attack": ATTACKED}
 ROW = 30
 """Height of a label's bars, in points."""
 
@@ -39,8 +39,8 @@ def _bars(axes: Axes, book: Book, subject: str) -> None:
     clean = book.subjects[subject]
     rows: dict[str, Row | None] = {
         "clean": book.clean(subject),
-        "static": lowest(book, subject, ("static",), clean["hardened_on"]),
-        "attacked itself": lowest(book, subject, ITSELF, clean["hardened_on"]),
+        "static": find_lowest(book, subject, ("static",), clean["hardened_on"]),
+        "white-box attack": find_lowest(book, subject, ITSELF, clean["hardened_on"]),
     }
     found = {measure: row for measure, row in rows.items() if row is not None}
     for number, (measure, row) in enumerate(found.items()):

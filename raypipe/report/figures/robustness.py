@@ -20,15 +20,15 @@ from raypipe.report.figures.theme import (
     svg,
 )
 from raypipe.report.layout import Book, Row
-from raypipe.report.robustness import lowest, verdicts_of
+from raypipe.report.robustness import find_lowest, verdicts_of
 
 BAR = 0.2
 """Height of a bar, in units of the height of a model."""
 MEASURES = {
     "clean": ("clean", CLEAN),
-    "static": ("static: examples from before it was hardened, as the paper tests", STATIC),
-    "attacked": ("attacked itself", ATTACKED),
-    "worst": ("worst case of all attacks", WORST),
+    "static": ("static (paper): crafted against the undefended model", STATIC),
+    "attacked": ("white-box attack on the model itself", ATTACKED),
+    "worst": ("worst case over all attacks", WORST),
 }
 
 
@@ -80,8 +80,8 @@ def _figures(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
     clean = book.subjects[subject]
     rows = {
         "clean": book.clean(subject),
-        "static": lowest(book, subject, ("static",), clean["hardened_on"]),
-        "attacked": lowest(book, subject, ITSELF, clean["hardened_on"]),
+        "static": find_lowest(book, subject, ("static",), clean["hardened_on"]),
+        "attacked": find_lowest(book, subject, ITSELF, clean["hardened_on"]),
         "worst": book.headline_case(subject),
     }
     yield from ((measure, row) for measure, row in rows.items() if row is not None)
@@ -89,5 +89,5 @@ def _figures(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
 
 def _name(book: Book, subject: str, verdicts: dict[str, Verdict]) -> str:
     """Return the name of a model's defense, with a mark where the model's verdict is withheld."""
-    name = book.kind(subject).replace(", ", "\n")
-    return f"{name}\n(checks failed)" if subject in verdicts and verdicts[subject].withheld else name
+    name = book.describe_defense(subject).replace(", ", "\n")
+    return f"{name}\n(robustness not claimed)" if subject in verdicts and verdicts[subject].withheld else name
