@@ -58,8 +58,8 @@ def sections(book: Book) -> Iterator[Section]:
 
 
 LEFT_OUT = (
-    "Not measured, because they need other models: static evaluation (adversarial examples crafted against the "
-    "undefended model) and transfer attacks (crafted against other backbones). A run of an experiment measures both."
+    "Not measured, because they need other models: static evaluation and transfer attacks. A run of an experiment "
+    "measures both."
 )
 
 

@@ -90,7 +90,7 @@ def attack_only(store: Store, run: Run, ids: list[str]) -> None:
 
 
 def hand_run(store: Store) -> Run:
-    """An undefended and a hardened model, clean, static and attacked anew, with their artifacts."""
+    """An undefended and a hardened model, clean, static and under an adaptive attack, with their artifacts."""
     models = [
         SubjectRecord(id=name, model="net", backbone="resnet18", split="group", seed=0, key=key(name), defense=defense,
                     hardened_on=attack, undefended=before)

@@ -47,14 +47,14 @@ def section(text: str, title: str) -> str:
 def test_what_static_evaluation_hides_stands_first_beside_it(text: str) -> None:
     lines = section(text, "Robustness.").splitlines()
     row = lines[next(number for number, line in enumerate(lines) if " at, cw" in line) - 1]
-    # clean of all and of attacked tiles, static, attacked anew, no other backbone, worst case of any size, within 2/255
+    # clean of all and of attacked tiles, static, white-box, no other backbone, worst case of any size, within 2/255
     assert row.split() == ["net", "100.0", "100.0", "87.5", "50.0", "no", "other", "37.5", "62.5"]
     assert "hardened" in next(line for line in lines if "undefended" in line)
     assert text.index("Robustness.") < text.index("Table 1") < text.index("Table 2")
 
 
 def test_no_model_is_called_robust_without_checks(text: str) -> None:
-    assert text.startswith("net: not checked; nothing here may be called robust.")
+    assert text.startswith("net: not checked, so it is not called robust.")
 
 
 def test_measured_stands_beside_reported(text: str) -> None:
@@ -63,7 +63,7 @@ def test_measured_stands_beside_reported(text: str) -> None:
     assert "0.0 (1)" in row
     assert "100.0 (up to 99)" in row
     assert "87.5 (at most 81)" in row
-    assert row.split()[-1] == "50.0", "attacked anew, beside the static figure"
+    assert row.split()[-1] == "50.0", "white-box, beside the static figure"
 
 
 def test_the_static_column_never_comes_without_its_reservation(text: str) -> None:
@@ -129,7 +129,7 @@ def test_of_long_tables_the_first_rows_are_shown_and_the_others_are_counted(tmp_
     rows = [line.split() for line in every.splitlines() if line.startswith(" net  ")]
     assert len(rows) == 4
     assert [line.split() for line in first.splitlines() if line.startswith(" net  ")] == rows[:2]
-    assert "2 more rows: in the report, and by `raypipe results hand --all`" in first
+    assert "2 more rows: see the report, or run `raypipe results hand --all`" in first
     assert "more rows" not in shown(result, 4)
 
 
@@ -148,7 +148,7 @@ def test_the_longer_of_models_and_attacks_goes_down(tmp_path: Path, models: int)
         [[cell.text for cell in row] for row, _ in sheet.lines()],
     )
     if models == 1:
-        assert headings == ["attack", "within", "knowledge, goal", "net"]
+        assert headings == ["attack", "bound", "knowledge, goal", "net"]
         assert [row[:2] for row in rows] == [["cw", "minimal l2"], ["cw2", "minimal l2"]]
         assert [row[3][:4] for row in rows] == ["0.0 ", "0.0 "]
     else:

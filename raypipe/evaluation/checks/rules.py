@@ -241,6 +241,6 @@ def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
         )
         if tiles is not None and tiles > count_allowed(tiles):
             unseen = missed_share(tiles, count_allowed(tiles))
-            sentence += f" On so few tiles, a failure on up to {100 * unseen:.0f} % of them may go undetected."
+            sentence += f" On {tiles} tiles, a check can miss a failure on up to {100 * unseen:.0f} % of them."
     withheld = bool(failures or unknown) or judged < LEAST_JUDGED * count
     return Verdict(len(failures), passed, count - judged, withheld, sentence)
