@@ -4,7 +4,7 @@ On 4,232 tiles (224 px) in 985 groups it found 987: adjusted Rand index 0.990, p
 0.82 % of test tiles have a true sibling in training after a split by the found groups (mean of 20 splits; 1.00 % over
 the first 5); the largest group holds 1.3 % of a class. The bounds of the threshold were set after seeing LC25000, so
 these figures are no test on unseen data. Of one tile of each group, 2.4 % are said to have a sibling, in 12 pairs whose
-fields look as if they overlapped; of drawn tissue without siblings, none.
+fields look as if they overlapped; of synthetic tissue without siblings, none.
 
 24,625 tiles, drawn from one tile of each group: 979 groups, adjusted Rand index 0.994, nothing leaks, none above 1.1 %.
 
@@ -152,7 +152,7 @@ def main() -> None:
         tell_false("one tile of each group", refs, sketch)
         for seed in range(2):
             tissue = open_synthetic(Synthetic(sources_per_class=100, siblings=1, size=96), seed)
-            tell_false(f"drawn tissue without siblings, seed {seed}", *sketched(tissue))
+            tell_false(f"synthetic tissue without siblings, seed {seed}", *sketched(tissue))
     if "decode" in arguments.parts:
         time_decoding(arguments.data / "lc25000_768")
     if "full" in arguments.parts:

@@ -57,7 +57,7 @@ class Subject:
 
 
 def data_settings(data: str | None, groups: str | None, per_class: int, size: int) -> dict[str, Any]:
-    """The data section of an experiment: lung tiles of LC25000, or drawn tissue if there is no folder.
+    """The data section of an experiment: lung tiles of LC25000, or synthetic tissue if there is no folder.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 `make bench-pipeline` alternates both, each in processes of its own, on the same data set, split, epochs and backbones:
 
 - `baseline` is one process of torchvision and the Adversarial Robustness Toolbox, and tests old tiles alone;
-- ours is `raypipe run`, from an empty store: static, attacked anew, transfer, worst case, sanity checks, intervals.
+- ours is `raypipe run`, from an empty store: static, white-box, transfer, worst case, sanity checks, intervals.
 
 Before the first round `raypipe plan --estimate` says what ours will take; the record holds that against the outcome.
 """

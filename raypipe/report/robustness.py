@@ -84,9 +84,9 @@ def robustness_table(book: Book) -> Sheet:
     table.caption = (
         "Clean, test set: all test tiles. Every other column uses the attacked tiles: compare them with clean, "
         "attacked tiles. Static and white-box: under the attack that the model was hardened with, or else under the "
-        "strongest attack. White-box: the attack is run on the model itself; for a hardened model it is adaptive. Transfer: the "
-        "strongest attack from any other backbone. Worst case: a tile counts as correct only if no stored adversarial "
-        f"tile within the bound fools the model, whatever its origin. {ANY_SIZE} {prevalence_note(book)} {METHOD}"
+        "strongest attack. White-box: the attack is run on the model itself; for a hardened model it is adaptive. "
+        "Transfer: the strongest attack from any other backbone. Worst case: a tile counts as correct only if no stored "
+        f"adversarial tile within the bound fools the model. {ANY_SIZE} {prevalence_note(book)} {METHOD}"
     )
     return table
 

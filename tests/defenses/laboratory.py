@@ -1,4 +1,4 @@
-"""A clean model on drawn tissue, in a store, and the real hardening of it, without a cluster."""
+"""A clean model on synthetic tissue, in a store, and the real hardening of it, without a cluster."""
 
 from collections.abc import Callable
 from functools import cache

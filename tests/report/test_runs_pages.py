@@ -27,7 +27,7 @@ from tests.report.browser import CHROMIUM, look
 
 
 def two_runs(store: Store) -> tuple[Run, Run]:
-    """The run worked out by hand, and one whose hardened model is as accurate under a white-box attack as in static evaluation."""
+    """The run worked out by hand, and one whose hardened model has equal static and white-box accuracy."""
     first = hand_run(store)
     (static,) = (pairing for pairing in first.pairings if pairing.protocol == "static")
     pairings = tuple(
