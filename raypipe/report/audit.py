@@ -33,8 +33,8 @@ def audit_tables(audit: Audit, title: str, pairs: int) -> Iterator[RenderableTyp
         Maximum number of pairs to show of each kind.
     """
     if audit.rejected:
-        excluded = [f"{path} ({reason})" for path, reason in audit.rejected.items()]
-        yield Text(f"{len(excluded)} files excluded: {examples(excluded)}", "yellow")
+        aside = [f"{path} ({reason})" for path, reason in audit.rejected.items()]
+        yield Text(f"{len(aside)} files set aside: {examples(aside)}", "yellow")
     kind = "a sibling or a tile of the same case" if audit.cases else "a sibling"
     yield Text(
         f"With a random split, {100 * audit.random_leak:.1f} % of the test tiles have {kind} in training.",

@@ -54,7 +54,7 @@ def calibration_table(book: Book) -> Sheet:
     table.add_columns("attack")
     for subject in book.subjects:
         clean = book.clean(subject)
-        attacked = [row for row in book.of_subject(subject, role="grid") if row["protocol"] in ITSELF]
+        attacked = [row for row in book.find_records(subject, role="grid") if row["protocol"] in ITSELF]
         worst = max(attacked, key=lambda row: row["calibration_error"] or 0, default=None)
         table.add_row(
             subject,

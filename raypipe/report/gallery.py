@@ -131,17 +131,17 @@ class _AttackedTiles:
 
     pairing: PairingRecord
     clean: PairingRecord
-    made: Perturbed
+    perturbed: Perturbed
     before: Tested
     after: Tested
     places: Mapping[int, str]
 
     @classmethod
     def load(cls, run: Run, artifacts: Artifacts, pairing: PairingRecord, clean: PairingRecord) -> Self:
-        made, after = artifacts.perturbed(pairing), artifacts.tested(pairing)
-        norm = pairing.threat.norm if pairing.threat and pairing.threat.norm in made.distortions else "l2"
-        places = dict(_choose_tiles(run, made, after, norm))
-        return cls(pairing, clean, made, artifacts.tested(clean).at(made.ids), after, places)
+        perturbed, after = artifacts.perturbed(pairing), artifacts.tested(pairing)
+        norm = pairing.threat.norm if pairing.threat and pairing.threat.norm in perturbed.distortions else "l2"
+        places = dict(_choose_tiles(run, perturbed, after, norm))
+        return cls(pairing, clean, perturbed, artifacts.tested(clean).at(perturbed.ids), after, places)
 
     @property
     def norm(self) -> str:
@@ -149,7 +149,7 @@ class _AttackedTiles:
 
     @property
     def ids(self) -> list[str]:
-        return [str(self.made.ids[place]) for place in self.places]
+        return [str(self.perturbed.ids[place]) for place in self.places]
 
     def pictures(self, run: Run, store: Store, originals: Mapping[str, NDArray[np.uint8]]) -> Iterator[Picture]:
         adversarials = _images(store, "adversarials", self.pairing.tiles, self.ids, "")
@@ -163,7 +163,7 @@ class _AttackedTiles:
                 label=run.labels[self.after.labels[place]],
                 before=_read_prediction(run, self.before, place),
                 after=_read_prediction(run, self.after, place),
-                sizes={name: float(sizes[place]) for name, sizes in self.made.distortions.items()},
+                sizes={name: float(sizes[place]) for name, sizes in self.perturbed.distortions.items()},
                 factor=factor,
                 clean=data_uri(original),
                 adversarial=data_uri(adversarial),
@@ -172,13 +172,13 @@ class _AttackedTiles:
             )
 
 
-def _choose_tiles(run: Run, made: Perturbed, after: Tested, norm: str) -> Iterator[tuple[int, str]]:
+def _choose_tiles(run: Run, perturbed: Perturbed, after: Tested, norm: str) -> Iterator[tuple[int, str]]:
     """Yield the positions of the tiles to show, with the reason.
 
     A tile with several reasons appears once, with all of them.
     """
-    sizes = made.distortions[norm]
-    order = [int(place) for place in np.argsort(sizes, kind="stable") if made.success[place]]
+    sizes = perturbed.distortions[norm]
+    order = [int(place) for place in np.argsort(sizes, kind="stable") if perturbed.success[place]]
     if not order:
         return
     malignant = np.isin(np.arange(len(run.labels)), [run.labels.index(label) for label in run.malignant])

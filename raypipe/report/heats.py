@@ -55,11 +55,11 @@ def confusions(book: Book) -> Iterator[Confusions]:
     """Yield the confusion matrices of every backbone under every attack of the grid. Shares are of the true class."""
     for family, members in book.families().items():
         clean = _confusion("clean", book.clean(family))
-        for attacked in book.of_subject(family, protocol="white-box", role="grid"):
+        for attacked in book.find_records(family, protocol="white-box", role="grid"):
             heats = [clean, _confusion("white-box", attacked)]
             for subject in members:
                 if book.subjects[subject]["hardened_on"] == attacked["attack"]:
-                    static = next(book.of_subject(subject, protocol="static", attack=attacked["attack"]), None)
+                    static = next(book.find_records(subject, protocol="static", attack=attacked["attack"]), None)
                     white_box = book.find_white_box(subject, attacked["attack"])
                     defense = book.subjects[subject]["defense"]
                     heats += [_confusion(f"{defense}, clean", book.clean(subject))]

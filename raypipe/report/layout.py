@@ -45,7 +45,7 @@ class Book:
 
     def clean(self, subject: str) -> Row:
         """Return the clean record of a model's attacked tiles, or of the full test set if it was not attacked."""
-        return next(self.of_subject(subject, protocol=CLEAN_ATTACKED), self.subjects[subject])
+        return next(self.find_records(subject, protocol=CLEAN_ATTACKED), self.subjects[subject])
 
     @cached_property
     def stamps(self) -> list[str]:
@@ -59,7 +59,7 @@ class Book:
             found[row["subject"]].append(row)
         return found
 
-    def of_subject(self, subject: str, **wanted: Any) -> Iterator[Row]:
+    def find_records(self, subject: str, **wanted: Any) -> Iterator[Row]:
         """Yield the records of a model that have the given values."""
         for row in self._index[subject]:
             if all(row[name] == value for name, value in wanted.items()):
@@ -67,12 +67,12 @@ class Book:
 
     def undefended(self, subject: str) -> str:
         """Return the id of the undefended model that a model was hardened from, or its own id."""
-        of = self.subjects[subject]
+        own = self.subjects[subject]
         kin = ("model", "split", "seed")
         return next(
             name
             for name, row in self.subjects.items()
-            if row["defense"] is None and all(row[each] == of[each] for each in kin)
+            if row["defense"] is None and all(row[each] == own[each] for each in kin)
         )
 
     def families(self) -> dict[str, list[str]]:
@@ -101,7 +101,7 @@ class Book:
 
     def worst_cases(self, subject: str) -> dict[str, Row]:
         """Return the worst-case records of a model, by the bound of the perturbation."""
-        return {threat(row): row for row in self.of_subject(subject, protocol=WORST_CASE)}
+        return {threat(row): row for row in self.find_records(subject, protocol=WORST_CASE)}
 
     @cached_property
     def headline(self) -> str | None:

@@ -72,12 +72,12 @@ def _stages(book: Book, undefended: str) -> Iterator[tuple[str, Row]]:
     The full test set has its own row if only some of its tiles were attacked.
     """
     yield from _clean(book, undefended)
-    for row in book.of_subject(undefended, protocol="white-box", role="grid"):
+    for row in book.find_records(undefended, protocol="white-box", role="grid"):
         yield undefended, row
     for subject, clean in book.subjects.items():
         if clean["defense"] and book.undefended(subject) == undefended:
             yield from _clean(book, subject)
-            for row in book.of_subject(subject, protocol="static", role="grid"):
+            for row in book.find_records(subject, protocol="static", role="grid"):
                 if clean["hardened_on"] in (None, row["attack"]):
                     yield subject, row
 
@@ -107,7 +107,7 @@ def table_2(book: Book) -> Sheet:
         for subject, attack in _pairs(book, undefended, hardened):
             rows = {"normal": book.clean(undefended), "attacked": book.find_white_box(undefended, attack)}
             if hardened:
-                static = next(book.of_subject(subject, protocol="static", attack=attack), None)
+                static = next(book.find_records(subject, protocol="static", attack=attack), None)
                 rows |= {"robust_on_normal": book.clean(subject), "robust_on_perturbed": static}
             cells = [_beside_paper(column, row, rows["attacked"], subject, book) for column, row in rows.items()]
             white_box = book.find_white_box(subject, attack) if hardened else None
@@ -154,7 +154,7 @@ def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[Cell | s
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
         for subject, attack in _pairs(book, undefended, hardened=True):
             attacked, white_box = book.find_white_box(undefended, attack), book.find_white_box(subject, attack)
-            static = next(book.of_subject(subject, protocol="static", attack=attack), None)
+            static = next(book.find_records(subject, protocol="static", attack=attack), None)
             figures = (percent(row["accuracy"]) if row else "-" for row in (attacked, static, white_box))
             clean, defense = book.subjects[undefended], str(book.subjects[subject]["defense"])
             system = (str(clean["backbone"]), str(attacked["method"]) if attacked else "", defense)
@@ -167,7 +167,7 @@ def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[Cell | s
 
 def _pairs(book: Book, undefended: str, hardened: bool) -> Iterator[tuple[str, str]]:
     """Yield models, each with an attack of the grid that it is shown with."""
-    attacks = [row["attack"] for row in book.of_subject(undefended, protocol="white-box", role="grid")]
+    attacks = [row["attack"] for row in book.find_records(undefended, protocol="white-box", role="grid")]
     for subject, clean in book.subjects.items():
         if book.undefended(subject) == undefended and bool(clean["defense"]) == hardened:
             for attack in attacks:

@@ -27,7 +27,7 @@ def verdicts_of(book: Book) -> dict[str, Verdict]:
         own = [row for row in book.checks if row["subject"] == subject]
         if own:
             checks = [Check(row["check"], *(row[name] for name in Check._fields[1:])) for row in own]
-            attacked = next((row for row in book.of_subject(subject) if row["protocol"] in ITSELF), None)
+            attacked = next((row for row in book.find_records(subject) if row["protocol"] in ITSELF), None)
             found[subject] = verdict_of(checks, attacked["tiles"] if attacked else None)
     return found
 
@@ -85,8 +85,8 @@ def robustness_table(book: Book) -> Sheet:
         "Clean, test set: all test tiles. Every other column uses the attacked tiles: compare them with clean, "
         "attacked tiles. Static and white-box: under the attack that the model was hardened with, or else under the "
         "strongest attack. White-box: the attack is run on the model itself; for a hardened model it is adaptive. "
-        "Transfer: the strongest attack from any other backbone. Worst case: a tile counts as correct only if no stored "
-        f"adversarial tile within the bound fools the model. {ANY_SIZE} {prevalence_note(book)} {METHOD}"
+        "Transfer: the strongest attack from any other backbone. Worst case: a tile counts as correct only if no "
+        f"stored adversarial tile within the bound fools the model. {ANY_SIZE} {prevalence_note(book)} {METHOD}"
     )
     return table
 
@@ -106,7 +106,7 @@ def find_lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: st
     """Return a model's record with the lowest accuracy under some protocols, over all attacks or under one attack."""
     rows = [
         row
-        for row in book.of_subject(subject)
+        for row in book.find_records(subject)
         if row["protocol"] in protocols and row["role"] in ("grid", "evaluation")
         if attack is None or row["attack"] == attack
     ]

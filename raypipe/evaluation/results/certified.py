@@ -64,12 +64,12 @@ def certified(
         return
     groups = group_tiles(examples.clean.groups)
     for eps in (0.0, *run.radii.get(proof.norm, USUAL_RADII[proof.norm])):
-        stands = proof.smallest > eps * (1 + FLOAT_NOISE)
+        robust = proof.smallest > eps * (1 + FLOAT_NOISE)
         yield {
             **subject.columns(),
             "norm": proof.norm,
             "eps": eps,
-            "tiles": len(stands),
+            "tiles": len(robust),
             **mean(proof.radius >= eps, groups).columns("certified_accuracy"),
-            **mean(stands, groups).columns("robust_accuracy"),
+            **mean(robust, groups).columns("robust_accuracy"),
         }

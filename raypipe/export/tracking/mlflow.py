@@ -81,7 +81,7 @@ def _log(client: Any, experiment: str, run: Run, result: RunResult, store: Store
         for name, value in about.items():
             client.log_param(below, name, value)
         client.log_metric(below, "checks_failed", failed)
-        for name, value in figures(book.of_subject(subject)):
+        for name, value in figures(book.find_records(subject)):
             client.log_metric(below, name, value)
         client.set_terminated(below)
     client.set_terminated(parent)

@@ -54,5 +54,5 @@ def _log_subject(folder: Path, manifest: dict[str, Any], book: Book, subject: st
             for name in ("loss", "accuracy"):
                 if (value := epoch[f"validation_{name}"]) is not None:
                     writer.add_scalar(f"validation/{name}", value, epoch["epoch"])
-        for name, value in figures(book.of_subject(subject)):
+        for name, value in figures(book.find_records(subject)):
             writer.add_scalar(name.replace(" ", "_").replace(":", "_"), value)
