@@ -4,9 +4,9 @@
 
 Whole runs on a local Ray: tiles of 32 pixels go through ingest, an FGSM attack and predictions; about 500 of them train
 the model. They show synthetic tissue: every tile of its own, or with `--copies` a folder of files that repeat 200 of
-them, since drawing 100,000 takes half an hour of CPU. Memory is what a process has resident less what it shares with others
-(RssAnon + RssFile of Linux, so without Ray's object store), sampled twice a second. Then a plan of 1,000 cells is
-listed, and the page of a store with 1,000 runs is drawn, each in a process of its own; what its imports take is told
+them, since drawing 100,000 takes half an hour of CPU. Memory is what a process has resident less what it shares with
+others (RssAnon + RssFile of Linux, so without Ray's object store), sampled twice a second. Then a plan of 1,000 cells
+is listed, and the page of a store with 1,000 runs is drawn, each in a process of its own; what its imports take is told
 apart.
 """
 
