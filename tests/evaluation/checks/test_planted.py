@@ -125,7 +125,7 @@ class Squeezed(nn.Module):
     ("model", "reason"),
     [
         (nn.Sequential(nn.Conv2d(3, 2, 16), nn.Flatten()), "no linear layer runs"),
-        (Squeezed(), "gives 3 values: expected one vector of features a tile and its 4 logits"),
+        (Squeezed(), "gives 3 values: expected one feature vector per tile and 4 logits"),
     ],
 )
 def test_a_model_without_penultimate_features_is_not_applicable(tested, model, reason) -> None:
