@@ -1,4 +1,4 @@
-# make demo   the paper's whole grid on drawn tissue, about 15 minutes on 2 slow CPU cores after installation
+# make demo   the paper's whole grid on synthetic tissue, about 15 minutes on 2 slow CPU cores after installation
 # make check  lint, types, layers and the tests that start no Ray cluster: a few minutes
 # make test   these and the tests on Ray clusters that tell whether an installation works
 # make test-all   these and restarts, outages and the commands of long documents: what CI runs

@@ -152,7 +152,7 @@ def main() -> None:
         tell_false("one tile of each group", refs, sketch)
         for seed in range(2):
             tissue = open_synthetic(Synthetic(sources_per_class=100, siblings=1, size=96), seed)
-            tell_false(f"drawn tissue without siblings, seed {seed}", *sketched(tissue))
+            tell_false(f"synthetic tissue without siblings, seed {seed}", *sketched(tissue))
     if "decode" in arguments.parts:
         time_decoding(arguments.data / "lc25000_768")
     if "full" in arguments.parts:

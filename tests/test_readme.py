@@ -136,7 +136,7 @@ def test_our_commands_in_their_order(folder: Path) -> None:
     assert "not written" not in exported
     assert "accuracy after" in attacked
     assert len(list((folder / "attacked" / "images").glob("*/*.png"))) == 20
-    assert "Left out, because they need other models" in judged
+    assert "Not measured, because they need other models" in judged
     assert (folder / "evaluated" / "runs" / "exported" / "results.json").is_file()
     for command, text in output.items():
         if command.split()[1] in ("run", "results"):

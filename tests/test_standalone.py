@@ -198,7 +198,7 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
     options = ["--attacks", "deepfool,pgd", "--eps", "16/255", "--group-pattern", r"case(\d)", "--batch", "8", *few]
     assert command(monkeypatch, place, "evaluate", "exported", "tiles", *options, "--out", str(out)) == 0
     said = capsys.readouterr().out
-    for part in ("Left out, because they need other models", "LEAKY?", "Sanity checks", "worst", "16/255"):
+    for part in ("Not measured, because they need other models", "LEAKY?", "Sanity checks", "worst", "16/255"):
         assert part in said
     assert "undefended" not in said, "what was done to a model before is not known here"
     result = load_result(Store.open(str(out)), "exported")

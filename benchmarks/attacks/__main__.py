@@ -59,7 +59,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--budget", type=int, default=1000, help="passes a tile, for optimality")
     parser.add_argument("--batch-size", type=int, help="tiles at once in raypipe's attacks; found by trial otherwise")
-    parser.add_argument("--data", help="folder of LC25000; drawn tissue otherwise")
+    parser.add_argument("--data", help="folder of LC25000; synthetic tissue otherwise")
     parser.add_argument("--groups", help="CSV of its source tiles; groups.csv in that folder otherwise")
     parser.add_argument("--per-class", type=int, help="tiles of a class to train and test on; 600, or 120 drawn ones")
     parser.add_argument("--epochs", type=int, help="of each training; each backbone's own otherwise")

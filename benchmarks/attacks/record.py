@@ -20,7 +20,7 @@ from benchmarks.attacks.optimality import global_optimality, local_optimalities
 from benchmarks.attacks.peers import DISTRIBUTIONS
 from benchmarks.attacks.rows import Row
 
-STAMP = "SYNTHETIC: computer-drawn tissue; no figure here speaks of real images"
+STAMP = "SYNTHETIC: synthetic tissue; no figure here applies to real images"
 FORMAT = 1
 """Version of the record's format, raised when its fields change."""
 

@@ -4,8 +4,7 @@
 
 - `baseline` is one process of torchvision and the Adversarial Robustness Toolbox, with the static evaluation only;
 - ours is `raypipe run` from an empty store: static evaluation, white-box attacks on the hardened models, transfer,
-worst
-  case, sanity checks and intervals.
+  worst case, sanity checks and intervals.
 
 Before the first round `raypipe plan --estimate` forecasts the cost of ours, and the record compares it with the
 outcome.

@@ -202,7 +202,7 @@ def compare(
         raise ConfigError("compare", [f"expected two runs or more, got {', '.join(names)}"])
     store = Store.open(storage)
     runs = [read_run(store, name) for name in names]
-    books = {name: Book.of(load_result(store, name)) for name in names}
+    books = {name: Book.from_result(load_result(store, name)) for name in names}
     differences = differences_across(runs, store)
     console = output()
     for sheet in (side_by_side(books), differences_sheet(differences)):

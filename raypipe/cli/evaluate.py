@@ -67,7 +67,7 @@ def evaluate(
         result = evaluate_model(
             opened, read, chosen, store, batch_size=batch, say=lambda text: console.print(text, markup=False)
         )
-    book = Book.of(result)
+    book = Book.from_result(result)
     for note in verdicts(book):
         console.print(line_of(note))
     for sheet, notes in sections_of_one(book):

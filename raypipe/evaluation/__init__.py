@@ -1,1 +1,1 @@
-"""What predictions say: every figure is computed from stored predictions, never inside a loop."""
+"""Evaluation of models: every figure is computed from stored predictions, never inside a loop."""

@@ -1,4 +1,4 @@
-"""Logits of tiles: the one way in which any figure's predictions are made."""
+"""Logits of tiles. The predictions behind every figure are made here and nowhere else."""
 
 import numpy as np
 import torch
@@ -16,16 +16,16 @@ def predict(model: nn.Module, images: NDArray[np.uint8], batch_size: int, device
     Parameters
     ----------
     model
-        Images (n, 3, h, w) in [0, 1] in, logits out; on `device`.
+        Model that maps images (n, 3, h, w) in [0, 1] to logits; on `device`.
     images
-        (n, h, w, 3).
+        (n, h, w, 3) uint8 tiles.
     batch_size
-        Tiles a forward pass.
+        Number of tiles per forward pass.
 
     Returns
     -------
     ndarray
-        (n, classes).
+        (n, classes) logits.
     """
     model.eval()
     logits = [

@@ -1,4 +1,4 @@
-"""What an experiment says about its evaluation, and the attacks that its sanity checks need."""
+"""Evaluation settings of an experiment, and the attacks that its sanity checks compare."""
 
 import math
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ Eps = Annotated[Ratio, Field(gt=0)]
 AnyBounded = Annotated[
     SerializeAsAny[BoundedAttack], chosen_by("name", {"pgd": ProjectedGradient, "apgd": AutoProjectedGradient})
 ]
-"""A white-box attack within a ball: a field of this type takes ``{"name": "pgd", ...}``."""
+"""A bounded white-box attack. A field of this type takes ``{"name": "pgd", ...}``."""
 REFERENCE = "check/reference"
-"""The id of the attack that the others of the sanity checks are compared with; below, the ids of those."""
+"""The id of the attack that the sanity checks compare the other attacks with. The ids of those follow."""
 HALF_EPS = "check/half the eps"
 TWICE_EPS = "check/twice the eps"
 LARGE_EPS = "check/large eps"
@@ -33,26 +33,27 @@ TWICE_RESTARTS = "check/twice the restarts"
 SINGLE_STEP = "check/single step"
 BLACK_BOX = "check/black box"
 STEPS, INITIAL_STEP = 100, 0.25
-"""Steps of the reference attack, and the size of the first one in multiples of eps. On a network with a rough loss they
-find all of 20 planted adversarial examples; the published first step of 2 finds 8 with 50 steps and 14 with 100
+"""Number of steps of the reference attack, and its first step size in multiples of eps. On a network with a rough loss
+they find all of 20 planted adversarial examples. The published first step of 2 finds 8 with 50 steps and 14 with 100
 (docs/measured.md)."""
 MOST_TARGETS = 9
 LARGE = 0.5
-"""A change of every value by so much turns any image into any other one's grey shadow: no model withstands it."""
+"""Change of each value, with pixels in [0, 1]. It can turn any image into the same gray one, so no model can be robust
+to it."""
 
 
 class Checks(Settings):
-    """The sanity checks of every model under test.
+    """Settings of the sanity checks, which are run on every model under test.
 
     Parameters
     ----------
     eps
-        Radius of the ball, in the norm of the evaluation's `bounded` attack, at which attacks are compared.
+        Radius of the ball in which the checks compare attacks, in the norm of the evaluation's `bounded` attack.
     max_queries
-        Of the score-based attack, a tile.
+        Maximum number of queries per tile of the score-based black-box attack.
     planted_tiles
-        Tiles of the test that plants adversarial examples; the most expensive check, at a few hundred passes a tile.
-        At least 15: on fewer, too little can be said of an attack.
+        Number of tiles of the test that plants adversarial examples, at least 15: fewer tiles say too little about an
+        attack. This check is the most expensive one, at a few hundred passes per tile.
     """
 
     eps: Eps = 4 / 255
@@ -61,27 +62,28 @@ class Checks(Settings):
 
 
 class Evaluation(Settings):
-    """How every model, clean or hardened, is judged.
+    """Settings of the evaluation of every model, undefended or hardened.
 
     Parameters
     ----------
     attacks
-        Against every model, besides those of the grid, which harden models too.
+        Attacks on every model, in addition to the attacks of the grid, which also harden models.
     tiles
-        Number of test tiles that are attacked, spread over as many groups as possible and balanced by class; default:
-        all.
+        Number of test tiles that are attacked. They are spread over as many groups as possible and balanced by class.
+        Default: all.
     bounded
-        The white-box attack within a ball that the sanity checks vary: ``pgd`` or ``apgd``.
+        The bounded white-box attack that the sanity checks vary: ``pgd`` or ``apgd``.
     curves
-        Radii of the bounded threat models, by norm. Robust accuracy at each is under AutoAttack's ensemble and whatever
-        else fools the model there; the radii of the bounded attacks that the experiment names are added.
+        Radii of the bounded threat models, by norm. Robust accuracy at each radius is the worst case over AutoAttack's
+        ensemble and all other adversarial examples within it. The radii of the bounded attacks that the experiment
+        names are added.
     autoattack
-        Budget of the ensemble at each radius. It runs only on tiles that nothing has fooled there. None leaves it out:
-        robust accuracy within a ball is then under the other attacks alone.
+        Budget of AutoAttack's ensemble at each radius. The ensemble runs only on tiles that no other attack has fooled
+        there. None leaves the ensemble out: robust accuracy within a ball then rests on the other attacks alone.
     transfer
-        Whether every model is also tested on tiles made against the other undefended backbones.
+        True if every model is also tested on tiles that were crafted against the other undefended backbones.
     checks
-        None leaves the sanity checks out; then no model is called robust.
+        Settings of the sanity checks. None leaves them out; then no model is called robust.
     replicates
         Number of draws of the bootstrap that gives the interval of the calibration error.
     """
@@ -115,7 +117,7 @@ class Evaluation(Settings):
     @classmethod
     def _aims_at_no_class(cls, bounded: BoundedAttack) -> BoundedAttack:
         if bounded.target is not None:
-            raise ValueError("expected no target: curves and checks are of any wrong class")
+            raise ValueError("expected no target: curves and sanity checks use untargeted attacks")
         return bounded
 
     @model_validator(mode="after")
@@ -130,8 +132,8 @@ class Evaluation(Settings):
         Parameters
         ----------
         grid
-            The attacks that harden models too. Those of the grid and the evaluation that have a ball, and no target,
-            are of a threat model of their own.
+            The attacks that also harden models. Each untargeted attack of the grid or the evaluation that has a ball
+            adds its own threat model.
         """
         found = {norm: set(radii) for norm, radii in self.curves.items()}
         for attack in (*grid.values(), *self.attacks.values()):
@@ -140,7 +142,10 @@ class Evaluation(Settings):
         return {norm: tuple(sorted(radii)) for norm, radii in found.items() if radii}
 
     def ensembles(self, grid: Mapping[str, NamedAttack]) -> dict[str, tuple[AutoAttack, tuple[float, ...]]]:
-        """Return AutoAttack's ensemble, within the largest ball, and its radii for every norm of `radii`, by id."""
+        """Return AutoAttack's ensemble for each norm of `radii`, by id, each with its radii.
+
+        Each ensemble has the largest radius of its norm as its eps.
+        """
         if self.autoattack is None:
             return {}
         budget = dict(self.autoattack)
@@ -150,12 +155,12 @@ class Evaluation(Settings):
         }
 
     def check_attacks(self, size: int) -> dict[str, NamedAttack]:
-        """What the sanity checks compare, by id.
+        """Return the attacks that the sanity checks compare, by id.
 
         Parameters
         ----------
         size
-            Height and width of the tiles, in pixels: in l2, a large radius grows with them.
+            Height and width of the tiles, in pixels. In L2, the large radius grows with them.
         """
         if self.checks is None:
             return {}
@@ -183,8 +188,8 @@ class Evaluation(Settings):
 def _everywhere(attack: BoundedAttack) -> BoundedAttack:
     """Return an attack that also aims at every wrong class, where it can.
 
-    In a large ball APGD starts at noise. A network that takes noise for the true class has no slope there that leads
-    away from it, but one towards each other class.
+    In a large ball APGD starts at noise. If a network takes noise for the true class, its loss has no slope there that
+    leads away from this class. But it has a slope towards each other class.
     """
     if not isinstance(attack, AutoProjectedGradient):
         return attack
@@ -192,20 +197,20 @@ def _everywhere(attack: BoundedAttack) -> BoundedAttack:
 
 
 def with_steps(attack: BoundedAttack, steps: int, draw: int) -> BoundedAttack:
-    """Return the same attack with another number of steps, on another way.
+    """Return a copy of an attack that has another number of steps and follows another path.
 
-    A run of twice the steps begins with the steps of the shorter one where nothing else changes; then it cannot be
-    weaker, whatever the model does. So with fixed steps their length changes too, and all of them together reach as far
-    as before. With adaptive steps the start is another random point.
+    If only the number of steps changes, a run with twice the steps begins with the steps of the shorter run. It then
+    cannot be weaker, whatever the model does. So a fixed step size changes too, and all steps together reach as far as
+    before. With adaptive steps the attack starts at another random point.
 
     Parameters
     ----------
     attack
         PGD or APGD.
     steps
-        Their number.
+        Number of steps of the copy.
     draw
-        Added to the attack's seed.
+        Number that is added to the attack's seed.
     """
     changes: dict[str, Any] = {"max_iterations": steps, "seed": attack.seed + draw}
     if isinstance(attack, ProjectedGradient) and attack.step_size is not None:

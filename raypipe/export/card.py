@@ -153,7 +153,7 @@ def _front_matter(origin: Origin, licence: str | None) -> dict[str, Any]:
 
 
 def _rows(book: Book, subject: str) -> list[Row]:
-    rows = [row for row in book.of_subject(subject) if row["protocol"] == WORST_CASE or row["role"] in SHOWN_ROLES]
+    rows = [row for row in book.find_records(subject) if row["protocol"] == WORST_CASE or row["role"] in SHOWN_ROLES]
     return sorted(rows, key=lambda row: ORDER.index(row["protocol"]))
 
 
@@ -187,7 +187,7 @@ def _medicine(book: Book, subject: str) -> Iterator[tuple[str, str, str]]:
 
 def _untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[str]:
     """Yield the properties that a reader might take for granted."""
-    rows = list(book.of_subject(subject.id))
+    rows = list(book.find_records(subject.id))
     norms = sorted({row["norm"] for row in rows if row["norm"] and row["protocol"] != WORST_CASE})
     if not norms:
         yield "Any attack: the run made none on this model."

@@ -134,7 +134,7 @@ def _origin(store: Store, run: Run, subject: SubjectRecord, card: ModelCard, til
     return Origin(
         run=run,
         subject=subject,
-        book=Book.of(load_result(store, run.name)),
+        book=Book.from_result(load_result(store, run.name)),
         card=card,
         tiles=store.manifest("tiles", tiles) or {},
         experiment=yaml.safe_load(store.read_bytes(f"runs/{run.name}/experiment.yaml")),

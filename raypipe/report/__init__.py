@@ -1,1 +1,1 @@
-"""What people look at, drawn from a run's records alone."""
+"""Tables, figures and pages for readers, which are made from a run's records alone."""

@@ -1,4 +1,4 @@
-"""What an audit found, as tables for a terminal or a log."""
+"""Tables of an audit's findings, for a terminal or a log."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,36 +14,36 @@ from raypipe.data.audit.audit import Audit, Pair
 from raypipe.data.reading.annotations import examples
 
 GIANT = 0.05
-"""Share of a label's tiles from which on a group is too large to be believed unseen."""
+"""Share of a label's tiles above which a group is too large to be trusted without a look at its tiles."""
 
 LEAST_GIANT = 10
-"""Tiles that such a group has at least: in a small data set, a few siblings are soon a large share."""
+"""Minimum number of tiles of such a group. In a small data set, a few siblings are already a large share."""
 
 
 def audit_tables(audit: Audit, title: str, pairs: int) -> Iterator[RenderableType]:
-    """Say how honest a random split is, which groups there are, and show the closest pairs that ought to be apart.
+    """Yield the tables of an audit: leakage of a random split, groups, and the closest pairs that should be apart.
 
     Parameters
     ----------
     audit
-        What to tell of.
+        Findings to show.
     title
-        What was audited.
+        Name of the audited data set.
     pairs
-        How many pairs to show of each kind.
+        Maximum number of pairs to show of each kind.
     """
     if audit.rejected:
         aside = [f"{path} ({reason})" for path, reason in audit.rejected.items()]
         yield Text(f"{len(aside)} files set aside: {examples(aside)}", "yellow")
-    kind = "a sibling or a tile of their case" if audit.cases else "a sibling"
+    kind = "a sibling or a tile of the same case" if audit.cases else "a sibling"
     yield Text(
-        f"A random split gives {100 * audit.random_leak:.1f} % of the test tiles {kind} in training.",
+        f"With a random split, {100 * audit.random_leak:.1f} % of the test tiles have {kind} in training.",
         "bold red" if audit.random_leak else "bold green",
     )
     yield groups_table(audit, title)
     if audit.cases:
         crossing = [pair for pair in audit.pairs if _crosses_cases(audit, pair)]
-        yield Text(f"{len(crossing)} of {len(audit.pairs)} pairs that look like siblings cross cases.")
+        yield Text(f"{len(crossing)} of {len(audit.pairs)} pairs of likely siblings belong to different cases.")
         if crossing:
             yield pairs_table(audit, "Closest pairs across cases", crossing[:pairs])
     else:
@@ -54,15 +54,18 @@ def audit_tables(audit: Audit, title: str, pairs: int) -> Iterator[RenderableTyp
     if labels:
         yield pairs_table(audit, f"Closest of {len(labels)} pairs across classes", labels[:pairs])
     split = (pair for pair in audit.pairs if audit.sides[pair.first.path] != audit.sides[pair.second.path])
-    shown = list(islice(split, pairs))
-    if shown:
-        yield pairs_table(audit, "Closest pairs across the random split", shown)
+    closest = list(islice(split, pairs))
+    if closest:
+        yield pairs_table(audit, "Closest pairs across the random split", closest)
 
 
 def groups_table(audit: Audit, title: str) -> Table:
-    """Each class: its tiles, its groups, those of more than one tile, and the largest."""
-    table = _table(f"Groups of siblings in {title}, from a similarity of {audit.threshold:.2f}")
-    for heading in ("class", "tiles", "groups", "with siblings", "median size", "largest", "its share"):
+    """Return a table of the groups by class.
+
+    It gives the numbers of tiles, of groups and of groups with more than one tile, and the sizes of the groups.
+    """
+    table = _table(f"Groups of siblings in {title}, at a similarity of at least {audit.threshold:.2f}")
+    for heading in ("class", "tiles", "groups", "with siblings", "median size", "largest", "share of largest"):
         table.add_column(heading, justify="left" if heading == "class" else "right", overflow="fold")
     shares = largest_shares(audit.tiles)
     for label in [*shares, None]:
@@ -80,20 +83,20 @@ def groups_table(audit: Audit, title: str) -> Table:
 
 
 def giant_groups(audit: Audit) -> Iterator[str]:
-    """Warn of groups so large that they may be several, chained together by tiles that look alike."""
+    """Yield warnings of groups so large that they may be several, chained together by tiles that look alike."""
     tiles = Counter(ref.label_name for ref in audit.tiles)
     sizes = Counter((ref.label_name, ref.group) for ref in audit.tiles)
     for (label, group), size in sorted(sizes.items(), key=lambda item: (-item[1], str(item[0]))):
         if size >= LEAST_GIANT and size > GIANT * tiles[label]:
             yield (
                 f"Group {group} holds {size} of {tiles[label]} tiles of {label}, more than {100 * GIANT:.0f} %: look "
-                "at them before you split by these groups."
+                "at its tiles before you split by these groups."
             )
 
 
 def agreement_table(agreement: Agreement) -> Table:
-    """How well the groups found agree with the known ones."""
-    table = _table(f"Beside the known groups of {agreement.tiles} tiles")
+    """Return a table of the agreement between the detected groups and the known ones."""
+    table = _table(f"Agreement with the known groups of {agreement.tiles} tiles")
     table.add_column("measure")
     table.add_column("value", justify="right")
     leak = agreement.remaining_leak
@@ -101,16 +104,16 @@ def agreement_table(agreement: Agreement) -> Table:
         ("adjusted Rand index", f"{agreement.adjusted_rand_index:.4f}"),
         ("pairwise precision", f"{100 * agreement.precision:.1f} %"),
         ("pairwise recall", f"{100 * agreement.recall:.1f} %"),
-        ("test tiles with a known sibling in training,\nsplit by found group", _percent(leak)),
+        ("test tiles with a known sibling in training,\nsplit by detected group", _percent(leak)),
     ):
         table.add_row(measure, value)
     return table
 
 
 def pairs_table(audit: Audit, title: str, pairs: Sequence[Pair]) -> Table:
-    """Pairs of tiles by name, with their sides of the random split."""
+    """Return a table of pairs of tiles, with their names and their sides of the random split."""
     table = _table(title)
-    for heading in ("similarity", "tile", "side", "looks like", "side"):
+    for heading in ("similarity", "tile", "side", "similar tile", "side"):
         table.add_column(heading, justify="right" if heading == "similarity" else "left", overflow="fold")
     for first, second, similarity in pairs:
         ends = [cell for ref in (first, second) for cell in (Text(ref.path), audit.sides[ref.path])]

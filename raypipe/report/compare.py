@@ -1,4 +1,4 @@
-"""Runs side by side."""
+"""Tables that compare runs side by side."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,25 +10,27 @@ from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.report.layout import (
     Book,
     Row,
+    format_p_value,
     interval_cell,
-    shown,
+    name_or_dash,
     threat,
     verdict_cell,
     with_interval,
-    written_p_value,
 )
-from raypipe.report.robustness import lowest, verdicts_of
+from raypipe.report.robustness import find_lowest, verdicts_of
 from raypipe.report.scope import attacked_tiles, test_tiles
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
 
 
 def side_by_side(books: Mapping[str, Book]) -> Sheet:
-    """Accuracy of every model of any run, clean, static, attacked anew and in the worst case, run beside run.
+    """Return a table of the accuracy of every model of any run, with the runs next to each other.
+
+    It gives accuracy on clean tiles, in static evaluation, under attacks on the model itself and in the worst cases.
 
     Parameters
     ----------
     books
-        By run.
+        Rows of each run, by the name of the run.
     """
     scopes = "; ".join(f"{run}: {attacked_tiles(book)}, {test_tiles(book)}" for run, book in books.items())
     table = Sheet(f"Accuracy and its 95 % interval, in %. {scopes}")
@@ -41,10 +43,10 @@ def side_by_side(books: Mapping[str, Book]) -> Sheet:
     table.add_columns("model")
     for heading in (
         "clean, test set",
-        "clean, attacked",
+        "clean, attacked tiles",
         "static (paper)",
-        "attacked anew",
-        *(f"worst, {radius}" for radius in radii),
+        "white-box",
+        *(f"worst case, {radius}" for radius in radii),
     ):
         table.add_columns(*(f"{heading}\n{run}" for run in books), figures=True)
     table.add_columns(*(f"checks\n{run}" for run in books))
@@ -60,9 +62,9 @@ def _figures(book: Book, subject: str, radii: Iterable[str]) -> list[Row | None]
     if subject not in book.subjects:
         return [None] * (4 + len(list(radii)))
     clean, worst = book.subjects[subject], book.worst_cases(subject)
-    static = lowest(book, subject, ("static",), clean["hardened_on"])
-    anew = lowest(book, subject, ITSELF, clean["hardened_on"])
-    return [clean, book.clean(subject), static, anew, *(worst.get(radius) for radius in radii)]
+    static = find_lowest(book, subject, ("static",), clean["hardened_on"])
+    white_box = find_lowest(book, subject, ITSELF, clean["hardened_on"])
+    return [clean, book.clean(subject), static, white_box, *(worst.get(radius) for radius in radii)]
 
 
 def _verdict(book: Book, subject: str) -> Cell:
@@ -73,38 +75,42 @@ def _verdict(book: Book, subject: str) -> Cell:
 
 
 def comparison_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
-    """Say what keeps figures of different runs from being compared: other data sets, other attacks."""
+    """Return notes on runs whose figures cannot be compared: they have different data sets or different attacks."""
     first, found = runs[0], []
     for run in runs[1:]:
         shared = sorted({subject.id for subject in run.subjects} & {subject.id for subject in first.subjects})
         if not same_data(run, first):
-            text = f"{run.name} and {first.name} tested models on different data sets: no figure of one says anything"
-            found.append(Note(f"{text} about the other's, and no difference is given.", "bad"))
+            text = (
+                f"{run.name} and {first.name} tested models on different data sets: their figures cannot be compared,"
+            )
+            found.append(Note(f"{text} and no difference is given.", "bad"))
         elif any(attack_strength(name, run) != attack_strength(name, first) for name in shared):
-            text = f"{run.name} and {first.name} attacked with different attacks or settings: their worst cases are not"
-            found.append(Note(f"{text} comparable, and differences are given under equal attacks only.", "bad"))
+            text = (
+                f"{run.name} and {first.name} used different attacks or settings: their worst cases cannot be compared,"
+            )
+            found.append(Note(f"{text} and differences are given for equal attacks only.", "bad"))
     return tuple(found)
 
 
 def differences_sheet(differences: Iterable[Mapping[str, Any]]) -> Sheet | None:
-    """What the further runs have more or less than the first, with intervals."""
+    """Return a table of the differences between further runs and the first, with intervals; None without any."""
     rows = [row for row in differences if row["measure"] in ("clean", "attacked", "static", WORST_CASE)]
     if not rows:
         return None
-    table = Sheet("Differences of accuracy, in points")
-    table.add_columns("run", "less", "model", "measure", "under")
-    table.add_columns("difference [95 %]", "p, adjusted", figures=True)
-    table.add_columns("by")
+    table = Sheet("Differences in accuracy, in percentage points")
+    table.add_columns("run", "minus", "model", "measure", "attack")
+    table.add_columns("difference [95 %]", "p (adjusted)", figures=True)
+    table.add_columns("compared by")
     for row in rows:
         interval = with_interval(row, "difference")
         sure = row["difference_low"] is not None and (row["difference_low"] > 0 or row["difference_high"] < 0)
-        p_value = written_p_value(row["p_adjusted"])
+        p_value = format_p_value(row["p_adjusted"])
         under = row["attack"] or (threat(row) if row["norm"] else None)
         tone: Tone = "" if not sure else "good" if row["difference"] > 0 else "bad"
-        table.add_row(row["run"], row["against"], row["subject"], row["measure"], shown(under),
+        table.add_row(row["run"], row["against"], row["subject"], row["measure"], name_or_dash(under),
                       Cell(interval, tone=tone), p_value, "tile" if row["paired"] else "means")  # fmt: skip
     table.caption = (
-        "By tile: both runs tested the same tiles, and each is compared with itself. By means: they tested others, and "
-        f"there is no p value. Colored: the interval does not hold 0. {METHOD} {DIFFERENCE_METHOD}"
+        "Tile: both runs tested the same tiles, and the comparison is paired by tile. Means: they tested different "
+        f"tiles, and there is no p value. Colored: the interval excludes 0. {METHOD} {DIFFERENCE_METHOD}"
     )
     return table

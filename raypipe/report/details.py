@@ -1,4 +1,4 @@
-"""The tables behind the first ones: distortions, calibration, differences, seeds and costs."""
+"""Detailed tables of a run: distortions, calibration, differences, seeds and costs."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,25 +8,26 @@ from raypipe.evaluation.results.run import ITSELF
 from raypipe.evaluation.statistics.calibration import METHOD as CALIBRATION_METHOD
 from raypipe.evaluation.statistics.comparison import over_seeds
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
-from raypipe.report.layout import Book, Row, percent, shown, threat, with_interval, written_p_value
+from raypipe.report.layout import Book, Row, format_p_value, name_or_dash, percent, threat, with_interval
 from raypipe.report.scope import attacked_tiles, test_tiles
 from raypipe.report.sheet import Sheet
 
-COUNTED = "Passes are counted by tile. Seconds are of all workers together; of a training, those of its epochs."
+COUNTED = "Passes are counted per tile. Seconds are summed over all workers; for a training, over its epochs."
 
 SCALES = {"l0": (1, ".0f"), "l2": (1, ".3f"), "linf": (255, ".1f")}
-"""How distortions are written: values changed; length with pixels in [0, 1]; steps of 1/255."""
+"""Factor and number format of the distortions of each norm: changed channel values in L0, length with pixels in [0, 1]
+in L2, and steps of 1/255 in L-infinity."""
 
 
 def distortions_table(book: Book) -> Sheet | None:
-    """Medians with quartiles of the smallest perturbations that fool each model, over all attacks."""
+    """Return a table of medians and quartiles of each model's smallest perturbations, over all attacks."""
     rows = [row for row in book.curves if row["attack"] is None]
     if not rows:
         return None
-    title = "Smallest perturbations found, of any attack: median and quartiles over tiles classified right"
+    title = "Minimum perturbations over all attacks: median and quartiles over correctly classified tiles"
     table = Sheet(f"{title}; {attacked_tiles(book)}")
     table.add_columns("model")
-    table.add_columns("values changed", "L2", "largest change (1/255)", "fooled", figures=True)
+    table.add_columns("L0 (changed\nchannel values)", "L2", "L-infinity\n(1/255)", "fooled tiles", figures=True)
     for subject in book.subjects:
         own = {row["norm"]: row for row in rows if row["subject"] == subject}
         if own:
@@ -38,22 +39,22 @@ def distortions_table(book: Book) -> Sheet | None:
 def _quartiles(found: dict[str, float | None], norm: str) -> str:
     scale, form = SCALES[norm]
 
-    def said(size: float | None) -> str:
+    def write(size: float | None) -> str:
         return "-" if size is None else f"{scale * size:{form}}"
 
-    return f"{said(found['median'])} [{said(found['lower'])}, {said(found['upper'])}]"
+    return f"{write(found['median'])} [{write(found['lower'])}, {write(found['upper'])}]"
 
 
 def calibration_table(book: Book) -> Sheet:
-    """Whether models know what they do not know, clean and attacked."""
+    """Return a table of the calibration of the models, clean and under attack."""
     table = Sheet(f"Calibration. Expected calibration error and mean confidence, in %; {attacked_tiles(book)}")
     table.caption = CALIBRATION_METHOD
     table.add_columns("model")
-    table.add_columns("clean: error", "confidence", "attacked anew: error", "confidence", figures=True)
-    table.add_columns("under")
+    table.add_columns("clean: error", "confidence", "white-box: error", "confidence", figures=True)
+    table.add_columns("attack")
     for subject in book.subjects:
         clean = book.clean(subject)
-        attacked = [row for row in book.of_subject(subject, role="grid") if row["protocol"] in ITSELF]
+        attacked = [row for row in book.find_records(subject, role="grid") if row["protocol"] in ITSELF]
         worst = max(attacked, key=lambda row: row["calibration_error"] or 0, default=None)
         table.add_row(
             subject,
@@ -67,33 +68,33 @@ def calibration_table(book: Book) -> Sheet:
 
 
 def differences_table(book: Book) -> Sheet | None:
-    """What a defense changes, what static evaluation flatters and what a leak is worth."""
-    rows = [row for row in book.differences if _tells(row)]
+    """Return a table of differences: gain of a defense, bias of static evaluation, effect of leakage."""
+    rows = [row for row in book.differences if _is_important(row)]
     if not rows:
         return None
-    title = "Differences of accuracy, in points; paired by tile unless said otherwise"
+    title = "Differences in accuracy, in percentage points, paired by tile unless noted otherwise"
     table = Sheet(f"{title}; {attacked_tiles(book)}; clean: {test_tiles(book)}")
-    table.add_columns("model", "less", "measure", "under")
-    table.add_columns("difference [95 %]", "only first /\nsecond right", "p, adjusted", figures=True)
+    table.add_columns("model", "minus", "measure", "attack")
+    table.add_columns("difference [95 %]", "only first /\nsecond correct", "p (adjusted)", figures=True)
     for row in rows:
         under = row["attack"] or (threat(row) if row["norm"] else "-")
         counts = f"{row['only_first']} / {row['only_second']}" if row["paired"] else "not paired"
-        p_value = written_p_value(row["p_adjusted"])
+        p_value = format_p_value(row["p_adjusted"])
         against = "itself" if row["against"] == row["subject"] else row["against"]
         table.add_row(row["subject"], against, row["measure"], under, with_interval(row, "difference"), counts, p_value)
     table.caption = f"{METHOD} {DIFFERENCE_METHOD}"
     return table
 
 
-def _tells(row: Row) -> bool:
-    """Whether a difference is among the first to look at; all of them are in the run's files."""
+def _is_important(row: Row) -> bool:
+    """Return True if a difference is one of the most important ones. The run's files hold all of them."""
     if row["measure"] == "static less adaptive":
         return row["hardened_on"] in (None, row["attack"])
     return row["measure"] in ("clean", WORST_CASE)
 
 
 def seeds_table(book: Book) -> Sheet | None:
-    """Mean and spread over the seeds of the trainings."""
+    """Return a table of the mean and spread of accuracy over the training seeds; None with a single seed."""
     if len({row["seed"] for row in book.subjects.values()}) < 2:
         return None
     kin = ("model", "split", "defense", "hardened_on", "protocol", "attack", "norm", "eps")
@@ -103,23 +104,23 @@ def seeds_table(book: Book) -> Sheet | None:
             found[tuple(row[name] for name in kin)].append(row["accuracy"])
     title = "Over seeds. Accuracy: mean and sample standard deviation, in %"
     table = Sheet(f"{title}; {attacked_tiles(book)}; clean: {test_tiles(book)}")
-    table.add_columns("model", "split", "defense", "hardened on", "protocol", "under")
-    table.add_columns("mean", "deviation", "seeds", figures=True)
+    table.add_columns("model", "split", "defense", "hardened with", "protocol", "attack")
+    table.add_columns("mean", "standard\ndeviation", "seeds", figures=True)
     for (model, split, defense, hardened_on, protocol, attack, norm, eps), accuracies in found.items():
         spread = over_seeds(accuracies)
         under = attack or (threat({"norm": norm, "eps": eps}) if norm else None)
-        names = [str(shown(name)) for name in (model, split, defense, hardened_on, protocol, under)]  # type: ignore[arg-type]
+        names = [str(name_or_dash(name)) for name in (model, split, defense, hardened_on, protocol, under)]  # type: ignore[arg-type]
         table.add_row(*names, percent(spread.mean), f"{100 * spread.deviation:.1f}", str(spread.seeds))
     return table
 
 
 def stage_costs_table(book: Book) -> Sheet | None:
-    """What every stage cost."""
-    if not (costs := _told(book)):
+    """Return a table of the cost of every stage."""
+    if not (costs := _list_costs(book)):
         return None
     table = Sheet("Cost by stage", caption=COUNTED)
     table.add_columns("stage")
-    table.add_columns("cells", "forwards", "backwards", "seconds", figures=True)
+    table.add_columns("cells", "forward\npasses", "backward\npasses", "seconds", figures=True)
     table.add_columns("device")
     for stage in dict.fromkeys(row["stage"] for row in costs):
         table.add_row(stage, *_sums([row for row in costs if row["stage"] == stage]))
@@ -129,12 +130,12 @@ def stage_costs_table(book: Book) -> Sheet | None:
 
 
 def cell_costs_table(book: Book) -> Sheet | None:
-    """What every cell cost."""
-    if not (costs := _told(book)):
+    """Return a table of the cost of every cell."""
+    if not (costs := _list_costs(book)):
         return None
     table = Sheet("Cost of each cell", caption=COUNTED)
     table.add_columns("stage", "cell")
-    table.add_columns("forwards", "backwards", "seconds", figures=True)
+    table.add_columns("forward\npasses", "backward\npasses", "seconds", figures=True)
     table.add_columns("device")
     for row in costs:
         _, *figures = _sums([row])
@@ -142,24 +143,27 @@ def cell_costs_table(book: Book) -> Sheet | None:
     return table
 
 
-def _told(book: Book) -> list[Row]:
+def _list_costs(book: Book) -> list[Row]:
     return [row for row in book.costs if row["seconds"] is not None]
 
 
 def _sums(costs: Sequence[Row]) -> tuple[str, ...]:
     passes = (f"{sum(row[name] for row in costs):,}" for name in ("forwards", "backwards"))
     devices = sorted({row["device"] for row in costs} - {""})
-    return (str(len(costs)), *passes, f"{sum(row['seconds'] for row in costs):,.1f}", shown("+".join(devices)))
+    return (str(len(costs)), *passes, f"{sum(row['seconds'] for row in costs):,.1f}", name_or_dash("+".join(devices)))
 
 
 def cost_table(book: Book) -> Sheet | None:
-    """What attacking cost: passes a tile, and seconds of the workers, by model and by what the attacks were for."""
+    """Return a table of the attacks' cost, by model and by role of the attacks.
+
+    It gives the passes per tile, and the seconds of all workers.
+    """
     rows = {row["tiles_key"]: row for row in book.records if row["forwards"] is not None}
     if not rows:
         return None
-    table = Sheet("Cost of attacking each model itself, over its test tiles")
-    table.add_columns("model", "for")
-    table.add_columns("attacks", "forwards a tile", "backwards a tile", "seconds", figures=True)
+    table = Sheet("Cost of the attacks on each model itself, over its test tiles")
+    table.add_columns("model", "purpose")
+    table.add_columns("attacks", "forward passes\nper tile", "backward passes\nper tile", "seconds", figures=True)
     table.add_columns("device")
     for subject in book.subjects:
         own = [row for row in rows.values() if row["subject"] == subject]
@@ -167,5 +171,5 @@ def cost_table(book: Book) -> Sheet | None:
             made = [row for row in own if row["role"] == role]
             each = [f"{sum(row[name] / row['tiles'] for row in made):.1f}" for name in ("forwards", "backwards")]
             seconds = f"{sum(row['seconds'] for row in made):.1f}"
-            table.add_row(subject, role, str(len(made)), *each, seconds, shown(made[0]["device"]))
+            table.add_row(subject, role, str(len(made)), *each, seconds, name_or_dash(made[0]["device"]))
     return table

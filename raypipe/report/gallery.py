@@ -1,4 +1,4 @@
-"""Pictures of attacks: the tile, what was made of it, what was changed, and what the model said of both."""
+"""Pictures of attacks: the clean tile, the adversarial tile, their difference, and the predictions of both."""
 
 import base64
 import io
@@ -19,17 +19,17 @@ from raypipe.evaluation.results.tested import Artifacts, Perturbed, Tested
 from raypipe.storage.store import Store
 
 MISSED = 2
-"""Cancers called benign to show of each attack, those that took least first."""
+"""Number of cancers called benign to show per attack, smallest perturbations first."""
 GALLERIES = 24
-"""At most, so that the report of a large grid can still be sent and opened: one takes some 50 kB with tiles of 64
-pixels, 800 with 224."""
-MIDDLE_GREY = 128
-FLIP, LEAST, MOST = "cancer called benign", "least perturbed", "most perturbed"
+"""Maximum number of galleries, so that the report of a large grid can still be sent and opened. One gallery takes some
+50 kB with tiles of 64 pixels, and 800 kB with 224 pixels."""
+MIDDLE_GRAY = 128
+FLIP, LEAST, MOST = "missed cancer", "smallest perturbation", "largest perturbation"
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a model says of a tile, and how sure it is, in [0, 1]."""
+class Prediction:
+    """The class that a model predicts for a tile, and its confidence in [0, 1]."""
 
     label: str
     confidence: float
@@ -42,28 +42,28 @@ class Picture:
     Parameters
     ----------
     sample_id
-        Of the tile.
-    chosen_for
-        Why it is shown.
+        Id of the tile.
+    reason
+        Reason why the tile is shown.
     label
-        The true class.
+        True class.
     before, after
-        What the model says of the clean and of the adversarial tile.
+        Predictions of the clean and of the adversarial tile.
     sizes
-        By norm: of the perturbation, as `raypipe.storage.schemas.ADVERSARIALS` has them.
+        Sizes of the perturbation by norm, in the units of `raypipe.storage.schemas.ADVERSARIALS`.
     factor
-        By which the difference is amplified.
+        Factor that amplifies the difference.
     clean, adversarial, difference
-        Images, as data URIs; no difference is middle grey.
+        Images, as data URIs. In the difference, middle gray means no change.
     side
-        Pixels of an image's side.
+        Side length of an image, in pixels.
     """
 
     sample_id: str
-    chosen_for: str
+    reason: str
     label: str
-    before: Said
-    after: Said
+    before: Prediction
+    after: Prediction
     sizes: Mapping[str, float]
     factor: int
     clean: str
@@ -74,7 +74,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of one attack on one undefended model; none if it fooled the model on no tile."""
+    """Pictures of one attack on one undefended model. There are none if the attack fooled the model on no tile."""
 
     model: str
     attack: str
@@ -83,9 +83,10 @@ class Gallery:
 
 
 def galleries(run: Run, store: Store) -> Iterator[Gallery]:
-    """A gallery for every undefended model and attack of the grid, at most `GALLERIES`, from the stored tiles.
+    """Yield a gallery for every undefended model and attack of the grid, at most `GALLERIES`, from the stored tiles.
 
-    There is none where the data set's terms forbid to pass its tiles on: the report is made to be passed on.
+    There is none if the terms of the data set forbid redistribution of its tiles, because reports are made to be
+    shared.
 
     Raises
     ------
@@ -96,9 +97,9 @@ def galleries(run: Run, store: Store) -> Iterator[Gallery]:
         return
     artifacts = Artifacts(store)
     clean = {pairing.subject: pairing for pairing in run.pairings if pairing.protocol == "clean"}
-    pictured = _pictured(run)[:GALLERIES]
+    pictured = _list_pairings(run)[:GALLERIES]
     artifacts.read_ahead(pictured)
-    attacks = [_Attacked.of(run, artifacts, pairing, clean[pairing.subject]) for pairing in pictured]
+    attacks = [_AttackedTiles.load(run, artifacts, pairing, clean[pairing.subject]) for pairing in pictured]
     wanted: dict[str, set[str]] = defaultdict(set)
     for attack in attacks:
         wanted[attack.clean.tiles] |= set(attack.ids)
@@ -109,11 +110,11 @@ def galleries(run: Run, store: Store) -> Iterator[Gallery]:
 
 
 def galleries_left_out(run: Run) -> int:
-    """How many pairs of a model and an attack have no gallery because there are too many of them."""
-    return 0 if run.restriction is not None else max(0, len(_pictured(run)) - GALLERIES)
+    """Return the number of pairs of model and attack without a gallery because there are too many pairs."""
+    return 0 if run.restriction is not None else max(0, len(_list_pairings(run)) - GALLERIES)
 
 
-def _pictured(run: Run) -> list[PairingRecord]:
+def _list_pairings(run: Run) -> list[PairingRecord]:
     return [
         pairing
         for pairing in run.pairings
@@ -122,22 +123,25 @@ def _pictured(run: Run) -> list[PairingRecord]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Attacked:
-    """An attack, what the model said of clean and adversarial tiles, and which places of them are to be shown, why."""
+class _AttackedTiles:
+    """An attack and the model's predictions of the clean and the adversarial tiles.
+
+    `places` holds the positions of the tiles to show, with the reasons.
+    """
 
     pairing: PairingRecord
     clean: PairingRecord
-    made: Perturbed
+    perturbed: Perturbed
     before: Tested
     after: Tested
-    chosen: Mapping[int, str]
+    places: Mapping[int, str]
 
     @classmethod
-    def of(cls, run: Run, artifacts: Artifacts, pairing: PairingRecord, clean: PairingRecord) -> Self:
-        made, after = artifacts.perturbed(pairing), artifacts.tested(pairing)
-        norm = pairing.threat.norm if pairing.threat and pairing.threat.norm in made.distortions else "l2"
-        chosen = dict(_chosen(run, made, after, norm))
-        return cls(pairing, clean, made, artifacts.tested(clean).at(made.ids), after, chosen)
+    def load(cls, run: Run, artifacts: Artifacts, pairing: PairingRecord, clean: PairingRecord) -> Self:
+        perturbed, after = artifacts.perturbed(pairing), artifacts.tested(pairing)
+        norm = pairing.threat.norm if pairing.threat and pairing.threat.norm in perturbed.distortions else "l2"
+        places = dict(_choose_tiles(run, perturbed, after, norm))
+        return cls(pairing, clean, perturbed, artifacts.tested(clean).at(perturbed.ids), after, places)
 
     @property
     def norm(self) -> str:
@@ -145,33 +149,36 @@ class _Attacked:
 
     @property
     def ids(self) -> list[str]:
-        return [str(self.made.ids[place]) for place in self.chosen]
+        return [str(self.perturbed.ids[place]) for place in self.places]
 
     def pictures(self, run: Run, store: Store, originals: Mapping[str, NDArray[np.uint8]]) -> Iterator[Picture]:
         adversarials = _images(store, "adversarials", self.pairing.tiles, self.ids, "")
-        for (place, reason), sample_id in zip(self.chosen.items(), self.ids, strict=True):
+        for (place, reason), sample_id in zip(self.places.items(), self.ids, strict=True):
             original, adversarial = originals[sample_id], adversarials[sample_id]
             change = adversarial.astype(np.int16) - original
-            factor = max(1, (MIDDLE_GREY - 1) // max(1, int(np.abs(change).max())))
+            factor = max(1, (MIDDLE_GRAY - 1) // max(1, int(np.abs(change).max())))
             yield Picture(
                 sample_id=sample_id,
-                chosen_for=reason,
+                reason=reason,
                 label=run.labels[self.after.labels[place]],
-                before=_said(run, self.before, place),
-                after=_said(run, self.after, place),
-                sizes={name: float(sizes[place]) for name, sizes in self.made.distortions.items()},
+                before=_read_prediction(run, self.before, place),
+                after=_read_prediction(run, self.after, place),
+                sizes={name: float(sizes[place]) for name, sizes in self.perturbed.distortions.items()},
                 factor=factor,
                 clean=data_uri(original),
                 adversarial=data_uri(adversarial),
-                difference=data_uri(np.clip(MIDDLE_GREY + factor * change, 0, 255).astype(np.uint8)),
+                difference=data_uri(np.clip(MIDDLE_GRAY + factor * change, 0, 255).astype(np.uint8)),
                 side=original.shape[0],
             )
 
 
-def _chosen(run: Run, made: Perturbed, after: Tested, norm: str) -> Iterator[tuple[int, str]]:
-    """Places of the tiles to show, with the reason; the first reason counts, so what came before goes last."""
-    sizes = made.distortions[norm]
-    order = [int(place) for place in np.argsort(sizes, kind="stable") if made.success[place]]
+def _choose_tiles(run: Run, perturbed: Perturbed, after: Tested, norm: str) -> Iterator[tuple[int, str]]:
+    """Yield the positions of the tiles to show, with the reason.
+
+    A tile with several reasons appears once, with all of them.
+    """
+    sizes = perturbed.distortions[norm]
+    order = [int(place) for place in np.argsort(sizes, kind="stable") if perturbed.success[place]]
     if not order:
         return
     malignant = np.isin(np.arange(len(run.labels)), [run.labels.index(label) for label in run.malignant])
@@ -182,9 +189,9 @@ def _chosen(run: Run, made: Perturbed, after: Tested, norm: str) -> Iterator[tup
     yield from reasons.items()
 
 
-def _said(run: Run, tested: Tested, place: int) -> Said:
+def _read_prediction(run: Run, tested: Tested, place: int) -> Prediction:
     shares = softmax(tested.logits[place].astype(np.float64))
-    return Said(run.labels[int(tested.predicted[place])], float(shares.max()))
+    return Prediction(run.labels[int(tested.predicted[place])], float(shares.max()))
 
 
 def _images(store: Store, kind: str, key: str, ids: Iterable[str], split: str) -> dict[str, NDArray[np.uint8]]:
@@ -203,8 +210,8 @@ def _images(store: Store, kind: str, key: str, ids: Iterable[str], split: str) -
 
 
 def data_uri(pixels: NDArray[np.uint8]) -> str:
-    """An RGB image, uint8 (height, width, 3), losslessly inside a page."""
+    """Return an RGB image, uint8 (height, width, 3), as a lossless data URI for a page."""
     buffer = io.BytesIO()
-    # By default a tile of tissue takes eight times as long, to become one or two in a hundred smaller.
+    # With the default settings a tile of tissue takes eight times as long and becomes only 1 to 2 % smaller.
     Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, method=1, quality=20)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

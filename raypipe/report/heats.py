@@ -1,4 +1,4 @@
-"""Matrices as heat maps: what is taken for what, and whose examples fool whom."""
+"""Matrices as heat maps: confusion of classes, and transferability of adversarial examples."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,16 +13,16 @@ class Shade(NamedTuple):
     Parameters
     ----------
     text
-        What stands in it.
+        Text of the cell.
     share
-        In [0, 1], as a page writes it: it gives the colour.
-    said
-        The share in percent; empty where there is nothing.
+        Share in [0, 1], in the form that a page needs. It determines the color.
+    percent
+        Share in percent; empty where there is no figure.
     """
 
     text: str
     share: str
-    said: str
+    percent: str
 
 
 class Heat(NamedTuple):
@@ -31,11 +31,11 @@ class Heat(NamedTuple):
     Parameters
     ----------
     title
-        What it shows.
+        Title of the matrix.
     columns
-        Their names.
+        Names of the columns.
     rows
-        Their names and cells.
+        Name and cells of each row.
     """
 
     title: str
@@ -44,7 +44,7 @@ class Heat(NamedTuple):
 
 
 class Confusions(NamedTuple):
-    """One backbone under one attack: before, after, and once hardened."""
+    """Confusion matrices of one backbone under one attack: before the attack, after it, and after hardening."""
 
     model: str
     attack: str
@@ -52,19 +52,19 @@ class Confusions(NamedTuple):
 
 
 def confusions(book: Book) -> Iterator[Confusions]:
-    """Confusion matrices of every backbone under every attack of the grid; shares are of the true class."""
+    """Yield the confusion matrices of every backbone under every attack of the grid. Shares are of the true class."""
     for family, members in book.families().items():
         clean = _confusion("clean", book.clean(family))
-        for attacked in book.of_subject(family, protocol="white-box", role="grid"):
-            heats = [clean, _confusion("attacked", attacked)]
+        for attacked in book.find_records(family, protocol="white-box", role="grid"):
+            heats = [clean, _confusion("white-box", attacked)]
             for subject in members:
                 if book.subjects[subject]["hardened_on"] == attacked["attack"]:
-                    static = next(book.of_subject(subject, protocol="static", attack=attacked["attack"]), None)
-                    anew = book.itself(subject, attacked["attack"])
+                    static = next(book.find_records(subject, protocol="static", attack=attacked["attack"]), None)
+                    white_box = book.find_white_box(subject, attacked["attack"])
                     defense = book.subjects[subject]["defense"]
                     heats += [_confusion(f"{defense}, clean", book.clean(subject))]
                     heats += [_confusion(f"{defense}, static", static)] if static else []
-                    heats += [_confusion(f"{defense}, attacked anew", anew)] if anew else []
+                    heats += [_confusion(f"{defense}, white-box", white_box)] if white_box else []
             yield Confusions(family, attacked["attack"], tuple(heats))
 
 
@@ -81,7 +81,7 @@ def _shade(text: str, share: float | None) -> Shade:
 
 
 def transfers(book: Book) -> Iterator[Heat]:
-    """For each attack: accuracy of every model on the tiles made against every undefended one."""
+    """Yield a matrix per attack: the accuracy of every model on tiles crafted against each undefended model."""
     transferred = [row for row in book.records if row["protocol"] == "transfer" and row["role"] != "check"]
     attacks = dict.fromkeys(row["attack"] for row in transferred)
     sources, subjects = tuple(book.families()), tuple(book.subjects)

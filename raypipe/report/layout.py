@@ -1,4 +1,4 @@
-"""What the tables of a run have in common: how rows are found, and how figures, intervals and threats are written."""
+"""Shared parts of a run's tables: look-up of rows, and formats of figures, intervals and threat models."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Book:
     Parameters
     ----------
     records, curves, differences, checks, certified, costs
-        Of `raypipe.evaluation.results.compute.RunResult`.
+        Rows of the tables of `raypipe.evaluation.results.compute.RunResult`.
     """
 
     records: list[Row]
@@ -33,23 +33,23 @@ class Book:
     costs: list[Row]
 
     @classmethod
-    def of(cls, result: RunResult) -> "Book":
-        """The rows of a result."""
+    def from_result(cls, result: RunResult) -> "Book":
+        """Return the rows of a result."""
         tables = (result.records, result.curves, result.differences, result.checks, result.certified, result.costs)
         return cls(*(table.to_pylist() for table in tables))
 
     @cached_property
     def subjects(self) -> dict[str, Row]:
-        """The clean record of every model under test on the full test set, by its id."""
+        """The clean record of every model under test on the full test set, by the model's id."""
         return {row["subject"]: row for row in self.records if row["protocol"] == "clean"}
 
     def clean(self, subject: str) -> Row:
-        """The clean record of the tiles on which a model was attacked; of the full test set if it was not."""
-        return next(self.of_subject(subject, protocol=CLEAN_ATTACKED), self.subjects[subject])
+        """Return the clean record of a model's attacked tiles, or of the full test set if it was not attacked."""
+        return next(self.find_records(subject, protocol=CLEAN_ATTACKED), self.subjects[subject])
 
     @cached_property
     def stamps(self) -> list[str]:
-        """What must stand beside the figures."""
+        """The warnings that must stand next to the figures."""
         return sorted({stamp for row in self.records for stamp in row["stamps"]})
 
     @cached_property
@@ -59,56 +59,57 @@ class Book:
             found[row["subject"]].append(row)
         return found
 
-    def of_subject(self, subject: str, **wanted: Any) -> Iterator[Row]:
-        """The records of a model with the given values."""
+    def find_records(self, subject: str, **wanted: Any) -> Iterator[Row]:
+        """Yield the records of a model that have the given values."""
         for row in self._index[subject]:
             if all(row[name] == value for name, value in wanted.items()):
                 yield row
 
     def undefended(self, subject: str) -> str:
-        """The id of the clean model that a model was hardened from, or its own."""
-        of = self.subjects[subject]
+        """Return the id of the undefended model that a model was hardened from, or its own id."""
+        own = self.subjects[subject]
         kin = ("model", "split", "seed")
         return next(
             name
             for name, row in self.subjects.items()
-            if row["defense"] is None and all(row[each] == of[each] for each in kin)
+            if row["defense"] is None and all(row[each] == own[each] for each in kin)
         )
 
     def families(self) -> dict[str, list[str]]:
-        """By undefended model: it, and the models hardened from it."""
+        """Return each undefended model with the models hardened from it, itself included, by its id."""
         found: dict[str, list[str]] = {}
         for subject in self.subjects:
             found.setdefault(self.undefended(subject), []).append(subject)
         return found
 
-    def kind(self, subject: str) -> str:
-        """What tells a model from others of its family: its defense and what it was hardened on."""
+    def describe_defense(self, subject: str) -> str:
+        """Return the defense of a model and the attack it was hardened with, which distinguish it in its family."""
         row = self.subjects[subject]
-        unhardened = "as given" if row["split"] == GIVEN else "undefended"
+        unhardened = "given model" if row["split"] == GIVEN else "undefended"
         return ", ".join(filter(None, (row["defense"], row["hardened_on"]))) or unhardened
 
-    def itself(self, subject: str, attack: str | None) -> Row | None:
-        """The record of a model under an attack on itself."""
-        return self._of_itself.get((subject, attack))
+    def find_white_box(self, subject: str, attack: str | None) -> Row | None:
+        """Return the record of a model under an attack on the model itself; None if there is none."""
+        return self._white_box.get((subject, attack))
 
     @cached_property
-    def _of_itself(self) -> dict[tuple[str, str | None], Row]:
+    def _white_box(self) -> dict[tuple[str, str | None], Row]:
         found: dict[tuple[str, str | None], Row] = {}
         for row in sorted((row for row in self.records if row["protocol"] in ITSELF), key=_order_of_protocol):
             found.setdefault((row["subject"], row["attack"]), row)
         return found
 
     def worst_cases(self, subject: str) -> dict[str, Row]:
-        """The worst cases of a model, by how far attackers may go."""
-        return {threat(row): row for row in self.of_subject(subject, protocol=WORST_CASE)}
+        """Return the worst-case records of a model, by the bound of the perturbation."""
+        return {threat(row): row for row in self.find_records(subject, protocol=WORST_CASE)}
 
     @cached_property
     def headline(self) -> str | None:
-        """The threat model of the worst case that is shown where there is room for one; None if nothing was attacked.
+        """The threat model of the worst case that is shown where only one fits; None if no model was attacked.
 
-        The ball in which the sanity checks judge the attacks, if the worst case is given there, or else the smallest
-        ball. Tiles of any size fool nearly every model, and are shown only where no ball is given.
+        It is the ball in which the sanity checks judge the attacks, if there is a worst case for it, or else the
+        smallest ball. Perturbations of any size fool nearly every model, so their worst case is shown only if there is
+        no ball.
         """
         balls = [row for row in self.records if row["protocol"] == WORST_CASE]
         judged = {(row["norm"], row["eps"]) for row in self.records if row["attack"] == REFERENCE}
@@ -120,7 +121,7 @@ class Book:
         return threat(shown[0]) if shown else None
 
     def headline_case(self, subject: str) -> Row | None:
-        """The record of a model in the worst case of `headline`."""
+        """Return a model's record in the worst case of `headline`; None if there is none."""
         return self.worst_cases(subject).get(self.headline or "")
 
 
@@ -129,12 +130,12 @@ def _order_of_protocol(row: Row) -> int:
 
 
 def percent(value: float | None) -> str:
-    """A share in percent, or a dash where it is undefined."""
+    """Return a share in percent, or a dash where it is undefined."""
     return "-" if value is None else f"{100 * value:.1f}"
 
 
 def with_interval(row: Mapping[str, Any] | None, name: str = "accuracy") -> str:
-    """A share of a record with its 95 % interval, in percent: ``86.7 [81.9, 90.3]``."""
+    """Return a share of a record with its 95 % interval, in percent: ``86.7 [81.9, 90.3]``."""
     if row is None or row[name] is None:
         return "-"
     if row[f"{name}_low"] is None:
@@ -142,13 +143,13 @@ def with_interval(row: Mapping[str, Any] | None, name: str = "accuracy") -> str:
     return f"{percent(row[name])} [{percent(row[f'{name}_low'])}, {percent(row[f'{name}_high'])}]"
 
 
-def written_p_value(p_value: float | None) -> str:
-    """A p value to two digits, or a dash where there was no test."""
+def format_p_value(p_value: float | None) -> str:
+    """Return a p value with two digits, or a dash where there was no test."""
     return "-" if p_value is None else f"{p_value:.2g}"
 
 
 def interval_cell(row: Mapping[str, Any] | None, absent: str = "-") -> Cell:
-    """An accuracy above its interval, in percent, or why there is none."""
+    """Return a cell with an accuracy above its interval, in percent, or with the reason why there is none."""
     if row is None:
         return Cell(absent, tone="dim")
     low, high = row["accuracy_low"], row["accuracy_high"]
@@ -156,19 +157,19 @@ def interval_cell(row: Mapping[str, Any] | None, absent: str = "-") -> Cell:
 
 
 def verdict_cell(failed: int | None) -> Cell:
-    """What became of the sanity checks; None if none were made."""
+    """Return a cell with the outcome of the sanity checks; `failed` is None if none were run."""
     if failed is None:
         return Cell("not checked", tone="bad")
     return Cell(f"{failed} failed", tone="bad") if failed else Cell("passed", tone="good")
 
 
 def threat(row: Mapping[str, Any]) -> str:
-    """Write how far an attack may go: ``linf <= 2.5/255, stored 2/255``, ``minimal l2``, or ``any size``."""
+    """Return the bound of an attack as text: ``linf <= 2.5/255, stored 2/255``, ``minimal l2``, or ``any size``."""
     if row["eps"] is not None:
         return f"{row['norm']} {write_bound(row['eps'], row['norm'])}"
     return "any size" if row["norm"] == "any" else f"minimal {row['norm']}"
 
 
-def shown(value: str | None) -> str:
-    """A name, or a dash where there is none."""
+def name_or_dash(value: str | None) -> str:
+    """Return a name, or a dash where there is none."""
     return value or "-"

@@ -23,7 +23,7 @@ RECORDS = [
     "groups", "stamps", "accuracy", "accuracy_low", "accuracy_high", "chance", "tiles_key",
 ]  # fmt: skip
 READERS = 16
-"""Runs read at once: an object store answers each after a while."""
+"""Number of runs that are read at once, because an object store takes a while to answer for each of them."""
 
 
 class Key(NamedTuple):
@@ -32,13 +32,13 @@ class Key(NamedTuple):
     Parameters
     ----------
     data, split
-        The data set, by the name of its kind, and how it was split.
+        Name of the data set's kind, and split of the data set.
     tiles
-        The clean test tiles, by the key of their artifact, and those that were attacked, by their numbers.
+        Key of the artifact of the clean test tiles, and numbers of attacked tiles and groups.
     threat
-        The bound of the worst case.
+        Bound of the worst case.
     strength
-        All attacks and their settings, by `raypipe.evaluation.results.strength.attack_strength`.
+        Digest of all attacks and their settings, from `raypipe.evaluation.results.strength.attack_strength`.
     """
 
     data: str
@@ -49,14 +49,14 @@ class Key(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A model under a threat model: its worst case, and the records that stand beside it."""
+    """A model under a threat model: its worst case, and the records that are shown next to it."""
 
     run: str
     worst: Row
     clean: Row
     clean_attacked: Row
     static: Row | None
-    anew: Row | None
+    white_box: Row | None
     verdict: Verdict | None
 
     @property
@@ -66,10 +66,10 @@ class Standing(NamedTuple):
 
 
 def leaderboards(store: Store) -> tuple[list[Sheet], list[Note]]:
-    """Rank the models of a store, with those only that were tested on the same tiles by the same attacks.
+    """Rank the models of a store. Each ranking has only models tested on the same tiles by the same attacks.
 
-    Runs that have not finished yet are left out. The notes name those of an older raypipe whose figures cannot be
-    recomputed, since some of their artifacts are gone.
+    Unfinished runs are left out. The notes name the runs of an older raypipe whose figures cannot be recomputed,
+    because some of their artifacts no longer exist.
     """
     boards: dict[Key, list[Standing]] = {}
     left_out = []
@@ -84,7 +84,10 @@ def leaderboards(store: Store) -> tuple[list[Sheet], list[Note]]:
 
 
 def _read(name: str, store: Store) -> list[tuple[Key, Standing]] | Note:
-    """The models of a run under each threat model; none as long as it has not finished; or why it is left out."""
+    """Return the models of a run under each threat model.
+
+    The list is empty while the run is unfinished. A note gives the reason if the run is left out.
+    """
     if not {RUN_FILE, "records.parquet", "checks.parquet"} <= set(store.list_files(f"runs/{name}")):
         return []
     run = read_run(store, name)
@@ -124,11 +127,11 @@ def _standings(run: Run, rows: Sequence[Row], checks: Sequence[dict[str, Any]]) 
             threat(row),
             strength,
         )
-        static, anew = (_lowest(rows, protocols, clean["hardened_on"]) for protocols in (("static",), ITSELF))
-        yield key, Standing(run.name, row, clean, attacked, static, anew, verdict)
+        static, white_box = (_find_lowest(rows, protocols, clean["hardened_on"]) for protocols in (("static",), ITSELF))
+        yield key, Standing(run.name, row, clean, attacked, static, white_box, verdict)
 
 
-def _lowest(rows: Sequence[Row], protocols: tuple[str, ...], attack: str | None) -> Row | None:
+def _find_lowest(rows: Sequence[Row], protocols: tuple[str, ...], attack: str | None) -> Row | None:
     found = [row for row in rows if row["protocol"] in protocols and row["role"] in ("grid", "evaluation")]
     chosen = [row for row in found if attack in (None, row["attack"])]
     return min(chosen, key=lambda row: row["accuracy"], default=None)
@@ -142,7 +145,7 @@ def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
     )
     table.add_columns("", "model", "run")
     table.add_columns(
-        f"worst case\n{key.threat}", "attacked\nanew", "static\n(paper)", "clean,\nattacked", figures=True
+        f"worst case\n{key.threat}", "white-box\n", "static\n(paper)", "clean,\nattacked\ntiles", figures=True
     )
     table.add_columns("clean,\ntest set", figures=True)
     table.add_columns("checks", "stamps")
@@ -153,7 +156,7 @@ def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
         row = each.clean
         kind = ", ".join(filter(None, (row["defense"], row["hardened_on"]))) or "undefended"
         stamps = ", ".join(stamp.partition(":")[0] for stamp in row["stamps"])
-        figures = (each.worst, each.anew, each.static, each.clean_attacked, row)
+        figures = (each.worst, each.white_box, each.static, each.clean_attacked, row)
         table.add_row(
             _place(each, rivals, winner),
             Cell(row["model"], below=kind),
@@ -162,12 +165,12 @@ def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
             verdict_cell(each.verdict.failed if each.verdict else None),
             Cell(stamps, tone="bad"),
         )
-    table.caption = f"{RULE} Attacks of one digest are the same, with the same settings. {METHOD}"
+    table.caption = f"{RULE} Equal attack digests mean equal attacks with equal settings. {METHOD}"
     return table
 
 
 def _place(standing: Standing, rivals: Sequence[Row], winner: Row | None) -> Cell:
-    """Write whether a model is best, is tied with the highest, or cannot be ranked."""
+    """Return a cell that says if a model is best, is tied with the highest one, or cannot be ranked."""
     if not standing.ranked:
         return Cell("not ranked", tone="dim")
     if standing.worst is winner:

@@ -1,8 +1,12 @@
-"""The figures that the paper reports, as far as they can be read from it.
+"""Figures that the paper reports, as far as they can be read from it.
 
+Its setting is LC25000, a random 70/30 split and static evaluation. Its charts give some figures only as ranges. A
+figure that cannot be read is left out and not guessed.
+
+References
+----------
 Nisa, Suciati and Yuniarti, "Adversarial training for robust defense in CNN models for lung and colon histopathological
-images", IPTEK The Journal of Engineering, 2024: LC25000, random 70/30 split, static evaluation. Its charts give some
-figures only as ranges; what cannot be read is left out rather than guessed.
+images", IPTEK The Journal of Engineering, 2024.
 """
 
 from typing import NamedTuple
@@ -11,7 +15,7 @@ from typing import NamedTuple
 class Earlier(NamedTuple):
     """A row of the paper's Table 3: accuracies in percent, clean, attacked and defended; None where it has none.
 
-    `here` are the names of backbone, attack and defense that are the same system in an experiment of ours.
+    `here` holds the names of backbone, attack and defense that make up the same system in an experiment of ours.
     """
 
     backbone: str
@@ -36,7 +40,7 @@ EARLIER = (
     Earlier("ResNet50-A-D", "PGD", "sparsity denoising", "AREDS", 81.93, 48.66, None, _TRAINED_AND_DENOISED),
     Earlier("DenseNet121", "FGSM", "adversarial training", "BreakHis", 98.72, 10.99, 96.70, _DENSENET),
 )
-"""What its Table 3 compares with; each on its own data, evaluated statically."""
+"""Earlier systems that the paper's Table 3 compares with. Each has its own data and a static evaluation."""
 
 _NORMAL = {"googlenet": "99", "shufflenet_v2_x1_0": "99", "resnet18": "99"}
 _ATTACKED = {"saliency_map": "0", "carlini_wagner_l2": "1", "deepfool": "0-30"}
@@ -45,16 +49,16 @@ _BEST_ON_PERTURBED = ("googlenet", "carlini_wagner_l2", "81")
 
 
 def reported(column: str, backbone: str, method: str, *, hardened_on: str | None = None) -> str | None:
-    """The paper's accuracy in percent for a cell of its Table 2; None where it reports none or it cannot be read.
+    """Return the paper's accuracy in percent for a cell of its Table 2; None if it has none or it cannot be read.
 
     Parameters
     ----------
     column
         One of `raypipe.report.paper_tables.COLUMNS`.
     backbone, method
-        Registry names.
+        Names of the backbone and the attack in their registries.
     hardened_on
-        The attack whose tiles the model was hardened with; the paper has no other defense than that.
+        Id of the attack whose tiles hardened the model. The paper has no other defense.
     """
     if backbone not in _NORMAL or method not in _ATTACKED:
         return None

@@ -1,10 +1,10 @@
-"""Tables 1 and 2 in the form of Nisa et al. (2024), with what they report beside what was measured."""
+"""Tables 1 to 3 in the form of Nisa et al. (2024), with the reported figures next to the measured ones."""
 
 from collections.abc import Iterator
 
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED
 from raypipe.evaluation.results.run import ITSELF
-from raypipe.report.layout import Book, Row, percent, shown, threat
+from raypipe.report.layout import Book, Row, name_or_dash, percent, threat
 from raypipe.report.paper import EARLIER, reported
 from raypipe.report.scope import attacked_tiles
 from raypipe.report.sheet import Cell, Sheet
@@ -15,29 +15,33 @@ COLUMNS = {
     "robust_on_normal": "robust on\nnormal",
     "robust_on_perturbed": "robust on\nperturbed",
 }
-"""As the paper defines them: the clean model on normal and on perturbed test tiles, then the hardened model on both.
-The perturbed tiles are those made against the clean model, which makes the last column a static evaluation."""
-PAPER = "In parentheses what Nisa et al. (2024) report, for LC25000 with a random split; - where it cannot be read."
+"""Columns of Table 2 as the paper defines them: the undefended model on normal and on perturbed test tiles, then the
+hardened model on both. The perturbed tiles were crafted against the undefended model, so the last column is a static
+evaluation."""
+PAPER = "In parentheses: figures of Nisa et al. (2024) for LC25000 with a random split; a dash where none can be read."
 COMPARED = (
-    "Earlier work as the paper's Table 3 has it, each on its own data, and below it the same system where this run has "
-    "it: the figures cannot be compared where data, threat model or attack differ, only their kind; nothing is ranked. "
-    "All that is reported is static: nobody attacked the hardened model itself."
+    "Earlier work as in the paper's Table 3, each system on its own data, and below it the same system where this run "
+    "has it. Figures with different data, threat models or attacks cannot be compared, so nothing is ranked. All "
+    "reported figures are from static evaluation: no attack was run on the hardened model itself."
 )
 STATIC = (
-    "'Robust on perturbed' is a static evaluation: the perturbed tiles were made against the model before it was "
-    "hardened. What the hardened model does when it is attacked itself stands beside it."
+    "'Robust on perturbed' is a static evaluation: the adversarial examples were crafted against the undefended model. "
+    "The column next to it shows the accuracy of the hardened model under an attack on the model itself."
 )
 
 
 def threats(book: Book) -> str:
-    """The threat model of every attack in the tables."""
+    """Return the threat model of every attack in the tables, as a text."""
     attacks = {row["attack"]: row for row in book.records if row["protocol"] in ITSELF and row["role"] == "grid"}
-    said = "; ".join(f"{name}: {threat(row)}, {row['knowledge']}, {row['goal']}" for name, row in attacks.items())
-    return f"Threat models, all counted on 8-bit pixels. {said}."
+    models = "; ".join(f"{name}: {threat(row)}, {row['knowledge']}, {row['goal']}" for name, row in attacks.items())
+    return f"Threat models, with success counted on 8-bit pixels: {models}."
 
 
 def table_1(book: Book) -> Sheet:
-    """Precision, recall and F1 of each label, and accuracy, of every model at every stage of the paper's protocol."""
+    """Return Table 1: precision, recall and F1 of each label, and accuracy.
+
+    It has a row for every model at every stage of the paper's protocol.
+    """
     table = Sheet(f"Table 1. Precision, recall, F1 of each label and accuracy, in %; {attacked_tiles(book)}")
     table.add_columns("model", "tested on", "hardened with")
     table.add_columns(*next(iter(book.subjects.values()))["labels"], "accuracy", "tiles", "groups", figures=True)
@@ -48,7 +52,7 @@ def table_1(book: Book) -> Sheet:
             table.add_row(
                 undefended,
                 row["attack"] or ("clean tiles" if row["protocol"] == CLEAN_ATTACKED else "clean test set"),
-                shown(hardened["hardened_on"] or hardened["defense"]),
+                name_or_dash(hardened["hardened_on"] or hardened["defense"]),
                 *(" ".join(_rounded(score) for score in label) for label in scores),
                 percent(row["accuracy"]),
                 str(row["tiles"]),
@@ -63,17 +67,17 @@ def _rounded(score: float | None) -> str:
 
 
 def _stages(book: Book, undefended: str) -> Iterator[tuple[str, Row]]:
-    """The rows of one backbone: clean, attacked, and hardened models on clean and on the old perturbed tiles.
+    """Yield the rows of one backbone: clean, attacked, and hardened models on clean and on static adversarial tiles.
 
-    The full test set has a row where only some of its tiles were attacked.
+    The full test set has its own row if only some of its tiles were attacked.
     """
     yield from _clean(book, undefended)
-    for row in book.of_subject(undefended, protocol="white-box", role="grid"):
+    for row in book.find_records(undefended, protocol="white-box", role="grid"):
         yield undefended, row
     for subject, clean in book.subjects.items():
         if clean["defense"] and book.undefended(subject) == undefended:
             yield from _clean(book, subject)
-            for row in book.of_subject(subject, protocol="static", role="grid"):
+            for row in book.find_records(subject, protocol="static", role="grid"):
                 if clean["hardened_on"] in (None, row["attack"]):
                     yield subject, row
 
@@ -86,46 +90,49 @@ def _clean(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
 
 
 def table_2(book: Book) -> Sheet:
-    """The paper's four accuracies of every (model, attack, defense), and the one that it lacks."""
+    """Return Table 2: the paper's four accuracies of every model, attack and defense, and a fifth one.
+
+    The fifth one, which the paper lacks, is the accuracy of the hardened model under attacks on itself.
+    """
     hardened = any(row["defense"] for row in book.subjects.values())
     columns = list(COLUMNS) if hardened else ["normal", "attacked"]
     table = Sheet(
-        f"Table 2. Accuracy before and after hardening, in % (paper's), all of the same tiles; {attacked_tiles(book)}"
+        f"Table 2. Accuracy before and after hardening, in % (paper's), on the same tiles; {attacked_tiles(book)}"
     )
     table.add_columns("model", "attack", "defense")
     table.add_columns(*(COLUMNS[column] for column in columns), figures=True, whole=True)
     if hardened:
-        table.add_columns("robust,\nattacked anew", figures=True)
+        table.add_columns("robust,\nwhite-box", figures=True)
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
         for subject, attack in _pairs(book, undefended, hardened):
-            rows = {"normal": book.clean(undefended), "attacked": book.itself(undefended, attack)}
+            rows = {"normal": book.clean(undefended), "attacked": book.find_white_box(undefended, attack)}
             if hardened:
-                static = next(book.of_subject(subject, protocol="static", attack=attack), None)
+                static = next(book.find_records(subject, protocol="static", attack=attack), None)
                 rows |= {"robust_on_normal": book.clean(subject), "robust_on_perturbed": static}
             cells = [_beside_paper(column, row, rows["attacked"], subject, book) for column, row in rows.items()]
-            anew = book.itself(subject, attack) if hardened else None
+            white_box = book.find_white_box(subject, attack) if hardened else None
             table.add_row(
                 undefended,
                 attack,
-                shown(book.subjects[subject]["defense"]),
+                name_or_dash(book.subjects[subject]["defense"]),
                 *cells,
-                *([percent(anew["accuracy"]) if anew else "-"] if hardened else []),
+                *([percent(white_box["accuracy"]) if white_box else "-"] if hardened else []),
             )
         table.add_section()
     return table
 
 
 def table_3(book: Book, data: str) -> Sheet:
-    """Each earlier system as the paper compares with it, below it the same system measured here, then all others.
+    """Return Table 3: each earlier system, the same system as measured here below it, and then all other systems.
 
     Parameters
     ----------
     data
-        The run's data set, for a reader.
+        Name of the run's data set, as a text for the reader.
     """
-    table = Sheet(f"Table 3. Earlier work, and what was measured here: accuracy, in %; here, {attacked_tiles(book)}")
+    table = Sheet(f"Table 3. Accuracy of earlier work and of this run, in %; this run, {attacked_tiles(book)}")
     table.add_columns("work", "backbone", "attack", "defense")
-    table.add_columns("clean", "attacked", "defended,\nstatic", "defended,\nattacked anew", figures=True)
+    table.add_columns("clean", "attacked", "defended,\nstatic", "defended,\nwhite-box", figures=True)
     measured = list(_measured(book))
     for row in EARLIER:
         defended = "-" if row.defended is None else f"{row.defended:g}"
@@ -143,21 +150,24 @@ def table_3(book: Book, data: str) -> Sheet:
 
 
 def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[Cell | str, ...]]]:
-    """Backbone, attack and defense by their registries' names, and what Table 3 shows of them."""
+    """Yield backbone, attack and defense by their registries' names, and the cells of Table 3 for this system."""
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
         for subject, attack in _pairs(book, undefended, hardened=True):
-            attacked, anew = book.itself(undefended, attack), book.itself(subject, attack)
-            static = next(book.of_subject(subject, protocol="static", attack=attack), None)
-            figures = (percent(row["accuracy"]) if row else "-" for row in (attacked, static, anew))
+            attacked, white_box = book.find_white_box(undefended, attack), book.find_white_box(subject, attack)
+            static = next(book.find_records(subject, protocol="static", attack=attack), None)
+            figures = (percent(row["accuracy"]) if row else "-" for row in (attacked, static, white_box))
             clean, defense = book.subjects[undefended], str(book.subjects[subject]["defense"])
             system = (str(clean["backbone"]), str(attacked["method"]) if attacked else "", defense)
             under = Cell(attack, below=threat(attacked) if attacked else "")
-            yield system, (undefended, under, shown(defense), percent(book.clean(undefended)["accuracy"]), *figures)
+            yield (
+                system,
+                (undefended, under, name_or_dash(defense), percent(book.clean(undefended)["accuracy"]), *figures),
+            )
 
 
 def _pairs(book: Book, undefended: str, hardened: bool) -> Iterator[tuple[str, str]]:
-    """Models and the attacks of the grid that they are shown with."""
-    attacks = [row["attack"] for row in book.of_subject(undefended, protocol="white-box", role="grid")]
+    """Yield models, each with an attack of the grid that it is shown with."""
+    attacks = [row["attack"] for row in book.find_records(undefended, protocol="white-box", role="grid")]
     for subject, clean in book.subjects.items():
         if book.undefended(subject) == undefended and bool(clean["defense"]) == hardened:
             for attack in attacks:

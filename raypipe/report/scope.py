@@ -1,4 +1,4 @@
-"""Which tiles the figures of a run are of: how many, of how many groups, and which classes they leave out."""
+"""Scope of a run's figures: number of tiles, number of groups, and classes without attacked tiles."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,21 +6,24 @@ from raypipe.report.layout import Book, Row, percent
 from raypipe.report.sheet import Note
 
 BALANCED = 0.01
-"""Class shares of the attacked tiles and of the test set that differ by no more are called the same."""
+"""Largest difference between a class's shares of the attacked tiles and of the test set that counts as none."""
 
 
 def count_tiles(row: Row) -> str:
-    """Write the tiles of a record: ``60 tiles of 14 groups``."""
+    """Return the number of tiles and groups of a record: ``60 tiles of 14 groups``."""
     return f"{row['tiles']} tiles of {row['groups']} groups"
 
 
 def attacked_tiles(book: Book) -> str:
-    """Write which tiles all figures under attack are of, and the clean figures beside them."""
+    """Return a text on the attacked tiles.
+
+    All figures under attack, and the clean figures next to them, are of these tiles.
+    """
     return f"attacked: {_by_split(book, {name: book.clean(name) for name in book.subjects})}"
 
 
 def test_tiles(book: Book) -> str:
-    """Write which tiles the full test set has."""
+    """Return a text on the tiles of the full test set."""
     return f"full test set: {_by_split(book, book.subjects)}"
 
 
@@ -32,20 +35,20 @@ def _by_split(book: Book, rows: Mapping[str, Row]) -> str:
 
 
 def uncovered_classes(book: Book) -> Iterator[Note]:
-    """Name the classes that no figure under attack speaks of, since none of their tiles was attacked."""
-    told = set()
+    """Yield notes on classes that no figure under attack covers, because none of their tiles was attacked."""
+    keys = set()
     for name, row in book.subjects.items():
         attacked = book.clean(name)
         missing = [label for label, count in zip(row["labels"], attacked["support"], strict=True) if not count]
-        if missing and (row["split"], attacked["tiles"]) not in told:
-            told.add((row["split"], attacked["tiles"]))
+        if missing and (row["split"], attacked["tiles"]) not in keys:
+            keys.add((row["split"], attacked["tiles"]))
             of = f" ({row['split']} split)" if len({each["split"] for each in book.subjects.values()}) > 1 else ""
-            text = f"None of the {attacked['tiles']} attacked tiles{of} is of the class {', '.join(missing)}"
-            yield Note(f"{text}: no figure under attack speaks of it.", "bad")
+            text = f"None of the {attacked['tiles']} attacked tiles{of} belongs to the class {', '.join(missing)}"
+            yield Note(f"{text}: no figure under attack covers it.", "bad")
 
 
 def is_reweighted(row: Row | None, book: Book) -> bool:
-    """Return whether a record's tiles have other class shares than the test set that they were chosen from."""
+    """Return True if a record's tiles have other class shares than the test set that they were chosen from."""
     if row is None or row["accuracy_reweighted"] is None:
         return False
     there, chosen = book.subjects[row["subject"]]["support"], row["support"]
@@ -54,9 +57,9 @@ def is_reweighted(row: Row | None, book: Book) -> bool:
 
 
 def prevalence_note(book: Book) -> str:
-    """Say what class shares the attacked tiles have, and which figure has those of the test set."""
+    """Return a text on the class shares of the attacked tiles, and on the figure that has those of the test set."""
     cases = [row for name in book.subjects if (row := book.headline_case(name))]
-    text = "Attacked tiles are chosen with equally many of each class, as far as there are."
+    text = "Attacked tiles are balanced by class as far as the test set allows."
     if not any(is_reweighted(row, book) for row in cases):
         return text
     first = next(row for row in cases if is_reweighted(row, book))
@@ -64,4 +67,4 @@ def prevalence_note(book: Book) -> str:
     shares = (
         f"{label} {percent(count / sum(there))} %" for label, count in zip(first["labels"], there, strict=True) if count
     )
-    return f"{text} In parentheses: re-weighted to the class shares of the test set ({', '.join(shares)})."
+    return f"{text} In parentheses: accuracy re-weighted to the class shares of the test set ({', '.join(shares)})."

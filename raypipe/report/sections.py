@@ -1,4 +1,4 @@
-"""What is told of a run, in its order: what must be known first comes first."""
+"""Sections of a run's results in their order, most important first."""
 
 from collections.abc import Iterator
 
@@ -17,8 +17,8 @@ from raypipe.report.robustness import (
     attacks_table,
     certified_table,
     checks_table,
+    clinical_errors_table,
     failures_table,
-    medicine_table,
     robustness_table,
     verdict_lines,
 )
@@ -26,17 +26,17 @@ from raypipe.report.sheet import Note, Section
 
 
 def stamps(book: Book) -> tuple[Note, ...]:
-    """What must stand beside every table of the run."""
+    """Return the warnings that must stand next to every table of the run."""
     return tuple(Note(stamp, "bad") for stamp in book.stamps)
 
 
 def verdicts(book: Book) -> tuple[Note, ...]:
-    """What stands above all tables."""
+    """Return the notes above all tables: verdicts and warnings."""
     return (*verdict_lines(book), *stamps(book))
 
 
 def sections(book: Book) -> Iterator[Section]:
-    """All tables of a run, each with its reservations and stamps."""
+    """Yield all tables of a run, each with its reservations and warnings."""
     marks = stamps(book)
     yield Section(robustness_table(book), marks)
     yield Section(table_1(book), (Note(threats(book)), *marks))
@@ -48,7 +48,7 @@ def sections(book: Book) -> Iterator[Section]:
         certified_table,
         checks_table,
         failures_table,
-        medicine_table,
+        clinical_errors_table,
         distortions_table,
         calibration_table,
     )
@@ -58,20 +58,20 @@ def sections(book: Book) -> Iterator[Section]:
 
 
 LEFT_OUT = (
-    "Left out, because they need other models: tiles made against the model before it was hardened (static), and "
-    "against other backbones (transfer). A run makes both."
+    "Not measured, because they need other models: static evaluation and transfer attacks. A run of an experiment "
+    "measures both."
 )
 
 
 def sections_of_one(book: Book) -> Iterator[Section]:
-    """The tables of a model that was judged on its own."""
+    """Yield the tables of a model that was evaluated on its own."""
     marks = stamps(book)
     yield Section(robustness_table(book), (Note(LEFT_OUT), *marks))
     tables = (
         attacks_table,
         checks_table,
         failures_table,
-        medicine_table,
+        clinical_errors_table,
         distortions_table,
         calibration_table,
         cost_table,

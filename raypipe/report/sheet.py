@@ -1,4 +1,4 @@
-"""Tables as data: made once from a run's rows, shown on a terminal and on a page."""
+"""Tables as data: they are made once from a run's rows, and shown on a terminal and on a page."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ Tone = Literal["", "good", "bad", "warn", "dim"]
 
 
 class Cell(NamedTuple):
-    """What stands in a table.
+    """The content of a table cell.
 
     Parameters
     ----------
     text
-        The figure or the name.
+        Figure or name.
     below
-        A line under it, fainter: an interval, or what the name stands for.
+        Fainter line below the text: an interval, or the meaning of the name.
     beside
-        After it, fainter: what the paper reports.
+        Fainter text after it: the figure that the paper reports.
     tone
-        Good or bad news, or nothing to see.
+        Kind of message, such as good, bad or faint; it determines the color.
     href
-        Where it leads, on a page.
+        Target of the link, on a page.
     """
 
     text: str
@@ -33,7 +33,17 @@ class Cell(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column: its heading, whether its cells are figures, and whether a cell's lines must not be broken."""
+    """A column of a table.
+
+    Parameters
+    ----------
+    heading
+        Heading of the column.
+    figures
+        True if its cells are figures.
+    whole
+        True if the lines of its cells must not be broken.
+    """
 
     heading: str
     figures: bool = False
@@ -47,13 +57,13 @@ class Sheet:
     Parameters
     ----------
     title
-        What it shows, and in which unit.
+        Content of the table, and its unit.
     columns
-        From left to right.
+        Columns from left to right.
     sections
-        Rows that belong together.
+        Rows, grouped into sections that belong together.
     caption
-        What a reader must know to read it.
+        Explanation that a reader needs.
     """
 
     title: str
@@ -66,42 +76,42 @@ class Sheet:
         self.columns += [Column(heading, figures, whole) for heading in headings]
 
     def add_row(self, *cells: Cell | str) -> None:
-        """Add a row, a cell for each column.
+        """Add a row with one cell per column.
 
         Raises
         ------
         ValueError
-            If there are more or fewer.
+            If there are more or fewer cells than columns.
         """
         if len(cells) != len(self.columns):
             raise ValueError(f"{self.title}: {len(cells)} cells for {len(self.columns)} columns")
         self.sections[-1].append(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells))
 
     def add_section(self) -> None:
-        """What follows belongs together."""
+        """Start a new section for the rows that follow."""
         if self.sections[-1]:
             self.sections.append([])
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """Number of rows."""
         return sum(map(len, self.sections))
 
     def lines(self, most: int | None = None) -> Iterator[tuple[tuple[Cell, ...], bool]]:
-        """The rows, or the first of them, and of each whether it ends a section."""
+        """Return an iterator over the rows, or the first `most` of them. Each comes with True if it ends a section."""
         every = ((row, row is section[-1]) for section in self.sections for row in section)
         return islice(every, most)
 
 
 class Note(NamedTuple):
-    """A sentence beside a table."""
+    """A sentence next to a table."""
 
     text: str
     tone: Tone = ""
 
 
 class Section(NamedTuple):
-    """A table and the reservations that must not be left out where it is shown."""
+    """A table and the reservations that must be shown with it."""
 
     sheet: Sheet
     notes: tuple[Note, ...] = ()

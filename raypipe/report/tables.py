@@ -1,4 +1,4 @@
-"""A plan, and all tables of a run's results, for a terminal or a log."""
+"""Tables of a plan and of a run's results, for a terminal or a log."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,12 +18,13 @@ from raypipe.report.sheet import Cell, Note, Sheet, Tone
 from raypipe.storage.store import Store
 
 ROWS = 100
-"""Of a table at the end of a run: a grid of hundreds of cells has more than anybody reads on a terminal."""
+"""Maximum number of rows of a table at the end of a run. A grid of hundreds of cells has more rows than anyone reads on
+a terminal."""
 STYLES: dict[Tone, str] = {"": "", "good": "green", "bad": "bold red", "warn": "yellow", "dim": "dim"}
 
 
 def plan_table(experiment: Experiment, plan: Plan, store: Store) -> RenderableType:
-    """What is done and what is to do, by stage."""
+    """Return a table of finished and missing cells, by stage."""
     sheet = Sheet(f"{experiment.name}: {len(plan.cells)} cells in {store.root}")
     sheet.add_columns("stage")
     sheet.add_columns("cells", "done", "to do", figures=True)
@@ -34,7 +35,7 @@ def plan_table(experiment: Experiment, plan: Plan, store: Store) -> RenderableTy
 
 
 def cells_table(plan: Plan, store: Store) -> RenderableType:
-    """Every cell with its artifact."""
+    """Return a table of every cell with its artifact."""
     sheet = Sheet("Cells")
     sheet.add_columns("stage", "cell", "artifact", "state")
     to_do = {cell.key for cell in unfinished(plan.cells, store)}
@@ -45,14 +46,14 @@ def cells_table(plan: Plan, store: Store) -> RenderableType:
 
 
 def result_tables(result: RunResult, rows: int | None = None) -> Iterator[RenderableType]:
-    """All tables of a run, each with the stamps that belong to its figures.
+    """Yield all tables of a run, each with the warnings that belong to its figures.
 
     Parameters
     ----------
     rows
-        Of each table at most, with a line that says how many are left out; None: all of them.
+        Maximum number of rows per table; a line gives the number of rows left out. None shows all rows.
     """
-    book = Book.of(result)
+    book = Book.from_result(result)
     yield Group(*map(line_of, verdicts(book)))
     for sheet, notes in sections(book):
         yield Group(table_of(sheet, rows), *map(line_of, (*_left_out(sheet, rows, result.name), *notes)))
@@ -61,16 +62,16 @@ def result_tables(result: RunResult, rows: int | None = None) -> Iterator[Render
 def _left_out(sheet: Sheet, rows: int | None, run: str) -> Iterator[Note]:
     if rows is not None and sheet.rows > rows:
         command = f"`raypipe results {run} --all` with the run's --storage"
-        yield Note(f"{sheet.rows - rows:,} more rows: in the report, and by {command}.", "warn")
+        yield Note(f"{sheet.rows - rows:,} more rows: see the report, or run {command}.", "warn")
 
 
 def line_of(note: Note) -> Text:
-    """A sentence."""
+    """Return a note as a styled line."""
     return Text(note.text, STYLES[note.tone] or "italic")
 
 
 def table_of(sheet: Sheet, rows: int | None = None) -> Table:
-    """A table, or its first rows."""
+    """Return a table for a terminal, with all rows or only the first ones."""
     table = Table(title=sheet.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in sheet.columns:
         table.add_column(
@@ -87,7 +88,7 @@ def table_of(sheet: Sheet, rows: int | None = None) -> Table:
 
 
 def text_of(cell: Cell) -> Text:
-    """What stands in a table."""
+    """Return the content of a table cell as styled text."""
     parts: list[str | tuple[str, str]] = [(cell.text, STYLES[cell.tone])]
     if cell.beside:
         parts.append((f" {cell.beside}", "dim"))

@@ -1,4 +1,4 @@
-"""The threat models of a run, written down."""
+"""The threat models of a run, as a table."""
 
 import json
 
@@ -6,18 +6,18 @@ from raypipe.attacks.engine.threat import write_bound
 from raypipe.evaluation.results.run import Run
 from raypipe.report.sheet import Cell, Sheet
 
-ROLES = {"grid": "the grid", "evaluation": "the evaluation", "curve": "a curve", "check": "a sanity check"}
+ROLES = {"grid": "grid", "evaluation": "evaluation", "curve": "curve", "check": "sanity check"}
 
 
 def threats_table(run: Run) -> Sheet:
-    """What the attacker of every attack may do and wants, and the settings it was run with."""
+    """Return a table of the threat model of every attack, and of the attack's settings."""
     table = Sheet("Threat models")
-    table.add_columns("attack", "for", "norm", "budget", "knowledge", "goal", "pixels", "settings")
-    told = set()
+    table.add_columns("attack", "purpose", "norm", "budget", "knowledge", "goal", "pixels", "settings")
+    keys = set()
     for pairing in run.pairings:
-        if (threat := pairing.threat) is None or (pairing.attack, threat) in told:
+        if (threat := pairing.threat) is None or (pairing.attack, threat) in keys:
             continue
-        told.add((pairing.attack, threat))
+        keys.add((pairing.attack, threat))
         budget = "unbounded, minimal" if threat.eps is None else write_bound(threat.eps, threat.norm)
         settings = {name: value for name, value in (pairing.settings or {}).items() if value is not None}
         table.add_row(
@@ -34,8 +34,8 @@ def threats_table(run: Run) -> Sheet:
             ),
         )
     table.caption = (
-        "White-box: the attacker knows the model and its gradients. Transfer: another model, and nothing of this one. "
-        "Score- and decision-based: its logits, or its predictions, for images of the attacker's choice. Every success "
-        "is counted on stored 8-bit pixels, by the plain model in single precision."
+        "White-box: the attacker knows the model and its gradients. Transfer: the attacker knows only another model. "
+        "Score-based: the attacker sees the logits of chosen images. Decision-based: the attacker sees only their "
+        "predicted classes. Success is counted on the stored 8-bit pixels, by the unchanged model in single precision."
     )
     return table

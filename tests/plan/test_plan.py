@@ -43,7 +43,7 @@ def test_every_model_is_tested_in_every_way_and_no_cell_is_planned_twice() -> No
         "harden": hardened,
         "diagnose": 0,
         "certify": 0,
-        # These are clean, white-box, static and transfer predictions.
+        # clean; white-box; static; transfer from the other backbone
         "evaluate": (models + hardened) * (1 + attacks + attacks) + hardened * attacks,
     }
     protocols = Counter((p.protocol, p.subject.defense) for p in plan.pairings)

@@ -98,7 +98,7 @@ def pages(folder: Path, word: str) -> dict[str, Structure]:
         store.write_bytes(f"runs/{run.name}/experiment.yaml", f"name: {word!r}\n".encode())
         about = describe_environment(1, {"CPU": 1.0, f"accelerator_type:{word}": 1.0})
         write_environment(store, run.name, about)
-    books = {run.name: Book.of(compute_result(store, run)) for run in runs}
+    books = {run.name: Book.from_result(compute_result(store, run)) for run in runs}
     report = write_report(runs[0], compute_result(store, runs[0]), store)
     comparison = write_comparison(runs, books, list(differences_across(runs, store)), store)
     drawn = {"report": report, "comparison": comparison, "index": write_index(store)}

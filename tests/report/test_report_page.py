@@ -44,11 +44,11 @@ def part(html: str, name: str) -> str:
 
 def test_the_first_screen_says_what_was_tested_and_what_is_left(html: str) -> None:
     top = html[: html.index("<nav>")]
-    assert "1 undefended model and 1 hardened one, tested on 8 tiles of 2 classes from 4 sources" in top
+    assert "1 undefended model and 1 hardened model were tested on 8 tiles of 2 classes from 4 groups" in top
     assert "0 of 2" in top, "no model passed checks that nobody made"
     assert "87.5 %" in top, "static"
-    assert "50.0 %" in top, "attacked itself"
-    assert "not checked; nothing here may be called robust" in part(html, "checks")
+    assert "50.0 %" in top, "white-box attack"
+    assert "not checked, so it is not called robust" in part(html, "checks")
     assert "<svg" in part(html, "glance")
 
 
@@ -76,7 +76,7 @@ def test_every_model_that_was_trained_has_its_learning_curves(html: str) -> None
         assert f">{word}</text>" in training, word
 
 
-def test_the_page_says_how_to_make_it_again(html: str) -> None:
+def test_the_page_says_how_to_reproduce_the_run(html: str) -> None:
     reproduce = part(html, "reproduce")
     assert "name: hand" in reproduce
     assert "2 nodes, 8 CPUs, 1 GPUs (H100)" in reproduce
@@ -109,7 +109,7 @@ def test_pictures_show_the_stored_tiles_and_cancers_that_are_missed_first(tmp_pa
     store = Store.open(str(tmp_path))
     (gallery,) = galleries(hand_run(store), store)
     assert (gallery.model, gallery.attack) == (CLEAN, "cw")
-    assert [picture.chosen_for for picture in gallery.pictures] == [f"{FLIP}, {LEAST}", FLIP, MOST]
+    assert [picture.reason for picture in gallery.pictures] == [f"{FLIP}, {LEAST}", FLIP, MOST]
     first = gallery.pictures[0]
     assert (first.label, first.before.label, first.after.label) == ("cancer", "cancer", "benign")
     assert first.after.confidence == pytest.approx(1 / (1 + np.exp(-4)))
@@ -183,7 +183,7 @@ def test_a_page_that_fails_is_seen_to_fail(tmp_path: Path) -> None:
 def test_cost_is_summed_over_the_cells_of_a_stage(html: str) -> None:
     spent = part(html, "cost")
     assert "Cost by stage" in spent
-    by_stage = spent[spent.index("Cost by stage") : spent.index("Cost of attacking each model")]
+    by_stage = spent[spent.index("Cost by stage") : spent.index("Cost of the attacks on each model")]
     for figure in ("48", "32", "8.0"):
         assert f">{figure}<" in by_stage
     assert "net/cw/at/cw/test" in spent[spent.index("Cost of each cell") :]

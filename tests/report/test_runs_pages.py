@@ -59,13 +59,13 @@ def test_differences_are_made_tile_by_tile_with_intervals(tmp_path: Path) -> Non
 def test_a_run_stands_beside_another(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     runs = two_runs(store)
-    books = {run.name: Book.of(compute_result(store, run)) for run in runs}
+    books = {run.name: Book.from_result(compute_result(store, run)) for run in runs}
     sheet = side_by_side(books)
     headings = [column.heading for column in sheet.columns]
     row = next(row for section in sheet.sections for row in section if row[0].text == HARDENED)
     found = dict(zip(headings, row, strict=True))
-    assert (found["attacked anew\nhand"].text, found["attacked anew\nbetter"].text) == ("50.0", "87.5")
-    assert found["attacked anew\nhand"].below, "an interval"
+    assert (found["white-box\nhand"].text, found["white-box\nbetter"].text) == ("50.0", "87.5")
+    assert found["white-box\nhand"].below, "an interval"
 
     differences = differences_across(runs, store)
     sheet_of_differences = differences_sheet(differences)
@@ -110,7 +110,7 @@ def test_a_leaderboard_has_the_models_of_the_same_tiles_threat_and_attacks(tmp_p
     assert ranked(sheet) == [
         ("tied", "at, cw", "better", "87.5"),
         ("tied", "at, cw", "hand", "62.5"),
-        ("not ranked", "undefended", "better", "0.0"),  # below the accuracy of always predicting the most common class
+        ("not ranked", "undefended", "better", "0.0"),  # below always predicting the most frequent class
         ("not ranked", "undefended", "hand", "0.0"),
     ]
     assert sheet.sections[0][0][2].href == "runs/better/report.html"
@@ -164,7 +164,7 @@ def test_a_model_that_is_not_cleared_is_not_first(verdict: str | None, tmp_path:
     assert second == ("not ranked", "at, cw", "better", "87.5"), "a higher figure that nothing vouches for"
 
 
-def test_a_run_of_an_older_version_is_computed_anew_or_left_out_by_name(tmp_path: Path) -> None:
+def test_a_run_of_an_older_version_is_computed_again_or_left_out_by_name(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     run = hand_run(store)
     keep(store, run, hardened="pass")

@@ -24,7 +24,7 @@ def book_of(folder: Path, *ids: str) -> Book:
     store = Store.open(str(folder))
     run = hand_run(store)
     attack_only(store, run, list(ids))
-    return Book.of(compute_result(store, run))
+    return Book.from_result(compute_result(store, run))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_a_row_is_of_one_set_of_tiles_and_the_test_set_has_a_column_of_its_own(b
     assert "full test set: 8 tiles of 4 groups" in sheet.title
     headings = [column.heading.replace("\n", " ") for column in sheet.columns]
     undefended = dict(zip(headings, rows_of(sheet)[0], strict=True))
-    assert (undefended["clean, test set"], undefended["clean, attacked"]) == ("87.5", "100.0")
+    assert (undefended["clean, test set"], undefended["clean, attacked tiles"]) == ("87.5", "100.0")
 
 
 def test_the_paper_s_tables_are_of_the_attacked_tiles(book: Book) -> None:
@@ -62,7 +62,7 @@ def test_the_paper_s_tables_are_of_the_attacked_tiles(book: Book) -> None:
 def test_a_class_without_attacked_tiles_is_named_and_shows_a_dash(tmp_path: Path) -> None:
     book = book_of(tmp_path, "a1", "b1", "b2")
     (note,) = uncovered_classes(book)
-    assert note.text == "None of the 3 attacked tiles is of the class benign: no figure under attack speaks of it."
+    assert note.text == "None of the 3 attacked tiles belongs to the class benign: no figure under attack covers it."
     assert note in list(verdict_lines(book))
     labels = next(place for place, column in enumerate(table_1(book).columns) if column.heading == "benign")
     undefended = [(row[1], row[labels]) for row in rows_of(table_1(book))[:3]]
@@ -76,7 +76,7 @@ def test_the_worst_case_is_also_given_at_the_class_shares_of_the_test_set(tmp_pa
     assert "re-weighted" not in prevalence_note(book), "the attacked tiles have the shares of the test set"
     uneven = book_of(tmp_path, "a1", "b1", "b2", "c2")
     caption = robustness_table(uneven).caption
-    assert "equally many of each class" in caption
+    assert "balanced by class" in caption
     assert "re-weighted to the class shares of the test set (cancer 50.0 %, benign 50.0 %)" in caption
     # Within 2/255, 2 of 4 tiles stay correct: 1 of 3 cancers, which is b1, and 1 of 1 benign tiles.
     within = uneven.worst_cases(HARDENED)["linf <= 2/255"]

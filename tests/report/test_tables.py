@@ -47,15 +47,14 @@ def section(text: str, title: str) -> str:
 def test_what_static_evaluation_hides_stands_first_beside_it(text: str) -> None:
     lines = section(text, "Robustness.").splitlines()
     row = lines[next(number for number, line in enumerate(lines) if " at, cw" in line) - 1]
-    # Clean accuracy of all and of attacked tiles, static, adaptive, no other backbone, worst case of any size, within
-    # 2/255.
+    # clean of all and of attacked tiles, static, white-box, no other backbone, worst case of any size, within 2/255
     assert row.split() == ["net", "100.0", "100.0", "87.5", "50.0", "no", "other", "37.5", "62.5"]
     assert "hardened" in next(line for line in lines if "undefended" in line)
     assert text.index("Robustness.") < text.index("Table 1") < text.index("Table 2")
 
 
 def test_no_model_is_called_robust_without_checks(text: str) -> None:
-    assert text.startswith("net: not checked; nothing here may be called robust.")
+    assert text.startswith("net: not checked, so it is not called robust.")
 
 
 def test_measured_stands_beside_reported(text: str) -> None:
@@ -64,7 +63,7 @@ def test_measured_stands_beside_reported(text: str) -> None:
     assert "0.0 (1)" in row
     assert "100.0 (up to 99)" in row
     assert "87.5 (at most 81)" in row
-    assert row.split()[-1] == "50.0", "attacked anew, beside the static figure"
+    assert row.split()[-1] == "50.0", "white-box, beside the static figure"
 
 
 def test_the_static_column_never_comes_without_its_reservation(text: str) -> None:
@@ -80,7 +79,7 @@ def test_every_figure_has_its_threat_model(text: str) -> None:
 def test_every_table_with_an_interval_names_its_method(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     run = hand_run(store)
-    book = Book.of(compute_result(store, run))
+    book = Book.from_result(compute_result(store, run))
     others = (
         differences_sheet(differences_across([run, run], store)),
         side_by_side({"hand": book}),
@@ -130,7 +129,7 @@ def test_of_long_tables_the_first_rows_are_shown_and_the_others_are_counted(tmp_
     rows = [line.split() for line in every.splitlines() if line.startswith(" net  ")]
     assert len(rows) == 4
     assert [line.split() for line in first.splitlines() if line.startswith(" net  ")] == rows[:2]
-    assert "2 more rows: in the report, and by `raypipe results hand --all`" in first
+    assert "2 more rows: see the report, or run `raypipe results hand --all`" in first
     assert "more rows" not in shown(result, 4)
 
 
@@ -142,14 +141,14 @@ def test_the_longer_of_models_and_attacks_goes_down(tmp_path: Path, models: int)
     own = tuple(p for p in run.pairings if p.subject in [subject.id for subject in subjects])
     more = tuple(p.model_copy(update={"attack": "cw2"}) for p in own if p.attack == "cw")
     changed = run.model_copy(update={"subjects": subjects, "pairings": own + more})
-    sheet = attacks_table(Book.of(compute_result(store, changed)))
+    sheet = attacks_table(Book.from_result(compute_result(store, changed)))
     assert sheet is not None
     headings, rows = (
         [column.heading for column in sheet.columns],
         [[cell.text for cell in row] for row, _ in sheet.lines()],
     )
     if models == 1:
-        assert headings == ["attack", "within", "knowledge, goal", "net"]
+        assert headings == ["attack", "bound", "knowledge, goal", "net"]
         assert [row[:2] for row in rows] == [["cw", "minimal l2"], ["cw2", "minimal l2"]]
         assert [row[3][:4] for row in rows] == ["0.0 ", "0.0 "]
     else:
@@ -196,7 +195,7 @@ def test_an_earlier_system_stands_above_the_same_one_measured_here(tmp_path: Pat
     by_fgsm = tuple(p.model_copy(update={"method": "fgsm"}) if p.method else p for p in run.pairings)
     subjects = (undefended, hardened.model_copy(update={"defense": "adversarial_training"}))
     changed = run.model_copy(update={"subjects": subjects, "pairings": by_fgsm})
-    sheet = table_3(Book.of(compute_result(store, changed)), "mine")
+    sheet = table_3(Book.from_result(compute_result(store, changed)), "mine")
     rows = [[(cell.text, cell.below) for cell in row] for section in sheet.sections for row in section]
     assert rows[0][:2] == [("reported", "DR fundus"), ("DarkNet-53", "")]
     assert [number for number, row in enumerate(rows) if row[0] == ("measured here", "mine")] == [place]

@@ -1,1 +1,1 @@
-"""Sanity checks: whether the evaluation of a model can be believed."""
+"""Sanity checks: they show if the evaluation of a model can be trusted."""

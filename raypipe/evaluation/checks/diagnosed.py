@@ -1,5 +1,6 @@
-"""Diagnostics of tiles, and the table of them that is stored: apart, since workers that do not diagnose need not import
-what plants adversarial examples.
+"""Diagnostics of tiles, and the table that stores them.
+
+They have a module of their own, so that workers that run no diagnostics do not import the binarization test.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from raypipe.storage.schemas import DIAGNOSTICS
 
 
 class Diagnosed(NamedTuple):
-    """What is known of tiles, and the positions of those that got a planted adversarial example."""
+    """The diagnostics of tiles, and the positions of the tiles that got a planted adversarial example."""
 
     probe: Probe
     planted: Planted | None
@@ -36,18 +37,20 @@ def diagnose_tiles(
     device: torch.device,
     seed: int,
 ) -> Diagnosed:
-    """Look at a model as an attack sees it: `raypipe.evaluation.checks.probe` and `raypipe.evaluation.checks.planted`.
+    """Probe a model tile by tile, and test if an attack finds adversarial examples that are planted in some tiles.
+
+    See `raypipe.evaluation.checks.probe` and `raypipe.evaluation.checks.planted`.
 
     Parameters
     ----------
     model, images, labels, batch_size, device
-        As for `raypipe.evaluation.checks.probe.probe`.
+        See `raypipe.evaluation.checks.probe.probe`.
     attack
-        Has to find planted adversarial examples.
+        Attack that must find the planted adversarial examples.
     positions
-        Of the tiles in which they are planted.
+        Positions of the tiles in which adversarial examples are planted.
     seed
-        Of what is planted.
+        Seed of the planted points.
     """
     planted = None
     if len(positions):
@@ -56,7 +59,7 @@ def diagnose_tiles(
 
 
 def diagnostics_table(tiles: pa.Table, made: Diagnosed) -> pa.Table:
-    """One row for each tile."""
+    """Return the diagnostics as a table with one row per tile."""
     seen, planted, at = made
     count = tiles.num_rows
     columns: dict[str, NDArray[Any]] = {

@@ -1,4 +1,4 @@
-"""What is known of a model under test, for `raypipe.evaluation.checks.rules` to judge."""
+"""Evidence on a model under test, which `raypipe.evaluation.checks.rules` judges."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,31 +7,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # all hold NumPy arrays only, but their modules import PyTorch, which judging does not need
+if TYPE_CHECKING:  # these hold NumPy arrays only, but their modules import PyTorch, which judging does not need
     from raypipe.evaluation.checks.probe import Probe
     from raypipe.evaluation.results.certified import Proof
     from raypipe.evaluation.results.tested import Tested
 
 Fooled = NDArray[np.bool_]
-"""(n,) whether each tile is misclassified after an attack, those included that were misclassified before it."""
+"""(n,) True where the model misclassifies the tile after an attack. Tiles that it misclassified before the attack count
+too."""
 
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """What `raypipe.evaluation.checks.planted` found: one entry per tile, in the order of the tiles.
+    """Results of `raypipe.evaluation.checks.planted`, with one entry per tile in the order of the tiles.
 
     Parameters
     ----------
     found
-        (n,) whether the attack reached class 1 within the ball; never where the test does not apply.
+        (n,) True where the attack reached class 1 within the ball; False wherever the test does not apply.
     random_found
-        (n,) whether one of the random points is of class 1. Where many are, finding one is no achievement.
+        (n,) True where at least one of the random points is of class 1. If this holds for many tiles, the attack's
+        success shows little.
     reasons
-        (n,) why the test does not apply to a tile; an empty string where it does.
+        (n,) reason why the test does not apply to a tile; an empty string where it applies.
     random_points
-        How many were drawn for each tile to which it applies.
+        Number of random points per tile to which the test applies.
     forwards, backwards
-        (n,) passes spent, on features, attack and random points together.
+        (n,) forward and backward passes of the features, the attack and the random points together.
     """
 
     found: NDArray[np.bool_]
@@ -43,41 +45,45 @@ class Planted:
 
     @property
     def applicable(self) -> NDArray[np.bool_]:
-        """(n,) whether the test applies to a tile."""
+        """(n,) True where the test applies to the tile."""
         return np.equal(self.reasons, "")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evidence:
-    """None is what is not known. What is compared must be of the same tiles in the same order.
+    """Evidence on a model under test; None where it was not measured.
+
+    Arrays that are compared must belong to the same tiles in the same order.
 
     Parameters
     ----------
     white_box
-        Fooled by the iterative gradient attack on the model itself, in the ball of the threat model: the attack that is
-        judged.
+        Tiles fooled by the iterative gradient attack on the model itself, in the ball of the threat model. The checks
+        judge this attack.
     single_step, transfer, black_box
-        In the same ball by one gradient step, by tiles made against another model, by an attack that sees scores only.
+        Tiles fooled in the same ball by one gradient step, by tiles crafted against another model, and by a score-based
+        attack.
     doubled_iterations, doubled_restarts
-        By the white-box attack with twice as many.
+        Tiles fooled by the white-box attack with twice the iterations, and with twice the restarts.
     by_steps
-        By the white-box attack, for each number of iterations: half as many, as many, twice as many.
+        Tiles fooled by the white-box attack, for each number of iterations: half as many, as many, twice as many.
     by_eps
-        By the white-box attack, for each radius of the ball.
+        Tiles fooled by the white-box attack, for each radius of the ball.
     unbounded
-        By the white-box attack in a ball so large that all tiles share an image: in linf with eps of 0.5, a grey one.
+        Tiles fooled by the white-box attack in a ball so large that it holds one image for all tiles: in L-infinity
+        with an eps of 0.5, a gray image.
     labels
         (n,) true classes of the attacked tiles.
     clean
-        The model's predictions of all clean test tiles, of which those that are attacked are a part.
+        The model's predictions of all clean test tiles, which include the attacked tiles.
     probe, planted
-        From `raypipe.evaluation.checks.probe` and `raypipe.evaluation.checks.planted`.
+        Results of `raypipe.evaluation.checks.probe` and `raypipe.evaluation.checks.planted`.
     recorded_predictions, remade_predictions
-        (n,) classes as they are stored, and made once more with the same model from the same tiles.
+        (n,) stored classes, and the classes that a second prediction by the same model gives for the same tiles.
     recorded_success, recomputed_success
-        (n,) whether the white-box attack succeeded, as it recorded, and by the stored 8-bit tiles.
+        (n,) success of the white-box attack as it recorded it, and as the stored 8-bit tiles show it.
     proof
-        What is proved of the model, beside the smallest perturbations that any attack found.
+        The model's certificates, and the smallest perturbations that any attack found.
     """
 
     white_box: Fooled | None = None

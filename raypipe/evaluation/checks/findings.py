@@ -1,18 +1,18 @@
-"""Findings of the sanity checks, and the number of tiles that a pass needs.
+"""Findings of the sanity checks, and the number of tiles that a check needs to pass.
 
-A check that nothing broke says little on few tiles. It passes only on as many as would have shown a failure on a
-quarter of all tiles with a probability of 95 %: 11 where not one tile may break it, 18 where one may. On fewer it is
-not applicable. It fails on any number: what broke it is there.
+On few tiles, a check that no tile broke says little. It passes only on enough tiles to show, with a probability of
+95 %, a failure on a quarter of all tiles: 11 tiles if none may break it, 18 if one may. On fewer tiles it is not
+applicable. A check can fail on any number of tiles, because the tiles that broke it are evidence enough.
 """
 
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, bdtri  # what scipy.stats would be asked, without half a second of imports
+from scipy.special import bdtr, bdtri  # functions behind scipy.stats, whose import takes half a second
 
 MISSED = 0.05
-"""Probability with which a failure on `FAILING` of the tiles may be missed."""
+"""Probability with which a check may miss a failure on a share `FAILING` of the tiles."""
 FAILING = 0.25
 TILES_PER_LOST = 200
 
@@ -20,24 +20,24 @@ Ruling = Literal["pass", "fail", "not applicable"]
 
 
 class Finding(NamedTuple):
-    """A verdict, and the numbers it rests on, or why there is none."""
+    """A verdict, and the numbers that it rests on or the reason why there is none."""
 
     verdict: Ruling
     figure: str
 
 
 def count_allowed(tiles: int) -> int:
-    """Return how many of so many tiles a weaker attack may fool alone: one, or one in 200 if that is more."""
+    """Return how many of `tiles` tiles only the weaker attack may fool: one, or one in 200 if that is more."""
     return max(1, tiles // TILES_PER_LOST)
 
 
 def least_tiles(allowed: int) -> int:
-    """Return how many tiles a check needs to pass that fails if more than `allowed` of them break it.
+    """Return the number of tiles that a check needs to pass if it fails on more than `allowed` broken tiles.
 
     Parameters
     ----------
     allowed
-        At least 0.
+        Number of tiles that may break the check, at least 0.
     """
     tiles = allowed + 1
     while bdtr(allowed, tiles, FAILING) > MISSED:
@@ -46,14 +46,14 @@ def least_tiles(allowed: int) -> int:
 
 
 def missed_share(tiles: int, allowed: int) -> float:
-    """Return the largest share of tiles on which a failure may go unseen, with a probability of 5 %.
+    """Return the largest share of tiles on which a failure may be missed with a probability of 5 %.
 
     Parameters
     ----------
     tiles
         Number of tiles that were judged, more than `allowed`.
     allowed
-        Number of them that may break the check.
+        Number of these tiles that may break the check.
     """
     return float(bdtri(allowed, tiles, MISSED))
 
@@ -64,11 +64,11 @@ def judge(broken: int, allowed: int, tiles: int, figure: str) -> Finding:
     Parameters
     ----------
     broken, allowed
-        Number of tiles that break the check, and that may.
+        Number of tiles that break the check, and number of tiles that may break it.
     tiles
-        Number of tiles it was made on.
+        Number of tiles that the check was run on.
     figure
-        The numbers, for a reader.
+        The numbers behind the verdict, as a text for the reader.
     """
     if broken > allowed:
         return Finding("fail", figure)
@@ -78,17 +78,17 @@ def judge(broken: int, allowed: int, tiles: int, figure: str) -> Finding:
 
 
 def unknown(*names: str) -> Finding:
-    """Return that a check cannot be made, and what it lacks."""
+    """Return a finding that a check is not applicable, with the names of the measurements that it lacks."""
     return Finding("not applicable", f"not measured: {', '.join(names)}")
 
 
 def require_aligned(first: NDArray[np.generic], second: NDArray[np.generic], names: str) -> None:
-    """See that two arrays are of the same tiles.
+    """Check that two arrays belong to the same tiles.
 
     Raises
     ------
     ValueError
-        If they are not both (n,) with n >= 1.
+        If they do not both have the shape (n,) with n >= 1.
     """
     if first.shape != second.shape or first.ndim != 1 or not len(first):
         raise ValueError(f"{names}: {first.shape} and {second.shape}, expected the same tiles, (n,) with n >= 1")

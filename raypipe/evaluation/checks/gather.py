@@ -1,4 +1,4 @@
-"""The evidence on a model under test, gathered from a run's artifacts."""
+"""Evidence on a model under test, which is gathered from the artifacts of a run."""
 
 from typing import Any
 
@@ -22,12 +22,12 @@ from raypipe.evaluation.settings import (
 
 
 def gather(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Evidence:
-    """What is known of a model; what its run did not look at stays None.
+    """Return the evidence on a model. Fields that its run did not measure stay None.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        As `raypipe.evaluation.results.tested.Artifacts` does.
+        If `raypipe.evaluation.results.tested.Artifacts` raises them.
     """
     own = [pairing for pairing in run.pairings if pairing.subject == subject.id]
     (clean,) = (artifacts.tested(pairing) for pairing in own if pairing.protocol == "clean")
@@ -73,7 +73,7 @@ def _setting(pairing: PairingRecord, name: str) -> Any:
 
 
 def _diagnosed(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> dict[str, Any]:
-    """The probe of all tiles that were attacked, and the search for what was planted in some."""
+    """Return the probe of all attacked tiles, and the results on the tiles with a planted adversarial example."""
     if subject.id not in run.diagnostics:
         return {}
     table = artifacts.diagnostics(run.diagnostics[subject.id]).to_pandas()

@@ -1,4 +1,4 @@
-"""Checks of what a model gets right where the answer is known: on clean tiles, and where any attack must succeed."""
+"""Checks of accuracy in two cases with a known answer: on clean tiles, and where any attack must succeed."""
 
 import numpy as np
 
@@ -9,41 +9,43 @@ from raypipe.evaluation.statistics.metrics import chance_accuracy
 
 
 def large_eps_fools_every_tile(evidence: Evidence) -> Finding:
-    """Judge whether any tile withstands an attack that may turn all of them into one image.
+    """Judge if an attack that can turn all tiles into one image fools the model on every tile.
 
-    A model that answers one class whatever it is shown is right on the tiles of that class, and no attack changes it:
-    only those may stand.
+    A model that predicts one class for any input is right on the tiles of that class, and no attack changes this. Only
+    these tiles may stay correct.
     """
     if evidence.unbounded is None:
         return unknown("a large eps")
-    stands = ~evidence.unbounded
-    require_aligned(stands, stands, "a large eps")
-    figure = f"{stands.sum()} of {len(stands)} tiles stand"
+    correct = ~evidence.unbounded
+    require_aligned(correct, correct, "a large eps")
+    figure = f"{correct.sum()} of {len(correct)} tiles are still classified correctly"
     answers = np.unique(evidence.clean.predicted) if evidence.clean is not None else np.zeros(0)
     if len(answers) == 1 and evidence.labels is not None:
-        require_aligned(stands, evidence.labels, "a large eps and classes")
-        broken = int((stands & (evidence.labels != answers[0])).sum())
-        return judge(broken, 0, len(stands), f"{figure}; the model answers one class only, whose tiles may stand")
-    return judge(int(stands.sum()), 0, len(stands), f"{figure}, 0 allowed")
+        require_aligned(correct, evidence.labels, "a large eps and classes")
+        broken = int((correct & (evidence.labels != answers[0])).sum())
+        return judge(
+            broken, 0, len(correct), f"{figure}; the model predicts a single class, whose tiles may stay correct"
+        )
+    return judge(int(correct.sum()), 0, len(correct), f"{figure}, 0 allowed")
 
 
 def clean_accuracy_above_chance(evidence: Evidence) -> Finding:
-    """Judge accuracy on all clean test tiles against that of always naming their commonest class.
+    """Compare the accuracy on all clean test tiles with that of always predicting their most common class.
 
-    The lower bound of the 95 % interval over groups has to be above it. On very few groups even a perfect model
-    could not reach that; a model above chance then gets no verdict.
+    The lower bound of the 95 % interval over groups must be above it. On very few groups even a perfect model cannot
+    reach that; a model above chance then gets no verdict.
     """
     if evidence.clean is None:
         return unknown("predictions of clean tiles")
     clean, groups = evidence.clean, group_tiles(evidence.clean.groups)
     chance = chance_accuracy(clean.labels)
     value, low, high = mean(clean.correct, groups)
-    said = "no interval" if np.isnan(low) else f"{100 * low:.1f} - {100 * high:.1f} %"
+    interval = "no interval" if np.isnan(low) else f"{100 * low:.1f} - {100 * high:.1f} %"
     figure = (
-        f"{100 * value:.1f} % ({said}) of {len(clean.labels)} test tiles of {groups.count} groups; always naming "
-        f"the commonest class: {100 * chance:.1f} %"
+        f"{100 * value:.1f} % ({interval}) of {len(clean.labels)} test tiles of {groups.count} groups; always "
+        f"predicting the most frequent class: {100 * chance:.1f} %"
     )
     perfect = mean(np.ones(len(clean.labels), dtype=bool), groups)
     if value > chance and not perfect.low > chance:
-        return Finding("not applicable", f"{figure}; on so few groups not even a perfect model could be told from it")
+        return Finding("not applicable", f"{figure}; on so few groups not even a perfect model is significantly better")
     return Finding("pass" if low > chance else "fail", figure)

@@ -1,20 +1,24 @@
-"""The binarization test: does an attack find an adversarial example that is there?
+"""The binarization test: it shows if an attack finds an adversarial example that exists for certain.
 
-A weak attack makes any model look robust. So the model's last layer is replaced, tile by tile, by a linear readout that
-tells a point planted on the edge of the ball from points inside it: an adversarial example then exists by construction,
-and an attack that misses it says nothing by finding none in the model itself.
+A weak attack makes any model look robust. So the test replaces the model's last layer, tile by tile, by a linear
+readout. The readout separates a point planted on the edge of the ball from points inside it. An adversarial example
+then exists by construction. If an attack misses it, its failure on the model itself shows nothing.
 
-After Zimmermann, Brendel, Tramer and Carlini, 2022, arXiv:2206.13991, with the settings of their code: one planted
-point, inner points within 0.95 eps, logits scaled to a range of 1, success counted on floats. Departures:
+The test follows Zimmermann et al. (2022) with the settings of their code: one planted point, inner points within 0.95
+eps, logits scaled to a range of 1, success counted on floats. Departures:
 
-- The readout is the one of the largest margin, to which logistic regression without penalty only tends.
-- Points are clipped to [0, 1] and not stretched afterwards: on black or white pixels, a planted point lies inside the
-  ball instead of on its edge.
-- 99 inner points instead of 999; the decision boundary is moved by 0.9 of the way to what is planted, which they do by
-  0.999 where they do it.
-- What is planted must still be there when its features are computed again: a random model cannot be tested so.
-- Random points are drawn from the ball, not from its edge, as many as the attack had forward passes on any tile, and at
-  least 100; theirs are 200.
+- The readout is the one with the largest margin. Logistic regression without a penalty only tends towards it.
+- Points are clipped to [0, 1] and not stretched afterwards. On black or white pixels, a planted point therefore lies
+  inside the ball instead of on its edge.
+- There are 99 inner points instead of 999. The decision boundary is moved by 0.9 of the way to the planted point; the
+  authors move it by 0.999 where they move it.
+- The planted example must still be one when its features are computed again, so a random model cannot be tested.
+- Random points are drawn from the ball and not from its edge. Their number is the attack's largest number of forward
+  passes on a tile, and at least 100; the authors draw 200.
+
+References
+----------
+R. S. Zimmermann, W. Brendel, F. Tramer and N. Carlini, 2022, arXiv:2206.13991.
 """
 
 from collections.abc import Sequence
@@ -38,11 +42,11 @@ from raypipe.evaluation.checks.readouts import Binarized, Readout, penultimate, 
 from raypipe.models.precision import full_precision
 
 INNER_SHARE = 0.95
-"""Of eps, within which inner points are drawn; the authors leave a gap of 0.05."""
+"""Share of eps within which inner points are drawn. The authors leave a gap of 0.05."""
 ROUNDING = 1e-6
-"""By which a point may leave the ball."""
-INSEPARABLE = "no linear readout separates what is planted from the points inside the ball"
-UNSTEADY = "the model gives the same points other features in another pass"
+"""Distance by which a point may leave the ball."""
+INSEPARABLE = "no linear readout separates the planted points from the points inside the ball"
+UNSTEADY = "the features of the same points differ between two passes"
 
 
 @full_precision()
@@ -59,38 +63,41 @@ def binarization_test(
     closeness: float = 0.9,
     seed: int = 0,
 ) -> Planted:
-    """Plant an adversarial example for every tile, and let an attack look for it. The model is given back as it was.
+    """Plant an adversarial example for every tile, and run an attack to find it. The model is left unchanged.
 
     Parameters
     ----------
     model
-        Images (n, 3, h, w) in [0, 1] in, logits out; on `device`. The last `torch.nn.Linear` to run must give the
-        logits.
+        Model that maps images (n, 3, h, w) in [0, 1] to logits; on `device`. The last `torch.nn.Linear` to run must
+        give the logits.
     images
-        (n, h, w, 3), uint8; at least one. Labels do not matter.
+        (n, h, w, 3) uint8 tiles, at least one. Their labels do not matter.
     settings
-        The attack that is tested, and its ball.
+        The attack under test, and its ball.
     batch_size
-        Tiles a pass.
+        Number of tiles per pass.
     device
-        Where to compute.
+        Device that runs the model.
     inner_points
-        Random points that the readout tells from what is planted, besides the tile itself. More make the test harder.
+        Number of random points that the readout separates from the planted points, besides the tile itself. More points
+        make the test harder.
     boundary_points
-        Points planted on the edge of the ball. More make the test easier.
+        Number of points planted on the edge of the ball. More points make the test easier.
     least_random_points
-        How many random points chance is given at least.
+        Minimum number of random points per tile.
     closeness
-        How far the decision boundary is moved from the middle of the margin, 0, to what is planted, 1 (excluded).
-        More makes the test harder, above all for chance; but what is planted must outlast float noise.
+        Position of the decision boundary, from the middle of the margin, 0, to the planted points, 1 (excluded). A
+        larger value makes the test harder, above all for random points. But the planted points must stay on their side
+        under float noise.
     seed
-        Of all points, which beside it depend on nothing but the tile's pixels.
+        Seed of all points. Besides it, they depend only on the tile's pixels.
 
     Returns
     -------
     Planted
-        For ``3 + inner_points + 2 * boundary_points`` forward passes a tile, those of the attack, and those of the
-        random points, which end with the batch of the first of class 1; one more, of the first tile, finds the layer.
+        The result. It costs ``3 + inner_points + 2 * boundary_points`` forward passes per tile, the passes of the
+        attack, and the passes of the random points. The latter end with the batch of the first point of class 1. One
+        more pass, of the first tile, finds the layer.
 
     Raises
     ------
@@ -110,7 +117,7 @@ def binarization_test(
             inner = _ball_points(tile, settings.ball, range(inner_points), f"{seed} inner", share=INNER_SHARE)
             batches = torch.split(torch.cat([tile[None], inner, planted]), batch_size)
             with torch.no_grad():
-                known = torch.cat([features.of(batch) for batch in batches])
+                known = torch.cat([features.extract(batch) for batch in batches])
             readouts.append(separate(known, boundary_points, closeness))
         result = _not_applicable(
             ["" if readout else INSEPARABLE for readout in readouts], passes=1 + inner_points + boundary_points
@@ -121,10 +128,10 @@ def binarization_test(
         victim = Binarized(features, [readout for readout in readouts if readout], batch_size)
         chosen = torch.from_numpy(at).to(device)
         try:
-            search = _look(victim, clean[chosen], edge[chosen], settings, least_random_points, seed)
-        except ValueError as refusal:
-            obstacle = f"the attack does not run on two classes: {refusal}"
-            return replace(result, reasons=np.where(at, obstacle, result.reasons))
+            search = _run_search(victim, clean[chosen], edge[chosen], settings, least_random_points, seed)
+        except ValueError as error:
+            reason = f"the attack does not run on two classes: {error}"
+            return replace(result, reasons=np.where(at, reason, result.reasons))
     for mine, its in ((result.found, search.found), (result.random_found, search.random_found)):
         mine[at] = (its & search.steady).cpu().numpy()
     result.forwards[at] += victim.forwards.cpu().numpy()
@@ -135,32 +142,38 @@ def binarization_test(
 
 
 class _Search(NamedTuple):
-    """What came of it on the tiles that have a readout."""
+    """The results of the attack and the random points on the tiles that have a readout."""
 
     found: Tensor
     random_found: Tensor
     steady: Tensor
-    """Whether the readout still separates what is planted from the tile, in another pass."""
+    """True where, in another pass, the readout still separates the planted points from the tile."""
     random_points: int
 
 
-def _look(
+def _run_search(
     victim: Binarized, clean: Tensor, edge: Tensor, settings: BoundedAttack, least_random_points: int, seed: int
 ) -> _Search:
-    """Let the attack look for what is planted, and then chance, with as many points as the attack had passes."""
+    """Run the attack to find the planted points, and then draw random points.
+
+    The number of random points is the attack's largest number of forward passes on a tile, or `least_random_points` if
+    that is more.
+    """
     rows = victim.rows()
     goal = Goal(torch.zeros_like(rows)) if settings.target is None else Goal(torch.ones_like(rows), targeted=True)
     points = attack_for(settings).generate(victim, clean, goal, settings)
     draws = max(least_random_points, int(victim.forwards.max()))
     found = victim.positive(points, rows) & _within(points, clean, settings.ball)
-    lucky = [_chance(victim, tile, row, settings.ball, draws, seed) for tile, row in zip(clean, rows, strict=True)]
+    by_chance = [
+        _find_by_chance(victim, tile, row, settings.ball, draws, seed) for tile, row in zip(clean, rows, strict=True)
+    ]
     planted = victim.positive(edge.flatten(0, 1), rows.repeat_interleave(edge.shape[1])).view(len(rows), -1)
     steady = planted.all(1) & ~victim.positive(clean, rows)
-    return _Search(found, torch.tensor(lucky, device=rows.device), steady, draws)
+    return _Search(found, torch.tensor(by_chance, device=rows.device), steady, draws)
 
 
-def _chance(victim: Binarized, tile: Tensor, row: Tensor, ball: Ball, draws: int, seed: int) -> bool:
-    """Whether one of a tile's random points is of class 1."""
+def _find_by_chance(victim: Binarized, tile: Tensor, row: Tensor, ball: Ball, draws: int, seed: int) -> bool:
+    """Return True if at least one of a tile's random points is of class 1."""
     for begin in range(0, draws, victim.batch_size):
         numbers = range(begin, min(begin + victim.batch_size, draws))
         points = _ball_points(tile, ball, numbers, f"{seed} chance")
@@ -170,25 +183,28 @@ def _chance(victim: Binarized, tile: Tensor, row: Tensor, ball: Ball, draws: int
 
 
 def _ball_points(tile: Tensor, ball: Ball, numbers: Sequence[int], key: str, share: float = 1.0) -> Tensor:
-    """Random points of the ball of `share` times its radius around a tile, one for each number."""
+    """Draw one random point for each number from a ball around a tile, with `share` times the radius of `ball`."""
     points = [random_points(tile[None], share * ball.eps, ball.norm, f"{key} {number}") for number in numbers]
     return torch.cat([tile[None][:0], *points])
 
 
 def _edge_points(tile: Tensor, ball: Ball, count: int, seed: int) -> Tensor:
-    """Random points on the edge of the ball around a tile, brought into the box [0, 1]."""
+    """Draw random points on the edge of the ball around a tile, and clip them to [0, 1]."""
     draws = torch.cat([unit_ball_draws(tile[None], ball.norm, f"{seed} edge {number}") for number in range(count)])
     return (tile + ball.eps * draws / per_tile(sizes(draws, ball.norm), draws)).clamp(0, 1)
 
 
 def _within(points: Tensor, clean: Tensor, ball: Ball) -> Tensor:
-    """(n,) booleans: which points an attacker may use."""
+    """Return (n,) booleans: True where the point lies in the ball and in [0, 1]."""
     in_box = (points.flatten(1).amin(1) >= 0) & (points.flatten(1).amax(1) <= 1)
     return in_box & (sizes(points - clean, ball.norm) <= ball.eps + ROUNDING)
 
 
 def _not_applicable(reasons: list[str], passes: int) -> Planted:
-    """Nothing is found, for these reasons, empty where it is still to be looked for; the first tile has a pass more."""
+    """Return a result in which nothing is found, with a reason for each tile.
+
+    A reason is empty where the search is still to run. The first tile has one pass more.
+    """
     count = len(reasons)
     return Planted(
         found=np.zeros(count, dtype=np.bool_),

@@ -1,7 +1,7 @@
-"""What a gradient attack sees of a model, tile by tile: gradients, and whether the same pass gives the same logits.
+"""Probe of a model, tile by tile, from the view of a gradient attack: gradients, and repeatability of the logits.
 
-A gradient that is zero, vanishing or not finite, or logits that change from pass to pass, stop an attack without
-making the model robust.
+A gradient that is zero, vanishing or not finite, or logits that change from pass to pass, stop an attack without making
+the model robust.
 """
 
 from dataclasses import dataclass
@@ -24,29 +24,30 @@ Figures = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """One entry per tile, in the order of the tiles.
+    """The probe's figures, with one entry per tile in the order of the tiles.
 
     Parameters
     ----------
     log_odds_gradient
-        (n,) Euclidean length of the gradient of the log odds against the true class with respect to the tile, pixels in
-        [0, 1]. The attacks of this package follow it: it does not vanish where the model is sure of itself.
+        (n,) Euclidean length of the gradient of the log odds against the true class with respect to the tile, with
+        pixels in [0, 1]. The attacks of this package follow it, because it does not vanish where the model is
+        confident.
     cross_entropy_gradient
-        (n,) the same of the cross-entropy as published attacks take it, from float32 logits. It points the same way,
-        but underflows to zero where the model is overconfident.
+        (n,) Euclidean length of the gradient of the cross-entropy from float32 logits, as published attacks take it. It
+        has the same direction, but underflows to zero where the model is overconfident.
     zero_share
         (n,) share of the tile's values whose log-odds gradient is exactly zero, in [0, 1].
     finite
-        (n,) whether logits and both gradients are finite throughout.
+        (n,) True where the logits and both gradients are finite in all values.
     spread
-        (n,) largest less smallest logit: the scale on which a difference of logits is large or small.
+        (n,) largest minus smallest logit. It is the scale for differences of logits.
     repeat_difference
-        (n,) largest difference of a logit between two passes of the same batch: randomness.
+        (n,) largest difference of a logit between two passes of the same batch. It measures randomness.
     batch_difference
-        (n,) largest difference of a logit between the tile's batch and the tile alone: dependence on neighbours, beside
-        float noise.
+        (n,) largest difference of a logit between the tile's batch and the tile alone. It measures dependence on the
+        other tiles of the batch, besides float noise.
     forwards, backwards
-        (n,) passes spent.
+        (n,) forward and backward passes of the probe.
     """
 
     log_odds_gradient: Figures
@@ -68,25 +69,26 @@ def probe(
     batch_size: int,
     device: torch.device,
 ) -> Probe:
-    """Look at a model's gradients and at whether its logits can be repeated. The model is given back as it was.
+    """Measure a model's gradients and the repeatability of its logits. The model is left unchanged.
 
     Parameters
     ----------
     model
-        Images (n, 3, h, w) in [0, 1] in, logits (n, classes) out; on `device`.
+        Model that maps images (n, 3, h, w) in [0, 1] to logits (n, classes); on `device`.
     images
-        (n, h, w, 3), uint8; at least one.
+        (n, h, w, 3) uint8 tiles, at least one.
     labels
         (n,) true classes.
     batch_size
-        Tiles a pass, at least 2: with less there are no neighbours to depend on.
+        Number of tiles per pass, at least 2: in a smaller batch there are no other tiles to depend on.
     device
-        Where to compute.
+        Device that runs the model.
 
     Returns
     -------
     Probe
-        For three forward and two backward passes a tile, one of the forward passes on its own.
+        The figures. They cost three forward and two backward passes per tile; one of the forward passes has the tile
+        alone.
 
     Raises
     ------
@@ -95,25 +97,26 @@ def probe(
 
     References
     ----------
-    Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 2.1: shattered, stochastic and vanishing gradients.
+    A. Athalye, N. Carlini and D. Wagner, 2018, arXiv:1802.00420, section 2.1: shattered, stochastic and vanishing
+    gradients.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or labels.shape != images.shape[:1]:
         raise ValueError(
             f"images {images.dtype} {images.shape}, labels {labels.shape}: expected uint8 (n, h, w, 3) and (n,), n >= 1"
         )
     if batch_size < 2:
-        raise ValueError(f"batch_size = {batch_size}: expected at least 2, or no tile has neighbours to depend on")
+        raise ValueError(f"batch_size = {batch_size}: expected at least 2, to compare a batch with single tiles")
     clean = to_unit(torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous())
     goal = Goal(torch.from_numpy(labels).to(device))
     with frozen(model):
         victim = Victim(model, len(images))
-        seen = [_look(victim, clean[rows], goal, rows) for rows in torch.split(victim.rows(), batch_size)]
+        seen = [_probe_batch(victim, clean[rows], goal, rows) for rows in torch.split(victim.rows(), batch_size)]
     columns = (*(torch.cat(column) for column in zip(*seen, strict=True)), victim.forwards, victim.backwards)
     return Probe(*(column.cpu().numpy() for column in columns))
 
 
-def _look(victim: Victim, clean: Tensor, goal: Goal, rows: Tensor) -> tuple[Tensor, ...]:
-    """`Probe`'s arrays for a batch, in their order, without the passes."""
+def _probe_batch(victim: Victim, clean: Tensor, goal: Goal, rows: Tensor) -> tuple[Tensor, ...]:
+    """Return the arrays of `Probe` for a batch, in their order, without the passes."""
     points = clean.clone().requires_grad_()
     logits = victim.logits(points, rows)
     odds = victim.gradient(log_odds(logits, goal, rows).sum(), points, rows, retain_graph=True)

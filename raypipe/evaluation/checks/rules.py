@@ -1,12 +1,16 @@
-"""Is an evaluation of robustness sound? The checks, and what they say together.
+"""Sanity checks of an evaluation of robustness, and the verdict that they give together.
 
-An attack that fails makes a model look robust whether it is or not. Each check is a law that working attacks obey;
-where one is broken, robust accuracy says more about the attack than about the model.
-`raypipe.evaluation.checks.judging` says how each is judged and with which tolerances,
-`raypipe.evaluation.checks.findings` how many tiles a pass needs.
+An attack that fails makes any model look robust. Each check tests a law that working attacks obey. If one is broken,
+robust accuracy says more about the attack than about the model. `raypipe.evaluation.checks.judging` judges each check
+and gives its tolerance. `raypipe.evaluation.checks.findings` gives the number of tiles that a check needs to pass.
 
-Carlini et al., 2019, arXiv:1902.06705; Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 3.1; Tramer et al.,
-2020, arXiv:2002.08347.
+References
+----------
+N. Carlini et al., 2019, arXiv:1902.06705.
+
+A. Athalye, N. Carlini and D. Wagner, 2018, arXiv:1802.00420, section 3.1.
+
+F. Tramer et al., 2020, arXiv:2002.08347.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +21,10 @@ from raypipe.evaluation.checks.evidence import Evidence
 from raypipe.evaluation.checks.findings import Finding, Ruling, count_allowed, missed_share
 
 LEAST_JUDGED = 2 / 3
-"""The share of the checks that must have been made before a model may be called robust."""
+"""Smallest share of the checks that must be judged before a model may be called robust."""
 ABOVE_CHANCE = "clean accuracy is above chance"
-"""A model has to pass this check to be called robust: at chance, it has nothing that an attack could take."""
+"""Name of the check that a model must pass to be called robust. A model at chance has no accuracy that an attack could
+reduce."""
 CARLINI = "Carlini et al., 2019, arXiv:1902.06705"
 ATHALYE = "Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 3.1"
 CROCE = "Croce and Hein, 2020, arXiv:2003.01690"
@@ -29,7 +34,7 @@ OURS = "ours"
 
 
 class Rule(NamedTuple):
-    """A check that can be made: `judge` takes all evidence; the rest is as in `Check`."""
+    """A check that can be run: `judge` takes all evidence; the other fields are those of `Check`."""
 
     name: str
     judge: Callable[[Evidence], Finding]
@@ -38,20 +43,20 @@ class Rule(NamedTuple):
 
 
 class Check(NamedTuple):
-    """A check that was made.
+    """The result of a check.
 
     Parameters
     ----------
     name
-        The law that holds if it passes.
+        The law that holds if the check passes.
     verdict
         ``pass``, ``fail`` or ``not applicable``.
     figure
-        The numbers, or why there are none.
+        The numbers, or the reason why there are none.
     meaning
-        The reason for the test, and the meaning of a failure.
+        The reason for the check, and the meaning of a failure.
     source
-        Who asks for it.
+        The publication that asks for the check, or ``ours``.
     """
 
     name: str
@@ -67,11 +72,12 @@ class Verdict(NamedTuple):
     Parameters
     ----------
     failed, passed, not_applicable
-        Numbers of checks.
+        Number of checks with each verdict.
     withheld
-        True if the model must not be called robust: a check failed, or too few were judged.
+        True if the model must not be called robust: a check failed, or too few checks were judged, or nothing shows
+        that the model is better than chance.
     sentence
-        To stand above every table of the model's robust accuracy.
+        The sentence that stands above every table of the model's robust accuracy.
     """
 
     failed: int
@@ -85,97 +91,97 @@ CHECKS = (
     Rule(
         ABOVE_CHANCE,
         judging_accuracy.clean_accuracy_above_chance,
-        "The model has learned something. If not, it has nothing that an attack could take, and is not robust.",
+        "The model is better than chance. If not, it has no accuracy that an attack could reduce, and is not robust.",
         OURS,
     ),
     Rule(
         "more steps are never weaker",
         judging.more_steps_never_weaker,
-        "More steps find what fewer find. If not, its steps lead astray: gradients are masked, or the steps too long.",
+        "More steps fool every tile that fewer steps fool. If not, gradients are masked, or the steps are too long.",
         CARLINI,
     ),
     Rule(
         "a larger eps is never weaker",
         judging.larger_eps_never_weaker,
-        "What fools the model in a ball also lies in every larger one. If not, the attack is lost in large balls.",
+        "A larger ball contains the smaller one and its adversarial examples. If not, the attack fails in large balls.",
         ATHALYE,
     ),
     Rule(
         "a large eps fools every tile",
         judging_accuracy.large_eps_fools_every_tile,
-        "Where all tiles can become one image, no model tells them apart. If some stand, the attack does not work.",
+        "This eps can turn all tiles into one image. If a tile is still classified correctly, the attack fails.",
         ATHALYE,
     ),
     Rule(
         "iterative beats single-step",
         judging.iterative_beats_single_step,
-        "Many small steps find what one large step finds. If not, the gradient misleads beside the tile.",
+        "Many small steps fool every tile that one large step fools. If not, the gradient near the tile misleads.",
         ATHALYE,
     ),
     Rule(
         "white-box beats transfer",
         judging.white_box_beats_transfer,
-        "An attack on the model itself finds what one on another model finds. If not, its gradients are masked.",
+        "A white-box attack fools every tile that a transfer attack fools. If not, the gradients are masked.",
         ATHALYE,
     ),
     Rule(
         "white-box beats black-box",
         judging.white_box_beats_black_box,
-        "Knowing the gradient does no harm. If an attack without it finds what this one misses, gradients are masked.",
+        "An attack with gradients fools every tile that an attack without them fools. If not, gradients are masked.",
         ATHALYE,
     ),
     Rule(
         "the iterations suffice",
         judging.iterations_suffice,
-        "The attack has converged. If not, a longer attack leaves a lower robust accuracy.",
+        "The attack has converged. If not, a longer attack lowers robust accuracy.",
         CARLINI,
     ),
     Rule(
         "the restarts suffice",
         judging.restarts_suffice,
-        "Other starts find little more. If not, robust accuracy depends on the attack's starting point.",
+        "More random starts fool few more tiles. If not, robust accuracy depends on the starting point.",
         CARLINI,
     ),
     Rule(
         "no zero gradients",
         judging.gradients_exist,
-        "An attack sees which way to go. If not, a layer without a useful gradient stops it, not robustness.",
+        "The attack has a gradient to follow. If not, a layer without a useful gradient stops it, not robustness.",
         ATHALYE,
     ),
     Rule(
         "the cross-entropy does not underflow",
         judging.cross_entropy_does_not_underflow,
-        "Attacks that follow the plain cross-entropy see a gradient. If not, an overconfident model blinds them.",
+        "The plain cross-entropy has a gradient. If not, an overconfident model stops attacks that follow it.",
         CROCE,
     ),
     Rule(
         "deterministic inference",
         judging.deterministic_inference,
-        "The model is deterministic. If not, an attack must average over its randomness, and ours do not.",
+        "Two passes give the same logits. If not, attacks must average over the randomness, and ours do not.",
         ATHALYE,
     ),
     Rule(
         "batch-independent inference",
         judging.batch_independent_inference,
-        "A tile's logits do not depend on its batch. If they do, success in one batch is none in another.",
+        "A tile's logits do not depend on its batch. If they do, success in one batch may be failure in another.",
         OURS,
     ),
     Rule(
         "reproducible predictions",
         judging.reproducible_predictions,
-        "The stored predictions are the model's. If not, the figures are of another model, other tiles, or of chance.",
+        "A second prediction gives the stored classes. If not, model or tiles changed, or inference is random.",
         OURS,
     ),
     Rule(
         "planted adversarial examples are found",
         judging.planted_examples_found,
-        "The attack finds adversarial examples that are there for sure. If not, finding none means nothing.",
+        "The attack finds adversarial examples that exist by construction. If not, its failures mean little.",
         ZIMMERMANN,
     ),
     Rule(
         "stored tiles fool as recorded",
         judging.success_repeats,
-        "Success is counted on the 8-bit tiles that are stored. If not, the figures are of images that do not exist.",
+        "Success is counted on the stored 8-bit tiles. If not, the figures describe images that do not exist.",
         OURS,
     ),
 )
@@ -185,34 +191,34 @@ OF_PROOFS = (
     Rule(
         "no certificate is broken",
         judging.no_proof_is_broken,
-        "No attack does what is proved to be impossible. If one does, the proof is wrong, or of another model.",
+        "No attack fools the model within a certified radius. If one does, the proof is wrong or of another model.",
         GOWAL,
     ),
 )
-"""Besides them, the checks of a model of which something is proved."""
+"""The additional checks of a model that has certificates."""
 
 
 def run_checks(evidence: Evidence) -> tuple[Check, ...]:
-    """Make every check, in the order of `CHECKS`, and then those of what is proved, if anything is.
+    """Run every check, in the order of `CHECKS`, and then the checks of certificates if there are any.
 
     Raises
     ------
     ValueError
-        If arrays that are compared are not of the same tiles.
+        If arrays that are compared do not belong to the same tiles.
     """
     rules = CHECKS if evidence.proof is None else CHECKS + OF_PROOFS
     return tuple(Check(rule.name, *rule.judge(evidence), rule.meaning, rule.source) for rule in rules)
 
 
 def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
-    """Say whether a model may be called robust on the strength of its evaluation.
+    """Return the verdict on a model's evaluation: it says if the model may be called robust.
 
     Parameters
     ----------
     checks
-        From `run_checks`.
+        Results of `run_checks`.
     tiles
-        Number of attacked tiles; None where it is not known.
+        Number of attacked tiles; None if it is not known.
     """
     on = "" if tiles is None else f" on {tiles} tiles"
     failures = [check.name for check in checks if check.verdict == "fail"]
@@ -225,7 +231,7 @@ def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
             "Sanity check failed: robust accuracy may be overestimated."
         )
     elif unknown:
-        sentence = f"Robustness not claimed: nothing shows that the model is better than chance ({unknown[0]})."
+        sentence = f"Robustness not claimed: the model is not shown to be better than chance ({unknown[0]})."
     elif judged < LEAST_JUDGED * count:
         sentence = f"Robustness not claimed: only {judged} of {count} checks could be judged{on}."
     else:
@@ -235,6 +241,6 @@ def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
         )
         if tiles is not None and tiles > count_allowed(tiles):
             unseen = missed_share(tiles, count_allowed(tiles))
-            sentence += f" So many tiles can miss a failure on up to {100 * unseen:.0f} % of them."
+            sentence += f" On {tiles} tiles, a check can miss a failure on up to {100 * unseen:.0f} % of them."
     withheld = bool(failures or unknown) or judged < LEAST_JUDGED * count
     return Verdict(len(failures), passed, count - judged, withheld, sentence)

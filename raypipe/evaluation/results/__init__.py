@@ -1,1 +1,1 @@
-"""The results of a run: from stored predictions to records, worst cases and curves."""
+"""Results of a run: from stored predictions to records, worst cases and curves."""

@@ -1,4 +1,4 @@
-"""Differences between runs: the same model under the same attack, in one run and in another."""
+"""Differences between runs: one model under one attack, in one run and in another."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,24 +16,25 @@ from raypipe.storage.store import Store
 
 
 def differences_across(runs: Sequence[Run], store: Store) -> list[dict[str, Any]]:
-    """Compare accuracy in each further run with that in the first, for every model and measure that both have.
+    """Compare accuracy in each further run with accuracy in the first, for every model and measure that both runs have.
 
-    Figures of other data sets or under other attacks are left out: see `raypipe.evaluation.results.strength`.
+    Figures of different data sets or under different attacks are left out: see `raypipe.evaluation.results.strength`.
 
     Parameters
     ----------
     runs
-        The first is what the others are compared with. Models are the same if they have the same id.
+        Records of the runs. The others are compared with the first one. Two models are the same if they have the same
+        id.
     store
-        Where the artifacts of all of them are.
+        Store that holds the artifacts of all runs.
 
     Returns
     -------
     list of dict
-        With ``run``, ``against``, ``subject``, ``measure``, ``attack``, ``norm``, ``eps``; the ``difference`` with the
-        bounds of its 95 % interval; and whether it is ``paired``: made tile by tile, where both runs tested the same
-        tiles, and then with the ``p_value`` of the sign-flip test over groups. ``p_adjusted`` is Holm's, over all
-        of the list that have a p value.
+        Rows with ``run``, ``against``, ``subject``, ``measure``, ``attack``, ``norm``, ``eps`` and ``paired``, and the
+        ``difference`` with the bounds of its 95 % interval. ``paired`` is true where both runs tested the same tiles;
+        the comparison is then made tile by tile, and ``p_value`` is that of the sign-flip test over groups.
+        ``p_adjusted`` is Holm's adjustment over all rows that have a p value.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Certified accuracy: the share of tiles of which it is proved that nothing within a radius fools the model."""
+"""Certified accuracy: the share of tiles with a proof that no perturbation within a radius fools the model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from raypipe.evaluation.results.tested import Artifacts
 from raypipe.evaluation.statistics.intervals import group_tiles, mean
 
 USUAL_RADII: dict[str, tuple[float, ...]] = {"linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255), "l2": (0.25, 0.5, 1.0)}
-"""Where the experiment draws no curve in the norm."""
+"""Radii of certified accuracy where the experiment draws no curve in the norm."""
 
 
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """What is proved of a model, over the tiles that were attacked.
+    """The certificates of a model for the attacked tiles.
 
     Parameters
     ----------
     norm
-        In which radii are measured.
+        Norm of the radii.
     radius
-        (n,) up to which a tile is proved to be called right; negative where it is not.
+        (n,) radius up to which the tile is proved to be classified correctly; negative where there is no such proof.
     smallest
-        (n,) by how little a tile had to be changed to fool the model; infinite where nothing did.
+        (n,) smallest perturbation that fooled the model; infinite where no attack fooled it.
     """
 
     norm: str
@@ -37,12 +37,13 @@ class Proof:
 
 
 def proof_of(subject: SubjectRecord, run: Run, artifacts: Artifacts, examples: Examples | None) -> Proof | None:
-    """What is proved of a model; None if nothing is, or it was not attacked.
+    """Return the certificates of a model; None if it has none or was not attacked.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        As `raypipe.evaluation.results.tested.Artifacts` does.
+        If `raypipe.evaluation.results.tested.Artifacts` raises them, or if certificates and attacks are not of the same
+        tiles.
     """
     if subject.id not in run.certificates or examples is None:
         return None
@@ -58,17 +59,17 @@ def proof_of(subject: SubjectRecord, run: Run, artifacts: Artifacts, examples: E
 def certified(
     subject: SubjectRecord, proof: Proof | None, examples: Examples | None, run: Run
 ) -> Iterator[dict[str, Any]]:
-    """Rows of `raypipe.storage.schemas.CERTIFIED` for one model."""
+    """Yield the rows of `raypipe.storage.schemas.CERTIFIED` for one model."""
     if proof is None or examples is None:
         return
     groups = group_tiles(examples.clean.groups)
     for eps in (0.0, *run.radii.get(proof.norm, USUAL_RADII[proof.norm])):
-        stands = proof.smallest > eps * (1 + FLOAT_NOISE)
+        robust = proof.smallest > eps * (1 + FLOAT_NOISE)
         yield {
             **subject.columns(),
             "norm": proof.norm,
             "eps": eps,
-            "tiles": len(stands),
+            "tiles": len(robust),
             **mean(proof.radius >= eps, groups).columns("certified_accuracy"),
-            **mean(stands, groups).columns("robust_accuracy"),
+            **mean(robust, groups).columns("robust_accuracy"),
         }

@@ -1,4 +1,4 @@
-"""The results of a run: every figure of its tables, computed from stored predictions alone."""
+"""Results of a run: all figures of its tables, which are computed from stored predictions alone."""
 
 import json
 from collections.abc import Iterator
@@ -22,16 +22,16 @@ from raypipe.storage.store import Store
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run gave.
+    """The results of a run.
 
     Parameters
     ----------
     name
-        Of the run.
+        Name of the run.
     location
-        Where its files are.
+        Folder of its files.
     records, curves, differences, checks, certified, costs
-        `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED` and `COSTS`.
+        Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED` and `COSTS`.
     """
 
     name: str
@@ -52,11 +52,11 @@ TABLES = {
     "certified": CERTIFIED,
     "costs": COSTS,
 }
-"""The tables of a run, each a Parquet file of that name in its folder."""
+"""The schemas of a run's tables. Each table is a Parquet file of that name in the run's folder."""
 
 
 def compute_result(store: Store, run: Run) -> RunResult:
-    """Compute all figures of a run, and keep them.
+    """Compute all figures of a run and store them.
 
     Raises
     ------
@@ -89,14 +89,14 @@ def compute_result(store: Store, run: Run) -> RunResult:
 
 
 def load_result(store: Store, name: str) -> RunResult:
-    """Load the results of an earlier run; compute them again where an older raypipe stored fewer columns.
+    """Load the results of an earlier run; compute them again if an older raypipe stored fewer columns.
 
     Raises
     ------
     FileNotFoundError
-        If there is none of that name; the message lists the runs there are.
+        If there is no run of that name. The message lists the existing runs.
     raypipe.storage.store.StoreError
-        If a newer raypipe wrote it, or it is damaged.
+        If a newer raypipe wrote the run, or the run is damaged.
     """
     run = read_run(store, name)
     if not is_current(store, name):
@@ -107,7 +107,7 @@ def load_result(store: Store, name: str) -> RunResult:
 
 
 def is_current(store: Store, name: str) -> bool:
-    """Return whether a run has every table, with every column: an older raypipe had fewer."""
+    """Return True if a run has every table with every column. An older raypipe stored fewer."""
     paths = {f"runs/{name}/{table}.parquet": schema for table, schema in TABLES.items()}
     return all(
         store.exists(path) and set(schema.names) <= set(store.read_schema(path).names) for path, schema in paths.items()
@@ -115,7 +115,7 @@ def is_current(store: Store, name: str) -> bool:
 
 
 def result_json(result: RunResult) -> str:
-    """A result as JSON: its tables as lists of records, undefined figures as null."""
+    """Return a result as JSON: its tables as lists of records, with undefined figures as null."""
     tables = {table: getattr(result, table).to_pylist() for table in TABLES}
     return json.dumps({"name": result.name, "location": result.location, **tables}, indent=1) + "\n"
 

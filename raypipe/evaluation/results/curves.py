@@ -1,4 +1,4 @@
-"""Curves: robust accuracy against the size of the perturbation, of each attack and in the worst case."""
+"""Curves of robust accuracy against the size of the perturbation, for each attack and in the worst case."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -13,30 +13,32 @@ from raypipe.evaluation.statistics.distortion import eps_grid, quartiles, robust
 from raypipe.evaluation.statistics.intervals import group_tiles
 
 
-class _Drawn(NamedTuple):
+class _Curve(NamedTuple):
+    """A model, an attack (None for the worst case), and the adversarial tiles of the curve."""
+
     subject: SubjectRecord
     attack: str | None
     examples: Examples
 
 
 def curves(run: Run, examples: Mapping[str, Examples | None]) -> Iterator[dict[str, Any]]:
-    """Rows of `raypipe.storage.schemas.CURVES`: by norm and model the worst case, and each attack that minimises the
-    norm.
+    """Yield the rows of `raypipe.storage.schemas.CURVES`, by norm and model.
 
-    All curves of a norm have the same radii, so that they can be laid over each other.
+    The first row of a model is its worst case; one row follows for each attack that minimizes the norm. All curves of a
+    norm have the same radii, so that they can be drawn over each other.
     """
     for norm in NORMS:
-        drawn = [
+        series = [
             each
             for subject in run.subjects
             if (met := examples[subject.id]) is not None
-            for each in _of_model(subject, met, norm)
+            for each in _list_curves(subject, met, norm)
         ]
-        if not drawn:
+        if not series:
             return
-        sizes = [each.examples.smallest(norm) for each in drawn]
+        sizes = [each.examples.smallest(norm) for each in series]
         grid = eps_grid(np.concatenate(sizes), norm)
-        for (subject, attack, chosen), smallest in zip(drawn, sizes, strict=True):
+        for (subject, attack, chosen), smallest in zip(series, sizes, strict=True):
             accuracy = robust_accuracy(smallest, grid, group_tiles(chosen.clean.groups))
             by_radius = [each.columns("robust_accuracy") for each in accuracy]
             found = quartiles(smallest)
@@ -52,14 +54,14 @@ def curves(run: Run, examples: Mapping[str, Examples | None]) -> Iterator[dict[s
             }
 
 
-def _of_model(subject: SubjectRecord, met: Examples, norm: str) -> Iterator[_Drawn]:
-    yield _Drawn(subject, None, met)
-    minimal = [_minimises(norm, pairing) and pairing.protocol in ITSELF for pairing in met.pairings]
+def _list_curves(subject: SubjectRecord, met: Examples, norm: str) -> Iterator[_Curve]:
+    yield _Curve(subject, None, met)
+    minimal = [_minimizes(norm, pairing) and pairing.protocol in ITSELF for pairing in met.pairings]
     names = [pairing.attack if taken else None for pairing, taken in zip(met.pairings, minimal, strict=True)]
     for attack in dict.fromkeys(name for name in names if name):
-        yield _Drawn(subject, attack, met.select([name == attack for name in names]))
+        yield _Curve(subject, attack, met.select([name == attack for name in names]))
 
 
-def _minimises(norm: str, pairing: PairingRecord) -> bool:
+def _minimizes(norm: str, pairing: PairingRecord) -> bool:
     threat = pairing.threat
     return threat is not None and threat.norm == norm and threat.eps is None

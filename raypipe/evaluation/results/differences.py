@@ -1,4 +1,4 @@
-"""Differences between a run's models: what a defense buys, what static evaluation flatters, what a leak is worth."""
+"""Differences between a run's models: gain of a defense, bias of static evaluation, effect of leakage."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,15 +12,21 @@ from raypipe.evaluation.statistics.intervals import Interval, group_tiles
 from raypipe.evaluation.statistics.permutation import holm
 
 Outcomes = Mapping[str, Mapping[Measure, Outcome]]
-"""By model id and measure."""
+"""Outcomes by model id and measure."""
 
 
 def differences(run: Run, outcomes: Outcomes) -> list[dict[str, Any]]:
-    """Make the rows of `raypipe.storage.schemas.DIFFERENCES`; Holm's adjustment is over all of them that have a p
-    value.
+    """Return the rows of `raypipe.storage.schemas.DIFFERENCES`.
 
-    Every hardened model against the model that it was hardened from, wherever both were put to the same; its static
-    figures against its adaptive ones; and every model against the one that was trained and tested without a leak.
+    Three comparisons give rows:
+
+    - Every hardened model is compared with the undefended model that it was hardened from, in all measures that both
+      have.
+    - The static figures of a hardened model are compared with its adaptive ones.
+    - Every model trained and tested on the paper's split is compared with the same model on the group split, which has
+      no leakage.
+
+    Holm's adjustment covers all rows that have a p value.
     """
     rows = list(_rows(run, outcomes))
     adjusted = holm([row["p_value"] for row in rows])
@@ -34,9 +40,9 @@ def _rows(run: Run, outcomes: Outcomes) -> Iterator[dict[str, Any]]:
                 if measure in outcomes[subject.undefended] and measure.name != "static":
                     yield _paired(subject, subject.undefended, measure.name, measure, outcome, outcomes)
             for measure, outcome in outcomes[subject.id].items():
-                anew = measure._replace(name="attacked")
-                if measure.name == "static" and anew in outcomes[subject.id]:
-                    yield _paired(subject, subject.id, "static less adaptive", anew, outcome, outcomes)
+                adaptive = measure._replace(name="attacked")
+                if measure.name == "static" and adaptive in outcomes[subject.id]:
+                    yield _paired(subject, subject.id, "static less adaptive", adaptive, outcome, outcomes)
         if subject.split == "paper" and (twin := _twin(run, subject)):
             for measure, outcome in outcomes[subject.id].items():
                 if measure in outcomes[twin.id]:
@@ -48,7 +54,7 @@ def _paired(
 ) -> dict[str, Any]:
     other = outcomes[against][measure]
     if not np.array_equal(outcome.ids, other.ids):
-        raise ValueError(f"{subject.id} and {against}: {name} is not of the same tiles")
+        raise ValueError(f"{subject.id} and {against}: {name} was measured on different tiles")
     found = compare(outcome.right, other.right, group_tiles(outcome.groups))
     return {
         **_row(subject, against, name, measure, found.difference),
@@ -79,7 +85,7 @@ def _row(subject: SubjectRecord, against: str, name: str, measure: Measure, diff
 
 
 def _twin(run: Run, subject: SubjectRecord) -> SubjectRecord | None:
-    """The same model on the group split."""
+    """Return the model with the same settings on the group split; None if there is none."""
     kin = ("model", "seed", "defense", "hardened_on")
     for other in run.subjects:
         if other.split == "group" and all(getattr(other, name) == getattr(subject, name) for name in kin):

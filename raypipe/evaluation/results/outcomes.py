@@ -1,4 +1,4 @@
-"""Which tiles each model gets right, under each attack and in the worst case: what models are compared by."""
+"""Outcomes: the tiles that each model classifies correctly, under each attack and in the worst case."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from raypipe.evaluation.statistics.distortion import worst_case
 
 WORST_CASE = "worst case"
 CLEAN_ATTACKED = "clean on attacked tiles"
-"""The record of the clean tiles that were attacked: what figures under attack are to be compared with."""
+"""Name of the record of the clean versions of the attacked tiles. Figures under attack are compared with it."""
 
 
 class Measure(NamedTuple):
-    """A figure of a model, by the tiles that it is tested on.
+    """The name of a figure of a model, given by the tiles that the model is tested on.
 
     Parameters
     ----------
     name
         ``clean``, ``attacked`` (white-box or adaptive), ``static``, ``transfer`` (from any backbone), ``worst case``.
     attack
-        The attack's id; None for clean tiles and the worst case over all.
+        The attack's id; None for clean tiles and for the worst case over attacks.
     norm, eps
-        The ball of the worst case; None for the worst case over tiles of any distortion.
+        Norm and radius of the worst case's ball; None for the worst case over perturbations of any size.
     """
 
     name: str
@@ -38,12 +38,14 @@ class Measure(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """Which tiles a model gets right, sorted by their ids.
+    """The tiles that a model classifies correctly, sorted by their ids.
 
     Parameters
     ----------
-    ids, groups, labels, right
-        (n,) of the tiles.
+    ids, groups, labels
+        (n,) ids, groups and true classes of the tiles.
+    right
+        (n,) True where the model classifies the tile correctly.
     """
 
     ids: NDArray[np.str_]
@@ -54,20 +56,20 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Adversarial tiles that a model was tested on, whatever they were made for: one row for each set of them.
+    """Adversarial tiles that a model was tested on, whatever their protocol. Each pairing has one row.
 
     Parameters
     ----------
     clean
-        Predictions of those tiles when they are clean, (n,).
+        Predictions of the n tiles without an attack.
     pairings
-        (attacks,) where the tiles come from.
+        (attacks,) records of the tiles' origin.
     fooled
-        (attacks, n) whether it misclassifies them.
+        (attacks, n) True where the model misclassifies the adversarial tile.
     distortions
-        By norm: (attacks, n) the size of the perturbation.
+        (attacks, n) sizes of the perturbations, by norm.
     called
-        (attacks, n) what it says of them.
+        (attacks, n) classes that the model predicts for them.
     """
 
     clean: Tested
@@ -77,14 +79,14 @@ class Examples:
     called: NDArray[np.int64]
 
     def select(self, chosen: Sequence[bool] | NDArray[np.bool_]) -> "Examples":
-        """Keep some pairings only."""
+        """Return the examples of some pairings only."""
         mask = np.array(chosen, dtype=bool)
         distortions = {norm: sizes[mask] for norm, sizes in self.distortions.items()}
         pairings = tuple(pairing for pairing, taken in zip(self.pairings, mask, strict=True) if taken)
         return Examples(self.clean, pairings, self.fooled[mask], distortions, self.called[mask])
 
     def within(self, norm: str | None, eps: float | None) -> NDArray[np.bool_]:
-        """Return which perturbations are no larger than `eps`, (attacks, n); all of them if there is no bound.
+        """Return a mask (attacks, n) of the perturbations that are at most `eps`; all True if there is no bound.
 
         Float noise does not make a perturbation larger.
         """
@@ -93,8 +95,9 @@ class Examples:
         return self.distortions[norm] <= eps * (1 + FLOAT_NOISE)
 
     def smallest(self, norm: str) -> NDArray[np.float64]:
-        """(n,) by how little each tile had to be changed; 0 where it is misclassified clean, infinite where nothing
-        fooled the model.
+        """Return the smallest perturbation of each tile that fooled the model, (n,).
+
+        It is 0 where the clean tile is misclassified, and infinite where no attack fooled the model.
         """
         return worst_case(self.clean.correct, self.fooled, self.distortions[norm])
 
@@ -102,13 +105,13 @@ class Examples:
 def examples_of(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Examples | None:
     """Collect every stored adversarial tile that a model was tested on; None if it was not attacked.
 
-    Grid, evaluation, curves and sanity checks, static and transferred tiles: what fools a model fools it, whatever the
-    tile was made for.
+    The tiles come from the grid, the evaluation, the curves and the sanity checks, and include static and transfer
+    tiles. A tile that fools the model counts, whatever it was crafted for.
 
     Raises
     ------
     ValueError
-        If its sets of adversarial tiles are not of the same tiles.
+        If the model's sets of adversarial tiles are not of the same tiles.
     """
     own = [pairing for pairing in run.pairings if pairing.subject == subject.id]
     (clean,) = (pairing for pairing in own if pairing.protocol == "clean")
@@ -120,7 +123,7 @@ def examples_of(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Examp
     ids = met[0].ids
     for pairing, tested, made in zip(attacked, met, perturbed, strict=True):
         if not (np.array_equal(ids, tested.ids) and np.array_equal(ids, made.ids)):
-            raise ValueError(f"{subject.id}: {pairing.attack} and {attacked[0].attack} are not of the same tiles")
+            raise ValueError(f"{subject.id}: {pairing.attack} and {attacked[0].attack} were run on different tiles")
     return Examples(
         artifacts.tested(clean).at(ids),
         attacked,
@@ -133,10 +136,10 @@ def examples_of(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Examp
 def outcomes_of(
     subject: SubjectRecord, run: Run, artifacts: Artifacts, examples: Examples | None
 ) -> dict[Measure, Outcome]:
-    """Return which tiles a model gets right, by what it is tested on.
+    """Return the tiles that a model classifies correctly, by measure.
 
-    The sanity checks' attacks have no measure of their own, but count in the worst cases.
-    Transferred tiles of one attack count together: a tile is right if it is, from whatever backbone it came.
+    The attacks of the sanity checks have no measure of their own, but count in the worst cases. The transfer tiles of
+    one attack count together: a tile is correct only if it is correct from every backbone.
     """
     (clean,) = (pairing for pairing in run.pairings if pairing.subject == subject.id and pairing.protocol == "clean")
     tested = artifacts.tested(clean)

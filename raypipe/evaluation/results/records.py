@@ -1,4 +1,4 @@
-"""Records: what each model makes of each set of tiles, and of the worst of them, with intervals."""
+"""Records: figures of each model on each set of tiles and in the worst cases, with intervals."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,16 +23,17 @@ def records_of(
     examples: Examples | None,
     outcomes: Mapping[Measure, Outcome],
 ) -> Iterator[dict[str, Any]]:
-    """Yield rows of `raypipe.storage.schemas.RESULTS` for one model: one for each set of tiles, then its worst cases.
+    """Yield the rows of `raypipe.storage.schemas.RESULTS` for one model.
 
-    The clean tiles have a row, and so have those of them that were attacked.
+    There is one row for each set of tiles, and then one for each worst case. The clean tiles have a row, and so have
+    the clean versions of the attacked tiles.
 
     Parameters
     ----------
     subject, run, artifacts
-        The model, the run, and where its tables are.
+        The model, the run, and the reader of its tables.
     examples, outcomes
-        From `raypipe.evaluation.results.outcomes`.
+        Results of `raypipe.evaluation.results.outcomes`.
     """
     marks = {**subject.columns(), "labels": run.labels, "stamps": run.stamps[subject.split]}
     own = [pairing for pairing in run.pairings if pairing.subject == subject.id]
@@ -119,7 +120,11 @@ def _recall(outcome: Outcome, labels: int, groups: Groups) -> dict[str, Any]:
 
 
 def _confused_kinds(measure: Measure, examples: Examples, run: Run, groups: Groups) -> dict[str, Any]:
-    """Cancers that can be made to be called benign, and benign tiles that can be made to be called cancer."""
+    """Return the shares of clinical errors in the worst case, with intervals.
+
+    The first share counts the cancers that an attack can make the model call benign. The second counts the benign tiles
+    that an attack can make the model call cancer. Errors without an attack count too.
+    """
     malignant = [run.labels.index(label) for label in run.malignant]
     benign = [label for label in range(len(run.labels)) if label not in malignant]
     is_cancer = np.isin(examples.clean.labels, malignant)
@@ -139,7 +144,7 @@ def _confused_kinds(measure: Measure, examples: Examples, run: Run, groups: Grou
 
 
 def quartile_columns(sizes: NDArray[np.float64]) -> dict[str, float | None]:
-    """`raypipe.storage.schemas.QUARTILES` of minimal distortions."""
+    """Return the columns `raypipe.storage.schemas.QUARTILES` of minimal distortions."""
     found = quartiles(sizes)
     figures = {"lower": found.lower, "median": found.median, "upper": found.upper}
     return {name: figure if np.isfinite(figure) else None for name, figure in figures.items()}

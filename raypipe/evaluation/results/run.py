@@ -1,4 +1,7 @@
-"""What a run tested, by the keys of its artifacts: all that its figures are computed from, without the data set."""
+"""Record of a run: its models, the tiles that they are tested on, and the keys of its artifacts.
+
+All figures are computed from these artifacts, without the data set.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -13,15 +16,17 @@ from raypipe.storage.store import Store, damaged
 RUN_FILE = "run.json"
 LEAKY, SYNTHETIC, WITHHELD = "LEAKY", "SYNTHETIC", "NOT FOR REDISTRIBUTION"
 GIVEN = "given"
-"""The split of tiles that a model was given to be tested on, whatever it was trained on."""
+"""Name of the split of tiles that are given only to test a model, whatever the model was trained on."""
 
 Protocol = Literal["clean", "white-box", "static", "adaptive", "transfer"]
-"""``clean`` tiles; ``white-box``: an undefended model attacked itself; ``adaptive``: the same for a hardened model;
-``static``: tiles made against it before it was hardened; ``transfer``: made against another undefended backbone."""
+"""Tiles that a model is tested on. ``clean``: tiles without an attack. ``white-box``: a white-box attack on an
+undefended model. ``adaptive``: a white-box attack on a hardened model. ``static``: adversarial tiles crafted against
+the undefended model before it was hardened. ``transfer``: adversarial tiles crafted against another undefended
+backbone."""
 ITSELF: tuple[Protocol, ...] = ("white-box", "adaptive")
-"""The protocols of a model that is attacked itself."""
+"""The protocols in which the attack is run on the model under test."""
 Role = Literal["grid", "evaluation", "curve", "check"]
-"""Why a model is attacked: for the grid, the evaluation's own attacks, a curve, or a sanity check."""
+"""Reason for an attack: the grid, the evaluation's own attacks, a curve, or a sanity check."""
 
 
 class SubjectRecord(Settings):
@@ -30,17 +35,17 @@ class SubjectRecord(Settings):
     Parameters
     ----------
     id
-        Unique in the run.
+        Id of the tested model, unique in the run.
     model, backbone
-        Its id in the experiment, and the backbone behind it.
+        Id of the model in the experiment, and its backbone.
     split, seed
-        Of the tiles it was trained on, and of its training.
+        Split of the tiles that it was trained on, and seed of its training.
     defense, hardened_on
-        The ids of the defense and of the attack whose tiles it was hardened with; None where there is none.
+        Ids of the defense, and of the attack whose tiles hardened the model; None where there is none.
     undefended
-        The id of the clean model that it was hardened from; None if it is one.
+        Id of the undefended model that it was hardened from; None if it is undefended itself.
     key
-        Of its artifact.
+        Content key of its artifact.
     """
 
     id: str
@@ -54,7 +59,7 @@ class SubjectRecord(Settings):
     key: str
 
     def columns(self) -> dict[str, Any]:
-        """`raypipe.storage.schemas.SUBJECT`."""
+        """Return the columns `raypipe.storage.schemas.SUBJECT`."""
         return {"subject": self.id, **self.model_dump(exclude={"id", "undefended", "key"})}
 
 
@@ -64,17 +69,17 @@ class PairingRecord(Settings):
     Parameters
     ----------
     subject
-        The model's id.
+        Id of the model.
     protocol, role
-        Whose tiles they are, and why it is tested on them.
+        Protocol of the tiles, and reason for the attack.
     attack, method, settings
         The attack's id, its name, and all its settings; None for clean tiles.
     source
-        The id of the model that the attack was run against; None for clean tiles.
+        Id of the model that the attack was run against; None for clean tiles.
     threat
-        What the attacker may do; None for clean tiles.
+        Threat model; None for clean tiles.
     tiles, predictions
-        Keys of the artifacts: the tiles (``adversarials``, or ``tiles`` if clean), and what the model made of them.
+        Keys of the artifacts: the tiles (``adversarials``, or ``tiles`` if clean), and the model's predictions of them.
     """
 
     subject: str
@@ -100,32 +105,32 @@ class CellRecord(Settings):
 
 
 class Run(Settings):
-    """A run.
+    """The record of a run.
 
     Parameters
     ----------
     name
-        Its name.
+        Name of the run.
     labels, malignant
-        The classes, and those of them that are cancer; empty where unknown.
+        All classes, and the classes that are cancer; the latter are empty if unknown.
     stamps
-        By split: what must stand beside every figure measured on its tiles.
+        Warnings that must stand next to every figure measured on the tiles of a split, by split.
     replicates, seed
-        Number of replicates, and seed, of the calibration error's bootstrap.
+        Number of replicates, and seed, of the bootstrap of the calibration error.
     data
-        The data set, by the name of its kind.
+        Name of the data set's kind.
     restriction
-        Why no picture of its tiles may be passed on; None where nothing forbids it.
+        Reason why pictures of its tiles must not be redistributed; None if nothing forbids it.
     radii
-        By norm: at which the worst case is given.
+        Radii at which the worst case is reported, by norm.
     subjects, pairings
-        What was tested, on what.
+        The models under test, and the pairs of model and tiles.
     diagnostics
-        By subject: the key of its diagnostics.
+        Key of the diagnostics, by subject.
     certificates
-        By subject: the key of what is proved of it.
+        Key of the certificates, by subject.
     cells
-        All that was computed for it.
+        All cells that the run computed or reused.
     """
 
     name: str
@@ -145,52 +150,52 @@ class Run(Settings):
 
 
 def stamps(manifest: dict[str, Any], restriction: str | None = None) -> tuple[str, ...]:
-    """What must stand beside every figure measured on these tiles.
+    """Return the warnings that must stand next to every figure measured on these tiles.
 
     Parameters
     ----------
     manifest
-        Of the tiles' artifact.
+        Manifest of the tiles' artifact.
     restriction
-        Why no picture of them may be passed on, if anything forbids it.
+        Reason why pictures of the tiles must not be redistributed; None if nothing forbids it.
     """
     found = []
     split, share = manifest["split"], manifest["leakage"]
     if split == "paper" or (split == "official" and share != 0):
         known = f"{share:.1%} of the test tiles have a sibling among the training tiles" if share is not None else (
-            f"{'random' if split == 'paper' else 'published'} split; siblings are unknown, so nothing shows that it "
-            "does not leak"
+            f"{'random' if split == 'paper' else 'published'} split; siblings are unknown, so leakage cannot be ruled "
+            "out"
         )  # fmt: skip
         found.append(f"{LEAKY}: {known}")
     if manifest["split"] == GIVEN:
-        found.append(f"{LEAKY}?: whether the model was trained on these tiles, or on siblings of them, is not known")
+        found.append(f"{LEAKY}?: it is unknown if the model was trained on these tiles or on siblings of them")
     if manifest["synthetic"]:
-        found.append(f"{SYNTHETIC}: computer-drawn tissue; no figure here speaks of real images")
+        found.append(f"{SYNTHETIC}: synthetic tissue; no figure here applies to real images")
     if restriction is not None:
-        found.append(f"{WITHHELD}: {restriction}; pictures of tiles stay in the store")
+        found.append(f"{WITHHELD}: {restriction}; no picture of a tile leaves the store")
     return tuple(found)
 
 
 def settings_record(settings: NamedAttack, radii: Sequence[float] = ()) -> dict[str, Any]:
-    """Return all that was asked of an attack: its settings, and its radii where it was run at several."""
+    """Return all settings of an attack, and its radii if it was run at several."""
     asked = settings.model_dump(mode="json")
     return {**asked, "radii": list(radii)} if radii else asked
 
 
 def write_run(store: Store, run: Run) -> None:
-    """Keep what a run tested."""
+    """Store the record of a run."""
     store.write_record(f"runs/{run.name}/{RUN_FILE}", run.model_dump(mode="json"))
 
 
 def read_run(store: Store, name: str) -> Run:
-    """What an earlier run tested.
+    """Return the record of an earlier run.
 
     Raises
     ------
     FileNotFoundError
-        If there is none of that name; the message lists the runs there are.
+        If there is no run of that name. The message lists the existing runs.
     raypipe.storage.store.StoreError
-        If a newer raypipe wrote it, or it is damaged.
+        If a newer raypipe wrote the record, or the record is damaged.
     """
     path = find_in_run(store, name, RUN_FILE, "finished run")
     try:
@@ -200,12 +205,12 @@ def read_run(store: Store, name: str) -> Run:
 
 
 def find_in_run(store: Store, name: str, file: str, what: str) -> str:
-    """The path of a file in a run's folder.
+    """Return the path of a file in a run's folder.
 
     Raises
     ------
     FileNotFoundError
-        If it is not there; the message says that there is no such `what`, and which there are.
+        If the file does not exist. The message names the missing `what` and lists the runs that have one.
     """
     path = f"runs/{name}/{file}"
     if not ID.match(name) or not store.exists(path):

@@ -1,4 +1,4 @@
-"""From what was computed of a set of tiles to the tables that are stored: see `raypipe.storage.schemas`."""
+"""Stored tables of adversarial tiles and predictions: see `raypipe.storage.schemas`."""
 
 from dataclasses import fields
 from typing import Any
@@ -14,7 +14,7 @@ from raypipe.storage.schemas import ADVERSARIALS, PREDICTIONS
 
 
 def adversarials_table(tiles: pa.Table, made: Adversarials) -> pa.Table:
-    """The stored form of adversarial tiles, in the order of the clean ones."""
+    """Return the table that stores adversarial tiles, in the order of the clean ones."""
     ids = tiles["sample_id"].to_pylist()
     columns: dict[str, Any] = {
         "sample_id": ids,
@@ -29,13 +29,13 @@ def adversarials_table(tiles: pa.Table, made: Adversarials) -> pa.Table:
 
 
 def adversarials_of(table: pa.Table) -> Adversarials:
-    """Return adversarial tiles as they were before they were stored, in the order of the rows."""
+    """Return the adversarial tiles of a stored table, in the order of its rows."""
     names = [column.name for column in fields(Adversarials) if column.name != "images"]
     return Adversarials(images=images_of(table), **{name: table[name].to_numpy() for name in names})
 
 
 def predictions_table(tiles: pa.Table, logits: NDArray[np.float32], model_key: str, tiles_key: str) -> pa.Table:
-    """Logits, (n, classes), beside what they belong to."""
+    """Return the table that stores logits, (n, classes), with the ids, groups and labels of their tiles."""
     columns = {
         "sample_id": tiles["sample_id"],
         "group_id": tiles["group_id"],

@@ -1,4 +1,4 @@
-"""Which figures may be compared: those of the same data set, under the same threat model, from the same attacks."""
+"""Comparability of figures: they need the same data set, the same threat model and the same attacks."""
 
 import hashlib
 import json
@@ -7,21 +7,22 @@ from raypipe.evaluation.results.outcomes import WORST_CASE, Measure
 from raypipe.evaluation.results.run import ITSELF, Run
 
 UNNAMED_SOURCES = ("", "folder", "parquet")
-"""Kinds of source that do not say which data set they hold: only the tiles themselves tell two of them apart."""
+"""Kinds of source that do not name their data set. Only the tiles themselves distinguish two such data sets."""
 
 
 def attack_strength(subject: str, run: Run) -> str:
-    """Return a digest of all that a model was attacked with: equal for equal attacks, with equal settings.
+    """Return a digest of all attacks on a model; equal attacks with equal settings give equal digests.
 
-    Attacks on the model itself count with all their settings, and the number of other models whose tiles it was shown.
-    Static tiles do not: only hardened models have them, and they face all that undefended ones face.
+    Attacks on the model itself count with all their settings. The number of other models whose tiles it was tested on
+    counts too. Static tiles do not count: only hardened models have them, and these models face all that undefended
+    ones face.
 
     Parameters
     ----------
     subject
-        The model's id.
+        Id of the model.
     run
-        The record of the run.
+        Record of the run.
     """
     own = [pairing for pairing in run.pairings if pairing.subject == subject]
     attacks = sorted({json.dumps(pairing.settings, sort_keys=True) for pairing in own if pairing.protocol in ITSELF})
@@ -30,7 +31,7 @@ def attack_strength(subject: str, run: Run) -> str:
 
 
 def same_data(run: Run, other: Run) -> bool:
-    """Return whether two runs tested models on the same data set, if not on the same of its tiles."""
+    """Return True if two runs tested models on the same data set, even if on different tiles of it."""
     if (run.data, run.labels) != (other.data, other.labels):
         return False
     return run.data not in UNNAMED_SOURCES or not _clean_tiles(run).isdisjoint(_clean_tiles(other))
@@ -41,14 +42,14 @@ def _clean_tiles(run: Run) -> set[str]:
 
 
 def is_comparable(measure: Measure, subject: str, run: Run, other: Run) -> bool:
-    """Return whether a model's figure in two runs is of the same data set and the same attacks.
+    """Return True if a model's figures in two runs are of the same data set and the same attacks.
 
     Parameters
     ----------
     measure
-        The figure, by the tiles that the model is tested on.
+        The figure, given by the tiles that the model is tested on.
     subject
-        The model's id in both runs.
+        Id of the model in both runs.
     run, other
         Records of the two runs.
     """

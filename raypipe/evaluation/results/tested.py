@@ -1,4 +1,4 @@
-"""Stored predictions and adversarial tiles as arrays, tile by tile in one order: what every figure is computed from."""
+"""Stored predictions and adversarial tiles as arrays, in one order of tiles. All figures are computed from them."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,21 +24,22 @@ SCHEMAS = {
 }
 NORMS: tuple[Norm, ...] = ("l0", "l2", "linf")
 READERS = 16
-"""At once. A file of an object store takes tens of milliseconds to come, and next to nothing to read."""
+"""Number of files that are read at once. An object store takes tens of milliseconds to send a file, and reading it
+takes almost no time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """What a model made of a set of tiles, sorted by their ids.
+    """A model's logits of a set of tiles, sorted by the tiles' ids.
 
     Parameters
     ----------
     ids, groups
-        (n,) of the tiles; a tile whose group is unknown is its own.
+        (n,) ids and groups of the tiles. A tile whose group is unknown is a group of its own.
     labels
         (n,) true classes.
     logits
-        (n, classes).
+        (n, classes) logits.
     """
 
     ids: NDArray[np.str_]
@@ -48,17 +49,17 @@ class Tested:
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
-        """(n,) the classes that the model says."""
+        """(n,) classes that the model predicts."""
         return predicted_labels(self.logits)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """(n,) whether they are the true ones."""
+        """(n,) True where the predicted class is the true one."""
         right: NDArray[np.bool_] = self.predicted == self.labels
         return right
 
     def at(self, ids: NDArray[np.str_]) -> "Tested":
-        """Some of the tiles.
+        """Return the logits of some of the tiles.
 
         Raises
         ------
@@ -78,15 +79,16 @@ class Perturbed:
     Parameters
     ----------
     ids
-        (n,) of the tiles.
+        (n,) ids of the tiles.
     clean_prediction, adversarial_prediction, success
-        (n,) what the attacked model said of the clean and of the stored tile, and whether that is a success.
+        (n,) classes that the attacked model predicts for the clean and for the stored tile, and True where the attack
+        succeeded.
     distortions
-        By norm: (n,) the size of the stored perturbation.
+        (n,) sizes of the stored perturbations, by norm.
     float_success, float_l2
-        (n,) the same of the perturbation before it was rounded to 8 bits.
+        (n,) success and L2 size of the perturbation before it was rounded to 8 bits.
     forwards, backwards, seconds
-        (n,) spent.
+        (n,) forward passes, backward passes and seconds of the attack.
     """
 
     ids: NDArray[np.str_]
@@ -102,12 +104,12 @@ class Perturbed:
 
 
 class Artifacts:
-    """Reads a run's artifacts, each once.
+    """A reader of a run's artifacts, which reads each of them once.
 
     Parameters
     ----------
     store
-        Where they are.
+        Store that holds the artifacts.
     """
 
     def __init__(self, store: Store) -> None:
@@ -116,7 +118,13 @@ class Artifacts:
         self._perturbed: dict[str, Perturbed] = {}
 
     def read_ahead(self, pairings: Iterable[PairingRecord]) -> None:
-        """Read all that pairings name, many files at once; raises as `tested`."""
+        """Read all artifacts of some pairings, many files at once.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            See `tested`.
+        """
         by_predictions = {pairing.predictions: pairing for pairing in pairings}
         by_tiles = {pairing.tiles: pairing for pairing in pairings if pairing.threat}
         with ThreadPoolExecutor(READERS) as pool:
@@ -125,14 +133,14 @@ class Artifacts:
                     pass
 
     def tested(self, pairing: PairingRecord) -> Tested:
-        """What the model of a pairing made of its tiles.
+        """Return the logits that the model of a pairing gives for its tiles.
 
         Raises
         ------
         FileNotFoundError
-            If the predictions are not there.
+            If the predictions do not exist.
         ValueError
-            If a tile was predicted twice, or none.
+            If a tile was predicted twice, or if there are no tiles.
         """
         key = pairing.predictions
         if key not in self._tested:
@@ -144,7 +152,13 @@ class Artifacts:
         return self._tested[key]
 
     def perturbed(self, pairing: PairingRecord) -> Perturbed:
-        """The adversarial tiles of a pairing; raises as `tested`."""
+        """Return the adversarial tiles of a pairing.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            See `tested`.
+        """
         key = pairing.tiles
         if key not in self._perturbed:
             names = ["clean_prediction", "adversarial_prediction", "success", "float_success", "float_l2"]
@@ -158,30 +172,42 @@ class Artifacts:
         return self._perturbed[key]
 
     def device(self, pairing: PairingRecord) -> str | None:
-        """What the attack ran on."""
+        """Return the device that the attack ran on; None if it is not recorded."""
         manifest = self.store.manifest("adversarials", pairing.tiles) or {}
         device: str | None = manifest.get("cost", {}).get("device")
         return device
 
     def diagnostics(self, key: str) -> pa.Table:
-        """The diagnostics of a model; raises as `tested`."""
+        """Return the diagnostics of a model.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            See `tested`.
+        """
         return self._read("diagnostics", key, None)
 
     def certificates(self, key: str) -> pa.Table:
-        """What is proved of a model; raises as `tested`."""
+        """Return the certificates of a model.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            See `tested`.
+        """
         return self._read("certificates", key, None)
 
     def _read(self, kind: str, key: str, columns: list[str] | None) -> pa.Table:
         if self.store.manifest(kind, key) is None:
             raise FileNotFoundError(
-                f"{self.store.path(self.store.artifact(kind, key))} is not there: run the experiment again to make it"
+                f"{self.store.path(self.store.artifact(kind, key))} does not exist: run the experiment again"
             )
         found = list(self.store.iter_tables(kind, key, columns=columns, schema=SCHEMAS[kind]))
         table = pa.concat_tables(found or [SCHEMAS[kind].empty_table()]).sort_by("sample_id")
         if not table.num_rows:
-            raise ValueError(f"{kind}/{key}: no tiles to compute figures from")
+            raise ValueError(f"{kind}/{key}: no tiles")
         if pc.count_distinct(table["sample_id"]).as_py() != table.num_rows:
-            raise ValueError(f"{kind}/{key}: some tiles are there more than once")
+            raise ValueError(f"{kind}/{key}: some tiles occur more than once")
         return table
 
 

@@ -1,1 +1,1 @@
-"""Figures, intervals and tests of stored predictions, all by groups of siblings."""
+"""Figures, intervals and tests of stored predictions. All of them respect groups of siblings."""

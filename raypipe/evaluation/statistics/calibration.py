@@ -1,4 +1,4 @@
-"""Calibration: whether tiles classified with a confidence of 90 % are right nine times in ten."""
+"""Calibration: agreement of confidence and accuracy, such as 90 % confidence with nine correct tiles in ten."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,10 +11,11 @@ from raypipe.evaluation.statistics.intervals import Groups, Interval, divide, ra
 from raypipe.evaluation.statistics.shares import TAIL
 
 BINS = 15
-"""As Guo et al. (2017) use."""
+"""Number of bins of Guo et al. (2017)."""
 METHOD = "95 % intervals of the calibration error: basic bootstrap over groups, widened by the interval of accuracy."
 REPLICATES = 2000
-"""50 of them lie beyond either bound; Davison and Hinkley (1997, section 5.2.3) ask for about 1,000."""
+"""Number of replicates. 50 of them lie beyond either bound; Davison and Hinkley (1997, section 5.2.3) ask for about
+1,000."""
 
 
 class Bin(NamedTuple):
@@ -25,11 +26,11 @@ class Bin(NamedTuple):
     low, high
         Bounds of the confidence.
     tiles
-        How many, at least one.
+        Number of tiles, at least one.
     confidence
-        Their mean confidence.
+        Mean confidence of the tiles.
     accuracy
-        The share of them that is classified right.
+        Share of the tiles that is classified correctly.
     """
 
     low: float
@@ -41,14 +42,14 @@ class Bin(NamedTuple):
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far confidence is from accuracy.
+    """The difference between confidence and accuracy.
 
     Parameters
     ----------
     error
         Expected calibration error, in [0, 1].
     bins
-        The reliability diagram: the bins that have tiles, by confidence.
+        Bins of the reliability diagram that have tiles, by confidence.
     """
 
     error: Interval
@@ -64,38 +65,42 @@ def calibration(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Calibration:
-    """Expected calibration error and reliability diagram, over bins of equal width.
+    """Compute the expected calibration error and the reliability diagram, over bins of equal width.
 
     Parameters
     ----------
     confidences
-        (n,) the probability of the predicted label, in [0, 1].
+        (n,) probability of the predicted label, in [0, 1].
     correct
-        (n,) whether the predicted label is right.
+        (n,) True where the predicted label is right.
     groups
         Groups of these tiles.
     bins
         Number of bins.
     replicates, seed
-        Draws, at least 100, and seed of the bootstrap over groups that gives the interval of the error.
+        Number of draws, at least 100, and seed of the bootstrap over groups that gives the interval of the error.
 
     Raises
     ------
     ValueError
-        A confidence lies outside [0, 1] or is not a number, there is no bin, or there are too few replicates.
+        If a confidence lies outside [0, 1] or is not a number, if there is no bin, or if there are too few replicates.
 
     Notes
     -----
-    The error is a sum of absolute values: noise makes it larger, in a replicate once more than in the sample. A
-    percentile interval takes that bias twice. The interval is therefore the basic one, percentiles reflected at the
+    The error is a sum of absolute values, so noise makes it larger, and a replicate has more noise than the sample. A
+    percentile interval contains that bias twice. The interval is therefore the basic one: percentiles reflected at the
     value (Davison and Hinkley, 1997, section 5.2), cut at 0, at 1 and at the value. Where all tiles are right, a
-    bootstrap sees no doubt; so the interval also holds the errors that follow if accuracy lies anywhere in its own
-    interval. Simulated with 300 tiles, it covers true errors of 0.05 and 0.2 in 95 of 100 cases. A perfect calibration
-    it misses in half of the cases: few tiles overstate the error.
+    bootstrap shows no uncertainty. So the interval also contains the errors that follow if accuracy lies anywhere in
+    its own interval.
+
+    In simulations with 300 tiles, the interval covers true errors of 0.05 and 0.2 in 95 of 100 cases. It misses a
+    perfect calibration in half of the cases, because few tiles overestimate the error.
 
     References
     ----------
     C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599.
+
+    A. C. Davison and D. V. Hinkley, 1997, sections 5.2 and 5.2.3.
     """
     if bins < 1:
         raise ValueError(f"bins = {bins}: expected at least 1")
@@ -123,10 +128,13 @@ def calibration(
 
 @lru_cache(maxsize=2)
 def _draws(groups: int, replicates: int, seed: int) -> NDArray[np.float64]:
-    """Draw as many groups as there are, with replacement: how often each replicate has each, (replicates, groups)."""
+    """Draw the groups of each replicate: as many groups as there are, with replacement.
+
+    The result, (replicates, groups), counts how often each replicate contains each group.
+    """
     weights = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), replicates)
     drawn = weights.astype(np.float64)
-    drawn.flags.writeable = False  # shared by all that ask for it
+    drawn.flags.writeable = False  # the cache gives all callers this array
     return drawn
 
 
@@ -137,18 +145,18 @@ def _error(
     accuracy: Interval,
     draws: NDArray[np.float64],
 ) -> Interval:
-    """Estimate the error, with its interval.
+    """Estimate the expected calibration error with its interval.
 
     Parameters
     ----------
     confidence, gaps
-        (groups, bins) sums of confidences, and these less the tiles that are right.
+        (groups, bins) sums of confidences, and these sums minus the number of correct tiles.
     tiles
-        (groups, 1).
+        (groups, 1) number of tiles.
     accuracy
-        Over all tiles.
+        Accuracy over all tiles.
     draws
-        (replicates, groups).
+        (replicates, groups) number of times that each replicate contains each group.
     """
     value = float(divide(np.abs(gaps.sum(0)).sum(keepdims=True), tiles.sum(0))[0])
     if np.count_nonzero(tiles) < 2:

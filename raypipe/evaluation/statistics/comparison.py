@@ -12,14 +12,14 @@ from raypipe.evaluation.statistics.shares import Counts, share_bounds
 
 
 class PairedComparison(NamedTuple):
-    """Two models on the same tiles.
+    """A comparison of two models on the same tiles.
 
     Parameters
     ----------
     difference
-        Accuracy of the first less that of the second, in [-1, 1].
+        Accuracy of the first minus accuracy of the second, in [-1, 1].
     only_first, only_second
-        Tiles that only this one gets right.
+        Number of tiles that only this model classifies correctly.
     p_value
         Two-sided p value of the exact sign-flip permutation test over groups: see
         `raypipe.evaluation.statistics.permutation`.
@@ -32,14 +32,14 @@ class PairedComparison(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """A figure over repetitions that differ in their seed.
+    """The mean and spread of a figure over repetitions with different seeds.
 
     Parameters
     ----------
     mean
         Mean of the figures.
     deviation
-        Their sample standard deviation; NaN with a single one.
+        Sample standard deviation of the figures; NaN for a single one.
     seeds
         Number of figures.
     """
@@ -50,31 +50,35 @@ class Spread(NamedTuple):
 
 
 def compare(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Groups) -> PairedComparison:
-    """Compare accuracies of two models on the same tiles, or of one model on tiles and on the same tiles perturbed.
+    """Compare two accuracies on the same tiles: of two models, or of one model with and without perturbations.
 
     Parameters
     ----------
     first, second
-        (n,) whether each is right, tile by tile.
+        (n,) True where the model classifies the tile correctly.
     groups
         Groups of the tiles.
 
     Raises
     ------
     ValueError
-        The two are not about the same number of tiles.
+        If the two arrays do not have the same number of tiles.
 
     Notes
     -----
-    The difference is that of two shares: tiles that only the first gets right, and tiles that only the second does.
-    Its interval combines theirs (Newcombe's hybrid score, generalized as MOVER by G. Y. Zou and A. Donner, Statistics
-    in Medicine 27(10), 2008). The correlation of the two shares is estimated over groups, and not taken as positive,
-    which would narrow the interval. No tile right in one model only gives an interval around 0, not [0, 0].
+    The difference is that of two shares: the tiles that only the first model classifies correctly, and those that only
+    the second does. The interval combines the intervals of the two shares (Newcombe's hybrid score, generalized as
+    MOVER by Zou and Donner). The correlation of the shares is estimated over groups. It is not taken as positive, which
+    would narrow the interval. If no tile is correct in one model only, the interval lies around 0 and has a width
+    above 0.
 
     References
     ----------
     R. G. Newcombe, Improved confidence intervals for the difference between binomial proportions based on paired data,
     Statistics in Medicine 17(22), 1998.
+
+    G. Y. Zou and A. Donner, Construction of confidence limits about effect measures, Statistics in Medicine 27(10),
+    2008.
     """
     if first.shape != second.shape:
         raise ValueError(f"{len(first)} and {len(second)} tiles: expected the same tiles, in the same order")
@@ -87,19 +91,19 @@ def compare(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Groups)
 
 
 def paired_differences(only_first: Counts, only_second: Counts, tiles: Counts) -> NDArray[np.float64]:
-    """Compute paired differences of accuracy with their bounds, from counts by group.
+    """Return paired differences of accuracy with their bounds, from counts by group.
 
     Parameters
     ----------
     only_first, only_second
-        (groups, k) tiles that only this one gets right.
+        (groups, k) number of tiles that only this model classifies correctly.
     tiles
-        (groups, 1).
+        (groups, 1) number of tiles.
 
     Returns
     -------
     ndarray
-        (3, k): differences, lower bounds, upper bounds; see `compare`.
+        (3, k) differences, lower bounds and upper bounds; see `compare`.
     """
     count = tiles.sum()
     first, second = (counts - tiles * counts.sum(axis=0) / count for counts in (only_first, only_second))
@@ -121,15 +125,15 @@ def unpaired_difference(
     Parameters
     ----------
     first, second
-        (n,) and (m,) whether each tile is right.
+        (n,) and (m,) True where the tile is classified correctly.
     first_groups, second_groups
-        Groups of the two sets. Sets that share some of their groups count as if they shared none, which makes the
-        interval too wide rather than too narrow.
+        Groups of the two sets. Sets that share groups are treated as if they shared none. This makes the interval too
+        wide rather than too narrow.
 
     Notes
     -----
-    Newcombe's hybrid score interval for independent shares. There is no permutation test: the two sets have groups of
-    other sizes, some of them in both sets, so groups cannot be exchanged between them.
+    The interval is Newcombe's hybrid score interval for independent shares. There is no permutation test: the two sets
+    have groups of different sizes, and some groups are in both sets, so groups cannot be exchanged between the sets.
 
     References
     ----------
@@ -143,19 +147,19 @@ def unpaired_difference(
 def hybrid_differences(
     first: NDArray[np.float64], second: NDArray[np.float64], correlation: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Subtract shares, with bounds from theirs.
+    """Return differences of shares, with bounds that combine those of the shares.
 
     Parameters
     ----------
     first, second
-        (3, k): shares, lower bounds, upper bounds.
+        (3, k) shares, lower bounds and upper bounds.
     correlation
-        (k,) of the two shares, in [-1, 0].
+        (k,) correlation of the two shares, in [-1, 0].
 
     Returns
     -------
     ndarray
-        (3, k): differences, lower bounds, upper bounds, in [-1, 1]; bounds are NaN where those of a share are.
+        (3, k) differences, lower bounds and upper bounds, in [-1, 1]. Bounds are NaN where those of a share are NaN.
     """
 
     def reach(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -168,12 +172,12 @@ def hybrid_differences(
 
 
 def over_seeds(figures: Sequence[float]) -> Spread:
-    """Take the mean and the spread of a figure over repetitions with different seeds.
+    """Return the mean and the spread of a figure over repetitions with different seeds.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there is no figure.
     """
     if not len(figures):
         raise ValueError("no figures to take the mean of: expected one for each seed")

@@ -1,7 +1,7 @@
-"""Robustness from minimal distortions: by how little each tile had to be changed to be misclassified.
+"""Robustness from minimal distortions: the smallest perturbation with which each tile is misclassified.
 
 A minimal distortion is 0 where the clean tile is misclassified already, and infinite where no attack fooled the model.
-What attacks find is an upper bound: the true robust accuracy lies on or below every curve drawn here.
+Attacks find upper bounds of it. So the true robust accuracy lies on or below every curve that is drawn from them.
 """
 
 from typing import Literal, NamedTuple
@@ -15,23 +15,23 @@ from raypipe.evaluation.statistics.intervals import Groups, Interval, ratios
 Norm = Literal["l0", "l2", "linf"]
 
 POINTS = 33
-"""Of a curve in l0 or l2."""
+"""Maximum number of points of a curve in L0 or L2."""
 
 
 class Quartiles(NamedTuple):
-    """The distortions that fool a model, over the tiles that it classifies right when they are clean.
+    """Quartiles of the distortions that fool a model, over the tiles that it classifies correctly without an attack.
 
     Parameters
     ----------
     tiles
-        How many tiles those are.
+        Number of those tiles.
     fooled
-        For how many of them an adversarial tile was found.
+        Number of those tiles for which an adversarial example was found.
     lower, median, upper
-        A quarter, half and three quarters of the tiles are fooled within this; infinite, that is more than `largest`,
-        where fewer are fooled at all. NaN without tiles.
+        Sizes within which a quarter, half and three quarters of the tiles are fooled. Infinite, which means more than
+        `largest`, if fewer tiles are fooled at all. NaN without tiles.
     largest
-        Of the distortions found; NaN if there are none.
+        Largest distortion found; NaN if there is none.
     """
 
     tiles: int
@@ -45,29 +45,31 @@ class Quartiles(NamedTuple):
 def worst_case(
     correct: NDArray[np.bool_], fooled: NDArray[np.bool_], distortions: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Each tile's smallest distortion over several attacks: the model is as robust as its best attacker lets it be.
-
-    Carlini et al., On Evaluating Adversarial Robustness, 2019, arXiv:1902.06705: report the per-example worst case, not
-    the attacks' averages.
+    """Return each tile's smallest distortion over several attacks. A model is as robust as its strongest attack shows.
 
     Parameters
     ----------
     correct
-        (n,) whether the clean tile is classified right.
+        (n,) True where the clean tile is classified correctly.
     fooled
-        (attacks, n) whether the attack's stored tile is misclassified. One attack is a stack of one.
+        (attacks, n) True where the attack's stored tile is misclassified. A single attack has one row.
     distortions
-        (attacks, n) the size of its perturbation, in one norm; read only where the tile was fooled.
+        (attacks, n) size of the perturbation, in one norm. It is read only where the tile was fooled.
 
     Returns
     -------
     ndarray
-        (n,): 0 where the clean tile is misclassified, infinite where no attack succeeded.
+        (n,) smallest distortions: 0 where the clean tile is misclassified, infinite where no attack succeeded.
 
     Raises
     ------
     ValueError
-        The shapes differ, there is no attack, or the distortion of a fooled tile is negative or not a number.
+        If the shapes differ, if there is no attack, or if the distortion of a fooled tile is negative or not a number.
+
+    References
+    ----------
+    N. Carlini et al., On Evaluating Adversarial Robustness, 2019, arXiv:1902.06705: report the worst case per example,
+    not the averages of the attacks.
     """
     if fooled.shape != distortions.shape or fooled.shape[1:] != correct.shape or not len(fooled):
         raise ValueError(
@@ -81,23 +83,23 @@ def worst_case(
 
 
 def eps_grid(distortions: NDArray[np.float64], norm: Norm, points: int = POINTS) -> NDArray[np.float64]:
-    """Perturbation sizes from 0 to where the curve reaches its floor: beyond the largest distortion it is flat.
+    """Return the perturbation sizes of a curve, from 0 to the size beyond which the curve is flat.
 
     Parameters
     ----------
     distortions
-        Minimal distortions, of all the models whose curves are to be compared.
+        Minimal distortions of all models whose curves are compared. The curves are flat beyond the largest one.
     norm
-        linf: every step of 1/255, as stored 8-bit images have no others. l0 and l2, whose few largest distortions are
-        many times the median: quantiles of the distortions, so that the curve falls evenly from point to point;
-        whole numbers in l0.
+        Norm of the distortions. In L-infinity the sizes are all steps of 1/255, because stored 8-bit images have no
+        others. In L0 and L2 the few largest distortions are many times the median. There the sizes are quantiles of the
+        distortions, so that the curve falls evenly from point to point. In L0 they are whole numbers.
     points
-        At most so many in l0 and l2.
+        Maximum number of sizes in L0 and L2.
 
     Returns
     -------
     ndarray
-        Increasing, the first is 0, and the only one if no tile was fooled.
+        Increasing sizes. The first one is 0, and it is the only one if no tile was fooled.
     """
     found = distortions[np.isfinite(distortions) & (distortions > 0)]
     if not len(found):
@@ -109,46 +111,46 @@ def eps_grid(distortions: NDArray[np.float64], norm: Norm, points: int = POINTS)
 
 
 def robust_accuracy(distortions: NDArray[np.float64], eps: NDArray[np.float64], groups: Groups) -> tuple[Interval, ...]:
-    """Accuracy under perturbations of up to each size: the share of tiles whose minimal distortion is larger.
+    """Return robust accuracy at each eps: the share of tiles whose minimal distortion is larger than eps.
 
-    It never rises with eps, and at 0 it is the clean accuracy. Read it against
-    `raypipe.evaluation.statistics.metrics.chance_accuracy`: a model that always names one label is never fooled.
+    It never rises with eps, and at 0 it is the clean accuracy. Compare it with
+    `raypipe.evaluation.statistics.metrics.chance_accuracy`: a model that always predicts one label is never fooled.
 
     Parameters
     ----------
     distortions
         (n,) minimal distortions.
     eps
-        Increasing, of at least 0, in the norm of the distortions.
+        Increasing sizes of at least 0, in the norm of the distortions.
     groups
-        Of the tiles.
+        Groups of the tiles.
 
     Raises
     ------
     ValueError
-        Sizes that do not increase or are negative, or distortions that are.
+        If sizes do not increase, or if a size or a distortion is negative.
     """
     if not ((np.diff(eps, prepend=-1) > 0).all() and np.all(eps >= 0)):
         raise ValueError(f"eps = {eps.tolist()}: expected increasing numbers of at least 0")
     if not (distortions >= 0).all():
         raise ValueError("distortions: expected numbers of at least 0, infinite where no attack succeeded")
-    within = np.searchsorted(eps * (1 + FLOAT_NOISE), distortions)  # how many eps are too small to fool the tile
+    within = np.searchsorted(eps * (1 + FLOAT_NOISE), distortions)  # number of eps that are too small to fool the tile
     tiles = groups.tally(within, len(eps) + 1)
     robust = tiles[:, :0:-1].cumsum(axis=1)[:, ::-1]
     return ratios(robust, tiles.sum(axis=1, keepdims=True))
 
 
 def quartiles(distortions: NDArray[np.float64]) -> Quartiles:
-    """Median and quartiles of the distortions that fool a model, tiles never fooled included.
+    """Return the median and quartiles of the distortions that fool a model. Tiles that are never fooled count too.
 
     Parameters
     ----------
     distortions
-        (n,) minimal distortions. Zeros, of tiles misclassified when clean, do not count.
+        (n,) minimal distortions. Zeros, of tiles that are misclassified without an attack, do not count.
     """
     counted = distortions[distortions > 0]
     found = counted[np.isfinite(counted)]
-    # Quantiles that are distortions of a tile: the mean of a finite and an infinite one says nothing.
+    # Each quantile is the distortion of a tile, because the mean of a finite and an infinite one has no meaning.
     marks = np.quantile(counted, (0.25, 0.5, 0.75), method="inverted_cdf") if len(counted) else np.full(3, np.nan)
     largest = float(found.max()) if len(found) else np.nan
     lower, median, upper = marks.tolist()

@@ -11,18 +11,18 @@ from scipy.special import stdtrit
 from raypipe.evaluation.statistics.shares import TAIL, share_bounds
 
 METHOD = (
-    "95 % intervals: Wilson score intervals on the effective number of tiles, which allows for siblings being alike; "
-    "never narrower than exact intervals that count tiles, nor wider than exact intervals that count groups."
+    "95 % intervals: Wilson score intervals on the effective number of tiles, which accounts for similar tiles in a "
+    "group. They are never narrower than exact intervals over tiles and never wider than exact intervals over groups."
 )
-"""The sentence that stands under every table and figure that shows an interval of a share."""
+"""Sentence below every table and figure that shows an interval of a share."""
 DIFFERENCE_METHOD = (
-    "Intervals of differences combine those of the shares (Newcombe's hybrid score). p values are of an exact "
-    "sign-flip permutation test over groups, adjusted by Holm's method over all differences that were tested, shown "
-    "here or not."
+    "Intervals of differences combine those of the shares (Newcombe's hybrid score). p values come from an exact "
+    "sign-flip permutation test over groups. Holm's method adjusts them for all tested differences, including those "
+    "that are not shown here."
 )
-"""The sentence that stands under every table that shows an interval or a test of a difference, after `METHOD`."""
+"""Sentences below every table that shows an interval or a test of a difference, after `METHOD`."""
 ALIKE = 1e-9
-"""Groups whose means differ by less, relative to the mean, do not differ: their figures show no spread."""
+"""Relative tolerance. Groups whose means differ by less do not differ, so their figures show no spread."""
 
 
 class Interval(NamedTuple):
@@ -31,9 +31,9 @@ class Interval(NamedTuple):
     Parameters
     ----------
     value
-        The figure on the tiles as they are; NaN where it is undefined, such as the recall of a label without tiles.
+        Figure on the tiles as they are; NaN where it is undefined, such as the recall of a label without tiles.
     low, high
-        Both NaN where nothing can be said: fewer than two groups count in the figure.
+        Bounds; both NaN where the figure has fewer than two groups, which say nothing about the spread.
     """
 
     value: float
@@ -41,7 +41,7 @@ class Interval(NamedTuple):
     high: float
 
     def columns(self, name: str) -> dict[str, float | None]:
-        """The columns `name`, `name_low` and `name_high` of a table, with None for what is undefined."""
+        """Return the columns `name`, `name_low` and `name_high` of a table, with None for undefined values."""
         keys = (name, f"{name}_low", f"{name}_high")
         return {key: None if np.isnan(figure) else figure for key, figure in zip(keys, self, strict=True)}
 
@@ -56,7 +56,7 @@ class Groups:
     Parameters
     ----------
     codes
-        (n,) each tile's group, in [0, count).
+        (n,) number of each tile's group, in [0, count).
     count
         Number of groups.
     """
@@ -65,7 +65,7 @@ class Groups:
     count: int
 
     def select(self, tiles: NDArray[np.bool_]) -> Self:
-        """Keep some of the tiles, (n,); groups without any keep their place."""
+        """Return the groups of some of the tiles, from a mask (n,). Groups without tiles keep their number."""
         return replace(self, codes=self.codes[tiles])
 
     def tally(
@@ -76,22 +76,22 @@ class Groups:
         Parameters
         ----------
         categories
-            (n,) in [0, count).
+            (n,) category of each tile, in [0, count).
         count
             Number of categories.
         values
-            (n,), or None to count.
+            (n,) values to sum; None to count tiles.
 
         Returns
         -------
         ndarray
-            (groups, count).
+            (groups, count) counts or sums.
         """
         cells = np.bincount(self.codes * count + categories, values, minlength=self.count * count)
         return cells.reshape(self.count, count).astype(np.float64)
 
     def total(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Sum values of tiles, (n,), in each group: (groups, 1)."""
+        """Return the sums (groups, 1) of the values of tiles, (n,), in each group."""
         return self.tally(np.zeros(len(self.codes), dtype=np.intp), 1, values)
 
 
@@ -101,16 +101,17 @@ def group_tiles(group_ids: Iterable[object]) -> Groups:
     Parameters
     ----------
     group_ids
-        One per tile. Where siblings are unknown, the tiles' own ids: intervals then count tiles as independent.
+        One group id per tile. Where siblings are unknown, use the tiles' own ids: intervals then count tiles as
+        independent.
 
     Raises
     ------
     ValueError
-        There are no tiles, or a tile has no group.
+        If there are no tiles, or if a tile has no group.
     """
     groups = list(group_ids)
     if not groups:
-        raise ValueError("no tiles to measure anything on: expected at least one group id")
+        raise ValueError("no tiles: expected at least one group id")
     if missing := sum(group is None for group in groups):
         raise ValueError(f"{missing} of {len(groups)} tiles have no group: give them one, or their own ids as groups")
     names, codes = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
@@ -118,22 +119,26 @@ def group_tiles(group_ids: Iterable[object]) -> Groups:
 
 
 def mean(values: NDArray[Any], groups: Groups, least: float = -np.inf, most: float = np.inf) -> Interval:
-    """Take the mean of a figure over tiles, with its interval.
+    """Return the mean of a figure over tiles, with its interval.
 
     Parameters
     ----------
     values
-        (n,). Booleans make it a share: see `raypipe.evaluation.statistics.shares`.
+        (n,) values. The mean of booleans is a share: see `raypipe.evaluation.statistics.shares`.
     groups
         Groups of the same tiles, in the same order.
     least, most
-        Bounds of the figure, such as 0 and 1 for a confidence; its interval is cut there.
+        Bounds of the figure, such as 0 and 1 for a confidence. The interval is cut there.
 
     Notes
     -----
-    The mean of other values than booleans has a Student t interval over groups, with the variance of a ratio
-    (W. G. Cochran, Sampling Techniques, 1977, section 9A.2). It has none where all groups have the same mean: they
-    show no spread, and no bounds follow.
+    The mean of values that are not booleans has a Student t interval over groups, with the variance of a ratio
+    (Cochran, section 9A.2). There is no interval where all groups have the same mean: they show no spread, so no bounds
+    follow.
+
+    References
+    ----------
+    W. G. Cochran, Sampling Techniques, 1977.
     """
     if values.dtype == np.bool_:
         return ratio(values, np.ones(len(values), dtype=np.bool_), groups)
@@ -151,12 +156,12 @@ def mean(values: NDArray[Any], groups: Groups, least: float = -np.inf, most: flo
 
 
 def ratio(hits: NDArray[np.bool_], counted: NDArray[np.bool_], groups: Groups) -> Interval:
-    """Take a share of some of the tiles, such as cancers called benign among cancers, with its interval.
+    """Return a share among some of the tiles, such as cancers called benign among cancers, with its interval.
 
     Parameters
     ----------
     hits, counted
-        (n,) the share is of tiles that are both, among those counted.
+        (n,) masks. The share is that of tiles in both masks among the tiles in `counted`.
     groups
         Groups of the same tiles, in the same order.
     """
@@ -164,14 +169,14 @@ def ratio(hits: NDArray[np.bool_], counted: NDArray[np.bool_], groups: Groups) -
 
 
 def ratios(right: NDArray[np.float64], tiles: NDArray[np.float64]) -> tuple[Interval, ...]:
-    """Take shares from counts by group, with their intervals.
+    """Return shares from counts by group, with their intervals.
 
     Parameters
     ----------
     right
-        (groups, k) tiles that count in each share.
+        (groups, k) number of tiles in the numerator of each share.
     tiles
-        (groups, k) or (groups, 1) tiles that it is a share of.
+        (groups, k) or (groups, 1) number of tiles in its denominator.
     """
     values = divide(right.sum(0), tiles.sum(0))
     bounds = share_bounds(right, tiles)
@@ -179,7 +184,7 @@ def ratios(right: NDArray[np.float64], tiles: NDArray[np.float64]) -> tuple[Inte
 
 
 def divide(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Divide arrays that broadcast; NaN, without a warning, where the denominator is zero."""
+    """Divide arrays that broadcast; the quotient is NaN, without a warning, where the denominator is zero."""
     quotients = np.full(np.broadcast_shapes(numerators.shape, denominators.shape), np.nan)
     np.divide(numerators, denominators, out=quotients, where=denominators != 0)
     return quotients

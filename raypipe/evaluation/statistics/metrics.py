@@ -12,42 +12,42 @@ from raypipe.evaluation.statistics.calibration import REPLICATES, Bin, calibrati
 from raypipe.evaluation.statistics.intervals import UNDEFINED, Interval, group_tiles, mean, ratios
 
 NO_LABEL = -1
-"""The prediction for a tile whose logits are not all finite: it is misclassified, whatever its label."""
+"""Prediction for a tile whose logits are not all finite. The tile is misclassified, whatever its label."""
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a model makes of a set of tiles.
+    """The metrics of a model on a set of tiles.
 
     Parameters
     ----------
     tiles
-        How many there were.
+        Number of tiles.
     groups
-        How many source tiles or patients they come from. With fewer than two, no figure has an interval.
+        Number of source tiles or patients. With fewer than two, no figure has an interval.
     broken
-        Tiles whose logits are not all finite. They are misclassified and have no confidence: a model that has any is
-        broken, and its figures are to be read so.
+        Number of tiles whose logits are not all finite. They are misclassified and have no confidence. A model with
+        such tiles is broken, and so are its figures.
     accuracy
-        Share classified right.
+        Share of tiles that is classified correctly.
     chance
-        The accuracy of always naming the commonest label.
+        Accuracy of always predicting the most common label.
     precision, recall, f1, support
-        By label; NaN for a label without tiles. As in scikit-learn with ``zero_division=0``, the precision of a label
-        that has tiles and is never predicted is 0, without an interval.
+        Figures by label; NaN for a label without tiles. The precision of a label that has tiles and is never predicted
+        is 0, without an interval, as in scikit-learn with ``zero_division=0``.
     confusion
-        Rows are true labels, columns predictions; broken tiles are in no column.
+        Confusion matrix: rows are true labels, columns are predictions. Broken tiles are in no column.
     cancer_called_benign, benign_called_cancer
-        Shares of the malignant tiles given a benign label, and of the benign tiles given a malignant one. Undefined
-        where there are no such tiles, or it is not known that some labels are malignant and some are not.
+        Share of the malignant tiles with a benign prediction, and share of the benign tiles with a malignant one.
+        Undefined where there are no such tiles, or where the labels are not known to include malignant and benign ones.
     loss
-        Mean negative log-likelihood of the true label, in nats.
+        Mean negative log-likelihood of the true label, in nats, without the broken tiles.
     confidence
-        Mean probability of the predicted label.
+        Mean probability of the predicted label, without the broken tiles.
     calibration_error
-        Expected calibration error; see `raypipe.evaluation.statistics.calibration`.
+        Expected calibration error, without the broken tiles; see `raypipe.evaluation.statistics.calibration`.
     reliability
-        The bins behind it. Like loss and confidence, without the broken tiles.
+        Bins of the calibration error.
     """
 
     tiles: int
@@ -68,19 +68,23 @@ class Metrics:
     reliability: tuple[Bin, ...]
 
     def columns(self) -> dict[str, Any]:
-        """The fields for a table: `x`, `x_low` and `x_high` for each interval x, None for what is undefined."""
+        """Return the fields for a table: `x`, `x_low` and `x_high` for each interval x, None where undefined."""
         return _flat({field.name: getattr(self, field.name) for field in fields(self)})
 
 
 def predicted_labels(logits: NDArray[np.floating]) -> NDArray[np.int64]:
-    """The label of the largest logit, (n,), from logits (n, classes); `NO_LABEL` where not all of them are finite."""
+    """Return the label of the largest logit, (n,), from logits (n, classes).
+
+    It is `NO_LABEL` where not all logits are finite.
+    """
     return np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), NO_LABEL)
 
 
 def chance_accuracy(labels: NDArray[np.integer]) -> float:
-    """The accuracy of always naming the commonest label: clean or attacked, what a model without any knowledge has.
+    """Return the accuracy of always predicting the most common label.
 
-    No attack can lower it, so a robust accuracy at or below it is no robustness.
+    A model without any knowledge has it, clean or attacked. No attack can lower it, so a robust accuracy at or below it
+    is no robustness.
     """
     return float(np.unique(labels, return_counts=True)[1].max() / len(labels))
 
@@ -94,37 +98,39 @@ def classification_metrics(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Metrics:
-    """Metrics from true labels and logits.
+    """Return metrics from true labels and logits.
 
     Parameters
     ----------
     labels
-        (n,) in [0, classes).
+        (n,) true labels, in [0, classes).
     logits
-        (n, classes).
+        (n, classes) logits.
     groups
-        (n,) each tile's source tile or patient.
+        (n,) source tile or patient of each tile.
     malignant
-        Which labels are; None if that is unknown or makes no sense.
+        Labels that are malignant; None if that is unknown or has no meaning.
     replicates, seed
-        Number of replicates, and seed, of the calibration error's bootstrap: see
+        Number of replicates, and seed, of the bootstrap of the calibration error: see
         `raypipe.evaluation.statistics.calibration`.
 
     Raises
     ------
     ValueError
-        There are no tiles, a tile has no group, or a label has no logit.
+        If there are no tiles, if a tile has no group, or if a label has no logit.
 
-    Notes ----- Shares have the intervals of `raypipe.evaluation.statistics.shares`. F1 is 2 s / (1 + s), where s is the
-    share of hits among the tiles that have the label or are given it; its bounds are those of s, converted. Loss and
-    confidence have Student t intervals over groups.
+    Notes
+    -----
+    Shares have the intervals of `raypipe.evaluation.statistics.shares`. F1 is 2 s / (1 + s), where s is the share of
+    correct tiles among the tiles with this label as true or predicted label. The bounds of F1 are those of s,
+    converted. Loss and confidence have Student t intervals over groups.
     """
     classes = logits.shape[1]
     if named := set(labels.tolist()).union(malignant or ()) - set(range(classes)):
         raise ValueError(f"labels {sorted(named)}: expected labels of the {classes} logits, 0..{classes - 1}")
     grouped = group_tiles(groups)
     predicted = predicted_labels(logits)
-    # The last column is that of broken tiles.
+    # The last column counts broken tiles.
     cells = grouped.tally(labels * (classes + 1) + predicted % (classes + 1), classes * (classes + 1))
     confusion = cells.reshape(-1, classes, classes + 1)
     (accuracy, *by_label), (missed, alarmed) = _shares(confusion, malignant)
@@ -156,19 +162,20 @@ def classification_metrics(
 def _shares(
     confusion: NDArray[np.float64], malignant: tuple[int, ...] | None
 ) -> tuple[list[Interval], tuple[Interval, Interval]]:
-    """Take all shares at once from each group's confusion.
+    """Compute all shares at once from the confusion matrices of the groups.
 
     Parameters
     ----------
     confusion
-        (groups, labels, labels + 1).
+        (groups, labels, labels + 1) counts.
     malignant
-        Labels; None if unknown.
+        Labels that are malignant; None if unknown.
 
     Returns
     -------
     tuple
-        Accuracy, then the labels' precision, recall and F1; and malignant tiles called benign, benign ones malignant.
+        List of the accuracy and of the labels' precision, recall and F1; and a pair of the malignant tiles called
+        benign and the benign tiles called malignant.
     """
     right = np.diagonal(confusion, axis1=1, axis2=2)
     called, support = confusion.sum(axis=1)[:, :-1], confusion.sum(axis=2)

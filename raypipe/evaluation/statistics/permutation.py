@@ -9,33 +9,36 @@ from numpy.typing import NDArray
 def sign_flip_test(differences: NDArray[np.integer]) -> float:
     """Test that a paired difference is as often positive as negative, with groups as the units.
 
-    If two models do not differ, exchanging them within a group changes nothing: each group's difference is as likely
-    with the other sign. The test compares the sum of the differences with its distribution over all choices of signs.
+    If two models do not differ, exchanging them within a group changes nothing. Then each group's difference is as
+    likely with the opposite sign. The test compares the sum of the differences with its distribution over all choices
+    of signs.
 
     Parameters
     ----------
     differences
-        (groups,) whole numbers: tiles of each group that only the first model gets right less those that only the
-        second does.
+        (groups,) whole numbers: the tiles of each group that only the first model classifies correctly, minus those
+        that only the second one does.
 
     Returns
     -------
     float
-        The exact two-sided p value, in (0, 1]: the share of all sign choices whose sum is at least as far from 0. It is
-        at least 2 / 2^g with g groups whose difference is not 0, and 1 without any.
+        Exact two-sided p value, in (0, 1]: the share of all choices of signs whose sum is at least as far from 0. It is
+        at least 2 / 2^g with g groups whose difference is not 0, and 1 without such groups.
 
     Notes
     -----
-    Sums of whole numbers have a distribution that is convolved group by group, so the test is exact for any number of
+    The distribution of a sum of whole numbers can be convolved group by group. So the test is exact for any number of
     groups and draws nothing at random.
 
     References
     ----------
-    R. A. Fisher, The Design of Experiments, 1935, section 21; A. M. Winkler et al., NeuroImage 92, 2014, for groups.
+    R. A. Fisher, The Design of Experiments, 1935, section 21.
+
+    A. M. Winkler et al., NeuroImage 92, 2014, for groups.
     """
     sizes = np.abs(differences[differences != 0]).astype(np.intp)
     most = int(sizes.sum())
-    chances = np.zeros(2 * most + 1)  # of the sums from -most to most
+    chances = np.zeros(2 * most + 1)  # probabilities of the sums from -most to most
     chances[most] = 1.0
     reach = 0
     for size in sizes.tolist():
@@ -55,12 +58,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     Parameters
     ----------
     p_values
-        One for each row; None where a row has no test, which does not count.
+        One p value per row; None where a row has no test. Such rows do not count.
 
     Returns
     -------
     list
-        Adjusted p values in [0, 1], in the same order, each no smaller than its p value; None where there was none.
+        Adjusted p values in [0, 1], in the same order. Each is at least as large as its p value, and None where there
+        is no test.
 
     References
     ----------

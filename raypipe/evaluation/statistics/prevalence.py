@@ -1,4 +1,4 @@
-"""Figures of class-balanced tiles, re-weighted to the class shares of the test set that they were chosen from."""
+"""Figures of class-balanced tiles, reweighted to the class shares of the test set that the tiles come from."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +9,12 @@ from raypipe.evaluation.statistics.intervals import UNDEFINED, Groups, Interval,
 def reweighted_accuracy(
     right: NDArray[np.bool_], labels: NDArray[np.int64], all_labels: NDArray[np.int64], groups: Groups
 ) -> Interval:
-    """Return the accuracy that the test set would give if each class kept its recall: the recalls' weighted mean.
+    """Return the accuracy that the test set would have if each class kept its recall: the recalls' weighted mean.
 
     Parameters
     ----------
     right, labels
-        (n,) which of the attacked tiles the model gets right, and their true classes.
+        (n,) True where the model classifies the attacked tile correctly, and true classes of the attacked tiles.
     all_labels
         (m,) true classes of the whole test set.
     groups
@@ -23,8 +23,9 @@ def reweighted_accuracy(
     Returns
     -------
     Interval
-        Undefined where a class of the test set has no attacked tile: nothing is known of its share. The bounds combine
-        those of the recalls as independent shares; a class with a single group may have any recall.
+        Reweighted accuracy. It is undefined where a class of the test set has no attacked tile, because the recall of
+        that class is unknown. The bounds combine those of the recalls as independent shares. A class with a single
+        group may have any recall.
 
     References
     ----------

@@ -1,14 +1,22 @@
-"""95 % bounds of shares of tiles that come in groups: siblings are alike, and few groups show how much alike they are.
+"""95 % bounds of shares of tiles that come in groups.
 
-A share's interval is that of a binomial share on the effective number of tiles (E. L. Korn and B. I. Graubard, Survey
-Methodology 24(2), 1998). That number follows from the intraclass correlation, which is estimated from the discordant
-pairs of siblings, one right and one wrong (J. L. Fleiss and J. Cuzick, Applied Psychological Measurement 3(4), 1979).
-Three rules keep the bounds honest near 0 and 1, where there are hardly any such pairs:
+Siblings resemble each other, and few groups show little about how much they do. A share's interval is that of a
+binomial share on the effective number of tiles (Korn and Graubard 1998). That number follows from the intraclass
+correlation. The correlation is estimated from the discordant pairs of siblings, one right and one wrong (Fleiss and
+Cuzick 1979).
+
+Three rules keep the bounds valid near 0 and 1, where there are hardly any such pairs:
 
 - The estimate starts from a correlation of 1, as if one pair had been seen already and had agreed.
-- The lower bound is never above the lower bound of any data with the same groups and further tiles right. So one tile
-  more that is wrong never raises a bound. With no tile wrong, the groups count as the trials.
-- No interval is narrower than that of tiles as independent trials, nor wider than that of groups as trials.
+- The lower bound is never above the lower bound of any data with the same groups and further tiles right. So one more
+  wrong tile never raises a bound. If no tile is wrong, the groups count as the trials.
+- No interval is narrower than that of tiles as independent trials, or wider than that of groups as trials.
+
+References
+----------
+E. L. Korn and B. I. Graubard, Survey Methodology 24(2), 1998.
+
+J. L. Fleiss and J. Cuzick, Applied Psychological Measurement 3(4), 1979.
 """
 
 import numpy as np
@@ -19,37 +27,37 @@ CONFIDENCE = 0.95
 TAIL = (1 - CONFIDENCE) / 2
 _Z = float(ndtri(1 - TAIL))
 PRIOR = 1.0
-"""Weight of the pair of siblings that the estimate of the intraclass correlation starts from."""
+"""Weight of the pair of siblings from which the estimate of the intraclass correlation starts."""
 _CHUNK = 2_000_000
-"""Tiles of all shares together that are worked on at once: about 100 MB."""
+"""Number of tiles of all shares together that are processed at once: about 100 MB."""
 
 Counts = NDArray[np.float64]
 
 
 def share_bounds(right: Counts, tiles: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute the bounds of the 95 % intervals of many shares.
+    """Return the bounds of the 95 % intervals of many shares.
 
     Parameters
     ----------
     right
-        (groups, k) tiles that count in each share, by group: whole numbers.
+        (groups, k) number of tiles in the numerator of each share, by group: whole numbers.
     tiles
-        (groups, k) or (groups, 1) tiles that it is a share of, by group, no fewer than `right`.
+        (groups, k) or (groups, 1) number of tiles in its denominator, by group, at least as many as `right`.
 
     Returns
     -------
     tuple of ndarray
-        (k,) lower and (k,) upper bounds, in [0, 1]. Both NaN where fewer than two groups have a tile.
+        (k,) lower and (k,) upper bounds, in [0, 1]. Both are NaN where fewer than two groups have a tile.
 
     Raises
     ------
     ValueError
-        A group has more right tiles than tiles, or less than none.
+        If a group has more right tiles than tiles, or a negative number of right tiles.
 
     Notes
     -----
-    `python -m benchmarks.coverage` simulates the coverage. Both bounds fall or stay where a tile becomes wrong; right
-    and wrong can be exchanged; the order of groups does not matter.
+    `python -m benchmarks.coverage` simulates the coverage. Both bounds fall or stay where a tile becomes wrong.
+    Exchanging right and wrong mirrors the bounds, and the order of groups does not matter.
     """
     rows, totals = right.T, np.broadcast_to(tiles.T, right.T.shape)
     if not ((rows >= 0) & (rows <= totals)).all():
@@ -63,7 +71,7 @@ def share_bounds(right: Counts, tiles: Counts) -> tuple[NDArray[np.float64], NDA
 
 
 def _chunks(shares: NDArray[np.intp], sizes: NDArray[np.float64]) -> list[NDArray[np.intp]]:
-    """Split shares so that no part has many more than `_CHUNK` tiles."""
+    """Split shares so that no part has many more tiles than `_CHUNK`."""
     if not len(shares):
         return []
     edges = np.flatnonzero(np.diff(sizes[shares].cumsum() // _CHUNK)) + 1
@@ -71,10 +79,10 @@ def _chunks(shares: NDArray[np.intp], sizes: NDArray[np.float64]) -> list[NDArra
 
 
 def _lower(right: Counts, tiles: Counts) -> NDArray[np.float64]:
-    """Compute lower bounds (k,) from counts (k, groups); at least two groups of each have tiles."""
+    """Return lower bounds (k,) from counts (k, groups). Each row must have at least two groups with tiles."""
     total, hits = tiles.sum(axis=1), right.sum(axis=1)
-    per_group = np.square(tiles).sum(axis=1) / total  # a tile's siblings and itself, on average over tiles
-    groups = total / per_group  # effective number of groups: of equal groups, their number
+    per_group = np.square(tiles).sum(axis=1) / total  # a tile's siblings and itself, averaged over tiles
+    groups = total / per_group  # effective number of groups; their number if all have the same size
     unanimous = TAIL ** (1 / groups)
     wider = np.maximum(exact_lower_bound(hits / per_group, groups), _lowest(right, tiles, total, hits, per_group))
     lower: NDArray[np.float64] = np.minimum(np.minimum(exact_lower_bound(hits, total), unanimous), wider)
@@ -84,15 +92,15 @@ def _lower(right: Counts, tiles: Counts) -> NDArray[np.float64]:
 def _lowest(
     right: Counts, tiles: Counts, total: Counts, hits: Counts, per_group: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Find each share's smallest lower bound over its data and all data with the same groups and further tiles right.
+    """Return each share's smallest lower bound over its data and all data with further tiles right in the same groups.
 
-    For each number of further right tiles, those count that leave the fewest discordant pairs of siblings: groups with
-    the largest share of right tiles are completed first. Groups completed in part count in proportion, which bounds
-    what whole tiles can do, so that the law holds for groups of any sizes.
+    For each number of further right tiles, only the data with the fewest discordant pairs of siblings count. In these
+    data the groups with the largest share of right tiles are completed first. Groups that are completed in part count
+    in proportion. This bounds the effect of whole tiles, so the law holds for groups of any sizes.
     """
     shares = np.divide(right, tiles, out=np.zeros_like(right), where=tiles > 0)
-    # Groups in the order in which they are completed, after one entry for each share as it is. Each wrong tile has an
-    # entry of its own: the discordance that correcting it ends.
+    # The first entry of each share stands for its data as they are. The groups follow in the order in which they are
+    # completed, with one entry per wrong tile: the discordance that ends when the tile is corrected.
     order, first = np.argsort(-shares, axis=1, kind="stable"), np.ones((len(shares), 1))
     at = np.arange(len(shares))[:, None], order
     ended = np.hstack([0 * first, shares[at]])
@@ -113,7 +121,7 @@ def _lowest(
 
 
 def _score(share: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute Wilson's lower bound with continuity correction (R. G. Newcombe, Statistics in Medicine 17, 1998)."""
+    """Return Wilson's lower bound with continuity correction (R. G. Newcombe, Statistics in Medicine 17, 1998)."""
     corrected = np.maximum(share - 0.5 / trials, 0)
     noise = _Z**2 / trials
     root = np.sqrt(noise * (noise + 4 * corrected * (1 - corrected)))
@@ -122,12 +130,16 @@ def _score(share: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[n
 
 
 def exact_lower_bound(hits: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the exact 95 % lower bound (C. J. Clopper and E. S. Pearson, Biometrika 26, 1934), of fractions too.
+    """Return the exact 95 % lower bound of shares, also for fractions of hits and trials.
 
     Parameters
     ----------
     hits, trials
-        (k,) successes and trials, not negative; neither has to be whole.
+        (k,) number of successes and trials, at least 0. Fractions are allowed.
+
+    References
+    ----------
+    C. J. Clopper and E. S. Pearson, Biometrika 26, 1934.
     """
     bound = np.zeros_like(hits)
     some = hits > 0

@@ -60,7 +60,7 @@ def require() -> Any:
 
 def _log(client: Any, experiment: str, run: Run, result: RunResult, store: Store) -> None:
     folder = f"runs/{run.name}"
-    book = Book.of(result)
+    book = Book.from_result(result)
     tags = {"mlflow.runName": run.name, "raypipe.stamps": "; ".join(book.stamps), "raypipe.location": result.location}
     if environment := read_environment(store, run.name):
         tags |= {f"raypipe.{name}": str(value) for name, value in environment.model_dump().items()}
@@ -81,7 +81,7 @@ def _log(client: Any, experiment: str, run: Run, result: RunResult, store: Store
         for name, value in about.items():
             client.log_param(below, name, value)
         client.log_metric(below, "checks_failed", failed)
-        for name, value in figures(book.of_subject(subject)):
+        for name, value in figures(book.find_records(subject)):
             client.log_metric(below, name, value)
         client.set_terminated(below)
     client.set_terminated(parent)

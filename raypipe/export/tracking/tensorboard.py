@@ -28,7 +28,7 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
         If the folder cannot be written.
     """
     folder = Path(uri.removeprefix(SCHEME)).expanduser() / run.name
-    book = Book.of(result)
+    book = Book.from_result(result)
     try:
         for subject in run.subjects:
             _log_subject(folder / subject.id, store.manifest("model", subject.key) or {}, book, subject.id)
@@ -54,5 +54,5 @@ def _log_subject(folder: Path, manifest: dict[str, Any], book: Book, subject: st
             for name in ("loss", "accuracy"):
                 if (value := epoch[f"validation_{name}"]) is not None:
                     writer.add_scalar(f"validation/{name}", value, epoch["epoch"])
-        for name, value in figures(book.of_subject(subject)):
+        for name, value in figures(book.find_records(subject)):
             writer.add_scalar(name.replace(" ", "_").replace(":", "_"), value)

@@ -1,4 +1,4 @@
-"""Where the time went."""
+"""Figure of the time that the workers spent."""
 
 from collections import defaultdict
 
@@ -9,7 +9,7 @@ from raypipe.report.layout import Book
 
 
 def costs_figure(book: Book) -> str | None:
-    """Seconds of the workers on each model, by stage."""
+    """Draw the seconds that the workers spent on each model, by stage."""
     spent: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for row in book.costs:
         if row["seconds"] is not None:

@@ -1,4 +1,4 @@
-"""Robust accuracy against the size of the perturbation, and how large the smallest perturbations are."""
+"""Figures of robust accuracy against the size of the perturbation, and of the smallest perturbations."""
 
 from typing import Literal
 
@@ -9,62 +9,65 @@ from raypipe.report.details import SCALES
 from raypipe.report.figures.theme import INK, SERIES, STYLES, canvas, legend_above, percent_axis, svg
 from raypipe.report.layout import Book, Row
 
-SIZES = {"l2": "L2 of the perturbation", "linf": "largest change, in 1/255", "l0": "values changed"}
+SIZES = {"l2": "L2", "linf": "L-infinity (1/255)", "l0": "L0 (changed channel values)"}
 LINEAR = {"l2": 0.1, "linf": 1.0, "l0": 1.0}
-"""Up to where the axis is linear; logarithmic from there on."""
+"""Size up to which the axis is linear. It is logarithmic above."""
 
 
 def curves_figure(book: Book, name: str = "curves") -> str | None:
-    """Robust accuracy of every model against eps, over all attacks: a panel for each backbone and norm."""
+    """Draw robust accuracy of every model against eps, over all attacks, with a panel per backbone and norm."""
     rows = [row for row in book.curves if row["attack"] is None]
     if not rows:
         return None
     families, norms = book.families(), [norm for norm in SIZES if any(row["norm"] == norm for row in rows)]
-    kinds = list(dict.fromkeys(book.kind(subject) for subject in book.subjects))
+    kinds = list(dict.fromkeys(book.describe_defense(subject) for subject in book.subjects))
     with canvas(1000, 230 * len(families) + 40, len(families), len(norms)) as (figure, panels):
         for (family, members), line in zip(families.items(), panels, strict=True):
             for norm, axes in zip(norms, line, strict=True):
                 axes.set_title(f"{family}, {norm}")
                 for row in rows:
                     if row["norm"] == norm and row["subject"] in members:
-                        _curve(axes, row, kinds.index(book.kind(row["subject"])))
+                        _curve(axes, row, kinds.index(book.describe_defense(row["subject"])))
                 axes.set_xscale("symlog", linthresh=LINEAR[norm])
-                axes.set_xlim(0, _reach(rows, norm))
+                axes.set_xlim(0, _find_axis_end(rows, norm))
                 axes.set_xlabel(SIZES[norm])
                 percent_axis(axes, vertical=True)
-        lines = [Line2D([], [], color=color, linestyle=style) for color, style in map(_look, range(len(kinds)))]
+        lines = [Line2D([], [], color=color, linestyle=style) for color, style in map(_choose_style, range(len(kinds)))]
         legend_above(figure, lines, kinds)
         return svg(figure, name)
 
 
-def _look(number: int) -> tuple[str, Literal["-", "--", "-.", ":"]]:
+def _choose_style(number: int) -> tuple[str, Literal["-", "--", "-.", ":"]]:
     return SERIES[number % len(SERIES)], STYLES[number % len(STYLES)]
 
 
 def _curve(axes: Axes, row: Row, number: int) -> None:
-    color, style = _look(number)
+    color, style = _choose_style(number)
     scale = SCALES[row["norm"]][0]
     radii = [scale * eps for eps in row["eps"]]
-    if None not in row["robust_accuracy_low"]:  # tiles of a single source have no interval
+    if None not in row["robust_accuracy_low"]:  # tiles of a single group have no interval
         low, high = ([100 * share for share in row[f"robust_accuracy_{end}"]] for end in ("low", "high"))
         axes.fill_between(radii, low, high, step="post", color=color, alpha=0.08, linewidth=0)
     axes.step(radii, [100 * share for share in row["robust_accuracy"]], where="post", color=color, linestyle=style)
 
 
-def _reach(rows: list[Row], norm: str) -> float:
-    """A little more than the radius from which on no model gets a tile right, or than the largest there is."""
-    standing = [
+def _find_axis_end(rows: list[Row], norm: str) -> float:
+    """Return the end of the axis: 1.3 times a radius.
+
+    The radius is the largest one at which some model is still correct on a tile, but at least that of the linear range.
+    """
+    radii = [
         eps
         for row in rows
         if row["norm"] == norm
         for eps, share in zip(row["eps"], row["robust_accuracy"], strict=True)
         if share > 0
     ]
-    return 1.3 * max(SCALES[norm][0] * max(standing, default=0), LINEAR[norm])
+    return 1.3 * max(SCALES[norm][0] * max(radii, default=0), LINEAR[norm])
 
 
 def distortions_figure(book: Book) -> str | None:
-    """Median and quartiles of the smallest perturbation of each attack that minimises a norm, by model."""
+    """Draw median and quartiles of the smallest perturbations of each attack that minimizes a norm, by model."""
     rows = [row for row in book.curves if row["attack"] is not None and row["quartiles"]["median"] is not None]
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""What each class loses."""
+"""Figure of the recall of each class, with and without attacks."""
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
@@ -6,15 +6,15 @@ from matplotlib.patches import Patch
 from raypipe.evaluation.results.run import ITSELF
 from raypipe.report.figures.theme import ATTACKED, CLEAN, INK, STATIC, canvas, legend_above, percent_axis, svg
 from raypipe.report.layout import Book, Row
-from raypipe.report.robustness import lowest
+from raypipe.report.robustness import find_lowest
 
-MEASURES = {"clean": CLEAN, "static": STATIC, "attacked itself": ATTACKED}
+MEASURES = {"clean": CLEAN, "static": STATIC, "white-box attack": ATTACKED}
 ROW = 30
-"""Points for a label's bars."""
+"""Height of a label's bars, in points."""
 
 
 def labels_figure(book: Book) -> str:
-    """Recall of each label, clean, static and attacked anew, of every model, with intervals."""
+    """Draw the recall of each label for every model, with intervals: clean, static and under white-box attacks."""
     families = book.families()
     across = max(len(members) for members in families.values())
     labels = next(iter(book.subjects.values()))["labels"]
@@ -39,15 +39,15 @@ def _bars(axes: Axes, book: Book, subject: str) -> None:
     clean = book.subjects[subject]
     rows: dict[str, Row | None] = {
         "clean": book.clean(subject),
-        "static": lowest(book, subject, ("static",), clean["hardened_on"]),
-        "attacked itself": lowest(book, subject, ITSELF, clean["hardened_on"]),
+        "static": find_lowest(book, subject, ("static",), clean["hardened_on"]),
+        "white-box attack": find_lowest(book, subject, ITSELF, clean["hardened_on"]),
     }
     found = {measure: row for measure, row in rows.items() if row is not None}
     for number, (measure, row) in enumerate(found.items()):
         height = 0.8 / len(found)
         for label, share in enumerate(row["recall"]):
             middle = label + height * (number - (len(found) - 1) / 2)
-            if share is None:  # no tile of the class: a dash, as an empty bar would look like none found
+            if share is None:  # no tile of the class: an empty bar would look like a recall of 0
                 axes.text(1, middle, "-", va="center", color=MEASURES[measure], fontsize=8)
                 continue
             axes.barh(middle, 100 * share, 0.85 * height, color=MEASURES[measure])

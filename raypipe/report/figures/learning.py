@@ -10,7 +10,7 @@ from raypipe.report.figures.theme import ATTACKED, CLEAN, canvas, legend_above, 
 from raypipe.storage.store import Store
 
 SERIES = {"training": ("", CLEAN, "-"), "validation": ("validation_", ATTACKED, "--")}
-"""By name: what the fields of an epoch's record begin with, and the line's color and style."""
+"""Prefix of the fields of an epoch's record, and color and style of the line, by name."""
 
 
 def learning_curves(run: Run, store: Store) -> dict[str, str]:
@@ -29,9 +29,9 @@ def learning_figure(history: Sequence[Mapping[str, Any]], name: str) -> str:
     Parameters
     ----------
     history
-        A `raypipe.training.fit.EpochRecord` for each epoch, as a model's manifest has it. Missing figures are left out.
+        One `raypipe.training.fit.EpochRecord` per epoch, from a model's manifest. Missing figures are left out.
     name
-        Unique on the page.
+        Name of the figure, unique on the page.
     """
     with canvas(700, 170, 1, 2) as (figure, panels):
         lines = {}

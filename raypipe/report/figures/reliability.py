@@ -1,4 +1,4 @@
-"""Whether models know what they do not know."""
+"""Figure of the models' calibration."""
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -6,11 +6,14 @@ from matplotlib.lines import Line2D
 from raypipe.evaluation.results.run import ITSELF
 from raypipe.report.figures.theme import ATTACKED, CLEAN, FAINT, canvas, legend_above, percent_axis, svg
 from raypipe.report.layout import Book, Row
-from raypipe.report.robustness import lowest
+from raypipe.report.robustness import find_lowest
 
 
 def reliability_figure(book: Book) -> str:
-    """Reliability diagrams: accuracy against confidence, clean and attacked; points are as large as they hold tiles."""
+    """Draw reliability diagrams: accuracy against confidence, clean and under attack.
+
+    The area of a point grows with the number of its tiles.
+    """
     families = book.families()
     across = max(len(members) for members in families.values())
     size = (max(1000, 190 * across), len(families) * 230 + 40)
@@ -24,7 +27,7 @@ def reliability_figure(book: Book) -> str:
                 axes.set_title(subject.replace("/", "\n"), fontsize=9)
                 axes.plot([0, 100], [0, 100], color=FAINT, linewidth=0.8, linestyle=":")
                 _diagram(axes, book.clean(subject), CLEAN)
-                attacked = lowest(book, subject, ITSELF, book.subjects[subject]["hardened_on"])
+                attacked = find_lowest(book, subject, ITSELF, book.subjects[subject]["hardened_on"])
                 if attacked is not None:
                     _diagram(axes, attacked, ATTACKED)
                 percent_axis(axes)
@@ -33,7 +36,7 @@ def reliability_figure(book: Book) -> str:
                 if place == 0:
                     axes.set_ylabel("accuracy")
         marks = [Line2D([], [], color=color, marker="o", markersize=5) for color in (CLEAN, ATTACKED)]
-        legend_above(figure, marks, ["clean", "attacked itself"])
+        legend_above(figure, marks, ["clean", "white-box attack"])
         return svg(figure, "reliability")
 
 

@@ -1,4 +1,4 @@
-"""The figure that comes first: what each model gets right, clean and under attack."""
+"""The first figure of a report: the accuracy of each model, clean and under attack."""
 
 from collections.abc import Iterator
 
@@ -20,20 +20,23 @@ from raypipe.report.figures.theme import (
     svg,
 )
 from raypipe.report.layout import Book, Row
-from raypipe.report.robustness import lowest, verdicts_of
+from raypipe.report.robustness import find_lowest, verdicts_of
 
 BAR = 0.2
-"""Height of a bar, where a model has a height of 1."""
+"""Height of a bar, in units of the height of a model."""
 MEASURES = {
     "clean": ("clean", CLEAN),
-    "static": ("static: examples from before it was hardened, as the paper tests", STATIC),
-    "attacked": ("attacked itself", ATTACKED),
-    "worst": ("worst case of all attacks", WORST),
+    "static": ("static (paper): crafted against the undefended model", STATIC),
+    "attacked": ("white-box attack on the model itself", ATTACKED),
+    "worst": ("worst case over all attacks", WORST),
 }
 
 
 def robustness_figure(book: Book, name: str = "robustness") -> str:
-    """Accuracy clean, static, attacked anew and in the worst case, by backbone and defense, with intervals."""
+    """Draw the accuracy of each model, by backbone and defense, with intervals.
+
+    The bars show clean accuracy, static evaluation, attacks on the model itself, and the worst case.
+    """
     families, verdicts = book.families(), verdicts_of(book)
     across = min(3, len(families))
     down = -(-len(families) // across)
@@ -77,14 +80,14 @@ def _figures(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
     clean = book.subjects[subject]
     rows = {
         "clean": book.clean(subject),
-        "static": lowest(book, subject, ("static",), clean["hardened_on"]),
-        "attacked": lowest(book, subject, ITSELF, clean["hardened_on"]),
+        "static": find_lowest(book, subject, ("static",), clean["hardened_on"]),
+        "attacked": find_lowest(book, subject, ITSELF, clean["hardened_on"]),
         "worst": book.headline_case(subject),
     }
     yield from ((measure, row) for measure, row in rows.items() if row is not None)
 
 
 def _name(book: Book, subject: str, verdicts: dict[str, Verdict]) -> str:
-    """What defends a model, and that its evaluation shows nothing, where that is so."""
-    name = book.kind(subject).replace(", ", "\n")
-    return f"{name}\n(checks failed)" if subject in verdicts and verdicts[subject].withheld else name
+    """Return the name of a model's defense, with a mark where the model's verdict is withheld."""
+    name = book.describe_defense(subject).replace(", ", "\n")
+    return f"{name}\n(robustness not claimed)" if subject in verdicts and verdicts[subject].withheld else name

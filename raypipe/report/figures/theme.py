@@ -1,4 +1,4 @@
-"""How figures look: matplotlib draws them, the page colours them, so that one drawing serves light and dark."""
+"""Look of the figures: matplotlib draws them and the page colors them, so one drawing serves light and dark mode."""
 
 import io
 import re
@@ -14,21 +14,21 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 Panels = NDArray[Any]
-"""(rows, columns) of `matplotlib.axes.Axes`."""
+"""(rows, columns) array of `matplotlib.axes.Axes`."""
 
 INK, FAINT, GRID, PAPER = "#0d0d01", "#0d0d02", "#0d0d03", "#0d0d04"
 CLEAN, ATTACKED, STATIC, WORST, TRANSFER, OTHER = (f"#0d0d1{digit}" for digit in "123456")
 SERIES = tuple(f"#0d0d2{digit}" for digit in "12345678")
-"""Lines that have no meaning of their own, told apart."""
+"""Colors of lines that have no meaning of their own. They only distinguish the lines."""
 STYLES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
-"""Of the lines once more, for readers who do not see colours."""
+"""Styles of the same lines, for readers who do not see colors."""
 
 _NAMES = {
     INK: "ink", FAINT: "faint", GRID: "grid", PAPER: "paper", CLEAN: "clean", ATTACKED: "attacked", STATIC: "static",
     WORST: "worst", TRANSFER: "transfer", OTHER: "other",
     **{color: f"series-{number}" for number, color in enumerate(SERIES, 1)},
 }  # fmt: skip
-"""Colours that stand for a variable of the page's style sheet; none of them is ever seen."""
+"""Colors that stand for a variable of the page's style sheet. None of them is ever visible."""
 
 _RULES: dict[Any, Any] = {
     "svg.fonttype": "none", "font.size": 10, "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
@@ -46,25 +46,27 @@ _UNSEEN = re.compile(r"<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
 
 @contextmanager
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[tuple[Figure, Panels]]:
-    """A figure and its panels, (rows, columns), in our look; sizes in points."""
+    """Yield a figure and its panels, (rows, columns), in the look of the report. Sizes are in points."""
     with mpl.rc_context(_RULES):
         figure = Figure(figsize=(width / 72, height / 72))
         yield figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def svg(figure: Figure, name: str) -> str:
-    """A figure as an ``<svg>`` element: scalable, coloured by the page, with the same bytes for the same figures.
+    """Return a figure as an ``<svg>`` element, which scales and takes its colors from the page.
+
+    Equal figures give equal bytes.
 
     Parameters
     ----------
     figure
-        Finished, inside its `canvas`.
+        Finished figure, inside its `canvas`.
     name
-        Unique on the page; for screen readers, too.
+        Name of the figure, unique on the page. Screen readers read it, too.
     """
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
-        # savefig would draw everything once more before, to lay it out; the drawing itself does that, too.
+        # savefig would draw everything a second time for the layout, which print_svg computes anyway.
         drawing: Any = FigureCanvasSVG(figure)  # its methods have no types
         drawing.print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = buffer.getvalue()
@@ -79,7 +81,7 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def percent_axis(axes: Axes, *, vertical: bool = False) -> None:
-    """0 to 100 %, with a little room for what stands at its ends."""
+    """Set an axis to 0 to 100 %, with a little room for marks at its ends."""
     if vertical:
         axes.set_ylim(0, 102)
         axes.set_yticks(range(0, 101, 25), [f"{tick} %" for tick in range(0, 101, 25)])
@@ -89,5 +91,5 @@ def percent_axis(axes: Axes, *, vertical: bool = False) -> None:
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """One legend for all panels."""
+    """Draw one legend above all panels."""
     figure.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 6), handlelength=1.4)

@@ -1,1 +1,1 @@
-"""Pages: one self-contained file each, which works offline and prints."""
+"""Pages: each is one self-contained file, which works offline and can be printed."""

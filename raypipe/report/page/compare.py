@@ -1,4 +1,4 @@
-"""The page that lays runs side by side."""
+"""The page that compares runs side by side."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,16 +16,16 @@ from raypipe.storage.store import Store
 def write_comparison(
     runs: Sequence[Run], books: Mapping[str, Book], differences: Sequence[Mapping[str, Any]], store: Store
 ) -> str:
-    """Draw the comparison of runs into the store; returns where it is.
+    """Write the comparison of runs to the store, and return its path.
 
     Parameters
     ----------
     runs
-        The first is what the others are compared with.
+        Records of the runs. The others are compared with the first one.
     books
-        By run.
+        Rows of each run, by the name of the run.
     differences
-        Of `raypipe.evaluation.results.across.differences_across`.
+        Result of `raypipe.evaluation.results.across.differences_across`.
     """
     names = [run.name for run in runs]
     drawings = [

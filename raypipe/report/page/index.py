@@ -1,4 +1,4 @@
-"""The page over all runs of a store."""
+"""The page that lists all runs of a store."""
 
 from raypipe.report.leaderboard import leaderboards
 from raypipe.report.page.render import render
@@ -8,7 +8,7 @@ INDEX_FILE = "index.html"
 
 
 def write_index(store: Store) -> str:
-    """Draw the index of a store into its root; returns where it is."""
+    """Write the index of a store to its root, and return its path."""
     boards, left_out = leaderboards(store)
     page = render("index", title="raypipe runs", boards=boards, left_out=left_out, location=store.root)
     store.write_bytes(INDEX_FILE, page)

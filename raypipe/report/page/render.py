@@ -1,4 +1,4 @@
-"""Templates to pages: everything is escaped, and what the browser needs is inside the file."""
+"""Pages from templates. All text is escaped, and the file contains all that the browser needs."""
 
 import importlib.metadata
 from importlib.resources import files
@@ -11,14 +11,14 @@ from raypipe.evaluation.statistics.intervals import METHOD
 
 
 def render(template: str, **values: Any) -> bytes:
-    """A page.
+    """Return a page as bytes of HTML.
 
     Parameters
     ----------
     template
-        Its name, without endings.
+        Name of the template, without endings.
     values
-        What it shows; text is escaped unless it is `markupsafe.Markup`.
+        Values that the template shows. Text is escaped unless it is `markupsafe.Markup`.
     """
     folder = files(__package__) / "templates"
     environment = Environment(

@@ -1,4 +1,4 @@
-"""The report of a run: one page, drawn from its records and its stored tiles alone."""
+"""The report of a run: one page, which is made from its records and its stored tiles alone."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -33,9 +33,9 @@ from raypipe.report.ranking import find_winner, may_be_best
 from raypipe.report.robustness import (
     attacks_table,
     checks_table,
+    clinical_errors_table,
     failures_table,
-    lowest,
-    medicine_table,
+    find_lowest,
     robustness_table,
     verdict_lines,
     verdicts_of,
@@ -51,14 +51,28 @@ REPORT_FILE = "report.html"
 
 
 class Drawing(NamedTuple):
-    """A figure and what it shows."""
+    """A figure and its caption."""
 
     svg: Markup
     caption: str
 
 
 class Part(NamedTuple):
-    """A part of the page: its anchor, its names in the contents and above it, its figures, its tables."""
+    """A part of the page.
+
+    Parameters
+    ----------
+    id
+        Anchor of the part.
+    name
+        Name in the table of contents.
+    heading
+        Heading above the part.
+    drawings
+        Figures of the part.
+    sheets
+        Tables of the part.
+    """
 
     id: str
     name: str
@@ -68,17 +82,17 @@ class Part(NamedTuple):
 
 
 def write_report(run: Run, result: RunResult, store: Store) -> str:
-    """Draw the report of a run into its folder; returns where it is.
+    """Write the report of a run to its folder, and return its path.
 
     Raises
     ------
     FileNotFoundError
         If artifacts or records of the run are missing.
     """
-    book = Book.of(result)
+    book = Book.from_result(result)
     parts = tuple(_parts(book, run, store))
     folder = f"runs/{run.name}"
-    named = [("glance", "At a glance"), ("checks", "Soundness"), *((part.id, part.name) for part in parts)]
+    named = [("glance", "Summary"), ("checks", "Verdicts"), *((part.id, part.name) for part in parts)]
     page = render(
         "report",
         title=f"{run.name}: raypipe report",
@@ -87,7 +101,7 @@ def write_report(run: Run, result: RunResult, store: Store) -> str:
         cards=tuple(_cards(book)),
         stamps=stamps(book),
         verdicts=tuple(verdict_lines(book)),
-        contents=[*named, ("pictures", "Pictures"), ("reproduce", "Make it again"), ("glossary", "Glossary")],
+        contents=[*named, ("pictures", "Pictures"), ("reproduce", "Reproduce"), ("glossary", "Glossary")],
         figures={"robustness": Markup(robustness_figure(book))},  # noqa: S704  drawn here
         scope=attacked_tiles(book),
         sections=parts,
@@ -112,7 +126,7 @@ def _parts(book: Book, run: Run, store: Store) -> Iterator[Part]:
     yield Part(
         "robustness",
         "Robustness",
-        "Every model, every attack",
+        "Accuracy of every model under every attack",
         (),
         _tables((robustness_table(book), attacks_table(book)), notes),
     )
@@ -122,44 +136,56 @@ def _parts(book: Book, run: Run, store: Store) -> Iterator[Part]:
         Section(table_2(book), reservations),
         Section(table_3(book, run.data), (Note(COMPARED), *notes)),
     )
-    yield Part("paper", "The paper's tables", "The paper's tables: reported beside measured", (), paper)
+    yield Part("paper", "The paper's tables", "The paper's tables: reported and measured figures", (), paper)
     yield Part("judged", "Checks", "The sanity checks", (), _tables((checks_table(book), failures_table(book)), notes))
     curves = {
-        "Accuracy against the size of the perturbation, under all attacks together; bands are 95 % intervals; "
+        "Robust accuracy by size of the perturbation, in the worst case over all attacks. Bands: 95 % intervals; "
         f"{attacked_tiles(book)}. {METHOD}": curves_figure(book),
-        "Smallest perturbation that fools each model, by attack: median (dot) and quartiles (line).": (
+        "Minimum perturbation that fools each model, by attack: median (dot) and quartiles (line).": (
             distortions_figure(book)
         ),
     }
-    yield Part("curves", "Curves", "How much it takes", _drawings(curves), _tables((distortions_table(book),), notes))
+    yield Part(
+        "curves",
+        "Curves",
+        "Robust accuracy by size of the perturbation",
+        _drawings(curves),
+        _tables((distortions_table(book),), notes),
+    )
     bars = {
-        "Recall of each class: the share of its tiles that the model finds; a dash where no tile is of the class. "
-        f"Lines are 95 % intervals; {attacked_tiles(book)}. {METHOD}": labels_figure(book)
+        "Recall of each class: the share of its tiles that the model classifies correctly; a dash marks a class "
+        f"without tiles. Lines: 95 % intervals; {attacked_tiles(book)}. {METHOD}": labels_figure(book)
     }
-    yield Part("classes", "Classes", "What each class loses", _drawings(bars), _tables((medicine_table(book),), notes))
+    yield Part(
+        "classes",
+        "Classes",
+        "Recall by class, and clinical errors",
+        _drawings(bars),
+        _tables((clinical_errors_table(book),), notes),
+    )
     if any(row["protocol"] == "transfer" for row in book.records):
-        yield Part("transfer", "Transfer", "Whose examples fool whom", (), ())
+        yield Part("transfer", "Transfer", "Transferability of adversarial examples", (), ())
     diagrams = {
-        "Accuracy against confidence: on the dotted line a model knows how often it is wrong. Points grow with the "
-        f"tiles they stand for; lines are 95 % intervals; {attacked_tiles(book)}. {METHOD}": reliability_figure(book)
+        "Accuracy by confidence. On the dotted line a model is calibrated. The area of a point grows with its number "
+        f"of tiles. Lines: 95 % intervals; {attacked_tiles(book)}. {METHOD}": reliability_figure(book)
     }
     yield Part(
         "calibration",
         "Calibration",
-        "Do the models know when they are wrong?",
+        "Calibration: does confidence match accuracy?",
         _drawings(diagrams),
         _tables((calibration_table(book),), notes),
     )
     if tables := _tables((differences_table(book), seeds_table(book)), notes):
-        yield Part("differences", "Differences", "What differs, and by how much", (), tables)
+        yield Part("differences", "Differences", "Differences in accuracy", (), tables)
     if learned := learning_curves(run, store):
         yield Part("training", "Training", "Learning curves", _drawings(learned), ())
     spent = {
-        "Seconds that the workers spent on each model, by stage.": costs_figure(book),
+        "Seconds that all workers spent on each model, by stage.": costs_figure(book),
     }
     costs = _tables((stage_costs_table(book), cost_table(book), cell_costs_table(book)), notes)
-    yield Part("cost", "Cost", "What it cost", _drawings(spent), costs)
-    yield Part("threats", "Threat models", "What the attacker may do", (), (Section(threats_table(run)),))
+    yield Part("cost", "Cost", "Cost of the run", _drawings(spent), costs)
+    yield Part("threats", "Threat models", "Threat models of all attacks", (), (Section(threats_table(run)),))
 
 
 def _tables(sheets: tuple[Sheet | None, ...], notes: tuple[Note, ...]) -> tuple[Section, ...]:
@@ -171,7 +197,7 @@ def _drawings(figures: Mapping[str, str | None]) -> tuple[Drawing, ...]:
 
 
 def _summary(book: Book, run: Run) -> str:
-    """What was tested, in a sentence or two."""
+    """Return a sentence on the models, tiles and attacks of the run."""
     hardened = sum(row["defense"] is not None for row in book.subjects.values())
     attacks = {
         row["attack"] for row in book.records if row["protocol"] in ITSELF and row["role"] in ("grid", "evaluation")
@@ -180,12 +206,12 @@ def _summary(book: Book, run: Run) -> str:
     attacked = book.clean(clean["subject"])
     undefended = len(book.subjects) - hardened
     models = (
-        f"{undefended} undefended {_plural(undefended, 'model')} and {hardened} hardened {_plural(hardened, 'one')}"
+        f"{undefended} undefended {_plural(undefended, 'model')} and {hardened} hardened {_plural(hardened, 'model')}"
     )
     return (
-        f"{models}, tested on {clean['tiles']} tiles of {len(run.labels)} classes from {clean['groups']} sources, and "
-        f"on {count_tiles(attacked)} among them under {len(attacks)} {_plural(len(attacks), 'attack')} on every model "
-        "itself."
+        f"{models} were tested on {clean['tiles']} tiles of {len(run.labels)} classes from {clean['groups']} groups. "
+        f"Of these, {count_tiles(attacked)} were also attacked, with {len(attacks)} {_plural(len(attacks), 'attack')} "
+        "on every model itself."
     )
 
 
@@ -194,13 +220,13 @@ def _plural(count: int, word: str) -> str:
 
 
 def _cards(book: Book) -> Iterator[Cell]:
-    """The figures that a reader takes away."""
+    """Yield the key figures of the run."""
     verdicts = verdicts_of(book)
     sound = sum(not verdict.withheld for verdict in verdicts.values())
     tone: Tone = "good" if sound == len(book.subjects) else "bad"
     yield Cell(
         f"{sound} of {len(book.subjects)}",
-        f"{_plural(len(book.subjects), 'model')} whose evaluation passed its checks",
+        f"{_plural(len(book.subjects), 'model')} whose evaluation passed the sanity checks",
         tone=tone,
     )
     yield _best(book.subjects.values(), "clean accuracy on the test set")
@@ -211,17 +237,20 @@ def _cards(book: Book) -> Iterator[Cell]:
     ]
     if static:
         best = max(static, key=lambda row: row["accuracy"])
-        yield Cell(f"{percent(best['accuracy'])} %", f"highest static figure, as the paper tests: {best['subject']}")
-        anew = lowest(book, best["subject"], ITSELF, best["hardened_on"])
-        if anew is not None:
-            yield Cell(f"{percent(anew['accuracy'])} %", "the same model, attacked itself", tone="bad")
+        yield Cell(
+            f"{percent(best['accuracy'])} %",
+            f"highest accuracy in static evaluation (the paper's protocol): {best['subject']}",
+        )
+        white_box = find_lowest(book, best["subject"], ITSELF, best["hardened_on"])
+        if white_box is not None:
+            yield Cell(f"{percent(white_box['accuracy'])} %", "the same model under a white-box attack", tone="bad")
     worst = [(row, verdicts.get(name)) for name in book.subjects if (row := book.headline_case(name))]
     if cleared := [row for row, verdict in worst if may_be_best(row, verdict)]:
-        yield _best(cleared, f"worst case, {book.headline}, of the models that passed their checks")
+        yield _best(cleared, f"worst case, {book.headline}, among models that passed the sanity checks")
 
 
 def _best(rows: Iterable[Row], figure: str) -> Cell:
-    """Name the model with the highest figure, or say that intervals overlap: ties have no winner."""
+    """Return a cell with the model of the highest figure, or with a note that intervals overlap and none is best."""
     found = list(rows)
     winner, highest = find_winner(found), max(row["accuracy"] for row in found)
     if len(found) == 1:

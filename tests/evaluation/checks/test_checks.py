@@ -117,7 +117,7 @@ def test_a_large_eps_fools_every_tile(classes: int, standing: int) -> None:
     known = {"labels": labels, "clean": clean(labels, labels)}
     check = made("a large eps fools every tile", unbounded=first(TILES - standing), **known)
     assert check.verdict == ("fail" if standing else "pass")
-    assert check.figure == f"{standing} of 20 tiles stand, 0 allowed"
+    assert check.figure == f"{standing} of 20 tiles are still classified correctly, 0 allowed"
 
 
 def test_of_a_model_that_answers_one_class_its_tiles_may_stand() -> None:
@@ -126,7 +126,9 @@ def test_of_a_model_that_answers_one_class_its_tiles_may_stand() -> None:
     name = "a large eps fools every tile"
     sound = made(name, unbounded=labels == 1, **known)
     assert sound.verdict == "pass"
-    assert sound.figure == "10 of 20 tiles stand; the model answers one class only, whose tiles may stand"
+    assert sound.figure == (
+        "10 of 20 tiles are still classified correctly; the model predicts a single class, whose tiles may stay correct"
+    )
     assert made(name, unbounded=labels == 0, **known).verdict == "fail"
     assert made(name, unbounded=first(TILES - 1)).verdict == "fail", "its answers are not known"
     assert made(name).verdict == "not applicable"
@@ -140,11 +142,11 @@ def test_a_model_at_chance_fails() -> None:
     assert made(ABOVE_CHANCE, clean=clean(np.zeros(60, dtype=int), labels)).verdict == "fail", "one class"
     learned = made(ABOVE_CHANCE, clean=clean(labels, labels))
     assert learned.verdict == "pass"
-    assert "of 60 test tiles of 60 groups; always naming the commonest class: 33.3 %" in learned.figure
+    assert "of 60 test tiles of 60 groups; always predicting the most frequent class: 33.3 %" in learned.figure
     assert made(ABOVE_CHANCE).verdict == "not applicable"
 
 
-def test_chance_is_that_of_the_commonest_class() -> None:
+def test_chance_is_that_of_the_most_frequent_class() -> None:
     labels = np.repeat([0, 1], [54, 6])
     said = np.where(np.arange(60) < 3, 1, 0)
     assert made(ABOVE_CHANCE, clean=clean(said, labels)).verdict == "fail", "85 % of tiles of which 90 % are alike"
@@ -232,7 +234,7 @@ def test_twice_as_many_fool_less_than_a_point_more(name: str, field: str, tiles:
     assert made(name, white_box=first(0, tiles), **{field: first(allowed, tiles)}).verdict == "pass"
     failed = made(name, white_box=first(0, tiles), **{field: first(allowed + 1, tiles)})
     assert failed.verdict == "fail"
-    assert ("takes 101 tiles" in failed.figure) == (tiles <= 100)
+    assert ("needs 101 tiles" in failed.figure) == (tiles <= 100)
     assert made(name, white_box=first(0, tiles)).verdict == "not applicable"
 
 
@@ -293,7 +295,7 @@ def test_what_is_stored_is_what_is_computed(name: str, stored: str, again: str) 
     assert made(name, **{stored: values, again: values.copy()}).verdict == "pass"
     failed = made(name, **{stored: values, again: np.array([0, 0, 0, 1] + [1, 0, 0, 1] * 4)})
     assert failed.verdict == "fail"
-    assert failed.figure == "1 of 20 differ"
+    assert failed.figure.endswith("differ on 1 of 20 tiles")
     assert made(name, **{stored: values}).verdict == "not applicable"
 
 
@@ -302,7 +304,7 @@ def test_what_is_stored_is_what_is_computed(name: str, stored: str, again: str) 
     [
         (20, 0, 0, "pass"),
         (19, 0, 0, "pass"),
-        (18, 0, 0, "not applicable"),  # the interval, 68 to 99 %, holds the required value
+        (18, 0, 0, "not applicable"),  # the interval, 68 to 99 %, contains the required share
         (17, 0, 0, "not applicable"),
         (16, 0, 0, "fail"),
         (20, 5, 0, "pass"),
@@ -360,7 +362,7 @@ def test_a_model_that_is_not_shown_to_be_above_chance_is_not_called_robust() -> 
     unknown = Check(ABOVE_CHANCE, "not applicable", "60.0 % of 4 test tiles", "", "")
     overall = verdict([*checks_of(*["pass"] * 15), unknown])
     assert overall.withheld
-    assert "nothing shows that the model is better than chance (60.0 % of 4 test tiles)" in overall.sentence
+    assert "the model is not shown to be better than chance (60.0 % of 4 test tiles)" in overall.sentence
     assert not verdict([*checks_of(*["pass"] * 15), unknown._replace(verdict="pass")]).withheld
 
 

@@ -125,7 +125,7 @@ class Squeezed(nn.Module):
     ("model", "reason"),
     [
         (nn.Sequential(nn.Conv2d(3, 2, 16), nn.Flatten()), "no linear layer runs"),
-        (Squeezed(), "gives 3 values: expected one vector of features a tile and its 4 logits"),
+        (Squeezed(), "gives 3 values: expected one feature vector per tile and 4 logits"),
     ],
 )
 def test_a_model_without_penultimate_features_is_not_applicable(tested, model, reason) -> None:
@@ -142,7 +142,7 @@ def test_every_backbone_has_penultimate_features(name: str) -> None:
     features = penultimate(model, tiles[:1])
     assert isinstance(features, Features)
     with torch.no_grad():
-        torch.testing.assert_close(features.layer(features.of(tiles)), model(tiles))
+        torch.testing.assert_close(features.layer(features.extract(tiles)), model(tiles))
 
 
 def test_the_model_is_left_as_it_was(tested) -> None:
@@ -158,7 +158,7 @@ def test_the_readout_has_the_largest_margin() -> None:
     """Compare with logistic regression with almost no penalty, which tends to the same boundary."""
     features = torch.from_numpy(np.random.default_rng(0).normal(5, 1e-3, (12, 30))).double()
     readout = separate(features, positive=2, closeness=0.0)
-    scores = (features - readout.centre) @ readout.weight + readout.bias
+    scores = (features - readout.center) @ readout.weight + readout.bias
     assert (scores[-2:] > 0).all()
     assert (scores[:-2] < 0).all()
     assert float(scores.abs().max()) == pytest.approx(1)
@@ -174,7 +174,7 @@ def test_closeness_moves_the_boundary_towards_what_is_planted() -> None:
     features = torch.tensor([[0.0, 0.0], [0.0, 1.0], [4.0, 0.0]])
     for closeness, boundary in ((0.0, 2.0), (0.5, 3.0), (0.9, 3.8)):
         readout = separate(features, positive=1, closeness=closeness)
-        scores = (torch.tensor([[boundary, 0.0], [boundary, 1.0]]) - readout.centre) @ readout.weight + readout.bias
+        scores = (torch.tensor([[boundary, 0.0], [boundary, 1.0]]) - readout.center) @ readout.weight + readout.bias
         torch.testing.assert_close(scores, torch.zeros(2), atol=1e-3, rtol=0)
 
 

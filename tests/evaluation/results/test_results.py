@@ -89,7 +89,7 @@ def test_where_a_class_is_not_attacked_nothing_is_said_of_it(run: tuple[Store, R
     assert {row["precision"][1] for row in rows if row["precision"]} == {None}
 
 
-def test_results_of_an_older_version_are_computed_anew(run: tuple[Store, Run]) -> None:
+def test_results_of_an_older_version_are_computed_again(run: tuple[Store, Run]) -> None:
     result = compute_result(*run)
     path = "runs/hand/records.parquet"
     run[0].write_table(path, result.records.drop_columns(["stored_eps", "accuracy_reweighted"]))
@@ -192,7 +192,7 @@ def test_sets_of_other_tiles_are_refused(run: tuple[Store, Run]) -> None:
     store, made = run
     path = f"{store.artifact('predictions', made.pairings[-1].predictions)}/part.parquet"
     store.write_table(path, store.read_table(path).slice(1))
-    with pytest.raises(ValueError, match="not of the same tiles"):
+    with pytest.raises(ValueError, match="run on different tiles"):
         compute_result(store, made)
 
 

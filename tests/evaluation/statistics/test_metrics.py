@@ -149,7 +149,7 @@ def test_columns_are_plain_and_what_is_undefined_is_null() -> None:
     assert classification_metrics(labels, logits, "ggg").columns()["cancer_called_benign"] is None
 
 
-def test_chance_is_the_commonest_label() -> None:
+def test_chance_is_the_most_frequent_label() -> None:
     assert chance_accuracy(np.array([0, 2, 2, 1])) == 0.5
 
 
