@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from raypipe.models.backbones.base import IMAGENET_CLASSES, Backbone, Published
 
 
-def names() -> list[str]:
+def list_timm() -> list[str]:
     """Return the names of all timm models.
 
     Raises
@@ -26,7 +26,7 @@ def names() -> list[str]:
 
 
 def from_timm(name: str) -> Backbone:
-    """Return the backbone of a name in `names`. timm is not imported before the backbone is used."""
+    """Return the backbone of a name in `list_timm`. timm is not imported before the backbone is used."""
     return Backbone(
         functools.partial(_build, name),
         functools.partial(_published, name),

@@ -19,14 +19,14 @@ AUXILIARY = ("googlenet", "inception_v3")
 published weights set ``transform_input``. It stays off, because the classifier around the network normalizes once."""
 
 
-def names() -> list[str]:
+def list_torchvision() -> list[str]:
     """Return the names of all torchvision classifiers."""
     models = _models()
     return list(models.list_models(module=models))
 
 
 def from_torchvision(name: str) -> Backbone:
-    """Return the backbone of a name in `names`."""
+    """Return the backbone of a name in `list_torchvision`."""
     auxiliary = name in AUXILIARY
     return Backbone(
         functools.partial(_build, name),

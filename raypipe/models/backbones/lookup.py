@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from raypipe.base.settings import near_matches
-from raypipe.models.backbones import BACKBONES, from_timm, from_torchvision
+from raypipe.models.backbones import BACKBONES
 from raypipe.models.backbones.base import Backbone, main_logits
 from raypipe.models.backbones.from_module import from_module
+from raypipe.models.backbones.from_timm import from_timm, list_timm
+from raypipe.models.backbones.from_torchvision import from_torchvision, list_torchvision
 
 OTHERS: dict[str, tuple[Callable[[], list[str]], Callable[[str], Backbone]]] = {
-    "torchvision": (from_torchvision.names, from_torchvision.from_torchvision),
-    "timm": (from_timm.names, from_timm.from_timm),
+    "torchvision": (list_torchvision, from_torchvision),
+    "timm": (list_timm, from_timm),
 }
 """Two functions by the prefix of the names: one lists the names, and one returns the backbone of a name."""
 

@@ -13,8 +13,8 @@ import torch
 from pydantic import ValidationError
 
 from raypipe.experiment.load import ConfigError, validate_experiment
-from raypipe.models.backbones import from_timm
 from raypipe.models.backbones.base import auxiliary_loss, classification_loss, main_logits
+from raypipe.models.backbones.from_timm import _timm
 from raypipe.models.backbones.lookup import _get_backbone, get_backbone
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Model, build_classifier
@@ -193,7 +193,7 @@ def test_timm_s_weights_that_cannot_be_had_say_how_to_give_a_file(monkeypatch: p
         raise OSError("offline")
 
     model = Model(name="resnet50d", weights="imagenet")
-    monkeypatch.setattr(from_timm._timm(), "create_model", offline)
+    monkeypatch.setattr(_timm(), "create_model", offline)
     with pytest.raises(WeightsError, match=r"timm/resnet50d.*cannot be reached.*weights: /path/.*train from scratch"):
         _fetched(model.name, "imagenet", get_backbone(model.name).published()["imagenet"])
 
