@@ -5,7 +5,7 @@ Test accuracy at 48 px on sources that training has not seen; networks start unt
 20 training sources and 10 test sources per class, 6 siblings, 15 epochs (the defaults):
 
 ====  ===========  =========  =========
-seed  mean colour  histogram  small CNN
+seed  mean color  histogram  small CNN
 ====  ===========  =========  =========
 0     0.477        0.673      1.000
 1     0.407        0.713      0.903
@@ -16,7 +16,7 @@ seed  mean colour  histogram  small CNN
 `--sources 17 12 --siblings 5 --epochs 10`, about the size of the demo's training set:
 
 ====  ===========  =========  =========  =========  ========  ==================
-seed  mean colour  histogram  small CNN  GoogLeNet  ResNet18  ShuffleNetV2 x1.0
+seed  mean color  histogram  small CNN  GoogLeNet  ResNet18  ShuffleNetV2 x1.0
 ====  ===========  =========  =========  =========  ========  ==================
 0     0.537        0.580      0.950      0.910      0.870     0.533
 1     0.423        0.690      0.933      0.953      0.907     0.483
@@ -105,7 +105,7 @@ def histograms(tiles: Tiles) -> NDArray[np.float64]:
     return shares
 
 
-def mean_colours(tiles: Tiles) -> NDArray[np.float64]:
+def mean_colors(tiles: Tiles) -> NDArray[np.float64]:
     """Return (n, 3) mean red, green and blue values, 0 to 1."""
     means: NDArray[np.float64] = tiles.mean(axis=(1, 2)) / 255
     return means
@@ -122,7 +122,7 @@ def linear_accuracy(train: tuple[NDArray[np.float64], Targets], test: tuple[NDAr
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Tell made-up tissue apart by texture and by colour.")
+    parser = argparse.ArgumentParser(description="Tell made-up tissue apart by texture and by color.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--size", type=int, default=48, help="pixels a side")
     parser.add_argument("--sources", type=int, nargs=2, default=[20, 10], help="training and test sources per class")
@@ -139,7 +139,7 @@ def main() -> None:
         test = collection(range(fit, fit + held_out), arguments.siblings, arguments.size, seed)
         drawn = (time.process_time() - started) / (len(train[1]) + len(test[1]))
         parts = [f"seed {seed}", f"{1000 * drawn:.0f} ms a tile"]
-        for name, features in (("histogram", histograms), ("mean colour", mean_colours)):
+        for name, features in (("histogram", histograms), ("mean color", mean_colors)):
             accuracy = linear_accuracy((features(train[0]), train[1]), (features(test[0]), test[1]))
             parts.append(f"{name} {accuracy:.3f}")
         for name in arguments.models:

@@ -167,7 +167,7 @@ REFUSED = {
     "a state without its backbone": (["state.pth", "tiles", "--size", "32"], "give the backbone's name"),
     "ONNX": (["model.onnx", "tiles", "--size", "32"], "gives no gradients"),
     "weights twice": (["exported", "tiles", "--weights", "state.pth"], "its own weights"),
-    "two colours": (["convnet", "tiles", "--weights", "state.pth", "--mean", "1,2"], "expected three numbers"),
+    "two colors": (["convnet", "tiles", "--weights", "state.pth", "--mean", "1,2"], "expected three numbers"),
     "no such device": (["exported", "tiles", "--device", "nowhere"], "--device nowhere"),
 }  # fmt: skip
 

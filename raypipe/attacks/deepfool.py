@@ -49,7 +49,7 @@ class _State:
 
     rows: Tensor
     clean: Tensor
-    travelled: Tensor
+    traveled: Tensor
     slopes: Tensor
     """(n, classes - 1) last known lengths of the gradients of the boundaries; no columns before the first step."""
     steps: Tensor
@@ -93,7 +93,7 @@ def deepfool(victim: Victim, images: Tensor, goal: Goal, settings: DeepFool) -> 
         state = _State(
             rows=rows,
             clean=images[rows],
-            travelled=torch.zeros_like(images[rows]),
+            traveled=torch.zeros_like(images[rows]),
             slopes=images.new_empty(len(rows), 0),
             steps=torch.zeros_like(rows),
         )
@@ -103,7 +103,7 @@ def deepfool(victim: Victim, images: Tensor, goal: Goal, settings: DeepFool) -> 
         return advance(state, _nearest_boundary if settings.lazy else _every_boundary)
 
     def advance(state: _State, look: "_Look") -> _State:
-        points = (state.clean + (1 + settings.overshoot) * state.travelled).clamp(0, 1).requires_grad_()
+        points = (state.clean + (1 + settings.overshoot) * state.traveled).clamp(0, 1).requires_grad_()
         logits = victim.logits(points, state.rows)
         going = ~goal.reached(logits, state.rows) & (state.steps < settings.max_iterations)
         steps, slopes = torch.zeros_like(points), state.slopes
@@ -113,7 +113,7 @@ def deepfool(victim: Victim, images: Tensor, goal: Goal, settings: DeepFool) -> 
             # Without a gradient there is no direction to move in, so the attack fails on the tile and stops.
             going &= steps.flatten(1).any(1)
         result[state.rows[~going]] = points.detach()[~going]
-        moved = replace(state, travelled=state.travelled + steps, slopes=slopes, steps=state.steps + 1)
+        moved = replace(state, traveled=state.traveled + steps, slopes=slopes, steps=state.steps + 1)
         return keep(moved, going)
 
     run_active(victim, victim.rows(), start, step)

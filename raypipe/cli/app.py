@@ -41,23 +41,23 @@ from raypipe.storage.store import Store, StoreError
 WATCH_SECONDS = 2.0
 
 app = typer.Typer(
-    help="How easily is a medical image classifier fooled, and what does hardening it buy?",
+    help="Measure how easily a medical image classifier is fooled, and how much a defense helps.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(data.app, name="data")
-ExperimentFile = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML file.")]
+ExperimentFile = Annotated[Path, typer.Argument(metavar="FILE", help="Experiment file (YAML).")]
 Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Replace a setting: train.epochs=3.")
+    list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Override a setting, for example train.epochs=3.")
 ]
-Address = Annotated[str | None, typer.Option(help="Of a running Ray cluster; default: RAY_ADDRESS, or a local Ray.")]
-Storage = Annotated[str | None, typer.Option(help="Where results go: a directory, or a URI such as s3://bucket/path.")]
+Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster; default: RAY_ADDRESS, or a local Ray.")]
+Storage = Annotated[str | None, typer.Option(help="Folder for results, or a URI such as s3://bucket/path.")]
 
 
 @app.command()
 def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: B006  typer requires a list
-    """List every error of an experiment file."""
+    """Check an experiment file and its data, and list every error."""
     experiment, listings = check_experiment(file, overrides)
     grid = len(experiment.models) * len(experiment.attacks) * max(1, len(experiment.defenses))
     grid *= len(listings) * len(experiment.training_seeds)
@@ -73,14 +73,17 @@ def plan(
     file: ExperimentFile,
     overrides: Overrides = [],  # noqa: B006
     storage: Storage = None,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Try out here what it will take.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Estimate time and cost by short trials on this machine.")
+    ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="There will be at once; default: as many as this machine has room for.")
+        int | None,
+        typer.Option(min=1, help="Number of workers of the estimated run; default: as many as fit on this machine."),
     ] = None,
-    price: Annotated[float | None, typer.Option(min=0, help="US dollars an hour of a worker.")] = None,
-    trial_tiles: Annotated[int, typer.Option(min=1, help="Tiles that each attack is tried on.")] = 8,
+    price: Annotated[float | None, typer.Option(min=0, help="Price of one worker for an hour, in US dollars.")] = None,
+    trial_tiles: Annotated[int, typer.Option(min=1, help="Number of tiles in the trial of each attack.")] = 8,
 ) -> None:
-    """List the cells of an experiment: what is done, what is to do, and what that will take."""
+    """List the cells of an experiment, finished and missing, and estimate the missing ones."""
     prepared = prepare(_load(file, overrides, storage))
     console = output()
     if estimate:
@@ -123,7 +126,7 @@ def run(
     storage: Storage = None,
     address: Address = None,
 ) -> None:
-    """Do what an experiment still lacks, and print its tables."""
+    """Run the missing cells of an experiment, and print the results."""
     from raypipe.stages.pipeline import run_experiment  # noqa: PLC0415  only this command needs Ray
 
     console = output()
@@ -133,11 +136,11 @@ def run(
 
 @app.command()
 def status(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
-    storage: Annotated[str, typer.Option(help="Where its results go.")] = "results",
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until the run ends.")] = False,
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")],
+    storage: Annotated[str, typer.Option(help="Store of the run: a folder or a URI.")] = "results",
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until the run ends.")] = False,
 ) -> None:
-    """Say how a run goes that is made elsewhere."""
+    """Print the progress of a run, also from another machine."""
     store, console = Store.open(storage), output()
     state = read_state(store, name)
     if watch and state.state == "running":
@@ -155,13 +158,15 @@ def status(
 
 @app.command()
 def results(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
-    storage: Annotated[str, typer.Option(help="Where its results are.")] = "results",
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
-    recompute: Annotated[bool, typer.Option(help="Compute every figure anew from the stored predictions.")] = False,
-    every: Annotated[bool, typer.Option("--all", help=f"All rows of every table, not only the first {ROWS}.")] = False,
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")],
+    storage: Annotated[str, typer.Option(help="Store of the run: a folder or a URI.")] = "results",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
+    recompute: Annotated[bool, typer.Option(help="Compute every figure again from the stored predictions.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help=f"Print all rows of every table, not only the first {ROWS}.")
+    ] = False,
 ) -> None:
-    """Print the tables of a run again."""
+    """Print the results of a run."""
     store = Store.open(storage)
     result = compute_result(store, read_run(store, name)) if recompute else load_result(store, name)
     if as_json:
@@ -175,10 +180,10 @@ def results(
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
-    storage: Annotated[str, typer.Option(help="Where its results are.")] = "results",
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")],
+    storage: Annotated[str, typer.Option(help="Store of the run: a folder or a URI.")] = "results",
 ) -> None:
-    """Draw the report of a run again: one page, for a browser or a printer."""
+    """Write the report of a run: one HTML page for browser and printer."""
     from raypipe.report.page.report import write_report  # noqa: PLC0415  drawing takes matplotlib
 
     store = Store.open(storage)
@@ -189,11 +194,11 @@ def report(
 @app.command()
 def compare(
     names: Annotated[
-        list[str], typer.Argument(metavar="RUN RUN...", help="Names of runs; the first is the reference.")
+        list[str], typer.Argument(metavar="RUN RUN...", help="Names of two or more runs; the first is the reference.")
     ],
-    storage: Annotated[str, typer.Option(help="Where their results are.")] = "results",
+    storage: Annotated[str, typer.Option(help="Store of the runs: a folder or a URI.")] = "results",
 ) -> None:
-    """Lay runs side by side, and say what differs, with intervals."""
+    """Compare runs side by side, with intervals of the differences."""
     from raypipe.evaluation.results.across import differences_across  # noqa: PLC0415
     from raypipe.report.page.compare import write_comparison  # noqa: PLC0415
 
@@ -215,8 +220,8 @@ def compare(
 
 
 @app.command()
-def index(storage: Annotated[str, typer.Option(help="Where the runs are.")] = "results") -> None:
-    """Draw the page over all runs of a store: models ranked where tiles, threat model and attacks are the same."""
+def index(storage: Annotated[str, typer.Option(help="Store of the runs: a folder or a URI.")] = "results") -> None:
+    """Write a page that ranks the models of all runs with the same tiles, threat model and attacks."""
     from raypipe.report.page.index import write_index  # noqa: PLC0415
 
     output().print(f"Index: {write_index(Store.open(storage))}", soft_wrap=True, highlight=False)
@@ -224,11 +229,11 @@ def index(storage: Annotated[str, typer.Option(help="Where the runs are.")] = "r
 
 @app.command()
 def track(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")],
     uri: Annotated[
-        str, typer.Option("--to", help="An MLflow server, file:FOLDER for its files, or tensorboard:FOLDER.")
+        str, typer.Option("--to", help="MLflow server, file:FOLDER for MLflow files, or tensorboard:FOLDER.")
     ],
-    storage: Annotated[str, typer.Option(help="Where its results are.")] = "results",
+    storage: Annotated[str, typer.Option(help="Store of the run: a folder or a URI.")] = "results",
 ) -> None:
     """Log a run to MLflow or TensorBoard."""
     from raypipe.export.tracking import track  # noqa: PLC0415  an extra
@@ -240,18 +245,23 @@ def track(
 
 @app.command()
 def audit(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder or zip with a folder for each class.")],
-    groups: Annotated[str | None, typer.Option(metavar="CSV", help="Known groups, to compare with.")] = None,
-    group_pattern: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="Searched in file names; its first group is the case.")
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder or zip archive with one folder for each class.")],
+    groups: Annotated[
+        str | None, typer.Option(metavar="CSV", help="Known groups, to compare the found ones with.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="CSV", help="Where to write the groups found.")] = None,
-    train_fraction: Annotated[float, typer.Option(help="Of the random split whose leak is measured.")] = 0.7,
-    seed: Annotated[int, typer.Option(help="Of that split.")] = 0,
-    pairs: Annotated[int, typer.Option(min=0, help="Closest pairs to show.")] = 10,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Regular expression for file names; its first group is the case."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="CSV", help="File to write the found groups to.")] = None,
+    train_fraction: Annotated[
+        float, typer.Option(help="Share of training tiles in the random split that is checked.")
+    ] = 0.7,
+    seed: Annotated[int, typer.Option(help="Seed of the random split.")] = 0,
+    pairs: Annotated[int, typer.Option(min=0, help="Number of closest pairs to print.")] = 10,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = os.cpu_count() or 1,
 ) -> None:
-    """Find augmented siblings, and say how many test tiles of a random split have one in training."""
+    """Find augmented siblings, and count the test tiles of a random split that have one in training."""
     from raypipe.data.audit.audit import audit_source, open_data, write_groups  # noqa: PLC0415  scikit-learn is slow
     from raypipe.report.audit import audit_tables  # noqa: PLC0415
 

@@ -30,7 +30,7 @@ def attack(
     model: ModelArgument,
     folder: FolderArgument,
     out: Out,
-    name: Annotated[str, typer.Option("--attack", help="Its name, as an experiment has it.")] = "deepfool",
+    name: Annotated[str, typer.Option("--attack", help="Name of the attack in experiment files.")] = "deepfool",
     settings: Set = [],  # noqa: B006  typer requires a list
     weights: Weights = None,
     labels: Labels = None,
@@ -43,7 +43,7 @@ def attack(
     device: Device = None,
     batch: Batch = None,
 ) -> None:
-    """Attack a model on a folder of tiles, and keep the adversarial ones as PNGs and as a table."""
+    """Attack a model on a folder of tiles, and write the adversarial tiles as PNG files and a table."""
     from raypipe.attacks import AttackSettings  # noqa: PLC0415
     from raypipe.report.tables import table_of  # noqa: PLC0415
     from raypipe.standalone.attack import attack_tiles, summary, write_attacked  # noqa: PLC0415

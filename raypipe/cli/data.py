@@ -19,46 +19,47 @@ from raypipe.experiment.load import ConfigError
 MANY = 8
 """Number of files that a message names."""
 
-app = typer.Typer(help="The data sets that can be read, and where to get them.", no_args_is_help=True)
+app = typer.Typer(help="List and download data sets.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_data() -> None:
-    """List the data sets that an experiment can name, with their licences."""
-    table = Table(title="Data sets: `raypipe data fetch NAME` gets one, or says where it is")
-    for column in ("source", "what", "groups", "licence", "fetch"):
+    """List the data sets that an experiment can name, with their licenses."""
+    table = Table(title="Data sets: `raypipe data fetch NAME` gets one, or prints its location")
+    for column in ("source", "what", "groups", "license", "fetch"):
         table.add_column(column, overflow="fold")
     for name, entry in SOURCES.items():
         about = entry.published
         if about is None:
             table.add_row(name, (entry.settings.__doc__ or "").partition("\n")[0], "", "", "")
         else:
-            table.add_row(name, about.title, about.groups, about.licence, about.fetched)
+            table.add_row(name, about.title, about.groups, about.license, about.fetched)
     output().print(table)
 
 
 @app.command("fetch")
 def fetch_data(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As `raypipe data list` has it.")],
-    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to put it.")] = Path("data"),
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set in `raypipe data list`.")],
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to download to.")] = Path("data"),
     files: Annotated[
-        list[str] | None, typer.Option("--file", metavar="FILE", help="Of a data set of several files: this one.")
+        list[str] | None,
+        typer.Option("--file", metavar="FILE", help="Name of one file of the data set; can be repeated."),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All of its files.")] = False,
-    accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="You have read its licence, and keep to it.")
+    every: Annotated[bool, typer.Option("--all", help="Download all files of the data set.")] = False,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Confirm that you have read the license and follow it.")
     ] = False,
 ) -> None:
-    """Fetch a data set, or say where to get it and under which terms. One that broke off is gone on with."""
+    """Download a data set, or say where to get it and under which terms. An interrupted download is resumed."""
     about = _published(name)
     console = output()
-    console.print(f"{about.title}. Licence: {about.licence}", soft_wrap=True, highlight=False)
+    console.print(f"{about.title}. License: {about.license}", soft_wrap=True, highlight=False)
     if not about.files:
-        console.print(f"No program may fetch it. {about.where}", soft_wrap=True, highlight=False)
+        console.print(f"It cannot be downloaded by a program. {about.where}", soft_wrap=True, highlight=False)
         return
     chosen = _chosen(name, about, files or [], every)
-    if not accept_licence and (asking := sorted({str(file.licence) for file in chosen if file.asks})):
-        raise ConfigError(name, [f"{', '.join(asking)} forbids some uses: read it, then add --accept-licence"])
+    if not accept_license and (asking := sorted({str(file.license) for file in chosen if file.asks})):
+        raise ConfigError(name, [f"{', '.join(asking)} forbids some uses: read it, then add --accept-license"])
     for file in chosen:
         _fetch(file, to, console)
     console.print(f"{about.where}", soft_wrap=True, highlight=False)

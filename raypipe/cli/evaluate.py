@@ -28,14 +28,22 @@ from raypipe.experiment.load import overridden, validated
 def evaluate(
     model: ModelArgument,
     folder: FolderArgument,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder for what is made, or one to go on in.")],
-    attacks: Annotated[str, typer.Option(help="Names, as an experiment has them; AutoAttack besides.")] = "deepfool",
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="New folder for the results, or the folder of an evaluation to continue."),
+    ],
+    attacks: Annotated[
+        str, typer.Option(help="Comma-separated names of attacks; AutoAttack always runs too.")
+    ] = "deepfool",
     eps: Annotated[
-        str | None, typer.Option(help="Radius of every ball: of bounded attacks, the worst case and the checks.")
+        str | None, typer.Option(help="Radius of bounded attacks, the worst case and the sanity checks, such as 4/255.")
     ] = None,
-    norm: Annotated[str, typer.Option(help="Of that ball: linf or l2.")] = "linf",
+    norm: Annotated[str, typer.Option(help="Norm of eps: linf or l2.")] = "linf",
     settings: Annotated[
-        list[str], typer.Option("--set", metavar="FIELD=VALUE", help="As in `evaluation`: checks.max_queries=100.")
+        list[str],
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Override a setting of `evaluation`, such as checks.max_queries=100."
+        ),
     ] = [],  # noqa: B006  typer requires a list
     weights: Weights = None,
     labels: Labels = None,
@@ -48,7 +56,7 @@ def evaluate(
     device: Device = None,
     batch: Batch = None,
 ) -> None:
-    """Judge a model on a folder of tiles: clean, attacked, worst case, and whether the attacks can be believed."""
+    """Evaluate a model on a folder of tiles: clean accuracy, robust accuracy and sanity checks."""
     from raypipe.evaluation.settings import Evaluation  # noqa: PLC0415
     from raypipe.report.layout import Book  # noqa: PLC0415
     from raypipe.report.sections import sections_of_one, verdicts  # noqa: PLC0415
@@ -73,7 +81,9 @@ def evaluate(
     for sheet, notes in sections_of_one(book):
         console.print(table_of(sheet), *map(line_of, notes), sep="\n")
     if read.rejected.num_rows:
-        console.print(f"{read.rejected.num_rows} files could not be read, and are left out.", style="yellow")
+        console.print(
+            f"{read.rejected.num_rows} files could not be read, and are not part of the results.", style="yellow"
+        )
     console.print(f"Results: {result.location}/{RESULTS_FILE}", soft_wrap=True, highlight=False)
 
 

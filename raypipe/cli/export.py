@@ -11,18 +11,20 @@ from raypipe.storage.store import Store
 
 
 def export(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")],
-    model: Annotated[str, typer.Option("--model", help="The model, as the tables of the run name it.")],
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="A new folder.")],
-    storage: Annotated[str, typer.Option(help="Where the run's results are.")] = "results",
-    licence: Annotated[str | None, typer.Option(help="Of the weights, as an SPDX identifier: apache-2.0.")] = None,
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")],
+    model: Annotated[str, typer.Option("--model", help="Name of the model in the tables of the run.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="New folder for the model.")],
+    storage: Annotated[str, typer.Option(help="Store of the run: a folder or a URI.")] = "results",
+    weights_license: Annotated[
+        str | None, typer.Option("--license", help="License of the weights as an SPDX identifier, such as apache-2.0.")
+    ] = None,
 ) -> None:
-    """Write a model of a run with its card: safetensors, plain PyTorch source and ONNX."""
+    """Export a model of a run as safetensors, plain PyTorch source and ONNX, with a model card."""
     from raypipe.export.write import export_model  # noqa: PLC0415  tracing is slow to import
 
     console = output()
     try:
-        done = export_model(Store.open(storage), name, model, to, licence)
+        done = export_model(Store.open(storage), name, model, to, weights_license)
     except (FileExistsError, ValueError) as error:
         raise ConfigError("export", [str(error)]) from error
     for form in done.forms:

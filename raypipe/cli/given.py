@@ -18,26 +18,34 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A folder of `raypipe export`, a .safetensors, .pt2 or TorchScript file, or a backbone with --weights.",
+        help="Folder of `raypipe export`; .safetensors, .pt2 or TorchScript file; or a backbone with --weights.",
     ),
 ]
 FolderArgument = Annotated[
-    str, typer.Argument(metavar="FOLDER", help="A folder or zip with a folder for each class, or LC25000.")
+    str, typer.Argument(metavar="FOLDER", help="Folder or zip archive with one folder for each class, or LC25000.")
 ]
-Out = Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder for what is made.")]
-Set = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="A setting, such as eps=4/255.")]
-Weights = Annotated[str | None, typer.Option(metavar="FILE", help="A backbone's state.")]
-Labels = Annotated[str | None, typer.Option(metavar="A,B,...", help="The model's classes, in the order of its logits.")]
-Size = Annotated[int | None, typer.Option(min=1, help="Height and width that tiles are brought to, in pixels.")]
-Mean = Annotated[str | None, typer.Option(metavar="R,G,B", help="Of a backbone's normalisation; default: 0.5.")]
-Std = Annotated[str | None, typer.Option(metavar="R,G,B", help="Of the same.")]
-Tiles = Annotated[int | None, typer.Option(min=1, help="Number to look at, spread over groups; default: all.")]
-Groups = Annotated[str | None, typer.Option(metavar="CSV", help="Which tiles are siblings: filename,label,group.")]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="New folder for the results.")]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Setting of the attack, such as eps=4/255.")
+]
+Weights = Annotated[str | None, typer.Option(metavar="FILE", help="File with the weights of the backbone.")]
+Labels = Annotated[
+    str | None, typer.Option(metavar="A,B,...", help="Names of the classes, in the order of the logits.")
+]
+Size = Annotated[int | None, typer.Option(min=1, help="Height and width that tiles are resized to, in pixels.")]
+Mean = Annotated[str | None, typer.Option(metavar="R,G,B", help="Mean of the backbone's normalization; default: 0.5.")]
+Std = Annotated[
+    str | None, typer.Option(metavar="R,G,B", help="Standard deviation of the backbone's normalization; default: 0.5.")
+]
+Tiles = Annotated[
+    int | None, typer.Option(min=1, help="Number of tiles, spread over as many groups as possible; default: all.")
+]
+Groups = Annotated[str | None, typer.Option(metavar="CSV", help="CSV with the columns filename, label and group.")]
 GroupPattern = Annotated[
-    str | None, typer.Option(metavar="REGEX", help="Searched in file names; its first group is the case.")
+    str | None, typer.Option(metavar="REGEX", help="Regular expression for file names; its first group is the case.")
 ]
-Device = Annotated[str | None, typer.Option(help="Such as cuda; default: a GPU if there is one.")]
-Batch = Annotated[int | None, typer.Option(min=1, help="Tiles at once; default: found by trial.")]
+Device = Annotated[str | None, typer.Option(help="Device, such as cuda; default: a GPU if there is one.")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Number of tiles in a batch; default: found by trial.")]
 
 
 @dataclass(frozen=True)

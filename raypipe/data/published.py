@@ -17,7 +17,7 @@ class RemoteFile:
     checksum
         Published checksum, "md5:..." or "sha256:...". None if none was published; the checksum of the first download is
         then stored and required later.
-    licence
+    license
         License of the file, if it differs from the data set's.
     asks
         True if the user must accept that license, because it forbids some use.
@@ -26,7 +26,7 @@ class RemoteFile:
     name: str
     address: str
     checksum: str | None = None
-    licence: str | None = None
+    license: str | None = None
     asks: bool = False
 
 
@@ -42,7 +42,7 @@ class Published:
         Names and arrangement of its files.
     groups
         Source of the information which tiles are siblings.
-    licence
+    license
         Name of its license, or its publishers' terms.
     where
         Address and terms for the parts that cannot be fetched.
@@ -57,7 +57,7 @@ class Published:
     title: str
     layout: str
     groups: str
-    licence: str
+    license: str
     where: str
     files: tuple[RemoteFile, ...] = ()
     then: str = ""

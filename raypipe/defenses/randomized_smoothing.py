@@ -24,7 +24,7 @@ BATCH = 128
 
 
 class RandomizedSmoothing(CertifiedDefense):
-    """Settings of randomised smoothing.
+    """Settings of randomized smoothing.
 
     Parameters
     ----------

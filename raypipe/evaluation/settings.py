@@ -189,7 +189,7 @@ def _everywhere(attack: BoundedAttack) -> BoundedAttack:
     """Return an attack that also aims at every wrong class, where it can.
 
     In a large ball APGD starts at noise. If a network takes noise for the true class, its loss has no slope there that
-    leads away from this class. But it has a slope towards each other class.
+    leads away from this class. But it has a slope toward each other class.
     """
     if not isinstance(attack, AutoProjectedGradient):
         return attack

@@ -54,7 +54,7 @@ class Origin:
     environment: dict[str, str]
 
 
-def card_text(origin: Origin, forms: Sequence[Form], licence: str | None) -> str:
+def card_text(origin: Origin, forms: Sequence[Form], weights_license: str | None) -> str:
     """Return a model card in the layout of the Hugging Face hub, which is YAML followed by Markdown.
 
     Parameters
@@ -63,7 +63,7 @@ def card_text(origin: Origin, forms: Sequence[Form], licence: str | None) -> str
         Origin of the model.
     forms
         Files that the model is exported as, besides its weights.
-    licence
+    weights_license
         License of the weights as an SPDX identifier in lower case; None if it is not stated.
 
     References
@@ -76,7 +76,7 @@ def card_text(origin: Origin, forms: Sequence[Form], licence: str | None) -> str
     defense = origin.experiment.get("defenses", {}).get(subject.defense, {})
     template = _templates().get_template("card.md.j2")
     return template.render(
-        front=yaml.safe_dump(_front_matter(origin, licence), sort_keys=False, allow_unicode=True),
+        front=yaml.safe_dump(_front_matter(origin, weights_license), sort_keys=False, allow_unicode=True),
         run=run,
         subject=subject,
         card=origin.card,
@@ -86,7 +86,7 @@ def card_text(origin: Origin, forms: Sequence[Form], licence: str | None) -> str
         defense=json.dumps({name: value for name, value in defense.items() if value is not None}),
         loads=any(form.file == "model.py" and form.reason is None for form in forms),
         forms=forms,
-        licence=licence,
+        weights_license=weights_license,
         source=origin.experiment.get("data", {}).get("source", UNKNOWN),
         tiles=origin.tiles,
         figures=list(_figures(book, subject.id)),
@@ -123,7 +123,7 @@ def code(text: str) -> str:
     return " ".join(str(text).split()).replace("`", "'").replace("|", "\\|")
 
 
-def _front_matter(origin: Origin, licence: str | None) -> dict[str, Any]:
+def _front_matter(origin: Origin, weights_license: str | None) -> dict[str, Any]:
     """Return the metadata that https://github.com/huggingface/hub-docs/blob/main/modelcard.md describes."""
     stamps = " ".join(origin.run.stamps[origin.subject.split])
     tags = [word.lower() for word in (LEAKY, SYNTHETIC) if word in stamps]
@@ -133,7 +133,7 @@ def _front_matter(origin: Origin, licence: str | None) -> dict[str, Any]:
     ]
     source = origin.experiment.get("data", {}).get("source", UNKNOWN)
     return {
-        "license": licence or UNKNOWN,
+        "license": weights_license or UNKNOWN,
         "library_name": "pytorch",
         "pipeline_tag": "image-classification",
         "tags": ["adversarial-robustness", "raypipe", *tags],

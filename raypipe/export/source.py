@@ -36,7 +36,7 @@ TRACED_BATCH = 2
 FILE = '''"""{title}, as plain PyTorch.
 
 Written by raypipe {version}, which is not needed to use it. Weights are read from `model.safetensors` beside this file;
-the operations are those that torch.export recorded, normalisation included, with torch {torch}.
+the operations are those that torch.export recorded, normalization included, with torch {torch}.
 """
 
 from __future__ import annotations

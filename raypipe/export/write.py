@@ -47,7 +47,7 @@ class Export:
     forms: tuple[Form, ...]
 
 
-def export_model(store: Store, name: str, subject_id: str, folder: Path, licence: str | None = None) -> Export:
+def export_model(store: Store, name: str, subject_id: str, folder: Path, weights_license: str | None = None) -> Export:
     """Write a model of a run with its card into a new folder.
 
     Parameters
@@ -58,7 +58,7 @@ def export_model(store: Store, name: str, subject_id: str, folder: Path, licence
         The model's name in the tables of the run, such as ``resnet18/deepfool/adversarial_training``.
     folder
         New folder. It appears complete or not at all.
-    licence
+    weights_license
         License of the weights; None means that it is not stated, and the card says so.
 
     Raises
@@ -84,7 +84,7 @@ def export_model(store: Store, name: str, subject_id: str, folder: Path, licence
         forms = write_forms(classifier, card, tiles, made, f"{subject.id} of the run {run.name}")
         config = json.dumps(_config(run, subject, card, forms), indent=2)
         (made / CONFIG_FILE).write_text(f"{config}\n", encoding="utf-8")
-        text = card_text(_origin(store, run, subject, card, clean.tiles), forms, licence)
+        text = card_text(_origin(store, run, subject, card, clean.tiles), forms, weights_license)
         (made / CARD_FILE).write_text(text, encoding="utf-8")
         made.rename(folder)
     finally:

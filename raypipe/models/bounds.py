@@ -21,7 +21,7 @@ MONOTONE = (nn.ReLU, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatte
 class Box(NamedTuple):
     """A box, by its center and the half lengths of its sides, both (n, ...)."""
 
-    centre: Tensor
+    center: Tensor
     radius: Tensor
 
 
@@ -72,8 +72,8 @@ def margins(classifier: Classifier, images: Tensor, labels: Tensor, eps: float |
     # Differences of logits are bounded, not logits, so the last layer is not loose (their section 3, "elision").
     assert isinstance(last, nn.Linear)  # noqa: S101
     leads = last.weight[labels][:, None] - last.weight[None]
-    centre = (leads @ box.centre[:, :, None])[..., 0] + last.bias[labels][:, None] - last.bias
-    lower: Tensor = centre - (leads.abs() @ box.radius[:, :, None])[..., 0]
+    center = (leads @ box.center[:, :, None])[..., 0] + last.bias[labels][:, None] - last.bias
+    lower: Tensor = center - (leads.abs() @ box.radius[:, :, None])[..., 0]
     return lower
 
 
@@ -83,8 +83,8 @@ def _through(layer: nn.Module, box: Box) -> Box:
             radius = F.conv2d(
                 box.radius, layer.weight.abs(), None, layer.stride, layer.padding, layer.dilation, layer.groups
             )
-            return Box(layer(box.centre), radius)
+            return Box(layer(box.center), radius)
         case nn.Linear():
-            return Box(layer(box.centre), F.linear(box.radius, layer.weight.abs()))
-    low, high = layer(box.centre - box.radius), layer(box.centre + box.radius)
+            return Box(layer(box.center), F.linear(box.radius, layer.weight.abs()))
+    low, high = layer(box.center - box.radius), layer(box.center + box.radius)
     return Box((low + high) / 2, (high - low) / 2)

@@ -106,7 +106,7 @@ def open_model(
         return _backbone(where, classes, weights, mean, std)
     if weights or mean or std:
         raise ValueError(
-            f"{where}: is a file with its own weights and normalisation; leave out --weights, --mean, --std"
+            f"{where}: is a file with its own weights and normalization; leave out --weights, --mean, --std"
         )
     file = path / FILE_NAME if path.is_dir() else path
     if not file.is_file():

@@ -25,13 +25,13 @@ class Linear(nn.Module):
 class Ball(nn.Module):
     """A model in which class 1 wins inside a ball: its boundary is curved, and most directions miss it."""
 
-    def __init__(self, centre, radius):
+    def __init__(self, center, radius):
         super().__init__()
-        self.register_buffer("centre", centre)
+        self.register_buffer("center", center)
         self.radius = radius
 
     def forward(self, images):
-        inside = self.radius**2 - (images - self.centre).flatten(1).square().sum(1)
+        inside = self.radius**2 - (images - self.center).flatten(1).square().sum(1)
         return torch.stack([-inside, inside], 1)
 
 
@@ -50,12 +50,12 @@ def test_a_plane_is_met_at_its_foot():
 
 
 def test_a_sphere_is_met_where_it_is_nearest():
-    centre = torch.full((1, 3, 4, 4), 0.5)
+    center = torch.full((1, 3, 4, 4), 0.5)
     generator = torch.Generator().manual_seed(1)
     offsets = torch.randn(4, 3, 4, 4, generator=generator)
     offsets = offsets / lengths(offsets).view(-1, 1, 1, 1)
-    images = centre + 0.9 * offsets
-    found = run(Ball(centre, 0.4), images, torch.zeros(4, dtype=torch.long))
+    images = center + 0.9 * offsets
+    found = run(Ball(center, 0.4), images, torch.zeros(4, dtype=torch.long))
     assert lengths(found - images).tolist() == pytest.approx([0.5] * 4, rel=0.011)
 
 

@@ -45,10 +45,10 @@ def test_it_attacks_tiles_within_its_ball(attack: Attack, cases: Any) -> None:
     change = result.images.astype(int) - case.images
     assert np.abs(change).max() == 8
     before, after = (np.abs(images.astype(float) - 127.5).mean() for images in (case.images, result.images))
-    assert after < before - 4, "most values have moved towards middle gray"
+    assert after < before - 4, "most values have moved toward middle gray"
 
 
 def test_its_row_in_the_documentation_comes_from_its_docstring(attack: Attack) -> None:
     rows = runpy.run_path(str(ROOT / "docs" / "generate.py"))["attack_rows"]()
-    purpose = "Contrast: move each channel value towards middle gray by the radius"
+    purpose = "Contrast: move each channel value toward middle gray by the radius"
     assert f"| `contrast` | {purpose} | within linf | raypipe's own |" in list(rows)

@@ -191,16 +191,16 @@ def pictures(count: int, *shape: int) -> Any:
     return np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
 
 
-def labelled(*labels: int) -> Any:
+def labeled(*labels: int) -> Any:
     return np.array(labels, np.uint8)[:, None]
 
 
 def medmnist(root: Path, *shape: int) -> MedMNIST:
     path = npz(
         root / "pneumoniamnist_64.npz",
-        train_images=pictures(3, *shape), train_labels=labelled(0, 1, 0),
-        val_images=pictures(1, *shape), val_labels=labelled(1),
-        test_images=pictures(2, *shape), test_labels=labelled(0, 1),
+        train_images=pictures(3, *shape), train_labels=labeled(0, 1, 0),
+        val_images=pictures(1, *shape), val_labels=labeled(1),
+        test_images=pictures(2, *shape), test_labels=labeled(0, 1),
     )  # fmt: skip
     return MedMNIST(path=path)
 
@@ -244,8 +244,8 @@ PUBLISHED_LAYOUTS = [
          {"1": 2, "2": 1, "3": 1}, official={"train": 3, "test": 1}),
     Case("parquet file", plain, ("a", "b"), {"a": 1, "b": 2}, 0, {"p1": 2}, restricted=True),
     Case("lc25000 parquet", lc25000_hub, LC25000_LABELS, dict.fromkeys(LC25000_LABELS, 1), 0, {"lung_n:1": 1}),
-    Case("medmnist in grey", lambda root: medmnist(root, 28, 28), CLASSES["pneumoniamnist"],
+    Case("medmnist in gray", lambda root: medmnist(root, 28, 28), CLASSES["pneumoniamnist"],
          {"normal": 3, "pneumonia": 3}, 0, {}, official={"train": 4, "test": 2}),
-    Case("medmnist in colour", lambda root: medmnist(root, 28, 28, 3), CLASSES["pneumoniamnist"],
+    Case("medmnist in color", lambda root: medmnist(root, 28, 28, 3), CLASSES["pneumoniamnist"],
          {"normal": 3, "pneumonia": 3}, 0, {}, official={"train": 4, "test": 2}),
 ]  # fmt: skip

@@ -93,7 +93,7 @@ def test_augmentations_of_a_tile_register_with_it_and_other_tissue_does_not(augm
 
 def test_tiles_without_structure_are_no_siblings():
     rng = np.random.default_rng(0)
-    blank = [Image.new("RGB", (THUMBNAIL, THUMBNAIL), colour) for colour in ("white", "white", "black")]
+    blank = [Image.new("RGB", (THUMBNAIL, THUMBNAIL), color) for color in ("white", "white", "black")]
     noisy = [Image.fromarray((240 + rng.normal(0, 3, (THUMBNAIL, THUMBNAIL, 3))).astype(np.uint8)) for _ in range(2)]
     images = blank + noisy
     pairs = np.array([(first, second) for second in range(len(images)) for first in range(second)])

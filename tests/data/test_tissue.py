@@ -18,7 +18,7 @@ Tiles = NDArray[np.uint8]
 Targets = NDArray[np.int64]
 
 
-def colour_shares(tiles: Tiles) -> NDArray[np.float64]:
+def color_shares(tiles: Tiles) -> NDArray[np.float64]:
     bins = (tiles // 32).astype(np.int64) @ np.array([64, 8, 1])
     return np.stack([np.bincount(tile.ravel(), minlength=512) for tile in bins]) / bins[0].size
 
@@ -51,7 +51,7 @@ def test_a_tile_depends_on_its_arguments_only(label: str):
 def test_siblings_are_different_views_of_one_source(label: str):
     tiles = np.stack([render_tile(label, source, k, size=64, seed=0) for source in range(6) for k in range(3)])
     assert len({tile.tobytes() for tile in tiles}) == len(tiles)
-    shares = colour_shares(tiles).reshape(6, 3, -1)
+    shares = color_shares(tiles).reshape(6, 3, -1)
     apart = np.abs(shares[:, :, None, None] - shares[None, None]).sum(-1)
     same = np.eye(6, dtype=bool)[:, None, :, None] & ~np.eye(3, dtype=bool)[None, :, None, :]
     different = ~np.eye(6, dtype=bool)[:, None, :, None] & np.ones((1, 3, 1, 3), dtype=bool)
@@ -129,13 +129,13 @@ def cnn_accuracy(train: Tiles, test: Tiles, known: Targets, hidden: Targets) -> 
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_shape_and_texture_tell_the_classes_apart_and_colour_does_not():
+def test_shape_and_texture_tell_the_classes_apart_and_color_does_not():
     train, known = collection(range(12), 3)
     test, hidden = collection(range(20, 28), 2)
     cnn = cnn_accuracy(train, test, known, hidden)
-    histogram = linear_accuracy(np.sqrt(colour_shares(train)), np.sqrt(colour_shares(test)), known, hidden)
+    histogram = linear_accuracy(np.sqrt(color_shares(train)), np.sqrt(color_shares(test)), known, hidden)
     mean = linear_accuracy(train.mean(axis=(1, 2)), test.mean(axis=(1, 2)), known, hidden)
-    print(f"CNN {cnn:.3f}, histogram {histogram:.3f}, mean colour {mean:.3f}")
+    print(f"CNN {cnn:.3f}, histogram {histogram:.3f}, mean color {mean:.3f}")
     assert 0.88 <= cnn <= 1.0
     assert histogram <= cnn - 0.10
     assert mean < 0.6

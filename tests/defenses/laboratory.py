@@ -101,8 +101,8 @@ class Laboratory:
         spec = AttackSpec(attack={"name": "deepfool", "max_iterations": 1 + number}, split="train")
         cell = Cell("attack", f"perturbed {number}", spec, {"tiles": self.tiles, "model": self.trained})
         rows = self.store.read_table(self.store.shards("tiles", self.tiles.key, "train")[0]).to_pylist()
-        grey = {"bytes": encode_png(np.full((SIZE, SIZE, 3), 80 + 80 * number, np.uint8))}
-        self._keep(cell.key, cell.kind, [row | {"image": grey} for row in rows], ADVERSARIALS)
+        gray = {"bytes": encode_png(np.full((SIZE, SIZE, 3), 80 + 80 * number, np.uint8))}
+        self._keep(cell.key, cell.kind, [row | {"image": gray} for row in rows], ADVERSARIALS)
         return cell
 
     @property

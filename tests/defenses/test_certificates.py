@@ -52,9 +52,9 @@ def test_a_smoothed_linear_model_is_certified_up_to_its_hyperplane_and_no_furthe
     """Compare radius with distance, up to chance: the share of votes is the normal distribution at the distance."""
     size, sigma = 8, 0.3
     model = Classifier(Linear(3 * size * size), HALF, (1, 1, 1), GaussianSmoothing(sigma=sigma, samples=4)).eval()
-    greys = np.array([100, 126, 127, 128, 131, 140], dtype=np.uint8)
-    images = np.broadcast_to(greys[:, None, None, None], (6, size, size, 3)).copy()
-    distance = (3 * size * size) ** 0.5 * (greys / 255 - 0.5)
+    grays = np.array([100, 126, 127, 128, 131, 140], dtype=np.uint8)
+    images = np.broadcast_to(grays[:, None, None, None], (6, size, size, 3)).copy()
+    distance = (3 * size * size) ** 0.5 * (grays / 255 - 0.5)
     defense = RandomizedSmoothing(sigma=sigma, estimation=4000)
     made = defense.certify(model, images, CPU, seed=0)
     assert (made.radius <= np.abs(distance)).all()

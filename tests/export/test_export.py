@@ -300,7 +300,7 @@ def test_the_card_tells_figures_threats_stamps_and_gaps(tmp_path: Path) -> None:
     store, run = stored(tmp_path)
     write_run(store, run.model_copy(update={"stamps": {"group": ("LEAKY: 25.0% of them",)}}))
     compute_result(store, run.model_copy(update={"stamps": {"group": ("LEAKY: 25.0% of them",)}}))
-    export_model(store, "hand", HARDENED, tmp_path / "exported", licence="cc-by-4.0")
+    export_model(store, "hand", HARDENED, tmp_path / "exported", weights_license="cc-by-4.0")
     front, text = card_of(tmp_path / "exported")
     assert front["license"] == "cc-by-4.0"
     assert "leaky" in front["tags"]
@@ -323,12 +323,12 @@ def test_the_card_tells_figures_threats_stamps_and_gaps(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_onnx")
-def test_a_licence_that_nobody_stated_is_not_made_up(tmp_path: Path) -> None:
+def test_a_license_that_nobody_stated_is_not_made_up(tmp_path: Path) -> None:
     store, _ = stored(tmp_path)
     export_model(store, "hand", CLEAN, tmp_path / "exported")
     front, text = card_of(tmp_path / "exported")
     assert front["license"] == "unknown"
-    assert "Licence of these weights: not stated" in text
+    assert "License of these weights: not stated" in text
 
 
 def test_no_name_becomes_markup(tmp_path: Path) -> None:

@@ -24,4 +24,4 @@ def test_a_restriction_of_the_data_set_reaches_the_run_and_its_stamps(tmp_path: 
     run = describe_run(prepared.experiment, prepared.plan, source, prepared.store)
     assert run.restriction == source.restriction is not None
     (stamp,) = run.stamps["official"]
-    assert stamp.startswith("NOT FOR REDISTRIBUTION: Chaoyang's licence forbids")
+    assert stamp.startswith("NOT FOR REDISTRIBUTION: Chaoyang's license forbids")

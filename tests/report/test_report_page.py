@@ -138,11 +138,11 @@ def test_no_picture_of_tiles_that_may_not_be_passed_on_is_in_a_report(tmp_path: 
     assert "<img" in part(html, "pictures")
     assert "data:image" in html
     withheld = page_of(
-        tmp_path, restriction="the licence forbids <it>", stamps={"group": ("NOT FOR REDISTRIBUTION: x",)}
+        tmp_path, restriction="the license forbids <it>", stamps={"group": ("NOT FOR REDISTRIBUTION: x",)}
     ).read_text()
     assert "<img" not in withheld
     assert "data:image" not in withheld
-    assert "No picture is shown: the licence forbids &lt;it&gt;" in part(withheld, "pictures")
+    assert "No picture is shown: the license forbids &lt;it&gt;" in part(withheld, "pictures")
     assert "NOT FOR REDISTRIBUTION: x" in part(withheld, "glance")
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from raypipe.attacks.art.classes import (
     AIMED,
-    LABELLED,
+    LABELED,
     ONE_BY_ONE,
     OWN_BATCHES,
     PROBABILITIES,
@@ -172,7 +172,7 @@ def _generate(model: _Counting, images: Tensor, labels: Tensor, classes: int, se
     told = None
     if aimed:
         told = _one_hot(random_targets(images, labels, classes, settings.seed), classes)
-    elif attack.__name__ in LABELLED:
+    elif attack.__name__ in LABELED:
         told = _one_hot(labels, classes)
     pixels = images.detach().cpu().numpy()
     with _seeded(zlib.crc32(pixels.tobytes(), settings.seed)):

@@ -59,7 +59,7 @@ PACKAGES = {
 """Packages that some classes import when they are used, although the toolbox does not require them."""
 AIMED = frozenset({"GRAPHITEWhiteboxPyTorch", "SaliencyMapMethod", "TargetedUniversalPerturbation"})
 """Classes that always aim at a target class."""
-LABELLED = frozenset({"CompositeAdversarialAttackPyTorch"})
+LABELED = frozenset({"CompositeAdversarialAttackPyTorch"})
 """Classes that need the true classes and do not use the predictions instead."""
 PROBABILITIES = frozenset({"SimBA", "VirtualAdversarialMethod"})
 """Classes that reject a model whose outputs are logits."""

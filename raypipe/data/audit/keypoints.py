@@ -41,14 +41,14 @@ class Keypoints(NamedTuple):
     descriptors: npt.NDArray[np.float16]
 
 
-def scale_space(grey: Floats) -> Floats:
+def scale_space(gray: Floats) -> Floats:
     """Return an (n, n) image blurred with each of `SCALES`, float32 of shape (7, n, n).
 
     The image is mirrored at its borders.
     """
-    frequency = np.pi * np.arange(len(grey), dtype=np.float32) / len(grey)
+    frequency = np.pi * np.arange(len(gray), dtype=np.float32) / len(gray)
     line = np.exp(-(np.outer(SCALES, frequency).astype(np.float32) ** 2) / 2)
-    blurred: Floats = fft.idctn(fft.dctn(grey) * line[:, :, None] * line[:, None, :], axes=(1, 2))
+    blurred: Floats = fft.idctn(fft.dctn(gray) * line[:, :, None] * line[:, None, :], axes=(1, 2))
     return blurred
 
 

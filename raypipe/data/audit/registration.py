@@ -135,12 +135,12 @@ def _plausible_maps(here: Floats, there: Floats, valid: Mask) -> tuple[npt.NDArr
     owner, two = np.nonzero(valid[:, _FIRST] & valid[:, _SECOND])
     points = np.stack([here[owner, _FIRST[two]], here[owner, _SECOND[two]]], axis=1)
     images = np.stack([there[owner, _FIRST[two]], there[owner, _SECOND[two]]], axis=1)
-    centred, turned = _centred_maps(points, images), _similarities(points, images)
-    owners = [owner[kept] for kept, _ in (centred, *turned)]
-    return np.concatenate(owners), np.concatenate([maps for _, maps in (centred, *turned)])
+    centered, turned = _centered_maps(points, images), _similarities(points, images)
+    owners = [owner[kept] for kept, _ in (centered, *turned)]
+    return np.concatenate(owners), np.concatenate([maps for _, maps in (centered, *turned)])
 
 
-def _centred_maps(points: Floats, images: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
+def _centered_maps(points: Floats, images: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
     """Return linear maps that keep the center. They rotate a tile and may stretch it."""
     usable = np.flatnonzero(np.abs(_determinant(points)) > LEAST_AREA)
     maps = _inverse(points[usable]) @ images[usable]
@@ -191,17 +191,17 @@ def _correlate(left: Floats, right: Floats, maps: Floats, found: Mask) -> Floats
     ours = left[:, _GRID[:, 1], _GRID[:, 0]]
     theirs = _interpolate(right, np.where(inside[..., None], place, 0))
     count = np.maximum(inside.sum(axis=1), 1)
-    ours, theirs = (_centred(values, inside, count) for values in (ours, theirs))
+    ours, theirs = (_centered(values, inside, count) for values in (ours, theirs))
     power = [(values**2).sum(axis=1) + NOISE**2 * count for values in (ours, theirs)]
     correlation = (ours * theirs).sum(axis=1) / np.sqrt(power[0] * power[1])
     result[found] = np.where(count >= LEAST_OVERLAP * len(_GRID), correlation, -1)
     return result
 
 
-def _centred(values: Floats, inside: Mask, count: npt.NDArray[np.intp]) -> Floats:
+def _centered(values: Floats, inside: Mask, count: npt.NDArray[np.intp]) -> Floats:
     mean = np.where(inside, values, 0).sum(axis=1) / count
-    centred: Floats = np.where(inside, values - mean[:, None].astype(np.float32), 0)
-    return centred
+    centered: Floats = np.where(inside, values - mean[:, None].astype(np.float32), 0)
+    return centered
 
 
 def _interpolate(images: Floats, place: Floats) -> Floats:

@@ -10,7 +10,7 @@ from raypipe.data.audit.grouping import join_pairs
 from raypipe.data.audit.registration import Floats, Pairs, register
 from raypipe.data.audit.sketch import Progress, Sketch
 
-NEIGHBOURS = 8
+NEIGHBORS = 8
 """Number of most similar tiles that each tile is registered with in the first round."""
 
 SEARCHED = 150
@@ -76,8 +76,8 @@ def find_siblings(sketch: Sketch, workers: int, progress: Progress) -> Siblings:
         Display of each round's progress.
     """
     count = len(sketch.histograms)
-    near, distance = _neighbours(sketch.histograms)
-    first = near[:, :NEIGHBOURS]
+    near, distance = _neighbors(sketch.histograms)
+    first = near[:, :NEIGHBORS]
     pairs = _ordered(np.repeat(np.arange(count), first.shape[1]), first.ravel())
     chance = register(sketch, pairs[:: 1 + len(pairs) // CHANCE], workers, mismatched=True)
     threshold = float(np.clip(MARGIN * chance.max(), *THRESHOLDS))
@@ -93,7 +93,7 @@ def find_siblings(sketch: Sketch, workers: int, progress: Progress) -> Siblings:
     return Siblings(group, *_surest(pairs, similarity, threshold), threshold, len(pairs))
 
 
-def _neighbours(histograms: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
+def _neighbors(histograms: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
     """Return the positions of each tile's nearest other tiles, nearest first, and their distances.
 
     The brute-force search works in blocks, so its memory is bounded.

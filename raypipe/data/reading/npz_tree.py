@@ -86,8 +86,8 @@ class NpzTree:
         if int(number) >= len(images):
             raise FileNotFoundError(f"{path}: not in {self.location}")
         picture = images[int(number)]
-        colour = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
-        return encode_png(np.ascontiguousarray(colour))
+        color = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
+        return encode_png(np.ascontiguousarray(color))
 
     def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:  # noqa: ARG002
         """Return the CRC-32 and the size of each picture's array, with the picture's number.
@@ -116,8 +116,8 @@ class NpzTree:
         name = f"{side}_images.npy"
         with self._open(name) as file:
             shape, dtype = self._header(file, name)
-        colour = len(shape) == 4 and shape[3] == 3
-        if not (len(shape) == 3 or colour) or "3d" in self.location.rpartition("/")[2].split("_")[0]:
+        color = len(shape) == 4 and shape[3] == 3
+        if not (len(shape) == 3 or color) or "3d" in self.location.rpartition("/")[2].split("_")[0]:
             what = "volumes, which are no tiles; save slices of them as pictures, and use `folder`"
             raise ValueError(f"{self.location}: {name} holds {what}" if len(shape) >= 4 else (
                 f"{self.location}: {name} has shape {shape}; expected (n, height, width) or (n, height, width, 3)"

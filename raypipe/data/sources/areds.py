@@ -18,7 +18,7 @@ PUBLISHED = Published(
     title="AREDS, fundus photographs",
     layout="a folder for each class; file names begin with the participant's number",
     groups="participant, from the file name",
-    licence="dbGaP data use certification",
+    license="dbGaP data use certification",
     where="https://www.ncbi.nlm.nih.gov/gap, study phs000001: by application; its terms forbid to pass data on",
     restriction="dbGaP's data use certification forbids to pass AREDS on",
 )

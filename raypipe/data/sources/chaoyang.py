@@ -32,9 +32,9 @@ PUBLISHED = Published(
     title="Chaoyang, colon slides",
     layout="train/, test/, train.json, test.json: [{name, label}]; or train_label.json with label_A to label_C",
     groups="the number that begins the file name: a slide or case, no patient is named",
-    licence="non-commercial, no redistribution of it or of modified versions",
+    license="non-commercial, no redistribution of it or of modified versions",
     where="https://bupt-ai-cz.github.io/HSA-NRL/: by a form, to be used for research and not to be passed on",
-    restriction="Chaoyang's licence forbids to pass on its tiles and modified versions of them",
+    restriction="Chaoyang's license forbids to pass on its tiles and modified versions of them",
 )
 
 

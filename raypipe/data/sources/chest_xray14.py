@@ -49,7 +49,7 @@ PUBLISHED = Published(
     title="NIH ChestX-ray14, chest X-rays",
     layout="images in any folders, Data_Entry_2017.csv, train_val_list.txt, test_list.txt",
     groups="patient, from the file name; the published split keeps them apart",
-    licence="unrestricted: link to the NIH Clinical Center, acknowledge it, cite the paper",
+    license="unrestricted: link to the NIH Clinical Center, acknowledge it, cite the paper",
     where="https://nihcc.app.box.com/v/ChestXray-NIHCC: Data_Entry_2017_v2020.csv and the two lists have no address "
     "that a program could take",
     files=tuple(

@@ -28,7 +28,7 @@ PUBLISHED = Published(
     title="Diabetic retinopathy, fundus photographs",
     layout="photographs in any folders, and a CSV with image,level or id_code,diagnosis",
     groups="patient of 10_left.jpeg is 10; APTOS names none",
-    licence="the competitions' rules: no redistribution",
+    license="the competitions' rules: no redistribution",
     where="https://www.kaggle.com/c/diabetic-retinopathy-detection or "
     "https://www.kaggle.com/c/aptos2019-blindness-detection: with a Kaggle account, after accepting the rules",
     restriction="the competition's rules forbid to pass its photographs on",

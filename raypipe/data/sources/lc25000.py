@@ -17,7 +17,7 @@ from raypipe.data.reading.listed import ListedSource, in_class_folders
 from raypipe.data.reading.parquet_tree import ParquetTree, holds_parquet, open_parquet_tree
 from raypipe.data.reading.tree import open_tree
 from raypipe.data.source import Source, TileRef
-from raypipe.data.sources.parquet import label_names, labelled_rows
+from raypipe.data.sources.parquet import label_names, labeled_rows
 
 LABELS = ("colon_aca", "colon_n", "lung_aca", "lung_n", "lung_scc")
 MALIGNANT = ("colon_aca", "lung_aca", "lung_scc")
@@ -26,7 +26,7 @@ PUBLISHED = Published(
     title="LC25000, lung and colon tissue",
     layout="folders colon_aca ... lung_scc at any depth, or Parquet with organ and label",
     groups="a CSV, from LC25000-clean",
-    licence="free for AI researchers, no formal licence",
+    license="free for AI researchers, no formal license",
     where="LC25000.zip, 1.85 GB, by a torrent: https://github.com/tampapath/lung_colon_image_set; Parquet: "
     "https://huggingface.co/datasets/1aurent/LC25000; groups: https://github.com/GeorgeBatch/LC25000-clean",
 )
@@ -89,7 +89,7 @@ def _rows(tree: ParquetTree) -> Iterator[TileRef]:
     for name in tree.names():
         with_organ = "organ" in tree.schema(name).names
         organs = label_names(tree, name, "organ")
-        for path, label, row in labelled_rows(tree, name, "label", *(["organ"] if with_organ else [])):
+        for path, label, row in labeled_rows(tree, name, "label", *(["organ"] if with_organ else [])):
             organ = row.get("organ")
             if isinstance(organ, int) and organs is not None:
                 organ = organs[organ] if 0 <= organ < len(organs) else None

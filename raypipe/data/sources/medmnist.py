@@ -165,14 +165,14 @@ PUBLISHED = Published(
     title="MedMNIST+, many kinds of medicine",
     layout="one npz file: train_images, train_labels, val_..., test_...",
     groups="none are published: take tiles.split official",
-    licence="CC BY 4.0; dermamnist: CC BY-NC 4.0",
+    license="CC BY 4.0; dermamnist: CC BY-NC 4.0",
     where="https://doi.org/10.5281/zenodo.10519652",
     files=tuple(
         RemoteFile(
             f"{name}{size}.npz",
             f"https://zenodo.org/records/10519652/files/{name}{size}.npz?download=1",
             f"md5:{checksum}",
-            licence="CC BY-NC 4.0" if name == NON_COMMERCIAL else "CC BY 4.0",
+            license="CC BY-NC 4.0" if name == NON_COMMERCIAL else "CC BY 4.0",
             asks=name == NON_COMMERCIAL,
         )
         for name, checksums in CHECKSUMS.items()

@@ -118,7 +118,7 @@ def label_names(tree: ParquetTree, name: str, column: str) -> tuple[str, ...] | 
     return tuple(names)
 
 
-def labelled_rows(
+def labeled_rows(
     tree: ParquetTree, name: str, column: str, *others: str
 ) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
     """Yield path, class and other columns of every row of a file. The class is None if the row has none."""
@@ -142,7 +142,7 @@ def _labels(tree: ParquetTree, column: str) -> tuple[str, ...]:
             raise ValueError(f"{tree.location}: {first} and {second} differ in the classes of {column}; keep one kind")
     (named,) = found
     if not named:
-        seen = {label for name in tree.names() for _, label, _ in labelled_rows(tree, name, column) if label}
+        seen = {label for name in tree.names() for _, label, _ in labeled_rows(tree, name, column) if label}
         # "10" comes after "9"
         named = tuple(sorted(seen, key=lambda label: (len(label), label) if label.isdigit() else (0, label)))
     if not 2 <= len(named) <= CLASSES:
@@ -166,7 +166,7 @@ def _require_classes(tree: ParquetTree, name: str, column: str) -> None:
 def _refs(tree: ParquetTree, label: str, group: str | None) -> Iterator[TileRef]:
     for name in tree.names():
         side = official_side(name)
-        for path, found, row in labelled_rows(tree, name, label, *([group] if group else [])):
+        for path, found, row in labeled_rows(tree, name, label, *([group] if group else [])):
             if found is None:
                 yield TileRef(path, None, None, f"no class in column {label}")
             else:

@@ -101,7 +101,7 @@ def lung_scc(rng: np.random.Generator, canvas: Canvas) -> Section:
     section.cover(nest, 0.16 * grain * (1 - 0.7 * border), 0.55 * grain * tone * (1 - 0.75 * border))
 
     nucleus = rng.uniform(0.0145, 0.0195)
-    centres = seeds[canvas.at(nest, seeds) > 0.6]
+    centers = seeds[canvas.at(nest, seeds) > 0.6]
     keratin = scatter_in(rng, canvas, nest * rng.uniform(0.2, 1.0), 0.4, 0.45)
     pearls = blobs(rng, keratin, rng.uniform(0.06, 0.11), spread=0.35, aspect=(1.0, 1.8), wobble=0.07)
     rho = blob_radius(canvas, pearls, reach=2.0) + 0.1 * noise(rng, canvas, 10, 2)
@@ -109,8 +109,8 @@ def lung_scc(rng: np.random.Generator, canvas: Canvas) -> Section:
     rings = np.cos(2 * np.pi * rho * rng.uniform(2.5, 5) + 3 * noise(rng, canvas, 8)) * (
         0.6 + 0.4 * noise(rng, canvas, 12)
     )
-    centres = centres[canvas.at(rho, centres) > 1.0]
-    cells = blobs(rng, centres, nucleus, spread=0.2, aspect=(1.0, 1.5), wobble=0.05)
+    centers = centers[canvas.at(rho, centers) > 1.0]
+    cells = blobs(rng, centers, nucleus, spread=0.2, aspect=(1.0, 1.5), wobble=0.05)
     add_nuclei(rng, canvas, section, cells, dark=1.2, open_chromatin=rng.uniform(0.3, 1.0))
     section.cover(whorl, 0.06, 0.95 + 0.22 * rings)
     flat = scatter_in(rng, canvas, whorl * 0.4, 0.04)

@@ -67,10 +67,10 @@ def add_nuclei(
     body = smooth_step(1 - rho, edge)
     rim = np.exp(-(((rho - 0.84) / 0.2) ** 2))
     clumps = noise(rng, canvas, 110)
-    centre = 1 - open_chromatin * 0.5 + (0.12 + 0.25 * open_chromatin) * clumps
+    center = 1 - open_chromatin * 0.5 + (0.12 + 0.25 * open_chromatin) * clumps
     tone = 1 + 0.25 * noise(rng, canvas, 24)
     nucleoli = smooth_step(0.3 - rho, 0.15) * open_chromatin * 0.5
-    ink = dark * tone * np.clip(np.maximum(centre + nucleoli, rim * (1 - 0.1 * open_chromatin)), 0.15, 1.25)
+    ink = dark * tone * np.clip(np.maximum(center + nucleoli, rim * (1 - 0.1 * open_chromatin)), 0.15, 1.25)
     section.cover(body, ink, 0.3 + 0.1 * nucleoli)
 
 

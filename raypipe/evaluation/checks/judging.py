@@ -19,7 +19,7 @@ reasons:
   that finds 95 % of the planted examples fails by chance in at most 2.5 % of cases.
 - Interval bounds in L-infinity are proofs, so no certificate may be broken. Randomized smoothing in L2 gives a proof
   about infinitely many draws of noise, with a probability of error. The attacked model averages over a few draws.
-  There one tile may break its certificate, or one in 200. Only tiles that have a certificate count towards a pass.
+  There one tile may break its certificate, or one in 200. Only tiles that have a certificate count toward a pass.
 - Randomness and dependence on the batch change the logits of every tile, so these two checks need only one tile.
 """
 

@@ -7,7 +7,7 @@ then exists by construction. If an attack misses it, its failure on the model it
 The test follows Zimmermann et al. (2022) with the settings of their code: one planted point, inner points within 0.95
 eps, logits scaled to a range of 1, success counted on floats. Departures:
 
-- The readout is the one with the largest margin. Logistic regression without a penalty only tends towards it.
+- The readout is the one with the largest margin. Logistic regression without a penalty only tends toward it.
 - Points are clipped to [0, 1] and not stretched afterwards. On black or white pixels, a planted point therefore lies
   inside the ball instead of on its edge.
 - There are 99 inner points instead of 999. The decision boundary is moved by 0.9 of the way to the planted point; the

@@ -249,7 +249,7 @@ def test_forms_of_labels_mean_the_same(cases, classifier, x):
 
 
 @pytest.mark.parametrize("mean", [MEAN, 0.5])
-def test_preprocessing_is_honoured(cases, classifier, x, mean):
+def test_preprocessing_is_honored(cases, classifier, x, mean):
     std = STD if mean is MEAN else 0.25
     inside = Normalised(cases[3].model, mean=mean, std=std)
     options = {"preprocessing": (np.float32(mean), np.float32(std))}

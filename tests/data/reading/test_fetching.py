@@ -261,13 +261,13 @@ def command(*words: str) -> None:
 
 @pytest.fixture
 def registered(server: Server, monkeypatch: pytest.MonkeyPatch) -> Published:
-    files = (remote(server), replace(remote(server), name="b.zip", licence="CC BY-NC 4.0", asks=True))
+    files = (remote(server), replace(remote(server), name="b.zip", license="CC BY-NC 4.0", asks=True))
     about = Published("Mine", "zip", "none", "CC BY 4.0", "https://example.org", files, then="unpack it")
     monkeypatch.setitem(SOURCES, "mine", SourceEntry(Folder, open_folder, about))
     return about
 
 
-def test_the_list_has_every_data_set_and_its_licence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_has_every_data_set_and_its_license(capsys: pytest.CaptureFixture[str]) -> None:
     command("list")
     out = capsys.readouterr().out
     for name in SOURCES:
@@ -275,21 +275,21 @@ def test_the_list_has_every_data_set_and_its_licence(capsys: pytest.CaptureFixtu
     assert "CC BY-NC 4.0" in out
 
 
-def test_a_data_set_is_fetched_with_its_licence_shown(
+def test_a_data_set_is_fetched_with_its_license_shown(
     registered: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command("fetch", "mine", "--file", "a.zip", "--to", str(tmp_path))
     out = capsys.readouterr().out
-    assert "Licence: CC BY 4.0" in out
+    assert "License: CC BY 4.0" in out
     assert f"{tmp_path}/a.zip: {MD5}, as published" in out
     assert "Then unpack it" in out
 
 
-def test_a_licence_that_forbids_some_use_is_to_be_accepted(registered: Published, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"CC BY-NC 4\.0 forbids some uses: read it, then add --accept-licence"):
+def test_a_license_that_forbids_some_use_is_to_be_accepted(registered: Published, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"CC BY-NC 4\.0 forbids some uses: read it, then add --accept-license"):
         command("fetch", "mine", "--all", "--to", str(tmp_path))
     assert not list(tmp_path.iterdir())
-    command("fetch", "mine", "--all", "--accept-licence", "--to", str(tmp_path))
+    command("fetch", "mine", "--all", "--accept-license", "--to", str(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "b.zip"}
 
 
@@ -311,5 +311,5 @@ def test_what_cannot_be_meant_is_told(words: list[str], message: str, registered
 def test_what_no_program_may_fetch_is_said_with_where_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     command("fetch", name)
     out = capsys.readouterr().out
-    assert "No program may fetch it. " in out
+    assert "It cannot be downloaded by a program. " in out
     assert "https://" in out

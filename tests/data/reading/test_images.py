@@ -37,57 +37,57 @@ def palette(transparent: bool) -> bytes:
     return encoded(image, "PNG", **({"transparency": 1} if transparent else {}))
 
 
-def rgb_with_transparent_colour() -> bytes:
+def rgb_with_transparent_color() -> bytes:
     return encoded(Image.new("RGB", (4, 4), PINK), "PNG", transparency=PINK)
 
 
-def grey_16_bits(value: int, format: str = "PNG") -> bytes:  # noqa: A002
+def gray_16_bits(value: int, format: str = "PNG") -> bytes:  # noqa: A002
     return encoded(Image.fromarray(np.full((4, 4), value, np.uint16)), format)
 
 
-def grey_32_bits(value: int) -> bytes:
+def gray_32_bits(value: int) -> bytes:
     return encoded(Image.fromarray(np.full((4, 4), value, np.int32)), "TIFF")
 
 
 # Each entry has a file of one color, the color that it must decode to, and the tolerance of a lossy format.
-COLOURS = {
+COLORS = {
     "rgb png": (encoded(Image.new("RGB", (4, 4), PINK), "PNG"), PINK, 0),
     "rgb jpeg": (encoded(Image.new("RGB", (16, 16), PINK), "JPEG", quality=95), PINK, 2),
     "rgb bmp": (encoded(Image.new("RGB", (4, 4), PINK), "BMP"), PINK, 0),
     "rgb tiff": (encoded(Image.new("RGB", (4, 4), PINK), "TIFF", compression="tiff_lzw"), PINK, 0),
     "rgb webp": (encoded(Image.new("RGB", (4, 4), PINK), "WEBP", lossless=True), PINK, 0),
     "single-frame gif": (encoded(Image.new("L", (4, 4), 90), "GIF"), (90, 90, 90), 0),
-    "grey png": (encoded(Image.new("L", (4, 4), 90), "PNG"), (90, 90, 90), 0),
-    "grey jpeg": (encoded(Image.new("L", (16, 16), 90), "JPEG", quality=95), (90, 90, 90), 1),
+    "gray png": (encoded(Image.new("L", (4, 4), 90), "PNG"), (90, 90, 90), 0),
+    "gray jpeg": (encoded(Image.new("L", (16, 16), 90), "JPEG", quality=95), (90, 90, 90), 1),
     "1-bit black": (encoded(Image.new("1", (4, 4), 0), "PNG"), (0, 0, 0), 0),
     "1-bit white": (encoded(Image.new("1", (4, 4), 1), "PNG"), (255, 255, 255), 0),
     "palette": (palette(transparent=False), PINK, 0),
     "transparent palette": (palette(transparent=True), (255, 255, 255), 0),
-    "transparent colour": (rgb_with_transparent_colour(), (255, 255, 255), 0),
+    "transparent color": (rgb_with_transparent_color(), (255, 255, 255), 0),
     "rgba opaque": (encoded(Image.new("RGBA", (4, 4), (*PINK, 255)), "PNG"), PINK, 0),
     "rgba transparent": (encoded(Image.new("RGBA", (4, 4), (0, 0, 0, 0)), "PNG"), (255, 255, 255), 0),
     "rgba half": (encoded(Image.new("RGBA", (4, 4), (0, 100, 200, 128)), "PNG"), (127, 177, 227), 1),
-    "grey with alpha": (encoded(Image.new("LA", (4, 4), (0, 128)), "PNG"), (127, 127, 127), 1),
+    "gray with alpha": (encoded(Image.new("LA", (4, 4), (0, 128)), "PNG"), (127, 127, 127), 1),
     "cmyk jpeg": (encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95), (255, 0, 0), 3),
     "cmyk tiff": (encoded(Image.new("CMYK", (4, 4), (255, 0, 0, 0)), "TIFF"), (0, 255, 255), 0),
     "lab tiff": (encoded(Image.new("LAB", (4, 4), (255, 128, 128)), "TIFF"), (255, 255, 255), 3),
     # compressed, because before version 13 Pillow cannot read its own uncompressed files of these modes
     "ycbcr tiff": (encoded(Image.new("YCbCr", (4, 4), (90, 128, 128)), "TIFF", compression="tiff_lzw"), (90,) * 3, 1),
-    "16-bit grey png": (grey_16_bits(200 * 257), (200, 200, 200), 0),
-    "16-bit grey tiff": (grey_16_bits(200 * 257, "TIFF"), (200, 200, 200), 0),
-    "16-bit dark": (grey_16_bits(300), (1, 1, 1), 0),
-    "16-bit white": (grey_16_bits(65535), (255, 255, 255), 0),
-    "32-bit integers in 16 bits": (grey_32_bits(200 * 257), (200, 200, 200), 0),
+    "16-bit gray png": (gray_16_bits(200 * 257), (200, 200, 200), 0),
+    "16-bit gray tiff": (gray_16_bits(200 * 257, "TIFF"), (200, 200, 200), 0),
+    "16-bit dark": (gray_16_bits(300), (1, 1, 1), 0),
+    "16-bit white": (gray_16_bits(65535), (255, 255, 255), 0),
+    "32-bit integers in 16 bits": (gray_32_bits(200 * 257), (200, 200, 200), 0),
 }
 
 
-@pytest.mark.parametrize("name", COLOURS)
-def test_every_kind_of_image_gives_its_colour(name):
-    data, colour, tolerance = COLOURS[name]
+@pytest.mark.parametrize("name", COLORS)
+def test_every_kind_of_image_gives_its_color(name):
+    data, color, tolerance = COLORS[name]
     pixels = decode(data, 5)
     assert pixels.dtype == np.uint8
     assert pixels.shape == (5, 5, 3)
-    assert np.abs(pixels.astype(int) - colour).max() <= tolerance
+    assert np.abs(pixels.astype(int) - color).max() <= tolerance
 
 
 def header_only_png(width: int, height: int) -> bytes:
@@ -128,8 +128,8 @@ REFUSED = {
     "multi-page tiff": (frames("TIFF"), r"^2 frames or pages"),
     "multi-picture jpeg": (frames("MPO"), r"^2 frames or pages"),
     "float tiff": (encoded(Image.new("F", (4, 4), 0.5), "TIFF"), r"^floating-point pixels, whose range is unknown"),
-    "large integers": (grey_32_bits(70_000), r"^integer pixels from 70000 to 70000: expected 0\.\.65535$"),
-    "negative integers": (grey_32_bits(-1), r"^integer pixels from -1 to -1"),
+    "large integers": (gray_32_bits(70_000), r"^integer pixels from 70000 to 70000: expected 0\.\.65535$"),
+    "negative integers": (gray_32_bits(-1), r"^integer pixels from -1 to -1"),
 }
 
 
@@ -237,9 +237,9 @@ def test_scaled_decoding_turns_too(orientation, turn):
     assert np.abs(decode(data, 24, scaled=True).astype(int) - upright).max() < 8
 
 
-@pytest.mark.parametrize("name", ["rgb png", "grey jpeg", "cmyk jpeg", "rgb jpeg"])
+@pytest.mark.parametrize("name", ["rgb png", "gray jpeg", "cmyk jpeg", "rgb jpeg"])
 def test_scaled_decoding_changes_nothing_where_there_is_nothing_to_scale(name):
-    data, _, _ = COLOURS[name]
+    data, _, _ = COLORS[name]
     np.testing.assert_array_equal(decode(data, 32, scaled=True), decode(data, 32))
 
 

@@ -43,7 +43,7 @@ from tests.data.layouts import (
     hub,
     huggingface,
     image,
-    labelled,
+    labeled,
     lc25000_hub,
     medmnist,
     npz,
@@ -166,12 +166,12 @@ def test_findings_that_make_no_classes_are_refused(findings: dict[str, list[str]
         ChestXray14(path="x", findings=findings)
 
 
-def test_grey_and_coloured_pictures_of_medmnist_are_what_the_file_holds(tmp_path: Path) -> None:
+def test_gray_and_colored_pictures_of_medmnist_are_what_the_file_holds(tmp_path: Path) -> None:
     for shape in ((28, 28), (28, 28, 3)):
         source = open_source(medmnist(tmp_path, *shape), seed=0)
         expected = pictures(3, *shape)[2]
-        colour = expected if expected.ndim == 3 else np.stack([expected] * 3, axis=-1)
-        assert np.array_equal(decode(source.read("train/0000002.png"), 28), colour)
+        color = expected if expected.ndim == 3 else np.stack([expected] * 3, axis=-1)
+        assert np.array_equal(decode(source.read("train/0000002.png"), 28), color)
 
 
 def test_every_data_set_of_medmnist_has_its_classes_and_four_checksums() -> None:
@@ -183,7 +183,7 @@ def test_every_data_set_of_medmnist_has_its_classes_and_four_checksums() -> None
 
 
 def unfit(tmp_path: Path, name: str = "a.npz", **arrays: Any) -> Settings:
-    filled = {"train_images": pictures(2, 8, 8), "train_labels": labelled(0, 1)} | arrays
+    filled = {"train_images": pictures(2, 8, 8), "train_labels": labeled(0, 1)} | arrays
     return MedMNIST(path=npz(tmp_path / name, **{key: value for key, value in filled.items() if value is not None}))
 
 
@@ -196,12 +196,12 @@ def unfit(tmp_path: Path, name: str = "a.npz", **arrays: Any) -> Settings:
         ("a.npz", {"train_images": pictures(2, 8)}, r"has shape \(2, 8\); expected \(n, height, width\)"),
         ("a.npz", {"train_images": np.zeros((2, 8, 8))}, "holds float64; expected 8 bits a value"),
         ("a.npz", {"train_images": np.array([[[{}]]], object)}, "Object arrays cannot be loaded|holds object"),
-        ("a.npz", {"train_labels": labelled(0)}, "expected 2 whole numbers"),
+        ("a.npz", {"train_labels": labeled(0)}, "expected 2 whole numbers"),
         ("a.npz", {"train_labels": np.array([[0.5], [1]])}, "expected 2 whole numbers"),
         ("a.npz", {"train_labels": None}, "train_images.npy has no train_labels.npy beside it"),
-        ("a.npz", {"train_images": None, "train_labels": None, "x": labelled(1)}, "expected train_images.npy.*found x"),
-        ("pneumoniamnist.npz", {"train_labels": labelled(0, 2)}, "labels run from 0 to 2; expected 0..1, the classes"),
-        ("a.npz", {"train_labels": labelled(0, 0)}, "labels run from 0 to 0"),
+        ("a.npz", {"train_images": None, "train_labels": None, "x": labeled(1)}, "expected train_images.npy.*found x"),
+        ("pneumoniamnist.npz", {"train_labels": labeled(0, 2)}, "labels run from 0 to 2; expected 0..1, the classes"),
+        ("a.npz", {"train_labels": labeled(0, 0)}, "labels run from 0 to 0"),
         ("a.npz", {"train_labels": np.array([[-1], [1]])}, "labels run from -1 to 1"),
     ],
 )
@@ -426,7 +426,7 @@ def test_any_csv_of_findings_or_grades_is_taken_or_refused(tmp_path: Path, data:
 
 def npz_bytes() -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, train_images=pictures(3, 4, 4), train_labels=labelled(0, 1, 0))
+    np.savez_compressed(buffer, train_images=pictures(3, 4, 4), train_labels=labeled(0, 1, 0))
     return buffer.getvalue()
 
 
@@ -488,7 +488,7 @@ def test_an_npz_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
         np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": (2, 60000, 60000)})
         archive.writestr("train_images.npy", head.getvalue() + bytes(100))
         labels = io.BytesIO()
-        np.save(labels, labelled(0, 1))
+        np.save(labels, labeled(0, 1))
         archive.writestr("train_labels.npy", labels.getvalue())
     (tmp_path / "b.npz").write_bytes(big.getvalue())
     source = open_source(MedMNIST(path=str(tmp_path / "b.npz")), seed=0)

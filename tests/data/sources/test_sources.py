@@ -42,7 +42,7 @@ FOLDER_FILES = {
     "Normal/deep/er/GT1-1-400-001.jpg": png(22),
     "Normal/notes.jpg": png(23),
     ".git/config": b"git",
-    "licence.txt": b"CC BY",
+    "license.txt": b"CC BY",
 }
 GROUPS = """filename,label,group
 colonca1.jpeg,colon_aca,colon_aca:1
@@ -255,11 +255,9 @@ def test_a_groups_table_names_tiles_by_path_by_base_name_or_with_the_label(tmp_p
         "Polyp/GT1-1-400-001.jpg": "a",
         "Polyp/GT2-1-400-001.jpg": None,
     }
-    labelled = groups_of(
-        tmp_path, "\ufefffilename,label,group\nGT1-1-400-001.jpg,Polyp,a\nGT1-1-400-001.jpg,Normal,b\n"
-    )
-    assert labelled["Polyp/GT1-1-400-001.jpg"] == "a"
-    assert labelled["Normal/deep/er/GT1-1-400-001.jpg"] == "b"
+    labeled = groups_of(tmp_path, "\ufefffilename,label,group\nGT1-1-400-001.jpg,Polyp,a\nGT1-1-400-001.jpg,Normal,b\n")
+    assert labeled["Polyp/GT1-1-400-001.jpg"] == "a"
+    assert labeled["Normal/deep/er/GT1-1-400-001.jpg"] == "b"
 
 
 @pytest.mark.parametrize(

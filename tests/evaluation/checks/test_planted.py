@@ -170,7 +170,7 @@ def test_the_readout_has_the_largest_margin() -> None:
     assert cosine > 0.99
 
 
-def test_closeness_moves_the_boundary_towards_what_is_planted() -> None:
+def test_closeness_moves_the_boundary_toward_what_is_planted() -> None:
     features = torch.tensor([[0.0, 0.0], [0.0, 1.0], [4.0, 0.0]])
     for closeness, boundary in ((0.0, 2.0), (0.5, 3.0), (0.9, 3.8)):
         readout = separate(features, positive=1, closeness=closeness)

@@ -24,10 +24,10 @@ def test_gradients_of_a_linear_model_are_in_closed_form() -> None:
     logits = model(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).detach().double().numpy()
     for at, label in enumerate(labels):
         chances = np.exp(logits[at]) / np.exp(logits[at]).sum()
-        towards = (chances[:, None] * weights).sum(0) - weights[label]
-        assert seen.cross_entropy_gradient[at] == pytest.approx(np.linalg.norm(towards), rel=1e-4)
+        toward = (chances[:, None] * weights).sum(0) - weights[label]
+        assert seen.cross_entropy_gradient[at] == pytest.approx(np.linalg.norm(toward), rel=1e-4)
         # The log odds are the cross-entropy's logit, so its gradient is divided by the chance of being wrong.
-        assert seen.log_odds_gradient[at] == pytest.approx(np.linalg.norm(towards) / (1 - chances[label]), rel=1e-4)
+        assert seen.log_odds_gradient[at] == pytest.approx(np.linalg.norm(toward) / (1 - chances[label]), rel=1e-4)
     np.testing.assert_allclose(seen.spread, np.ptp(logits, axis=1), rtol=1e-4)
 
 

@@ -22,5 +22,5 @@ def test_stamps(split: str, leakage: float | None, synthetic: bool, expected: li
 
 
 def test_what_may_not_be_passed_on_is_stamped() -> None:
-    (stamp,) = stamps({"split": "group", "leakage": 0.0, "synthetic": False}, "the licence forbids it")
-    assert stamp == "NOT FOR REDISTRIBUTION: the licence forbids it; no picture of a tile leaves the store"
+    (stamp,) = stamps({"split": "group", "leakage": 0.0, "synthetic": False}, "the license forbids it")
+    assert stamp == "NOT FOR REDISTRIBUTION: the license forbids it; no picture of a tile leaves the store"

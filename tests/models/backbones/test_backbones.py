@@ -76,8 +76,8 @@ def test_normalisation_is_inside(name: str, model: Classifier) -> None:
     mean, std = model.normalization
     assert mean == MEAN
     plain = Classifier(model.network, (0, 0, 0), (1, 1, 1)).eval()
-    centred = (images() - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
-    torch.testing.assert_close(model(images()), plain(centred))
+    centered = (images() - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    torch.testing.assert_close(model(images()), plain(centered))
 
 
 def test_a_checkpoint_gives_the_same_model_back(name: str, model: Classifier) -> None:
