@@ -38,7 +38,8 @@ from raypipe.experiment.load import validate_experiment
 from raypipe.plan.listing import prepare
 from raypipe.progress.state import read_state
 from raypipe.report.page.report import write_report
-from raypipe.report.tables import ROWS, cells_table, plan_table, result_tables
+from raypipe.report.plan import cells_sheet, groups_sheet
+from raypipe.report.tables import result_tables, table_of
 from raypipe.stages.cluster import QUIET, WARM_WORKERS
 from raypipe.stages.pipeline import run_experiment
 
@@ -107,10 +108,10 @@ def one(experiment: dict[str, Any], nodes: int) -> dict[str, Any]:
     console = Console(width=160, file=io.StringIO())
     prepared, planned = timed(lambda: prepare(validate_experiment(experiment)))
     plan, store = prepared.plan, prepared.store
-    _, listed = timed(lambda: console.print(cells_table(plan, store), plan_table(prepared.experiment, plan, store)))
+    _, listed = timed(lambda: console.print(table_of(cells_sheet(plan, store)), table_of(groups_sheet(plan, store))))
     run = read_run(store, "growth")
     result, computed = timed(lambda: compute_result(store, run))
-    _, laid_out = timed(lambda: console.print(*result_tables(result, ROWS)))
+    _, laid_out = timed(lambda: console.print(*result_tables(result)))
     _, drawn = timed(lambda: write_report(run, result, store))
     return {
         "cells": len(plan.cells),

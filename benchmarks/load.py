@@ -45,12 +45,13 @@ begun = time.perf_counter()
 from rich.console import Console
 from raypipe.experiment.load import load_experiment
 from raypipe.plan.listing import prepare
-from raypipe.report.tables import cells_table, plan_table
+from raypipe.report.plan import cells_sheet, groups_sheet
+from raypipe.report.tables import table_of
 imported, used = time.perf_counter(), time.process_time()
 prepared = prepare(load_experiment(sys.argv[1]))
 console = Console(width=160)
-console.print(cells_table(prepared.plan, prepared.store))
-console.print(plan_table(prepared.experiment, prepared.plan, prepared.store))
+console.print(table_of(cells_sheet(prepared.plan, prepared.store)))
+console.print(table_of(groups_sheet(prepared.plan, prepared.store)))
 took = [imported - begun, time.perf_counter() - imported, time.process_time() - used]
 print(len(prepared.plan.cells), *took)
 """

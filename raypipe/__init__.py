@@ -37,7 +37,7 @@ def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "Ru
 
     Raises
     ------
-    raypipe.experiment.load.ConfigError
+    raypipe.base.errors.ConfigError
         If the file has errors; all of them are listed.
     """
     from raypipe.experiment.load import load_experiment  # noqa: PLC0415  keeps `import raypipe` fast
@@ -82,7 +82,7 @@ def attack(
 
     Raises
     ------
-    raypipe.experiment.load.ConfigError
+    raypipe.base.errors.ConfigError
         If there is no such attack or setting; all errors are listed.
     ValueError
         If model, images and labels do not fit.
@@ -134,7 +134,7 @@ def evaluate(
 
     Raises
     ------
-    raypipe.experiment.load.ConfigError
+    raypipe.base.errors.ConfigError
         If settings are wrong; all errors are listed.
     FileExistsError
         If the folder holds something else.

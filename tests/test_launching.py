@@ -89,7 +89,7 @@ def test_the_readme_s_lines_start_a_head_and_run_a_job_on_it(launched: Launched)
         ["ray", "job"],
     ]
     job = launched.said[LINES[-1]]
-    assert "Table 2" in job
+    assert "Attacked itself, it classifies" in " ".join(job.split())
     assert f"Results: {launched.store.root}/runs/demo" in job
     assert "succeeded" in job
     assert "demo" in launched.terminal.run("raypipe status demo --storage ~/raypipe/results")

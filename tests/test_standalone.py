@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import raypipe
+from raypipe.base.errors import ConfigError
 from raypipe.cli.app import main
 from raypipe.evaluation.checks.rules import CHECKS
 from raypipe.evaluation.results.compute import load_result
 from raypipe.evaluation.statistics.intervals import group_tiles, ratio
-from raypipe.experiment.load import ConfigError
 from raypipe.models.backbones import BACKBONES
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier

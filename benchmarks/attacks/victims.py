@@ -138,7 +138,7 @@ def subjects(chosen: Sequence[Experiment], tiles: int, seed: int, console: Conso
 
     Raises
     ------
-    raypipe.experiment.load.ConfigError
+    raypipe.base.errors.ConfigError
         If the data cannot be listed or split.
     raypipe.base.errors.StageError
         If a training fails.

@@ -1,11 +1,47 @@
-"""Errors of stages and downloads that cannot continue."""
+"""Errors that a user can fix, which commands print in one line, and their exit statuses."""
+
+from collections.abc import Iterable
+from typing import ClassVar
 
 
-class StageError(RuntimeError):
+class UserError(Exception):
+    """The base of errors that a user can fix. Commands print them without a traceback.
+
+    Attributes
+    ----------
+    status
+        Exit status of the command: 1 if its work failed, 2 if it cannot be carried out as it was given.
+    """
+
+    status: ClassVar[int] = 1
+
+
+class ConfigError(UserError, ValueError):
+    """Error for a command, a setting or an experiment file that cannot be carried out as it was given.
+
+    Parameters
+    ----------
+    source
+        Name of the file or of the command.
+    problems
+        One message for each error. Each begins with the path of the field.
+    """
+
+    status = 2
+
+    def __init__(self, source: str, problems: Iterable[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"{source}: {count} error{'s' if count != 1 else ''}\n{lines}")
+
+
+class StageError(UserError, RuntimeError):
     """Failure of a stage. The message names the cell, what was expected and what to do."""
 
 
-class FetchError(RuntimeError):
+class FetchError(UserError, RuntimeError):
     """Failure to fetch a file. The message names the file, what was expected and what to do."""
 
 

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from raypipe import __version__
-from raypipe.base.errors import FetchError, StageError
+from raypipe.base.errors import ConfigError, FetchError, StageError
 from raypipe.cli import data
 from raypipe.cli.attack import attack
 from raypipe.cli.evaluate import evaluate
@@ -25,16 +25,18 @@ from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output
 from raypipe.evaluation.results.compute import compute_result, load_result, result_json
 from raypipe.evaluation.results.run import read_run
-from raypipe.experiment.load import ConfigError, load_experiment
+from raypipe.experiment.load import load_experiment
 from raypipe.experiment.schema import Experiment
 from raypipe.models.weights import WeightsError
-from raypipe.plan.listing import Listing, Prepared, check_experiment, evaluation_warnings, prepare
+from raypipe.plan.listing import Listing, Prepared, check_experiment, evaluation_warnings, outline, prepare
 from raypipe.progress.stage import stage_progress
 from raypipe.progress.state import read_state
 from raypipe.progress.tree import duration, run_tree, sign_of_life, silent
 from raypipe.report.compare import comparison_notes, differences_sheet, side_by_side
 from raypipe.report.layout import Book
-from raypipe.report.tables import ROWS, cells_table, line_of, plan_table, result_tables, table_of
+from raypipe.report.plan import cells_sheet, describe_grid, groups_sheet, plan_line
+from raypipe.report.screen import results_screen
+from raypipe.report.tables import line_of, result_table, result_tables, table_of
 from raypipe.storage.environment import without_credentials
 from raypipe.storage.store import Store, StoreError
 
@@ -59,10 +61,10 @@ Storage = Annotated[str | None, typer.Option(help="Folder for results, or a URI 
 def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: B006  typer requires a list
     """Check an experiment file and its data, and list every error."""
     experiment, listings = check_experiment(file, overrides)
-    grid = len(experiment.models) * len(experiment.attacks) * max(1, len(experiment.defenses))
-    grid *= len(listings) * len(experiment.training_seeds)
     aside = sum(item.split is None for item in listings[0].items)
-    text = f"{file}: valid. {grid} grid cells over {len(listings[0].items)} files"
+    text = (
+        f"{file}: valid. {describe_grid(experiment, outline(experiment, listings))}, {len(listings[0].items):,} files"
+    )
     console = output()
     console.print(f"{text}, {aside} of them set aside" if aside else text, highlight=False, soft_wrap=True)
     _warn(experiment, listings, console)
@@ -82,16 +84,19 @@ def plan(
     ] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Price of one worker for an hour, in US dollars.")] = None,
     trial_tiles: Annotated[int, typer.Option(min=1, help="Number of tiles in the trial of each attack.")] = 8,
+    every: Annotated[bool, typer.Option("--all", help="Show every cell.")] = False,
 ) -> None:
-    """List the cells of an experiment, finished and missing, and estimate the missing ones."""
+    """Count the cells of an experiment, finished and missing, and estimate the missing ones."""
     prepared = prepare(_load(file, overrides, storage))
     console = output()
     if estimate:
-        _print_estimate(prepared, console, workers, price, trial_tiles)
+        _print_estimate(prepared, console, workers, price, trial_tiles, every)
         return
-    console.print(cells_table(prepared.plan, prepared.store))
-    console.print(plan_table(prepared.experiment, prepared.plan, prepared.store))
+    make = cells_sheet if every else groups_sheet
+    console.print(table_of(make(prepared.plan, prepared.store)))
     _warn(prepared.experiment, prepared.listings, console)
+    line = plan_line(prepared.experiment, prepared.plan, prepared.store)
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _warn(experiment: Experiment, listings: Sequence[Listing], console: Console) -> None:
@@ -100,10 +105,11 @@ def _warn(experiment: Experiment, listings: Sequence[Listing], console: Console)
 
 
 def _print_estimate(
-    prepared: Prepared, console: Console, workers: int | None, price: float | None, trial_tiles: int
+    prepared: Prepared, console: Console, workers: int | None, price: float | None, trial_tiles: int, every: bool
 ) -> None:
     from raypipe.forecast.forecast import forecast  # noqa: PLC0415  ART and scikit-learn are slow
-    from raypipe.forecast.sheets import cells_sheet, stages_sheet  # noqa: PLC0415
+    from raypipe.forecast.sheets import cells_sheet as costs_sheet  # noqa: PLC0415
+    from raypipe.forecast.sheets import stages_sheet  # noqa: PLC0415
 
     begun = time.perf_counter()
     with console.status("") as status:
@@ -114,7 +120,8 @@ def _print_estimate(
                 console.print(f"trying {text}", highlight=False)
 
         found = forecast(prepared, workers=workers, attacked=trial_tiles, say=say)
-    console.print(table_of(cells_sheet(prepared.experiment, found, price)))
+    if every:
+        console.print(table_of(costs_sheet(prepared.experiment, found, price)))
     console.print(table_of(stages_sheet(prepared.experiment, found, price)))
     console.print(f"Tried for {duration(time.perf_counter() - begun)}.", highlight=False)
 
@@ -162,19 +169,21 @@ def results(
     storage: Annotated[str, typer.Option(help="Store of the run: a folder or a URI.")] = "results",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
     recompute: Annotated[bool, typer.Option(help="Compute every figure again from the stored predictions.")] = False,
-    every: Annotated[
-        bool, typer.Option("--all", help=f"Print all rows of every table, not only the first {ROWS}.")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Print every table.")] = False,
+    table: Annotated[str | None, typer.Option(metavar="NAME", help="Print one table: robustness, attacks, ...")] = None,
 ) -> None:
-    """Print the results of a run."""
+    """Print the summary of a run, or its tables."""
     store = Store.open(storage)
     result = compute_result(store, read_run(store, name)) if recompute else load_result(store, name)
     if as_json:
         sys.stdout.write(result_json(result))
         return
     console = output()
-    for table in result_tables(result, None if every else ROWS):
-        console.print(table)
+    if table:
+        console.print(result_table(result, table))
+        return
+    for part in result_tables(result) if every else results_screen(Book.from_result(result)):
+        console.print(part)
     console.print(f"Results: {result.location}", soft_wrap=True, highlight=False)
 
 

@@ -9,12 +9,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
+from raypipe.base.errors import ConfigError
 from raypipe.base.settings import near_matches
 from raypipe.cli.terminal import output
 from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading.fetching import fetch
 from raypipe.data.sources import SOURCES
-from raypipe.experiment.load import ConfigError
 
 MANY = 8
 """Number of files that a message names."""

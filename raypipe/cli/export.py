@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from raypipe.base.errors import ConfigError
 from raypipe.cli.terminal import output
-from raypipe.experiment.load import ConfigError
 from raypipe.storage.store import Store
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raypipe.experiment.load import ConfigError
+from raypipe.base.errors import ConfigError
 
 if TYPE_CHECKING:  # both import PyTorch's slower parts
     from raypipe.standalone.models import GivenModel

@@ -8,6 +8,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from raypipe.attacks import ATTACKS
+from raypipe.base.errors import ConfigError
 from raypipe.base.settings import Settings, near_matches
 from raypipe.data.sources import SOURCES
 from raypipe.defenses import DEFENSES
@@ -27,25 +28,6 @@ SHOWN = 200
 """Number of characters of a wrong value that its message shows."""
 DIGITS = 25
 """Largest number of digits of an integer. No setting is larger than 64 bits."""
-
-
-class ConfigError(ValueError):
-    """Error for an experiment file that cannot be run.
-
-    Parameters
-    ----------
-    source
-        Name of the file.
-    problems
-        One message for each error. Each begins with the path of the field.
-    """
-
-    def __init__(self, source: str, problems: Iterable[str]) -> None:
-        self.source = source
-        self.problems = tuple(problems)
-        count = len(self.problems)
-        lines = "\n".join(f"  {problem}" for problem in self.problems)
-        super().__init__(f"{source}: {count} error{'s' if count != 1 else ''}\n{lines}")
 
 
 def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from raypipe.base.errors import UserError
 from raypipe.base.settings import near_matches
 from raypipe.models.backbones.base import Backbone, Published
 from raypipe.models.backbones.lookup import get_backbone
@@ -16,7 +17,7 @@ from raypipe.models.backbones.lookup import get_backbone
 FROM_SCRATCH = "none"
 
 
-class WeightsError(RuntimeError):
+class WeightsError(UserError, RuntimeError):
     """Error for weights that are not available or do not fit the architecture. The message says what to do."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raypipe.base.errors import ConfigError
 from raypipe.data.leakage import LeakageError, require_disjoint
 from raypipe.data.source import Source, TileRef
 from raypipe.data.sources import open_source
@@ -14,7 +15,7 @@ from raypipe.data.splits import SplitKind, assign_splits, read_split_file
 from raypipe.data.subset import choose_subset, uncovered_labels
 from raypipe.data.tiles import TileItem
 from raypipe.evaluation.checks.findings import least_tiles
-from raypipe.experiment.load import ConfigError, read_experiment, validate_experiment
+from raypipe.experiment.load import read_experiment, validate_experiment
 from raypipe.experiment.schema import Experiment
 from raypipe.plan.cells import IngestSpec
 from raypipe.plan.graph import Plan, make_plan
@@ -110,10 +111,21 @@ def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str
 
     This reads the content of files that `cache` lacks.
     """
-    refs = [item.ref for item in listing.items]
+    return _spec(listing, experiment, listing.source.fingerprint([item.ref for item in listing.items], cache))
+
+
+def outline(experiment: Experiment, listings: Sequence[Listing]) -> Plan:
+    """Return the plan of an experiment without a look into its files.
+
+    The names and the number of its cells are those of `prepare`; their keys are not.
+    """
+    return make_plan(experiment, [_spec(listing, experiment, fingerprint="") for listing in listings])
+
+
+def _spec(listing: Listing, experiment: Experiment, fingerprint: str) -> IngestSpec:
     assignment = json.dumps(sorted((ref.path, side) for ref, side in listing.items if side is not None))
     return IngestSpec(
-        fingerprint=listing.source.fingerprint(refs, cache),
+        fingerprint=fingerprint,
         labels=listing.source.labels,
         size=experiment.tiles.size,
         split=listing.split,

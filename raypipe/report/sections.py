@@ -1,6 +1,6 @@
 """Sections of a run's results in their order, most important first."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from raypipe.report.details import (
     calibration_table,
@@ -22,7 +22,23 @@ from raypipe.report.robustness import (
     robustness_table,
     verdict_lines,
 )
-from raypipe.report.sheet import Note, Section
+from raypipe.report.sheet import Note, Section, Sheet
+
+OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
+    "attacks": attacks_table,
+    "certified": certified_table,
+    "checks": checks_table,
+    "failures": failures_table,
+    "clinical-errors": clinical_errors_table,
+    "distortions": distortions_table,
+    "calibration": calibration_table,
+    "differences": differences_table,
+    "seeds": seeds_table,
+    "costs": cost_table,
+    "stage-costs": stage_costs_table,
+    "cell-costs": cell_costs_table,
+}
+"""The tables that a run has only if it measured their figures, by name."""
 
 
 def stamps(book: Book) -> tuple[Note, ...]:
@@ -35,47 +51,43 @@ def verdicts(book: Book) -> tuple[Note, ...]:
     return (*verdict_lines(book), *stamps(book))
 
 
-def sections(book: Book) -> Iterator[Section]:
-    """Yield all tables of a run, each with its reservations and warnings."""
+def named_sections(book: Book) -> Iterator[tuple[str, Section]]:
+    """Yield all tables of a run by name, each with its reservations and warnings."""
     marks = stamps(book)
-    yield Section(robustness_table(book), marks)
-    yield Section(table_1(book), (Note(threats(book)), *marks))
+    yield "robustness", Section(robustness_table(book), marks)
+    yield "metrics", Section(table_1(book), (Note(threats(book)), *marks))
     reservations = [threats(book), PAPER]
     reservations += [STATIC] if any(row["defense"] for row in book.records) else []
-    yield Section(table_2(book), (*map(Note, reservations), *marks))
-    first = (
-        attacks_table,
-        certified_table,
-        checks_table,
-        failures_table,
-        clinical_errors_table,
-        distortions_table,
-        calibration_table,
-    )
-    for make in (*first, differences_table, seeds_table, cost_table, stage_costs_table, cell_costs_table):
+    yield "paper", Section(table_2(book), (*map(Note, reservations), *marks))
+    for name, make in OPTIONAL.items():
         if (sheet := make(book)) is not None:
-            yield Section(sheet, marks)
+            yield name, Section(sheet, marks)
+
+
+def sections(book: Book) -> Iterator[Section]:
+    """Yield all tables of a run, each with its reservations and warnings."""
+    for _, section in named_sections(book):
+        yield section
 
 
 LEFT_OUT = (
     "Not measured, because they need other models: static evaluation and transfer attacks. A run of an experiment "
     "measures both."
 )
+OF_ONE = ("attacks", "checks", "failures", "clinical-errors", "distortions", "calibration", "costs")
+"""The tables of a model that was evaluated on its own, besides its robustness."""
+
+
+def named_sections_of_one(book: Book) -> Iterator[tuple[str, Section]]:
+    """Yield the tables of a model that was evaluated on its own, by name."""
+    marks = stamps(book)
+    yield "robustness", Section(robustness_table(book), (Note(LEFT_OUT), *marks))
+    for name in OF_ONE:
+        if (sheet := OPTIONAL[name](book)) is not None:
+            yield name, Section(sheet, marks)
 
 
 def sections_of_one(book: Book) -> Iterator[Section]:
     """Yield the tables of a model that was evaluated on its own."""
-    marks = stamps(book)
-    yield Section(robustness_table(book), (Note(LEFT_OUT), *marks))
-    tables = (
-        attacks_table,
-        checks_table,
-        failures_table,
-        clinical_errors_table,
-        distortions_table,
-        calibration_table,
-        cost_table,
-    )
-    for make in tables:
-        if (sheet := make(book)) is not None:
-            yield Section(sheet, marks)
+    for _, section in named_sections_of_one(book):
+        yield section

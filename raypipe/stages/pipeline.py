@@ -19,10 +19,13 @@ from raypipe.plan.graph import Plan
 from raypipe.plan.listing import Prepared, evaluation_warnings, prepare
 from raypipe.progress.run import RunProgress, run_progress
 from raypipe.progress.state import StageState, stage_of
+from raypipe.report.layout import Book
 from raypipe.report.page.index import write_index
 from raypipe.report.page.report import write_report
+from raypipe.report.plan import plan_line
+from raypipe.report.screen import run_screen
 from raypipe.report.sheet import Note
-from raypipe.report.tables import ROWS, line_of, plan_table, result_tables
+from raypipe.report.tables import line_of
 from raypipe.stages.attack import attack
 from raypipe.stages.certify import certify
 from raypipe.stages.cluster import connected, environment
@@ -40,7 +43,7 @@ ATTACK, ATTACK_HARDENED = "attack", "attack hardened"
 
 
 def run_experiment(experiment: Experiment, *, address: str | None = None, console: Console | None = None) -> RunResult:
-    """Run the missing cells of an experiment, and print its tables.
+    """Run the missing cells of an experiment, and print its conclusion.
 
     Parameters
     ----------
@@ -53,7 +56,7 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
 
     Raises
     ------
-    raypipe.experiment.load.ConfigError
+    raypipe.base.errors.ConfigError
         If the experiment cannot run on the available data.
     raypipe.base.errors.StageError
         If a stage fails. Finished cells are kept, and the same call continues from there.
@@ -63,7 +66,7 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
         require_tracker(experiment.tracking)
     prepared = prepare(experiment)
     store, plan = prepared.store, prepared.plan
-    console.print(plan_table(experiment, plan, store))
+    console.print(plan_line(experiment, plan, store), highlight=False, markup=False, soft_wrap=True)
     for warning in evaluation_warnings(experiment, prepared.listings):
         console.print(line_of(Note(warning, "bad")), soft_wrap=True)
     with run_progress(console, store, experiment.name, tuple(_stages(plan, store)), note_cells) as progress:
@@ -76,9 +79,9 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
         result = compute_result(store, run)
         report = write_report(run, result, store)
         write_index(store)
-    for table in result_tables(result, ROWS):
-        console.print(table)
-    console.print(f"Results: {result.location}\nReport: {report}", soft_wrap=True, highlight=False)
+    book, name = Book.from_result(result), experiment.name
+    for part in run_screen(book, run=name, storage=experiment.storage, folder=result.location, report=report):
+        console.print(part, highlight=False)
     if experiment.tracking:
         track(run, result, store, experiment.tracking)
     return result

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from raypipe.base.errors import UserError
 from raypipe.base.version import __version__
 from raypipe.storage.filesystems import open_filesystem
 
@@ -38,7 +39,7 @@ R = TypeVar("R")
 _KEY = re.compile(r"^[0-9a-f]{8,64}\Z")
 
 
-class StoreError(OSError):
+class StoreError(UserError, OSError):
     """Failure to read or write the store. The message says where, and what to do."""
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from raypipe.attacks import ATTACKS, Attack
-from raypipe.experiment.load import ConfigError, validate_experiment
+from raypipe.base.errors import ConfigError
+from raypipe.experiment.load import validate_experiment
 
 ROOT = Path(__file__).parents[2]
 

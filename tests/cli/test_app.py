@@ -79,12 +79,21 @@ def test_an_unknown_run_is_answered_with_those_there_are(cli: Command) -> None:
 
 
 def test_planning_names_every_cell_and_writes_no_artifact(cli: Command, tmp_path: Path) -> None:
-    done = cli("plan", str(JOBS / "demo.yaml"), "--storage", "store")
+    done = cli("plan", str(JOBS / "demo.yaml"), "--storage", "store", "--all")
     assert done.code == 0, done.err
     for cell in ("googlenet/deepfool/train", "resnet18/saliency_map/adversarial_training"):
         assert cell in done.out
-    assert "493 cells" in done.out
     assert not (tmp_path / "store" / "artifacts").exists()
+
+
+def test_a_plan_fits_a_screen_and_ends_with_its_summary(cli: Command, tmp_path: Path) -> None:
+    lines = cli("plan", str(JOBS / "demo.yaml"), "--storage", "store").out.splitlines()
+    assert len(lines) <= 40
+    assert max(len(line.rstrip()) for line in lines[:-1]) <= 80
+    assert any(line.split() == ["attack", "resnet18", "56", "0", "56"] for line in lines)
+    counted = "3 models, 3 attacks, 1 defense: 493 cells"
+    assert lines[-1] == f"demo: {counted}, 0 done and 493 to do in {tmp_path}/store"
+    assert f"demo.yaml: valid. {counted}, 240 files" in cli("validate", str(JOBS / "demo.yaml")).out
 
 
 def test_importing_raypipe_starts_and_loads_nothing(tmp_path: Path) -> None:

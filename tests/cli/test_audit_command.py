@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from raypipe.base.errors import ConfigError
 from raypipe.cli.app import app
 from raypipe.data.reading.png import encode_png
 from raypipe.data.tissue import render_tile
-from raypipe.experiment.load import ConfigError
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 

@@ -11,11 +11,12 @@ from torch import nn
 from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.pgd import ProjectedGradient
+from raypipe.base.errors import ConfigError
 from raypipe.defenses.base import ABSTAINED, Certified, CertifiedDefense
 from raypipe.defenses.interval_bound_propagation import IntervalBoundPropagation
 from raypipe.defenses.randomized_smoothing import RandomizedSmoothing, quantile_of_votes
 from raypipe.evaluation.checks.probe import probe
-from raypipe.experiment.load import ConfigError, validate_experiment
+from raypipe.experiment.load import validate_experiment
 from raypipe.models.backbones.convnet import build
 from raypipe.models.bounds import margins
 from raypipe.models.classifier import Classifier

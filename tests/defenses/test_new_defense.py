@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from raypipe.base.errors import ConfigError
 from raypipe.defenses import DEFENSES
 from raypipe.evaluation.predict import predict
-from raypipe.experiment.load import ConfigError, validate_experiment
+from raypipe.experiment.load import validate_experiment
 from raypipe.forecast.defense_work import training_steps
 from tests.defenses.laboratory import Laboratory
 

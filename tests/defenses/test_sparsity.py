@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from raypipe.base.errors import ConfigError
 from raypipe.defenses.sparsity_denoising import SparsityDenoising
 from raypipe.evaluation.predict import predict
-from raypipe.experiment.load import ConfigError, validate_experiment
+from raypipe.experiment.load import validate_experiment
 from raypipe.models.backbones.sparsity import SparsityDenoising as Block
 from raypipe.models.classifier import Model, build_classifier
 from raypipe.stages.harden import _starting_point

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypipe.attacks import ArtAttack, DeepFool
-from raypipe.experiment.load import ConfigError, load_experiment, validate_experiment
+from raypipe.base.errors import ConfigError
+from raypipe.experiment.load import load_experiment, validate_experiment
 from raypipe.experiment.schema import Experiment
 from raypipe.models.backbones import BACKBONES
 from raypipe.training.recipe import Recipe

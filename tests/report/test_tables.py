@@ -22,9 +22,9 @@ from raypipe.storage.store import Store
 from tests.evaluation.handmade import hand_run
 
 
-def shown(result: RunResult, rows: int | None = None) -> str:
+def shown(result: RunResult) -> str:
     console = Console(width=200, file=io.StringIO())
-    for table in result_tables(result, rows):
+    for table in result_tables(result):
         console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -120,17 +120,6 @@ def test_a_run_without_defenses_has_no_columns_for_them(tmp_path: Path) -> None:
     text = shown(compute_result(store, run.model_copy(update=alone)))
     assert "robust on" not in text
     assert "static evaluation" not in text
-
-
-def test_of_long_tables_the_first_rows_are_shown_and_the_others_are_counted(tmp_path: Path) -> None:
-    store = Store.open(str(tmp_path))
-    result = compute_result(store, hand_run(store))
-    every, first = (text[text.index("Table 1.") : text.index("Table 2.")] for text in (shown(result), shown(result, 2)))
-    rows = [line.split() for line in every.splitlines() if line.startswith(" net  ")]
-    assert len(rows) == 4
-    assert [line.split() for line in first.splitlines() if line.startswith(" net  ")] == rows[:2]
-    assert "2 more rows: see the report, or run `raypipe results hand --all`" in first
-    assert "more rows" not in shown(result, 4)
 
 
 @pytest.mark.parametrize("models", [1, 2])

@@ -20,11 +20,11 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+from raypipe.base.errors import ConfigError
 from raypipe.cli.app import app, main
 from raypipe.data.reading.png import decode_png, encode_png
 from raypipe.data.tissue import render_tile
 from raypipe.evaluation.results.compute import RunResult, load_result
-from raypipe.experiment.load import ConfigError
 from raypipe.experiment.schema import Experiment
 from raypipe.plan.listing import prepare
 from raypipe.progress.stage import stage_progress

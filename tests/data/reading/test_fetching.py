@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from raypipe.base.errors import FetchError
+from raypipe.base.errors import ConfigError, FetchError
 from raypipe.cli.app import app
 from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading import fetching
 from raypipe.data.reading.fetching import fetch
 from raypipe.data.sources import SOURCES, SourceEntry
 from raypipe.data.sources.folder import Folder, open_folder
-from raypipe.experiment.load import ConfigError
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 MD5 = f"md5:{hashlib.md5(BODY).hexdigest()}"

@@ -12,7 +12,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from raypipe.experiment.load import ConfigError, validate_experiment
+from raypipe.base.errors import ConfigError
+from raypipe.experiment.load import validate_experiment
 from raypipe.models.backbones.base import auxiliary_loss, classification_loss, main_logits
 from raypipe.models.backbones.from_timm import _timm
 from raypipe.models.backbones.lookup import _get_backbone, get_backbone

@@ -1,0 +1,107 @@
+"""The last screen of a run: its conclusion, one table, the place of its report, and what to do next."""
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from raypipe.evaluation.checks.rules import Verdict
+from raypipe.report.layout import Book, Row
+from raypipe.report.robustness import verdicts_of
+from raypipe.report.scope import count_tiles, uncovered_classes
+from raypipe.report.sections import named_sections, stamps
+from raypipe.report.sheet import Cell, Note, Sheet
+from raypipe.report.summary import conclude, find_direct, find_static
+from raypipe.report.tables import line_of, table_of
+
+MOST_ROWS = 18
+"""Largest number of models on the screen; a screen has 40 lines."""
+DEFAULT_STORAGE = "results"
+
+
+def summary_of(book: Book) -> Iterator[RenderableType]:
+    """Yield the conclusion of a run, its table of models, and the warnings that belong to them."""
+    yield Text(" ".join(conclude(book).sentences), "bold")
+    sheet = summary_table(book)
+    yield Group("", table_of(sheet, rows=MOST_ROWS, compact=True))
+    if sheet.rows > MOST_ROWS:
+        yield line_of(Note(f"{sheet.rows - MOST_ROWS:,} more models: --table robustness.", "warn"))
+    verdicts = verdicts_of(book)
+    failed = sum(bool(verdict.failed) for verdict in verdicts.values())
+    if failed:
+        text = (
+            f"Sanity checks failed for {failed} of {len(verdicts)} models: their robust accuracy may be overestimated"
+        )
+        yield line_of(Note(f"{text} (--table failures).", "bad"))
+    for note in (*uncovered_classes(book), *stamps(book)):
+        yield line_of(note)
+
+
+def summary_table(book: Book) -> Sheet:
+    """Return one row for each model: clean, static, white-box and worst-case accuracy, and the sanity checks.
+
+    The models that were hardened from one model stand below it.
+    """
+    verdicts = verdicts_of(book)
+    scope = count_tiles(book.clean(next(iter(book.subjects))))
+    bound = f"; worst case [95 %]: {book.headline}" if book.headline else ""
+    table = Sheet(f"Accuracy in % on {scope}{bound}")
+    table.add_columns("model")
+    table.add_columns("clean", "static", "white-\nbox", "worst case", figures=True, whole=True)
+    table.add_columns("checks", whole=True)
+    for undefended, members in book.families().items():
+        for subject in members:
+            name = undefended if subject == undefended else f"  {book.describe_defense(subject)}"
+            rows = book.clean(subject), find_static(book, subject), find_direct(book, subject)
+            worst, checks = with_whole_interval(book.headline_case(subject)), checks_cell(verdicts.get(subject))
+            table.add_row(name, *map(in_whole_percent, rows), worst, checks)
+    return table
+
+
+def in_whole_percent(row: Row | None) -> str:
+    """Return an accuracy in whole percent, or a dash where it was not measured."""
+    return "-" if row is None else f"{100 * row['accuracy']:.0f}"
+
+
+def with_whole_interval(row: Row | None) -> str:
+    """Return an accuracy with its 95 % interval in whole percent: ``83 [65, 94]``."""
+    if row is None or row["accuracy_low"] is None:
+        return in_whole_percent(row)
+    low, high = (100 * row[f"accuracy_{bound}"] for bound in ("low", "high"))
+    return f"{in_whole_percent(row)} [{low:.0f}, {high:.0f}]"
+
+
+def checks_cell(verdict: Verdict | None) -> Cell:
+    """Return a cell with the outcome of a model's sanity checks."""
+    if verdict is None:
+        return Cell("not run", tone="bad")
+    if verdict.failed:
+        return Cell(f"{verdict.failed} failed", tone="bad")
+    return Cell("unclear", tone="warn") if verdict.withheld else Cell("passed", tone="good")
+
+
+def run_screen(book: Book, *, run: str, storage: str, folder: str, report: str) -> Iterator[RenderableType]:
+    """Yield the last screen of a run.
+
+    Parameters
+    ----------
+    run, storage
+        Name of the run, and its storage as the experiment names it.
+    folder, report
+        Paths of the results and of the report.
+    """
+    yield from summary_of(book)
+    option = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+    yield Text(f"\nResults: {folder}\nReport: {report}\n  open it:     raypipe report {run} --open{option}")
+    yield Text(
+        f"  all tables:  raypipe results {run} --all{option}\n"
+        "  your model:  raypipe evaluate MODEL FOLDER --out NEW_FOLDER\n"
+        "  your data:   data: {source: folder, path: FOLDER} in the experiment file"
+    )
+
+
+def results_screen(book: Book) -> Iterator[RenderableType]:
+    """Yield the summary of a stored run, and the names of its further tables."""
+    yield from summary_of(book)
+    names = ", ".join(name for name, _ in named_sections(book))
+    yield Text(f"\nEvery table: --all. One of them: --table {names}.")
