@@ -82,7 +82,7 @@ def experiment_of(storage: Path, network: str, attacks: int, siblings: int, shar
             f"fgsm_{number}": {"name": "fgsm", "eps": 0.01, "seed": number} for number in range(1, attacks + 1)
         },
         "evaluation": {"curves": {}, "autoattack": None, "checks": None},
-        "resources": {"attack_batch": shard_size, "memory_format": "contiguous"},
+        "resources": {"attack_batch": shard_size},
     }
 
 

@@ -88,7 +88,7 @@ def experiment_of(tiles: int, storage: Path, files: Path | None = None) -> dict[
         "train": {"epochs": 2},
         "attacks": {"fgsm": {"eps": "4/255"}},
         "evaluation": {"curves": {}, "autoattack": None, "checks": None},
-        "resources": {"attack_batch": 64, "memory_format": "contiguous"},
+        "resources": {"attack_batch": 64},
     }  # fmt: skip
     if files:
         experiment["data"] = {"source": "folder", "path": str(files), "group_pattern": r"^(\w+)-"}

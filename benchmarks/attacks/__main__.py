@@ -116,7 +116,11 @@ def _attack(
     prepared = prepare(subject.model, shape, device="cpu", batch_size=options.batch_size)
     task = task_of(subject.model, prepared, images, labels)
     warm_up(subject.model, images)
-    made = {"batch_size": prepared.batch_size, "memory_format": prepared.memory_format, "folded": prepared.folded}
+    made = {
+        "batch_size": prepared.batch_size,
+        "memory_format": str(prepared.fast.memory_format),
+        "folded": prepared.folded,
+    }
     record.victims[subject.name] |= {"prepared": made, "tiles": len(task)}
     stamp = STAMP if subject.facts["synthetic"] else None
     rows: list[Row] = []

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from raypipe.attacks import AttackSettings
-from raypipe.attacks.engine.prepare import MemoryFormat
 from raypipe.base.settings import ID, Settings, chosen_by, entries, plain_ids
 from raypipe.data.sources import SOURCES
 from raypipe.data.splits import SplitKind
@@ -103,10 +102,8 @@ class Resources(Settings):
     loader_workers
         Number of processes that decode tiles for each training worker. 0 decodes between the steps.
     attack_batch
-        Number of tiles in a batch of attacks and predictions. Default: found by trial on the device.
-    memory_format
-        Memory format of the network in attacks: ``contiguous`` or ``channels_last``. Default: the faster one, found by
-        trial. Set both this and `attack_batch` if two runs must agree to the last bit.
+        Number of tiles in a batch of attacks and predictions. Default: on a CPU a number that depends on the tile size
+        alone, and on a GPU the one that trials find. Set it if two runs on GPUs must agree to the last bit.
     max_failures
         Number of times that a training may lose a worker and resume from its last epoch.
     train_on, attack_on
@@ -126,7 +123,6 @@ class Resources(Settings):
     workers_per_gpu: int = Field(1, ge=1, le=64)
     loader_workers: int = Field(0, ge=0)
     attack_batch: int | None = Field(None, ge=1)
-    memory_format: MemoryFormat | None = None
     max_failures: int = Field(3, ge=0)
     train_on: str | None = None
     attack_on: str | None = None

@@ -220,7 +220,6 @@ def try_model(
         (channels, height, width),
         device=device,
         batch_size=resources.attack_batch,
-        memory_format=resources.memory_format,
     )
     results: dict[str, Adversarials] = {}
     for each in attacks:

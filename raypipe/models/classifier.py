@@ -120,6 +120,8 @@ class Model(Settings):
 class Classifier(nn.Module):
     """A network with its preprocessing.
 
+    The network gets its images with channels last in memory. CPUs and GPUs convolve these fastest.
+
     Parameters
     ----------
     network
@@ -161,7 +163,7 @@ class Classifier(nn.Module):
         """Return the resized and normalized images from images (n, 3, h, w) in [0, 1]."""
         if self.resize:
             images = F.interpolate(images, (self.resize, self.resize), mode="bilinear", antialias=True)
-        return (images - self.mean) / self.std
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
 
 def build_classifier(model: Model, num_classes: int) -> Classifier:

@@ -17,7 +17,7 @@ from raypipe.stages.workers import Saved, Worker
 from raypipe.storage.costs import FREE, Cost
 from raypipe.storage.store import Store
 from raypipe.training.batch_statistics import MOST, MOST_PER_EPOCH, Recalibration
-from raypipe.training.dataset import TileDataset, memory_format
+from raypipe.training.dataset import TileDataset
 from raypipe.training.examples import Examples
 from raypipe.training.fit import EpochRecord, Fit
 from raypipe.training.objective import TILES, Objective, Shows, cross_entropy
@@ -78,7 +78,7 @@ def fit_cell(
     batch = max(2, recipe.batch_size // worker.world_size)
     if saved := worker.saved(cell):
         classifier = load_classifier(saved.weights)[0]
-    model = worker.prepare(classifier.to(memory_format=memory_format(worker.device)))
+    model = worker.prepare(classifier.to(memory_format=torch.channels_last))
     steps = -(-len(share) // batch) - (len(share) % batch == 1)
     fit = Fit(
         model,

@@ -4,7 +4,7 @@ import functools
 
 import torch
 
-from raypipe.attacks.engine.prepare import MemoryFormat, PreparedModel, prepare
+from raypipe.attacks.engine.prepare import PreparedModel, prepare
 from raypipe.experiment.schema import Resources
 from raypipe.models.artifacts import load_model
 from raypipe.models.checkpoint import ModelCard
@@ -32,7 +32,7 @@ class ModelCache:
         torch.set_num_threads(max(1, int(resources.cpus_per_worker)))
         self._classifier: tuple[str, Classifier, ModelCard] | None = None
         self._prepared: tuple[str, PreparedModel] | None = None
-        self._tried: dict[tuple[str, int | None, tuple[int, int, int]], tuple[int, MemoryFormat]] = {}
+        self._batch_sizes: dict[tuple[str, int | None, tuple[int, int, int]], int] = {}
 
     def classifier(self, key: str) -> Classifier:
         """Return the classifier of a model artifact."""
@@ -41,14 +41,14 @@ class ModelCache:
     def prepared(self, key: str, shape: tuple[int, int, int]) -> PreparedModel:
         """Return the classifier prepared for attacks on tiles of a shape (channels, height, width).
 
-        The result of the trials for a backbone serves all its models: other weights take the same time.
+        The batch size that is found for a backbone serves all its models: other weights take the same time.
         """
         if self._prepared is None or self._prepared[0] != key:
             classifier, card = self._load(key)
             kind = card.backbone, card.resize, shape
-            batch, memory_format = self._tried.get(kind, (self.resources.attack_batch, self.resources.memory_format))
-            model = prepare(classifier, shape, device=self.device, batch_size=batch, memory_format=memory_format)
-            self._tried[kind] = model.batch_size, model.memory_format
+            batch = self._batch_sizes.get(kind, self.resources.attack_batch)
+            model = prepare(classifier, shape, device=self.device, batch_size=batch)
+            self._batch_sizes[kind] = model.batch_size
             self._prepared = key, model
         return self._prepared[1]
 

@@ -33,15 +33,9 @@ class TileDataset(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), self.labels[index]
 
 
-def memory_format(device: torch.device) -> torch.memory_format:
-    """Return the memory format of networks and images. GPUs convolve fastest with channels last."""
-    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
-
-
 def to_images(pixels: Tensor, device: torch.device) -> Tensor:
     """Return images on a device, (n, 3, h, w), float32 in [0, 1], from 8-bit pixels of that shape."""
-    images = pixels.to(device, non_blocking=True).float().div_(255)
-    return images.contiguous(memory_format=memory_format(device))
+    return pixels.to(device, non_blocking=True).float().div_(255)
 
 
 def batches_of(

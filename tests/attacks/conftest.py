@@ -38,9 +38,7 @@ class Case:
     def prepared(self, batch_size: int = 8) -> PreparedModel:
         """Prepare the model in one fixed memory format, because trials would make results differ by float noise."""
         height, width, channels = self.images.shape[1:]
-        return prepare(
-            self.model, (channels, height, width), device="cpu", batch_size=batch_size, memory_format="contiguous"
-        )
+        return prepare(self.model, (channels, height, width), device="cpu", batch_size=batch_size)
 
     def attacked(self, settings: NamedAttack, batch_size: int = 8) -> Adversarials:
         return generate(self.prepared(batch_size), self.images, self.labels, settings)

@@ -89,7 +89,7 @@ def stored(subject: Subject) -> Tensor:
 
 @pytest.fixture(scope="module")
 def task(subject: Subject, stored: Tensor) -> Task:
-    prepared = prepare(subject.model, (3, SIZE, SIZE), device="cpu", batch_size=4, memory_format="contiguous")
+    prepared = prepare(subject.model, (3, SIZE, SIZE), device="cpu", batch_size=4)
     return task_of(subject.model, prepared, to_unit(stored), torch.from_numpy(subject.labels))
 
 
@@ -211,7 +211,7 @@ def test_what_dies_when_rounded_is_no_success_in_8_bits(stored: Tensor) -> None:
     images = torch.full((2, 3, SIZE, SIZE), 100 / 255)
     clean = torch.full((2, 3, SIZE, SIZE), 100, dtype=torch.uint8)
     model = Threshold()
-    prepared = prepare(model, (3, SIZE, SIZE), device="cpu", batch_size=2, memory_format="contiguous")
+    prepared = prepare(model, (3, SIZE, SIZE), device="cpu", batch_size=2)
     task = task_of(model, prepared, images, torch.zeros(2, dtype=torch.long))
     row = row_of(task, clean, entered(lambda task: task.images + 0.3 / 255))
     assert (row.success, row.success8) == ([True, True], [False, False])

@@ -125,7 +125,7 @@ def test_interval_bounds_prove_more_than_before_and_no_attack_breaks_them(labora
     right = proved.prediction == labels
     assert right.mean() > 0.55
     assert np.median(proved.radius[right]) > 5 * np.median(before.radius)
-    prepared = prepare(model, (3, 32, 32), device="cpu", batch_size=16, memory_format="contiguous")
+    prepared = prepare(model, (3, 32, 32), device="cpu", batch_size=16)
     for steps in (1, 2, 4):
         made = generate(prepared, images, labels, ProjectedGradient(eps=steps / 255, max_iterations=20, restarts=2))
         standing = made.adversarial_prediction == labels
@@ -137,7 +137,7 @@ def test_smoothing_proves_something_and_attacks_do_not_break_it(laboratory: Labo
     model, proved, (images, labels) = certified(SMOOTHING, laboratory)
     right = proved.prediction == labels
     assert (right & (proved.radius > 0.05)).mean() > 0.4
-    prepared = prepare(model, (3, 32, 32), device="cpu", batch_size=16, memory_format="contiguous")
+    prepared = prepare(model, (3, 32, 32), device="cpu", batch_size=16)
     made = generate(prepared, images, labels, ProjectedGradient(norm="l2", eps=0.15, max_iterations=6))
     broken = (made.adversarial_prediction != labels) & right & (made.l2 <= proved.radius)
     assert broken.sum() <= 1, "the vote is over a few draws"

@@ -31,7 +31,7 @@ def test_it_blinds_the_plain_cross_entropy(student: Classifier, laboratory: Labo
 
 def test_it_withstands_nothing(student: Classifier, laboratory: Laboratory) -> None:
     images, labels = laboratory.test_tiles()
-    prepared = prepare(student, (3, 32, 32), device="cpu", batch_size=16, memory_format="contiguous")
+    prepared = prepare(student, (3, 32, 32), device="cpu", batch_size=16)
     made = generate(prepared, images, labels, ProjectedGradient(eps=12 / 255, max_iterations=20))
     assert (made.clean_prediction == labels).mean() > 0.6
     assert (made.adversarial_prediction == labels).mean() < 0.2

@@ -49,7 +49,7 @@ def training(name: str, **changes: Any) -> OnlineTraining:
 def robust_accuracy(model: nn.Module, laboratory: Laboratory, defense: OnlineTraining) -> float:
     """Return the robust accuracy under the project's PGD, counted on stored pixels."""
     images, labels = laboratory.test_tiles()
-    prepared = prepare(model, (3, 32, 32), device="cpu", batch_size=16, memory_format="contiguous")
+    prepared = prepare(model, (3, 32, 32), device="cpu", batch_size=16)
     attack = ProjectedGradient(norm=defense.norm, eps=defense.eps, max_iterations=20)
     return float((generate(prepared, images, labels, attack).adversarial_prediction == labels).mean())
 

@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
         "bounded": {"name": "pgd", "max_iterations": 1},
         "checks": {"planted_tiles": 15},
     },
-    "resources": {"attack_batch": 8, "memory_format": "contiguous"},
+    "resources": {"attack_batch": 8},
 }
 
 

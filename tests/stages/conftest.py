@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
     "attacks": {"deepfool": {"max_iterations": 5}, "saliency_map": {"growth": 2, "attempts": 1, "max_iterations": 40}},
     "defenses": {"adversarial_training": {"epochs": 1}},
     "evaluation": {"curves": {}, "autoattack": {"max_iterations": 2, "max_queries": 2}, "checks": None},
-    "resources": {"train_workers": 2, "harden_workers": 0, "attack_batch": 8, "memory_format": "contiguous"},
+    "resources": {"train_workers": 2, "harden_workers": 0, "attack_batch": 8},
 }
 
 

@@ -87,7 +87,7 @@ def test_a_tile_without_finite_logits_is_counted_and_changes_no_other_tile(
         "attacks": ATTACKS,
         "defenses": [],
         # One tile at a time, because pixels depend on the size of a batch by float noise.
-        "resources": {"attack_batch": 1, "memory_format": "contiguous"},
+        "resources": {"attack_batch": 1},
     }
     sound = tiny(**changes, storage=str(tmp_path / "sound"))
     before, text = run(sound)

@@ -35,7 +35,7 @@ def test_online_certified_and_mixed_defenses_go_from_the_file_to_the_report(tiny
             "checks": {"max_queries": 10, "planted_tiles": 15},
         },
         # A group of two workers takes all CPUs.
-        resources={"train_workers": 1, "harden_workers": 2, "attack_batch": 8, "memory_format": "contiguous"},
+        resources={"train_workers": 1, "harden_workers": 2, "attack_batch": 8},
     )
     result, text = run(experiment)
     store = Store.open(experiment.storage)

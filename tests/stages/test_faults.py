@@ -48,7 +48,7 @@ SETTINGS: dict[str, Any] = {
         "checks": {"planted_tiles": 15, "max_queries": 2},
     },
     "resources": {
-        "train_workers": 2, "harden_workers": 0, "attack_actors": 3, "attack_batch": 8, "memory_format": "contiguous",
+        "train_workers": 2, "harden_workers": 0, "attack_actors": 3, "attack_batch": 8,
     },
 }  # fmt: skip
 Note = Callable[[str, object], None]

@@ -3,27 +3,27 @@
 import copy
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
-MemoryFormat = Literal["contiguous", "channels_last"]
-FORMATS: dict[MemoryFormat, torch.memory_format] = {
-    "contiguous": torch.contiguous_format,
-    "channels_last": torch.channels_last,
-}
-TRIAL_TILES = 8
-"""Number of tiles in each trial of the memory formats, and the smallest batch to try."""
-CLEARLY_FASTER = 0.93
-"""Share of the time. The other format, or a batch twice as large, is chosen only if it needs less than this share."""
+SMALLEST_BATCH = 8
+"""Smallest batch to choose, if memory suffices."""
 LARGEST_BATCH = {"cpu": 64, "cuda": 1024}
-"""Largest batch to try, by device type. On a CPU larger batches only use memory; on a GPU they still save time."""
+"""Largest batch to choose, by device type. On a CPU larger batches only use memory; on a GPU they still save time."""
+CPU_PIXELS = 2**18
+"""Number of pixels of a batch on a CPU, over all its tiles. More pixels save no time: with ResNet-18, GoogLeNet and
+ShuffleNetV2 a pass of a tile of 48 pixels takes 1.4 to 2 times as long in batches of 8 as in batches of 64, and one
+of a tile of 224 pixels the same time in batches of 8 as in batches of 16."""
+CLEARLY_FASTER = 0.93
+"""Share of the time per tile. A GPU gets a batch twice as large only if it needs less than this share."""
 MEMORY_SHARE = 0.5
 """Share of the free memory that the tensors of a batch's passes may use. Attacks also keep several images per tile."""
+TILES = 2
+"""Number of tiles on which the folded model is compared with the plain one."""
 SAME = 1e-6
 """Largest relative difference between the logits and gradients of the folded model and of the plain one. Both are
 computed in double precision for this comparison. In single precision one ReLU whose input is at rounding level can
@@ -40,7 +40,7 @@ class PreparedModel:
         Unchanged model, as it will be used. It alone decides if a stored tile fools the model.
     fast
         Frozen form of the model for the attack's own passes. Its batch normalization is folded into the convolutions.
-        It uses the memory format and the precision that are fastest on the device.
+        Its images have channels last in memory, if it can take them so, and it uses the device's fastest precision.
     exact
         `fast` in float32, with the same weights. It is `fast` itself if that computes in float32. Attacks run again on
         it where half precision misled them.
@@ -48,8 +48,6 @@ class PreparedModel:
         Device of both models.
     batch_size
         Number of tiles attacked at once. Lowered when memory runs out.
-    memory_format
-        Memory format of the fast model.
     folded
         True if batch normalization is folded. This is impossible where the model cannot be traced, or where folding
         would change its logits or gradients.
@@ -60,7 +58,6 @@ class PreparedModel:
     exact: "Fast"
     device: torch.device
     batch_size: int
-    memory_format: MemoryFormat
     folded: bool
 
 
@@ -77,10 +74,10 @@ class Fast(nn.Module):
         Half-precision type that PyTorch's autocast uses where it considers it safe. None means float32 everywhere.
     """
 
-    def __init__(self, network: nn.Module, memory_format: MemoryFormat, half: torch.dtype | None) -> None:
+    def __init__(self, network: nn.Module, memory_format: torch.memory_format, half: torch.dtype | None) -> None:
         super().__init__()
         self.network = network
-        self.memory_format = FORMATS[memory_format]
+        self.memory_format = memory_format
         self.half_precision = half
 
     def forward(self, images: Tensor) -> Tensor:
@@ -97,7 +94,6 @@ def prepare(
     *,
     device: torch.device | str,
     batch_size: int | None = None,
-    memory_format: MemoryFormat | None = None,
     half: torch.dtype | None = None,
 ) -> PreparedModel:
     """Prepare a model for attacks on tiles of one size. The model itself is left unchanged.
@@ -111,11 +107,8 @@ def prepare(
     device
         Device of the model and its passes.
     batch_size
-        Number of tiles attacked at once. None means that trials choose the largest batch that saves time and fits into
-        memory.
-    memory_format
-        Memory format of the fast model. None means that trials choose it. Set it where two runs must agree to the last
-        bit.
+        Number of tiles attacked at once. None means the largest batch that saves time and fits into memory. On a CPU it
+        depends on the tile size alone, so that two runs agree to the last bit; on a GPU trials choose it.
     half
         Half-precision type of the attack's own passes. None means float16 on a GPU and float32 on a CPU.
 
@@ -127,21 +120,28 @@ def prepare(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}: expected at least 1")
     device = torch.device(device)
-    tiles = torch.rand(TRIAL_TILES, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    tiles = torch.rand(TILES, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     network, folded = _folded(model, tiles)
     if half is None and device.type == "cuda":
         half = torch.float16
-    formats = [memory_format] if memory_format else list(FORMATS)
-    forms = {name: Fast(copy.deepcopy(network).to(memory_format=FORMATS[name]), name, half) for name in formats}
-    chosen = formats[0]
-    if len(forms) > 1:
-        trials = [lambda form=form: _logits_and_gradient(form, tiles) for form in forms.values()]
-        costs = _alternating(trials, device, repeats=3)
-        chosen = formats[1] if costs[1] < CLEARLY_FASTER * costs[0] else formats[0]
-    fast = forms[chosen]
-    exact = fast if half is None else Fast(fast.network, chosen, half=None)
-    size = batch_size or _batch_that_pays(fast, shape, device)
-    return PreparedModel(model, fast, exact, device, size, chosen, folded)
+    memory_format = _memory_format(network, tiles)
+    fast = Fast(network.to(memory_format=memory_format), memory_format, half)
+    exact = fast if half is None else Fast(fast.network, memory_format, half=None)
+    size = batch_size or _largest_useful_batch(fast, shape, device)
+    return PreparedModel(model, fast, exact, device, size, folded)
+
+
+def _memory_format(network: nn.Module, tiles: Tensor) -> torch.memory_format:
+    """Return the memory format of the images: channels last, except for a network that fails on it.
+
+    A network fails on it if it calls `view` where channels last needs `reshape`.
+    """
+    last = torch.channels_last
+    try:
+        _logits_and_gradient(network, tiles.contiguous(memory_format=last))
+    except RuntimeError:
+        return torch.contiguous_format
+    return last
 
 
 def _folded(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]:
@@ -190,35 +190,42 @@ def _logits_and_gradient(network: nn.Module, tiles: Tensor) -> tuple[Tensor, Ten
     return logits.detach(), torch.autograd.grad((logits * weights).sum(), images)[0]
 
 
-def _alternating(trials: Sequence[Callable[[], object]], device: torch.device, repeats: int = 2) -> list[float]:
-    """Return the best time of each trial in seconds. Trials alternate, so that other load affects all of them alike."""
-    best = [float("inf")] * len(trials)
-    for repeat in range(repeats):
-        for position, trial in enumerate(trials):
-            begun = time.perf_counter()
-            trial()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if repeat:  # The first repeat is the warm-up.
-                best[position] = min(best[position], time.perf_counter() - begun)
-    return best
-
-
-def _batch_that_pays(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int:
-    """Return the batch size, doubled as long as each tile gets clearly cheaper and memory suffices."""
+def _largest_useful_batch(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int:
+    """Return the largest batch size that makes each tile cheaper and fits into memory."""
     tile = torch.full((1, *shape), 0.5, device=device)
-    room = MEMORY_SHARE * _free_memory(device) / _bytes_kept(network, tile)
-    size, each = TRIAL_TILES, float("inf")
-    while size <= min(room, LARGEST_BATCH[device.type]):
+    room = int(MEMORY_SHARE * _free_memory(device) / _bytes_kept(network, tile))
+    largest = max(1, min(room, LARGEST_BATCH[device.type]))
+    if device.type == "cpu":
+        return min(largest, max(SMALLEST_BATCH, CPU_PIXELS // (shape[1] * shape[2])))
+    return _batch_that_pays(network, tile, largest)
+
+
+def _batch_that_pays(network: nn.Module, tile: Tensor, largest: int) -> int:
+    """Return the batch size, doubled as long as each tile gets clearly cheaper in trials on a GPU."""
+    size, each = SMALLEST_BATCH, float("inf")
+    while size <= largest:
         tiles = tile.repeat(size, 1, 1, 1)
         try:
-            (seconds,) = _alternating([lambda tiles=tiles: _logits_and_gradient(network, tiles)], device)  # type: ignore[misc]
+            seconds = _best_time(lambda tiles=tiles: _logits_and_gradient(network, tiles), tile.device)  # type: ignore[misc]
         except torch.OutOfMemoryError:
             break
         if seconds / size > CLEARLY_FASTER * each:
             break
         size, each = 2 * size, seconds / size
-    return max(1, size // 2)
+    return min(largest, max(1, size // 2))
+
+
+def _best_time(trial: Callable[[], object], device: torch.device) -> float:
+    """Return the shorter time of two trials in seconds, after one for warming up."""
+    best = float("inf")
+    for repeat in range(3):
+        begun = time.perf_counter()
+        trial()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if repeat:
+            best = min(best, time.perf_counter() - begun)
+    return best
 
 
 def _free_memory(device: torch.device) -> float:

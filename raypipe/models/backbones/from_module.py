@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from raypipe.models.backbones.base import Backbone
 
@@ -64,4 +64,10 @@ def _build(path: str, build: Callable[[int], Any], num_classes: int) -> nn.Modul
     network = build(num_classes)
     if not isinstance(network, nn.Module):
         raise TypeError(f"module:{path} gave a {type(network).__name__}: expected a torch.nn.Module")
+    # `Classifier` gives images with channels last in memory. A network that calls `view` fails on them.
+    network.register_forward_pre_hook(_make_contiguous)
     return network
+
+
+def _make_contiguous(_network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(value.contiguous() if isinstance(value, Tensor) else value for value in inputs)

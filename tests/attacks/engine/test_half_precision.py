@@ -33,7 +33,7 @@ def case() -> Case:
 
 
 def prepared(case: Case, half: torch.dtype | None) -> PreparedModel:
-    return prepare(case.model, (3, 16, 16), device="cpu", batch_size=30, memory_format="contiguous", half=half)
+    return prepare(case.model, (3, 16, 16), device="cpu", batch_size=30, half=half)
 
 
 def attacked(case: Case, model: PreparedModel, name: str) -> Adversarials:

@@ -41,16 +41,13 @@ def gradient(model: nn.Module, images: Tensor) -> Tensor:
     return found
 
 
-# Layers are folded before the format is set. If a format breaks a network, channels_last breaks it.
-@pytest.mark.parametrize(
-    ("name", "memory_format"),
-    [*((name, "channels_last") for name in (*BACKBONES, "timm:mobilenetv3_small_050")), ("resnet18", "contiguous")],
-)
-def test_every_backbone_is_folded_and_computes_the_same(name: str, memory_format) -> None:
+@pytest.mark.parametrize("name", [*BACKBONES, "timm:mobilenetv3_small_050"])
+def test_every_backbone_is_folded_and_computes_the_same(name: str) -> None:
     model = trained_looking(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    prepared = prepare(model, SHAPE, device="cpu", batch_size=4, memory_format=memory_format)
+    prepared = prepare(model, SHAPE, device="cpu", batch_size=4)
     assert prepared.folded
+    assert prepared.fast.memory_format is torch.channels_last
     assert layers(prepared.fast) == NOT_FOLDED.get(name, 0)
     assert layers(model) > layers(prepared.fast) or name == "convnet"  # it has no layers to fold
     images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1))
@@ -77,7 +74,7 @@ class Winding(nn.Module):
 
 
 def test_a_model_that_cannot_be_traced_is_used_as_it_is() -> None:
-    prepared = prepare(Winding().eval(), SHAPE, device="cpu", batch_size=4, memory_format="contiguous")
+    prepared = prepare(Winding().eval(), SHAPE, device="cpu", batch_size=4)
     assert not prepared.folded
     assert layers(prepared.fast) == 1
 
@@ -99,17 +96,36 @@ def test_a_model_whose_gradient_tracing_changes_is_used_as_it_is() -> None:
     model = StraightThrough().eval()
     images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1))
     assert gradient(fuse(model), images).abs().max() == 0, "the trap is one"
-    prepared = prepare(model, SHAPE, device="cpu", batch_size=4, memory_format="contiguous")
+    prepared = prepare(model, SHAPE, device="cpu", batch_size=4)
     assert not prepared.folded
     torch.testing.assert_close(gradient(prepared.fast, images), gradient(model, images))
 
 
-def test_trials_choose_a_format_and_a_batch_size() -> None:
-    prepared = prepare(trained_looking("resnet18"), SHAPE, device="cpu")
+@pytest.mark.parametrize(("size", "batch"), [(16, 64), (64, 64), (96, 28), (224, 8)])
+def test_the_batch_on_a_cpu_depends_on_the_tile_size_alone(size: int, batch: int) -> None:
+    prepared = prepare(Winding().eval(), (3, size, size), device="cpu")
     assert isinstance(prepared, PreparedModel)
-    assert prepared.memory_format in ("contiguous", "channels_last")
-    assert 8 <= prepared.batch_size <= 64
-    assert prepared.batch_size.bit_count() == 1
+    assert prepared.batch_size == batch
+
+
+class Viewing(nn.Module):
+    """A network that needs contiguous features, as users often write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+        self.head = nn.Linear(4 * 30 * 30, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.convolution(images)
+        return self.head(features.view(features.size(0), -1))
+
+
+def test_a_network_that_needs_contiguous_images_gets_them() -> None:
+    model = Viewing().eval()
+    prepared = prepare(model, SHAPE, device="cpu")
+    images = torch.rand(2, *SHAPE).contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(prepared.fast(images), model(images.contiguous()))
 
 
 def test_no_generator_is_touched() -> None:

@@ -30,7 +30,7 @@ def gathered(tested, name: str, evaluation: Evaluation = EVALUATION) -> Evidence
     model, images, labels = tested.models[name], tested.images, tested.labels
 
     def attacked(settings: NamedAttack, victim: str = name) -> Adversarials:
-        ready = prepare(tested.models[victim], (3, 16, 16), device=CPU, batch_size=32, memory_format="contiguous")
+        ready = prepare(tested.models[victim], (3, 16, 16), device=CPU, batch_size=32)
         return generate(ready, images, labels, settings)
 
     def predicted(tiles: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ def test_what_only_hides_the_gradient_fails(tested, name: str, expected: set[str
 
 def steps_check(tested, name: str, bounded: BoundedAttack, eps: float, nested: bool = False) -> Finding:
     """Judge three numbers of steps, as separate attacks or as beginnings of one attack."""
-    model = prepare(tested.models[name], (3, 16, 16), device=CPU, batch_size=32, memory_format="contiguous")
+    model = prepare(tested.models[name], (3, 16, 16), device=CPU, batch_size=32)
     attacks = Evaluation(bounded=bounded, checks=Checks(eps=eps)).check_attacks(16)
     by_steps = {}
     for role in ("check/half the steps", REFERENCE, "check/twice the steps"):

@@ -20,15 +20,13 @@ from raypipe.attacks.base import NamedAttack, TargetedAttack
 from raypipe.attacks.engine.active import predict
 from raypipe.attacks.engine.generate import BLOCK_BYTES, goal_of
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.prepare import MemoryFormat, PreparedModel, prepare
+from raypipe.attacks.engine.prepare import PreparedModel, prepare
 from raypipe.attacks.engine.tensors import clear
 from raypipe.attacks.engine.victim import Victim, frozen
 from raypipe.base.settings import near_matches
 
 BATCH_SIZE = 32
 """Number of images attacked at once. The toolbox's own default for several attacks, 1, wastes most of the time."""
-PAY_FOR_A_TRIAL = 128
-"""Number of images from which on trials choose the memory format; for fewer, trials take more time than they save."""
 
 
 class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
@@ -60,8 +58,6 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
         self.batch_size = batch_size
         self.targeted = targeted
         self.verbose = verbose
-        self._memory_format: MemoryFormat | None = None
-        self._seen = 0
 
     @property
     def span(self) -> float:
@@ -108,7 +104,6 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
         classes = self._classes(y, len(images))
         ladder, result = self._ladder(), images.copy()
         unit = UnitImages(self.estimator)
-        self._seen += len(images)
         model = self._prepared(unit)
         block = max(4 * self.batch_size, BLOCK_BYTES // (4 * max(1, images[:1].size)))
         with frozen(model.plain):
@@ -130,18 +125,9 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
         return classes
 
     def _prepared(self, unit: UnitImages) -> PreparedModel:
-        """Prepare the model again, because its weights may have changed; its best memory format stays the same."""
+        """Prepare the model again, because its weights may have changed."""
         shape = np.moveaxis(np.empty(self.estimator.input_shape), 0 if unit.channels_first else 2, 0).shape
-        prepared = prepare(
-            unit,
-            (shape[0], shape[1], shape[2]),
-            device=self.estimator.device,
-            batch_size=self.batch_size,
-            memory_format=self._memory_format or (None if self._seen >= PAY_FOR_A_TRIAL else "contiguous"),
-        )
-        if self._seen >= PAY_FOR_A_TRIAL:
-            self._memory_format = prepared.memory_format
-        return prepared
+        return prepare(unit, (shape[0], shape[1], shape[2]), device=self.estimator.device, batch_size=self.batch_size)
 
     def _perturb(
         self,
