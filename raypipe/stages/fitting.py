@@ -61,7 +61,7 @@ def fit_cell(
     loader_workers
         Number of processes that decode tiles for this worker.
     held
-        Held-out tiles, which the fit does not use; every epoch is validated on them, if there are any.
+        Held-out tiles, which the fit does not use; epochs are validated on them, if there are any.
     judge
         Computes figures of the fitted classifier that are published with it; they serve to choose between candidates.
     objective
@@ -69,7 +69,7 @@ def fit_cell(
     shows
         Inputs that a step shows the network; None leaves its batch statistics unchanged.
     score
-        Rates the classifier after each epoch; larger is better. The best epoch is published instead of the last one.
+        Rates the classifier after each validated epoch; larger is better. The best of these epochs is published.
     replays
         Number of steps on each batch before the next batch.
     """
@@ -101,9 +101,10 @@ def fit_cell(
     )
     for epoch in fit.epochs(tiles, batch, loader_workers):
         record = _over_all(epoch, worker)
-        if len(held):
+        validates = recipe.validates(record.epoch)
+        if len(held) and validates:
             record = _validated(record, fit, tiles, validation, worker)
-        if score:
+        if score and validates:
             record = replace(record, score=_shared(score, fit, worker))
             if record.score == _best_score([*fit.history, record]):
                 best = save_classifier(_evaluated(fit), card)
