@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.pipeline.ours import machine
+from raypipe.cli.terminal import output
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.run import read_run
 from raypipe.experiment.load import validate_experiment
@@ -159,7 +160,7 @@ def main() -> None:
             record["nodes"].append(run_one(experiment, nodes))
             if options.out:
                 options.out.write_text(json.dumps(record, indent=1) + "\n")
-    report(record, Console(width=140))
+    report(record, output())
 
 
 def report(record: dict[str, Any], console: Console) -> None:

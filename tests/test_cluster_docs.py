@@ -1,9 +1,8 @@
-"""The commands of docs/cluster.md, which a test runs or which need an account, and its estimate, as printed."""
+"""The commands of docs/cluster.md, which a test runs or which need an account or GPUs."""
 
 import re
 import shlex
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -12,22 +11,20 @@ import yaml
 from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
 
-from benchmarks import paper_estimate
 from raypipe.experiment.load import load_experiment
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "cluster.md"
 TEXT = DOCS.read_text()
 NEEDS_A_CLOUD_OR_MACHINES = (
-    *(
-        "pip install boto3",
-        "aws ",
-        "helm ",
-        "kubectl ",
-        "ray up ",
-        "ray down ",
-        "ray dashboard ",
-    ),
+    "pip install boto3",
+    "aws ",
+    "helm ",
+    "kubectl ",
+    "ray up ",
+    "ray down ",
+    "ray dashboard ",
+    "raypipe plan jobs/paper.yaml --estimate",
 )
 JOBS = "tests/test_jobs.py"
 ELSEWHERE = {
@@ -41,7 +38,6 @@ ELSEWHERE = {
     "raypipe status": (JOBS, '"## A job that is stopped, and goes on"'),
     "raypipe report": ("tests/test_readme.py", '"report"'),
     "git archive": ("tests/test_cluster_docs.py", '"git archive "'),
-    "python -m benchmarks.paper_estimate": ("tests/test_cluster_docs.py", '"benchmarks.paper_estimate"'),
 }
 """Commands that another test runs, and the place of each."""
 
@@ -71,25 +67,6 @@ def test_what_is_submitted_is_an_experiment_that_can_be_read(command: str) -> No
     pairs = list(zip(options[::2], options[1::2], strict=True))
     assert {option for option, _ in pairs} <= {"--set", "--storage"}
     load_experiment(ROOT / file, [value for option, value in pairs if option == "--set"])
-
-
-def test_the_estimate_is_what_the_program_says(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    table = run(sys.executable, "-m", "benchmarks.paper_estimate")
-    assert table in TEXT
-    (cells,) = re.findall(r"\((\d+) cells", TEXT)
-    assert f"| **all** | {cells} |" in table
-    shown = next(command for command in commands() if "paper_estimate" in command)
-    monkeypatch.setattr(sys, "argv", shown.split()[2:])
-    paper_estimate.main()
-    faster = capsys.readouterr().out
-    assert total(faster) < total(table), "twice the speed costs less"
-
-
-def total(table: str) -> float:
-    (dollars,) = re.findall(r"\*\*all\*\* .* (\d+) \|\n", table)
-    return float(dollars)
 
 
 def test_the_archive_for_kubernetes_has_what_the_job_needs_in_one_folder(tmp_path: Path) -> None:

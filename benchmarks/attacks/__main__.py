@@ -3,7 +3,6 @@
 import argparse
 import importlib.util
 import json
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -34,8 +33,7 @@ from benchmarks.attacks.victims import EPOCHS, Subject, data_settings, experimen
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.engine.quantize import to_unit
 from raypipe.cli.app import tell_errors
-
-LOG_WIDTH = 200
+from raypipe.cli.terminal import output
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -153,7 +151,7 @@ def _write(record: Record, folder: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train the missing models, run the contest, and write the record."""
     options = parse(arguments)
-    console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+    console = output()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=UserWarning)
     with tell_errors(), threadpool_limits(1):

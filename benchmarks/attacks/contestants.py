@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.prepare import PreparedModel
 from raypipe.attacks.engine.targets import runner_up
+from raypipe.base.norms import StoredNorm
 
-Norm = Literal["l0", "l2", "linf"]
-FAMILIES: dict[str, Norm] = {
+FAMILIES: dict[str, StoredNorm] = {
     "deepfool": "l2",
     "carlini_wagner_l2": "l2",
     "minimal_l2": "l2",

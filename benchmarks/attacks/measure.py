@@ -16,6 +16,7 @@ from benchmarks.attacks.passes import PassCosts, PassLog, distances
 from benchmarks.attacks.rows import EightBit, Row
 from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.quantize import to_bytes, to_unit
+from raypipe.base.norms import STORED_NORMS
 
 COMPARED_WITH_SLOW = frozenset({"sparse_l0"})
 """Families without a slow contestant of their own that are compared with a slow contestant of another family."""
@@ -146,7 +147,7 @@ class _Lane:
         row.success = ((predicted != task.labels) & finished).tolist()
         row.success8 = ((rounded != task.labels) & finished).tolist()
         row.on_target = float(((predicted == task.targets) & finished).float().mean())
-        row.l0, row.l2, row.linf = (distances(images, task.images, norm).tolist() for norm in ("l0", "l2", "linf"))
+        row.l0, row.l2, row.linf = (distances(images, task.images, norm).tolist() for norm in STORED_NORMS)
         row.within_budget = log.best.tolist()
         if self.entry.settings is not None:
             row.settings = self.entry.settings().model_dump(mode="json")

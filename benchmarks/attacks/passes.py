@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from benchmarks.attacks.contestants import Norm
+from raypipe.base.norms import StoredNorm
 
 Kind = Literal["predict", "forward", "backward"]
 """Kind of pass: forward without a graph, forward with a graph, or backward."""
@@ -18,7 +18,7 @@ Sizes = Counter[tuple[Kind, int]]
 """Number of passes of each kind by size of the batch."""
 
 
-def distances(images: Tensor, clean: Tensor, norm: Norm) -> Tensor:
+def distances(images: Tensor, clean: Tensor, norm: StoredNorm) -> Tensor:
     """Return the norm of each perturbation, (n,); l0 counts changed channel values, not pixels."""
     difference = (images.double() - clean.double()).flatten(1)
     length: Tensor = torch.linalg.vector_norm(difference, ord={"l0": 0, "l2": 2, "linf": torch.inf}[norm], dim=1)
@@ -52,7 +52,7 @@ class PassLog:
         CPU seconds spent on the log, which are subtracted from a contestant's time.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, norm: Norm, budget: int) -> None:
+    def __init__(self, images: Tensor, labels: Tensor, norm: StoredNorm, budget: int) -> None:
         self.clean = images
         self.labels = labels
         self.norm = norm

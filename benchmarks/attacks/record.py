@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from benchmarks.attacks.contestants import BOUNDED, FAMILIES, Norm
+from benchmarks.attacks.contestants import BOUNDED, FAMILIES
 from benchmarks.attacks.goals import Verdict
 from benchmarks.attacks.optimality import global_optimality, local_optimalities
 from benchmarks.attacks.peers import DISTRIBUTIONS
 from benchmarks.attacks.rows import Row
+from raypipe.base.norms import STORED_NORMS, StoredNorm
 
 STAMP = "SYNTHETIC: synthetic tissue; no figure here applies to real images"
 FORMAT = 1
@@ -162,7 +163,7 @@ def _summary(row: Row) -> dict[str, Any] | None:
     """Return the figures of the tables."""
     if row.error is not None or not row.milliseconds:
         return None
-    typical = {norm: row.typical(norm) for norm in ("l0", "l2", "linf")}
+    typical = {norm: row.typical(norm) for norm in STORED_NORMS}
     return {
         "milliseconds": row.time,
         "over_floor": row.over_floor,
@@ -199,14 +200,14 @@ def rows_table(rows: Sequence[Row], victim: str, attack: str, stamp: str | None)
     return table
 
 
-_TITLES: dict[Norm, str] = {"l0": "L0", "l2": "L2", "linf": "Linf"}
+_TITLES: dict[StoredNorm, str] = {"l0": "L0", "l2": "L2", "linf": "Linf"}
 
 
-def _shown(norm: Norm) -> tuple[Norm, ...]:
+def _shown(norm: StoredNorm) -> tuple[StoredNorm, ...]:
     return ("l0", "l2") if norm == "l0" else ("l2", "linf")
 
 
-def _cells(row: Row, norm: Norm) -> list[str]:
+def _cells(row: Row, norm: StoredNorm) -> list[str]:
     name = _name(row)
     if row.error is not None:
         return [name, str(row.tiles), "failed"]

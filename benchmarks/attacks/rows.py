@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from benchmarks.attacks.contestants import Norm
+from raypipe.base.norms import StoredNorm
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,11 @@ class Row:
         """Share of its images that are misclassified after rounding to 8 bits."""
         return float(np.mean(self.success8))
 
-    def lengths(self, norm: Norm) -> list[float]:
+    def lengths(self, norm: StoredNorm) -> list[float]:
         """Return the distortion of each image."""
         return {"l0": self.l0, "l2": self.l2, "linf": self.linf}[norm]
 
-    def typical(self, norm: Norm) -> tuple[float, float] | None:
+    def typical(self, norm: StoredNorm) -> tuple[float, float] | None:
         """Return the mean and median distortion over successes."""
         lengths = [length for length, success in zip(self.lengths(norm), self.success, strict=True) if success]
         return (float(np.mean(lengths)), median(lengths)) if lengths else None

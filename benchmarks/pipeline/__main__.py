@@ -11,7 +11,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.pipeline.figure import draw
@@ -26,6 +25,7 @@ from benchmarks.pipeline.ours import (
     stages_of,
 )
 from benchmarks.pipeline.processes import watch
+from raypipe.cli.terminal import output
 from raypipe.experiment.load import load_experiment
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -132,7 +132,7 @@ def main() -> None:
             baseline = run_baseline(options, overrides, options.out / f"baseline-{number}.log")
             record["rounds"][-1]["baseline"] = baseline
         (options.out / "pipeline.json").write_text(json.dumps(record, indent=1))
-    console = Console(width=160)
+    console = output()
     if options.baseline:
         draw(record, options.out / "pipeline.svg")
         console.print(totals_table(record))

@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.pipeline.figure import stack
 from benchmarks.pipeline.ours import machine, parts_of, run_command
 from benchmarks.pipeline.processes import watch
+from raypipe.cli.terminal import output
 
 
 def run(checkout: Path, experiment: Path, overrides: list[str], log: Path) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def main() -> None:
             statistics.median(one["with_torch"] for one in each),
         )
         table.add_row(name, *(f"{figure:,.0f}" for figure in figures))
-    Console(width=120).print(table)
+    output().print(table)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ classes of the Adversarial Robustness Toolbox.
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BeforeValidator, SerializeAsAny
 
 from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
 from raypipe.attacks.art.attack import ArtAttack, art_attack
 from raypipe.attacks.autoattack import AutoAttack, autoattack
-from raypipe.attacks.base import Attack, NamedAttack, TargetedAttack
+from raypipe.attacks.base import Attack, NamedAttack, NativeAttack, TargetedAttack
 from raypipe.attacks.carlini_wagner import CarliniWagnerL2, carlini_wagner_l2
 from raypipe.attacks.ddn import DecoupledDirectionNorm, decoupled_direction_norm
 from raypipe.attacks.deepfool import DeepFool, deepfool
@@ -24,7 +24,7 @@ from raypipe.attacks.saliency_map import SaliencyMap, saliency_map
 from raypipe.attacks.sigma_zero import SigmaZero, sigma_zero
 from raypipe.attacks.sparse_l0 import SparseL0, sparse_l0
 from raypipe.attacks.square import SquareAttack, square_attack
-from raypipe.base.settings import misnamed
+from raypipe.base.settings import read_named
 
 __all__ = ["ART", "ATTACKS", "Attack", "AttackSettings", "NamedAttack", "TargetedAttack", "attack_for"]
 
@@ -49,24 +49,15 @@ ART = Attack(ArtAttack, art_attack)
 """The one attack of ``backend: art``. Its settings name the attack of the toolbox that it runs."""
 
 
-def _choose(value: Any, otherwise: ValidatorFunctionWrapHandler) -> Any:
-    """Validate a mapping as the settings class that its backend and name select.
-
-    A tagged union would do the same, but it puts its tags into the location of every error.
-    """
-    if not isinstance(value, Mapping):
-        return otherwise(value)
-    backend, name = value.get("backend", "raypipe"), value.get("name")
-    if backend == "art":
-        return ArtAttack.model_validate(value)
-    if backend != "raypipe":
-        raise misnamed("backend", backend, ["raypipe", "art"])
-    if name not in ATTACKS:
-        raise misnamed("name", name, ATTACKS, "; for the toolbox's own attacks say `backend: art`")
-    return ATTACKS[name].settings.model_validate(value)
+def _read_attack(value: Any) -> Any:
+    """Return the settings that a mapping describes, by its backend and its name. Return any other value unchanged."""
+    if isinstance(value, Mapping) and value.get("backend", "raypipe") != "raypipe":
+        return read_named(value, "backend", {"raypipe": NativeAttack, "art": ArtAttack})
+    own = {name: attack.settings for name, attack in ATTACKS.items()}
+    return read_named(value, "name", own, "; for the toolbox's own attacks say `backend: art`")
 
 
-AttackSettings = Annotated[SerializeAsAny[NamedAttack], WrapValidator(_choose)]
+AttackSettings = Annotated[SerializeAsAny[NamedAttack], BeforeValidator(_read_attack)]
 """A field of this type takes ``{"name": "deepfool", ...}`` or ``{"backend": "art", "name": "deepfool", ...}``."""
 
 

@@ -7,35 +7,14 @@ from torch import Tensor
 
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.norms import AnyNorm, Ball
 from raypipe.base.settings import Settings
 
 Target = Literal["runner_up", "random"]
 """A class to aim at: the likeliest wrong class on the clean image, or one drawn from the seed and the pixels."""
 
-
-Norm = Literal["linf", "l2"]
-"""A norm of perturbations: the largest change of any value, or the Euclidean length of the whole perturbation."""
-
-AnyNorm = Literal["l0", "l1", "l2", "linf", "none"]
-"""A norm as in `Norm`, or the number of changed values, the sum of their absolute changes, or no norm at all."""
-
 Knowledge = Literal["white-box", "transfer", "score-based", "decision-based"]
 """Knowledge of the model that an attacker has: see `raypipe.attacks.engine.threat.ThreatModel`."""
-
-
-class Ball(NamedTuple):
-    """A ball around a tile that bounds an attack.
-
-    Parameters
-    ----------
-    norm
-        Norm of the ball.
-    eps
-        Radius of the ball, with pixels in [0, 1].
-    """
-
-    norm: Norm
-    eps: float
 
 
 class NamedAttack(Settings):

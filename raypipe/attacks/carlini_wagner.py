@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from raypipe.attacks.base import AnyNorm, TargetedAttack
+from raypipe.attacks.base import TargetedAttack
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
@@ -27,6 +27,7 @@ from raypipe.attacks.engine.tanh_descent import (
 )
 from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.norms import AnyNorm
 
 TENFOLD = 10.0
 """Factor by which the constant grows until the first success, as in the authors' code."""

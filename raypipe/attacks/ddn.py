@@ -11,13 +11,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import AnyNorm, TargetedAttack
+from raypipe.attacks.base import TargetedAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.losses import cross_entropy
 from raypipe.attacks.engine.norms import normalise, unit_ball_draws
 from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.norms import AnyNorm
 
 LAST_STEP = 0.01
 """Length to which steps along the gradient shrink, from 1."""

@@ -11,11 +11,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import AnyNorm, NativeAttack
+from raypipe.attacks.base import NativeAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.norms import AnyNorm
 
 BEYOND = 1e-4
 """Length added to each step, as in the authors' code. Without it steps would shrink to zero at the boundary."""

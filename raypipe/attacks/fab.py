@@ -17,14 +17,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from raypipe.attacks.base import AnyNorm, Ball, Norm, TargetedAttack
+from raypipe.attacks.base import TargetedAttack
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.hyperplane import to_hyperplane
-from raypipe.attacks.engine.norms import project, refuse_unscaled, sizes, unit_ball_draws
+from raypipe.attacks.engine.norms import project, sizes, unit_ball_draws
 from raypipe.attacks.engine.targets import likeliest_wrong
 from raypipe.attacks.engine.tensors import TINY, per_tile
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.norms import AnyNorm, Ball, Norm, require_scaled
 from raypipe.base.settings import Ratio
 
 FARTHEST_START: dict[Norm, float] = {"linf": 0.3, "l2": 1.0}
@@ -84,7 +85,7 @@ class FastAdaptiveBoundary(TargetedAttack):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.eps is not None:
-            refuse_unscaled(self.eps, self.norm)
+            require_scaled(self.eps, self.norm)
         if self.targets and self.target is not None:
             raise ValueError(f"targets = {self.targets}: with `target: {self.target}` there is but one; drop either")
         return self

@@ -15,12 +15,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import AnyNorm, NativeAttack
+from raypipe.attacks.base import NativeAttack
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.norms import AnyNorm
 
 TURN = (0.6, 0.03)
 """Weight of the new normal relative to the old direction, at the first and at the last iteration."""

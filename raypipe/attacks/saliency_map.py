@@ -13,13 +13,14 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from raypipe.attacks.base import AnyNorm, Target, TargetedAttack
+from raypipe.attacks.base import Target, TargetedAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.prune import prune
 from raypipe.attacks.engine.salient_pairs import best_pair
 from raypipe.attacks.engine.targets import random_targets
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.norms import AnyNorm
 
 CAREFUL = 60
 """Number of careful steps at the start of an attempt. In these steps the number of pairs falls back to one after a step

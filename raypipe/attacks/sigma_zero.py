@@ -11,11 +11,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import AnyNorm, TargetedAttack
+from raypipe.attacks.base import TargetedAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import TINY, per_tile
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.norms import AnyNorm
 
 COOLEST = 0.1
 """Share of the first learning rate to which the rate falls along a cosine."""

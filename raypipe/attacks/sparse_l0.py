@@ -13,11 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import AnyNorm, TargetedAttack
+from raypipe.attacks.base import TargetedAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.victim import Victim
 from raypipe.attacks.sigma_zero import SigmaZero, sigma_zero
+from raypipe.base.norms import AnyNorm
 
 GROW = 1.5
 """Factor by which the number of features grows in each step until the first success."""

@@ -85,21 +85,30 @@ def by_name(*records: type[Record]) -> dict[str, type[Record]]:
 def chosen_by(field: str, known: Mapping[str, type[Settings]]) -> BeforeValidator:
     """Return a validator that reads a mapping as the record that the mapping names in `field`.
 
-    A tagged union would do the same, but it puts its tags into the location of every error.
+    A tagged union of pydantic would do the same, but it puts its tags into the location of every error, and nothing can
+    be added to `known` later.
     """
 
-    def choose(value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        name = value.get(field)
-        if not isinstance(name, str) or name not in known:
-            raise misnamed(field, name, known)
-        return known[name].model_validate(value)
-
-    return BeforeValidator(choose)
+    return BeforeValidator(lambda value: read_named(value, field, known))
 
 
-def misnamed(field: str, value: Any, known: Iterable[str], hint: str = "") -> ValidationError:
+def read_named(value: Any, field: str, known: Mapping[str, type[Settings]], hint: str = "") -> Any:
+    """Return the record that a mapping names in `field`. Return any other value unchanged.
+
+    Raises
+    ------
+    ValidationError
+        If the name is missing or unknown, or the record refuses the mapping. The message for a name ends with `hint`.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    name = value.get(field)
+    if not isinstance(name, str) or name not in known:
+        raise _name_error(field, name, known, hint)
+    return known[name].model_validate(value)
+
+
+def _name_error(field: str, value: Any, known: Iterable[str], hint: str) -> ValidationError:
     """Return the error for a name that is missing or not in a registry.
 
     The error is located at `field`. Its message ends with `hint`.

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from raypipe.attacks.base import Norm
+from raypipe.base.norms import Norm
 from raypipe.base.settings import Settings
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.base import Front
@@ -22,8 +22,6 @@ from raypipe.training.recipe import Recipe
 
 Choice = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Indices of clean training tiles and of adversarial ones."""
-ABSTAINED = -1
-"""Prediction for a tile without a certificate."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ class Certified:
     Parameters
     ----------
     prediction
-        (n,) certified classes, or `ABSTAINED`.
+        (n,) certified classes; `raypipe.base.predictions.NO_CLASS` for a tile without a certificate.
     radius
         (n,) certified radii in the defense's norm, with pixels in [0, 1]. No perturbation of at most this size changes
         the prediction.

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.attacks.base import Ball
 from raypipe.attacks.engine.norms import normalise, project
 from raypipe.attacks.engine.tensors import per_tile
+from raypipe.base.norms import Ball
 
 SLOPE = 3
 """Binary logarithm, rounded down, of the largest gradient at a tile's logits after scaling. It is far from both ends of

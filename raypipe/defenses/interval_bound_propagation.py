@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.attacks.base import Norm
+from raypipe.base.norms import Norm
 from raypipe.base.settings import Ratio
 from raypipe.defenses.base import Certified, CertifiedDefense, TrainingSteps
 from raypipe.models.bounds import margins, unbounded

@@ -10,17 +10,16 @@ points.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from raypipe.attacks.base import Ball, Norm
-from raypipe.attacks.engine.norms import refuse_unscaled
 from raypipe.attacks.engine.victim import frozen
+from raypipe.base.norms import BallSettings, Norm
 from raypipe.base.settings import Ratio
 from raypipe.defenses.adversarial_weights import with_adversarial_weights
 from raypipe.defenses.base import Defense, TrainingSteps
@@ -29,14 +28,12 @@ from raypipe.models.backbones.base import classification_loss, main_logits
 from raypipe.training.objective import Scored, Shown, Shows, bare
 from raypipe.training.recipe import Recipe
 
-EPS: dict[Norm, float] = {"linf": 4 / 255, "l2": 0.5}
-"""Default bounds. The linf bound is that of ImageNet on RobustBench (Croce et al., 2021, arXiv:2010.09670)."""
 SCORE_STEPS, SCORE_BATCH = 10, 64
 Forward = Callable[[Tensor], Any]
 """A function from images to the output of the model, or of the model with other weights."""
 
 
-class OnlineTraining(Defense):
+class OnlineTraining(BallSettings, Defense):
     """The base of every online adversarial training's settings.
 
     Parameters
@@ -61,29 +58,14 @@ class OnlineTraining(Defense):
 
     shows_clean_tiles: ClassVar[bool] = False
 
-    norm: Norm = "linf"
-    eps: Ratio = Field(EPS["linf"], gt=0)
+    usual_eps: ClassVar[Mapping[Norm, float]] = {"linf": 4 / 255, "l2": 0.5}
+    """The linf bound is that of ImageNet on RobustBench (Croce et al., 2021, arXiv:2010.09670)."""
+
+    eps: Ratio = Field(usual_eps["linf"], gt=0)
     epochs: int = Field(5, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
     awp: float = Field(0.0, ge=0)
     early_stopping: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _usual_eps(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("norm") == "l2":
-            return {"eps": EPS["l2"], **values}
-        return values
-
-    @model_validator(mode="after")
-    def _pixels_are_scaled(self) -> Self:
-        refuse_unscaled(self.eps, self.norm)
-        return self
-
-    @property
-    def ball(self) -> Ball:
-        """Ball in which training tiles are perturbed."""
-        return Ball(self.norm, self.eps)
 
     @property
     def needs_held_out(self) -> bool:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import betaincinv, ndtri  # scipy.stats calls these too, but its import takes half a second.
 
-from raypipe.attacks.base import Norm
 from raypipe.attacks.engine.draws import generators
-from raypipe.defenses.base import ABSTAINED, Certified, CertifiedDefense
+from raypipe.base.norms import Norm
+from raypipe.base.predictions import NO_CLASS
+from raypipe.defenses.base import Certified, CertifiedDefense
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
 
@@ -79,7 +80,7 @@ class RandomizedSmoothing(CertifiedDefense):
             chosen = int(np.bincount(votes[: self.selection]).argmax())
             for_it = int((votes[self.selection :] == chosen).sum())
             radius = self.sigma * quantile_of_votes(for_it, self.estimation, self.alpha)
-            predictions.append(chosen if radius > 0 else ABSTAINED)
+            predictions.append(chosen if radius > 0 else NO_CLASS)
             radii.append(max(0.0, radius))
         return Certified(np.array(predictions), np.array(radii), np.full(len(images), drawn))
 

@@ -9,11 +9,11 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, mo
 from raypipe.attacks import AttackSettings, NamedAttack
 from raypipe.attacks.apgd import AutoProjectedGradient
 from raypipe.attacks.autoattack import AutoAttack, EnsembleBudget
-from raypipe.attacks.base import Norm
-from raypipe.attacks.engine.norms import BoundedAttack, at_radius, refuse_unscaled
+from raypipe.attacks.engine.norms import BoundedAttack, at_radius
 from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.square import SquareAttack
+from raypipe.base.norms import Norm, require_scaled
 from raypipe.base.settings import Ratio, Settings, chosen_by, entries, plain_ids
 from raypipe.evaluation.checks.judging import LEAST_PLANTED
 
@@ -110,7 +110,7 @@ class Evaluation(Settings):
     def _ascending(cls, curves: dict[Norm, tuple[float, ...]]) -> dict[Norm, tuple[float, ...]]:
         for norm, radii in curves.items():
             for eps in radii:
-                refuse_unscaled(eps, norm)
+                require_scaled(eps, norm)
         return {norm: tuple(sorted(set(radii))) for norm, radii in curves.items()}
 
     @field_validator("bounded")
@@ -123,7 +123,7 @@ class Evaluation(Settings):
     @model_validator(mode="after")
     def _checks_are_scaled(self) -> Self:
         if self.checks:
-            refuse_unscaled(self.checks.eps, self.bounded.norm)
+            require_scaled(self.checks.eps, self.bounded.norm)
         return self
 
     def radii(self, grid: Mapping[str, NamedAttack]) -> dict[Norm, tuple[float, ...]]:

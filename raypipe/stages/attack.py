@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from raypipe.attacks import AttackSettings
 from raypipe.attacks.engine.cascade import generate_over_radii
 from raypipe.attacks.engine.generate import Adversarials
+from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.results.stored import adversarials_of, adversarials_table
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import Cell
@@ -119,12 +120,12 @@ class AttackShard:
 
 
 def _facts(cell: Cell, store: Store) -> dict[str, Any]:
-    columns = ["label", "clean_prediction", "success", "l0", "l2", "linf"]
+    columns = ["label", "clean_prediction", "success", *STORED_NORMS]
     table = pa.concat_tables(store.iter_tables(cell.kind, cell.key, columns=columns)).to_pandas()
     right = table[table["clean_prediction"] == table["label"]]
     fooled = table[table["success"]]
-    median = {name: float(fooled[name].median()) if len(fooled) else None for name in ("l0", "l2", "linf")}
-    mean = {name: float(fooled[name].mean()) if len(fooled) else None for name in ("l0", "l2", "linf")}
+    median = {name: float(fooled[name].median()) if len(fooled) else None for name in STORED_NORMS}
+    mean = {name: float(fooled[name].mean()) if len(fooled) else None for name in STORED_NORMS}
     return {
         "tiles": len(table),
         "attacked": len(right),

@@ -12,7 +12,8 @@ from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.base.errors import ConfigError
-from raypipe.defenses.base import ABSTAINED, Certified, CertifiedDefense
+from raypipe.base.predictions import NO_CLASS
+from raypipe.defenses.base import Certified, CertifiedDefense
 from raypipe.defenses.interval_bound_propagation import IntervalBoundPropagation
 from raypipe.defenses.randomized_smoothing import RandomizedSmoothing, quantile_of_votes
 from raypipe.evaluation.checks.probe import probe
@@ -61,7 +62,7 @@ def test_a_smoothed_linear_model_is_certified_up_to_its_hyperplane_and_no_furthe
     assert (made.radius <= np.abs(distance)).all()
     near = (np.abs(distance) < 2.5 * sigma) & (np.abs(distance) > 0.2 * sigma)
     np.testing.assert_allclose(made.radius[near], np.abs(distance)[near], atol=0.15 * sigma + 0.02)
-    told = made.prediction != ABSTAINED
+    told = made.prediction != NO_CLASS
     assert (made.prediction[told] == (distance > 0)[told]).all()
     again = defense.certify(model, images[::-1].copy(), CPU, seed=0)
     np.testing.assert_array_equal(again.radius[::-1], made.radius, err_msg="depends on the tile, not on its place")

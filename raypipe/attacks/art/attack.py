@@ -29,10 +29,11 @@ from raypipe.attacks.art.classes import (
     classifier_of,
 )
 from raypipe.attacks.art.threats import ball_of, knowledge_of, minimised_by
-from raypipe.attacks.base import AnyNorm, Ball, Knowledge, NamedAttack
+from raypipe.attacks.base import Knowledge, NamedAttack
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.targets import random_targets
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.norms import AnyNorm, Ball
 
 
 class ArtAttack(NamedAttack):

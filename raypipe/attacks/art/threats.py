@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from raypipe.attacks.art.classes import attack_class
-from raypipe.attacks.base import AnyNorm, Ball, Knowledge, Norm
+from raypipe.attacks.base import Knowledge
+from raypipe.base.norms import AnyNorm, Ball, Norm
 
 THREATS: dict[str, tuple[AnyNorm | Literal["as told"], Knowledge]] = {
     "AutoAttack": ("as told", "white-box"),

@@ -19,11 +19,10 @@ from raypipe.attacks.engine.quantize import to_eight_bit, to_eight_bit_within, t
 from raypipe.attacks.engine.targets import random_targets, runner_up
 from raypipe.attacks.engine.tensors import lengths
 from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.base.predictions import NO_CLASS
 from raypipe.models.precision import full_precision
 
 Kind = TypeVar("Kind", bound=np.generic)
-NO_CLASS = -1
-"""Prediction for a tile whose logits are not all finite. The tile counts as misclassified and is not attacked."""
 HALF_NOISE = 10
 """Largest error of a network's logits in half precision, in rounding steps of the largest logit."""
 BLOCK_BYTES = 2**28

@@ -9,8 +9,8 @@ a few.
 import torch
 from torch import Tensor
 
-from raypipe.attacks.base import Norm
 from raypipe.attacks.engine.tensors import per_tile
+from raypipe.base.norms import Norm
 
 
 def to_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, norm: Norm) -> Tensor:

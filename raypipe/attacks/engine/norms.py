@@ -1,22 +1,20 @@
 """Perturbations bounded in a norm: the settings of the bound, and the geometry of the ball."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import ClassVar, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import Ball, Norm, TargetedAttack
+from raypipe.attacks.base import TargetedAttack
 from raypipe.attacks.engine.draws import generators
 from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.base.norms import BallSettings, Norm
 from raypipe.base.settings import Ratio
 
-USUAL_EPS: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
-"""Bounds that RobustBench (Croce et al., 2021, arXiv:2010.09670) uses for images of 32x32 pixels."""
 
-
-class BoundedAttack(TargetedAttack):
+class BoundedAttack(BallSettings, TargetedAttack):
     """The base of attacks whose perturbations may not leave a ball.
 
     Parameters
@@ -29,25 +27,10 @@ class BoundedAttack(TargetedAttack):
         The same change of every value is therefore longer on larger tiles.
     """
 
-    norm: Norm = "linf"
-    eps: Ratio = Field(USUAL_EPS["linf"], gt=0)
+    usual_eps: ClassVar[Mapping[Norm, float]] = {"linf": 8 / 255, "l2": 0.5}
+    """Bounds that RobustBench (Croce et al., 2021, arXiv:2010.09670) uses for images of 32x32 pixels."""
 
-    @property
-    def ball(self) -> Ball:
-        """Ball that the settings define."""
-        return Ball(self.norm, self.eps)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _usual_eps(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("norm") == "l2":
-            return {"eps": USUAL_EPS["l2"], **values}
-        return values
-
-    @model_validator(mode="after")
-    def _pixels_are_scaled(self) -> Self:
-        refuse_unscaled(self.eps, self.norm)
-        return self
+    eps: Ratio = Field(usual_eps["linf"], gt=0)
 
 
 def at_radius(attack: BoundedAttack, eps: float, norm: Norm) -> BoundedAttack:
@@ -72,23 +55,6 @@ class IterativeAttack(BoundedAttack):
     def with_early_stop(self, early_stop: bool) -> Self:
         """Return the attack with the given `early_stop`."""
         return self.model_copy(update={"early_stop": early_stop})
-
-
-def refuse_unscaled(eps: float, norm: Norm) -> None:
-    """Check that a radius is meant for pixels in [0, 1].
-
-    Parameters
-    ----------
-    eps, norm
-        Radius and norm of the ball.
-
-    Raises
-    ------
-    ValueError
-        If the norm is linf and the radius exceeds 1.
-    """
-    if norm == "linf" and eps > 1:
-        raise ValueError(f"eps = {eps:g}: expected 0..1, pixels are scaled; did you mean {eps:g}/255?")
 
 
 def sizes(perturbations: Tensor, norm: Norm) -> Tensor:

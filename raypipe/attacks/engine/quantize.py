@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from raypipe.attacks.base import Ball
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.norms import Ball
 from raypipe.base.rounding import FLOAT_NOISE
 
 SCALES = (*(1 + 0.03 * step for step in range(67)), *(3 * 1.1**step for step in range(47)))

@@ -10,8 +10,9 @@ Carlini et al., 2019, arXiv:1902.06705, section 2.2.
 from dataclasses import dataclass
 from typing import Literal
 
-from raypipe.attacks.base import AnyNorm, Knowledge, NamedAttack, TargetedAttack
+from raypipe.attacks.base import Knowledge, NamedAttack, TargetedAttack
 from raypipe.attacks.engine.quantize import WHOLE, whole_steps
+from raypipe.base.norms import AnyNorm
 
 
 @dataclass(frozen=True)

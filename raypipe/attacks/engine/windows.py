@@ -9,8 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-from raypipe.attacks.base import Norm
 from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.base.norms import Norm
 
 HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Numbers of queries, of 10,000, after which the share of the pixels in a window is halved."""

@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raypipe.attacks import attack_for
-from raypipe.attacks.base import Ball
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.norms import BoundedAttack, random_points, sizes, unit_ball_draws
 from raypipe.attacks.engine.quantize import to_unit
 from raypipe.attacks.engine.tensors import per_tile
 from raypipe.attacks.engine.victim import frozen
+from raypipe.base.norms import Ball
 from raypipe.evaluation.checks.evidence import Planted
 from raypipe.evaluation.checks.readouts import Binarized, Readout, penultimate, separate
 from raypipe.models.precision import full_precision

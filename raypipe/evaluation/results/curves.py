@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.results.outcomes import Examples
 from raypipe.evaluation.results.records import quartile_columns
 from raypipe.evaluation.results.run import ITSELF, PairingRecord, Run, SubjectRecord
-from raypipe.evaluation.results.tested import NORMS
 from raypipe.evaluation.statistics.distortion import eps_grid, quartiles, robust_accuracy
 from raypipe.evaluation.statistics.intervals import group_tiles
 
@@ -27,7 +27,7 @@ def curves(run: Run, examples: Mapping[str, Examples | None]) -> Iterator[dict[s
     The first row of a model is its worst case; one row follows for each attack that minimizes the norm. All curves of a
     norm have the same radii, so that they can be drawn over each other.
     """
-    for norm in NORMS:
+    for norm in STORED_NORMS:
         series = [
             each
             for subject in run.subjects

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from raypipe.base.norms import STORED_NORMS
 from raypipe.base.rounding import FLOAT_NOISE
 from raypipe.evaluation.results.run import ITSELF, PairingRecord, Run, SubjectRecord
-from raypipe.evaluation.results.tested import NORMS, Artifacts, Tested
+from raypipe.evaluation.results.tested import Artifacts, Tested
 from raypipe.evaluation.statistics.distortion import worst_case
 
 WORST_CASE = "worst case"
@@ -128,7 +129,7 @@ def examples_of(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Examp
         artifacts.tested(clean).at(ids),
         attacked,
         np.stack([~tested.correct for tested in met]),
-        {norm: np.stack([made.distortions[norm] for made in perturbed]) for norm in NORMS},
+        {norm: np.stack([made.distortions[norm] for made in perturbed]) for norm in STORED_NORMS},
         np.stack([tested.predicted for tested in met]),
     )
 

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.attacks.engine.threat import stored_radius
+from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE, Examples, Measure, Outcome
 from raypipe.evaluation.results.run import ITSELF, PairingRecord, Run, SubjectRecord
-from raypipe.evaluation.results.tested import NORMS, Artifacts, Tested
+from raypipe.evaluation.results.tested import Artifacts, Tested
 from raypipe.evaluation.statistics.distortion import quartiles
 from raypipe.evaluation.statistics.intervals import Groups, group_tiles, mean, ratio, ratios
 from raypipe.evaluation.statistics.metrics import chance_accuracy, classification_metrics
@@ -80,7 +81,7 @@ def _record(pairing: PairingRecord, tested: Tested, run: Run, artifacts: Artifac
         "knowledge": threat.knowledge if itself else "transfer",
         "pixels": threat.precision,
     }
-    for norm in NORMS:
+    for norm in STORED_NORMS:
         needed = np.where(tested.correct, np.inf, made.distortions[norm])
         row[norm] = quartile_columns(needed[attacked])
     if itself:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.results.run import PairingRecord
-from raypipe.evaluation.statistics.distortion import Norm
 from raypipe.evaluation.statistics.metrics import predicted_labels
 from raypipe.storage.schemas import ADVERSARIALS, CERTIFICATES, DIAGNOSTICS, PREDICTIONS
 from raypipe.storage.store import Store
@@ -22,7 +22,6 @@ SCHEMAS = {
     "diagnostics": DIAGNOSTICS,
     "certificates": CERTIFICATES,
 }
-NORMS: tuple[Norm, ...] = ("l0", "l2", "linf")
 READERS = 16
 """Number of files that are read at once. An object store takes tens of milliseconds to send a file, and reading it
 takes almost no time."""
@@ -163,9 +162,9 @@ class Artifacts:
         if key not in self._perturbed:
             names = ["clean_prediction", "adversarial_prediction", "success", "float_success", "float_l2"]
             names += ["forwards", "backwards", "seconds"]
-            table = self._read("adversarials", key, ["sample_id", *NORMS, *names])
+            table = self._read("adversarials", key, ["sample_id", *STORED_NORMS, *names])
             distortions: dict[str, NDArray[np.float64]] = {
-                norm: table[norm].to_numpy().astype(np.float64) for norm in NORMS
+                norm: table[norm].to_numpy().astype(np.float64) for norm in STORED_NORMS
             }
             columns = {name: table[name].to_numpy() for name in names}
             self._perturbed[key] = Perturbed(_strings(table["sample_id"]), distortions=distortions, **columns)

@@ -4,15 +4,14 @@ A minimal distortion is 0 where the clean tile is misclassified already, and inf
 Attacks find upper bounds of it. So the true robust accuracy lies on or below every curve that is drawn from them.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raypipe.base.norms import StoredNorm
 from raypipe.base.rounding import FLOAT_NOISE
 from raypipe.evaluation.statistics.intervals import Groups, Interval, ratios
-
-Norm = Literal["l0", "l2", "linf"]
 
 POINTS = 33
 """Maximum number of points of a curve in L0 or L2."""
@@ -82,7 +81,7 @@ def worst_case(
     return np.where(correct, found.min(axis=0), 0.0)
 
 
-def eps_grid(distortions: NDArray[np.float64], norm: Norm, points: int = POINTS) -> NDArray[np.float64]:
+def eps_grid(distortions: NDArray[np.float64], norm: StoredNorm, points: int = POINTS) -> NDArray[np.float64]:
     """Return the perturbation sizes of a curve, from 0 to the size beyond which the curve is flat.
 
     Parameters

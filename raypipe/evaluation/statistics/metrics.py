@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from raypipe.base.predictions import NO_CLASS
 from raypipe.evaluation.statistics.calibration import REPLICATES, Bin, calibration
 from raypipe.evaluation.statistics.intervals import UNDEFINED, Interval, group_tiles, mean, ratios
-
-NO_LABEL = -1
-"""Prediction for a tile whose logits are not all finite. The tile is misclassified, whatever its label."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,9 @@ class Metrics:
 def predicted_labels(logits: NDArray[np.floating]) -> NDArray[np.int64]:
     """Return the label of the largest logit, (n,), from logits (n, classes).
 
-    It is `NO_LABEL` where not all logits are finite.
+    It is `NO_CLASS` where not all logits are finite.
     """
-    return np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), NO_LABEL)
+    return np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), NO_CLASS)
 
 
 def chance_accuracy(labels: NDArray[np.integer]) -> float:
@@ -134,7 +132,7 @@ def classification_metrics(
     cells = grouped.tally(labels * (classes + 1) + predicted % (classes + 1), classes * (classes + 1))
     confusion = cells.reshape(-1, classes, classes + 1)
     (accuracy, *by_label), (missed, alarmed) = _shares(confusion, malignant)
-    sound = predicted != NO_LABEL
+    sound = predicted != NO_CLASS
     counted = grouped.select(sound)
     log_probabilities = log_softmax(logits[sound].astype(np.float64), axis=1)
     confidences = np.exp(log_probabilities.max(axis=1))

@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from raypipe.attacks.base import Ball
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.norms import normalise
 from raypipe.attacks.engine.quantize import SCALES, round_into_ball, to_bytes, to_eight_bit, to_unit
 from raypipe.attacks.engine.tensors import margins
 from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.base.norms import Ball
 
 
 class Brightness(nn.Module):

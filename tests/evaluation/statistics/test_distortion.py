@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from raypipe.evaluation.statistics.distortion import Norm, eps_grid, quartiles, robust_accuracy, worst_case
+from raypipe.base.norms import StoredNorm
+from raypipe.evaluation.statistics.distortion import eps_grid, quartiles, robust_accuracy, worst_case
 from raypipe.evaluation.statistics.intervals import group_tiles, mean
 
 INF = np.inf
@@ -14,7 +15,7 @@ distortions = hnp.arrays(np.float64, st.integers(2, 40), elements=st.just(0.0) |
 
 @settings(max_examples=40, deadline=None)
 @given(distortions, st.sampled_from(["l0", "l2"]))
-def test_a_curve_falls_from_clean_accuracy_to_its_floor(found: NDArray[np.float64], norm: Norm) -> None:
+def test_a_curve_falls_from_clean_accuracy_to_its_floor(found: NDArray[np.float64], norm: StoredNorm) -> None:
     eps = eps_grid(found, norm)
     groups = group_tiles(np.arange(len(found)) // 2)
     curve = robust_accuracy(found, eps, groups)

@@ -8,10 +8,10 @@ from scipy.special import softmax
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 from torch import nn
 
+from raypipe.base.predictions import NO_CLASS
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.statistics.intervals import Interval, group_tiles, mean, ratio
 from raypipe.evaluation.statistics.metrics import (
-    NO_LABEL,
     chance_accuracy,
     classification_metrics,
     predicted_labels,
@@ -103,7 +103,7 @@ def test_a_tile_with_logits_that_are_no_numbers_is_misclassified_and_counted(poi
     labels = np.array([0, 1, 1, 0])
     logits[1, 0] = poison
     metrics = classification_metrics(labels, logits, range(4), malignant=(1,))
-    assert predicted_labels(logits).tolist() == [0, NO_LABEL, 1, 0]
+    assert predicted_labels(logits).tolist() == [0, NO_CLASS, 1, 0]
     assert metrics.broken == 1
     assert metrics.accuracy.value == 3 / 4
     assert metrics.support == (2, 2)

@@ -12,9 +12,10 @@ from art.attacks import evasion
 
 from raypipe.attacks.apgd import AutoProjectedGradient
 from raypipe.attacks.art.evasion.base import BATCH_SIZE, RaypipeAttack
-from raypipe.attacks.base import NamedAttack, Norm
+from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.pgd import ProjectedGradient
+from raypipe.base.norms import Norm
 
 
 class _WithinBound(RaypipeAttack):
