@@ -17,7 +17,7 @@ SUMMARY = re.compile(r"(?P<title>[^:]+?) \((?P<source>[^()]+)\): (?P<purpose>.+)
 
 
 class Summary(NamedTuple):
-    """The first paragraph of a module that defines a method: ``Title (authors, year, arXiv): purpose.``"""
+    """The first paragraph of a module that defines a method, as ``Title (authors, year, arXiv): purpose.``."""
 
     title: str
     source: str

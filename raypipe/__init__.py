@@ -1,4 +1,4 @@
-"""raypipe: how easily is a medical image classifier fooled, and what does hardening it buy?
+"""Measure how easily a medical image classifier is fooled, and how much a defense helps.
 
 >>> import raypipe
 >>> results = raypipe.run("jobs/demo.yaml")  # doctest: +SKIP

@@ -122,7 +122,7 @@ def test_a_stopped_job_says_what_is_finished_and_submitted_again_it_computes_not
         assert "tiles to do" in user.run(logs)
         user.run(stop)
         log = user.run(logs)
-        assert "goes on with" not in log, "there is room for both workers"
+        assert "continues with" not in log, "there is room for both workers"
         assert "train  ours  epoch 1/1  loss" in log, "lines of the log name their cell"
         assert "Table 2" not in log, "stopped in the midst of it"
         (stopped,) = re.findall(rf"^Stopped by SIGTERM: \d+ of \d+ cells are finished and kept in {store}.*", log, re.M)

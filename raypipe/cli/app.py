@@ -66,7 +66,7 @@ def validate(file: ExperimentFile, overrides: Overrides = []) -> None:  # noqa: 
         f"{file}: valid. {describe_grid(experiment, outline(experiment, listings))}, {len(listings[0].items):,} files"
     )
     console = output()
-    console.print(f"{text}, {aside} of them set aside" if aside else text, highlight=False, soft_wrap=True)
+    console.print(f"{text}, {aside} of them rejected" if aside else text, highlight=False, soft_wrap=True)
     _warn(experiment, listings, console)
 
 

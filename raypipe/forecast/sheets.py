@@ -30,7 +30,7 @@ def stages_sheet(experiment: Experiment, forecast: Forecast, price: float | None
         US dollars per worker and hour; None leaves the costs out.
     """
     at_once = f"{forecast.workers} {'worker' if forecast.workers == 1 else 'workers'}"
-    sheet = Sheet(f"{experiment.name}: what is to do, on {at_once} of the kind tried here")
+    sheet = Sheet(f"{experiment.name}: missing cells, on {at_once} of the kind tried here")
     sheet.add_columns("stage")
     sheet.add_columns("cells", "passes", _unit(experiment), "by the clock", "MB", figures=True)
     if price is not None:
@@ -45,10 +45,10 @@ def stages_sheet(experiment: Experiment, forecast: Forecast, price: float | None
     sums[3] += forecast.besides
     _row(sheet, "all", (int(sums[0]), *sums[1:]), price, forecast.workers)
     sheet.caption = (
-        "From short trials: every backbone trained for a little while, every attack run on a few tiles that it gets "
-        "right. Better trained or hardened models take other passes. The clock does not know what else a machine does. "
-        "An attack that goes on until it succeeds takes the longer the more a model withstands: autoattack on one "
-        "backbone may be foreseen several times too high or too low. --trial-tiles tries attacks on more."
+        "From short trials: each backbone is trained briefly, and each attack runs on a few tiles that the model "
+        "classifies correctly. Better trained or hardened models need other numbers of passes. Other work here is "
+        "not counted. An attack that stops at its first success takes longer on a robust model: the estimate of "
+        "autoattack on one backbone can be several times too high or too low. --trial-tiles N tries attacks on N tiles."
     )
     return sheet
 

@@ -34,7 +34,7 @@ def audit_tables(audit: Audit, title: str, pairs: int) -> Iterator[RenderableTyp
     """
     if audit.rejected:
         aside = [f"{path} ({reason})" for path, reason in audit.rejected.items()]
-        yield Text(f"{len(aside)} files set aside: {examples(aside)}", "yellow")
+        yield Text(f"{len(aside)} files rejected: {examples(aside)}", "yellow")
     kind = "a sibling or a tile of the same case" if audit.cases else "a sibling"
     yield Text(
         f"With a random split, {100 * audit.random_leak:.1f} % of the test tiles have {kind} in training.",

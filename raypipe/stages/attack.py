@@ -56,7 +56,7 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
         passes = row["forwards"] + row["backwards"]
         progress.advance(row["tiles"], cell, attacked=row["attacked"], fooled=row["fooled"], passes=passes)
         if row["lowered_batch"]:
-            progress.say(f"a worker ran out of memory: it goes on with {row['lowered_batch']} tiles at once")
+            progress.say(f"a worker ran out of memory: it continues with {row['lowered_batch']} tiles at once")
 
     first = [cell for cell in cells if not cell.spec.radii]
     after = [cell for cell in cells if cell.spec.radii]  # these read the results of the first wave

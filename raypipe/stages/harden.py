@@ -98,7 +98,7 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
         names = ", ".join(cell.name for cell in unfinished(todo, store))
         cause = str(results.errors[0]).strip().splitlines()[-1]
         raise StageError(
-            f"hardening failed with {names} unfinished: {cause}; finished models are kept, run again to go on"
+            f"hardening failed with {names} unfinished: {cause}; finished models are kept, run again to continue"
         ) from results.errors[0]
     store.remove(f"{SCRATCH}/{name}")
 

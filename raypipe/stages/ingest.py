@@ -70,7 +70,7 @@ def ingest(
             aside = 0
             for row in map_items(_ingest_shard, todo, resources, name="ingest", setup=setup, say=progress.say):
                 aside += row["rejected"]
-                progress.advance(row["tiles"] + row["rejected"], cell, note=f"{aside} set aside" if aside else "")
+                progress.advance(row["tiles"] + row["rejected"], cell, note=f"{aside} rejected" if aside else "")
         facts = _facts(cell, store, source)
         if facts["tiles"] + facts["rejected"] != len(items):
             raise StageError(
@@ -83,7 +83,7 @@ def ingest(
     cell.publish(store, **facts)
     progress.finish(cell)
     for reason, count in list(facts["reasons"].items())[:MAX_PROBLEMS_SHOWN]:
-        progress.say(f"{count} set aside: {reason}")
+        progress.say(f"{count} rejected: {reason}")
 
 
 def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
@@ -135,7 +135,7 @@ def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
     for split in ("train", "test"):
         if not any(s == split for s, _ in counts):
             shown = "; ".join(f"{count} x {reason}" for reason, count in rejected.most_common(MAX_PROBLEMS_SHOWN))
-            raise StageError(f"ingest: no {split} tile could be read; set aside: {shown or 'nothing'}")
+            raise StageError(f"ingest: no {split} tile could be read; rejected: {shown or 'nothing'}")
     groups = list(zip(tiles["group_id"], tiles["split"], strict=True))
     if cell.spec.split == "group":
         require_disjoint(groups)

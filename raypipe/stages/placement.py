@@ -69,7 +69,7 @@ class Capacity:
                 "resources.wait_minutes"
             )
         if wanted and fit < wanted:
-            say(f"goes on with {fit} of {wanted} workers: there is room for no more of {each} each")
+            say(f"continues with {fit} of {wanted} workers: there is room for no more of {each} each")
         return min(fit, wanted) if wanted else fit
 
     def _told(self) -> str:

@@ -104,7 +104,7 @@ def map_items(
     except ray.exceptions.RayError as error:
         cause = _innermost(error)
         why = str(cause) if isinstance(cause, ItemError) else last_line(cause)
-        raise StageError(f"{name} failed: {why}; finished shards are kept, run again to go on") from cause
+        raise StageError(f"{name} failed: {why}; finished shards are kept, run again to continue") from cause
 
 
 def equal_blocks(items: Sequence[Row], count: int) -> list[Sequence[Row]]:

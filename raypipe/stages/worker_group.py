@@ -90,7 +90,7 @@ def fit_in_group(
         names = ", ".join(cell.name for cell in unfinished(cells, store))
         raise StageError(
             f"training failed with {names} unfinished: {last_line(error)}; finished models and epochs are kept, run "
-            "again to go on"
+            "again to continue"
         ) from error
     store.remove(f"{SCRATCH}/{name}")
 

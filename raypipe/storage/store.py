@@ -47,7 +47,7 @@ def damaged(where: str, reason: object) -> StoreError:
     """Return the error for a file that raypipe wrote and cannot read."""
     return StoreError(
         f"{where}: cannot be read: {reason}; something else changed it, or the disk fails: delete the folder that "
-        "it is in, and run the experiment again to make it anew"
+        "it is in, and run the experiment again to compute it again"
     )
 
 

@@ -165,7 +165,7 @@ def test_a_damaged_table_is_told_without_a_traceback(cli: Command, tmp_path: Pat
     done = cli("results", "hand", "--storage", str(tmp_path))
     assert done.code == 1
     assert "records.parquet: cannot be read" in done.err
-    assert "make it anew" in done.err
+    assert "compute it again" in done.err
 
 
 def test_messages_cannot_steer_the_terminal(cli: Command, tmp_path: Path) -> None:

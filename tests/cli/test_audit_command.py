@@ -33,7 +33,7 @@ def test_the_readme_s_command_tells_of_siblings_and_writes_groups(
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, [*command.split()[1:], "--pairs", "3"])
     assert done.exit_code == 0, done.output
-    assert "2 files set aside: " in done.stdout
+    assert "2 files rejected: " in done.stdout
     assert re.search(r"With a random split, \d+\.\d % of the test tiles have a sibling in training", done.stdout)
     assert "adjusted Rand index" in done.stdout
     assert "Closest pairs across the random split" in done.stdout

@@ -101,7 +101,7 @@ def test_the_command_says_what_each_stage_takes_and_costs(tmp_path: Path, monkey
     words = ("CPU hours", "US dollars", "harden", "trying convnet: fgsm", "Ray's start, results, report")
     for word in words:
         assert word in result.output
-    cells, stages = result.output.split("what is to do, on 4 workers")
+    cells, stages = result.output.split("missing cells, on 4 workers")
     assert cells.count("US dollars") == stages.count("US dollars") == 1
 
 

@@ -185,7 +185,7 @@ def test_credentials_are_in_no_artifact_and_no_output(undisturbed: Undisturbed) 
 
 
 def test_a_run_that_gets_fewer_workers_than_it_asks_for_says_so(undisturbed: Undisturbed) -> None:
-    assert "goes on with 2 of 3 workers: there is room for no more of 1 CPUs each" in undisturbed.output
+    assert "continues with 2 of 3 workers: there is room for no more of 1 CPUs each" in undisturbed.output
 
 
 def test_a_run_that_cannot_be_placed_fails_before_anything_is_computed(machines: Machines, bucket: ObjectStore) -> None:

@@ -243,7 +243,7 @@ def test_art_s_own_attack_runs_in_the_grid_and_a_shard_that_fails_is_told(
     assert "convnet/deepfool/test: StoreError" in error
     assert "cannot be read: " in error
     assert str(storage / "artifacts" / "tiles") in error
-    assert "run again to go on" in error
+    assert "run again to continue" in error
     state = read_state(Store.open(str(storage)), "tiny")
     assert state.state == "failed"
     assert "convnet/deepfool/test" in state.error
@@ -281,7 +281,7 @@ def test_files_that_cannot_be_read_are_set_aside_and_counted(tiny: Build, tmp_pa
     assert manifest["rejected"] == 4
     assert sum(manifest["reasons"].values()) == 4
     assert sum(sum(counts.values()) for counts in manifest["counts"].values()) == 12
-    assert "set aside" in text
+    assert "rejected" in text
     assert "LEAKY" in text
     assert all(row["stamps"][0].startswith("LEAKY") for row in result.records.to_pylist())
 

@@ -16,7 +16,7 @@ def test_as_many_workers_as_fit_but_no_more_than_wanted() -> None:
     assert eight.workers(Resources(cpus_per_worker=2), wanted=3, say=told.append) == 3
     assert not told
     assert eight.workers(Resources(cpus_per_worker=2), wanted=9, say=told.append) == 4
-    assert told == ["goes on with 4 of 9 workers: there is room for no more of 2 CPUs each"]
+    assert told == ["continues with 4 of 9 workers: there is room for no more of 2 CPUs each"]
     assert Capacity((Node(8, 2),)).workers(Resources(gpu=True)) == 2
 
 

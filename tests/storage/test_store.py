@@ -120,7 +120,7 @@ def test_a_newer_format_is_refused_with_who_wrote_it(store: Store) -> None:
 )
 def test_what_is_no_record_is_damaged(store: Store, content: str) -> None:
     store.write_bytes("runs/a/run.json", content.encode())
-    with pytest.raises(StoreError, match=r"runs/a/run\.json: cannot be read.*delete the folder.*make it anew"):
+    with pytest.raises(StoreError, match=r"runs/a/run\.json: cannot be read.*delete the folder.*compute it again"):
         store.read_record("runs/a/run.json")
 
 

@@ -86,7 +86,7 @@ def _why_not(file: RemoteFile) -> str:
 
 def _remedy(error: OSError) -> str:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return f"{'make room' if full else 'mend that'} and run it again: it goes on from what is there"
+    return f"{'make room' if full else 'repair that'} and run it again: it resumes the download"
 
 
 def _require(path: Path, expected: str | None, otherwise: str) -> str:
@@ -140,7 +140,7 @@ def _download(file: RemoteFile, part: Path, report: Report, checked: bool) -> No
         if idle >= ATTEMPTS:
             raise FetchError(
                 f"{file.address}: {why}, {ATTEMPTS} times in a row, at {_size(part):,} bytes; run it again later: it "
-                "goes on from there"
+                "resumes from there"
             )
         time.sleep(PAUSE * 2 ** max(0, idle - 1))
 

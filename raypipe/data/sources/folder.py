@@ -14,7 +14,7 @@ from raypipe.data.sources.patterns import GroupPattern
 
 
 class Folder(Settings):
-    """Settings of a data set with one folder for each class.
+    r"""Settings of a data set with one folder for each class.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class Folder(Settings):
         CSV with the columns filename, group and, if base names repeat, label.
     group_pattern
         Regular expression that is searched in each file's name. Its first capture group is the tile's group, as in
-        ^GT(\\d+). It excludes `groups`.
+        ^GT(\d+). It excludes `groups`.
     per_class
         Number of tiles of each class to keep, in whole groups as far as possible. None keeps all.
     malignant

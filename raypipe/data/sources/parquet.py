@@ -111,7 +111,7 @@ def label_names(tree: ParquetTree, name: str, column: str) -> tuple[str, ...] | 
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f"{tree.location}/{name}: its `huggingface` metadata does not describe columns as the library `datasets` "
-            f"does ({type(error).__name__}); write the file anew"
+            f"does ({type(error).__name__}); write the file again"
         ) from error
     if len(set(names)) < len(names):
         raise ValueError(f"{tree.location}/{name}: column {column} has two classes of one name: {', '.join(names)}")

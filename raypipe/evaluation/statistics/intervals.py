@@ -96,7 +96,7 @@ class Groups:
 
 
 def group_tiles(group_ids: Iterable[object]) -> Groups:
-    """Number the groups of tiles.
+    """Return the number of the group of each tile.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ def get_backbone(name: str, digest: str | None = None) -> Backbone:
     if digest is not None and digest != backbone.digest:
         raise ValueError(
             f"the source file of {name} has the digest {backbone.digest}, not {digest}: it is not what was meant or "
-            "used; bring that file back, or leave the digest out and compute anew"
+            "used; bring that file back, or leave the digest out and compute again"
         )
     return backbone
 

@@ -121,7 +121,7 @@ def test_a_server_that_breaks_off_is_asked_for_the_rest(server: Server, checksum
 
 def test_a_server_that_always_breaks_off_is_given_up_and_gone_on_with_later(server: Server, tmp_path: Path) -> None:
     server.breaks = [1000, *[0] * fetching.ATTEMPTS]
-    with pytest.raises(FetchError, match=r"5 times in a row, at 1,000 bytes; run it again later: it goes on from ther"):
+    with pytest.raises(FetchError, match=r"5 times in a row, at 1,000 bytes; run it again later: it resumes from ther"):
         fetch(remote(server), tmp_path)
     assert not (tmp_path / "a.zip").exists()
     server.asked.clear()
@@ -199,7 +199,7 @@ except Exception as error:
 def test_a_disk_that_fills_up_is_told_and_what_is_there_is_kept(server: Server, tmp_path: Path) -> None:
     run = [sys.executable, "-c", FULL, server.address, MD5, str(tmp_path)]
     told = subprocess.run(run, capture_output=True, text=True, timeout=60, check=True).stdout
-    assert re.match(r"FetchError .*a.zip: cannot be written: .*; make room and run it again: it goes on", told), told
+    assert re.match(r"FetchError .*a.zip: cannot be written: .*; make room and run it again: it resumes", told), told
     assert (tmp_path / "a.zip.part").stat().st_size == 300_000
     assert fetch(remote(server), tmp_path)[0].read_bytes() == BODY
     assert server.asked == [None, "bytes=300000-"]
