@@ -1,11 +1,12 @@
-# make demo   the paper's whole grid on synthetic tissue, about 15 minutes on 2 slow CPU cores after installation
-# make check  lint, types, layers and the tests that start no Ray cluster: a few minutes
-# make test   these and the tests on Ray clusters that tell whether an installation works
-# make test-all   these and restarts, outages and the commands of long documents: what CI runs
-# make bench-attacks   our attacks beside four libraries'; BENCH_OPTIONS='--data FOLDER' for real tiles, --help for more
-# make bench-pipeline   our honest grid beside the paper's, as its authors would have written it, on a tenth of the tiles
+# make demo   runs the paper's grid on synthetic tissue; jobs/demo.yaml says how long it takes
+# make check  runs lint, types, layers and the tests that start no Ray cluster: a few minutes
+# make test   runs these, and the tests on Ray clusters that show that an installation works
+# make test-all   runs these, and the tests of restarts, outages and the commands of long documents, as CI does
+# make bench-attacks   measures the attacks beside four libraries; BENCH_OPTIONS='--data FOLDER' for real tiles, --help
+# make bench-pipeline   measures a run of raypipe beside the paper's grid written with ART, on a tenth of the tiles
 # make docs   writes the documents that are generated from the package, such as docs/glossary.md
-# make audit  known vulnerabilities of the versions in constraints.txt; asks a server, so it needs the network
+# make site   builds the documentation as a website in build/site, and fails at a broken link
+# make audit  lists known vulnerabilities of the versions in constraints.txt; it needs the network
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 BENCH_EXPERIMENT ?= jobs/lc25000_cpu.yaml
 BENCH_OUT ?= results/bench-pipeline
 
-.PHONY: demo docs check test test-all bench-attacks bench-pipeline install lint audit clean
+.PHONY: demo docs site check test test-all bench-attacks bench-pipeline install lint audit clean
 
 demo: install
 	$(BIN)/raypipe run jobs/demo.yaml $(DEMO_OPTIONS)
@@ -34,7 +35,11 @@ bench-pipeline: $(VENV)/bench-installed
 	$(BIN)/python -m benchmarks.pipeline $(BENCH_EXPERIMENT) --out $(BENCH_OUT) $(BENCH_OPTIONS)
 
 docs: install
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
+
+site: $(VENV)/docs-installed docs
+	$(BIN)/python -m docs.site build/pages
+	$(BIN)/zensical build --clean --strict
 
 lint: install
 	$(BIN)/ruff check .
@@ -55,6 +60,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 $(VENV)/bench-installed: $(VENV)/installed benchmarks/peers.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --requirement benchmarks/peers.txt
+	touch $@
+
+$(VENV)/docs-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 $(VENV)-audit/installed:

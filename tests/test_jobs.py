@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.full, needs_a_machine]
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "cluster.md"
 START = shell_lines(DOCUMENT, "## One machine")[:3]
-STOP = shell_lines(DOCUMENT, "## A job that is stopped, and goes on")
+STOP = shell_lines(DOCUMENT, "## Stop and continue a job")
 (BARE,) = shell_lines(DOCUMENT, "## What a job brings along")
 TINY: dict[str, Any] = {
     "name": "demo",

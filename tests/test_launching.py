@@ -1,4 +1,4 @@
-"""The steps of README.md and dashboards/README.md to a cluster, typed as printed by a user with an empty home.
+"""The steps of docs/cluster.md and dashboards/README.md to a cluster, typed as printed by a user with an empty home.
 
 One head and one job serve most tests here: the terminal's output, Prometheus's metrics, and the dashboard's pages.
 """
@@ -25,7 +25,7 @@ from tests.terminal import Terminal, needs_a_machine, shell_lines, terminal
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("launching"), needs_a_machine]
 ROOT = Path(__file__).parents[1]
-LINES = shell_lines(ROOT / "README.md", "## From a laptop to a cluster")
+LINES = shell_lines(ROOT / "docs" / "cluster.md", "## One machine")
 DASHBOARDS = ROOT / "dashboards" / "README.md"
 EPOCHS = 10
 """Number of epochs after which some tiles are classified correctly and are thus attacked."""
@@ -81,18 +81,19 @@ def launched(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         first.run("ray stop")
 
 
-def test_the_readme_s_lines_start_a_head_and_run_a_job_on_it(launched: Launched) -> None:
+def test_the_lines_start_a_head_and_run_a_job_on_it(launched: Launched) -> None:
     assert [line.split()[:2] for line in LINES] == [
         ["export", "RAY_AUTH_MODE=token"],
         ["ray", "get-auth-token"],
         ["ray", "start"],
         ["ray", "job"],
+        ["raypipe", "status"],
     ]
-    job = launched.said[LINES[-1]]
+    job, status = (launched.said[line] for line in LINES[-2:])
     assert "Attacked itself, it classifies" in " ".join(job.split())
     assert f"Results: {launched.store.root}/runs/demo" in job
     assert "succeeded" in job
-    assert "demo" in launched.terminal.run("raypipe status demo --storage ~/raypipe/results")
+    assert "demo" in status
 
 
 def test_prometheus_scrapes_what_the_records_say(launched: Launched) -> None:

@@ -152,15 +152,34 @@ AnySource = Annotated[
 class Experiment(Settings):
     """A whole experiment: the grid of models, attacks and defenses over one set of tiles.
 
-    ``models``, ``attacks`` and ``defenses`` map an id to settings. The id is the registry's name unless ``name`` gives
-    another one, so that one attack can be in the grid twice. A plain list of names takes the defaults. If a model's
-    name has colons, its id has hyphens in their place.
-
-    ``seed`` decides the split and all random draws. Trainings use it too, unless ``seeds`` names several. Every model
-    is then trained and hardened once with each seed, and its figures get a mean and a spread.
-
-    ``tracking`` is a second destination of the results: the address of an MLflow server, ``file:FOLDER`` for its files,
-    or ``tensorboard:FOLDER``.
+    Parameters
+    ----------
+    name
+        Name of the run, and of its folder in the store.
+    seed
+        Seed of the split and of all random draws, also of the trainings unless `seeds` names several.
+    seeds
+        Seeds of the trainings. Every model is trained and hardened once with each of them, and its figures get a mean
+        and a spread.
+    storage
+        Store of the results: a folder, or a URI such as ``s3://bucket/path``.
+    tracking
+        Second destination of the results: the address of an MLflow server, ``file:FOLDER`` for its files, or
+        ``tensorboard:FOLDER``.
+    data
+        The data set, see `raypipe.data.sources`.
+    tiles
+        Size and split of the tiles.
+    models, attacks, defenses
+        Settings by id. The id is the registry's name unless ``name`` gives another one, so that one attack can be in
+        the grid twice. A plain list of names takes the defaults. If a model's name has colons, its id has hyphens in
+        their place.
+    train
+        Training of every model.
+    evaluation
+        Attacks on every model, and sanity checks.
+    resources
+        Workers and GPUs of the run.
     """
 
     name: str

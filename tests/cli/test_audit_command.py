@@ -13,13 +13,13 @@ from raypipe.cli.app import app
 from raypipe.data.reading.png import encode_png
 from raypipe.data.tissue import render_tile
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "my-data.md").read_text()
 
 
-def test_the_readme_s_command_tells_of_siblings_and_writes_groups(
+def test_the_guide_s_command_tells_of_siblings_and_writes_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (command,) = re.findall(r"^(raypipe audit .*)$", README, re.MULTILINE)
+    (command,) = re.findall(r"^(raypipe audit .*)$", GUIDE, re.MULTILINE)
     with zipfile.ZipFile(tmp_path / "LC25000.zip", "w") as archive, (tmp_path / "groups.csv").open("w") as file:
         rows = csv.writer(file)
         rows.writerow(["filename", "label", "group"])

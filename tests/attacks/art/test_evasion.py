@@ -120,7 +120,7 @@ def lengths(difference):
 
 
 def test_one_changed_import(cases, x):
-    """Run the example of the README."""
+    """Run the example of docs/attacks.md."""
     from art.estimators.classification import PyTorchClassifier  # noqa: PLC0415
 
     from raypipe.attacks.art.evasion import DeepFool  # noqa: PLC0415  instead of art.attacks.evasion
