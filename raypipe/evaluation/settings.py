@@ -16,22 +16,13 @@ from raypipe.attacks.square import SquareAttack
 from raypipe.base.norms import Norm, require_scaled
 from raypipe.base.settings import Ratio, Settings, chosen_by, entries, plain_ids
 from raypipe.evaluation.checks.judging import LEAST_PLANTED
+from raypipe.evaluation.protocols import CheckAttack
 
 Eps = Annotated[Ratio, Field(gt=0)]
 AnyBounded = Annotated[
     SerializeAsAny[BoundedAttack], chosen_by("name", {"pgd": ProjectedGradient, "apgd": AutoProjectedGradient})
 ]
 """A bounded white-box attack. A field of this type takes ``{"name": "pgd", ...}``."""
-REFERENCE = "check/reference"
-"""The id of the attack that the sanity checks compare the other attacks with. The ids of those follow."""
-HALF_EPS = "check/half the eps"
-TWICE_EPS = "check/twice the eps"
-LARGE_EPS = "check/large eps"
-HALF_STEPS = "check/half the steps"
-TWICE_STEPS = "check/twice the steps"
-TWICE_RESTARTS = "check/twice the restarts"
-SINGLE_STEP = "check/single step"
-BLACK_BOX = "check/black box"
 STEPS, INITIAL_STEP = 100, 0.25
 """Number of steps of the reference attack, and its first step size in multiples of eps. On a network with a rough loss
 they find all of 20 planted adversarial examples. The published first step of 2 finds 8 with 50 steps and 14 with 100
@@ -173,15 +164,15 @@ class Evaluation(Settings):
 
         steps, restarts = reference.max_iterations, reference.restarts  # type: ignore[attr-defined]
         return {
-            REFERENCE: reference,
-            HALF_EPS: varied(eps=eps / 2),
-            TWICE_EPS: varied(eps=2 * eps),
-            LARGE_EPS: _everywhere(varied(eps=large)),
-            HALF_STEPS: with_steps(reference, max(1, steps // 2), draw=1),
-            TWICE_STEPS: with_steps(reference, 2 * steps, draw=2),
-            TWICE_RESTARTS: varied(restarts=2 * restarts),
-            SINGLE_STEP: FastGradient(norm=norm, eps=eps),
-            BLACK_BOX: SquareAttack(norm=norm, eps=eps, max_queries=self.checks.max_queries),
+            CheckAttack.REFERENCE: reference,
+            CheckAttack.HALF_EPS: varied(eps=eps / 2),
+            CheckAttack.TWICE_EPS: varied(eps=2 * eps),
+            CheckAttack.LARGE_EPS: _everywhere(varied(eps=large)),
+            CheckAttack.HALF_STEPS: with_steps(reference, max(1, steps // 2), draw=1),
+            CheckAttack.TWICE_STEPS: with_steps(reference, 2 * steps, draw=2),
+            CheckAttack.TWICE_RESTARTS: varied(restarts=2 * restarts),
+            CheckAttack.SINGLE_STEP: FastGradient(norm=norm, eps=eps),
+            CheckAttack.BLACK_BOX: SquareAttack(norm=norm, eps=eps, max_queries=self.checks.max_queries),
         }
 
 

@@ -75,7 +75,7 @@ def export_model(store: Store, name: str, subject_id: str, folder: Path, weights
     run = read_run(store, name)
     subject = _subject(run, subject_id)
     classifier, card = load_model(store, subject.key)
-    (clean,) = (one for one in run.pairings if one.subject == subject.id and one.protocol == "clean")
+    clean = run.find_clean_pairing(subject.id)
     made = folder.with_name(f".tmp-{uuid.uuid4().hex}-{folder.name}")
     made.mkdir(parents=True)
     try:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 
 from raypipe.attacks import NamedAttack
 from raypipe.defenses.base import CertifiedDefense, StaticTraining
-from raypipe.evaluation.results.run import Protocol, Role
-from raypipe.evaluation.settings import REFERENCE
+from raypipe.evaluation.protocols import CheckAttack, Protocol, Role
 from raypipe.experiment.schema import Experiment
 from raypipe.plan.cells import (
     KNOWN,
@@ -70,9 +69,9 @@ class Pairing:
     subject
         The model.
     protocol
-        Origin of the tiles: see `raypipe.evaluation.results.run.Protocol`.
+        Origin of the tiles: see `raypipe.evaluation.protocols.Protocol`.
     role
-        Reason for the test: see `raypipe.evaluation.results.run.Role`.
+        Reason for the test: see `raypipe.evaluation.protocols.Role`.
     predictions
         Cell of its predictions.
     attack, settings
@@ -156,12 +155,12 @@ def _pairings(experiment: Experiment, subject: Subject, subjects: Sequence[Subje
     """Yield all tests of one model."""
     name, evaluation = subject.name, experiment.evaluation
     clean = Cell("evaluate", f"{name} on clean tiles", EvaluateSpec(split="test"), _inputs(subject, subject.tiles))
-    yield Pairing(subject, "clean", "grid", clean)
+    yield Pairing(subject, Protocol.CLEAN, Role.GRID, clean)
     checks = evaluation.check_attacks(experiment.tiles.size)
     attacks: list[tuple[Role, dict[str, NamedAttack]]] = [
-        ("grid", experiment.attacks),
-        ("evaluation", evaluation.attacks),
-        ("check", checks),
+        (Role.GRID, experiment.attacks),
+        (Role.EVALUATION, evaluation.attacks),
+        (Role.CHECK, checks),
     ]
     others = [
         other
@@ -169,12 +168,13 @@ def _pairings(experiment: Experiment, subject: Subject, subjects: Sequence[Subje
         if other.undefended is None and (other.split, other.seed) == (subject.split, subject.seed)
         if other.model != subject.model and evaluation.transfer
     ]
+    own = Protocol.ADAPTIVE if subject.undefended else Protocol.WHITE_BOX
     for role, chosen in attacks:
         for attack_id, settings in chosen.items():
-            sources: list[tuple[Protocol, Subject]] = [("adaptive" if subject.undefended else "white-box", subject)]
-            if role in ("grid", "evaluation") or attack_id == REFERENCE:
-                sources += [("static", subject.undefended)] if subject.undefended else []
-                sources += [("transfer", other) for other in others]
+            sources: list[tuple[Protocol, Subject]] = [(own, subject)]
+            if role in (Role.GRID, Role.EVALUATION) or attack_id == CheckAttack.REFERENCE:
+                sources += [(Protocol.STATIC, subject.undefended)] if subject.undefended else []
+                sources += [(Protocol.TRANSFER, other) for other in others]
             for protocol, source in sources:
                 # These tiles are shown to the model itself only, so the attack may stop at its first success.
                 attack = settings.with_early_stop(source is subject)
@@ -199,15 +199,15 @@ def _ensembles(experiment: Experiment, subject: Subject) -> Iterator[Pairing]:
         return _attacked(subject, attack_id, spec)
 
     others = {**experiment.attacks, **evaluation.attacks}
-    if reference := evaluation.check_attacks(experiment.tiles.size).get(REFERENCE):
-        others[REFERENCE] = reference
+    if reference := evaluation.check_attacks(experiment.tiles.size).get(CheckAttack.REFERENCE):
+        others[CheckAttack.REFERENCE] = reference
     known = {f"{KNOWN}{attack_id}": attacked(attack_id, settings) for attack_id, settings in others.items()}
     for attack_id, (settings, radii) in evaluation.ensembles(experiment.attacks).items():
         tiles = attacked(attack_id, settings, radii)
         tiles = replace(tiles, inputs={**tiles.inputs, **known})
         predictions = Cell("evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), _inputs(subject, tiles))
-        protocol: Protocol = "adaptive" if subject.undefended else "white-box"
-        yield Pairing(subject, protocol, "curve", predictions, attack_id, tiles.spec.attack, subject, radii)
+        protocol = Protocol.ADAPTIVE if subject.undefended else Protocol.WHITE_BOX
+        yield Pairing(subject, protocol, Role.CURVE, predictions, attack_id, tiles.spec.attack, subject, radii)
 
 
 def _attacked(victim: Subject, attack_id: str, spec: AttackSpec) -> Cell:
@@ -221,7 +221,7 @@ def _diagnostics(experiment: Experiment, subject: Subject) -> Cell | None:
     if evaluation.checks is None:
         return None
     spec = DiagnoseSpec(
-        planted=evaluation.check_attacks(experiment.tiles.size)[REFERENCE].with_early_stop(True),
+        planted=evaluation.check_attacks(experiment.tiles.size)[CheckAttack.REFERENCE].with_early_stop(True),
         planted_tiles=evaluation.checks.planted_tiles,
         tiles=evaluation.tiles and max(evaluation.tiles, evaluation.checks.planted_tiles),
         seed=experiment.seed,

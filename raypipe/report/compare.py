@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import WORST_CASE
-from raypipe.evaluation.results.run import ITSELF, Run
+from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.results.strength import attack_strength, same_data
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.report.layout import (

@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import WORST_CASE
-from raypipe.evaluation.results.run import ITSELF
 from raypipe.evaluation.statistics.calibration import METHOD as CALIBRATION_METHOD
 from raypipe.evaluation.statistics.comparison import over_seeds
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from raypipe.evaluation.results.run import ITSELF
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.report.layout import Book, Row
 
 

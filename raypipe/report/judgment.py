@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from raypipe.evaluation.checks.rules import Verdict
-from raypipe.evaluation.results.run import ITSELF
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.report.layout import Book, Row
 from raypipe.report.ranking import overlap
 from raypipe.report.robustness import find_lowest, verdicts_of

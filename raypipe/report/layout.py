@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Any
 
 from raypipe.attacks.engine.threat import write_bound
+from raypipe.evaluation.protocols import ITSELF, CheckAttack
 from raypipe.evaluation.results.compute import RunResult
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
-from raypipe.evaluation.results.run import GIVEN, ITSELF
-from raypipe.evaluation.settings import REFERENCE
+from raypipe.evaluation.results.run import GIVEN
 from raypipe.report.sheet import Cell
 
 Row = dict[str, Any]
@@ -112,7 +112,7 @@ class Book:
         no ball.
         """
         balls = [row for row in self.records if row["protocol"] == WORST_CASE]
-        judged = {(row["norm"], row["eps"]) for row in self.records if row["attack"] == REFERENCE}
+        judged = {(row["norm"], row["eps"]) for row in self.records if row["attack"] == CheckAttack.REFERENCE}
 
         def rank(row: Row) -> tuple[bool, bool, float]:
             return row["eps"] is None, (row["norm"], row["eps"]) not in judged, row["eps"] or 0.0

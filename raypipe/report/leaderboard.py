@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from raypipe.evaluation.checks.rules import Check, Verdict
 from raypipe.evaluation.checks.rules import verdict as verdict_of
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.compute import compute_result, is_current
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
-from raypipe.evaluation.results.run import ITSELF, RUN_FILE, Run, read_run
+from raypipe.evaluation.results.run import RUN_FILE, Run, read_run
 from raypipe.evaluation.results.strength import attack_strength
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.layout import Row, interval_cell, threat, verdict_cell

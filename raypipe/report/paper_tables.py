@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED
-from raypipe.evaluation.results.run import ITSELF
 from raypipe.report.layout import Book, Row, name_or_dash, percent, threat
 from raypipe.report.paper import EARLIER, reported
 from raypipe.report.scope import attacked_tiles

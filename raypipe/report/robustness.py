@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from raypipe.evaluation.checks.rules import Check, Verdict
 from raypipe.evaluation.checks.rules import verdict as verdict_of
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED
-from raypipe.evaluation.results.run import GIVEN, ITSELF
+from raypipe.evaluation.results.run import GIVEN
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.layout import Book, Row, interval_cell, percent, threat, with_interval
 from raypipe.report.scope import attacked_tiles, is_reweighted, prevalence_note, test_tiles, uncovered_classes

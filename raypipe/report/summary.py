@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from raypipe.attacks.engine.threat import write_bound
-from raypipe.evaluation.results.run import GIVEN, ITSELF
+from raypipe.evaluation.protocols import ITSELF
+from raypipe.evaluation.results.run import GIVEN
 from raypipe.report.judgment import (
     INACCURATE,
     NOT_ATTACKED,

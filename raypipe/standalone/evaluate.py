@@ -24,12 +24,12 @@ from raypipe.data.subset import choose_subset
 from raypipe.data.tiles import images_of
 from raypipe.evaluation.checks.diagnosed import diagnose_tiles, diagnostics_table
 from raypipe.evaluation.predict import predict
+from raypipe.evaluation.protocols import CheckAttack, Protocol, Role
 from raypipe.evaluation.results.compute import RunResult, compute_result, result_json
 from raypipe.evaluation.results.run import (
     GIVEN,
     CellRecord,
     PairingRecord,
-    Role,
     Run,
     SubjectRecord,
     settings_record,
@@ -37,7 +37,7 @@ from raypipe.evaluation.results.run import (
     write_run,
 )
 from raypipe.evaluation.results.stored import adversarials_of, adversarials_table, predictions_table
-from raypipe.evaluation.settings import REFERENCE, Evaluation
+from raypipe.evaluation.settings import Evaluation
 from raypipe.plan.cells import KINDS, VERSIONS, Stage
 from raypipe.standalone.attack import ready
 from raypipe.standalone.models import GivenModel
@@ -121,13 +121,19 @@ def _test(work: "_Work", name: str, settings: Evaluation, seed: int) -> tuple[tu
     tiles_key = work.keep_tiles()
     work.require_same_model()
     clean = work.predict(f"{work.store.artifact('tiles', tiles_key)}/{TEST_PART}", tiles_key, "clean tiles")
-    pairings = [PairingRecord(subject=name, protocol="clean", role="grid", tiles=work.tiles_key, predictions=clean)]
-    pairings += [work.attack(name, "evaluation", *attack) for attack in settings.attacks.items()]
+    pairings = [
+        PairingRecord(subject=name, protocol=Protocol.CLEAN, role=Role.GRID, tiles=work.tiles_key, predictions=clean)
+    ]
+    pairings += [work.attack(name, Role.EVALUATION, *attack) for attack in settings.attacks.items()]
     checks = settings.check_attacks(work.tiles.images.shape[1])
-    pairings += [work.attack(name, "check", *attack) for attack in checks.items()]
-    known = [pairing.tiles for pairing in pairings if pairing.role == "evaluation" or pairing.attack == REFERENCE]
+    pairings += [work.attack(name, Role.CHECK, *attack) for attack in checks.items()]
+    known = [
+        pairing.tiles
+        for pairing in pairings
+        if pairing.role == Role.EVALUATION or pairing.attack == CheckAttack.REFERENCE
+    ]
     pairings += [
-        work.attack(name, "curve", attack_id, attack, radii=radii, known=known)
+        work.attack(name, Role.CURVE, attack_id, attack, radii=radii, known=known)
         for attack_id, (attack, radii) in settings.ensembles({}).items()
     ]
     if settings.checks is None:
@@ -254,7 +260,7 @@ class _Work:
         self.keep("attack", key, attack_id, make)
         return PairingRecord(
             subject=subject,
-            protocol="white-box",
+            protocol=Protocol.WHITE_BOX,
             role=role,
             attack=attack_id,
             method=settings.name,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from raypipe.evaluation.settings import REFERENCE
+from raypipe.evaluation.protocols import CheckAttack
 from raypipe.experiment.load import validate_experiment
 from raypipe.experiment.schema import Experiment
 from raypipe.plan.cells import STAGES, candidates, unfinished_fits
@@ -108,7 +108,7 @@ def test_the_same_attack_under_two_names_is_run_once() -> None:
     plan = plan_of(evaluation=evaluation)
     itself = [p for p in plan.pairings if p.source is p.subject and p.subject is plan.subjects[0]]
     (mine,) = (p for p in itself if p.attack == "mine")
-    (reference,) = (p for p in itself if p.attack == REFERENCE)
+    (reference,) = (p for p in itself if p.attack == CheckAttack.REFERENCE)
     assert mine.predictions.key == reference.predictions.key
 
 
@@ -126,7 +126,7 @@ def test_the_ensemble_meets_every_bounded_threat_model_after_the_other_attacks()
         for pairing in ensembles.values():
             tiles = pairing.predictions.inputs["tiles"]
             known = {cell.name.removeprefix(f"{subject.name}/").removesuffix("/test") for cell in tiles.known}
-            assert known == {"deepfool", "pgd", "aimed", "l2", REFERENCE}
+            assert known == {"deepfool", "pgd", "aimed", "l2", CheckAttack.REFERENCE}
             assert {cell.inputs["model"].key for cell in tiles.known} == {subject.cell.key}
 
 

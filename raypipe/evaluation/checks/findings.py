@@ -77,7 +77,7 @@ def judge(broken: int, allowed: int, tiles: int, figure: str) -> Finding:
     return Finding("pass", figure)
 
 
-def unknown(*names: str) -> Finding:
+def report_missing(*names: str) -> Finding:
     """Return a finding that a check is not applicable, with the names of the measurements that it lacks."""
     return Finding("not applicable", f"not measured: {', '.join(names)}")
 

@@ -6,19 +6,9 @@ import numpy as np
 
 from raypipe.evaluation.checks.evidence import Evidence, Fooled, Planted
 from raypipe.evaluation.checks.probe import Probe
-from raypipe.evaluation.results.run import ITSELF, PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.protocols import ITSELF, CheckAttack
+from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.results.tested import Artifacts
-from raypipe.evaluation.settings import (
-    BLACK_BOX,
-    HALF_EPS,
-    HALF_STEPS,
-    LARGE_EPS,
-    REFERENCE,
-    SINGLE_STEP,
-    TWICE_EPS,
-    TWICE_RESTARTS,
-    TWICE_STEPS,
-)
 
 
 def gather(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Evidence:
@@ -29,35 +19,35 @@ def gather(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Evidence:
     FileNotFoundError, ValueError
         If `raypipe.evaluation.results.tested.Artifacts` raises them.
     """
-    own = [pairing for pairing in run.pairings if pairing.subject == subject.id]
-    (clean,) = (artifacts.tested(pairing) for pairing in own if pairing.protocol == "clean")
+    own = run.find_pairings(subject.id)
+    clean = artifacts.tested(run.find_clean_pairing(subject.id))
     by_attack = {pairing.attack: pairing for pairing in own if pairing.protocol in ITSELF}
-    if REFERENCE not in by_attack:
+    if CheckAttack.REFERENCE not in by_attack:
         return Evidence(clean=clean)
-    reference = by_attack[REFERENCE]
+    reference = by_attack[CheckAttack.REFERENCE]
 
     def fooled(pairing: PairingRecord) -> Fooled:
         return ~artifacts.tested(pairing).correct
 
-    others = [pairing for pairing in own if pairing.attack == REFERENCE and pairing.protocol not in ITSELF]
+    others = [pairing for pairing in own if pairing.attack == CheckAttack.REFERENCE and pairing.protocol not in ITSELF]
     made = artifacts.perturbed(reference)
     met = artifacts.tested(reference)
     return Evidence(
         white_box=fooled(reference),
-        single_step=fooled(by_attack[SINGLE_STEP]),
+        single_step=fooled(by_attack[CheckAttack.SINGLE_STEP]),
         transfer=np.any([fooled(pairing) for pairing in others], axis=0) if others else None,
-        black_box=fooled(by_attack[BLACK_BOX]),
-        doubled_iterations=fooled(by_attack[TWICE_STEPS]),
-        doubled_restarts=fooled(by_attack[TWICE_RESTARTS]),
+        black_box=fooled(by_attack[CheckAttack.BLACK_BOX]),
+        doubled_iterations=fooled(by_attack[CheckAttack.TWICE_STEPS]),
+        doubled_restarts=fooled(by_attack[CheckAttack.TWICE_RESTARTS]),
         by_steps={
             _setting(pairing, "max_iterations"): fooled(pairing)
-            for pairing in (by_attack[HALF_STEPS], reference, by_attack[TWICE_STEPS])
+            for pairing in (by_attack[CheckAttack.HALF_STEPS], reference, by_attack[CheckAttack.TWICE_STEPS])
         },
         by_eps={
             _setting(pairing, "eps"): fooled(pairing)
-            for pairing in (by_attack[HALF_EPS], reference, by_attack[TWICE_EPS])
+            for pairing in (by_attack[CheckAttack.HALF_EPS], reference, by_attack[CheckAttack.TWICE_EPS])
         },
-        unbounded=fooled(by_attack[LARGE_EPS]),
+        unbounded=fooled(by_attack[CheckAttack.LARGE_EPS]),
         labels=met.labels,
         clean=clean,
         **_diagnosed(subject, run, artifacts),

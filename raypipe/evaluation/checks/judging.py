@@ -30,7 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.evaluation.checks.evidence import Evidence, Fooled
-from raypipe.evaluation.checks.findings import TILES_PER_LOST, Finding, count_allowed, judge, require_aligned, unknown
+from raypipe.evaluation.checks.findings import (
+    TILES_PER_LOST,
+    Finding,
+    count_allowed,
+    judge,
+    report_missing,
+    require_aligned,
+)
 from raypipe.evaluation.statistics.shares import exact_lower_bound
 
 TILES_PER_POINT = 100
@@ -56,6 +63,11 @@ def _write_robust_accuracy(fooled: Fooled) -> str:
     return f"{100 * (1 - fooled.mean()):.1f} %"
 
 
+def _name_missing(measured: Mapping[str, object]) -> list[str]:
+    """Return the names of the measurements that are None."""
+    return [name for name, value in measured.items() if value is None]
+
+
 def _count_lost(stronger: Fooled, weaker: Fooled, names: str) -> int:
     """Count the tiles that the weaker attack fools and the stronger one does not."""
     require_aligned(stronger, weaker, names)
@@ -64,7 +76,7 @@ def _count_lost(stronger: Fooled, weaker: Fooled, names: str) -> int:
 
 def _compare_attacks(stronger: Fooled | None, weaker: Fooled | None, stronger_name: str, weaker_name: str) -> Finding:
     if stronger is None or weaker is None:
-        return unknown(*[stronger_name] * (stronger is None), *[weaker_name] * (weaker is None))
+        return report_missing(*_name_missing({stronger_name: stronger, weaker_name: weaker}))
     lost, allowed = _count_lost(stronger, weaker, f"{stronger_name} and {weaker_name}"), count_allowed(len(weaker))
     figure = (
         f"{lost} of {len(weaker)} tiles fooled by the {weaker_name} only, at most {allowed} allowed; "
@@ -77,7 +89,7 @@ def _compare_attacks(stronger: Fooled | None, weaker: Fooled | None, stronger_na
 def _judge_series(fooled: Mapping[int, Fooled] | Mapping[float, Fooled] | None, unit: str) -> Finding:
     """Judge if each attack of a series fools the tiles that the attack before it fools."""
     if fooled is None or len(fooled) < 2:
-        return unknown(f"two values of {unit}")
+        return report_missing(f"two values of {unit}")
     series = sorted(fooled.items())
     lost = max(_count_lost(stronger, weaker, unit) for (_, weaker), (_, stronger) in pairwise(series))
     tiles = len(series[0][1])
@@ -92,7 +104,7 @@ def _judge_series(fooled: Mapping[int, Fooled] | Mapping[float, Fooled] | None, 
 def _judge_doubling(fooled: Fooled | None, doubled: Fooled | None, what: str) -> Finding:
     """Judge if an attack with twice as many iterations or restarts fools less than a point more of the tiles."""
     if fooled is None or doubled is None:
-        return unknown(*[WHITE_BOX] * (fooled is None), *[f"twice the {what}"] * (doubled is None))
+        return report_missing(*_name_missing({WHITE_BOX: fooled, f"twice the {what}": doubled}))
     more, tiles = _count_lost(fooled, doubled, f"{what} and twice the {what}"), len(fooled)
     figure = f"with twice the {what}, the attack fools {more} more of {tiles} tiles ({100 * more / tiles:.1f} points)"
     if tiles <= TILES_PER_POINT:
@@ -107,7 +119,7 @@ def _compare_values(
     first: NDArray[np.generic] | None, second: NDArray[np.generic] | None, names: tuple[str, str]
 ) -> Finding:
     if first is None or second is None:
-        return unknown(*(name for name, values in zip(names, (first, second), strict=True) if values is None))
+        return report_missing(*_name_missing(dict(zip(names, (first, second), strict=True))))
     require_aligned(first, second, " and ".join(names))
     differing = int((first != second).sum())
     return judge(differing, 0, len(first), f"{' and '.join(names)} differ on {differing} of {len(first)} tiles")
@@ -152,7 +164,7 @@ def gradients_exist(evidence: Evidence) -> Finding:
     """Judge if the gradient of the log odds is finite, and is not zero in all or nearly all values."""
     seen = evidence.probe
     if seen is None:
-        return unknown("gradients")
+        return report_missing("gradients")
     tiles, broken = len(seen.finite), int((~seen.finite).sum())
     blind = int((seen.finite & ((seen.log_odds_gradient == 0) | (seen.zero_share > BLIND))).sum())
     figure = f"{blind} of {tiles} tiles without a gradient, {tiles // TILES_PER_LOST} allowed; {broken} not finite"
@@ -163,7 +175,7 @@ def cross_entropy_does_not_underflow(evidence: Evidence) -> Finding:
     """Judge on how many tiles the gradient of the plain cross-entropy is zero in all values."""
     seen = evidence.probe
     if seen is None:
-        return unknown("gradients")
+        return report_missing("gradients")
     zero, tiles = int((seen.cross_entropy_gradient == 0).sum()), len(seen.cross_entropy_gradient)
     allowed = int(UNDERFLOWING * tiles)
     return judge(max(0, zero - allowed), 0, tiles, f"{zero} of {tiles} tiles without a gradient, {allowed} allowed")
@@ -172,14 +184,14 @@ def cross_entropy_does_not_underflow(evidence: Evidence) -> Finding:
 def deterministic_inference(evidence: Evidence) -> Finding:
     """Judge if two passes of the same batch give the same logits."""
     if evidence.probe is None:
-        return unknown("repeated passes")
+        return report_missing("repeated passes")
     return _judge_stability(evidence.probe.repeat_difference, evidence.probe.spread, REPEAT_NOISE)
 
 
 def batch_independent_inference(evidence: Evidence) -> Finding:
     """Judge if a tile has the same logits alone and in a batch."""
     if evidence.probe is None:
-        return unknown("passes of single tiles")
+        return report_missing("passes of single tiles")
     return _judge_stability(evidence.probe.batch_difference, evidence.probe.spread, BATCH_NOISE)
 
 
@@ -205,7 +217,7 @@ def success_repeats(evidence: Evidence) -> Finding:
 def no_proof_is_broken(evidence: Evidence) -> Finding:
     """Count the tiles that an attack fools within the radius of their certificate."""
     if evidence.proof is None:
-        return unknown("certificates")
+        return report_missing("certificates")
     proof = evidence.proof
     broken = int((proof.smallest <= proof.radius).sum())
     proved = int((proof.radius > 0).sum())
@@ -217,7 +229,7 @@ def no_proof_is_broken(evidence: Evidence) -> Finding:
 def planted_examples_found(evidence: Evidence) -> Finding:
     """Judge the share of planted adversarial examples that the attack finds, next to that of random points."""
     if evidence.planted is None:
-        return unknown("planted adversarial examples")
+        return report_missing("planted adversarial examples")
     applicable, tiles = evidence.planted.applicable, len(evidence.planted.found)
     planted = int(applicable.sum())
     if planted < max(1, LEAST_APPLICABLE * tiles):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from raypipe.evaluation.checks.evidence import Evidence
-from raypipe.evaluation.checks.findings import Finding, judge, require_aligned, unknown
+from raypipe.evaluation.checks.findings import Finding, judge, report_missing, require_aligned
 from raypipe.evaluation.statistics.intervals import group_tiles, mean
 from raypipe.evaluation.statistics.metrics import chance_accuracy
 
@@ -15,7 +15,7 @@ def large_eps_fools_every_tile(evidence: Evidence) -> Finding:
     these tiles may stay correct.
     """
     if evidence.unbounded is None:
-        return unknown("a large eps")
+        return report_missing("a large eps")
     correct = ~evidence.unbounded
     require_aligned(correct, correct, "a large eps")
     figure = f"{correct.sum()} of {len(correct)} tiles are still classified correctly"
@@ -36,7 +36,7 @@ def clean_accuracy_above_chance(evidence: Evidence) -> Finding:
     reach that; a model above chance then gets no verdict.
     """
     if evidence.clean is None:
-        return unknown("predictions of clean tiles")
+        return report_missing("predictions of clean tiles")
     clean, groups = evidence.clean, group_tiles(evidence.clean.groups)
     chance = chance_accuracy(clean.labels)
     value, low, high = mean(clean.correct, groups)

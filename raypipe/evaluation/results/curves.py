@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raypipe.base.norms import STORED_NORMS
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import Examples
 from raypipe.evaluation.results.records import quartile_columns
-from raypipe.evaluation.results.run import ITSELF, PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.statistics.distortion import eps_grid, quartiles, robust_accuracy
 from raypipe.evaluation.statistics.intervals import group_tiles
 

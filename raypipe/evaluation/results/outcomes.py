@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from raypipe.base.norms import STORED_NORMS
 from raypipe.base.rounding import FLOAT_NOISE
-from raypipe.evaluation.results.run import ITSELF, PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.protocols import ITSELF, Protocol, Role
+from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.results.tested import Artifacts, Tested
 from raypipe.evaluation.statistics.distortion import worst_case
 
@@ -114,9 +115,9 @@ def examples_of(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Examp
     ValueError
         If the model's sets of adversarial tiles are not of the same tiles.
     """
-    own = [pairing for pairing in run.pairings if pairing.subject == subject.id]
-    (clean,) = (pairing for pairing in own if pairing.protocol == "clean")
-    attacked = tuple(pairing for pairing in own if pairing.protocol != "clean")
+    own = run.find_pairings(subject.id)
+    clean = run.find_clean_pairing(subject.id)
+    attacked = tuple(pairing for pairing in own if pairing.protocol != Protocol.CLEAN)
     if not attacked:
         return None
     met = [artifacts.tested(pairing) for pairing in attacked]
@@ -142,7 +143,7 @@ def outcomes_of(
     The attacks of the sanity checks have no measure of their own, but count in the worst cases. The transfer tiles of
     one attack count together: a tile is correct only if it is correct from every backbone.
     """
-    (clean,) = (pairing for pairing in run.pairings if pairing.subject == subject.id and pairing.protocol == "clean")
+    clean = run.find_clean_pairing(subject.id)
     tested = artifacts.tested(clean)
     found = {Measure("clean"): Outcome(tested.ids, tested.groups, tested.labels, tested.correct)}
     if examples is None:
@@ -152,7 +153,7 @@ def outcomes_of(
         return Outcome(examples.clean.ids, examples.clean.groups, examples.clean.labels, right)
 
     for pairing, fooled in zip(examples.pairings, examples.fooled, strict=True):
-        if pairing.role == "check":
+        if pairing.role == Role.CHECK:
             continue
         name = "attacked" if pairing.protocol in ITSELF else pairing.protocol
         measure = Measure(name, pairing.attack)

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from raypipe.attacks.engine.threat import stored_radius
 from raypipe.base.norms import STORED_NORMS
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE, Examples, Measure, Outcome
-from raypipe.evaluation.results.run import ITSELF, PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.results.tested import Artifacts, Tested
 from raypipe.evaluation.statistics.distortion import quartiles
 from raypipe.evaluation.statistics.intervals import Groups, group_tiles, mean, ratio, ratios
@@ -37,8 +38,8 @@ def records_of(
         Results of `raypipe.evaluation.results.outcomes`.
     """
     marks = {**subject.columns(), "labels": run.labels, "stamps": run.stamps[subject.split]}
-    own = [pairing for pairing in run.pairings if pairing.subject == subject.id]
-    (clean,) = (pairing for pairing in own if pairing.protocol == "clean")
+    own = run.find_pairings(subject.id)
+    clean = run.find_clean_pairing(subject.id)
     all_labels = artifacts.tested(clean).labels
 
     def reweighted(right: NDArray[np.bool_], tested: Tested | Outcome) -> dict[str, Any]:

@@ -4,29 +4,20 @@ All figures are computed from these artifacts, without the data set.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.threat import ThreatModel
 from raypipe.base.settings import ID, Settings, near_matches
+from raypipe.evaluation.protocols import Protocol, Role
 from raypipe.storage.store import Store, damaged
 
 RUN_FILE = "run.json"
 LEAKY, SYNTHETIC, WITHHELD = "LEAKY", "SYNTHETIC", "NOT FOR REDISTRIBUTION"
 GIVEN = "given"
 """Name of the split of tiles that are given only to test a model, whatever the model was trained on."""
-
-Protocol = Literal["clean", "white-box", "static", "adaptive", "transfer"]
-"""Tiles that a model is tested on. ``clean``: tiles without an attack. ``white-box``: a white-box attack on an
-undefended model. ``adaptive``: a white-box attack on a hardened model. ``static``: adversarial tiles crafted against
-the undefended model before it was hardened. ``transfer``: adversarial tiles crafted against another undefended
-backbone."""
-ITSELF: tuple[Protocol, ...] = ("white-box", "adaptive")
-"""The protocols in which the attack is run on the model under test."""
-Role = Literal["grid", "evaluation", "curve", "check"]
-"""Reason for an attack: the grid, the evaluation's own attacks, a curve, or a sanity check."""
 
 
 class SubjectRecord(Settings):
@@ -147,6 +138,15 @@ class Run(Settings):
     diagnostics: dict[str, str]
     certificates: dict[str, str] = Field(default_factory=dict)
     cells: tuple[CellRecord, ...] = ()
+
+    def find_pairings(self, subject: str) -> list[PairingRecord]:
+        """Return the pairings of a model, by its id."""
+        return [pairing for pairing in self.pairings if pairing.subject == subject]
+
+    def find_clean_pairing(self, subject: str) -> PairingRecord:
+        """Return the pairing of a model with all clean test tiles."""
+        (clean,) = (pairing for pairing in self.find_pairings(subject) if pairing.protocol == Protocol.CLEAN)
+        return clean
 
 
 def stamps(manifest: dict[str, Any], restriction: str | None = None) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 import hashlib
 import json
 
+from raypipe.evaluation.protocols import ITSELF, Protocol
 from raypipe.evaluation.results.outcomes import WORST_CASE, Measure
-from raypipe.evaluation.results.run import ITSELF, Run
+from raypipe.evaluation.results.run import Run
 
 UNNAMED_SOURCES = ("", "folder", "parquet")
 """Kinds of source that do not name their data set. Only the tiles themselves distinguish two such data sets."""
@@ -24,9 +25,9 @@ def attack_strength(subject: str, run: Run) -> str:
     run
         Record of the run.
     """
-    own = [pairing for pairing in run.pairings if pairing.subject == subject]
+    own = run.find_pairings(subject)
     attacks = sorted({json.dumps(pairing.settings, sort_keys=True) for pairing in own if pairing.protocol in ITSELF})
-    sources = {pairing.source for pairing in own if pairing.protocol == "transfer"}
+    sources = {pairing.source for pairing in own if pairing.protocol == Protocol.TRANSFER}
     return hashlib.sha256(json.dumps([attacks, len(sources)]).encode()).hexdigest()[:8]
 
 
@@ -38,7 +39,7 @@ def same_data(run: Run, other: Run) -> bool:
 
 
 def _clean_tiles(run: Run) -> set[str]:
-    return {pairing.tiles for pairing in run.pairings if pairing.protocol == "clean"}
+    return {pairing.tiles for pairing in run.pairings if pairing.protocol == Protocol.CLEAN}
 
 
 def is_comparable(measure: Measure, subject: str, run: Run, other: Run) -> bool:

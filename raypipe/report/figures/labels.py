@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from raypipe.evaluation.results.run import ITSELF
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.report.figures.theme import ATTACKED, CLEAN, INK, STATIC, canvas, legend_above, percent_axis, svg
 from raypipe.report.layout import Book, Row
 from raypipe.report.robustness import find_lowest

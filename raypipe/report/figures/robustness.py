@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from raypipe.evaluation.checks.rules import Verdict
-from raypipe.evaluation.results.run import ITSELF
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.report.figures.theme import (
     ATTACKED,
     CLEAN,

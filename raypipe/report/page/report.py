@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.compute import RunResult
-from raypipe.evaluation.results.run import ITSELF, Run
+from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.details import (
     calibration_table,

@@ -17,8 +17,9 @@ from raypipe.evaluation.checks.planted import binarization_test
 from raypipe.evaluation.checks.probe import probe
 from raypipe.evaluation.checks.rules import run_checks, verdict
 from raypipe.evaluation.predict import predict
+from raypipe.evaluation.protocols import CheckAttack
 from raypipe.evaluation.results.tested import Tested as Predicted
-from raypipe.evaluation.settings import REFERENCE, Checks, Evaluation
+from raypipe.evaluation.settings import Checks, Evaluation
 
 EPS = 0.1
 CPU = torch.device("cpu")
@@ -37,33 +38,33 @@ def gathered(tested, name: str, evaluation: Evaluation = EVALUATION) -> Evidence
         return predict(model, tiles, 32, CPU).argmax(1)
 
     attacks = evaluation.check_attacks(16)
-    reference = attacks[REFERENCE]
+    reference = attacks[CheckAttack.REFERENCE]
     made = {role: attacked(settings.with_early_stop(True)) for role, settings in attacks.items()}
     fooled = {role: result.adversarial_prediction != labels for role, result in made.items()}
-    white_box, steps = fooled[REFERENCE], reference.max_iterations
-    stored = predicted(made[REFERENCE].images)
+    white_box, steps = fooled[CheckAttack.REFERENCE], reference.max_iterations
+    stored = predicted(made[CheckAttack.REFERENCE].images)
     return Evidence(
         white_box=white_box,
-        single_step=fooled["check/single step"],
+        single_step=fooled[CheckAttack.SINGLE_STEP],
         transfer=predicted(attacked(reference.with_early_stop(False), "undefended").images) != labels,
-        black_box=fooled["check/black box"],
-        doubled_iterations=fooled["check/twice the steps"],
-        doubled_restarts=fooled["check/twice the restarts"],
+        black_box=fooled[CheckAttack.BLACK_BOX],
+        doubled_iterations=fooled[CheckAttack.TWICE_STEPS],
+        doubled_restarts=fooled[CheckAttack.TWICE_RESTARTS],
         by_steps={
-            steps // 2: fooled["check/half the steps"],
+            steps // 2: fooled[CheckAttack.HALF_STEPS],
             steps: white_box,
-            2 * steps: fooled["check/twice the steps"],
+            2 * steps: fooled[CheckAttack.TWICE_STEPS],
         },
-        by_eps={EPS / 2: fooled["check/half the eps"], EPS: white_box, 2 * EPS: fooled["check/twice the eps"]},
-        unbounded=fooled["check/large eps"],
+        by_eps={EPS / 2: fooled[CheckAttack.HALF_EPS], EPS: white_box, 2 * EPS: fooled[CheckAttack.TWICE_EPS]},
+        unbounded=fooled[CheckAttack.LARGE_EPS],
         labels=labels,
         clean=Predicted(np.arange(len(labels)), np.arange(len(labels)), labels, predict(model, images, 32, CPU)),
         probe=probe(model, images, labels, 32, CPU),
         planted=binarization_test(model, images[:20], reference.with_early_stop(True), 32, CPU),
-        recorded_predictions=made[REFERENCE].clean_prediction,
+        recorded_predictions=made[CheckAttack.REFERENCE].clean_prediction,
         remade_predictions=predicted(images),
-        recorded_success=made[REFERENCE].success,
-        recomputed_success=(stored != labels) & (made[REFERENCE].clean_prediction == labels),
+        recorded_success=made[CheckAttack.REFERENCE].success,
+        recomputed_success=(stored != labels) & (made[CheckAttack.REFERENCE].clean_prediction == labels),
     )
 
 
@@ -113,10 +114,10 @@ def steps_check(tested, name: str, bounded: BoundedAttack, eps: float, nested: b
     model = prepare(tested.models[name], (3, 16, 16), device=CPU, batch_size=32)
     attacks = Evaluation(bounded=bounded, checks=Checks(eps=eps)).check_attacks(16)
     by_steps = {}
-    for role in ("check/half the steps", REFERENCE, "check/twice the steps"):
+    for role in (CheckAttack.HALF_STEPS, CheckAttack.REFERENCE, CheckAttack.TWICE_STEPS):
         settings = attacks[role].with_early_stop(True)
         if nested:
-            settings = attacks[REFERENCE].model_copy(
+            settings = attacks[CheckAttack.REFERENCE].model_copy(
                 update={"max_iterations": settings.max_iterations, "step_size": 0.1, "early_stop": True}
             )
         by_steps[settings.max_iterations] = (

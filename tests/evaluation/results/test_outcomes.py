@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from raypipe.attacks.engine.threat import ThreatModel
+from raypipe.evaluation.protocols import CheckAttack, Protocol, Role
 from raypipe.evaluation.results.certified import proof_of
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.outcomes import WORST_CASE, Measure, examples_of, outcomes_of
-from raypipe.evaluation.results.run import PairingRecord, Protocol, Role, Run
+from raypipe.evaluation.results.run import PairingRecord, Run
 from raypipe.evaluation.results.tested import Artifacts, Perturbed
 from raypipe.evaluation.results.tested import Tested as Predicted
 from raypipe.storage.store import Store
@@ -24,8 +25,8 @@ from tests.evaluation.laws import require_worst_cases
 
 TILES, STEPS = 6, 12
 RADII = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
-PROTOCOLS: tuple[Protocol, ...] = ("white-box", "static", "transfer")
-ROLES: tuple[Role, ...] = ("grid", "evaluation", "curve", "check")
+PROTOCOLS = (Protocol.WHITE_BOX, Protocol.STATIC, Protocol.TRANSFER)
+ROLES = tuple(Role)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class DrawnArtifacts(Artifacts):
 
 
 def drawn_run(store_run: Run, sets: list[StoredSet]) -> Run:
-    clean = PairingRecord(subject=CLEAN, protocol="clean", role="grid", tiles="clean", predictions="clean")
+    clean = PairingRecord(subject=CLEAN, protocol=Protocol.CLEAN, role=Role.GRID, tiles="clean", predictions="clean")
     threat = ThreatModel("linf", None)
     attacked = [
         PairingRecord(
@@ -144,9 +145,9 @@ def test_a_tile_counts_whatever_it_was_made_for(tmp_path: Path, role: Role) -> N
     tiles = perturb(store, "more", clean=[0, 0, 0, 0, 1, 1, 1, 1], said=said, steps=[2] * 8)
     more = PairingRecord(
         subject=HARDENED,
-        protocol="adaptive",
+        protocol=Protocol.ADAPTIVE,
         role=role,
-        attack="check/black box",
+        attack=CheckAttack.BLACK_BOX,
         method="square",
         source=HARDENED,
         threat=ThreatModel("linf", 2 / 255, "score-based"),
@@ -176,8 +177,8 @@ def test_a_certificate_is_held_against_the_tiles_of_checks_too(run_of_one: Run) 
             columns = {"sample_id": ids, "norm": ["linf"] * TILES, "prediction": [0] * TILES, "label": [0] * TILES}
             return pa.table({**columns, "radius": [3 / 255] * TILES})
 
-    blind = StoredSet("grid", "white-box", [False] * TILES, [2] * TILES)
-    check = StoredSet("check", "white-box", [True] + [False] * (TILES - 1), [2] * TILES)
+    blind = StoredSet(Role.GRID, Protocol.WHITE_BOX, [False] * TILES, [2] * TILES)
+    check = StoredSet(Role.CHECK, Protocol.WHITE_BOX, [True] + [False] * (TILES - 1), [2] * TILES)
     run = drawn_run(run_of_one, [blind, check]).model_copy(update={"certificates": {CLEAN: "proof"}})
     artifacts = Certified([True] * TILES, [blind, check])
     (subject,) = run.subjects
