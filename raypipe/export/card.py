@@ -6,23 +6,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raypipe.attacks.engine.threat import ThreatModel
 from raypipe.base.version import __version__
+from raypipe.evaluation.protocols import Protocol, Role
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
 from raypipe.evaluation.results.run import LEAKY, SYNTHETIC, PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.export.forms import Form
+from raypipe.export.rendering import escape_markdown, render
 from raypipe.models.checkpoint import ModelCard
 from raypipe.report.layout import Book, Row, threat, with_interval
 from raypipe.report.robustness import verdicts_of
 
 UNKNOWN = "unknown"
 """Name that the Hugging Face hub gives an unstated license."""
-ORDER = ("clean", CLEAN_ATTACKED, "static", "white-box", "adaptive", "transfer", WORST_CASE)
-SHOWN_ROLES = ("grid", "evaluation", "curve")
-_MARKUP = {ord(char): f"\\{char}" for char in "\\`*[]|"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
+ORDER = (
+    Protocol.CLEAN,
+    CLEAN_ATTACKED,
+    Protocol.STATIC,
+    Protocol.WHITE_BOX,
+    Protocol.ADAPTIVE,
+    Protocol.TRANSFER,
+    WORST_CASE,
+)
+SHOWN_ROLES = (Role.GRID, Role.EVALUATION, Role.CURVE)
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,8 @@ def card_text(origin: Origin, forms: Sequence[Form], weights_license: str | None
     verdict = verdicts_of(book).get(subject.id)
     checks = [row for row in book.checks if row["subject"] == subject.id]
     defense = origin.experiment.get("defenses", {}).get(subject.defense, {})
-    template = _templates().get_template("card.md.j2")
-    return template.render(
+    return render(
+        "card.md.j2",
         front=yaml.safe_dump(_front_matter(origin, weights_license), sort_keys=False, allow_unicode=True),
         run=run,
         subject=subject,
@@ -102,25 +110,6 @@ def card_text(origin: Origin, forms: Sequence[Form], weights_license: str | None
         method=METHOD,
         version=__version__,
     )
-
-
-def _templates() -> Environment:
-    # The output is Markdown, so the filter `md` makes names harmless; HTML's escaping would not.
-    templates = Environment(  # noqa: S701
-        loader=PackageLoader("raypipe.export"), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
-    templates.filters |= {"md": plain, "code": code}
-    return templates
-
-
-def plain(text: str) -> str:
-    """Return a name as Markdown that shows it unchanged, in one line."""
-    return " ".join(str(text).split()).translate(_MARKUP)
-
-
-def code(text: str) -> str:
-    """Return a name for a span of code, where backslashes escape nothing but the bars of tables."""
-    return " ".join(str(text).split()).replace("`", "'").replace("|", "\\|")
 
 
 def _front_matter(origin: Origin, weights_license: str | None) -> dict[str, Any]:
@@ -167,13 +156,13 @@ def _figures(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
         limits = "-" if row["norm"] is None else threat(row)
         source = row["source"] if row["source"] != subject else "itself"
         told = (row["protocol"], row["attack"] or "-", limits, row["knowledge"] or "-", source or "-")
-        yield *map(plain, told), with_interval(row), str(row["tiles"]), str(row["groups"])
+        yield *map(escape_markdown, told), with_interval(row), str(row["tiles"]), str(row["groups"])
 
 
 def _threats(run: Run, subject: str) -> Iterator[tuple[PairingRecord, ThreatModel, str]]:
     told = set()
     for pairing in run.pairings:
-        if pairing.subject == subject and pairing.threat and pairing.attack not in told and pairing.role != "check":
+        if pairing.subject == subject and pairing.threat and pairing.attack not in told and pairing.role != Role.CHECK:
             told.add(pairing.attack)
             settings = {name: value for name, value in (pairing.settings or {}).items() if value is not None}
             yield pairing, pairing.threat, json.dumps(settings)
@@ -193,9 +182,9 @@ def _untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[s
         yield "Any attack: the run made none on this model."
     else:
         yield f"Perturbations that are small in other norms than {', '.join(norms)}."
-    if subject.defense and not any(row["protocol"] == "static" for row in rows):
+    if subject.defense and not any(row["protocol"] == Protocol.STATIC for row in rows):
         yield "Tiles made against the model before it was hardened (static)."
-    if not any(row["protocol"] == "transfer" for row in rows):
+    if not any(row["protocol"] == Protocol.TRANSFER for row in rows):
         yield "Tiles made against other networks (transfer)."
     if not any(row["subject"] == subject.id for row in book.checks):
         yield "The attacks themselves: no sanity checks were made, so nothing here may be called robust."

@@ -6,18 +6,19 @@ versions of PyTorch may refuse its format, according to its own documentation. T
 compatible.
 """
 
+import ast
 import inspect
-import re
 import runpy
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import InputKind
+from torch.fx import Graph
 
 from raypipe.base.version import __version__
+from raypipe.export.rendering import render
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.bit_depth import BitDepth
@@ -32,56 +33,6 @@ IMPORTS = {
 """Names that operations may refer to, with the import of each."""
 TRACED_BATCH = 2
 """Number of tiles in the recorded pass. With one tile, `torch.export` would treat the batch size as a constant."""
-
-FILE = '''"""{title}, as plain PyTorch.
-
-Written by raypipe {version}, which is not needed to use it. Weights are read from `model.safetensors` beside this file;
-the operations are those that torch.export recorded, normalization included, with torch {torch}.
-"""
-
-from __future__ import annotations
-
-{imports}
-
-from safetensors.torch import load_file
-from torch import Tensor, nn
-
-LABELS = {labels}
-SIZE = {size}
-"""Height and width of its images, in pixels."""
-WEIGHTS = {weights}
-"""Arguments of `classify`, and the tensors that they are."""
-
-
-class Model(nn.Module):
-    """Images (n, 3, SIZE, SIZE), float32 in [0, 1], in; logits (n, {classes}) out. Gradients flow through it.
-
-    It is as in evaluation mode, always: to train it further, load its weights into the network that it was made from.
-    """
-
-    def __init__(self, weights: dict[str, Tensor]) -> None:
-        super().__init__()
-        for argument, name in WEIGHTS.items():
-            self.register_buffer(argument, weights[name]){front}
-
-    def classify(self, images: Tensor) -> Tensor:
-        return classify(*(getattr(self, argument) for argument in WEIGHTS), images)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return {forward}
-
-
-def load(folder: str | Path = Path(__file__).parent) -> Model:
-    """The model, with the weights in a folder."""
-    weights = {{}}
-    for file in {files}:
-        weights |= load_file(Path(folder) / file)
-    return Model(weights).eval()
-
-{sources}
-def classify({arguments}):
-{body}
-'''
 
 
 class ExportError(RuntimeError):
@@ -126,8 +77,8 @@ def trace(classifier: Classifier, card: ModelCard) -> ExportedProgram:
             network = TracedNetwork(classifier)
         case other:
             raise ExportError(
-                f"its front, {other.name}, searches for an image by gradient descent in every pass: no sequence of "
-                "operations does that"
+                f"its input transform, {other.name}, searches for an image by gradient descent in every pass, and no "
+                "sequence of operations does that"
             )
     images = torch.rand(TRACED_BATCH, 3, card.size, card.size, generator=torch.Generator().manual_seed(0))
     try:
@@ -157,50 +108,46 @@ def source_of(program: ExportedProgram, card: ModelCard, title: str) -> tuple[st
     ExportError
         If an operation refers to something that plain PyTorch does not have.
     """
-    graph = program.graph_module.graph
-    used = [node for node in graph.find_nodes(op="placeholder") if node.users]
-    inputs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    arguments = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    graph = Graph()
+    graph.output(graph.graph_copy(program.graph_module.graph, {})[0])
+    for node in graph.find_nodes(op="placeholder"):
+        if not node.users:
+            graph.erase_node(node)
     weights = {
-        node.name: str(inputs[node.name].target).removeprefix("classifier.")
-        for node in used
-        if inputs[node.name].kind is not InputKind.USER_INPUT
+        node.name: str(arguments[node.name].target).removeprefix("classifier.")
+        for node in graph.find_nodes(op="placeholder")
+        if arguments[node.name].kind is not InputKind.USER_INPUT
     }
-    (images,) = (node.name for node in used if node.name not in weights)
-    code = graph.python_code("self")
-    body = code.src.partition(":\n")[2].rstrip()
-    named = {name for name in code.globals if re.search(rf"\b{re.escape(name)}\b", body)}
-    if unknown := sorted(named - IMPORTS.keys()):
+    operations = graph.python_code("self")
+    used = {node.id for node in ast.walk(ast.parse(operations.src)) if isinstance(node, ast.Name)}
+    needed = {"torch", *(used & operations.globals.keys())}
+    if unknown := sorted(needed - IMPORTS.keys()):
         raise ExportError(f"its operations refer to {', '.join(unknown)}, which plain PyTorch does not have")
-    (returned,) = program.graph_signature.user_outputs
-    stored = program.state_dict
-    extra = {name: program.constants[str(inputs[argument].target)].detach().clone().contiguous()
-             for argument, name in weights.items() if str(inputs[argument].target) not in stored}  # fmt: skip
-    smoothing = isinstance(card.front, GaussianSmoothing)
-    needed = {"torch", *named}
+    constants = {
+        name: program.constants[str(arguments[argument].target)].detach().clone().contiguous()
+        for argument, name in weights.items()
+        if str(arguments[argument].target) not in program.state_dict
+    }
+    smoothing = card.front if isinstance(card.front, GaussianSmoothing) else None
     imports = ["from pathlib import Path", *(line for name, line in IMPORTS.items() if name in needed)]
     if smoothing:
         imports += ["import hashlib", "from types import SimpleNamespace"]
-    text = FILE.format(
+    text = render(
+        "model.py.j2",
         title=title,
         version=__version__,
         torch=torch.__version__,
-        imports="\n".join(sorted(imports, key=lambda line: (line.startswith("from"), line))),
-        labels=repr(tuple(card.labels)),
+        imports=sorted(imports, key=lambda line: (line.startswith("from"), line)),
+        labels=tuple(card.labels),
         size=card.size,
-        weights="{\n" + "".join(f"    {name!r}: {tensor!r},\n" for name, tensor in weights.items()) + "}",
-        classes=len(card.labels),
-        front=f"\n        self.front = SmoothedPrediction(SimpleNamespace(**{_plain(card)!r}))" if smoothing else "",
-        forward="self.front(images, self.classify)" if smoothing else "self.classify(images)",
-        files=repr(("model.safetensors", *(["constants.safetensors"] if extra else []))),
-        sources=f"\n{inspect.getsource(SmoothedPrediction)}\n" if smoothing else "",
-        arguments=", ".join([*weights, images]),
-        body=body.replace(f"return ({returned},)", f"return {returned}"),
+        weights=weights,
+        files=("model.safetensors", *(["constants.safetensors"] if constants else [])),
+        smoothing=smoothing and smoothing.model_dump(exclude={"name"}),
+        smoothing_source=inspect.getsource(SmoothedPrediction),
+        operations=operations.src.strip(),
     )
-    return text, extra
-
-
-def _plain(card: ModelCard) -> dict[str, Any]:
-    return card.front.model_dump(exclude={"name"}) if card.front else {}
+    return text, constants
 
 
 def load_source(folder: Path) -> nn.Module:
