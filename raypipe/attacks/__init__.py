@@ -1,4 +1,4 @@
-"""Attacks by name. To add one, write a file with its settings and its function, and add a line to `ATTACKS`.
+"""Attacks by name. To add one, write a file that exports an `ATTACK`, and add it to `ATTACKS`.
 
 `raypipe.attacks.engine.generate` runs any attack on 8-bit tiles. `raypipe.attacks.art.evasion` offers the attacks as
 classes of the Adversarial Robustness Toolbox.
@@ -9,41 +9,42 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
+from raypipe.attacks import (
+    apgd,
+    autoattack,
+    carlini_wagner,
+    ddn,
+    deepfool,
+    fab,
+    fgsm,
+    minimal_l2,
+    pgd,
+    saliency_map,
+    sigma_zero,
+    sparse_l0,
+    square,
+)
 from raypipe.attacks.art.attack import ArtAttack, art_attack
-from raypipe.attacks.autoattack import AutoAttack, autoattack
-from raypipe.attacks.base import Attack, NamedAttack, NativeAttack, TargetedAttack
-from raypipe.attacks.carlini_wagner import CarliniWagnerL2, carlini_wagner_l2
-from raypipe.attacks.ddn import DecoupledDirectionNorm, decoupled_direction_norm
-from raypipe.attacks.deepfool import DeepFool, deepfool
-from raypipe.attacks.fab import FastAdaptiveBoundary, fast_adaptive_boundary
-from raypipe.attacks.fgsm import FastGradient, fast_gradient
-from raypipe.attacks.minimal_l2 import MinimalL2, minimal_l2
-from raypipe.attacks.pgd import ProjectedGradient, projected_gradient
-from raypipe.attacks.saliency_map import SaliencyMap, saliency_map
-from raypipe.attacks.sigma_zero import SigmaZero, sigma_zero
-from raypipe.attacks.sparse_l0 import SparseL0, sparse_l0
-from raypipe.attacks.square import SquareAttack, square_attack
-from raypipe.base.settings import read_named
+from raypipe.attacks.base import Attack, NamedAttack, NativeAttack
+from raypipe.base.settings import index_by_name, read_named
 
-__all__ = ["ART", "ATTACKS", "Attack", "AttackSettings", "NamedAttack", "TargetedAttack", "attack_for"]
-
-ATTACKS: dict[str, Attack] = {
-    "deepfool": Attack(DeepFool, deepfool),
-    "carlini_wagner_l2": Attack(CarliniWagnerL2, carlini_wagner_l2),
-    "minimal_l2": Attack(MinimalL2, minimal_l2),
-    "saliency_map": Attack(SaliencyMap, saliency_map),
-    "sparse_l0": Attack(SparseL0, sparse_l0),
-    "sigma_zero": Attack(SigmaZero, sigma_zero),
-    "fgsm": Attack(FastGradient, fast_gradient),
-    "pgd": Attack(ProjectedGradient, projected_gradient),
-    "apgd": Attack(AutoProjectedGradient, auto_projected_gradient),
-    "autoattack": Attack(AutoAttack, autoattack),
-    "square": Attack(SquareAttack, square_attack),
-    "fab": Attack(FastAdaptiveBoundary, fast_adaptive_boundary),
-    "ddn": Attack(DecoupledDirectionNorm, decoupled_direction_norm),
-}
-"""The attacks of ``backend: raypipe``, by the ``name`` of their settings."""
+ATTACKS: dict[str, Attack] = index_by_name(
+    lambda attack: attack.name,
+    deepfool.ATTACK,
+    carlini_wagner.ATTACK,
+    minimal_l2.ATTACK,
+    saliency_map.ATTACK,
+    sparse_l0.ATTACK,
+    sigma_zero.ATTACK,
+    fgsm.ATTACK,
+    pgd.ATTACK,
+    apgd.ATTACK,
+    autoattack.ATTACK,
+    square.ATTACK,
+    fab.ATTACK,
+    ddn.ATTACK,
+)
+"""The attacks of ``backend: raypipe``, by the default ``name`` of their settings."""
 
 ART = Attack(ArtAttack, art_attack)
 """The one attack of ``backend: art``. Its settings name the attack of the toolbox that it runs."""

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.losses import Strongest, cross_entropy, difference_of_logits_ratio
@@ -148,6 +149,9 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
         run_active(victim, rows, partial(start, run=run), partial(step, loss=loss))
     return best.images
+
+
+ATTACK = Attack(AutoProjectedGradient, auto_projected_gradient)
 
 
 def checkpoints(max_iterations: int) -> list[int]:

@@ -99,6 +99,9 @@ def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack)
     return best.images
 
 
+ATTACK = Attack(AutoAttack, autoattack)
+
+
 def _ensemble(settings: AutoAttack, classes: int, aimed: bool) -> Iterator[tuple[Attack, NamedAttack]]:
     """Yield the attacks and their settings in the published order. No two of them draw the same start."""
     ball = {"norm": settings.norm, "eps": settings.eps}

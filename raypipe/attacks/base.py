@@ -8,7 +8,7 @@ from torch import Tensor
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import AnyNorm, Ball
-from raypipe.base.settings import Settings
+from raypipe.base.settings import Settings, default_name
 
 Target = Literal["runner_up", "random"]
 """A class to aim at: the likeliest wrong class on the clean image, or one drawn from the seed and the pixels."""
@@ -91,3 +91,8 @@ class Attack(NamedTuple):
 
     settings: type[NamedAttack]
     generate: Callable[[Victim, Tensor, Goal, Any], Tensor]
+
+    @property
+    def name(self) -> str:
+        """Name of the attack in experiments, the default of the field `name` of its settings."""
+        return default_name(self.settings)

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from raypipe.attacks.base import TargetedAttack
+from raypipe.attacks.base import Attack, TargetedAttack
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
@@ -118,6 +118,9 @@ def carlini_wagner_l2(victim: Victim, images: Tensor, goal: Goal, settings: Carl
     Carlini and Wagner, 2017, arXiv:1608.04644, section VI.A, objective f_6.
     """
     return (_adaptive if settings.method == "adaptive" else _published)(victim, images, goal, settings)
+
+
+ATTACK = Attack(CarliniWagnerL2, carlini_wagner_l2)
 
 
 def next_constant(constant: Tensor, lower: Tensor, upper: Tensor, hit: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import TargetedAttack
+from raypipe.attacks.base import Attack, TargetedAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.losses import cross_entropy
@@ -113,6 +113,9 @@ def decoupled_direction_norm(victim: Victim, images: Tensor, goal: Goal, setting
 
     run_active(victim, victim.rows(), start, step)
     return result
+
+
+ATTACK = Attack(DecoupledDirectionNorm, decoupled_direction_norm)
 
 
 def _directions(state: _State, gradients: Tensor, seed: int) -> Tensor:

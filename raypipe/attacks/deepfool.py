@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import NativeAttack
+from raypipe.attacks.base import Attack, NativeAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
@@ -119,6 +119,9 @@ def deepfool(victim: Victim, images: Tensor, goal: Goal, settings: DeepFool) -> 
 
     run_active(victim, victim.rows(), start, step)
     return result
+
+
+ATTACK = Attack(DeepFool, deepfool)
 
 
 def _leads(logits: Tensor, labels: Tensor) -> Tensor:

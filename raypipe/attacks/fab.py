@@ -17,7 +17,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from raypipe.attacks.base import TargetedAttack
+from raypipe.attacks.base import Attack, TargetedAttack
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.hyperplane import to_hyperplane
@@ -165,6 +165,9 @@ def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings:
             rows = (standing & ~best.final).nonzero()[:, 0]
             run_active(victim, rows, partial(start, run=run, attempt=attempt), partial(step, aim=aim))
     return best.images
+
+
+ATTACK = Attack(FastAdaptiveBoundary, fast_adaptive_boundary)
 
 
 class _Shortest:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import map_batches
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.losses import cross_entropy
@@ -58,3 +59,6 @@ def fast_gradient(victim: Victim, images: Tensor, goal: Goal, settings: FastGrad
 
     map_batches(victim, victim.rows(), step)
     return result
+
+
+ATTACK = Attack(FastGradient, fast_gradient)

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import NativeAttack
+from raypipe.attacks.base import Attack, NativeAttack
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
@@ -114,6 +114,9 @@ def minimal_l2(victim: Victim, images: Tensor, goal: Goal, settings: MinimalL2) 
     # DeepFool does not move tiles that are already misclassified, nor tiles without a gradient.
     run_active(victim, (begun != images).flatten(1).any(1).nonzero()[:, 0], start, step)
     return result
+
+
+ATTACK = Attack(MinimalL2, minimal_l2)
 
 
 def _next_points(state: _State, leads: Tensor, normals: Tensor, settings: MinimalL2) -> Tensor:

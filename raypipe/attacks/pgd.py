@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.losses import Strongest, cross_entropy, margin
@@ -117,3 +118,6 @@ def projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: Pro
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
         run_active(victim, rows, partial(start, run=run), partial(step, run=run))
     return best.images
+
+
+ATTACK = Attack(ProjectedGradient, projected_gradient)

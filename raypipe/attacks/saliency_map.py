@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from raypipe.attacks.base import Target, TargetedAttack
+from raypipe.attacks.base import Attack, Target, TargetedAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.prune import prune
@@ -153,6 +153,9 @@ def saliency_map(victim: Victim, images: Tensor, goal: Goal, settings: SaliencyM
 
     run_active(victim, victim.rows(), start, step)
     return prune(victim, images, result, goal, settings.prune) if settings.prune else result
+
+
+ATTACK = Attack(SaliencyMap, saliency_map)
 
 
 def _aims(images: Tensor, goal: Goal, rows: Tensor, logits: Tensor, settings: SaliencyMap) -> Tensor:

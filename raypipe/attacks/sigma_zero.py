@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import TargetedAttack
+from raypipe.attacks.base import Attack, TargetedAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import TINY, per_tile
@@ -127,6 +127,9 @@ def sigma_zero(victim: Victim, images: Tensor, goal: Goal, settings: SigmaZero, 
 
     run_active(victim, victim.rows() if rows is None else rows, start, step)
     return result
+
+
+ATTACK = Attack(SigmaZero, sigma_zero)
 
 
 def cooled(steps: Tensor, settings: SigmaZero) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import TargetedAttack
+from raypipe.attacks.base import Attack, TargetedAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.victim import Victim
@@ -154,6 +154,9 @@ def sparse_l0(victim: Victim, images: Tensor, goal: Goal, settings: SparseL0) ->
         fallback = SigmaZero(max_iterations=settings.fallback_iterations)
         result[rows] = sigma_zero(victim, images, goal, fallback, rows)[rows]
     return result
+
+
+ATTACK = Attack(SparseL0, sparse_l0)
 
 
 def _account(state: _State, used: Tensor, better: Tensor) -> _State:

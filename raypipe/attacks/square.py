@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import Knowledge
+from raypipe.attacks.base import Attack, Knowledge
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.draws import generators
 from raypipe.attacks.engine.goal import Goal
@@ -125,3 +125,6 @@ def square_attack(victim: Victim, images: Tensor, goal: Goal, settings: SquareAt
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
         run_active(victim, rows, partial(start, run=run), step)
     return best.images
+
+
+ATTACK = Attack(SquareAttack, square_attack)

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -18,7 +18,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-Record = TypeVar("Record", bound=Settings)
+Entry = TypeVar("Entry")
 
 
 def _ratio(value: Any) -> Any:
@@ -65,20 +65,26 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
-def by_name(*records: type[Record]) -> dict[str, type[Record]]:
-    """Return records of settings by the default of their field `name`.
+def default_name(record: type[Settings], field: str = "name") -> str:
+    """Return the default of a record's field that names it."""
+    name: str = record.model_fields[field].default
+    return name
+
+
+def index_by_name(get_name: Callable[[Entry], str], *entries: Entry) -> dict[str, Entry]:
+    """Return the entries of a registry by their names.
 
     Raises
     ------
     ValueError
-        If two records have the same name.
+        If two entries have the same name.
     """
-    found: dict[str, type[Record]] = {}
-    for record in records:
-        name = record.model_fields["name"].default
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        name = get_name(entry)
         if name in found:
-            raise ValueError(f"{record.__name__} and {found[name].__name__} are both named {name!r}: rename one")
-        found[name] = record
+            raise ValueError(f"{found[name]} and {entry} are both named {name!r}: rename one")
+        found[name] = entry
     return found
 
 

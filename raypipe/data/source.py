@@ -2,9 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+
+from raypipe.base.settings import Settings, default_name
+from raypipe.data.published import Published
 
 Split = Literal["train", "test"]
 
@@ -62,6 +65,19 @@ class Source(Protocol):
 
     def fingerprint(self, refs: Iterable[TileRef], cache: MutableMapping[str, str] | None = None) -> str:
         """Return a hex digest of these tiles. It is equal on every machine and changes when a byte changes."""
+
+
+class DataSet(NamedTuple):
+    """A kind of data set: its settings, the function that opens it with a seed, and its publication."""
+
+    settings: type[Settings]
+    open: Callable[[Any, int], Source]
+    published: Published | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the data set in experiments, the default of the field `source` of its settings."""
+        return default_name(self.settings, "source")
 
 
 def fingerprint_of(labels: Sequence[str], refs: Iterable[TileRef], contents: Mapping[str, str]) -> str:

@@ -1,10 +1,10 @@
-"""Defenses by name. To add one, write a file with its settings, and add its class to the list here."""
+"""Defenses by name. To add one, write a file that exports the class of its settings, and add it to `DEFENSES`."""
 
 from typing import Annotated
 
 from pydantic import SerializeAsAny
 
-from raypipe.base.settings import by_name, chosen_by
+from raypipe.base.settings import chosen_by, default_name, index_by_name
 from raypipe.defenses.adversarial_training import AdversarialTraining
 from raypipe.defenses.base import Defense
 from raypipe.defenses.bit_depth_reduction import BitDepthReduction
@@ -20,7 +20,8 @@ from raypipe.defenses.randomized_smoothing import RandomizedSmoothing
 from raypipe.defenses.sparsity_denoising import SparsityDenoising
 from raypipe.defenses.trades import Trades
 
-DEFENSES: dict[str, type[Defense]] = by_name(
+DEFENSES: dict[str, type[Defense]] = index_by_name(
+    default_name,
     AdversarialTraining,
     BitDepthReduction,
     DdnTraining,

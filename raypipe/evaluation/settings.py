@@ -6,9 +6,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
-from raypipe.attacks import AttackSettings, NamedAttack
+from raypipe.attacks import AttackSettings
 from raypipe.attacks.apgd import AutoProjectedGradient
 from raypipe.attacks.autoattack import AutoAttack, EnsembleBudget
+from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.norms import BoundedAttack, at_radius
 from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.pgd import ProjectedGradient

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from raypipe.attacks import NamedAttack
+from raypipe.attacks.base import NamedAttack
 from raypipe.defenses.base import CertifiedDefense, StaticTraining
 from raypipe.evaluation.protocols import CheckAttack, Protocol, Role
 from raypipe.experiment.schema import Experiment

@@ -1,7 +1,6 @@
 """A new attack is one file and one line in the registry: the test follows CONTRIBUTING.md with a toy attack."""
 
 import importlib
-import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -9,27 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raypipe.attacks import ATTACKS, Attack
+from raypipe.attacks import ATTACKS
+from raypipe.attacks.base import Attack
 from raypipe.base.errors import ConfigError
 from raypipe.experiment.load import validate_experiment
-
-ROOT = Path(__file__).parents[2]
+from tests.recipes import ROOT, read_example
 
 
 @pytest.fixture
 def attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attack:
-    """Write the file that CONTRIBUTING.md shows, and add its line to the registry."""
-    recipe = (ROOT / "CONTRIBUTING.md").read_text()
-    example = re.search(r"```python\n# raypipe/attacks/contrast\.py\n(.*?)```", recipe, re.DOTALL)
-    assert example
-    (tmp_path / "contrast.py").write_text(example[1])
+    """Write the file that CONTRIBUTING.md shows, and add its attack to the registry."""
+    (tmp_path / "contrast.py").write_text(read_example("raypipe/attacks/contrast.py"))
     monkeypatch.syspath_prepend(str(tmp_path))
-    module = importlib.import_module("contrast")
-    line = re.search(r'`"contrast": (Attack\([^`]*\))`', recipe)
-    assert line
-    entry: Attack = eval(line[1], {"Attack": Attack, **vars(module)})
-    monkeypatch.setitem(ATTACKS, "contrast", entry)
-    return entry
+    attack: Attack = importlib.import_module("contrast").ATTACK
+    monkeypatch.setitem(ATTACKS, attack.name, attack)
+    return attack
 
 
 def test_an_experiment_can_name_it_and_its_settings_are_checked(attack: Attack) -> None:

@@ -1,10 +1,8 @@
 """A new defense is one file and one line in the registry: the test follows CONTRIBUTING.md with a toy defense."""
 
 import importlib
-import re
 import runpy
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -16,18 +14,15 @@ from raypipe.evaluation.predict import predict
 from raypipe.experiment.load import validate_experiment
 from raypipe.forecast.defense_work import training_steps
 from tests.defenses.laboratory import Laboratory
+from tests.recipes import ROOT, read_example
 
 pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once
-ROOT = Path(__file__).parents[2]
-RECIPE = (ROOT / "CONTRIBUTING.md").read_text()
 
 
 @pytest.fixture
 def noise_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Any]:
     """Write the file that CONTRIBUTING.md shows, and add its class to the registry."""
-    example = re.search(r"```python\n# raypipe/defenses/noise_training\.py\n(.*?)```", RECIPE, re.DOTALL)
-    assert example
-    (tmp_path / "noise_training.py").write_text(dedent(example[1]))
+    (tmp_path / "noise_training.py").write_text(read_example("raypipe/defenses/noise_training.py"))
     monkeypatch.syspath_prepend(str(tmp_path))
     settings: type[Any] = importlib.import_module("noise_training").NoiseTraining
     monkeypatch.setitem(DEFENSES, "noise_training", settings)

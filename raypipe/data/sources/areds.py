@@ -10,7 +10,7 @@ from pydantic import Field
 
 from raypipe.base.settings import Settings
 from raypipe.data.published import Published
-from raypipe.data.source import Source
+from raypipe.data.source import DataSet, Source
 from raypipe.data.sources.folder import Folder, open_folder
 from raypipe.data.sources.patterns import GroupPattern
 
@@ -55,3 +55,6 @@ def open_areds(settings: AREDS, seed: int) -> Source:
         ),
         seed,
     )
+
+
+DATA_SET = DataSet(AREDS, open_areds, PUBLISHED)

@@ -16,7 +16,7 @@ from raypipe.base.settings import Settings
 from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading.listed import ListedSource, in_class_folders
 from raypipe.data.reading.tree import open_tree
-from raypipe.data.source import Source
+from raypipe.data.source import DataSet, Source
 
 KINDS = ("benign", "malignant")
 SUBTYPES = {
@@ -85,6 +85,9 @@ def open_breakhis(settings: BreakHis, seed: int) -> Source:
         seed=seed,
         malignant=("malignant",) if kinds else CARCINOMAS,
     )
+
+
+DATA_SET = DataSet(BreakHis, open_breakhis, PUBLISHED)
 
 
 def _kind(path: str) -> str:

@@ -22,7 +22,7 @@ from raypipe.base.settings import Settings
 from raypipe.data.published import Published
 from raypipe.data.reading.listed import Fact, ListedSource, find_file, in_tables
 from raypipe.data.reading.tree import Tree, open_tree
-from raypipe.data.source import Source, Split, TileRef
+from raypipe.data.source import DataSet, Source, Split, TileRef
 
 LABELS = ("normal", "serrated", "adenocarcinoma", "adenoma")
 NUMBER = r"^(\d+)"
@@ -74,6 +74,9 @@ def open_chaoyang(settings: Chaoyang, seed: int) -> Source:
         malignant=("adenocarcinoma",),
         restriction=PUBLISHED.restriction,
     )
+
+
+DATA_SET = DataSet(Chaoyang, open_chaoyang, PUBLISHED)
 
 
 def _refs(tree: Tree) -> list[TileRef]:

@@ -19,7 +19,7 @@ from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading.annotations import examples, read_rows
 from raypipe.data.reading.listed import Fact, ListedSource, find_file, in_tables
 from raypipe.data.reading.tree import Tree, open_tree
-from raypipe.data.source import Source, Split, TileRef
+from raypipe.data.source import DataSet, Source, Split, TileRef
 
 NONE = "No Finding"
 FINDINGS = (
@@ -117,6 +117,9 @@ def open_chest_xray14(settings: ChestXray14, seed: int) -> Source:
         per_class=settings.per_class,
         seed=seed,
     )
+
+
+DATA_SET = DataSet(ChestXray14, open_chest_xray14, PUBLISHED)
 
 
 def _refs(tree: Tree, classes: Mapping[str, tuple[str, ...]], several: str) -> list[TileRef]:

@@ -13,7 +13,7 @@ from raypipe.base.settings import Settings
 from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading.listed import ListedSource, in_class_folders
 from raypipe.data.reading.tree import open_tree
-from raypipe.data.source import Source
+from raypipe.data.source import DataSet, Source
 from raypipe.data.sources.folder import top_folder
 
 LABELS = ("Adenocarcinoma", "High-grade_IN", "Low-grade_IN", "Normal", "Polyp", "Serrated_adenoma")
@@ -67,6 +67,9 @@ def open_ebhi_seg(settings: EBHISeg, seed: int) -> Source:
         seed=seed,
         malignant=("Adenocarcinoma",),
     )
+
+
+DATA_SET = DataSet(EBHISeg, open_ebhi_seg, PUBLISHED)
 
 
 def _class_folder(path: str) -> str:

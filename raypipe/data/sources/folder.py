@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from raypipe.base.settings import Settings
 from raypipe.data.reading.listed import ListedSource, in_class_folders, is_hidden
 from raypipe.data.reading.tree import is_outside, open_tree
-from raypipe.data.source import Source
+from raypipe.data.source import DataSet, Source
 from raypipe.data.sources.patterns import GroupPattern
 
 
@@ -82,6 +82,9 @@ def open_folder(settings: Folder, seed: int) -> Source:
         malignant=settings.malignant,
         restriction=settings.restriction,
     )
+
+
+DATA_SET = DataSet(Folder, open_folder)
 
 
 def top_folder(path: str) -> str:

@@ -17,7 +17,7 @@ from raypipe.data.published import Published
 from raypipe.data.reading.annotations import read_header, read_rows
 from raypipe.data.reading.listed import Fact, ListedSource, find_file, in_tables
 from raypipe.data.reading.tree import Tree, open_tree
-from raypipe.data.source import Source, TileRef
+from raypipe.data.source import DataSet, Source, TileRef
 
 GRADES = ("no_dr", "mild", "moderate", "severe", "proliferative")
 REFERABLE = ("not_referable", "referable")
@@ -76,6 +76,9 @@ def open_fundus(settings: Fundus, seed: int) -> Source:
         seed=seed,
         restriction=PUBLISHED.restriction,
     )
+
+
+DATA_SET = DataSet(Fundus, open_fundus, PUBLISHED)
 
 
 def _refs(tree: Tree, tables: tuple[str, ...], referable: bool) -> list[TileRef]:

@@ -16,7 +16,7 @@ from raypipe.data.published import Published
 from raypipe.data.reading.listed import ListedSource, in_class_folders
 from raypipe.data.reading.parquet_tree import ParquetTree, holds_parquet, open_parquet_tree
 from raypipe.data.reading.tree import open_tree
-from raypipe.data.source import Source, TileRef
+from raypipe.data.source import DataSet, Source, TileRef
 from raypipe.data.sources.parquet import label_names, labeled_rows
 
 LABELS = ("colon_aca", "colon_n", "lung_aca", "lung_n", "lung_scc")
@@ -79,6 +79,9 @@ def open_lc25000(settings: LC25000, seed: int) -> Source:
         seed=seed,
         malignant=MALIGNANT,
     )
+
+
+DATA_SET = DataSet(LC25000, open_lc25000, PUBLISHED)
 
 
 def _parent_folder(path: str) -> str:

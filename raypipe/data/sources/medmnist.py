@@ -18,7 +18,7 @@ from raypipe.base.settings import Settings
 from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading.listed import ListedSource
 from raypipe.data.reading.npz_tree import NpzTree, open_npz_tree
-from raypipe.data.source import Source, TileRef
+from raypipe.data.source import DataSet, Source, TileRef
 
 SIZES = ("", "_64", "_128", "_224")
 """Suffix of the file name for each height and width. 28 pixels have none."""
@@ -234,6 +234,9 @@ def open_medmnist(settings: MedMNIST, seed: int) -> Source:
         seed=seed,
         malignant=settings.malignant,
     )
+
+
+DATA_SET = DataSet(MedMNIST, open_medmnist, PUBLISHED)
 
 
 def _refs(tree: NpzTree, labels: tuple[str, ...]) -> list[TileRef]:

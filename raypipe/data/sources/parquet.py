@@ -12,7 +12,7 @@ from raypipe.base.settings import Settings
 from raypipe.data.reading.annotations import examples
 from raypipe.data.reading.listed import ListedSource
 from raypipe.data.reading.parquet_tree import ParquetTree, official_side, open_parquet_tree
-from raypipe.data.source import Source, TileRef
+from raypipe.data.source import DataSet, Source, TileRef
 from raypipe.data.sources.patterns import GroupPattern
 
 CLASSES = 1000
@@ -88,6 +88,9 @@ def open_parquet(settings: Parquet, seed: int) -> Source:
         malignant=settings.malignant,
         restriction=settings.restriction,
     )
+
+
+DATA_SET = DataSet(Parquet, open_parquet)
 
 
 def label_names(tree: ParquetTree, name: str, column: str) -> tuple[str, ...] | None:

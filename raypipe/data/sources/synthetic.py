@@ -11,7 +11,7 @@ from pydantic import Field
 
 from raypipe.base.settings import Settings
 from raypipe.data.reading.png import encode_png
-from raypipe.data.source import Source, TileRef, fingerprint_of
+from raypipe.data.source import DataSet, Source, TileRef, fingerprint_of
 from raypipe.data.sources.lc25000 import MALIGNANT
 from raypipe.data.tissue import LABELS, render_tile
 
@@ -81,3 +81,6 @@ class SyntheticSource:
 def open_synthetic(settings: Synthetic, seed: int) -> Source:
     """Open synthetic tissue. Equal settings and seeds give equal pixels."""
     return SyntheticSource(settings, seed)
+
+
+DATA_SET = DataSet(Synthetic, open_synthetic)

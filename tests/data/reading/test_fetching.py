@@ -18,7 +18,8 @@ from raypipe.cli.app import app
 from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading import fetching
 from raypipe.data.reading.fetching import fetch
-from raypipe.data.sources import SOURCES, SourceEntry
+from raypipe.data.source import DataSet
+from raypipe.data.sources import SOURCES
 from raypipe.data.sources.folder import Folder, open_folder
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
@@ -262,7 +263,7 @@ def command(*words: str) -> None:
 def registered(server: Server, monkeypatch: pytest.MonkeyPatch) -> Published:
     files = (remote(server), replace(remote(server), name="b.zip", license="CC BY-NC 4.0", asks=True))
     about = Published("Mine", "zip", "none", "CC BY 4.0", "https://example.org", files, then="unpack it")
-    monkeypatch.setitem(SOURCES, "mine", SourceEntry(Folder, open_folder, about))
+    monkeypatch.setitem(SOURCES, "mine", DataSet(Folder, open_folder, about))
     return about
 
 

@@ -6,8 +6,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from raypipe.attacks import ATTACKS, Attack
+from raypipe.attacks import ATTACKS
 from raypipe.attacks.apgd import AutoProjectedGradient
+from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.norms import BoundedAttack
 from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.pgd import ProjectedGradient, projected_gradient
