@@ -110,7 +110,9 @@ def source_of(program: ExportedProgram, card: ModelCard, title: str) -> tuple[st
     """
     arguments = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     graph = Graph()
-    graph.output(graph.graph_copy(program.graph_module.graph, {})[0])
+    outputs = graph.graph_copy(program.graph_module.graph, {})
+    assert isinstance(outputs, tuple)  # noqa: S101  torch.export always records a tuple
+    graph.output(outputs[0])
     for node in graph.find_nodes(op="placeholder"):
         if not node.users:
             graph.erase_node(node)
