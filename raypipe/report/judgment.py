@@ -6,16 +6,17 @@ from typing import NamedTuple
 from raypipe.evaluation.checks.rules import Verdict
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.report.layout import Book, Row
-from raypipe.report.ranking import overlap
 from raypipe.report.robustness import find_lowest, verdicts_of
 from raypipe.report.sheet import Tone
 
 ROBUST, PARTLY, NOT_ROBUST = "no loss found", "partly robust", "not robust"
 NOT_JUDGED, NOT_ATTACKED, INACCURATE = "not judged", "not attacked", "not shown above chance"
+SMALL_LOSS = 0.01
+"""Largest share of the attacked tiles that attacks may fool without a loss to speak of."""
 RULE = (
     "Not robust: the 95 % interval of the worst case reaches down to chance, which is the accuracy of always naming "
-    "the most frequent class. Partly robust: it lies above chance and below clean accuracy. No loss found: it overlaps "
-    "the interval of clean accuracy. Not judged: a sanity check failed, or too few applied, and the worst case is "
+    "the most frequent class. Partly robust: it lies above chance, and attacks fool more than one in 100 of the "
+    "attacked tiles. No loss found: they fool at most one in 100. Not judged: a sanity check failed, or too few applied, and the worst case is "
     "above chance, so it may be overestimated."
 )
 TONES: dict[str, Tone] = {ROBUST: "good", PARTLY: "warn", NOT_ROBUST: "bad"}
@@ -70,7 +71,8 @@ def _find_word(clean: Row, worst: Row | None, verdict: Verdict | None) -> str:
         return NOT_ROBUST  # an upper bound at chance is conclusive, even if the attacks could have been stronger
     if verdict is None or verdict.withheld:
         return NOT_JUDGED
-    return ROBUST if overlap(worst, clean) else PARTLY
+    # The worst case is of the same tiles, so that every tile between the two is fooled: no interval can excuse it.
+    return ROBUST if clean["accuracy"] - worst["accuracy"] <= SMALL_LOSS else PARTLY
 
 
 def _is_above_chance(row: Row) -> bool:

@@ -177,7 +177,7 @@ def _say_verdict(book: Book, judgment: Judgment, judgments: dict[str, Judgment])
     if judgment.word == PARTLY:
         weak = others.count(NOT_ROBUST)
         rest = f"; {weak} of the {count} models are not robust" if weak else ""
-        return f"{start}: better than guessing under attack, but clearly worse than on unchanged tiles{rest}."
+        return f"{start}: better than guessing under attack, but worse than on unchanged tiles{rest}."
     return {
         ROBUST: f"{start} within these changes; larger changes or stronger attacks may still fool the model.",
         NOT_JUDGED: f"{start}, because the sanity checks do not show that the attacks worked: the accuracy under "
