@@ -16,8 +16,8 @@ SMALL_LOSS = 0.01
 RULE = (
     "Not robust: the 95 % interval of the worst case reaches down to chance, which is the accuracy of always naming "
     "the most frequent class. Partly robust: it lies above chance, and attacks fool more than one in 100 of the "
-    "attacked tiles. No loss found: they fool at most one in 100. Not judged: a sanity check failed, or too few applied, and the worst case is "
-    "above chance, so it may be overestimated."
+    "attacked tiles. No loss found: they fool at most one in 100. Not judged: a sanity check failed, or too few "
+    "applied, and the worst case is above chance, so it may be overestimated."
 )
 TONES: dict[str, Tone] = {ROBUST: "good", PARTLY: "warn", NOT_ROBUST: "bad"}
 RANKS = (INACCURATE, NOT_ATTACKED, NOT_JUDGED, NOT_ROBUST, PARTLY, ROBUST)
