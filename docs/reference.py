@@ -18,7 +18,7 @@ from raypipe.cli.app import app
 from raypipe.data.sources import SOURCES
 from raypipe.defenses import DEFENSES
 from raypipe.evaluation.settings import Checks, Evaluation
-from raypipe.experiment.schema import Experiment, Resources, Tiles
+from raypipe.experiment.schema import Experiment, Report, Resources, Tiles
 from raypipe.models.classifier import Model
 from raypipe.training.recipe import Recipe
 
@@ -84,6 +84,7 @@ def experiment_page() -> str:
     parts += _record("evaluation", Evaluation, level=2)
     parts += _record("evaluation.autoattack", EnsembleBudget, level=3)
     parts += _record("evaluation.checks", Checks, level=3)
+    parts += _record("report", Report, level=2)
     parts += _record("resources", Resources, level=2)
     return "\n".join(parts)
 

@@ -191,13 +191,20 @@ def results(
 def report(
     name: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")],
     storage: Annotated[str, typer.Option(help="Store of the run: a folder or a URI.")] = "results",
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also print it to report.pdf, with a local Chromium.")] = False,
 ) -> None:
-    """Write the report of a run: one HTML page for browser and printer."""
+    """Write the report of a run, one HTML page for browser and printer, and its summary on one page."""
+    from raypipe.report.page.pdf import NO_BROWSER, find_browser, write_pdf  # noqa: PLC0415
     from raypipe.report.page.report import write_report  # noqa: PLC0415  drawing takes matplotlib
 
     store = Store.open(storage)
     where = write_report(read_run(store, name), load_result(store, name), store)
-    output().print(f"Report: {where}", soft_wrap=True, highlight=False)
+    console = output()
+    console.print(f"Report: {where}", soft_wrap=True, highlight=False)
+    if pdf:
+        browser = find_browser()
+        text = f"PDF: {write_pdf(store, name, browser)}" if browser else NO_BROWSER
+        console.print(text, soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -79,6 +79,19 @@ class Tiles(Settings):
         return self
 
 
+class Report(Settings):
+    """Settings of the report. They do not change what is computed, so they do not enter an artifact's key.
+
+    Parameters
+    ----------
+    paper_tables
+        True to show Tables 1 to 3 of the reproduced paper (Nisa, Suciati and Yuniarti, 2024), with its figures beside
+        the measured ones. They are of interest only to runs that repeat its experiment.
+    """
+
+    paper_tables: bool = False
+
+
 class Resources(Settings):
     """Resources that the experiment may use.
 
@@ -178,6 +191,8 @@ class Experiment(Settings):
         Training of every model.
     evaluation
         Attacks on every model, and sanity checks.
+    report
+        Content of the report.
     resources
         Workers and GPUs of the run.
     """
@@ -194,6 +209,7 @@ class Experiment(Settings):
     attacks: Annotated[dict[str, AttackSettings], BeforeValidator(entries), Field(min_length=1)]
     defenses: Annotated[dict[str, DefenseSettings], BeforeValidator(entries)] = Field(default_factory=dict)
     evaluation: Evaluation = Evaluation()
+    report: Report = Report()
     resources: Resources = Resources()
 
     @property

@@ -61,6 +61,7 @@ def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Stor
         replicates=experiment.evaluation.replicates,
         seed=experiment.seed,
         radii=experiment.evaluation.radii(experiment.attacks),
+        paper_tables=experiment.report.paper_tables,
         subjects=tuple(subject_of(subject) for subject in plan.subjects),
         pairings=tuple(pairing_of(pairing) for pairing in plan.pairings),
         diagnostics={subject.name: cell.key for subject, cell in plan.diagnostics},

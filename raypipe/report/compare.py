@@ -8,6 +8,7 @@ from raypipe.evaluation.results.outcomes import WORST_CASE
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.results.strength import attack_strength, same_data
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
+from raypipe.report.cells import model_cell
 from raypipe.report.layout import (
     Book,
     Row,
@@ -46,7 +47,7 @@ def side_by_side(books: Mapping[str, Book]) -> Sheet:
         "clean, test set",
         "clean, attacked tiles",
         "static (paper)",
-        "white-box",
+        "attacked directly",
         *(f"worst case, {radius}" for radius in radii),
     ):
         table.add_columns(*(f"{heading}\n{run}" for run in books), figures=True)
@@ -55,7 +56,8 @@ def side_by_side(books: Mapping[str, Book]) -> Sheet:
         rows = {run: _figures(book, subject, radii) for run, book in books.items()}
         figures = [interval_cell(row[place]) for place in range(4 + len(radii)) for row in rows.values()]
         verdicts = (_verdict(book, subject) for book in books.values())
-        table.add_row(subject, *figures, *verdicts)
+        book = next(book for book in books.values() if subject in book.subjects)
+        table.add_row(model_cell(book, subject), *figures, *verdicts)
     return table
 
 

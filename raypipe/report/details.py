@@ -8,9 +8,11 @@ from raypipe.evaluation.results.outcomes import WORST_CASE
 from raypipe.evaluation.statistics.calibration import METHOD as CALIBRATION_METHOD
 from raypipe.evaluation.statistics.comparison import over_seeds
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
+from raypipe.report.cells import model_cell
 from raypipe.report.layout import Book, Row, format_p_value, name_or_dash, percent, threat, with_interval
+from raypipe.report.names import name_attack
 from raypipe.report.scope import attacked_tiles, test_tiles
-from raypipe.report.sheet import Sheet
+from raypipe.report.sheet import Cell, Sheet
 
 COUNTED = "Passes are counted per tile. Seconds are summed over all workers; for a training, over its epochs."
 
@@ -32,7 +34,7 @@ def distortions_table(book: Book) -> Sheet | None:
         own = {row["norm"]: row for row in rows if row["subject"] == subject}
         if own:
             figures = [_quartiles(own[norm]["quartiles"], norm) for norm in SCALES]
-            table.add_row(subject, *figures, f"{own['l2']['fooled']} of {own['l2']['attacked']}")
+            table.add_row(model_cell(book, subject), *figures, f"{own['l2']['fooled']} of {own['l2']['attacked']}")
     return table
 
 
@@ -50,19 +52,19 @@ def calibration_table(book: Book) -> Sheet:
     table = Sheet(f"Calibration. Expected calibration error and mean confidence, in %; {attacked_tiles(book)}")
     table.caption = CALIBRATION_METHOD
     table.add_columns("model")
-    table.add_columns("clean: error", "confidence", "white-box: error", "confidence", figures=True)
+    table.add_columns("clean: error", "confidence", "attacked: error", "confidence", figures=True)
     table.add_columns("attack")
     for subject in book.subjects:
         clean = book.clean(subject)
         attacked = [row for row in book.find_records(subject, role="grid") if row["protocol"] in ITSELF]
         worst = max(attacked, key=lambda row: row["calibration_error"] or 0, default=None)
         table.add_row(
-            subject,
+            model_cell(book, subject),
             with_interval(clean, "calibration_error"),
             percent(clean["confidence"]),
             with_interval(worst, "calibration_error"),
             percent(worst["confidence"]) if worst else "-",
-            worst["attack"] if worst else "-",
+            name_attack(worst["attack"]) if worst else "-",
         )
     return table
 
@@ -80,8 +82,17 @@ def differences_table(book: Book) -> Sheet | None:
         under = row["attack"] or (threat(row) if row["norm"] else "-")
         counts = f"{row['only_first']} / {row['only_second']}" if row["paired"] else "not paired"
         p_value = format_p_value(row["p_adjusted"])
-        against = "itself" if row["against"] == row["subject"] else row["against"]
-        table.add_row(row["subject"], against, row["measure"], under, with_interval(row, "difference"), counts, p_value)
+        itself = row["against"] == row["subject"]
+        against = Cell("itself") if itself else model_cell(book, row["against"])._replace(kind="")
+        table.add_row(
+            model_cell(book, row["subject"]),
+            against,
+            row["measure"],
+            under,
+            with_interval(row, "difference"),
+            counts,
+            p_value,
+        )
     table.caption = f"{METHOD} {DIFFERENCE_METHOD}"
     return table
 
@@ -129,6 +140,21 @@ def stage_costs_table(book: Book) -> Sheet | None:
     return table
 
 
+def model_costs_table(book: Book) -> Sheet | None:
+    """Return a table of the seconds of each model, by stage."""
+    if not (costs := _list_costs(book)):
+        return None
+    stages = list(dict.fromkeys(row["stage"] for row in costs))
+    table = Sheet("Seconds of all workers, by model and stage", caption=COUNTED)
+    table.add_columns("model")
+    table.add_columns(*stages, "all", figures=True)
+    for model in dict.fromkeys(row["model"] for row in costs):
+        own = [row for row in costs if row["model"] == model]
+        spent = [sum(row["seconds"] for row in own if row["stage"] == stage) for stage in stages]
+        table.add_row(model, *(f"{seconds:,.1f}" if seconds else "-" for seconds in (*spent, sum(spent))))
+    return table
+
+
 def cell_costs_table(book: Book) -> Sheet | None:
     """Return a table of the cost of every cell."""
     if not (costs := _list_costs(book)):
@@ -171,5 +197,7 @@ def cost_table(book: Book) -> Sheet | None:
             made = [row for row in own if row["role"] == role]
             each = [f"{sum(row[name] / row['tiles'] for row in made):.1f}" for name in ("forwards", "backwards")]
             seconds = f"{sum(row['seconds'] for row in made):.1f}"
-            table.add_row(subject, role, str(len(made)), *each, seconds, name_or_dash(made[0]["device"]))
+            table.add_row(
+                model_cell(book, subject), role, str(len(made)), *each, seconds, name_or_dash(made[0]["device"])
+            )
     return table

@@ -1,92 +1,92 @@
-"""Pictures of attacks: the clean tile, the adversarial tile, their difference, and the predictions of both."""
+"""Pictures of attacks on each model: harmful errors first, and no tile twice for one model."""
 
-import base64
-import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from itertools import zip_longest
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.special import softmax
 
-from raypipe.data.reading.png import decode_png
+from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.run import PairingRecord, Run
 from raypipe.evaluation.results.tested import Artifacts, Perturbed, Tested
+from raypipe.report.cells import kind_of, name_family, name_hardening
+from raypipe.report.layout import Book
+from raypipe.report.names import name_attack, name_class, name_class_in_full
+from raypipe.report.pictures import Picture, data_uri, draw_difference, read_images
 from raypipe.storage.store import Store
 
-MISSED = 2
-"""Number of cancers called benign to show per attack, smallest perturbations first."""
-GALLERIES = 24
-"""Maximum number of galleries, so that the report of a large grid can still be sent and opened. One gallery takes some
-50 kB with tiles of 64 pixels, and 800 kB with 224 pixels."""
-MIDDLE_GRAY = 128
-FLIP, LEAST, MOST = "missed cancer", "smallest perturbation", "largest perturbation"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The class that a model predicts for a tile, and its confidence in [0, 1]."""
-
-    label: str
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A tile and its attack.
-
-    Parameters
-    ----------
-    sample_id
-        Id of the tile.
-    reason
-        Reason why the tile is shown.
-    label
-        True class.
-    before, after
-        Predictions of the clean and of the adversarial tile.
-    sizes
-        Sizes of the perturbation by norm, in the units of `raypipe.storage.schemas.ADVERSARIALS`.
-    factor
-        Factor that amplifies the difference.
-    clean, adversarial, difference
-        Images, as data URIs. In the difference, middle gray means no change.
-    side
-        Side length of an image, in pixels.
-    """
-
-    sample_id: str
-    reason: str
-    label: str
-    before: Prediction
-    after: Prediction
-    sizes: Mapping[str, float]
-    factor: int
-    clean: str
-    adversarial: str
-    difference: str
-    side: int
+GALLERIES = 12
+"""Maximum number of models with pictures, so that the report of a large grid can still be sent and opened."""
+PICTURES = 36
+"""Number of pictures to share among the models. One picture takes some 12 kB with tiles of 64 pixels, and 200 kB with
+224 pixels."""
+FEWEST, MOST = 3, 8
+"""Smallest and largest number of pictures of a model."""
+MISSED, ALARM, CONFUSED, WRONG = "missed cancer", "false alarm", "wrong kind of cancer", "wrong class"
+HARMS = (MISSED, ALARM, CONFUSED, WRONG)
+"""Kinds of errors, most harmful first."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of one attack on one undefended model. There are none if the attack fooled the model on no tile."""
+    """Pictures of attacks on one model.
 
-    model: str
-    attack: str
-    norm: str
+    Parameters
+    ----------
+    subject
+        Id of the model.
+    name, below, kind
+        Name of the model, its defense, and its kind.
+    pictures
+        Pictures, harmful errors first.
+    note
+        Number of fooled tiles, or the reason why there is no picture.
+    """
+
+    subject: str
+    name: str
+    below: str
+    kind: str
     pictures: tuple[Picture, ...]
+    note: str
 
 
-def galleries(run: Run, store: Store) -> Iterator[Gallery]:
-    """Yield a gallery for every undefended model and attack of the grid, at most `GALLERIES`, from the stored tiles.
+class _Choice(NamedTuple):
+    """A fooled tile: kind of the error, size of the perturbation, id and position of the tile, and its attack."""
+
+    harm: int
+    size: float
+    sample_id: str
+    place: int
+    attack: "_Attacked"
+
+
+@dataclass(frozen=True, eq=False)
+class _Attacked:
+    """An attack on a model, with the model's predictions of the clean and the adversarial tiles."""
+
+    pairing: PairingRecord
+    tiles: str
+    perturbed: Perturbed
+    before: Tested
+    after: Tested
+
+
+def galleries(run: Run, book: Book, store: Store, first: str) -> Iterator[Gallery]:
+    """Yield a gallery for each model that was attacked, at most `GALLERIES`, from the stored tiles.
 
     There is none if the terms of the data set forbid redistribution of its tiles, because reports are made to be
     shared.
+
+    Parameters
+    ----------
+    first
+        Id of the model that comes first. The undefended model that it was hardened from follows, then other hardened
+        models, and then other undefended ones.
 
     Raises
     ------
@@ -95,123 +95,130 @@ def galleries(run: Run, store: Store) -> Iterator[Gallery]:
     """
     if run.restriction is not None:
         return
+    pairings = _list_pairings(run)
+    shown = _order(book, pairings, first)[:GALLERIES]
     artifacts = Artifacts(store)
+    artifacts.read_ahead(pairing for subject in shown for pairing in pairings[subject])
     clean = {pairing.subject: pairing for pairing in run.pairings if pairing.protocol == "clean"}
-    pictured = _list_pairings(run)[:GALLERIES]
-    artifacts.read_ahead(pictured)
-    attacks = [_AttackedTiles.load(run, artifacts, pairing, clean[pairing.subject]) for pairing in pictured]
-    wanted: dict[str, set[str]] = defaultdict(set)
-    for attack in attacks:
-        wanted[attack.clean.tiles] |= set(attack.ids)
-    originals = {key: _images(store, "tiles", key, ids, "test") for key, ids in wanted.items()}
-    for attack in attacks:
-        pictures = attack.pictures(run, store, originals[attack.clean.tiles])
-        yield Gallery(attack.pairing.subject, str(attack.pairing.attack), attack.norm, tuple(pictures))
+    count = min(MOST, max(FEWEST, PICTURES // max(1, len(shown))))
+    seen: set[str] = set()
+    for subject in shown:
+        attacks = [_load(artifacts, pairing, clean[subject]) for pairing in pairings[subject]]
+        choices = choose_tiles(run, attacks, count, seen)
+        seen |= {choice.sample_id for choice in choices}
+        pictures = tuple(_draw(run, store, choices))
+        name, below = name_family(book, subject), name_hardening(book, subject)
+        yield Gallery(subject, name, below, kind_of(book, subject), pictures, _write_note(attacks))
 
 
 def galleries_left_out(run: Run) -> int:
-    """Return the number of pairs of model and attack without a gallery because there are too many pairs."""
+    """Return the number of attacked models without a gallery because there are too many models."""
     return 0 if run.restriction is not None else max(0, len(_list_pairings(run)) - GALLERIES)
 
 
-def _list_pairings(run: Run) -> list[PairingRecord]:
-    return [
-        pairing
-        for pairing in run.pairings
-        if pairing.protocol == "white-box" and pairing.role == "grid" and pairing.attack and pairing.threat
-    ]
-
-
-@dataclass(frozen=True, eq=False)
-class _AttackedTiles:
-    """An attack and the model's predictions of the clean and the adversarial tiles.
-
-    `places` holds the positions of the tiles to show, with the reasons.
-    """
-
-    pairing: PairingRecord
-    clean: PairingRecord
-    perturbed: Perturbed
-    before: Tested
-    after: Tested
-    places: Mapping[int, str]
-
-    @classmethod
-    def load(cls, run: Run, artifacts: Artifacts, pairing: PairingRecord, clean: PairingRecord) -> Self:
-        perturbed, after = artifacts.perturbed(pairing), artifacts.tested(pairing)
-        norm = pairing.threat.norm if pairing.threat and pairing.threat.norm in perturbed.distortions else "l2"
-        places = dict(_choose_tiles(run, perturbed, after, norm))
-        return cls(pairing, clean, perturbed, artifacts.tested(clean).at(perturbed.ids), after, places)
-
-    @property
-    def norm(self) -> str:
-        return self.pairing.threat.norm if self.pairing.threat else ""
-
-    @property
-    def ids(self) -> list[str]:
-        return [str(self.perturbed.ids[place]) for place in self.places]
-
-    def pictures(self, run: Run, store: Store, originals: Mapping[str, NDArray[np.uint8]]) -> Iterator[Picture]:
-        adversarials = _images(store, "adversarials", self.pairing.tiles, self.ids, "")
-        for (place, reason), sample_id in zip(self.places.items(), self.ids, strict=True):
-            original, adversarial = originals[sample_id], adversarials[sample_id]
-            change = adversarial.astype(np.int16) - original
-            factor = max(1, (MIDDLE_GRAY - 1) // max(1, int(np.abs(change).max())))
-            yield Picture(
-                sample_id=sample_id,
-                reason=reason,
-                label=run.labels[self.after.labels[place]],
-                before=_read_prediction(run, self.before, place),
-                after=_read_prediction(run, self.after, place),
-                sizes={name: float(sizes[place]) for name, sizes in self.perturbed.distortions.items()},
-                factor=factor,
-                clean=data_uri(original),
-                adversarial=data_uri(adversarial),
-                difference=data_uri(np.clip(MIDDLE_GRAY + factor * change, 0, 255).astype(np.uint8)),
-                side=original.shape[0],
-            )
-
-
-def _choose_tiles(run: Run, perturbed: Perturbed, after: Tested, norm: str) -> Iterator[tuple[int, str]]:
-    """Yield the positions of the tiles to show, with the reason.
-
-    A tile with several reasons appears once, with all of them.
-    """
-    sizes = perturbed.distortions[norm]
-    order = [int(place) for place in np.argsort(sizes, kind="stable") if perturbed.success[place]]
-    if not order:
-        return
-    malignant = np.isin(np.arange(len(run.labels)), [run.labels.index(label) for label in run.malignant])
-    missed = [place for place in order if malignant[after.labels[place]] and not malignant[after.predicted[place]]]
-    reasons = dict.fromkeys(missed[:MISSED], FLIP)
-    for place, reason in ((order[0], LEAST), (order[-1], MOST)):
-        reasons[place] = f"{reasons[place]}, {reason}" if place in reasons else reason
-    yield from reasons.items()
-
-
-def _read_prediction(run: Run, tested: Tested, place: int) -> Prediction:
-    shares = softmax(tested.logits[place].astype(np.float64))
-    return Prediction(run.labels[int(tested.predicted[place])], float(shares.max()))
-
-
-def _images(store: Store, kind: str, key: str, ids: Iterable[str], split: str) -> dict[str, NDArray[np.uint8]]:
-    wanted = set(ids)
-    found: dict[str, NDArray[np.uint8]] = {}
-    for shard in store.shards(kind, key, split):
-        table = store.read_table(shard, columns=["sample_id", "image"])
-        table = table.filter(pc.is_in(table["sample_id"], pc.cast(list(wanted), "string")))
-        for row in table.to_pylist():
-            found[row["sample_id"]] = decode_png(row["image"]["bytes"])
-    if missing := wanted - set(found):
-        raise FileNotFoundError(
-            f"{kind}/{key} lacks {len(missing)} tiles of the run: its artifacts do not belong together"
-        )
+def _list_pairings(run: Run) -> dict[str, list[PairingRecord]]:
+    found: dict[str, list[PairingRecord]] = defaultdict(list)
+    for pairing in run.pairings:
+        if pairing.protocol in ITSELF and pairing.role in ("grid", "evaluation") and pairing.threat:
+            found[pairing.subject].append(pairing)
     return found
 
 
-def data_uri(pixels: NDArray[np.uint8]) -> str:
-    """Return an RGB image, uint8 (height, width, 3), as a lossless data URI for a page."""
-    buffer = io.BytesIO()
-    # With the default settings a tile of tissue takes eight times as long and becomes only 1 to 2 % smaller.
-    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, method=1, quality=20)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def _load(artifacts: Artifacts, pairing: PairingRecord, clean: PairingRecord) -> _Attacked:
+    perturbed = artifacts.perturbed(pairing)
+    before = artifacts.tested(clean).at(perturbed.ids)
+    return _Attacked(pairing, clean.tiles, perturbed, before, artifacts.tested(pairing))
+
+
+def _order(book: Book, subjects: Iterable[str], first: str) -> list[str]:
+    second = book.undefended(first)
+
+    def rank(subject: str) -> tuple[bool, bool, bool]:
+        return subject != first, subject != second, book.subjects[subject]["defense"] is None
+
+    return sorted(subjects, key=rank)
+
+
+def choose_tiles(
+    run: Run, attacks: Sequence[_Attacked], count: int, seen: Collection[str] = frozenset()
+) -> list[_Choice]:
+    """Return the fooled tiles to show: each once, from all attacks in turn, harmful errors and small changes first.
+
+    Parameters
+    ----------
+    seen
+        Ids of tiles that other galleries show. Tiles with an equally harmful error come before them.
+    """
+
+    def rank(choice: _Choice) -> tuple[int, bool, float, str]:
+        return choice.harm, choice.sample_id in seen, choice.size, choice.sample_id
+
+    ordered = [sorted(_list_fooled(run, attack), key=rank) for attack in attacks]
+    found: dict[str, _Choice] = {}
+    for turn in zip_longest(*ordered):
+        for choice in turn:
+            if choice is not None and len(found) < count:
+                found.setdefault(choice.sample_id, choice)
+    return sorted(found.values(), key=lambda choice: choice.harm)
+
+
+def _list_fooled(run: Run, attack: _Attacked) -> Iterator[_Choice]:
+    norm = attack.pairing.threat.norm if attack.pairing.threat else "l2"
+    sizes = attack.perturbed.distortions[norm if norm in attack.perturbed.distortions else "l2"]
+    malignant = np.array([label in run.malignant for label in run.labels])
+    for place in np.flatnonzero(attack.perturbed.success):
+        label, predicted = int(attack.after.labels[place]), int(attack.after.predicted[place])
+        harm = HARMS.index(_name_harm(malignant, label, predicted))
+        yield _Choice(harm, float(sizes[place]), str(attack.perturbed.ids[place]), int(place), attack)
+
+
+def _name_harm(malignant: NDArray[np.bool_], label: int, predicted: int) -> str:
+    if malignant[label]:
+        return CONFUSED if malignant[predicted] else MISSED
+    return ALARM if malignant[predicted] else WRONG
+
+
+def _draw(run: Run, store: Store, choices: Sequence[_Choice]) -> Iterator[Picture]:
+    originals: dict[str, NDArray[np.uint8]] = {}
+    adversarials: dict[str, NDArray[np.uint8]] = {}
+    for attack in {id(choice.attack): choice.attack for choice in choices}.values():
+        ids = [choice.sample_id for choice in choices if choice.attack is attack]
+        originals |= read_images(store, "tiles", attack.tiles, ids, "test")
+        adversarials |= read_images(store, "adversarials", attack.pairing.tiles, ids, "")
+    for choice in choices:
+        original, adversarial = originals[choice.sample_id], adversarials[choice.sample_id]
+        difference, factor = draw_difference(original, adversarial)
+        attack, place = choice.attack, choice.place
+        before, after = (_predict(run, tested, place) for tested in (attack.before, attack.after))
+        label = name_class(run.labels[attack.after.labels[place]])
+        yield Picture(
+            sample_id=choice.sample_id,
+            attack=name_attack(str(attack.pairing.attack)),
+            harm=HARMS[choice.harm],
+            caption=f"{label} \u2192 {name_class(after[0])} ({100 * after[1]:.0f} %)",
+            before=f"{name_class_in_full(before[0])}, {100 * before[1]:.0f} %",
+            after=f"{name_class_in_full(after[0])}, {100 * after[1]:.0f} %",
+            harmful=HARMS[choice.harm] in (MISSED, ALARM),
+            sizes={name: float(sizes[place]) for name, sizes in attack.perturbed.distortions.items()},
+            factor=factor,
+            clean=data_uri(original),
+            adversarial=data_uri(adversarial),
+            difference=data_uri(difference),
+            side=original.shape[0],
+        )
+
+
+def _predict(run: Run, tested: Tested, place: int) -> tuple[str, float]:
+    shares = softmax(tested.logits[place].astype(np.float64))
+    return run.labels[int(tested.predicted[place])], float(shares.max())
+
+
+def _write_note(attacks: Sequence[_Attacked]) -> str:
+    if not any(attack.before.correct.any() for attack in attacks):
+        return "The model classifies none of the attacked tiles correctly, so there is no tile to attack."
+    texts = (
+        f"{name_attack(str(attack.pairing.attack))} {int(attack.perturbed.success.sum())} of "
+        f"{int(attack.before.correct.sum())}"
+        for attack in attacks
+    )
+    return f"Correctly classified tiles that each attack turns into errors: {', '.join(texts)}."

@@ -279,20 +279,21 @@ GLOSSARY: dict[str, tuple[Term, ...]] = {
 TERMS: dict[str, Term] = {term.name: term for terms in GLOSSARY.values() for term in terms}
 
 SECTION_TERMS: dict[str, tuple[str, ...]] = {
-    "glance": ("clean accuracy", "robust accuracy", "static evaluation", "worst case over attacks"),
-    "checks": ("sanity check", "planted adversarial example", "reproducible predictions"),
-    "robustness": ("robust accuracy", "white-box attack", "adaptive attack", "95 % interval"),
+    "summary": ("clean accuracy", "adversarial example", "static evaluation", "95 % interval", "group"),
+    "pictures": ("adversarial example", "perturbation"),
+    "clinical": ("clinical errors", "precision, recall and F1"),
+    "accuracy": ("clean accuracy", "robust accuracy", "static evaluation", "worst case over attacks", "95 % interval"),
+    "attacks": ("white-box attack", "black-box attack", "adaptive attack"),
     "paper": ("static evaluation", "static adversarial training", "precision, recall and F1"),
-    "judged": ("sanity check", "planted adversarial example", "known-weak control"),
+    "trust": ("sanity check", "worst case over attacks"),
+    "checks": ("planted adversarial example", "reproducible predictions", "known-weak control"),
     "curves": ("eps", "norm", "minimum perturbation", "AutoAttack's ensemble"),
-    "classes": ("clinical errors", "precision, recall and F1"),
     "transfer": ("transfer attack",),
     "calibration": ("calibration",),
     "differences": ("95 % interval", "group"),
     "training": ("backbone", "hardened model"),
     "cost": ("forward and backward passes per tile",),
     "threats": ("threat model", "eps", "stored eps", "norm"),
-    "pictures": ("adversarial example", "perturbation"),
     "reproduce": ("experiment", "cell", "cached result"),
 }
 """The terms that a section of the report uses, by the section's anchor; the report links them below its heading."""

@@ -4,7 +4,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from raypipe.evaluation.protocols import ITSELF
+from raypipe.report.cells import name_family, name_hardening
 from raypipe.report.layout import Book, Row
+from raypipe.report.names import name_attack, name_class, name_defense
+
+CLEAN, STATIC, ATTACKED, TRANSFER = "--clean", "--static", "--attacked", "--transfer"
 
 
 class Shade(NamedTuple):
@@ -36,11 +40,14 @@ class Heat(NamedTuple):
         Names of the columns.
     rows
         Name and cells of each row.
+    color
+        Variable of the page's style sheet with the color of a share of 1.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Shade, ...]], ...]
+    color: str
 
 
 class Confusions(NamedTuple):
@@ -54,26 +61,29 @@ class Confusions(NamedTuple):
 def confusions(book: Book) -> Iterator[Confusions]:
     """Yield the confusion matrices of every backbone under every attack of the grid. Shares are of the true class."""
     for family, members in book.families().items():
-        clean = _confusion("clean", book.clean(family))
+        clean = _confusion("clean", book.clean(family), CLEAN)
         for attacked in book.find_records(family, protocol="white-box", role="grid"):
-            heats = [clean, _confusion("white-box", attacked)]
+            heats = [clean, _confusion("attacked directly", attacked, ATTACKED)]
             for subject in members:
                 if book.subjects[subject]["hardened_on"] == attacked["attack"]:
                     static = next(book.find_records(subject, protocol="static", attack=attacked["attack"]), None)
                     white_box = book.find_white_box(subject, attacked["attack"])
-                    defense = book.subjects[subject]["defense"]
-                    heats += [_confusion(f"{defense}, clean", book.clean(subject))]
-                    heats += [_confusion(f"{defense}, static", static)] if static else []
-                    heats += [_confusion(f"{defense}, white-box", white_box)] if white_box else []
-            yield Confusions(family, attacked["attack"], tuple(heats))
+                    defense = name_defense(book.subjects[subject]["defense"])
+                    heats += [_confusion(f"{defense}, clean", book.clean(subject), CLEAN)]
+                    heats += [_confusion(f"{defense}, static", static, STATIC)] if static else []
+                    heats += [_confusion(f"{defense}, attacked directly", white_box, ATTACKED)] if white_box else []
+            yield Confusions(name_family(book, family), name_attack(attacked["attack"]), tuple(heats))
 
 
-def _confusion(title: str, row: Row) -> Heat:
+def _confusion(title: str, row: Row, color: str) -> Heat:
     rows = (
-        (label, tuple(_shade(str(count or ""), count / sum(counts) if sum(counts) else None) for count in counts))
+        (
+            name_class(label),
+            tuple(_shade(str(count or ""), count / sum(counts) if sum(counts) else None) for count in counts),
+        )
         for label, counts in zip(row["labels"], row["confusion"], strict=True)
     )
-    return Heat(title, tuple(row["labels"]), tuple(rows))
+    return Heat(title, tuple(map(name_class, row["labels"])), tuple(rows), color)
 
 
 def _shade(text: str, share: float | None) -> Shade:
@@ -90,8 +100,14 @@ def transfers(book: Book) -> Iterator[Heat]:
             (row["source"], row["subject"]): row["accuracy"] for row in book.records if row["attack"] == attack
             and (row["protocol"] in ("transfer", "static") or (row["protocol"] in ITSELF and row["source"] in sources))
         }  # fmt: skip
-        rows = [(subject, tuple(_transferred(found.get((each, subject))) for each in sources)) for subject in subjects]
-        yield Heat(attack, sources, tuple(rows))
+        rows = [
+            (
+                f"{name_family(book, subject)}, {name_hardening(book, subject)}",
+                tuple(_transferred(found.get((each, subject))) for each in sources),
+            )
+            for subject in subjects
+        ]
+        yield Heat(name_attack(attack), tuple(name_family(book, each) for each in sources), tuple(rows), TRANSFER)
 
 
 def _transferred(accuracy: float | None) -> Shade:

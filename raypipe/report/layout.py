@@ -148,12 +148,12 @@ def format_p_value(p_value: float | None) -> str:
     return "-" if p_value is None else f"{p_value:.2g}"
 
 
-def interval_cell(row: Mapping[str, Any] | None, absent: str = "-") -> Cell:
-    """Return a cell with an accuracy above its interval, in percent, or with the reason why there is none."""
-    if row is None:
+def interval_cell(row: Mapping[str, Any] | None, absent: str = "-", name: str = "accuracy") -> Cell:
+    """Return a cell with a share above its interval, in percent, or with the reason why there is none."""
+    if row is None or row[name] is None:
         return Cell(absent, tone="dim")
-    low, high = row["accuracy_low"], row["accuracy_high"]
-    return Cell(percent(row["accuracy"]), below="no interval" if low is None else f"{percent(low)}-{percent(high)}")
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return Cell(percent(row[name]), below="no interval" if low is None else f"{percent(low)}-{percent(high)}")
 
 
 def verdict_cell(failed: int | None) -> Cell:

@@ -12,6 +12,7 @@ from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
 from raypipe.evaluation.results.run import RUN_FILE, Run, read_run
 from raypipe.evaluation.results.strength import attack_strength
 from raypipe.evaluation.statistics.intervals import METHOD
+from raypipe.report.cells import HARDENED, UNDEFENDED
 from raypipe.report.layout import Row, interval_cell, threat, verdict_cell
 from raypipe.report.ranking import RULE, find_winner, may_be_best, overlap
 from raypipe.report.scope import count_tiles
@@ -146,7 +147,7 @@ def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
     )
     table.add_columns("", "model", "run")
     table.add_columns(
-        f"worst case\n{key.threat}", "white-box\n", "static\n(paper)", "clean,\nattacked\ntiles", figures=True
+        f"worst case\n{key.threat}", "attacked\ndirectly", "static\n(paper)", "clean,\nattacked\ntiles", figures=True
     )
     table.add_columns("clean,\ntest set", figures=True)
     table.add_columns("checks", "stamps")
@@ -155,12 +156,13 @@ def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
     winner = find_winner(rivals)
     for each in ranked:
         row = each.clean
-        kind = ", ".join(filter(None, (row["defense"], row["hardened_on"]))) or "undefended"
+        hardening = ", ".join(filter(None, (row["defense"], row["hardened_on"]))) or UNDEFENDED
+        kind = UNDEFENDED if row["defense"] is None else HARDENED
         stamps = ", ".join(stamp.partition(":")[0] for stamp in row["stamps"])
         figures = (each.worst, each.white_box, each.static, each.clean_attacked, row)
         table.add_row(
             _place(each, rivals, winner),
-            Cell(row["model"], below=kind),
+            Cell(row["model"], below=hardening, kind=kind),
             Cell(each.run, href=f"runs/{each.run}/report.html"),
             *map(interval_cell, figures),
             verdict_cell(each.verdict.failed if each.verdict else None),

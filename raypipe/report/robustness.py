@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from raypipe.evaluation.checks.rules import Check, Verdict
 from raypipe.evaluation.checks.rules import verdict as verdict_of
 from raypipe.evaluation.protocols import ITSELF
-from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED
 from raypipe.evaluation.results.run import GIVEN
 from raypipe.evaluation.statistics.intervals import METHOD
+from raypipe.report.cells import knowledge_note, model_cell
 from raypipe.report.layout import Book, Row, interval_cell, percent, threat, with_interval
-from raypipe.report.scope import attacked_tiles, is_reweighted, prevalence_note, test_tiles, uncovered_classes
+from raypipe.report.names import name_attack
+from raypipe.report.scope import attacked_tiles, find_defects, is_reweighted, prevalence_note, test_tiles
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
 
 ANY_SIZE = (
@@ -19,6 +20,14 @@ ANY_SIZE = (
 PASS, FAIL = "pass", "fail"
 TONES: dict[str, Tone] = {PASS: "good", FAIL: "bad"}
 SHORT = {PASS: "pass", FAIL: "FAIL", "not applicable": "n/a"}
+HEADINGS = {
+    "clean,\ntest set": "Accuracy on all test tiles, without an attack.",
+    "clean,\nattacked\ntiles": "Accuracy on the tiles that were attacked, before the attack.",
+    "static\n(paper)": "Accuracy on adversarial tiles that were crafted against the undefended model.",
+    "attacked\ndirectly": "Accuracy under an attack on the model itself.",
+    "transfer\n": "Accuracy on adversarial tiles that were crafted against another backbone.",
+}
+"""Columns of the table of robustness before the worst cases, with their explanations."""
 
 
 def verdicts_of(book: Book) -> dict[str, Verdict]:
@@ -46,13 +55,7 @@ def verdict_lines(book: Book) -> Iterator[Note]:
         verdict = verdicts[subject]
         tone: Tone = "bad" if verdict.failed else "warn" if verdict.withheld else "good"
         yield Note(f"{subject}: {verdict.sentence}", tone)
-    yield from uncovered_classes(book)
-    for row in book.records:
-        if row["broken"] and row["protocol"] != CLEAN_ATTACKED:  # the record of all clean tiles already reports these
-            tested = row["attack"] or "clean tiles"
-            count = f"{row['broken']} of {row['tiles']}"
-            text = f"{row['subject']}: on {tested}, {count} tiles have logits that are not finite"
-            yield Note(f"{text}; they count as misclassified.", "bad")
+    yield from find_defects(book)
 
 
 def robustness_table(book: Book) -> Sheet:
@@ -60,20 +63,18 @@ def robustness_table(book: Book) -> Sheet:
     table = Sheet(f"Robustness. Accuracy and its 95 % interval, in %; {attacked_tiles(book)}; {test_tiles(book)}")
     radii = list(dict.fromkeys(name for subject in book.subjects for name in book.worst_cases(subject)))
     table.add_columns("model\ndefense, attack", whole=True)
-    table.add_columns("clean,\ntest set", "clean,\nattacked\ntiles", figures=True, whole=True)
-    table.add_columns("static\n(paper)", "white-box\n", "transfer\n", figures=True, whole=True)
-    table.add_columns(
-        *("worst\n" + radius.replace(" <= ", "\n<= ").replace(", ", ",\n") for radius in radii),
-        figures=True,
-        whole=True,
-    )
-    for undefended, members in book.families().items():
+    for heading, hint in HEADINGS.items():
+        table.add_columns(heading, figures=True, whole=True, hint=hint)
+    for radius in radii:
+        heading = "worst\n" + radius.replace(" <= ", "\n<= ").replace(", ", ",\n")
+        table.add_columns(heading, figures=True, whole=True, hint=f"Worst case over all attacks: {radius}.")
+    for members in book.families().values():
         for subject in members:
             hardened_on = book.subjects[subject]["hardened_on"]
             worst = book.worst_cases(subject)
             absent = "not\nmeasured" if book.subjects[subject]["split"] == GIVEN else "not\nhardened"
             table.add_row(
-                Cell(undefended, below=book.describe_defense(subject)),
+                model_cell(book, subject),
                 interval_cell(book.subjects[subject]),
                 interval_cell(book.clean(subject)),
                 interval_cell(find_lowest(book, subject, ("static",), hardened_on), absent),
@@ -84,10 +85,11 @@ def robustness_table(book: Book) -> Sheet:
         table.add_section()
     table.caption = (
         "Clean, test set: all test tiles. Every other column uses the attacked tiles: compare them with clean, "
-        "attacked tiles. Static and white-box: under the attack that the model was hardened with, or else under the "
-        "strongest attack. White-box: the attack is run on the model itself; for a hardened model it is adaptive. "
-        "Transfer: the strongest attack from any other backbone. Worst case: a tile counts as correct only if no "
-        f"stored adversarial tile within the bound fools the model. {ANY_SIZE} {prevalence_note(book)} {METHOD}"
+        "attacked tiles. Static and attacked directly: under the attack that the model was hardened with, or else "
+        "under the strongest attack. Attacked directly: the attack is run on the model itself; for a hardened model it "
+        f"is adaptive. {knowledge_note(book)} Transfer: the strongest attack from any other backbone. Worst case: a "
+        "tile counts as correct only if no stored adversarial tile within the bound fools the model. "
+        f"{ANY_SIZE} {prevalence_note(book)} {METHOD}"
     )
     return table
 
@@ -125,17 +127,25 @@ def attacks_table(book: Book) -> Sheet | None:
     subjects = list(book.subjects)
     if len(attacks) > len(subjects):  # rows for the longer list keep the table narrow
         table.add_columns("attack", "bound", "knowledge, goal")
-        table.add_columns(*subjects, figures=True)
+        table.add_columns(*map(_heading_of, (model_cell(book, subject) for subject in subjects)), figures=True)
         for name, row in attacks.items():
-            figures = (with_interval(book.find_white_box(subject, name)) for subject in subjects)
-            table.add_row(str(name), threat(row), f"{row['knowledge']}, {row['goal']}", *figures)
+            figures = (interval_cell(book.find_white_box(subject, name)) for subject in subjects)
+            table.add_row(name_attack(str(name)), threat(row), f"{row['knowledge']}, {row['goal']}", *figures)
         return table
     table.add_columns("model")
-    headings = (f"{name}\n{threat(row)}\n{row['knowledge']}, {row['goal']}" for name, row in attacks.items())
+    headings = (
+        f"{name_attack(name)}\n{threat(row)}\n{row['knowledge']}, {row['goal']}" for name, row in attacks.items()
+    )
     table.add_columns(*headings, figures=True)
     for subject in subjects:
-        table.add_row(subject, *(with_interval(book.find_white_box(subject, name)) for name in attacks))
+        table.add_row(
+            model_cell(book, subject), *(interval_cell(book.find_white_box(subject, name)) for name in attacks)
+        )
     return table
+
+
+def _heading_of(cell: Cell) -> str:
+    return f"{cell.text}\n{cell.below}"
 
 
 def certified_table(book: Book) -> Sheet | None:
@@ -148,7 +158,7 @@ def certified_table(book: Book) -> Sheet | None:
     table.add_columns("certified accuracy", "robust accuracy", figures=True)
     for row in book.certified:
         figures = [with_interval(row, name) for name in ("certified_accuracy", "robust_accuracy")]
-        table.add_row(row["subject"], threat(row) if row["eps"] else "clean", *figures)
+        table.add_row(model_cell(book, row["subject"]), threat(row) if row["eps"] else "clean", *figures)
     table.caption = (
         "Randomized smoothing certifies, in L2, the vote over infinitely many draws of noise, with a small probability "
         "of error. Interval bounds certify in L-infinity. The attacks search 8-bit tiles and may miss adversarial "
@@ -182,7 +192,7 @@ def failures_table(book: Book) -> Sheet | None:
     table.add_columns("model", "check", "verdict", "figure", "meaning")
     for row in rows:
         verdict = Cell(row["verdict"], tone=TONES.get(row["verdict"], "dim"))
-        table.add_row(row["subject"], row["check"], verdict, row["figure"], row["meaning"])
+        table.add_row(model_cell(book, row["subject"]), row["check"], verdict, row["figure"], row["meaning"])
     return table
 
 
@@ -196,16 +206,16 @@ def clinical_errors_table(book: Book) -> Sheet | None:
     title = "Clinical errors. Missed cancers (share of cancers) and false alarms (share of benign tiles), in %"
     table = Sheet(f"{title}; {attacked_tiles(book)}")
     table.add_columns("model")
-    for heading in ("clean", "white-box", f"worst case, {book.headline}"):
+    for heading in ("clean", "attacked directly", f"worst case, {book.headline}"):
         table.add_columns(f"{heading}:\nmissed cancers", f"{heading}:\nfalse alarms", figures=True)
     for subject, clean in book.subjects.items():
         white_box = find_lowest(book, subject, ITSELF, clean["hardened_on"])
         worst = book.headline_case(subject)
         figures = [
-            with_interval(row, name)
+            interval_cell(row, name=name)
             for row in (book.clean(subject), white_box, worst)
             for name in ("cancer_called_benign", "benign_called_cancer")
         ]
-        table.add_row(subject, *figures)
+        table.add_row(model_cell(book, subject), *figures)
     table.caption = METHOD
     return table

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED
 from raypipe.report.layout import Book, Row, percent
 from raypipe.report.sheet import Note
 
@@ -45,6 +46,17 @@ def uncovered_classes(book: Book) -> Iterator[Note]:
             of = f" ({row['split']} split)" if len({each["split"] for each in book.subjects.values()}) > 1 else ""
             text = f"None of the {attacked['tiles']} attacked tiles{of} belongs to the class {', '.join(missing)}"
             yield Note(f"{text}: no figure under attack covers it.", "bad")
+
+
+def find_defects(book: Book) -> Iterator[Note]:
+    """Yield notes on figures that do not cover all classes, and on logits that are not finite."""
+    yield from uncovered_classes(book)
+    for row in book.records:
+        if row["broken"] and row["protocol"] != CLEAN_ATTACKED:  # the record of all clean tiles already reports these
+            tested = row["attack"] or "clean tiles"
+            count = f"{row['broken']} of {row['tiles']}"
+            text = f"{row['subject']}: on {tested}, {count} tiles have logits that are not finite"
+            yield Note(f"{text}; they count as misclassified.", "bad")
 
 
 def is_reweighted(row: Row | None, book: Book) -> bool:

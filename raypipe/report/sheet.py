@@ -23,6 +23,8 @@ class Cell(NamedTuple):
         Kind of message, such as good, bad or faint; it determines the color.
     href
         Target of the link, on a page.
+    kind
+        Kind of the model that a row is about, on a page whose reader can filter by it.
     """
 
     text: str
@@ -30,6 +32,7 @@ class Cell(NamedTuple):
     beside: str = ""
     tone: Tone = ""
     href: str = ""
+    kind: str = ""
 
 
 class Column(NamedTuple):
@@ -39,6 +42,8 @@ class Column(NamedTuple):
     ----------
     heading
         Heading of the column.
+    hint
+        Explanation of the heading, which a page shows on request.
     figures
         True if its cells are figures.
     whole
@@ -48,6 +53,7 @@ class Column(NamedTuple):
     heading: str
     figures: bool = False
     whole: bool = False
+    hint: str = ""
 
 
 @dataclass
@@ -71,9 +77,9 @@ class Sheet:
     sections: list[list[tuple[Cell, ...]]] = field(default_factory=lambda: [[]])
     caption: str = ""
 
-    def add_columns(self, *headings: str, figures: bool = False, whole: bool = False) -> None:
+    def add_columns(self, *headings: str, figures: bool = False, whole: bool = False, hint: str = "") -> None:
         """Add columns of one kind."""
-        self.columns += [Column(heading, figures, whole) for heading in headings]
+        self.columns += [Column(heading, figures, whole, hint) for heading in headings]
 
     def add_row(self, *cells: Cell | str) -> None:
         """Add a row with one cell per column.

@@ -135,7 +135,7 @@ def _write_headline(book: Book, subject: str, judgment: Judgment) -> str:
         kept = f"{write_share(static, interval=False)} of adversarial tiles made for the undefended model"
     start = f"{judgment.word.capitalize()}: {name} classifies {kept} correctly"
     return (
-        f"{start}." if direct is None else f"{start}, and {write_share(direct, interval=False)} when attacked itself."
+        f"{start}." if direct is None else f"{start}, and {write_share(direct, interval=False)} when attacked directly."
     )
 
 
@@ -158,7 +158,7 @@ def _say_attacked(book: Book, subject: str, judgment: Judgment) -> str:
     direct, worst = find_direct(book, subject), judgment.worst
     if worst is None or direct is None:
         return "No attack was run on it."
-    start = f"Attacked itself, it classifies {write_share(direct)} correctly under {name_attack(direct['attack'])}"
+    start = f"Attacked directly, it classifies {write_share(direct)} correctly under {name_attack(direct['attack'])}"
     start += f", with {describe_change(direct)}"
     if worst is direct:
         return f"{start}."

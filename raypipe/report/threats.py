@@ -2,7 +2,8 @@
 
 import json
 
-from raypipe.attacks.engine.threat import write_bound
+from raypipe.attacks.engine.threat import write_bound, written
+from raypipe.base.norms import AnyNorm
 from raypipe.evaluation.results.run import Run
 from raypipe.report.sheet import Cell, Sheet
 
@@ -30,7 +31,9 @@ def threats_table(run: Run) -> Sheet:
             threat.precision,
             Cell(
                 "",
-                below=", ".join(f"{name}: {json.dumps(value)}" for name, value in settings.items() if name != "name"),
+                below=", ".join(
+                    f"{name}: {_write(name, value, threat.norm)}" for name, value in settings.items() if name != "name"
+                ),
             ),
         )
     table.caption = (
@@ -39,3 +42,7 @@ def threats_table(run: Run) -> Sheet:
         "predicted classes. Success is counted on the stored 8-bit pixels, by the unchanged model in single precision."
     )
     return table
+
+
+def _write(name: str, value: object, norm: AnyNorm) -> str:
+    return written(value, norm) if name == "eps" and isinstance(value, float) else json.dumps(value)

@@ -300,6 +300,7 @@ anything = st.recursive(
 FIELDS = ["name", "seed", "seeds", "storage", "tracking", "data", "tiles", "models", "train", "attacks", "defenses"]
 FIELDS += [
     "evaluation",
+    "report",
     "resources",
     "data.source",
     "data.path",

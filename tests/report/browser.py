@@ -11,8 +11,11 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from raypipe.report.page.pdf import find_browser
+
+CHROMIUM = find_browser()
 OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--dump-dom",
@@ -37,6 +40,8 @@ class Seen:
         Smallest font size in pixels.
     column
         Texts of the table's column whose heading was clicked.
+    answer
+        Value of the expression that was asked.
     """
 
     errors: list[str]
@@ -44,6 +49,7 @@ class Seen:
     unseen: list[str]
     smallest_text: float
     column: list[str]
+    answer: Any = None
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -53,12 +59,17 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Print nothing."""
 
 
-def look(page: Path, width: int, click: str | None = None) -> Seen:
-    """Open a page in a window of some width, and click on the element of a CSS selector."""
+def look(page: Path, width: int, click: str | None = None, ask: str = "null") -> Seen:
+    """Open a page in a window of some width, click on the element of a CSS selector, and evaluate an expression."""
     assert CHROMIUM
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(page, Path(folder, "page.html"))
-        text = FRAME.read_text().replace("WIDTH", str(width)).replace("CLICK", json.dumps(click))
+        text = (
+            FRAME.read_text()
+            .replace("WIDTH", str(width))
+            .replace("CLICK", json.dumps(click))
+            .replace("ASK", json.dumps(ask))
+        )
         Path(folder, "frame.html").write_text(text)
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
         threading.Thread(target=server.serve_forever, daemon=True).start()

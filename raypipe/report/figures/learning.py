@@ -1,29 +1,38 @@
 """Learning curves: loss and accuracy of each fit by epoch, on training and on validation tiles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
 from raypipe.evaluation.results.run import Run
-from raypipe.report.figures.theme import ATTACKED, CLEAN, canvas, legend_above, percent_axis, svg
+from raypipe.report.cells import name_family, name_hardening
+from raypipe.report.figures.theme import FAINT, INK, Key, Panel, canvas, percent_axis, svg, variable_of
+from raypipe.report.layout import Book
 from raypipe.storage.store import Store
 
-SERIES = {"training": ("", CLEAN, "-"), "validation": ("validation_", ATTACKED, "--")}
+LINES = {"training": ("", INK, "-"), "validation": ("validation_", FAINT, "--")}
 """Prefix of the fields of an epoch's record, and color and style of the line, by name."""
 
 
-def learning_curves(run: Run, store: Store) -> dict[str, str]:
-    """Return a figure for each model of the run that has at least two epochs; the keys are captions."""
-    found = {}
+def learning_panel(run: Run, book: Book, store: Store) -> Panel | None:
+    """Draw the learning curves of each model that was trained for two epochs or more; None without any."""
+    drawings = tuple(_draw_all(run, book, store))
+    keys = tuple(Key(name, variable_of(color), style) for name, (_, color, style) in LINES.items())
+    return (
+        Panel("Loss and accuracy by epoch, on training and on validation tiles.", keys, drawings) if drawings else None
+    )
+
+
+def _draw_all(run: Run, book: Book, store: Store) -> Iterator[str]:
     for number, subject in enumerate(run.subjects):
         history = (store.manifest("model", subject.key) or {}).get("history", [])
         if len(history) > 1:
-            found[f"{subject.id}: loss and accuracy by epoch."] = learning_figure(history, f"learning-{number}")
-    return found
+            title = f"{name_family(book, subject.id)}, {name_hardening(book, subject.id)}"
+            yield draw_learning(history, f"learning-{number}", title)
 
 
-def learning_figure(history: Sequence[Mapping[str, Any]], name: str) -> str:
+def draw_learning(history: Sequence[Mapping[str, Any]], name: str, title: str) -> str:
     """Draw loss and accuracy side by side.
 
     Parameters
@@ -32,19 +41,22 @@ def learning_figure(history: Sequence[Mapping[str, Any]], name: str) -> str:
         One `raypipe.training.fit.EpochRecord` per epoch, from a model's manifest. Missing figures are left out.
     name
         Name of the figure, unique on the page.
+    title
+        Name of the model.
     """
-    with canvas(700, 170, 1, 2) as (figure, panels):
-        lines = {}
+    with canvas(340, 180, 1, 2) as (figure, panels):
+        figure.suptitle(title, fontsize=9.5, x=0.02, ha="left", fontweight="bold")
         for axes, figure_name, scale in zip(panels.flat, ("loss", "accuracy"), (1, 100), strict=True):
-            axes.set_title(figure_name)
-            for label, (prefix, color, style) in SERIES.items():
+            axes.set_title(figure_name, fontsize=9.5, fontweight="normal")
+            for prefix, color, style in LINES.values():
                 points = [(epoch["epoch"], epoch.get(prefix + figure_name)) for epoch in history]
                 shown = [(epoch, scale * value) for epoch, value in points if value is not None]
                 if shown:
-                    (lines[label],) = axes.plot(*zip(*shown, strict=True), color=color, linestyle=style)
+                    axes.plot(*zip(*shown, strict=True), color=color, linestyle=style)
             axes.set_xlabel("epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         panels[0, 0].set_ylim(bottom=0)
         percent_axis(panels[0, 1], vertical=True)
-        legend_above(figure, list(lines.values()), list(lines))
-        return svg(figure, name)
+        last = history[-1]
+        label = f"Loss and accuracy of {title} over {len(history)} epochs; the last loss is {last['loss']:.3g}"
+        return svg(figure, name, f"{label} and the last accuracy {100 * last['accuracy']:.0f} % on training tiles.")

@@ -1,43 +1,54 @@
 """Figure of the models' calibration."""
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from raypipe.evaluation.protocols import ITSELF
-from raypipe.report.figures.theme import ATTACKED, CLEAN, FAINT, canvas, legend_above, percent_axis, svg
-from raypipe.report.layout import Book, Row
+from raypipe.evaluation.statistics.intervals import METHOD
+from raypipe.report.cells import name_family, name_hardening
+from raypipe.report.figures.theme import ATTACKED, CLEAN, FAINT, Key, Panel, canvas, percent_axis, svg, variable_of
+from raypipe.report.layout import Book, Row, percent
 from raypipe.report.robustness import find_lowest
+from raypipe.report.scope import attacked_tiles
 
 
-def reliability_figure(book: Book) -> str:
-    """Draw reliability diagrams: accuracy against confidence, clean and under attack.
+def reliability_panel(book: Book) -> Panel:
+    """Draw reliability diagrams: accuracy against confidence, clean and under attack, one for each model.
 
     The area of a point grows with the number of its tiles.
     """
-    families = book.families()
-    across = max(len(members) for members in families.values())
-    size = (max(1000, 190 * across), len(families) * 230 + 40)
-    with canvas(*size, len(families), across) as (figure, panels):
-        for members, line in zip(families.values(), panels, strict=True):
-            for place, axes in enumerate(line):
-                if place >= len(members):
-                    axes.set_visible(False)
-                    continue
-                subject = members[place]
-                axes.set_title(subject.replace("/", "\n"), fontsize=9)
-                axes.plot([0, 100], [0, 100], color=FAINT, linewidth=0.8, linestyle=":")
-                _diagram(axes, book.clean(subject), CLEAN)
-                attacked = find_lowest(book, subject, ITSELF, book.subjects[subject]["hardened_on"])
-                if attacked is not None:
-                    _diagram(axes, attacked, ATTACKED)
-                percent_axis(axes)
-                percent_axis(axes, vertical=True)
-                axes.set_xlabel("confidence")
-                if place == 0:
-                    axes.set_ylabel("accuracy")
-        marks = [Line2D([], [], color=color, marker="o", markersize=5) for color in (CLEAN, ATTACKED)]
-        legend_above(figure, marks, ["clean", "white-box attack"])
-        return svg(figure, "reliability")
+    drawings = tuple(_draw(book, subject, f"reliability-{number}") for number, subject in enumerate(book.subjects))
+    caption = (
+        "Accuracy by confidence. On the dotted line a model is calibrated. The area of a point grows with its number "
+        f"of tiles; {attacked_tiles(book)}. {METHOD}"
+    )
+    keys = (Key("clean", variable_of(CLEAN), mark="o"), Key("attacked directly", variable_of(ATTACKED), mark="o"))
+    return Panel(caption, keys, drawings)
+
+
+def _draw(book: Book, subject: str, name: str) -> str:
+    clean, attacked = book.clean(subject), find_lowest(book, subject, ITSELF, book.subjects[subject]["hardened_on"])
+    title = f"{name_family(book, subject)}\n{name_hardening(book, subject)}"
+    label = (
+        f"Accuracy by confidence of {title.replace(chr(10), ', ')}: clean, mean confidence {_confidence(clean)} and "
+    )
+    label += f"accuracy {percent(clean['accuracy'])} %"
+    with canvas(265, 250) as (figure, panels):
+        axes = panels[0, 0]
+        axes.set_title(title, fontsize=9.5)
+        axes.plot([0, 100], [0, 100], color=FAINT, linewidth=0.8, linestyle=":")
+        _diagram(axes, clean, CLEAN)
+        if attacked is not None:
+            _diagram(axes, attacked, ATTACKED)
+            label += f"; attacked, {_confidence(attacked)} and {percent(attacked['accuracy'])} %"
+        percent_axis(axes)
+        percent_axis(axes, vertical=True)
+        axes.set_xlabel("confidence")
+        axes.set_ylabel("accuracy")
+        return svg(figure, name, f"{label}.")
+
+
+def _confidence(row: Row) -> str:
+    return f"{percent(row['confidence'])} %"
 
 
 def _diagram(axes: Axes, row: Row, color: str) -> None:

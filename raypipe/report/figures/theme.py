@@ -1,13 +1,13 @@
 """Look of the figures: matplotlib draws them and the page colors them, so one drawing serves light and dark mode."""
 
+import html
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -32,11 +32,11 @@ _NAMES = {
 
 _RULES: dict[Any, Any] = {
     "svg.fonttype": "none", "font.size": 10, "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
-    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GRID, "axes.titlecolor": INK, "axes.titlesize": 11,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GRID, "axes.titlecolor": INK, "axes.titlesize": 10.5,
     "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.facecolor": "none", "figure.facecolor": "none",
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-    "grid.color": GRID, "grid.linewidth": 0.6, "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelsize": 9,
-    "ytick.labelsize": 9, "legend.frameon": False, "legend.fontsize": 9.5, "lines.linewidth": 1.8,
+    "grid.color": GRID, "grid.linewidth": 0.6, "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5, "legend.frameon": False, "legend.fontsize": 9.5, "lines.linewidth": 1.8,
     "hatch.linewidth": 0.8, "hatch.color": PAPER, "figure.constrained_layout.use": True,
 }  # fmt: skip
 
@@ -52,7 +52,7 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> Iter
         yield figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def svg(figure: Figure, name: str) -> str:
+def svg(figure: Figure, name: str, label: str) -> str:
     """Return a figure as an ``<svg>`` element, which scales and takes its colors from the page.
 
     Equal figures give equal bytes.
@@ -62,7 +62,9 @@ def svg(figure: Figure, name: str) -> str:
     figure
         Finished figure, inside its `canvas`.
     name
-        Name of the figure, unique on the page. Screen readers read it, too.
+        Name of the figure, unique on the page.
+    label
+        Description of the figure for readers who cannot see it.
     """
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
@@ -70,8 +72,10 @@ def svg(figure: Figure, name: str) -> str:
         drawing: Any = FigureCanvasSVG(figure)  # its methods have no types
         drawing.print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = buffer.getvalue()
-    text = _SVG.sub(rf'<svg \1 role="img" aria-label="{name}">', text[text.index("<svg") :])
-    text = _UNSEEN.sub("", text)
+    text = _UNSEEN.sub("", text[text.index("<svg") :])
+    width = figure.get_figwidth() * 72  # in points: at this width in pixels a font of 9 points has 9 pixels
+    begin = f'<svg style="--width: {width:.0f}px" role="img" aria-label="{html.escape(label)}" '
+    text = _SVG.sub(lambda found: f"{begin}{found[1]}>", text)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 var(--font)", text)
     text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
@@ -90,6 +94,33 @@ def percent_axis(axes: Axes, *, vertical: bool = False) -> None:
         axes.set_xticks(range(0, 101, 25), [f"{tick} %" for tick in range(0, 101, 25)])
 
 
-def legend_above(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """Draw one legend above all panels."""
-    figure.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 6), handlelength=1.4)
+class Key(NamedTuple):
+    """An entry of a legend: its name, the color variable and the style of its line, or the shape of its mark."""
+
+    name: str
+    color: str
+    style: str = "-"
+    mark: str = ""
+
+
+class Panel(NamedTuple):
+    """Small drawings side by side, with one legend.
+
+    Parameters
+    ----------
+    caption
+        Content of the drawings, and how their intervals are computed.
+    keys
+        Legend.
+    drawings
+        SVG elements.
+    """
+
+    caption: str
+    keys: tuple[Key, ...]
+    drawings: tuple[str, ...]
+
+
+def variable_of(color: str) -> str:
+    """Return the variable of the page's style sheet that a color of the drawings stands for."""
+    return _NAMES[color]

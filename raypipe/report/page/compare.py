@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raypipe.evaluation.results.run import Run
+from raypipe.report.charts import robustness_chart
 from raypipe.report.compare import comparison_notes, differences_sheet, side_by_side
-from raypipe.report.figures.curves import curves_figure
-from raypipe.report.figures.robustness import robustness_figure
+from raypipe.report.figures.curves import curves_panel
 from raypipe.report.layout import Book
 from raypipe.report.page.render import render
 from raypipe.report.sections import stamps
@@ -28,10 +28,7 @@ def write_comparison(
         Result of `raypipe.evaluation.results.across.differences_across`.
     """
     names = [run.name for run in runs]
-    drawings = [
-        (name, robustness_figure(book, f"{name} robustness"), curves_figure(book, f"{name} curves"))
-        for name, book in books.items()
-    ]
+    drawings = [(name, robustness_chart(book), curves_panel(book, f"{name} curves")) for name, book in books.items()]
     page = render(
         "compare",
         title=f"{' and '.join(names)}: raypipe comparison",

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -31,8 +32,12 @@ def render(template: str, **values: Any) -> bytes:
     page = environment.get_template(f"{template}.html.j2").render(
         method=METHOD,
         version=importlib.metadata.version("raypipe"),
-        style=Markup((folder / "style.css").read_text()),  # noqa: S704  ours
-        script=Markup((folder / "table.js").read_text()),  # noqa: S704
+        style=_join(folder, "style.css", "narrow.css", "print.css"),
+        script=_join(folder, "table.js", "page.js"),
         **values,
     )
     return page.encode()
+
+
+def _join(folder: Traversable, *names: str) -> Markup:
+    return Markup("\n".join((folder / name).read_text() for name in names))  # noqa: S704  files of this package

@@ -1,0 +1,181 @@
+"""Parts of the report between the pictures and the page's end: most important first, details folded away."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from raypipe.evaluation.results.run import Run
+from raypipe.evaluation.statistics.intervals import METHOD
+from raypipe.report.charts import Chart, recall_chart, robustness_chart
+from raypipe.report.details import (
+    calibration_table,
+    cell_costs_table,
+    cost_table,
+    differences_table,
+    distortions_table,
+    model_costs_table,
+    seeds_table,
+    stage_costs_table,
+)
+from raypipe.report.figures.curves import curves_panel, distortions_panel
+from raypipe.report.figures.learning import learning_panel
+from raypipe.report.figures.reliability import reliability_panel
+from raypipe.report.figures.theme import Panel
+from raypipe.report.heats import Heat, confusions, transfers
+from raypipe.report.layout import Book
+from raypipe.report.paper_tables import COMPARED, PAPER, STATIC, table_1, table_2, table_3, threats
+from raypipe.report.robustness import (
+    attacks_table,
+    certified_table,
+    clinical_errors_table,
+    failures_table,
+    robustness_table,
+)
+from raypipe.report.scope import attacked_tiles, find_defects
+from raypipe.report.sheet import Note, Section, Sheet
+from raypipe.report.threats import threats_table
+from raypipe.report.trust import checks_overview, verdict_table
+from raypipe.storage.store import Store
+
+Charts = tuple[tuple[Chart, str], ...]
+Heats = tuple[tuple[str, tuple[Heat, ...]], ...]
+
+
+class Fold(NamedTuple):
+    """Details that a reader opens on demand: heading, lead, charts with captions, drawings, matrices and tables."""
+
+    id: str
+    heading: str
+    lead: str = ""
+    charts: Charts = ()
+    panels: tuple[Panel, ...] = ()
+    heats: Heats = ()
+    tables: tuple[Section, ...] = ()
+
+
+class Part(NamedTuple):
+    """A part of the page: its anchor, its name in the navigation, its heading, and its content."""
+
+    id: str
+    name: str
+    heading: str
+    lead: str = ""
+    charts: Charts = ()
+    tables: tuple[Section, ...] = ()
+    notes: tuple[Note, ...] = ()
+    folds: tuple[Fold, ...] = ()
+
+
+def list_parts(book: Book, run: Run, store: Store, subject: str) -> Iterator[Part]:
+    """Yield the parts of a run's report.
+
+    Parameters
+    ----------
+    subject
+        Id of the model that the summary is about.
+    """
+    yield _clinical(book, subject)
+    yield _accuracy(book)
+    if run.paper_tables:
+        yield _paper(book, run)
+    yield _trust(book)
+    yield Part("details", "Details", "Details", folds=tuple(_details(book, run, store)))
+
+
+def _clinical(book: Book, subject: str) -> Part:
+    caption = (
+        "Recall of each class: the share of its tiles that the model classifies correctly; a dash marks a class "
+        f"without tiles; {attacked_tiles(book)}. {METHOD}"
+    )
+    others = tuple((recall_chart(book, other), "") for other in book.subjects if other != subject)
+    recalls = Fold("recalls", "Recall of each class by the other models", caption, charts=others)
+    matrices: Heats = tuple((f"{each.model} under {each.attack}", each.heats) for each in confusions(book))
+    lead = "Rows: true class; columns: predicted class. Numbers: tiles; colors: shares of the row."
+    folds = [recalls] if others else []
+    folds += (
+        [Fold("confusions", "Confusion matrices, clean and under attack", lead, heats=matrices)] if matrices else []
+    )
+    return Part(
+        "clinical",
+        "Clinical errors",
+        "Clinical errors and errors by class",
+        "A missed cancer is a cancer tile that the model calls benign; a false alarm is a benign tile called cancer.",
+        ((recall_chart(book, subject), caption),),
+        _tables(clinical_errors_table(book)),
+        folds=tuple(folds),
+    )
+
+
+def _accuracy(book: Book) -> Part:
+    caption = (
+        "Accuracy in %, on the same tiles in every bar. Worst case: a tile counts as correct "
+        f"only if no attack fools the model on it. {METHOD}"
+    )
+    panels = (curves_panel(book), distortions_panel(book))
+    return Part(
+        "accuracy",
+        "Accuracy under attack",
+        "Accuracy, clean and under attack",
+        "High accuracy in static evaluation does not show robustness, because those adversarial tiles were made for "
+        "the undefended model. Compare it with the accuracy of the hardened model when it is attacked directly.",
+        ((robustness_chart(book), caption),),
+        _tables(robustness_table(book), certified_table(book)),
+        folds=(
+            Fold("attacks", "Every model under every attack", tables=_tables(attacks_table(book))),
+            Fold(
+                "curves",
+                "Accuracy by size of the perturbation",
+                panels=tuple(panel for panel in panels if panel is not None),
+                tables=_tables(distortions_table(book)),
+            ),
+        ),
+    )
+
+
+def _paper(book: Book, run: Run) -> Part:
+    tables = (
+        Section(table_1(book), (Note(threats(book)),)),
+        Section(table_2(book), (Note(threats(book)), Note(PAPER), Note(STATIC))),
+        Section(table_3(book, run.data), (Note(COMPARED),)),
+    )
+    return Part("paper", "The paper's tables", "The paper's tables: reported and measured figures", tables=tables)
+
+
+def _trust(book: Book) -> Part:
+    folds = Fold("checks", "The sanity checks", tables=_tables(checks_overview(book), failures_table(book)))
+    return Part(
+        "trust",
+        "Can this be trusted?",
+        "Can this be trusted?",
+        "Attacks that fail make any model look robust. Each sanity check tests a law that working attacks obey. If one "
+        "fails, robust accuracy may be overestimated, and the model is not called robust.",
+        tables=_tables(verdict_table(book)),
+        notes=tuple(find_defects(book)),
+        folds=(folds,) if folds.tables else (),
+    )
+
+
+def _details(book: Book, run: Run, store: Store) -> Iterator[Fold]:
+    if matrices := tuple(transfers(book)):
+        lead = (
+            "Accuracy, in %, of the target model (row) on adversarial tiles made for the source model (column); "
+            f"{attacked_tiles(book)}."
+        )
+        yield Fold("transfer", "Transferability of adversarial examples", lead, heats=(("", matrices),))
+    yield Fold(
+        "calibration",
+        "Calibration: does confidence match accuracy?",
+        panels=(reliability_panel(book),),
+        tables=_tables(calibration_table(book)),
+    )
+    if tables := _tables(differences_table(book), seeds_table(book)):
+        yield Fold("differences", "Differences in accuracy", tables=tables)
+    if learned := learning_panel(run, book, store):
+        yield Fold("training", "Learning curves", panels=(learned,))
+    costs = _tables(stage_costs_table(book), model_costs_table(book), cost_table(book), cell_costs_table(book))
+    if costs:
+        yield Fold("cost", "Cost of the run", tables=costs)
+    yield Fold("threats", "Threat models of all attacks", tables=_tables(threats_table(run)))
+
+
+def _tables(*sheets: Sheet | None) -> tuple[Section, ...]:
+    return tuple(Section(sheet) for sheet in sheets if sheet is not None)
