@@ -61,7 +61,7 @@ class AutoProjectedGradient(IterativeAttack):
     @model_validator(mode="after")
     def _one_kind_of_target(self) -> Self:
         if self.targets and self.target is not None:
-            raise ValueError(f"targets = {self.targets}: with `target: {self.target}` there is but one; drop either")
+            raise ValueError(f"targets = {self.targets}: `target: {self.target}` is a single target; remove either")
         return self
 
 

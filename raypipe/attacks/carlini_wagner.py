@@ -82,13 +82,13 @@ class CarliniWagnerL2(TargetedAttack):
     def _search_is_published(self) -> Self:
         if self.method == "adaptive" and self.target is not None:
             raise ValueError(
-                f"target = {self.target}: DeepFool, where adaptive starts, cannot aim; use `method: published`"
+                f"target = {self.target}: `adaptive` starts with DeepFool, which cannot aim; use `method: published`"
             )
         for name in ("binary_search_steps", "initial_const", "abort_early"):
             value = getattr(self, name)
             if self.method == "adaptive" and value != type(self).model_fields[name].default:
                 raise ValueError(
-                    f"{name} = {value}: only `method: published` searches for the constant; say so, or drop it"
+                    f"{name} = {value}: only `method: published` searches for the constant; set it, or remove {name}"
                 )
         return self
 

@@ -87,7 +87,7 @@ class FastAdaptiveBoundary(TargetedAttack):
         if self.eps is not None:
             require_scaled(self.eps, self.norm)
         if self.targets and self.target is not None:
-            raise ValueError(f"targets = {self.targets}: with `target: {self.target}` there is but one; drop either")
+            raise ValueError(f"targets = {self.targets}: `target: {self.target}` is a single target; remove either")
         return self
 
 

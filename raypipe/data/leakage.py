@@ -46,8 +46,8 @@ def require_disjoint(tiles: Iterable[tuple[str | None, str]]) -> None:
     lost = sum(group is None for group, _ in tiles)
     if lost:
         raise LeakageError(
-            f"{lost} of {len(tiles)} tiles have no group, so nothing shows that train and test are apart; name their "
-            "groups (groups or group_pattern of the data set)"
+            f"{lost} of {len(tiles)} tiles have no group, so a leak between train and test cannot be excluded; name "
+            "their groups (groups or group_pattern of the data set)"
         )
     leaking = groups_on_both_sides(tiles)
     if leaking:

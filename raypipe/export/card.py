@@ -179,17 +179,17 @@ def _untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[s
     rows = list(book.find_records(subject.id))
     norms = sorted({row["norm"] for row in rows if row["norm"] and row["protocol"] != WORST_CASE})
     if not norms:
-        yield "Any attack: the run made none on this model."
+        yield "Attacks: the run had none on this model."
     else:
         yield f"Perturbations that are small in other norms than {', '.join(norms)}."
     if subject.defense and not any(row["protocol"] == Protocol.STATIC for row in rows):
-        yield "Tiles made against the model before it was hardened (static)."
+        yield "Adversarial tiles crafted against the model before it was hardened (static)."
     if not any(row["protocol"] == Protocol.TRANSFER for row in rows):
-        yield "Tiles made against other networks (transfer)."
+        yield "Adversarial tiles crafted against other networks (transfer)."
     if not any(row["subject"] == subject.id for row in book.checks):
-        yield "The attacks themselves: no sanity checks were made, so nothing here may be called robust."
+        yield "The attacks themselves: no sanity check was run, so the model must not be called robust."
     if not any(row["subject"] == subject.id for row in book.certified):
-        yield "A proof: robust accuracy is what the attacks that were tried have left, and others may leave less."
+        yield "Certificates: robust accuracy is an upper bound, and stronger attacks may lower it."
     yield (
         "Other stains, scanners, laboratories and patients than those of the data set, patches, rotations, blur and "
         f"other corruptions, and tiles that were not {card.size} x {card.size} pixels when they were scored."

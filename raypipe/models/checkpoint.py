@@ -70,7 +70,9 @@ def load_classifier(data: bytes) -> tuple[Classifier, ModelCard]:
     try:
         tensors = load(data)
         if not any(len(card.labels) in tensor.shape[:1] for tensor in tensors.values()):
-            raise ValueError(f"none has a row for each of {len(card.labels)} labels")  # before a network is built
+            raise ValueError(
+                f"no tensor has one row for each of the {len(card.labels)} labels"
+            )  # before a network is built
         network = backbone.build(len(card.labels))
         classifier = Classifier(network, card.mean, card.std, card.front, card.resize)
         classifier.load_state_dict(tensors)

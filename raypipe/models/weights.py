@@ -95,8 +95,8 @@ def read_state(path: str) -> dict[str, Tensor]:
         state: Any = load_file(file) if file.suffix == ".safetensors" else _load_torch(file)
     except pickle.UnpicklingError as error:  # torch's text explains how to run the file's content anyway
         raise WeightsError(
-            f"cannot read weights from {file}: it holds other things than tensors, and nothing of it was run; give the "
-            "file of a state_dict, best as .safetensors"
+            f"cannot read weights from {file}: it holds other objects than tensors, and none of it was executed; give "
+            "the file of a state_dict, best as .safetensors"
         ) from error
     except Exception as error:  # the loaders raise many types
         raise WeightsError(f"cannot read weights from {file}: {type(error).__name__}: {error}") from error

@@ -49,7 +49,7 @@ def require_token(address: str, timeout: float) -> None:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                 raise StageError(_refusal(target, enabled, has_token=bool(headers))) from error
             if error.code() is grpc.StatusCode.UNAVAILABLE and not os.environ.get("RAY_USE_TLS"):
-                raise ConnectionError("what listens there is no Ray head") from error
+                raise ConnectionError("the server there is no Ray head") from error
 
 
 def explain_token_error(error: ray.exceptions.AuthenticationError) -> str:

@@ -103,7 +103,7 @@ def _start_local() -> None:
                 raise
             if not attempts_left:
                 raise StageError(
-                    f"Ray did not start on this machine within twice 30 s: {error}; see what else keeps it busy"
+                    f"Ray did not start on this machine in two attempts of 30 s: {error}; stop other work on it"
                 ) from error
         else:
             return

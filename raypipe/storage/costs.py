@@ -73,5 +73,5 @@ def cost_of_shard(store: Store, relative: str) -> Cost:
     """
     metadata = store.read_schema(relative).metadata or {}
     if _FOOTER not in metadata:
-        raise ValueError(f"{store.path(relative)} does not tell what it cost; remove it and run again")
+        raise ValueError(f"{store.path(relative)} has no record of its cost; remove it and run again")
     return Cost(**json.loads(metadata[_FOOTER]))

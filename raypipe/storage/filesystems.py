@@ -57,7 +57,7 @@ def open_filesystem(location: str) -> tuple[pafs.FileSystem, str]:
     try:
         filesystem, root = pafs.FileSystem.from_uri(location)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{location!r} is no place for a store: {error}") from error
+        raise ValueError(f"{location!r} cannot hold a store: {error}") from error
     if filesystem.type_name != "s3":
         return filesystem, root
     bucket = root.split("/")[0]

@@ -151,11 +151,11 @@ class Store:
             table.validate(full=True)
         for field in schema or []:
             if columns is None or field.name in columns:
-                found = table.schema.field(field.name).type if field.name in table.schema.names else "none"
+                found = table.schema.field(field.name).type if field.name in table.schema.names else "missing"
                 if found != field.type:
                     raise damaged(path, f"column {field.name!r} is {found}, expected {field.type}")
         if missing := set(columns or ()) - set(table.schema.names):
-            raise damaged(path, f"column {min(missing)!r} is none")
+            raise damaged(path, f"column {min(missing)!r} is missing")
         return table
 
     def read_schema(self, relative: str) -> pa.Schema:

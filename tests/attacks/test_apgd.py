@@ -148,5 +148,5 @@ def test_too_few_classes_for_the_loss(cases):
 
 
 def test_two_ways_of_aiming_are_one_too_many():
-    with pytest.raises(ValueError, match="targets = 2: with `target: random` there is but one"):
+    with pytest.raises(ValueError, match="targets = 2: `target: random` is a single target"):
         AutoProjectedGradient(targets=2, target="random")

@@ -122,7 +122,7 @@ def test_a_target_is_reached(cases):
 
 
 def test_settings_that_contradict_each_other():
-    with pytest.raises(ValueError, match="targets = 2: with `target: random` there is but one"):
+    with pytest.raises(ValueError, match="targets = 2: `target: random` is a single target"):
         FastAdaptiveBoundary(targets=2, target="random")
     with pytest.raises(ValueError, match=r"eps = 8: expected 0\.\.1, pixels are scaled; did you mean 8/255\?"):
         FastAdaptiveBoundary(eps=8)

@@ -308,14 +308,14 @@ def test_the_card_tells_figures_threats_stamps_and_gaps(tmp_path: Path) -> None:
     # Computed manually from the 8 tiles of tests.evaluation.handmade: clean accuracy of all and of the attacked tiles,
     # static, adaptive, worst case of any size, and worst case within 2/255.
     assert [metric["value"] for metric in results["metrics"]] == [1.0, 1.0, 0.875, 0.5, 0.375, 0.625]
-    figures = text.split("## Figures")[1].split("| cancer in %")[0]
+    figures = text.split("## Figures")[1].split("| clinical errors in %")[0]
     rows = {line.split(" | ")[0].strip("| "): line for line in figures.splitlines() if line.startswith("| ")}
     assert rows["clean"].split(" | ")[5] == "100.0 [39.8, 100.0]"
     assert rows["static"].split(" | ")[1:5] == ["cw", "minimal l2", "transfer", "net"]
     assert rows["adaptive"].split(" | ")[4] == "itself"
     for said in (
         "**LEAKY: 25.0% of them**", "Not checked: no sanity checks", "at random, as in the paper", "25.0 % of the test",
-        "drawn by a program", "Tiles made against other networks (transfer)", "adversarial_training",
+        "drawn by a program", "tiles crafted against other networks (transfer)", "adversarial_training",
         "model/" + run.subjects[1].key, "cc-by-4.0", "11 tiles for training",
     ):  # fmt: skip
         assert said in text, said

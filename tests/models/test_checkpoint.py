@@ -119,7 +119,7 @@ def test_a_checkpoint_is_whole(checkpoint: bytes) -> None:
         ({"backbone": "resnet81"}, "its backbone 'resnet81': unknown backbone, expected one of"),
         ({"backbone": "resnet18"}, "not those of its resnet18"),
         ({"labels": ["a", "b"]}, "not those of its shufflenet"),
-        ({"labels": [str(number) for number in range(2000)]}, "none has a row for each of 2000 labels"),
+        ({"labels": [str(number) for number in range(2000)]}, "no tensor has one row for each of the 2000 labels"),
         ({"labels": 3}, "its card is not one of ours"),
         ({"mean": ["a"]}, "its card is not one of ours"),
     ],

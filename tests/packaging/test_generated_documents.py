@@ -20,8 +20,10 @@ def test_generated_documents_are_up_to_date() -> None:
 
 
 def test_the_figures_of_the_readme_are_those_of_the_record() -> None:
+    experiment = yaml.safe_load((ROOT / "jobs" / "lc25000_cpu.yaml").read_text())
     text, record = (ROOT / "README.md").read_text(), read_record()
     assert readme_table(record) in text
+    assert f"{experiment['tiles']['size']} pixels" in text
     for model in record["models"]:
         for figure in (model[name] for name in ("clean", "static", "white_box", "worst_case")):
             assert figure is None or 0 <= figure["value"] <= 1, RECORD

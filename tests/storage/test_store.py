@@ -127,9 +127,9 @@ def test_what_is_no_record_is_damaged(store: Store, content: str) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (TABLE.drop_columns("logits"), "column 'logits' is none, expected list"),
+        (TABLE.drop_columns("logits"), "column 'logits' is missing, expected list"),
         (TABLE.set_column(0, "sample_id", pa.array([1, 2])), "column 'sample_id' is int64, expected string"),
-        (pa.table({}), "column 'sample_id' is none"),
+        (pa.table({}), "column 'sample_id' is missing"),
     ],
 )
 def test_a_table_with_other_columns_is_damaged(store: Store, table: pa.Table, message: str) -> None:

@@ -97,7 +97,7 @@ def _reading(data: bytes, location: str, read: "Callable[[csv.DictReader[str]], 
         return read(rows)
     except csv.Error as error:
         raise ValueError(
-            f"{location}: line {rows.line_num + 1} is not CSV ({error}); see whether a quotation mark is left open"
+            f"{location}: line {rows.line_num + 1} is not CSV ({error}); look for an open quotation mark"
         ) from error
 
 

@@ -81,7 +81,7 @@ def fetch(file: RemoteFile, folder: Path, report: Report = lambda _here, _all: N
 def _why_not(file: RemoteFile) -> str:
     if file.checksum is None:
         return "the publisher changed the file since it was first fetched; remove its .sha256 to take the new one"
-    return f"{file.address} sent something else than was published; try again, then ask the publisher"
+    return f"{file.address} sent another file than the published one; try again, then ask the publisher"
 
 
 def _remedy(error: OSError) -> str:
@@ -116,7 +116,9 @@ def _remembered(target: Path) -> str | None:
     with _memory(target).open() as file:
         match = re.match(r"[0-9a-f]{64}(?=\s)", file.read(100))
     if match is None:
-        raise FetchError(f"{_memory(target)}: expected a SHA-256 and a file name; remove it to take what comes")
+        raise FetchError(
+            f"{_memory(target)}: expected a SHA-256 and a file name; remove it to accept the next download"
+        )
     return f"sha256:{match[0]}"
 
 
@@ -168,9 +170,13 @@ def _receive(file: RemoteFile, part: Path, report: Report, checked: bool) -> boo
     with answer:
         start, size = _extent(answer, here, file.address)
         if size is not None and size - start > shutil.disk_usage(part.parent).free - SPARE:
-            raise FetchError(f"{part}: {size - start:,} bytes are to come, more than the disk has free; make room")
+            raise FetchError(
+                f"{part}: {size - start:,} bytes are missing, more than the free space of the disk; make room"
+            )
         if size is None and not checked and answer.headers.get("Transfer-Encoding") != "chunked":
-            raise FetchError(f"{file.address}: the server does not say how long the file is, so its end cannot be told")
+            raise FetchError(
+                f"{file.address}: the server does not state the length of the file, so a download cannot be checked"
+            )
         _about(part).write_text(json.dumps({"mark": _mark(answer), "size": size}))
         with part.open("r+b" if start else "wb") as out:
             out.seek(start)
@@ -194,7 +200,7 @@ def _extent(answer: Any, here: int, address: str) -> tuple[int, int | None]:
     if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
         match = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", answer.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != here:
-            raise FetchError(f"{address}: the server was asked for byte {here} and on, and sent something else")
+            raise FetchError(f"{address}: asked for the bytes from {here} on, the server sent other ones; try again")
         return here, None if match[2] == "*" else int(match[2])
     length = answer.headers.get("Content-Length", "")
     return 0, int(length) if re.fullmatch(r"\d{1,18}", length) else None

@@ -196,7 +196,7 @@ def find_file(tree: Tree, *names: str) -> str:
             raise ValueError(f"{tree.location}: expected one {name}, found {examples(found)}; point to one data set")
         if found:
             return found[0]
-    raise FileNotFoundError(f"{tree.location}: there is no {' or '.join(names)} in it; it belongs to the data set")
+    raise FileNotFoundError(f"{tree.location}: it has no {' or '.join(names)}, which belongs to the data set")
 
 
 def _unlistable(path: str) -> str | None:

@@ -43,7 +43,7 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
         _log(client, experiment, run, result, store)
     except (mlflow.MlflowException, OSError) as error:
         raise StageError(
-            f"MLflow at {without_credentials(uri)} did not take the run: {error}; its results are in {result.location}"
+            f"MLflow at {without_credentials(uri)} refused the run: {error}; its results are in {result.location}"
         ) from error
 
 

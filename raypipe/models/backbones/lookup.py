@@ -43,8 +43,8 @@ def get_backbone(name: str, digest: str | None = None) -> Backbone:
     backbone = _get_backbone(name)
     if digest is not None and digest != backbone.digest:
         raise ValueError(
-            f"the source file of {name} has the digest {backbone.digest}, not {digest}: it is not what was meant or "
-            "used; bring that file back, or leave the digest out and compute again"
+            f"the source file of {name} has the digest {backbone.digest}, not {digest}: it has changed; restore it, "
+            "or leave the digest out and compute again"
         )
     return backbone
 

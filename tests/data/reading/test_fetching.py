@@ -153,7 +153,7 @@ def test_a_file_that_changes_in_the_middle_is_begun_anew(server: Server, tmp_pat
 
 def test_a_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None:
     server.body = BODY[:-1] + b"x"
-    with pytest.raises(FetchError, match=rf"its checksum is md5:\w+, expected {MD5}; .* sent something else"):
+    with pytest.raises(FetchError, match=rf"its checksum is md5:\w+, expected {MD5}; .* sent another file"):
         fetch(remote(server), tmp_path)
     assert not (tmp_path / "a.zip").exists()
     assert not (tmp_path / "a.zip.part").exists()
@@ -177,7 +177,9 @@ def test_what_was_fetched_first_is_what_is_expected_later(server: Server, tmp_pa
 
 def test_what_does_not_fit_on_the_disk_is_not_begun(server: Server, tmp_path: Path) -> None:
     server.claims = 10**17
-    with pytest.raises(FetchError, match="100,000,000,000,000,000 bytes are to come, more than the disk has free"):
+    with pytest.raises(
+        FetchError, match="100,000,000,000,000,000 bytes are missing, more than the free space of the disk"
+    ):
         fetch(remote(server), tmp_path)
     assert not list(tmp_path.iterdir())
 

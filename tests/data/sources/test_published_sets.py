@@ -370,7 +370,7 @@ def test_a_table_that_cannot_be_meant_is_refused_with_its_place(name: str, tmp_p
 def test_a_table_that_is_not_there_is_told(kind: str, tmp_path: Path) -> None:
     settings_of, files = KINDS[kind]
     images = {name: data for name, data in files.items() if name.lower().endswith(("jpg", "jpeg", "png"))}
-    with pytest.raises(FileNotFoundError, match=r"there is no .* in it; it belongs to the data set"):
+    with pytest.raises(FileNotFoundError, match=r"it has no .*, which belongs to the data set"):
         listed(settings_of(path=write(tmp_path, images, as_zip=False)))
 
 
