@@ -33,6 +33,7 @@ def list_findings(book: Book) -> list[Finding]:
     makers = (
         _missed_cancers(book, subject),
         _false_alarms(book, subject),
+        _lost_accuracy(book, subject),
         _static_bias(book),
         _transfer(book, subject),
         _failed_checks(book),
@@ -51,6 +52,17 @@ def _missed_cancers(book: Book, subject: str) -> Iterator[Finding]:
 
 def _false_alarms(book: Book, subject: str) -> Iterator[Finding]:
     yield from _clinical(book, subject, "benign_called_cancer", "calls", "of benign tiles cancer", "major")
+
+
+def _lost_accuracy(book: Book, subject: str) -> Iterator[Finding]:
+    clean, attacked = book.clean(subject), book.headline_case(subject) or find_direct(book, subject)
+    if attacked is None or clean["cancer_called_benign"] is not None:  # clinical errors say more
+        return
+    text = (
+        f"Attacked directly with {describe_change(attacked)}, {name_model(book, subject)} classifies "
+        f"{_write(attacked, 'accuracy')} of the tiles correctly; without an attack {_write(clean, 'accuracy')}."
+    )
+    yield Finding("critical" if clean["accuracy"] - attacked["accuracy"] > LARGE else "minor", text, "accuracy")
 
 
 def _clinical(book: Book, subject: str, name: str, verb: str, of: str, severity: Severity) -> Iterator[Finding]:

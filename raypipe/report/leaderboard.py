@@ -145,7 +145,7 @@ def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
         f"{key.data}, {key.split} split, worst case {key.threat}. Accuracy and its 95 % interval, in %; attacked: "
         f"{attacked}; tiles {tiles[:8]}, attacks {key.strength}"
     )
-    table.add_columns("", "model", "run")
+    table.add_columns("place", "model", "run")
     table.add_columns(
         f"worst case\n{key.threat}", "attacked\ndirectly", "static\n(paper)", "clean,\nattacked\ntiles", figures=True
     )

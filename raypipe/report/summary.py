@@ -171,7 +171,7 @@ def _say_verdict(book: Book, judgment: Judgment, judgments: dict[str, Judgment])
     start = f"Verdict: {judgment.word}"
     if judgment.word == NOT_ROBUST:
         chance = f"{100 * next(iter(book.subjects.values()))['chance']:.0f} %"
-        who = "the model is" if count == 1 else f"none of the {count} models is"
+        who = "the model is not" if count == 1 else f"none of the {count} models is"
         aside = f" ({unjudged} could not be judged)" if unjudged else ""
         return f"{start}; {who} shown to do better than guessing ({chance}) under attack{aside}."
     if judgment.word == PARTLY:

@@ -7,6 +7,7 @@ import pytest
 
 from raypipe.evaluation.checks.rules import Verdict
 from raypipe.evaluation.results.compute import compute_result
+from raypipe.report.findings import list_findings
 from raypipe.report.judgment import INACCURATE, NOT_JUDGED, NOT_ROBUST, PARTLY, ROBUST, judge_model
 from raypipe.report.layout import Book
 from raypipe.report.summary import conclude
@@ -47,6 +48,22 @@ def test_a_model_on_its_own_has_no_sentence_on_static_evaluation(tmp_path: Path)
     found = conclude(book_of(tmp_path, subjects=run.subjects[:1], pairings=alone))
     assert "adversarial tiles" not in found.sentences[0]
     assert "0 % (" in found.sentences[1]
+
+
+def test_a_single_model_that_is_not_robust_is_not_said_to_be_shown_so(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    alone = tuple(pairing for pairing in run.pairings if pairing.subject == CLEAN)
+    book = book_of(tmp_path, subjects=run.subjects[:1], pairings=alone)
+    book = Book([{**row, "chance": 0.1} for row in book.records], book.curves, [], [], [], [])
+    assert "Verdict: not robust; the model is not shown to do better than guessing" in conclude(book).sentences[2]
+
+
+def test_without_known_cancers_the_first_finding_is_the_lost_accuracy(tmp_path: Path) -> None:
+    first = list_findings(book_of(tmp_path, malignant=()))[0]
+    assert first.severity == "critical"
+    assert "classifies 62 % (" in first.text
+    assert "without an attack 100 % (" in first.text
 
 
 @pytest.mark.parametrize(

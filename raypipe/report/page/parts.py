@@ -36,6 +36,10 @@ from raypipe.report.threats import threats_table
 from raypipe.report.trust import checks_overview, verdict_table
 from raypipe.storage.store import Store
 
+STATIC_LEAD = (
+    "High accuracy in static evaluation does not show robustness, because those adversarial tiles were made for the "
+    "undefended model. Compare it with the accuracy of the hardened model when it is attacked directly."
+)
 Charts = tuple[tuple[Chart, str], ...]
 Heats = tuple[tuple[str, tuple[Heat, ...]], ...]
 
@@ -89,18 +93,25 @@ def _clinical(book: Book, subject: str) -> Part:
     others = tuple((recall_chart(book, other), "") for other in book.subjects if other != subject)
     recalls = Fold("recalls", "Recall of each class by the other models", caption, charts=others)
     matrices: Heats = tuple((f"{each.model} under {each.attack}", each.heats) for each in confusions(book))
-    lead = "Rows: true class; columns: predicted class. Numbers: tiles; colors: shares of the row."
+    rows = "Rows: true class; columns: predicted class. Numbers: tiles; colors: shares of the row."
     folds = [recalls] if others else []
     folds += (
-        [Fold("confusions", "Confusion matrices, clean and under attack", lead, heats=matrices)] if matrices else []
+        [Fold("confusions", "Confusion matrices, clean and under attack", rows, heats=matrices)] if matrices else []
+    )
+    clinical = clinical_errors_table(book)
+    lead = (
+        "Which classes are cancer is unknown, so missed cancers and false alarms are not counted. A data source with "
+        "the setting `malignant` names them."
+        if clinical is None
+        else "A missed cancer is a cancer tile called benign. A false alarm is a benign tile called cancer."
     )
     return Part(
         "clinical",
-        "Clinical errors",
-        "Clinical errors and errors by class",
-        "A missed cancer is a cancer tile that the model calls benign; a false alarm is a benign tile called cancer.",
+        "Clinical errors" if clinical else "Errors by class",
+        "Clinical errors and errors by class" if clinical else "Errors by class",
+        lead,
         ((recall_chart(book, subject), caption),),
-        _tables(clinical_errors_table(book)),
+        _tables(clinical),
         folds=tuple(folds),
     )
 
@@ -115,8 +126,7 @@ def _accuracy(book: Book) -> Part:
         "accuracy",
         "Accuracy under attack",
         "Accuracy, clean and under attack",
-        "High accuracy in static evaluation does not show robustness, because those adversarial tiles were made for "
-        "the undefended model. Compare it with the accuracy of the hardened model when it is attacked directly.",
+        STATIC_LEAD if any(row["defense"] for row in book.subjects.values()) else "",
         ((robustness_chart(book), caption),),
         _tables(robustness_table(book), certified_table(book)),
         folds=(
