@@ -16,6 +16,7 @@ from torch import Tensor
 from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.losses import Strongest, cross_entropy, difference_of_logits_ratio
 from raypipe.attacks.engine.norms import IterativeAttack, normalise, project, random_points
 from raypipe.attacks.engine.targets import likeliest_wrong
@@ -145,9 +146,11 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
         state, gradients = _checked(state, gradients, intervals[state.steps], settings.rho)
         return keep(_moved(state, gradients, settings), going)
 
-    for run, loss in enumerate(_losses(goal, logits, settings)):
+    losses_by_run = _losses(goal, logits, settings)
+    for run, loss in enumerate(losses_by_run):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        run_active(victim, rows, partial(start, run=run), partial(step, loss=loss))
+        with one_round(len(images) - len(rows), len(losses_by_run) - run):
+            run_active(victim, rows, partial(start, run=run), partial(step, loss=loss))
     return best.images
 
 

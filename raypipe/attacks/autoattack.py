@@ -14,6 +14,7 @@ from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
 from raypipe.attacks.base import Attack, NamedAttack
 from raypipe.attacks.engine.active import predict
 from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.losses import Strongest, margin
 from raypipe.attacks.engine.norms import IterativeAttack
 from raypipe.attacks.engine.victim import Victim
@@ -87,12 +88,14 @@ def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack)
     best, rows = Strongest(images), victim.rows()
     logits = predict(victim, images, rows)
     standing = ~goal.reached(logits, rows)
-    for attack, own in _ensemble(settings, logits.shape[1], goal.targeted):
+    ensemble = list(_ensemble(settings, logits.shape[1], goal.targeted))
+    for number, (attack, own) in enumerate(ensemble):
         rows = (standing & ~best.fooled).nonzero()[:, 0]
         if not len(rows):
             break
         part = victim.part(rows)
-        found = attack.generate(part, images[rows], goal.part(rows), own)
+        with one_round(len(images) - len(rows), len(ensemble) - number):
+            found = attack.generate(part, images[rows], goal.part(rows), own)
         after = predict(part, found, part.rows())
         victim.add(part, rows)
         best.offer(rows, found, margin(after, goal, rows), goal.clearly_reached(after, rows))

@@ -20,6 +20,7 @@ from torch import Tensor
 from raypipe.attacks.base import Attack, TargetedAttack
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.hyperplane import to_hyperplane
 from raypipe.attacks.engine.norms import project, sizes, unit_ball_draws
 from raypipe.attacks.engine.targets import likeliest_wrong
@@ -163,7 +164,9 @@ def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings:
     for run, aim in enumerate(aims):
         for attempt in range(settings.restarts):
             rows = (standing & ~best.final).nonzero()[:, 0]
-            run_active(victim, rows, partial(start, run=run, attempt=attempt), partial(step, aim=aim))
+            rounds_left = (len(aims) - run) * settings.restarts - attempt
+            with one_round(len(images) - len(rows), rounds_left):
+                run_active(victim, rows, partial(start, run=run, attempt=attempt), partial(step, aim=aim))
     return best.images
 
 

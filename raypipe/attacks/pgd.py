@@ -14,6 +14,7 @@ from torch import Tensor
 from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.losses import Strongest, cross_entropy, margin
 from raypipe.attacks.engine.norms import IterativeAttack, normalise, project, random_points
 from raypipe.attacks.engine.victim import Victim
@@ -116,7 +117,8 @@ def projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: Pro
 
     for run in range(settings.restarts):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        run_active(victim, rows, partial(start, run=run), partial(step, run=run))
+        with one_round(len(images) - len(rows), settings.restarts - run):
+            run_active(victim, rows, partial(start, run=run), partial(step, run=run))
     return best.images
 
 

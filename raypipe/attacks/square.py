@@ -16,6 +16,7 @@ from raypipe.attacks.base import Attack, Knowledge
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.draws import generators
 from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.losses import Strongest, margin
 from raypipe.attacks.engine.norms import IterativeAttack
 from raypipe.attacks.engine.tensors import per_tile
@@ -123,7 +124,8 @@ def square_attack(victim: Victim, images: Tensor, goal: Goal, settings: SquareAt
 
     for run in range(settings.restarts):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        run_active(victim, rows, partial(start, run=run), step)
+        with one_round(len(images) - len(rows), settings.restarts - run):
+            run_active(victim, rows, partial(start, run=run), step)
     return best.images
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.live import Live
 
-from raypipe.progress.stage import StageProgress, stage_progress
+from raypipe.progress.stage import Detail, StageProgress, stage_progress
 from raypipe.progress.state import RunState, StageState, write_state
 from raypipe.progress.tree import run_tree
 from raypipe.storage.store import Store, StoreError
@@ -37,6 +37,13 @@ class RunProgress:
     console: Console
     note: Callable[[], None]
     fail: Callable[[BaseException], None]
+    detail: Detail = "normal"
+
+    def say(self, activity: str) -> None:
+        """Show what the run does between or after its stages."""
+        self.state.activity = activity
+        if self.detail != "quiet" and not self.console.is_terminal:
+            self.console.print(f"  {activity}", highlight=False)
 
     def stage(self, name: str, total: int, unit: str) -> AbstractContextManager[StageProgress]:
         """Return a context manager with the progress of one stage of the run.
@@ -46,7 +53,7 @@ class RunProgress:
         StopIteration
             If the run has no such stage.
         """
-        return stage_progress(self.console, name, total, unit, run=self.state)
+        return stage_progress(self.console, name, total, unit, run=self.state, detail=self.detail)
 
 
 @contextmanager
@@ -56,6 +63,7 @@ def run_progress(
     run: str,
     stages: Sequence[StageState],
     observe: Callable[[RunState], None] = lambda _: None,
+    detail: Detail = "normal",
 ) -> Iterator[RunProgress]:
     """Show a run's progress while the block runs, and write it down every few seconds, with the end and its reason.
 
@@ -63,6 +71,8 @@ def run_progress(
     ----------
     observe
         Called with the state each time it is written down.
+    detail
+        Amount of text.
 
     Raises
     ------
@@ -100,8 +110,8 @@ def run_progress(
     writer = threading.Thread(target=beat, daemon=True)
     writer.start()
     try:
-        with live if console.is_terminal else nullcontext():
-            yield RunProgress(state, console, note, fail)
+        with live if console.is_terminal and detail != "quiet" else nullcontext():
+            yield RunProgress(state, console, note, fail, detail)
         state.complete()
     except BaseException as error:
         fail(error)

@@ -1,17 +1,24 @@
 """The progress of a stage, as its work reports it and as people see it."""
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
 
 from raypipe.plan.cells import Cell
+from raypipe.progress.pace import Kind, Pace, kind_of
+from raypipe.progress.shards import ShardState
 from raypipe.progress.state import GroupState, RunState, StageState
 from raypipe.progress.tree import duration, figures, run_tree, summary
+from raypipe.storage.store import Store
 
+Detail = Literal["quiet", "normal", "verbose"]
+"""Amount of text: ``quiet`` shows no progress, and ``verbose`` has a line for every epoch and every finished model."""
 LINE_EVERY_SECONDS = 10.0
 CELLS_REMEMBERED = 50
 
@@ -28,15 +35,26 @@ class StageProgress:
         State of the stage.
     console
         Console for the lines. On a terminal a live display shows the state, so intermediate lines are not printed.
+    detail
+        Amount of text.
+    pace
+        Work left and times known, for the estimate of the time left.
+    workers
+        Largest number of workers seen at once.
     """
 
     run: str
     state: StageState
     console: Console
+    detail: Detail = "normal"
+    pace: Pace = field(default_factory=Pace)
+    workers: int = 1
     last_line: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a line that stays, unless no text is wanted."""
+        if self.detail == "quiet":
+            return
         self.console.print(f"  {self.state.name}  {text}", highlight=False, markup=False, soft_wrap=True)
         self.last_line = time.monotonic()
 
@@ -48,6 +66,7 @@ class StageProgress:
         attacked: int = 0,
         fooled: int = 0,
         passes: int = 0,
+        seconds: float = 0.0,
         note: str = "",
         line: str = "",
     ) -> None:
@@ -57,32 +76,96 @@ class StageProgress:
         ----------
         attacked, fooled, passes
             Counts of an attack, as in `GroupState`; 0 for other work.
+        seconds
+            Seconds of the worker, from which the time left is estimated.
         note
             Current figure of the work, shown until the next one replaces it.
         line
-            Line that is printed and stays.
+            Line about the work, which a verbose display prints.
         """
         state, group = self.state, self._group(cell)
         group.units += units
         group.attacked += attacked
         group.fooled += fooled
         group.passes += passes
-        state.seconds = time.time() - state.began
+        state.alive, state.seconds = True, time.time() - state.began
         state.note = note or state.note
+        if cell and self.pace.left:
+            kind = kind_of(cell)
+            self.pace.left[kind] -= units
+            self.pace.learn(kind, units, seconds)
+            self._estimate()
         if cell:
             touched = [*self._others(cell).items(), (cell.name, cell.model)]
             state.working = dict(touched[-CELLS_REMEMBERED:])
-        if line:
+        if line and self.detail == "verbose":
             self.say(line)
-        elif not self.console.is_terminal and time.monotonic() - self.last_line >= LINE_EVERY_SECONDS:
-            self.say("  ".join(filter(None, (summary(state), cell.name if cell else ""))))
+        else:
+            self._say_now_and_then(line or "  ".join(filter(None, (summary(state), cell.name if cell else ""))))
+
+    def expect(self, cells: Sequence[Cell], tiles: Sequence[int], forecast: Mapping[str, float]) -> None:
+        """Take in the work of the stage, for the estimate of the time left.
+
+        Parameters
+        ----------
+        cells, tiles
+            Cells to do, and the number of tiles of each.
+        forecast
+            Forecast seconds of cells, by key: see `raypipe.progress.pace.read_forecast`.
+        """
+        for cell, count in zip(cells, tiles, strict=True):
+            self.pace.left[kind_of(cell)] += count
+            if count and cell.key in forecast:
+                self.pace.forecast[kind_of(cell)] = forecast[cell.key] / count
+
+    def learn_from(self, cells: Sequence[Cell], store: Store) -> None:
+        """Learn the times of attacks from finished cells."""
+        for cell, manifest in zip(cells, store.ask_all(lambda cell: cell.manifest(store), cells), strict=True):
+            if manifest and "cost" in manifest:
+                self.pace.learn(kind_of(cell), manifest.get("tiles", 0), manifest["cost"]["seconds"])
+
+    def show_shards(self, shards: Mapping[str, ShardState], cells: Mapping[str, Cell]) -> None:
+        """Show the shards in work.
+
+        Parameters
+        ----------
+        shards
+            Their states, by name.
+        cells
+            Cells of the stage, by name.
+        """
+        state = self.state
+        state.in_work = dict(shards)
+        state.alive = state.alive or bool(shards)
+        names = {shard.cell: cells[shard.cell].model for shard in shards.values() if shard.cell in cells}
+        for name in names:
+            self._group(cells[name])
+        state.working = dict([*state.working.items(), *names.items()][-CELLS_REMEMBERED:])
+        self.workers = max(self.workers, len(shards))
+        self._estimate({name: kind_of(cells[name]) for name in names})
+        if shards:
+            state.seconds = time.time() - state.began
+            self._say_now_and_then(summary(state))
+
+    def _estimate(self, kinds: Mapping[str, Kind] | None = None) -> None:
+        decided: Counter[Kind] = Counter()
+        for shard in self.state.in_work.values():
+            if kinds and shard.cell in kinds:
+                decided[kinds[shard.cell]] += shard.tiles  # type: ignore[assignment]
+        left = self.pace.seconds_left(decided) if self.pace.left else None
+        self.state.left = left / self.workers if left is not None else None
+
+    def _say_now_and_then(self, line: str) -> None:
+        """Print a line in a log, unless the last one is a few seconds old."""
+        if not self.console.is_terminal and time.monotonic() - self.last_line >= LINE_EVERY_SECONDS:
+            self.say(line)
 
     def finish(self, cell: Cell) -> None:
         """Mark a cell as done, and print a line once all cells of its model are done."""
         group = self._group(cell)
         group.done += 1
         self.state.working = self._others(cell)
-        if len(self.state.groups) > 1 and group.done == group.cells:
+        if len(self.state.groups) > 1 and group.done == group.cells and self.detail == "verbose":
             done = f"{cell.model}  {group.done} {'cell' if group.done == 1 else 'cells'} done"
             self.say("  ".join(filter(None, (done, figures(group)))))
 
@@ -106,7 +189,13 @@ class StageProgress:
 
 @contextmanager
 def stage_progress(
-    console: Console, name: str, total: int, unit: str, *, run: RunState | None = None
+    console: Console,
+    name: str,
+    total: int,
+    unit: str,
+    *,
+    run: RunState | None = None,
+    detail: Detail = "normal",
 ) -> Iterator[StageProgress]:
     """Show a stage's progress while the block runs, and print its duration and its figures at the end.
 
@@ -118,6 +207,8 @@ def stage_progress(
         Name of the stage, amount of work, and its unit, such as tiles.
     run
         State of the run that the stage belongs to, which another display shows. Default: the stage is shown alone.
+    detail
+        Amount of text.
 
     Raises
     ------
@@ -127,14 +218,14 @@ def stage_progress(
     whole = run or RunState(run=name, stages=[StageState(name=name)])
     state = next(stage for stage in whole.stages if stage.name == name)
     state.state, state.total, state.unit, state.began = "running", total, unit, time.time()
-    stage = StageProgress(whole.run, state, console)
+    stage = StageProgress(whole.run, state, console, detail)
     if not console.is_terminal:
         stage.say(f"{total} {unit} to do")
     drawn = Live(
         get_renderable=lambda: run_tree(whole, console.height), console=console, transient=True, refresh_per_second=4
     )
     try:
-        with drawn if console.is_terminal and run is None else nullcontext():
+        with drawn if console.is_terminal and run is None and detail != "quiet" else nullcontext():
             yield stage
     except BaseException:
         state.state = "failed"

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from raypipe.evaluation.results.run import find_in_run
 from raypipe.plan.cells import Cell, unfinished
+from raypipe.progress.shards import ShardState
 from raypipe.storage.store import Store, damaged
 
 PROGRESS_FILE = "progress.json"
@@ -55,6 +56,12 @@ class StageState(BaseModel):
         Start of the stage, in seconds since 1970 by the driver's clock.
     seconds
         Seconds since the start, or in total once it is done; 0 if it was done before this run.
+    alive
+        True once a worker has done something, so that waiting for workers is over.
+    left
+        Estimated seconds left, from the times per tile of each attack and model; None if the pace of all work decides.
+    in_work
+        Shards in work, by name.
     note
         Further figure of the work besides the groups' counts, such as a loss.
     working
@@ -68,6 +75,9 @@ class StageState(BaseModel):
     unit: str = ""
     began: float = 0.0
     seconds: float = 0.0
+    alive: bool = False
+    left: float | None = None
+    in_work: dict[str, ShardState] = Field(default_factory=dict)
     note: str = ""
     working: dict[str, str] = Field(default_factory=dict)
 
@@ -78,9 +88,16 @@ class StageState(BaseModel):
         return GroupState(**{name: sum(getattr(group, name) for group in groups) for name in GroupState.model_fields})
 
     @property
+    def units(self) -> float:
+        """Units of work done in this run, with the tiles of shards in work."""
+        return self.whole.units + sum(shard.tiles for shard in self.in_work.values())
+
+    @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds left at the current pace; None if there is no pace yet."""
-        units = self.whole.units
+        """Estimated seconds left; None if there is no pace yet."""
+        if self.state == "running" and self.left is not None:
+            return self.left
+        units = self.units
         if self.state != "running" or not units or units > self.total:
             return None
         return self.seconds * (self.total - units) / units
@@ -99,6 +116,8 @@ class RunState(BaseModel):
         State of the run: running, done or failed.
     error
         Reason of the failure; empty if there is none.
+    activity
+        Work besides the stages, such as drawing the report.
     host
         Host name of the driver.
     started, updated
@@ -109,6 +128,7 @@ class RunState(BaseModel):
     stages: list[StageState]
     state: State = "running"
     error: str = ""
+    activity: str = ""
     host: str = Field(default_factory=socket.gethostname)
     started: float = Field(default_factory=time.time)
     updated: float = Field(default_factory=time.time)

@@ -42,6 +42,8 @@ def run_tree(state: RunState, height: int | None = None) -> Tree:
             for line in filter(None, (_way(stage), _outcome(stage))):
                 branch.add(_text(line, "bold"))
             _add_cells(branch, stage, room)
+    if state.activity and state.state == "running":
+        tree.add(Text(state.activity, "bold"))
     if state.error:
         tree.add(Text(state.error, "red"))
     return tree
@@ -87,7 +89,9 @@ def figures(group: GroupState) -> str:
 
 
 def _way(stage: StageState) -> str:
-    units, left = stage.whole.units, stage.seconds_left
+    units, left = int(stage.units), stage.seconds_left
+    if not units and not stage.alive and stage.state == "running":
+        return f"starting workers, {duration(stage.seconds)}"
     parts = [f"{units} of {stage.total} {stage.unit}".rstrip(), duration(stage.seconds)]
     parts += [f"about {duration(left)} left"] if left is not None else []
     way = ", ".join(parts)
@@ -99,6 +103,14 @@ def _way(stage: StageState) -> str:
 
 def _outcome(stage: StageState) -> str:
     return "  ".join(filter(None, (figures(stage.whole), stage.note)))
+
+
+def _within(stage: StageState, cell: str) -> str:
+    """Return how far the shards of a cell that are in work have come: ``12 of 64 tiles``."""
+    shards = [shard for shard in stage.in_work.values() if shard.cell == cell]
+    if not shards:
+        return ""
+    return f"{int(sum(shard.tiles for shard in shards))} of {sum(shard.of for shard in shards)} tiles"
 
 
 def _age(state: RunState) -> float:
@@ -134,7 +146,7 @@ def _line(stage: StageState) -> Text:
     parts += [(f" {cells}", faint)] if whole.cells else []  # work outside a run may have no cells
     parts += [(f"  {whole.failed} failed", "bold red")] if whole.failed else []
     if stage.state == "running":
-        full = BAR * min(whole.units, stage.total) // max(1, stage.total)
+        full = BAR * min(int(stage.units), stage.total) // max(1, stage.total)
         parts += [("  " + "━" * full, "green"), ("─" * (BAR - full), "dim")]
     elif stage.state == "done":
         parts.append((f"  {duration(stage.seconds) if stage.seconds else 'done before'}", "dim"))
@@ -158,7 +170,7 @@ def _add_cells(branch: Tree, stage: StageState, room: int) -> None:
         head = f"{model}  {group.done} of {_cells(group.cells)}  {figures(group)}".rstrip()
         below = branch.add(_text(head)) if headed else branch
         for name in shown[model]:
-            below.add(_text(name))
+            below.add(_text(f"{name}  {_within(stage, name)}".rstrip()))
     whole = stage.whole
     if (left := whole.cells - whole.done - whole.failed - sum(map(len, shown.values()))) > 0:
         branch.add(Text(f"{left} more to do", "dim"))

@@ -54,7 +54,8 @@ def attack(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
         if not row["tiles"]:  # an empty shard, or one that was already written
             return
         passes = row["forwards"] + row["backwards"]
-        progress.advance(row["tiles"], cell, attacked=row["attacked"], fooled=row["fooled"], passes=passes)
+        counts = {"attacked": row["attacked"], "fooled": row["fooled"], "passes": passes}
+        progress.advance(row["tiles"], cell, **counts, seconds=row["seconds"])
         if row["lowered_batch"]:
             progress.say(f"a worker ran out of memory: it continues with {row['lowered_batch']} tiles at once")
 

@@ -99,6 +99,8 @@ def fit_cell(
     validation = TileDataset(
         held.images[worker.rank :: worker.world_size], held.labels[worker.rank :: worker.world_size]
     )
+    if not saved:  # the first sign of life, long before the first epoch is done
+        _write_progress(cell, recipe, {"epoch": 0, "seconds": 0.0}, store, worker)
     for epoch in fit.epochs(tiles, batch, loader_workers):
         record = _over_all(epoch, worker)
         validates = recipe.validates(record.epoch)
@@ -109,11 +111,7 @@ def fit_cell(
             if record.score == _best_score([*fit.history, record]):
                 best = save_classifier(_evaluated(fit), card)
         fit.history[-1] = record
-        if worker.rank == 0:
-            where = {"host": socket.gethostname(), "pid": os.getpid()}
-            store.write_json(
-                _progress_path(cell), {"name": cell.name, "epochs": recipe.epochs, **where, **asdict(record)}
-            )
+        _write_progress(cell, recipe, asdict(record), store, worker)
         worker.report(cell, record, lambda: Saved(save_classifier(classifier, card), fit.state(), best))  # noqa: B023
     if best:
         fit.evaluated.load_state_dict(load_classifier(best)[0].state_dict())
@@ -126,6 +124,13 @@ def fit_cell(
         workers = worker.world_size
         publish_model(cell, _evaluated(fit), card, store, history=fit.history, cost=cost, workers=workers, **facts)
         store.remove(_progress_path(cell))
+
+
+def _write_progress(cell: Cell, recipe: Recipe, record: dict[str, Any], store: Store, worker: Worker) -> None:
+    """Write down how far the fit has come, for those who watch; only the first worker of the group does."""
+    if worker.rank == 0:
+        where = {"name": cell.name, "epochs": recipe.epochs, "host": socket.gethostname(), "pid": os.getpid()}
+        store.write_json(_progress_path(cell), {**where, **record})
 
 
 def _facts(card: ModelCard, held: Examples | None, recalibration: Recalibration, shows: Shows | None) -> dict[str, Any]:

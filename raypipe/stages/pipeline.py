@@ -17,7 +17,9 @@ from raypipe.plan.cells import Cell, unfinished, unfinished_fits
 from raypipe.plan.description import describe_run
 from raypipe.plan.graph import Plan
 from raypipe.plan.listing import Prepared, evaluation_warnings, prepare
+from raypipe.progress.pace import read_forecast
 from raypipe.progress.run import RunProgress, run_progress
+from raypipe.progress.stage import Detail
 from raypipe.progress.state import StageState, stage_of
 from raypipe.report.layout import Book
 from raypipe.report.page.index import write_index
@@ -25,7 +27,7 @@ from raypipe.report.page.report import write_report
 from raypipe.report.plan import plan_line
 from raypipe.report.screen import run_screen
 from raypipe.report.sheet import Note
-from raypipe.report.tables import line_of
+from raypipe.report.tables import line_of, result_tables
 from raypipe.stages.attack import attack
 from raypipe.stages.certify import certify
 from raypipe.stages.cluster import connected, environment
@@ -42,7 +44,14 @@ from raypipe.storage.store import Store
 ATTACK, ATTACK_HARDENED = "attack", "attack hardened"
 
 
-def run_experiment(experiment: Experiment, *, address: str | None = None, console: Console | None = None) -> RunResult:
+def run_experiment(
+    experiment: Experiment,
+    *,
+    address: str | None = None,
+    console: Console | None = None,
+    force: bool = False,
+    detail: Detail = "normal",
+) -> RunResult:
     """Run the missing cells of an experiment, and print its conclusion.
 
     Parameters
@@ -52,7 +61,11 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
     address
         Address of a running Ray cluster; see `raypipe.stages.cluster.connected`.
     console
-        Console for progress and tables; default: standard output.
+        Console for progress and the conclusion; default: standard output.
+    force
+        True to compute every cell again, and replace the ones that the store has. Other runs may share them.
+    detail
+        ``quiet`` prints only the place of the report, and ``verbose`` every epoch, finished model and table too.
 
     Raises
     ------
@@ -66,25 +79,41 @@ def run_experiment(experiment: Experiment, *, address: str | None = None, consol
         require_tracker(experiment.tracking)
     prepared = prepare(experiment)
     store, plan = prepared.store, prepared.plan
-    console.print(plan_line(experiment, plan, store), highlight=False, markup=False, soft_wrap=True)
+    if force:
+        for cell in plan.cells:
+            store.remove(store.artifact(cell.kind, cell.key))
+    if detail != "quiet":
+        console.print(plan_line(experiment, plan, store), highlight=False, markup=False, soft_wrap=True)
     for warning in evaluation_warnings(experiment, prepared.listings):
         console.print(line_of(Note(warning, "bad")), soft_wrap=True)
-    with run_progress(console, store, experiment.name, tuple(_stages(plan, store)), note_cells) as progress:
+    with run_progress(console, store, experiment.name, tuple(_stages(plan, store)), note_cells, detail) as progress:
         if todo := {cell.stage for cell in unfinished(plan.cells, store)}:
             with connected(address, _log_file(store, experiment.name)), _told(progress):
                 require_room(todo, experiment.resources)
                 write_environment(store, experiment.name, environment())
                 _complete(prepared, progress)
         run = _describe(prepared)
+        progress.say("computing the results")
         result = compute_result(store, run)
+        progress.say("drawing the report")
         report = write_report(run, result, store)
         write_index(store)
-    book, name = Book.from_result(result), experiment.name
-    for part in run_screen(book, run=name, storage=experiment.storage, folder=result.location, report=report):
-        console.print(part, highlight=False)
+    if detail == "quiet":
+        console.print(f"Report: {report}", highlight=False, soft_wrap=True)
+    else:
+        _print_results(result, report, experiment.storage, console, detail)
     if experiment.tracking:
         track(run, result, store, experiment.tracking)
     return result
+
+
+def _print_results(result: RunResult, report: str, storage: str, console: Console, detail: Detail) -> None:
+    if detail == "verbose":
+        for table in result_tables(result):
+            console.print(table)
+    book = Book.from_result(result)
+    for part in run_screen(book, run=result.name, storage=storage, folder=result.location, report=report):
+        console.print(part, highlight=False)
 
 
 @contextmanager
@@ -127,8 +156,10 @@ def _complete(prepared: Prepared, progress: RunProgress) -> None:
 
     def attack_all(cells: Sequence[Cell], name: str) -> None:
         if cells:
-            tiles = sum(store.ask_all(lambda cell: _tiles(cell, cell.spec.split, cell.spec.tiles, store), cells))
-            with progress.stage(name, tiles, "tiles") as stage:
+            tiles = store.ask_all(lambda cell: _tiles(cell, cell.spec.split, cell.spec.tiles, store), cells)
+            with progress.stage(name, sum(tiles), "tiles") as stage:
+                stage.expect(cells, tiles, read_forecast(store, prepared.experiment.name))
+                stage.learn_from(plan.stage("attack"), store)
                 attack(cells, store, resources, stage)
 
     for cell, listing in zip(plan.stage("ingest"), prepared.listings, strict=True):

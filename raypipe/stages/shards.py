@@ -14,10 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from raypipe.attacks.engine.headway import observed
 from raypipe.base.errors import StageError
 from raypipe.data.tiles import images_of
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import Cell
+from raypipe.progress.shards import followed_headway, shard_name, written_headway
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.metrics import count_shard, labels_of
 from raypipe.stages.model_cache import ModelCache, models_of_this_process
@@ -72,7 +74,9 @@ class ShardActor:
         if images is not None:
             with self.turn:
                 begun = time.perf_counter()
-                made = self.work.compute(self.models, row, tiles, images)
+                name = shard_name(row["key"], row["target"])
+                with written_headway(self.store, name, row["cell"], tiles.num_rows) as note, observed(note):
+                    made = self.work.compute(self.models, row, tiles, images)
                 seconds = time.perf_counter() - begun
             count_shard(labels, tiles.num_rows, seconds)
         table, figures = self.work.tabulate(row, tiles, made)
@@ -137,6 +141,8 @@ def complete_cells(
     setup = {"work": work, "store": store, "resources": resources}
     how = ShardActor if resources.gpu else shard_task
     name = progress.state.name
+    names = [shard_name(row["key"], row["target"]) for row in todo]
+    following = followed_headway(store, names, lambda shards: progress.show_shards(shards, by_name))
     try:
         rows_done = map_items(
             how,
@@ -149,15 +155,16 @@ def complete_cells(
             on=resources.attack_on,
             say=progress.say,
         )
-        for row in rows_done:
-            cell = by_key[row["key"]]
-            costs[cell.key] += Cost(**{name: row[name] for name in Cost.__dataclass_fields__})
-            if report:
-                report(cell, row)
-            else:
-                progress.advance(row["tiles"], cell)
-            missing[cell.key] -= 1
-            publish_whole(cell)
+        with following:
+            for row in rows_done:
+                cell = by_key[row["key"]]
+                costs[cell.key] += Cost(**{name: row[name] for name in Cost.__dataclass_fields__})
+                if report:
+                    report(cell, row)
+                else:
+                    progress.advance(row["tiles"], cell, seconds=row["seconds"])
+                missing[cell.key] -= 1
+                publish_whole(cell)
     except StageError as error:
         if isinstance(error.__cause__, ItemError):  # otherwise a worker was lost, and its cell is unknown
             progress.fail(by_name[error.__cause__.args[1]])

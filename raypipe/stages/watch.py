@@ -32,6 +32,7 @@ def watched(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progress:
     def look() -> None:
         for fit in fits:
             epoch = last_epoch(store, fit)
+            progress.state.alive |= bool(epoch)
             if epoch and epoch["epoch"] > seen[fit.key]:
                 figures = list(_figures(epoch))
                 line = f"{fit.name}  epoch {epoch['epoch']}/{epoch['epochs']}  {'  '.join(figures)}  "

@@ -69,7 +69,7 @@ def test_a_log_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_hundreds_of_cells_are_a_line_for_each_model() -> None:
     console = log()
     state = RunState(run="demo", stages=list(stages()))
-    with stage_progress(console, "attack", 2360, "tiles", run=state) as progress:
+    with stage_progress(console, "attack", 2360, "tiles", run=state, detail="verbose") as progress:
         for model, count in (("resnet18", 36), ("googlenet", 200)):
             for number in range(count):
                 one = cell(f"{model}/attack{number}/test")
@@ -85,7 +85,7 @@ def test_hundreds_of_cells_are_a_line_for_each_model() -> None:
 
 def test_a_terminal_keeps_the_lines_that_stay() -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    with stage_progress(console, "train", 2, "epochs") as progress:
+    with stage_progress(console, "train", 2, "epochs", detail="verbose") as progress:
         progress.advance(1, line="resnet18  epoch 1/2")
         progress.advance(1)
     text = console.file.getvalue()  # type: ignore[attr-defined]

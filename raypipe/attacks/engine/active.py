@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from raypipe.attacks.engine import headway
 from raypipe.attacks.engine.victim import Victim
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def run_active(victim: Victim, rows: Tensor, start: Callable[[Tensor], Tiles], s
     state: Tiles | None = None
     while True:
         active = 0 if state is None else len(state.rows)
+        headway.report(len(rows) - len(queue) - active - sum(len(each.rows) for each in parked))
         room = victim.batch_size - active
         short = False
         try:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.generate import Adversarials, copy_rows, generate, unattacked
+from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.norms import BoundedAttack, at_radius
 from raypipe.attacks.engine.prepare import PreparedModel
 from raypipe.base.rounding import FLOAT_NOISE
@@ -67,13 +68,14 @@ def generate_over_radii(
         for each in (result.clean_prediction, result.adversarial_prediction):
             each[:] = known[0].clean_prediction
     sizes = np.where(smallest.success, getattr(smallest, settings.norm), np.inf)
-    for eps in radii:
+    for number, eps in enumerate(radii):
         found = np.flatnonzero(standing & (sizes <= eps * (1 + FLOAT_NOISE)))
         copy_rows(smallest, found, into=(result, found))
         standing[found] = False
         rows = np.flatnonzero(standing)
         if len(rows):
-            made = generate(model, images[rows], labels[rows], at_radius(settings, eps, settings.norm))
+            with one_round(len(images) - len(rows), len(radii) - number):
+                made = generate(model, images[rows], labels[rows], at_radius(settings, eps, settings.norm))
             copy_rows(made, np.arange(len(rows)), into=(result, rows))
             standing[rows] = (made.clean_prediction == labels[rows]) & ~made.success
             for name, total in counts.items():

@@ -13,6 +13,7 @@ from raypipe.attacks import attack_for
 from raypipe.attacks.base import NamedAttack, TargetedAttack
 from raypipe.attacks.engine.active import predict
 from raypipe.attacks.engine.goal import Goal
+from raypipe.attacks.engine.headway import observed, one_round
 from raypipe.attacks.engine.norms import BoundedAttack
 from raypipe.attacks.engine.prepare import PreparedModel
 from raypipe.attacks.engine.quantize import to_eight_bit, to_eight_bit_within, to_unit, whole_steps
@@ -98,7 +99,8 @@ def generate(
     with frozen(model.plain):
         for begin in range(0, len(images), block):
             rows = np.arange(begin, min(begin + block, len(images)))
-            _attack(model, images[rows], labels[rows], settings, into=(result, rows))
+            with one_round(decided=begin, rounds_left=1):
+                _attack(model, images[rows], labels[rows], settings, into=(result, rows))
     return result
 
 
@@ -158,12 +160,14 @@ def _attack(
         victim = Victim(model.fast, len(at), seen.batch_size)
         stored, clean, truth, logits = stored[right], clean[right], truth[right], logits[right]
         goal = goal_of(settings, clean, truth, logits)
-        floats = _perturb(model, victim, clean, goal, settings)
+        with one_round(decided=len(rows) - len(at), rounds_left=1):
+            floats = _perturb(model, victim, clean, goal, settings)
         plain, gradients = victim.seen_as(model.plain), settings.knowledge == "white-box"
-        if settings.ball:
-            finished, after = to_eight_bit_within(plain, stored, floats, goal, settings.ball, gradients=gradients)
-        else:
-            finished, after = to_eight_bit(plain, stored, floats, goal, gradients=gradients)
+        with observed(None):  # storing the tiles is a small part of the work
+            if settings.ball:
+                finished, after = to_eight_bit_within(plain, stored, floats, goal, settings.ball, gradients=gradients)
+            else:
+                finished, after = to_eight_bit(plain, stored, floats, goal, gradients=gradients)
         float_after = predict(plain, floats, plain.rows())
         difference = (finished.double() - stored.double()).flatten(1) / 255
         result.images[at] = finished.permute(0, 2, 3, 1).cpu().numpy()

@@ -13,6 +13,7 @@ from typing import Literal
 from raypipe.attacks.base import Knowledge, NamedAttack, TargetedAttack
 from raypipe.attacks.engine.quantize import WHOLE, whole_steps
 from raypipe.base.norms import AnyNorm
+from raypipe.base.rounding import write_fraction
 
 
 @dataclass(frozen=True)
@@ -109,5 +110,4 @@ def written(eps: float, norm: AnyNorm) -> str:
     norm
         Norm of the ball.
     """
-    plain = f"{eps:.4g}"
-    return min(plain, f"{255 * eps:.4g}/255", key=len) if norm == "linf" else plain
+    return write_fraction(eps) if norm == "linf" else f"{eps:.4g}"

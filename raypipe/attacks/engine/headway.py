@@ -1,0 +1,50 @@
+"""Headway of an attack: the number of tiles that it has decided, for those who wait.
+
+An attack may go over its tiles in several rounds, such as random restarts or growing radii. A tile that leaves a round
+undecided counts by the share of rounds that it has behind it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+Observer = Callable[[float], None]
+"""Function that receives the number of tiles decided so far."""
+
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+
+
+@contextmanager
+def observed(observer: Observer | None) -> Iterator[None]:
+    """Report headway to a function while the block runs in this thread; None reports it to nobody."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
+@contextmanager
+def one_round(decided: int, rounds_left: int) -> Iterator[None]:
+    """Count what the block reports as one round among several.
+
+    Parameters
+    ----------
+    decided
+        Number of tiles that do not enter the round, because earlier work decided them.
+    rounds_left
+        Largest number of rounds that a tile may still enter, this one included.
+    """
+    outer = _observer.get()
+    if outer is None:
+        yield
+        return
+    with observed(lambda tiles: outer(decided + tiles / rounds_left)):
+        yield
+
+
+def report(tiles: float) -> None:
+    """Report the number of tiles decided so far in this round."""
+    observer = _observer.get()
+    if observer is not None:
+        observer(tiles)
