@@ -1,48 +1,19 @@
 """Write the documents that are generated from the package: `make docs`. A test fails while one of them is outdated."""
 
-import inspect
-import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import get_args
 
 from benchmarks.readme_figures import read_record, readme_table
 from docs.reference import commands_page, experiment_page, functions_reference
 from raypipe.attacks import ATTACKS
 from raypipe.attacks.base import NamedAttack
+from raypipe.base.docstrings import summarize
 from raypipe.defenses import DEFENSES
 from raypipe.evaluation.checks.rules import CHECKS, OF_PROOFS, OURS
 from raypipe.report.glossary import glossary_markdown
 
 ROOT = Path(__file__).parents[1]
-SUMMARY = re.compile(r"(?P<title>[^:]+?) \((?P<source>[^()]+)\): (?P<purpose>.+)\.")
-
-
-class Summary(NamedTuple):
-    """The first paragraph of a module that defines a method, as ``Title (authors, year, arXiv): purpose.``."""
-
-    title: str
-    source: str
-    purpose: str
-
-
-def summarize(settings: type[Any]) -> Summary:
-    """Return the summary of the module that defines a record of settings.
-
-    Raises
-    ------
-    ValueError
-        If the first paragraph of the module's docstring has another form.
-    """
-    docstring = inspect.getdoc(sys.modules[settings.__module__]) or ""
-    paragraph = " ".join(docstring.split("\n\n")[0].split())
-    found = SUMMARY.fullmatch(paragraph)
-    if found is None:
-        raise ValueError(
-            f"docstring of {settings.__module__}: {paragraph!r}: expected 'Title (authors, year, arXiv): purpose.'"
-        )
-    return Summary(**found.groupdict())
 
 
 def defense_rows() -> Iterator[str]:

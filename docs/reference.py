@@ -2,7 +2,7 @@
 
 import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
@@ -10,11 +10,12 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 import raypipe
-from docs.docstrings import Docstring, one_line, read_docstring, table
 from raypipe.attacks import ATTACKS
 from raypipe.attacks.autoattack import EnsembleBudget
+from raypipe.base.docstrings import Docstring, one_line, read_docstring
 from raypipe.base.settings import Settings
 from raypipe.cli.app import app
+from raypipe.cli.errors import STATUSES
 from raypipe.data.sources import SOURCES
 from raypipe.defenses import DEFENSES
 from raypipe.evaluation.settings import Checks, Evaluation
@@ -29,7 +30,9 @@ SIMPLE = {int: "integer", float: "number", str: "text", bool: "true or false"}
 def commands_page() -> str:
     """Return the page of the command line."""
     about = f"{app.info.help} `raypipe COMMAND --help` prints the same on a terminal.\n"
-    return "\n".join(["# Commands\n", GENERATED, about, *_commands(typer.main.get_command(app), "raypipe")])
+    statuses = table(["exit status", "meaning"], [[str(status), meaning] for status, meaning in STATUSES.items()])
+    commands = _commands(typer.main.get_command(app), "raypipe")
+    return "\n".join(["# Commands\n", GENERATED, about, statuses, *commands])
 
 
 def _commands(command: Any, name: str) -> Iterator[str]:
@@ -156,3 +159,10 @@ def _function(name: str, function: Any, described: Docstring) -> Iterator[str]:
         entries = described.parameters if section == "Parameters" else described.sections.get(section, {})
         if entries:
             yield table([columns, "meaning"], ([f"`{head}`", body] for head, body in entries.items()))
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [list(columns)]
+    lines += [["---"] * len(lines[0]), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines) + "\n"

@@ -10,7 +10,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from raypipe.cli.app import Overrides, Storage, tell_errors
+from raypipe.cli.errors import tell_errors
+from raypipe.cli.options import Overrides, Storage
 from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import LOG_WIDTH
 from raypipe.experiment.load import load_experiment

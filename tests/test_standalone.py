@@ -195,7 +195,19 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
     out = tmp_path / "out"
     few = [word for field in ("checks.max_queries=30", "checks.planted_tiles=15", "autoattack.max_queries=30",
             "autoattack.max_iterations=5") for word in ("--set", field)]  # fmt: skip
-    options = ["--attacks", "deepfool,pgd", "--eps", "16/255", "--group-pattern", r"case(\d)", "--batch", "8", *few]
+    options = [
+        "--all",
+        "--attacks",
+        "deepfool,pgd",
+        "--eps",
+        "16/255",
+        "--group-pattern",
+        r"case(\d)",
+        "--batch",
+        "8",
+        *few,
+    ]
+    options += ["--all"]
     assert command(monkeypatch, place, "evaluate", "exported", "tiles", *options, "--out", str(out)) == 0
     said = capsys.readouterr().out
     for part in ("Not measured, because they need other models", "LEAKY?", "Sanity checks", "worst", "16/255"):

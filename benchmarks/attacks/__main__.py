@@ -32,7 +32,7 @@ from benchmarks.attacks.rows import Row
 from benchmarks.attacks.victims import EPOCHS, Subject, data_settings, experiments, subjects
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.engine.quantize import to_unit
-from raypipe.cli.app import tell_errors
+from raypipe.cli.errors import tell_errors
 from raypipe.cli.terminal import output
 
 

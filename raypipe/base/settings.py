@@ -36,11 +36,20 @@ Ratio = Annotated[float, BeforeValidator(_ratio)]
 
 
 def entries(value: Any) -> Any:
-    """Turn ``[a, b]`` or ``{a: null}`` into ``{a: {name: a}}``: an entry without a name gets its id as name."""
+    """Turn ``[a, b]`` or ``{a: null}`` into ``{a: {name: a}}``: an entry without a name gets its id as name.
+
+    Raises
+    ------
+    ValueError
+        If a name is empty.
+    """
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         value = dict.fromkeys(value)
     if not isinstance(value, Mapping):
         return value
+    for number, key in enumerate(value, 1):
+        if key == "":
+            raise ValueError(f"the name of entry {number} is empty; give it a name, or leave it out")
     return {
         key: {"name": key, **(entry or {})} if entry is None or isinstance(entry, Mapping) else entry
         for key, entry in value.items()
@@ -60,8 +69,12 @@ def plain_ids(named: Mapping[str, Any]) -> None:
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'resnet18'?"`` for an unknown name that resembles a known one, otherwise ``""``."""
-    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    """Return ``"; did you mean 'resnet18'?"`` for an unknown name that resembles a known one, otherwise ``""``.
+
+    Known names that begin with the unknown one, or with which it begins, have priority: ``eps`` for ``epsilon``.
+    """
+    near = difflib.get_close_matches(name, list(known), n=5, cutoff=0.6)
+    near = [each for each in near if each.startswith(name) or name.startswith(each)] or near[:2]
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

@@ -1,9 +1,11 @@
 """The command `raypipe attack`: one attack on one model and a folder of tiles, without an experiment file."""
 
+import shutil
 from typing import Annotated, Any
 
 import typer
 
+from raypipe.cli.errors import errors_of
 from raypipe.cli.given import (
     Batch,
     Device,
@@ -20,10 +22,9 @@ from raypipe.cli.given import (
     Std,
     Tiles,
     Weights,
-    told_of,
 )
+from raypipe.cli.options import Force
 from raypipe.cli.terminal import output
-from raypipe.experiment.load import overridden, validated
 
 
 def attack(
@@ -31,7 +32,7 @@ def attack(
     folder: FolderArgument,
     out: Out,
     name: Annotated[str, typer.Option("--attack", help="Name of the attack in experiment files.")] = "deepfool",
-    settings: Set = [],  # noqa: B006  typer requires a list
+    settings: Set = [],
     weights: Weights = None,
     labels: Labels = None,
     size: Size = None,
@@ -42,17 +43,21 @@ def attack(
     group_pattern: GroupPattern = None,
     device: Device = None,
     batch: Batch = None,
+    force: Force = False,
 ) -> None:
     """Attack a model on a folder of tiles, and write the adversarial tiles as PNG files and a table."""
-    from raypipe.attacks import AttackSettings  # noqa: PLC0415
-    from raypipe.report.tables import table_of  # noqa: PLC0415
-    from raypipe.standalone.attack import attack_tiles, summary, write_attacked  # noqa: PLC0415
-    from raypipe.standalone.calls import require_new  # noqa: PLC0415
+    from raypipe.attacks import AttackSettings
+    from raypipe.experiment.load import overridden, validated
+    from raypipe.report.tables import table_of
+    from raypipe.standalone.attack import ADVERSARIALS_FILE, attack_tiles, summary, write_attacked
+    from raypipe.standalone.calls import require_new
 
     raw: dict[str, Any] = overridden({"name": name}, settings, "attack")
     chosen = validated(AttackSettings, raw, "attack")
     console = output()
-    with told_of("attack"):
+    with errors_of("attack"):
+        if force and (out / ADVERSARIALS_FILE).is_file():
+            shutil.rmtree(out)
         require_new(out)
         opened, read = Given(
             model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device

@@ -1,20 +1,23 @@
 """The command `raypipe data`: the readable data sets, their locations, and downloads where they are allowed."""
 
+import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
 from raypipe.base.errors import ConfigError
-from raypipe.base.settings import near_matches
+from raypipe.cli.options import AsJson
 from raypipe.cli.terminal import output
-from raypipe.data.published import Published, RemoteFile
-from raypipe.data.reading.fetching import fetch
-from raypipe.data.sources import SOURCES
+
+if TYPE_CHECKING:
+    from raypipe.data.published import Published, RemoteFile
 
 MANY = 8
 """Number of files that a message names."""
@@ -23,24 +26,34 @@ app = typer.Typer(help="List and download data sets.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_data() -> None:
+def list_data(as_json: AsJson = False) -> None:
     """List the data sets that an experiment can name, with their licenses."""
-    table = Table(title="Data sets: `raypipe data fetch NAME` gets one, or prints its location")
-    for column in ("source", "what", "groups", "license", "fetch"):
-        table.add_column(column, overflow="fold")
+    from raypipe.base.docstrings import first_paragraph
+    from raypipe.data.sources import SOURCES
+
+    rows = []
     for name, entry in SOURCES.items():
         about = entry.published
-        if about is None:
-            table.add_row(name, (entry.settings.__doc__ or "").partition("\n")[0], "", "", "")
-        else:
-            table.add_row(name, about.title, about.groups, about.license, about.fetched)
-    output().print(table)
+        text = about.title if about else first_paragraph(entry.settings)
+        fetched, terms = (about.fetched, about.license) if about else ("-", "-")
+        rows.append({"name": name, "data": text, "fetch": fetched, "license": terms})
+    if as_json:
+        sys.stdout.write(f"{json.dumps(rows, indent=1)}\n")
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in rows[0]:
+        table.add_column(heading, no_wrap=heading == "name")
+    for row in rows:
+        table.add_row(*row.values())
+    console = output()
+    console.print(table)
+    console.print("Download: raypipe data fetch NAME. Settings and place: raypipe describe NAME", highlight=False)
 
 
 @app.command("fetch")
 def fetch_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set in `raypipe data list`.")],
-    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to download to.")] = Path("data"),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to download to.")] = Path("data"),
     files: Annotated[
         list[str] | None,
         typer.Option("--file", metavar="FILE", help="Name of one file of the data set; can be repeated."),
@@ -53,28 +66,33 @@ def fetch_data(
     """Download a data set, or say where to get it and under which terms. An interrupted download is resumed."""
     about = _published(name)
     console = output()
-    console.print(f"{about.title}. License: {about.license}", soft_wrap=True, highlight=False)
     if not about.files:
-        console.print(f"It cannot be downloaded by a program. {about.where}", soft_wrap=True, highlight=False)
-        return
+        where = f"{about.title}. License: {about.license}. {about.where}"
+        raise ConfigError(name, [f"nothing was downloaded, because its publishers let no program do it. {where}"])
+    console.print(f"{about.title}. License: {about.license}", soft_wrap=True, highlight=False)
     chosen = _chosen(name, about, files or [], every)
     if not accept_license and (asking := sorted({str(file.license) for file in chosen if file.asks})):
         raise ConfigError(name, [f"{', '.join(asking)} forbids some uses: read it, then add --accept-license"])
     for file in chosen:
-        _fetch(file, to, console)
+        _fetch(file, out, console)
     console.print(f"{about.where}", soft_wrap=True, highlight=False)
     if about.then:
         console.print(f"Then {about.then}", soft_wrap=True, highlight=False)
 
 
-def _published(name: str) -> Published:
+def _published(name: str) -> "Published":
+    from raypipe.base.settings import near_matches
+    from raypipe.data.sources import SOURCES
+
     known = {each: entry.published for each, entry in SOURCES.items() if entry.published is not None}
     if name not in known:
         raise ConfigError(name, [f"no published data set of this name{near_matches(name, known)}; {', '.join(known)}"])
     return known[name]
 
 
-def _chosen(name: str, about: Published, names: list[str], every: bool) -> list[RemoteFile]:
+def _chosen(name: str, about: "Published", names: list[str], every: bool) -> "list[RemoteFile]":
+    from raypipe.base.settings import near_matches
+
     known = {file.name: file for file in about.files}
     if unknown := [each for each in names if each not in known]:
         raise ConfigError(name, [f"no file {each!r}{near_matches(each, known)}" for each in unknown])
@@ -84,7 +102,9 @@ def _chosen(name: str, about: Published, names: list[str], every: bool) -> list[
     return [known[each] for each in dict.fromkeys(names)] if names and not every else [*about.files]
 
 
-def _fetch(file: RemoteFile, to: Path, console: Console) -> None:
+def _fetch(file: "RemoteFile", to: Path, console: Console) -> None:
+    from raypipe.data.reading.fetching import fetch
+
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(file.name, total=None)

@@ -1,10 +1,15 @@
 """The command `raypipe evaluate`: the evaluation of one model on a folder of tiles, without an experiment file."""
 
+import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
+from raypipe.cli.errors import errors_of
 from raypipe.cli.given import (
     Batch,
     Device,
@@ -19,10 +24,9 @@ from raypipe.cli.given import (
     Std,
     Tiles,
     Weights,
-    told_of,
 )
+from raypipe.cli.options import AsJson, Quiet
 from raypipe.cli.terminal import output
-from raypipe.experiment.load import overridden, validated
 
 
 def evaluate(
@@ -44,7 +48,7 @@ def evaluate(
         typer.Option(
             "--set", metavar="FIELD=VALUE", help="Override a setting of `evaluation`, such as checks.max_queries=100."
         ),
-    ] = [],  # noqa: B006  typer requires a list
+    ] = [],
     weights: Weights = None,
     labels: Labels = None,
     size: Size = None,
@@ -55,31 +59,39 @@ def evaluate(
     group_pattern: GroupPattern = None,
     device: Device = None,
     batch: Batch = None,
+    every: Annotated[bool, typer.Option("--all", help="Print every table.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Evaluate a model on a folder of tiles: clean accuracy, robust accuracy and sanity checks."""
-    from raypipe.evaluation.settings import Evaluation  # noqa: PLC0415
-    from raypipe.report.layout import Book  # noqa: PLC0415
-    from raypipe.report.sections import sections_of_one, verdicts  # noqa: PLC0415
-    from raypipe.report.tables import line_of, table_of  # noqa: PLC0415
-    from raypipe.standalone.calls import store_for  # noqa: PLC0415
-    from raypipe.standalone.evaluate import RESULTS_FILE, evaluate_model  # noqa: PLC0415
+    from raypipe.evaluation.results.compute import result_json
+    from raypipe.evaluation.settings import Evaluation
+    from raypipe.experiment.load import overridden, validated
+    from raypipe.report.layout import Book
+    from raypipe.report.screen import evaluation_screen
+    from raypipe.report.sections import sections_of_one, verdicts
+    from raypipe.report.tables import line_of, section_of
+    from raypipe.standalone.calls import store_for
+    from raypipe.standalone.evaluate import RESULTS_FILE, evaluate_model
 
     raw = overridden(_raw(attacks.split(","), eps, norm), settings, "evaluate")
     chosen: Evaluation = validated(Evaluation, raw, "evaluate")
     console = output()
-    with told_of("evaluate"):
+    with errors_of("evaluate"):
         opened, read = Given(
             model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device
         ).open()
         store = store_for(out, opened.name)
-        result = evaluate_model(
-            opened, read, chosen, store, batch_size=batch, say=lambda text: console.print(text, markup=False)
-        )
+        say = _say_nothing if quiet or as_json else partial(_say, console, time.monotonic())
+        result = evaluate_model(opened, read, chosen, store, batch_size=batch, say=say)
+    if as_json:
+        sys.stdout.write(result_json(result))
+        return
     book = Book.from_result(result)
-    for note in verdicts(book):
-        console.print(line_of(note))
-    for sheet, notes in sections_of_one(book):
-        console.print(table_of(sheet), *map(line_of, notes), sep="\n")
+    if every:
+        console.print(*map(line_of, verdicts(book)), *map(section_of, sections_of_one(book)), sep="\n")
+    if not quiet:
+        console.print(*evaluation_screen(book, run=result.name, storage=str(out)), sep="\n")
     if read.rejected.num_rows:
         console.print(
             f"{read.rejected.num_rows} files could not be read, and are not part of the results.", style="yellow"
@@ -87,11 +99,27 @@ def evaluate(
     console.print(f"Results: {result.location}/{RESULTS_FILE}", soft_wrap=True, highlight=False)
 
 
+def _say(console: Console, begun: float, step: str) -> None:
+    """Print the current step with the time since the start, and attacks by the names that people use."""
+    from raypipe.progress.tree import duration
+    from raypipe.report.names import name_attack
+
+    kind, colon, attack = step.partition("attack: ")
+    if colon and not kind:
+        name, _, rest = attack.partition(" ")
+        step = f"attack: {' '.join(filter(None, (name_attack(name), rest)))}"
+    console.print(f"{duration(time.monotonic() - begun):>10}  {step}", markup=False, highlight=False)
+
+
+def _say_nothing(_step: str) -> None:
+    """Print nothing."""
+
+
 def _raw(attacks: list[str], eps: str | None, norm: str) -> dict[str, Any]:
     """Return the section ``evaluation`` that corresponds to the options."""
-    from raypipe.attacks import ATTACKS  # noqa: PLC0415
-    from raypipe.attacks.engine.norms import BoundedAttack  # noqa: PLC0415
-    from raypipe.evaluation.settings import Evaluation  # noqa: PLC0415
+    from raypipe.attacks import ATTACKS
+    from raypipe.attacks.engine.norms import BoundedAttack
+    from raypipe.evaluation.settings import Evaluation
 
     if eps is None:
         return {"attacks": {name: {"name": name} for name in attacks}, "transfer": False}

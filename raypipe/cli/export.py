@@ -5,28 +5,27 @@ from typing import Annotated
 
 import typer
 
-from raypipe.base.errors import ConfigError
+from raypipe.cli.errors import errors_of
+from raypipe.cli.options import Force, RunName, RunStorage, open_store
 from raypipe.cli.terminal import output
-from raypipe.storage.store import Store
 
 
 def export(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")],
+    name: RunName,
     model: Annotated[str, typer.Option("--model", help="Name of the model in the tables of the run.")],
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="New folder for the model.")],
-    storage: Annotated[str, typer.Option(help="Store of the run: a folder or a URI.")] = "results",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="New folder for the model.")],
+    storage: RunStorage = "results",
     weights_license: Annotated[
         str | None, typer.Option("--license", help="License of the weights as an SPDX identifier, such as apache-2.0.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Export a model of a run as safetensors, plain PyTorch source and ONNX, with a model card."""
-    from raypipe.export.write import export_model  # noqa: PLC0415  tracing is slow to import
+    from raypipe.export.write import export_model
 
     console = output()
-    try:
-        done = export_model(Store.open(storage), name, model, to, weights_license)
-    except (FileExistsError, ValueError) as error:
-        raise ConfigError("export", [str(error)]) from error
+    with errors_of("export"):
+        done = export_model(open_store(storage), name, model, out, weights_license, force=force)
     for form in done.forms:
         said = f"not written: {form.reason}" if form.reason else f"as the model on stored tiles: {form.difference:.1e}"
         console.print(f"{form.file}: {said}", style="bold red" if form.reason else None, markup=False, soft_wrap=True)

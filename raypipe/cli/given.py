@@ -1,14 +1,10 @@
 """The arguments that commands on a model and a folder share, and the code that opens both."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from raypipe.base.errors import ConfigError
 
 if TYPE_CHECKING:  # both import PyTorch's slower parts
     from raypipe.standalone.models import GivenModel
@@ -72,11 +68,11 @@ class Given:
         ValueError
             If the model or the folder cannot be opened, or they do not fit; the message gives the remedy.
         """
-        import torch  # noqa: PLC0415
+        import torch
 
-        from raypipe.data.audit.audit import open_data  # noqa: PLC0415  scikit-learn is slow
-        from raypipe.standalone.models import open_model  # noqa: PLC0415
-        from raypipe.standalone.tiles import read_tiles  # noqa: PLC0415
+        from raypipe.data.audit.audit import open_data
+        from raypipe.standalone.models import open_model
+        from raypipe.standalone.tiles import read_tiles
 
         source = open_data(self.folder, self.groups, self.group_pattern)
         told = tuple(self.labels.split(",")) if self.labels else None
@@ -106,14 +102,3 @@ def _channels(option: str, text: str | None) -> Any:
     except ValueError as error:
         raise ValueError(f"{option} {text}: expected three numbers, as in 0.485,0.456,0.406") from error
     return red, green, blue
-
-
-@contextmanager
-def told_of(command: str) -> Iterator[None]:
-    """Report errors about arguments as errors of the command."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except (ValueError, FileExistsError) as error:
-        raise ConfigError(command, [str(error)]) from error

@@ -66,6 +66,8 @@ def read_experiment(path: str | Path, overrides: Iterable[str] = ()) -> dict[str
         raise ConfigError(source, [f"is not UTF-8 text ({error}); save it as UTF-8"]) from error
     except ValueError as error:
         raise ConfigError(source, [str(error)]) from error
+    if raw is None:
+        raise ConfigError(source, ["is empty; expected settings such as name, data, models and attacks"])
     if not isinstance(raw, dict):
         raise ConfigError(source, [f"expected a mapping of settings, got {type(raw).__name__}"])
     return overridden(raw, overrides, source)
@@ -145,9 +147,18 @@ def _read_yaml(text: str) -> Any:
         raise ValueError("is nested too deeply; an experiment needs half a dozen levels") from None
     except TooMuch:
         raise
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(f"is not YAML: {_place(error)}") from error
     except Exception as error:
         # Besides its own errors PyYAML raises those of int(), date() and others: ValueError, KeyError, ...
         raise ValueError(f"is not YAML: {error}") from error
+
+
+def _place(error: yaml.MarkedYAMLError) -> str:
+    """Return the reason of an error and its place, without PyYAML's name for text that comes from no stream."""
+    mark = error.problem_mark or error.context_mark
+    reason = ", ".join(filter(None, (error.context, error.problem)))
+    return f"line {mark.line + 1}, column {mark.column + 1}: {reason}" if mark else reason
 
 
 class TooMuch(ValueError):  # noqa: N818 - the name states the problem with the file

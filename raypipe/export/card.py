@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from raypipe.attacks.engine.threat import ThreatModel
+from raypipe.base.docstrings import write_value
 from raypipe.base.version import __version__
 from raypipe.evaluation.protocols import Protocol, Role
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
@@ -116,9 +117,9 @@ def _front_matter(origin: Origin, weights_license: str | None) -> dict[str, Any]
     """Return the metadata that https://github.com/huggingface/hub-docs/blob/main/modelcard.md describes."""
     stamps = " ".join(origin.run.stamps[origin.subject.split])
     tags = [word.lower() for word in (LEAKY, SYNTHETIC) if word in stamps]
+    rows = {_named(row): row for row in reversed(_rows(origin.book, origin.subject.id))}  # of equal names the first
     metrics = [
-        {"type": "accuracy", "name": _named(row), "value": round(row["accuracy"], 4)}
-        for row in _rows(origin.book, origin.subject.id)
+        {"type": "accuracy", "name": name, "value": round(row["accuracy"], 4)} for name, row in reversed(rows.items())
     ]
     source = origin.experiment.get("data", {}).get("source", UNKNOWN)
     return {
@@ -148,7 +149,8 @@ def _rows(book: Book, subject: str) -> list[Row]:
 
 def _named(row: Row) -> str:
     under = f", {row['attack']}" if row["attack"] else ""
-    return f"{row['protocol']}{under}" + ("" if row["norm"] is None else f", {threat(row)}")
+    source = f" from {row['source']}" if row["protocol"] == "transfer" else ""
+    return f"{row['protocol']}{source}{under}" + ("" if row["norm"] is None else f", {threat(row)}")
 
 
 def _figures(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
@@ -165,7 +167,11 @@ def _threats(run: Run, subject: str) -> Iterator[tuple[PairingRecord, ThreatMode
         if pairing.subject == subject and pairing.threat and pairing.attack not in told and pairing.role != Role.CHECK:
             told.add(pairing.attack)
             settings = {name: value for name, value in (pairing.settings or {}).items() if value is not None}
-            yield pairing, pairing.threat, json.dumps(settings)
+            yield (
+                pairing,
+                pairing.threat,
+                ", ".join(f"{name}: {write_value(value)}" for name, value in settings.items()),
+            )
 
 
 def _medicine(book: Book, subject: str) -> Iterator[tuple[str, str, str]]:

@@ -47,7 +47,15 @@ class Export:
     forms: tuple[Form, ...]
 
 
-def export_model(store: Store, name: str, subject_id: str, folder: Path, weights_license: str | None = None) -> Export:
+def export_model(
+    store: Store,
+    name: str,
+    subject_id: str,
+    folder: Path,
+    weights_license: str | None = None,
+    *,
+    force: bool = False,
+) -> Export:
     """Write a model of a run with its card into a new folder.
 
     Parameters
@@ -60,18 +68,23 @@ def export_model(store: Store, name: str, subject_id: str, folder: Path, weights
         New folder. It appears complete or not at all.
     weights_license
         License of the weights; None means that it is not stated, and the card says so.
+    force
+        True to replace an earlier export in the folder.
 
     Raises
     ------
     FileExistsError
-        If the folder exists.
+        If the folder exists, and is not an earlier export that `force` allows to replace.
     FileNotFoundError
         If there is no such run, or artifacts of it are missing.
     ValueError
         If the run has no such model; the message lists its models.
     """
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists: give the name of a new folder")
+    replaces = force and (folder / CONFIG_FILE).is_file()
+    if folder.exists() and not replaces:
+        raise FileExistsError(
+            f"{folder} exists: give the name of a new folder, or the folder of an earlier export and --force"
+        )
     run = read_run(store, name)
     subject = _subject(run, subject_id)
     classifier, card = load_model(store, subject.key)
@@ -86,6 +99,8 @@ def export_model(store: Store, name: str, subject_id: str, folder: Path, weights
         (made / CONFIG_FILE).write_text(f"{config}\n", encoding="utf-8")
         text = card_text(_origin(store, run, subject, card, clean.tiles), forms, weights_license)
         (made / CARD_FILE).write_text(text, encoding="utf-8")
+        if replaces:
+            shutil.rmtree(folder)
         made.rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)

@@ -1,7 +1,9 @@
 """Tables that compare runs side by side."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from rich.console import RenderableType
 
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import WORST_CASE
@@ -21,7 +23,9 @@ from raypipe.report.layout import (
 )
 from raypipe.report.robustness import find_lowest, verdicts_of
 from raypipe.report.scope import attacked_tiles, test_tiles
+from raypipe.report.screen import summary_cells
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
+from raypipe.report.tables import line_of, table_of
 
 
 def side_by_side(books: Mapping[str, Book]) -> Sheet:
@@ -77,6 +81,60 @@ def _verdict(book: Book, subject: str) -> Cell:
     return verdict_cell(verdict.failed if verdict else None)
 
 
+MOST_ROWS = 24
+"""Largest number of rows of the summary, which has to fit a screen."""
+
+
+def comparison_table(books: Mapping[str, Book]) -> Sheet:
+    """Return one row for each model and run: clean, static, white-box and worst-case accuracy, and the sanity checks.
+
+    Parameters
+    ----------
+    books
+        Rows of each run, by the name of the run.
+    """
+    bounds = list(dict.fromkeys(book.headline for book in books.values() if book.headline))
+    table = Sheet(f"Accuracy in %; worst case [95 %]: {' or '.join(bounds) or 'not measured'}")
+    table.add_columns("model", "run")
+    table.add_columns("clean", "static", "white-\nbox", "worst case", figures=True, whole=True)
+    table.add_columns("checks", whole=True)
+    for subject in dict.fromkeys(subject for book in books.values() for subject in book.subjects):
+        for run, book in books.items():
+            if subject in book.subjects:
+                table.add_row(subject, run, *summary_cells(book, subject, verdicts_of(book).get(subject)))
+    return table
+
+
+def comparison_screen(
+    books: Mapping[str, Book], differences: Sequence[Mapping[str, Any]], *, every: bool
+) -> Iterator[RenderableType]:
+    """Yield the comparison of runs for a terminal: a summary that fits a screen, or every table.
+
+    Parameters
+    ----------
+    differences
+        Result of `raypipe.evaluation.results.across.differences_across`.
+    """
+    if every:
+        yield table_of(side_by_side(books))
+        if (sheet := differences_sheet(differences)) is not None:
+            yield table_of(sheet)
+        return
+    summary = comparison_table(books)
+    yield table_of(summary, rows=MOST_ROWS, compact=True)
+    if summary.rows > MOST_ROWS:
+        yield line_of(Note(f"{summary.rows - MOST_ROWS:,} more rows: --all, or the page.", "warn"))
+    sure = sum(_excludes_zero(row) for row in differences)
+    yield line_of(
+        Note(f"{sure} of {len(differences)} differences have an interval that excludes 0 (--all lists them).")
+    )
+
+
+def _excludes_zero(row: Mapping[str, Any]) -> bool:
+    low, high = row["difference_low"], row["difference_high"]
+    return low is not None and bool(low > 0 or high < 0)
+
+
 def comparison_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
     """Return notes on runs whose figures cannot be compared: they have different data sets or different attacks."""
     first, found = runs[0], []
@@ -106,7 +164,7 @@ def differences_sheet(differences: Iterable[Mapping[str, Any]]) -> Sheet | None:
     table.add_columns("compared by")
     for row in rows:
         interval = with_interval(row, "difference")
-        sure = row["difference_low"] is not None and (row["difference_low"] > 0 or row["difference_high"] < 0)
+        sure = _excludes_zero(row)
         p_value = format_p_value(row["p_adjusted"])
         under = row["attack"] or (threat(row) if row["norm"] else None)
         tone: Tone = "" if not sure else "good" if row["difference"] > 0 else "bad"

@@ -1,6 +1,6 @@
 """The first tables of a report: robustness, the sanity checks of the evaluation, and clinical errors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from raypipe.evaluation.checks.rules import Check, Verdict
 from raypipe.evaluation.checks.rules import verdict as verdict_of
@@ -119,6 +119,7 @@ def find_lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: st
 def attacks_table(book: Book) -> Sheet | None:
     """Return a table of the accuracy of every model under every attack on the model itself."""
     attacks = {row["attack"]: row for row in book.records if row["protocol"] in ITSELF and row["role"] != "check"}
+    attacks = _without_repetitions(attacks, book)
     if not attacks:
         return None
     title = "Accuracy of every model under every attack on the model itself, in %, counted on 8-bit pixels"
@@ -146,6 +147,15 @@ def attacks_table(book: Book) -> Sheet | None:
 
 def _heading_of(cell: Cell) -> str:
     return f"{cell.text}\n{cell.below}"
+
+
+def _without_repetitions(attacks: Mapping[str, Row], book: Book) -> dict[str, Row]:
+    """Leave out attacks that repeat an earlier one under another name: the adversarial tiles of all models are its."""
+    found: dict[tuple[str | None, ...], str] = {}
+    for name in attacks:
+        rows = [book.find_white_box(subject, name) for subject in book.subjects]
+        found.setdefault(tuple(row["tiles_key"] if row else None for row in rows), name)
+    return {name: attacks[name] for name in found.values()}
 
 
 def certified_table(book: Book) -> Sheet | None:

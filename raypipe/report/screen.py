@@ -9,7 +9,7 @@ from raypipe.evaluation.checks.rules import Verdict
 from raypipe.report.layout import Book, Row
 from raypipe.report.robustness import verdicts_of
 from raypipe.report.scope import count_tiles, uncovered_classes
-from raypipe.report.sections import named_sections, stamps
+from raypipe.report.sections import LEFT_OUT, named_sections, stamps
 from raypipe.report.sheet import Cell, Note, Sheet
 from raypipe.report.summary import conclude, find_direct, find_static
 from raypipe.report.tables import line_of, table_of
@@ -52,10 +52,15 @@ def summary_table(book: Book) -> Sheet:
     for undefended, members in book.families().items():
         for subject in members:
             name = undefended if subject == undefended else f"  {book.describe_defense(subject)}"
-            rows = book.clean(subject), find_static(book, subject), find_direct(book, subject)
-            worst, checks = with_whole_interval(book.headline_case(subject)), checks_cell(verdicts.get(subject))
-            table.add_row(name, *map(in_whole_percent, rows), worst, checks)
+            table.add_row(name, *summary_cells(book, subject, verdicts.get(subject)))
     return table
+
+
+def summary_cells(book: Book, subject: str, verdict: Verdict | None) -> tuple[Cell | str, ...]:
+    """Return a model's clean, static, white-box and worst-case accuracy, and the outcome of its sanity checks."""
+    rows = book.clean(subject), find_static(book, subject), find_direct(book, subject)
+    worst = with_whole_interval(book.headline_case(subject))
+    return *map(in_whole_percent, rows), worst, checks_cell(verdict)
 
 
 def in_whole_percent(row: Row | None) -> str:
@@ -97,6 +102,22 @@ def run_screen(book: Book, *, run: str, storage: str, folder: str, report: str) 
         f"  all tables:  raypipe results {run} --all{option}\n"
         "  your model:  raypipe evaluate MODEL FOLDER --out NEW_FOLDER\n"
         "  your data:   data: {source: folder, path: FOLDER} in the experiment file"
+    )
+
+
+def evaluation_screen(book: Book, *, run: str, storage: str) -> Iterator[RenderableType]:
+    """Yield the last screen of the evaluation of one model.
+
+    Parameters
+    ----------
+    run, storage
+        Name of the evaluation's run, and the folder that it is stored in.
+    """
+    yield from summary_of(book)
+    yield line_of(Note(LEFT_OUT))
+    yield Text(
+        f"\nReport:      raypipe report {run} --storage {storage} --open\n"
+        f"Every table: raypipe results {run} --storage {storage} --all"
     )
 
 

@@ -72,6 +72,9 @@ def ready(network: nn.Module, tiles: GivenTiles, batch_size: int | None) -> Prep
     return prepare(network, (channels, height, width), device=device_of(network), batch_size=batch_size)
 
 
+ADVERSARIALS_FILE = "adversarials.parquet"
+
+
 @dataclass(frozen=True, eq=False)
 class Attacked:
     """The results of an attack on tiles.
@@ -161,7 +164,7 @@ def write_attacked(attacked: Attacked, folder: Path) -> None:
     store = Store.open(str(folder.absolute()))
     store.write_table("tiles.parquet", tiles.table)
     store.write_table("rejected.parquet", tiles.rejected)
-    store.write_table("adversarials.parquet", table)
+    store.write_table(ADVERSARIALS_FILE, table)
     encoded = pc.struct_field(table["image"], "bytes").to_pylist()
     names = (tiles.table[name].to_pylist() for name in ("label_name", "source_path", "sample_id"))
     for label, source, name, data in zip(*names, encoded, strict=True):

@@ -14,6 +14,7 @@ import pyarrow.fs as pafs
 S3_ATTEMPTS = 16
 """Number of attempts of one request. Pauses double up to 20 s, so all attempts last about two minutes, and the request
 survives an outage of one minute."""
+SCHEMES = ("abfs", "abfss", "file", "gcs", "gs", "hdfs", "http", "https", "s3")
 CONNECT_SECONDS, REQUEST_SECONDS = 5.0, 60.0
 
 
@@ -49,8 +50,11 @@ def open_filesystem(location: str) -> tuple[pafs.FileSystem, str]:
     OSError
         If an S3 endpoint or bucket does not exist, or cannot be reached after a few quick attempts.
     ValueError
-        If the location contains credentials, or is of no kind that pyarrow supports.
+        If the location contains credentials, is of no kind that pyarrow supports, or lacks a slash after its scheme.
     """
+    scheme, colon, rest = location.partition(":")
+    if colon and scheme.lower() in SCHEMES and not rest.startswith("//"):
+        raise ValueError(f"{location!r} is no place for a store: expected {scheme}://... with two slashes")
     if "://" not in location:
         return pafs.LocalFileSystem(), str(Path(location).expanduser().resolve())
     require_no_credentials(location)

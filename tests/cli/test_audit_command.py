@@ -52,5 +52,5 @@ def test_what_cannot_be_audited_is_told(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             app(["audit", *arguments], standalone_mode=False)
-    with pytest.raises(FileNotFoundError, match="nowhere: not found"):
+    with pytest.raises(ConfigError, match="nowhere: not found"):
         app(["audit", str(tmp_path / "nowhere")], standalone_mode=False)

@@ -141,7 +141,8 @@ def test_a_wrong_override_is_explained(tmp_path: Path, override: str, message: s
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("a: [", "is not YAML"), ("- a", "expected a mapping"), ("", "expected a mapping")]
+    ("content", "message"),
+    [("a: [", "is not YAML: line 1, column 5: "), ("- a", "expected a mapping"), ("", "is empty; expected settings")],
 )
 def test_a_file_that_is_no_experiment(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -356,3 +357,12 @@ def test_any_value_of_a_setting_is_taken_or_refused(scratch: Path, values: dict[
 @given(st.text(max_size=30) | st.tuples(st.sampled_from(FIELDS), st.text(max_size=20)).map("=".join))
 def test_any_override_is_taken_or_refused(scratch: Path, override: str) -> None:
     valid_or_refused(write(scratch, MINIMAL), (override,))
+
+
+def test_a_setting_of_the_right_beginning_is_suggested() -> None:
+    assert "did you mean 'eps'?" in problems(attacks={"pgd": {"epsilon": 0.1}})
+
+
+@pytest.mark.parametrize("attacks", [["deepfool", ""], {"deepfool": None, "": {"name": "pgd"}}])
+def test_an_empty_name_is_refused_with_its_place(attacks: object) -> None:
+    assert problems(attacks=attacks).startswith("attacks: the name of entry 2 is empty")

@@ -370,7 +370,7 @@ def test_the_command_writes_once_and_refuses_to_overwrite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored(tmp_path)
-    arguments = ["hand", "--model", HARDENED, "--storage", str(tmp_path / "results"), "--to", str(tmp_path / "out")]
+    arguments = ["hand", "--model", HARDENED, "--storage", str(tmp_path / "results"), "--out", str(tmp_path / "out")]
     assert command(monkeypatch, *arguments) == 0
     assert "Exported:" in capsys.readouterr().out
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
@@ -384,7 +384,7 @@ def test_an_unknown_model_is_answered_with_those_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored(tmp_path)
-    where = ["--storage", str(tmp_path / "results"), "--to", str(tmp_path / "out")]
+    where = ["--storage", str(tmp_path / "results"), "--out", str(tmp_path / "out")]
     assert command(monkeypatch, "hand", "--model", "net/cw/att", *where) == 2
     said = capsys.readouterr().err
     assert f"expected one of {CLEAN}, {HARDENED}; did you mean '{HARDENED}'" in said

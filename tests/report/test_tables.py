@@ -7,6 +7,7 @@ from rich.console import Console
 
 from raypipe.evaluation.results.across import differences_across
 from raypipe.evaluation.results.compute import RunResult, compute_result
+from raypipe.evaluation.results.run import PairingRecord
 from raypipe.evaluation.statistics.calibration import METHOD as CALIBRATION_METHOD
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.report.compare import differences_sheet, side_by_side
@@ -122,13 +123,32 @@ def test_a_run_without_defenses_has_no_columns_for_them(tmp_path: Path) -> None:
     assert "static evaluation" not in text
 
 
+def as_another_attack(pairing: PairingRecord, store: Store) -> PairingRecord:
+    """Return the record of an attack with another id and equal adversarial tiles of its own."""
+    key = pairing.tiles[::-1]
+    table = store.read_table(f"{store.artifact('adversarials', pairing.tiles)}/part.parquet")
+    store.write_table(f"{store.artifact('adversarials', key)}/part.parquet", table)
+    store.publish("adversarials", key, store.manifest("adversarials", pairing.tiles) or {})
+    return pairing.model_copy(update={"attack": "cw2", "tiles": key})
+
+
+def test_an_attack_that_repeats_another_under_its_own_name_has_no_row(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    more = tuple(p.model_copy(update={"attack": "cw2"}) for p in run.pairings if p.attack == "cw")
+    changed = run.model_copy(update={"pairings": run.pairings + more})
+    sheet = attacks_table(Book.from_result(compute_result(store, changed)))
+    assert sheet is not None
+    assert [column.heading for column in sheet.columns] == ["model", "cw\nminimal l2\nwhite-box, untargeted"]
+
+
 @pytest.mark.parametrize("models", [1, 2])
 def test_the_longer_of_models_and_attacks_goes_down(tmp_path: Path, models: int) -> None:
     store = Store.open(str(tmp_path))
     run = hand_run(store)
     subjects = run.subjects[:models]
     own = tuple(p for p in run.pairings if p.subject in [subject.id for subject in subjects])
-    more = tuple(p.model_copy(update={"attack": "cw2"}) for p in own if p.attack == "cw")
+    more = tuple(as_another_attack(p, store) for p in own if p.attack == "cw")
     changed = run.model_copy(update={"subjects": subjects, "pairings": own + more})
     sheet = attacks_table(Book.from_result(compute_result(store, changed)))
     assert sheet is not None

@@ -1,0 +1,51 @@
+"""The command `raypipe audit`: siblings in a data set, and the leakage of a random split."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raypipe.cli.errors import errors_of
+from raypipe.cli.terminal import output
+
+
+def audit(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder or zip archive with one folder for each class.")],
+    groups: Annotated[
+        str | None, typer.Option(metavar="CSV", help="Known groups, to compare the found ones with.")
+    ] = None,
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Regular expression for file names; its first group is the case."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="CSV", help="File to write the found groups to.")] = None,
+    train_fraction: Annotated[
+        float, typer.Option(help="Share of training tiles in the random split that is checked.")
+    ] = 0.7,
+    seed: Annotated[int, typer.Option(help="Seed of the random split.")] = 0,
+    pairs: Annotated[int, typer.Option(min=0, help="Number of closest pairs to print.")] = 10,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = os.cpu_count() or 1,
+) -> None:
+    """Find augmented siblings, and count the test tiles of a random split that have one in training."""
+    from raypipe.data.audit.audit import audit_source, open_data, write_groups
+    from raypipe.progress.stage import stage_progress
+    from raypipe.report.audit import audit_tables
+
+    console = output()
+    with errors_of("audit"):
+        source = open_data(data, groups, group_pattern)
+        found = audit_source(
+            source,
+            by_name=group_pattern is not None,
+            train_fraction=train_fraction,
+            seed=seed,
+            workers=workers,
+            progress=partial(stage_progress, console),
+        )
+    for table in audit_tables(found, data, pairs):
+        console.print(table)
+    if out is not None:
+        write_groups(found.tiles, out)
+        console.print(f"Groups: {out}", soft_wrap=True, highlight=False)

@@ -1,0 +1,46 @@
+"""The exit status of every command, and the errors that are printed in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.text import Text
+
+from raypipe.base.errors import ConfigError, UserError
+
+STATUSES = {
+    0: "The command did its work.",
+    1: "The work failed: a stage, a download, or a store that is damaged or was written by a newer raypipe.",
+    2: "The command cannot be carried out as given: an unknown name, a missing file or folder, a wrong option, or "
+    "errors in an experiment file.",
+    130: "Ctrl-C (SIGINT) stopped the command.",
+    143: "SIGTERM stopped the command.",
+}
+"""The meaning of each exit status. It is the same for every command."""
+
+
+@contextmanager
+def tell_errors() -> Iterator[None]:
+    """Print errors that the user can fix in one line, without a traceback, and set the exit status."""
+    try:
+        yield
+    except (UserError, FileNotFoundError) as error:
+        Console(stderr=True).print(Text(printable(str(error)), "red"), soft_wrap=True)
+        status = error.status if isinstance(error, UserError) else ConfigError.status
+        raise SystemExit(status) from error
+
+
+@contextmanager
+def errors_of(command: str) -> Iterator[None]:
+    """Report errors about arguments as errors of the command."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, FileExistsError, FileNotFoundError) as error:
+        raise ConfigError(command, [str(error)]) from error
+
+
+def printable(text: str) -> str:
+    """Return a text with control characters escaped, so that file names cannot control the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)

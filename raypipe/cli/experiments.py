@@ -1,0 +1,163 @@
+"""The commands on an experiment file: `raypipe validate`, `raypipe plan` and `raypipe run`."""
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from raypipe.cli.options import Address, AsJson, ExperimentFile, Overrides, Quiet, Storage, Verbose, detail_of
+from raypipe.cli.signals import stop_signals
+from raypipe.cli.terminal import output
+
+if TYPE_CHECKING:  # importing PyTorch takes seconds that `--help` does not have
+    from raypipe.experiment.schema import Experiment
+    from raypipe.plan.listing import Listing, Prepared
+
+
+def validate(file: ExperimentFile, overrides: Overrides = [], as_json: AsJson = False) -> None:
+    """Check an experiment file and its data, and list every error."""
+    from raypipe.plan.listing import check_experiment, evaluation_warnings, outline
+    from raypipe.report.plan import describe_grid
+
+    experiment, listings = check_experiment(file, overrides)
+    plan, files = outline(experiment, listings), listings[0].items
+    aside = sum(item.split is None for item in files)
+    if as_json:
+        warnings = list(evaluation_warnings(experiment, listings))
+        _write_json({"name": experiment.name, "cells": len(plan.cells), "files": len(files), "rejected": aside,
+                     "warnings": warnings})  # fmt: skip
+        return
+    text = f"{file}: valid. {describe_grid(experiment, plan)}, {len(files):,} files"
+    console = output()
+    _warn(experiment, listings, console)
+    console.print(f"{text}, {aside} of them rejected" if aside else text, highlight=False, soft_wrap=True)
+
+
+def plan(
+    file: ExperimentFile,
+    overrides: Overrides = [],
+    storage: Storage = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Estimate time and cost by short trials on this machine.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of workers of the estimated run; default: as many as fit on this machine."),
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Price of one worker for an hour, in US dollars.")] = None,
+    trial_tiles: Annotated[int, typer.Option(min=1, help="Number of tiles in the trial of each attack.")] = 8,
+    every: Annotated[bool, typer.Option("--all", help="Print every cell.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Count the cells of an experiment, finished and missing, and estimate the missing ones."""
+    from raypipe.plan.listing import prepare
+
+    prepared = prepare(_load(file, overrides, storage))
+    if as_json:
+        _write_json(_cells_json(prepared))
+        return
+    console = output()
+    if estimate:
+        _print_estimate(prepared, console, workers, price, trial_tiles, every)
+    else:
+        _print_plan(prepared, console, every)
+
+
+def run(
+    file: ExperimentFile,
+    overrides: Overrides = [],
+    storage: Storage = None,
+    address: Address = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the cells that would run, as `raypipe plan` does, and stop.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compute every cell again, and replace the ones that the store has.")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run the missing cells of an experiment, and print the conclusion."""
+    console = output()
+    with stop_signals(console):
+        if dry_run:
+            from raypipe.plan.listing import prepare
+
+            _print_plan(prepare(_load(file, overrides, storage)), console, every=False)
+            return
+        from raypipe.stages.pipeline import run_experiment  # only this needs Ray
+
+        gc.freeze()  # skip about a million objects from imports that live to the end; one pass over them takes 0.3 s
+        detail = detail_of(quiet, verbose)
+        run_experiment(_load(file, overrides, storage), address=address, console=console, force=force, detail=detail)
+
+
+def _load(file: Path, overrides: list[str], storage: str | None) -> "Experiment":
+    from raypipe.experiment.load import load_experiment
+
+    return load_experiment(file, [*overrides, *([f"storage={storage}"] if storage else [])])
+
+
+def _warn(experiment: "Experiment", listings: "Sequence[Listing]", console: Console) -> None:
+    from raypipe.plan.listing import evaluation_warnings
+
+    for warning in evaluation_warnings(experiment, listings):
+        console.print(Text(warning, "bold red"), soft_wrap=True)
+
+
+def _print_plan(prepared: "Prepared", console: Console, every: bool) -> None:
+    from raypipe.report.plan import cells_sheet, groups_sheet, plan_line
+    from raypipe.report.tables import table_of
+
+    make = cells_sheet if every else groups_sheet
+    console.print(table_of(make(prepared.plan, prepared.store)))
+    _warn(prepared.experiment, prepared.listings, console)
+    line = plan_line(prepared.experiment, prepared.plan, prepared.store)
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_estimate(
+    prepared: "Prepared", console: Console, workers: int | None, price: float | None, trial_tiles: int, every: bool
+) -> None:
+    from raypipe.forecast.forecast import forecast
+    from raypipe.forecast.sheets import cells_sheet, stages_sheet
+    from raypipe.progress.pace import write_forecast
+    from raypipe.progress.tree import duration
+    from raypipe.report.tables import table_of
+
+    begun = time.perf_counter()
+    with console.status("") as status:
+
+        def say(text: str) -> None:
+            status.update(f"trying {text}")
+            if not console.is_terminal:
+                console.print(f"trying {text}", highlight=False)
+
+        found = forecast(prepared, workers=workers, attacked=trial_tiles, say=say)
+    write_forecast(prepared.store, prepared.experiment.name, {each.cell.key: each.seconds for each in found.cells})
+    if every:
+        console.print(table_of(cells_sheet(prepared.experiment, found, price)))
+    console.print(table_of(stages_sheet(prepared.experiment, found, price)))
+    console.print(f"The trials took {duration(time.perf_counter() - begun)}.", highlight=False)
+
+
+def _cells_json(prepared: "Prepared") -> list[dict[str, Any]]:
+    from raypipe.plan.cells import unfinished
+
+    to_do = {cell.key for cell in unfinished(prepared.plan.cells, prepared.store)}
+    return [
+        {"stage": cell.stage, "cell": cell.name, "model": cell.model, "kind": cell.kind, "key": cell.key,
+         "done": cell.key not in to_do}
+        for cell in prepared.plan.cells
+    ]  # fmt: skip
+
+
+def _write_json(value: Any) -> None:
+    sys.stdout.write(f"{json.dumps(value, indent=1)}\n")

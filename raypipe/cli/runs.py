@@ -1,0 +1,177 @@
+"""The commands on runs: `raypipe status`, `results`, `report`, `compare`, `index` and `track`."""
+
+import json
+import sys
+import time
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from raypipe.base.errors import ConfigError
+from raypipe.cli.options import AsJson, RunName, RunStorage, open_store
+from raypipe.cli.terminal import output
+
+if TYPE_CHECKING:
+    from raypipe.storage.store import Store
+
+WATCH_SECONDS = 2.0
+
+
+def status(
+    name: RunName,
+    storage: RunStorage = "results",
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until the run ends.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the progress of a run, also from another machine."""
+    from raypipe.progress.state import read_state
+    from raypipe.progress.tree import run_tree, sign_of_life, silent
+
+    store, console = open_store(storage), output()
+    state = read_state(store, name)
+    if as_json:
+        sys.stdout.write(f"{state.model_dump_json(indent=1)}\n")
+        return
+    if watch and state.state == "running":
+        with Live(run_tree(state, console.height), console=console, transient=True) as live:
+            while state.state == "running" and not silent(state):
+                time.sleep(WATCH_SECONDS)
+                state = read_state(store, name)
+                live.update(run_tree(state, console.height))
+    console.print(run_tree(state))
+    if state.state == "running":
+        console.print(Text(sign_of_life(state), "bold red" if silent(state) else "dim"), soft_wrap=True)
+    if state.state == "done":
+        console.print(f"Results: {store.path(f'runs/{name}')}", soft_wrap=True, highlight=False)
+
+
+def results(
+    name: RunName,
+    storage: RunStorage = "results",
+    as_json: AsJson = False,
+    recompute: Annotated[bool, typer.Option(help="Compute every figure again from the stored predictions.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Print every table.")] = False,
+    table: Annotated[str | None, typer.Option(metavar="NAME", help="Print one table: robustness, attacks, ...")] = None,
+) -> None:
+    """Print the summary of a run, or its tables."""
+    from raypipe.evaluation.results.compute import compute_result, load_result, result_json
+    from raypipe.evaluation.results.run import read_run
+    from raypipe.report.layout import Book
+    from raypipe.report.screen import results_screen
+    from raypipe.report.tables import result_table, result_tables
+
+    store = open_store(storage)
+    result = compute_result(store, read_run(store, name)) if recompute else load_result(store, name)
+    if as_json:
+        sys.stdout.write(result_json(result))
+        return
+    console = output()
+    if table:
+        console.print(result_table(result, table))
+        return
+    for part in result_tables(result) if every else results_screen(Book.from_result(result)):
+        console.print(part)
+    console.print(f"Results: {result.location}", soft_wrap=True, highlight=False)
+
+
+def report(
+    name: RunName,
+    storage: RunStorage = "results",
+    open_it: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also print it to report.pdf, with a local Chromium.")] = False,
+) -> None:
+    """Write the report of a run, one HTML page for browser and printer, and its summary on one page."""
+    from raypipe.evaluation.results.compute import load_result
+    from raypipe.evaluation.results.run import read_run
+    from raypipe.report.page.pdf import NO_BROWSER, find_browser, write_pdf
+    from raypipe.report.page.report import write_report
+
+    store, console = open_store(storage), output()
+    if open_it and not store.is_local:
+        raise ConfigError("--open", [f"{storage} is not on this machine; copy the report, or open it at its address"])
+    where = write_report(read_run(store, name), load_result(store, name), store)
+    console.print(f"Report: {where}", soft_wrap=True, highlight=False)
+    if pdf:
+        browser = find_browser()
+        text = f"PDF: {write_pdf(store, name, browser)}" if browser else NO_BROWSER
+        console.print(text, soft_wrap=True, highlight=False)
+    if open_it and not webbrowser.open(Path(where).as_uri()):
+        raise ConfigError("--open", [f"no browser can be started here; open {where} in one"])
+
+
+def compare(
+    names: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN...", help="Names of two or more runs; the first is the reference.")
+    ],
+    storage: RunStorage = "results",
+    every: Annotated[bool, typer.Option("--all", help="Print every model and every difference.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare runs side by side, with intervals of the differences."""
+    from raypipe.evaluation.results.across import differences_across
+    from raypipe.evaluation.results.compute import load_result
+    from raypipe.evaluation.results.run import read_run
+    from raypipe.report.compare import comparison_notes, comparison_screen
+    from raypipe.report.layout import Book
+    from raypipe.report.page.compare import write_comparison
+    from raypipe.report.tables import line_of
+
+    names = list(dict.fromkeys(names))
+    if len(names) < 2:
+        raise ConfigError("compare", [f"expected two runs or more, got {', '.join(names)}"])
+    store = open_store(storage)
+    runs = [read_run(store, name) for name in names]
+    books = {name: Book.from_result(load_result(store, name)) for name in names}
+    differences = differences_across(runs, store)
+    if as_json:
+        sys.stdout.write(f"{json.dumps(differences, indent=1)}\n")
+        return
+    console = output()
+    for part in comparison_screen(books, differences, every=every):
+        console.print(part)
+    for note in comparison_notes(runs):
+        console.print(line_of(note), soft_wrap=True)
+    where = write_comparison(runs, books, differences, store)
+    console.print(f"Comparison: {where}", soft_wrap=True, highlight=False)
+
+
+def index(storage: RunStorage = "results") -> None:
+    """Write a page that ranks the models of all runs with the same tiles, threat model and attacks."""
+    from raypipe.report.page.index import write_index
+
+    output().print(f"Index: {write_index(open_store(storage))}", soft_wrap=True, highlight=False)
+
+
+def track(
+    name: RunName,
+    uri: Annotated[
+        str, typer.Option("--to", help="MLflow server, file:FOLDER for MLflow files, or tensorboard:FOLDER.")
+    ],
+    storage: RunStorage = "results",
+) -> None:
+    """Log a run to MLflow or TensorBoard."""
+    from raypipe.evaluation.results.compute import load_result
+    from raypipe.evaluation.results.run import read_run
+    from raypipe.export.tracking import track as log_run
+    from raypipe.storage.environment import without_credentials
+
+    store = open_store(storage)
+    log_run(read_run(store, name), load_result(store, name), store, uri)
+    output().print(f"Logged to {without_credentials(uri)}", soft_wrap=True, highlight=False)
+
+
+def list_runs(store: "Store") -> Iterator[tuple[str, str]]:
+    """Yield every run of a store with its state, sorted by name."""
+    from raypipe.evaluation.results.run import RUN_FILE
+    from raypipe.progress.state import PROGRESS_FILE, read_state
+
+    for run in store.list_directories("runs"):
+        if store.exists(f"runs/{run}/{PROGRESS_FILE}"):
+            yield run, read_state(store, run).state
+        elif store.exists(f"runs/{run}/{RUN_FILE}"):
+            yield run, "done"
