@@ -1,6 +1,8 @@
 """A worker on one shard, called in this process."""
 
+import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +10,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
+from rich.console import Console
 
 from raypipe.attacks.engine import headway
 from raypipe.experiment.schema import Resources
+from raypipe.plan.cells import Cell, EvaluateSpec
 from raypipe.progress import shards as files
+from raypipe.progress.pace import kind_of
 from raypipe.progress.shards import FOLDER, ShardState
+from raypipe.progress.stage import stage_progress
+from raypipe.progress.state import RunState, stage_of
+from raypipe.stages import shards
 from raypipe.stages.model_cache import ModelCache
 from raypipe.stages.ray_map import Row
-from raypipe.stages.shards import shard_task
+from raypipe.stages.shards import complete_cells, shard_row, shard_task
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import IDS, store_tiles
 
@@ -51,3 +59,26 @@ def test_a_worker_reports_the_tiles_of_a_shard_before_it_is_done(
     done = shard_task(row, work, store, Resources())
     assert [(shard.cell, shard.tiles, shard.of) for shard in work.seen] == [("net/pgd/test", 4.0, 8)]
     assert (done["tiles"], store.list_files(FOLDER)) == (len(IDS), [])
+
+
+def test_a_stage_follows_its_shards_and_publishes_its_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the shards one after the other in this process, in the place of a cluster."""
+
+    def one_by_one(work: Any, items: list[Row], resources: Resources, **given: Any) -> Iterator[Row]:
+        yield from (work(item, **given["setup"]) for item in items)
+
+    monkeypatch.setattr(shards, "map_items", one_by_one)
+    store = Store.open(str(tmp_path))
+    tiles = store_tiles(store, "tiles")
+    shard = f"{store.artifact('tiles', tiles)}/test/part.parquet"
+    models = [Cell("train", name, EvaluateSpec(split=split)) for name, split in (("net", "train"), ("other", "test"))]
+    cells = [Cell("attack", f"{model.name}/pgd/test", EvaluateSpec(split="test"), {"model": model}) for model in models]
+    state = RunState(run="tiny", stages=[stage_of("attack", cells, store)])
+    with stage_progress(Console(file=io.StringIO()), "attack", 16, "tiles", run=state) as progress:
+        progress.expect(cells, [8, 8], {cells[1].key: 16.0})
+        progress.learn_from(cells, store)
+        rows = [shard_row(cell, shard, "", store) for cell in cells]
+        complete_cells(HalfWay(store), rows, cells, store, Resources(), progress)
+        assert progress.pace.left == {kind_of(cell): 0 for cell in cells}
+    assert all(cell.manifest(store) for cell in cells)
+    assert (state.stages[0].whole.done, state.stages[0].whole.units, state.stages[0].in_work) == (2, 16, {})
