@@ -308,6 +308,7 @@ def test_the_card_tells_figures_threats_stamps_and_gaps(tmp_path: Path) -> None:
     # Computed manually from the 8 tiles of tests.evaluation.handmade: clean accuracy of all and of the attacked tiles,
     # static, adaptive, worst case of any size, and worst case within 2/255.
     assert [metric["value"] for metric in results["metrics"]] == [1.0, 1.0, 0.875, 0.5, 0.375, 0.625]
+    assert len({metric["name"] for metric in results["metrics"]}) == 6
     figures = text.split("## Figures")[1].split("| clinical errors in %")[0]
     rows = {line.split(" | ")[0].strip("| "): line for line in figures.splitlines() if line.startswith("| ")}
     assert rows["clean"].split(" | ")[5] == "100.0 [39.8, 100.0]"

@@ -13,6 +13,8 @@ from raypipe.cli.app import app
 from raypipe.experiment.load import validate_experiment
 from raypipe.forecast.forecast import Forecast, forecast
 from raypipe.plan.listing import Prepared, prepare
+from raypipe.progress.pace import read_forecast
+from raypipe.storage.store import Store
 
 pytestmark = pytest.mark.xdist_group("forecast")  # in one process, so that the trials run once
 SETTINGS: dict[str, Any] = {
@@ -94,7 +96,7 @@ def test_the_command_says_what_each_stage_takes_and_costs(tmp_path: Path, monkey
     file = tmp_path / "small.yaml"
     evaluation = {**SETTINGS["evaluation"], "checks": None}
     file.write_text(yaml.safe_dump({**SETTINGS, "storage": str(tmp_path / "store"), "evaluation": evaluation}))
-    options = ["--estimate", "--trial-tiles", "1", "--price", "1", "--workers", "4"]
+    options = ["--estimate", "--trial-tiles", "1", "--price", "1", "--workers", "4", "--all"]
     result = CliRunner().invoke(app, ["plan", str(file), *options])
     assert result.exit_code == 0, result.output
     assert "on 4 workers of the kind tried here" in result.output
@@ -103,6 +105,9 @@ def test_the_command_says_what_each_stage_takes_and_costs(tmp_path: Path, monkey
         assert word in result.output
     cells, stages = result.output.split("missing cells, on 4 workers")
     assert cells.count("US dollars") == stages.count("US dollars") == 1
+    known = read_forecast(Store.open(str(tmp_path / "store")), "small")
+    assert known, "the run estimates its time left from it"
+    assert all(seconds >= 0 for seconds in known.values())
 
 
 def test_the_start_of_ray_and_of_workers_is_in_the_clock(prepared: Prepared, found: Forecast) -> None:
