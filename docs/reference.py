@@ -151,10 +151,9 @@ def functions_reference() -> Iterator[str]:
 
 
 def _function(name: str, function: Any, described: Docstring) -> Iterator[str]:
-    parameters = ", ".join(
-        str(parameter).partition(":")[0] for parameter in inspect.signature(function).parameters.values()
-    )
-    yield f"### raypipe.{name}\n\n```text\nraypipe.{name}({parameters})\n```\n\n{described.text}\n"
+    plain = [each.replace(annotation=each.empty) for each in inspect.signature(function).parameters.values()]
+    parameters = str(inspect.Signature(plain))
+    yield f"### raypipe.{name}\n\n```text\nraypipe.{name}{parameters}\n```\n\n{described.text}\n"
     for section, columns in (("Parameters", "parameter"), ("Returns", "returns"), ("Raises", "raises")):
         entries = described.parameters if section == "Parameters" else described.sections.get(section, {})
         if entries:
