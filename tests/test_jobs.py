@@ -135,7 +135,7 @@ def test_a_stopped_job_says_what_is_finished_and_submitted_again_it_computes_not
 
         (home / "held").unlink()
         rest = user.run(again)
-    assert "Table 2" in rest
+    assert "Accuracy in % on " in rest
     now = finished(store)
     assert {path: now[path] for path in kept} == kept
     assert len(now) > len(kept)

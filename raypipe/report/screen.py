@@ -8,7 +8,7 @@ from rich.text import Text
 from raypipe.evaluation.checks.rules import Verdict
 from raypipe.report.layout import Book, Row
 from raypipe.report.robustness import verdicts_of
-from raypipe.report.scope import count_tiles, uncovered_classes
+from raypipe.report.scope import count_tiles, find_defects
 from raypipe.report.sections import LEFT_OUT, named_sections, stamps
 from raypipe.report.sheet import Cell, Note, Sheet
 from raypipe.report.summary import conclude, find_direct, find_static
@@ -33,7 +33,7 @@ def summary_of(book: Book) -> Iterator[RenderableType]:
             f"Sanity checks failed for {failed} of {len(verdicts)} models: their robust accuracy may be overestimated"
         )
         yield line_of(Note(f"{text} (--table failures).", "bad"))
-    for note in (*uncovered_classes(book), *stamps(book)):
+    for note in (*find_defects(book), *stamps(book)):
         yield line_of(note)
 
 

@@ -43,9 +43,9 @@ class Finished:
 
 
 def run(experiment: Experiment) -> tuple[RunResult, str]:
-    """Run an experiment on the connected cluster, and return its result and its output."""
+    """Run an experiment on the connected cluster, and return its result and its output with every table."""
     console = Console(file=io.StringIO(), width=160)
-    result = run_experiment(experiment, console=console)
+    result = run_experiment(experiment, console=console, detail="verbose")
     return result, console.file.getvalue()  # type: ignore[attr-defined]
 
 

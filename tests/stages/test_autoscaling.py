@@ -78,7 +78,7 @@ def test_training_and_attacks_bring_up_nodes_of_their_kind_which_go_again(
         try:
             done = run(head, experiment, "--set", "resources.wait_minutes=4")
             assert done.returncode == 0, done.stdout + done.stderr
-            assert "Table 2" in done.stdout
+            assert "Accuracy in % on " in done.stdout
             told = "train  waits for nodes with the resource 'on_demand': there is room for 0 of 1 workers"
             assert told in done.stdout
             while_at_work = seen(log)
