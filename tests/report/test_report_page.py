@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from raypipe.cli.app import app
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.report.gallery import ALARM, MISSED, galleries
 from raypipe.report.layout import Book
@@ -245,6 +247,15 @@ def test_the_report_is_printed_to_a_short_pdf(page: Path) -> None:
     assert pdf.parent == page.parent
     assert pdf.read_bytes().startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) < 15
+
+
+def test_without_a_browser_the_command_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page_of(tmp_path)
+    monkeypatch.setattr("raypipe.report.page.pdf.find_browser", lambda: None)
+    done = CliRunner().invoke(app, ["report", "hand", "--storage", str(tmp_path), "--pdf"])
+    assert done.exit_code == 0, done.output
+    assert "apt install chromium" in done.output
+    assert (tmp_path / "runs" / "hand" / "summary.html").exists()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
