@@ -28,7 +28,7 @@ from benchmarks.stages import BATCH, experiment_of
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.prepare import prepare as prepare_model
-from raypipe.data.tiles import images_of
+from raypipe.data.tiles import decode_images
 from raypipe.experiment.load import validate_experiment
 from raypipe.experiment.schema import Resources
 from raypipe.models.artifacts import load_model
@@ -50,7 +50,7 @@ def bare(storage: str, tiles: str, model: str) -> None:
     prepared = None
     for shard in store.shards("tiles", tiles, "train"):
         table = store.read_table(shard)
-        images = images_of(table)
+        images = decode_images(table)
         if prepared is None:
             _, height, width, channels = images.shape
             classifier = load_model(store, model)[0]

@@ -24,7 +24,7 @@ from raypipe.attacks import AttackSettings
 from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.norms import BoundedAttack, at_radius
 from raypipe.attacks.engine.prepare import PreparedModel, prepare
-from raypipe.data.tiles import images_of
+from raypipe.data.tiles import decode_images
 from raypipe.evaluation.results.run import PairingRecord, read_run
 from raypipe.models.artifacts import load_model
 from raypipe.storage.store import Store
@@ -38,7 +38,7 @@ def count_passes(pairing: PairingRecord, model_key: str, clean: pa.Table, store:
     settings = dict(pairing.settings or {})
     radii = settings.pop("radii")
     attack = TypeAdapter(AttackSettings).validate_python(settings)
-    images = images_of(tiles)
+    images = decode_images(tiles)
     _, height, width, channels = images.shape
     model = prepare(load_model(store, model_key)[0], (channels, height, width), device="cpu")
     alone = {eps: _passes(model, images, tiles, at_radius(attack, eps, attack.norm)) for eps in radii}

@@ -266,7 +266,7 @@ def test_an_evaluation_goes_on_where_it_was_stopped(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as stopping:
-        stopping.setattr("raypipe.standalone.evaluate.predictions_table", stopped)
+        stopping.setattr("raypipe.standalone.evaluate.tabulate_predictions", stopped)
         with pytest.raises(KeyboardInterrupt):
             raypipe.evaluate(trained, images, labels, ["deepfool"], **settings)
     stopped_at = made(tmp_path / "out")

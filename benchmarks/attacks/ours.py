@@ -5,10 +5,10 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks.attacks.contestants import EPS, Contestant, Task
-from raypipe.attacks import ATTACKS, attack_for
+from raypipe.attacks import ATTACKS, get_attack
 from raypipe.attacks.base import NamedAttack
-from raypipe.attacks.engine.generate import goal_of
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.generate import build_goal
+from raypipe.attacks.engine.victim import Victim, freeze
 
 LIBRARY = "raypipe"
 
@@ -22,9 +22,9 @@ def _entry(family: str, label: str, name: str, /, *, slow: bool = False, **setti
     def run(task: Task) -> Tensor:
         made = make()
         victim = Victim(task.prepared.fast, len(task), task.prepared.batch_size)
-        goal = goal_of(made, task.images, task.labels, task.logits)
-        with frozen(task.prepared.plain):
-            return attack_for(made).generate(victim, task.images, goal, made)
+        goal = build_goal(made, task.images, task.labels, task.logits)
+        with freeze(task.prepared.plain):
+            return get_attack(made).generate(victim, task.images, goal, made)
 
     return Contestant(family, LIBRARY, label, run, settings=make, slow=slow)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
-from raypipe.data.tiles import images_of
+from raypipe.data.tiles import decode_images
 from raypipe.evaluation.predict import predict
 from raypipe.experiment.load import validate_experiment
 from raypipe.experiment.schema import Experiment
@@ -195,4 +195,4 @@ def _subject(prepared: Prepared, count: int, seed: int) -> Subject:
 
 def _test_tiles(store: Store, tiles: Cell) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:
     table = pa.concat_tables(store.iter_tables("tiles", tiles.key, "test"))
-    return images_of(table), table["label"].to_numpy().astype(np.int64), table["source_path"].to_pylist()
+    return decode_images(table), table["label"].to_numpy().astype(np.int64), table["source_path"].to_pylist()

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from raypipe.data.tiles import images_of
+from raypipe.data.tiles import decode_images
 from raypipe.evaluation.predict import predict
 from raypipe.experiment.load import validate_experiment
 from raypipe.experiment.schema import Resources
@@ -53,7 +53,7 @@ def bare_training(storage: str, tiles: str, settings: str, epochs: str) -> None:
     torch.set_num_threads(1)
     store = Store.open(storage)
     tables = [store.read_table(shard) for shard in store.shards("tiles", tiles, "train")]
-    pixels = torch.from_numpy(np.concatenate([images_of(table) for table in tables]).transpose(0, 3, 1, 2).copy())
+    pixels = torch.from_numpy(np.concatenate([decode_images(table) for table in tables]).transpose(0, 3, 1, 2).copy())
     labels = torch.from_numpy(np.concatenate([table["label"].to_numpy() for table in tables]))
     experiment = validate_experiment(json.loads(settings))
     network = build_classifier(experiment.models["it"], int(labels.max()) + 1)
@@ -103,7 +103,7 @@ def measure_prediction(prepared: Prepared) -> dict[str, float]:
     (cell,), store = prepared.plan.stage("train"), prepared.store
     classifier, device = load_model(store, cell.key)[0], torch.device("cpu")
     shards = store.shards("tiles", cell.inputs["tiles"].key, "train")
-    images = np.concatenate([images_of(store.read_table(shard)) for shard in shards])
+    images = np.concatenate([decode_images(store.read_table(shard)) for shard in shards])
     batches = list(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float().div(255).split(BATCH))
 
     @torch.no_grad()
@@ -114,7 +114,7 @@ def measure_prediction(prepared: Prepared) -> dict[str, float]:
 
     def read() -> None:
         for shard in shards:
-            predict(classifier, images_of(store.read_table(shard)), BATCH, device)
+            predict(classifier, decode_images(store.read_table(shard)), BATCH, device)
 
     floor()
     count = len(images)

@@ -62,6 +62,6 @@ AttackSettings = Annotated[SerializeAsAny[NamedAttack], BeforeValidator(_read_at
 """A field of this type takes ``{"name": "deepfool", ...}`` or ``{"backend": "art", "name": "deepfool", ...}``."""
 
 
-def attack_for(settings: NamedAttack) -> Attack:
+def get_attack(settings: NamedAttack) -> Attack:
     """Return the attack that the settings belong to."""
     return ART if isinstance(settings, ArtAttack) else ATTACKS[settings.name]

@@ -18,7 +18,7 @@ from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.losses import Strongest, cross_entropy, difference_of_logits_ratio
-from raypipe.attacks.engine.norms import IterativeAttack, normalise, project, random_points
+from raypipe.attacks.engine.norms import IterativeAttack, normalize, project, random_points
 from raypipe.attacks.engine.targets import likeliest_wrong
 from raypipe.attacks.engine.tensors import per_tile
 from raypipe.attacks.engine.victim import Victim
@@ -142,9 +142,9 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
         if not bool(going.any()):
             return keep(state, going)
         gradients = victim.gradient(losses[going].sum(), points, state.rows[going])
-        state = _weighed(state, losses.detach(), gradients)
-        state, gradients = _checked(state, gradients, intervals[state.steps], settings.rho)
-        return keep(_moved(state, gradients, settings), going)
+        state = _weigh(state, losses.detach(), gradients)
+        state, gradients = _check(state, gradients, intervals[state.steps], settings.rho)
+        return keep(_move(state, gradients, settings), going)
 
     losses_by_run = _losses(goal, logits, settings)
     for run, loss in enumerate(losses_by_run):
@@ -214,7 +214,7 @@ def _state(rows: Tensor, clean: Tensor, points: Tensor, step_size: float) -> _St
     )
 
 
-def _weighed(state: _State, losses: Tensor, gradients: Tensor) -> _State:
+def _weigh(state: _State, losses: Tensor, gradients: Tensor) -> _State:
     """Count the steps that raised the loss, and remember the best points."""
     better = losses > state.best_loss
     image_better, first = per_tile(better, state.points), state.steps == 0
@@ -229,7 +229,7 @@ def _weighed(state: _State, losses: Tensor, gradients: Tensor) -> _State:
     )
 
 
-def _checked(state: _State, gradients: Tensor, interval: Tensor, rho: float) -> tuple[_State, Tensor]:
+def _check(state: _State, gradients: Tensor, interval: Tensor, rho: float) -> tuple[_State, Tensor]:
     """Halve the step of each tile that improved too slowly at its checkpoint, and return it to its best point."""
     checking = interval > 0
     stuck = ~state.halved & (state.best_loss <= state.checked_loss)
@@ -247,10 +247,10 @@ def _checked(state: _State, gradients: Tensor, interval: Tensor, rho: float) -> 
     return checked, torch.where(back, state.best_gradients, gradients)
 
 
-def _moved(state: _State, gradients: Tensor, settings: AutoProjectedGradient) -> _State:
+def _move(state: _State, gradients: Tensor, settings: AutoProjectedGradient) -> _State:
     """Take one step along the gradient, with momentum from the second step on."""
     size = per_tile(state.step_size, gradients)
-    new = state.points + size * normalise(gradients, settings.norm)
+    new = state.points + size * normalize(gradients, settings.norm)
     new = project(new, state.clean, settings.eps, settings.norm) - state.points
     weight = per_tile(torch.where(state.steps == 0, 1.0, settings.momentum), gradients)
     step = weight * new + (1 - weight) * (state.points - state.previous)

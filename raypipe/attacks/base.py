@@ -37,9 +37,9 @@ class NamedAttack(Settings):
         return None
 
     @property
-    def minimises(self) -> AnyNorm:
+    def minimizes(self) -> AnyNorm:
         """Norm that an attack without a ball minimizes."""
-        raise NotImplementedError(f"{type(self).__name__} has no ball: expected the norm that it minimises")
+        raise NotImplementedError(f"{type(self).__name__} has no ball: expected the norm that it minimizes")
 
     @property
     def knowledge(self) -> Knowledge:

@@ -69,7 +69,7 @@ class CarliniWagnerL2(TargetedAttack):
     """
 
     name: Literal["carlini_wagner_l2"] = "carlini_wagner_l2"
-    minimises: ClassVar[AnyNorm] = "l2"
+    minimizes: ClassVar[AnyNorm] = "l2"
     method: Literal["adaptive", "published"] = "adaptive"
     max_iterations: int = Field(30, ge=1)
     learning_rate: float | None = Field(None, gt=0)

@@ -15,7 +15,7 @@ from raypipe.attacks.base import Attack, TargetedAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.losses import cross_entropy
-from raypipe.attacks.engine.norms import normalise, unit_ball_draws
+from raypipe.attacks.engine.norms import normalize, unit_ball_draws
 from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import AnyNorm
@@ -42,7 +42,7 @@ class DecoupledDirectionNorm(TargetedAttack):
     """
 
     name: Literal["ddn"] = "ddn"
-    minimises: ClassVar[AnyNorm] = "l2"
+    minimizes: ClassVar[AnyNorm] = "l2"
     max_iterations: int = Field(100, ge=2)
     init_norm: float = Field(1.0, gt=0)
     gamma: float = Field(0.05, gt=0, lt=1)
@@ -109,7 +109,7 @@ def decoupled_direction_norm(victim: Victim, images: Tensor, goal: Goal, setting
         loss = cross_entropy(logits, goal, state.rows)
         gradients = victim.gradient(loss[going].sum(), points, state.rows[going])
         directions = _directions(state, gradients, settings.seed)
-        return keep(_moved(state, directions, adversarial, settings), going)
+        return keep(_move(state, directions, adversarial, settings), going)
 
     run_active(victim, victim.rows(), start, step)
     return result
@@ -124,10 +124,10 @@ def _directions(state: _State, gradients: Tensor, seed: int) -> Tensor:
     if bool(lost.any()):
         gradients = gradients.clone()
         gradients[lost] = unit_ball_draws(state.clean[lost], "l2", key=str(seed))
-    return normalise(gradients, "l2")
+    return normalize(gradients, "l2")
 
 
-def _moved(state: _State, directions: Tensor, adversarial: Tensor, settings: DecoupledDirectionNorm) -> _State:
+def _move(state: _State, directions: Tensor, adversarial: Tensor, settings: DecoupledDirectionNorm) -> _State:
     """Turn the perturbations and set their new lengths."""
     cooled = (1 + torch.cos(math.pi * state.steps / settings.max_iterations)) / 2
     turn = LAST_STEP + (1 - LAST_STEP) * cooled

@@ -38,7 +38,7 @@ class DeepFool(NativeAttack):
     """
 
     name: Literal["deepfool"] = "deepfool"
-    minimises: ClassVar[AnyNorm] = "l2"
+    minimizes: ClassVar[AnyNorm] = "l2"
     max_iterations: int = Field(50, ge=1)
     overshoot: float = Field(0.02, ge=0)
     lazy: bool = True

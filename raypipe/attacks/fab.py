@@ -21,7 +21,7 @@ from raypipe.attacks.base import Attack, TargetedAttack
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
-from raypipe.attacks.engine.hyperplane import to_hyperplane
+from raypipe.attacks.engine.hyperplane import project_onto_hyperplane
 from raypipe.attacks.engine.norms import project, sizes, unit_ball_draws
 from raypipe.attacks.engine.targets import likeliest_wrong
 from raypipe.attacks.engine.tensors import TINY, per_tile
@@ -79,7 +79,7 @@ class FastAdaptiveBoundary(TargetedAttack):
         return None if self.eps is None else Ball(self.norm, self.eps)
 
     @property
-    def minimises(self) -> AnyNorm:
+    def minimizes(self) -> AnyNorm:
         """Norm that the settings name."""
         return self.norm
 
@@ -242,7 +242,8 @@ def _nearest(
 def _mixture(points: Tensor, clean: Tensor, lead: Tensor, normals: Tensor, settings: FastAdaptiveBoundary) -> Tensor:
     """Return points between the projections of point and clean image, nearer to the shorter one and a little beyond."""
     clean_lead = lead + (normals * (clean - points)).flatten(1).sum(1)
-    moves = [to_hyperplane(begin, normals, -gap, settings.norm) for begin, gap in ((points, lead), (clean, clean_lead))]
+    begins = ((points, lead), (clean, clean_lead))
+    moves = [project_onto_hyperplane(begin, normals, -gap, settings.norm) for begin, gap in begins]
     own, other = (sizes(move, settings.norm) for move in moves)
     weight = per_tile((own / (own + other).clamp_min(TINY)).clamp_max(settings.alpha_max), points)
     mixed = torch.lerp(points + settings.eta * moves[0], clean + settings.eta * moves[1], weight)

@@ -8,7 +8,7 @@ from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import map_batches
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.losses import cross_entropy
-from raypipe.attacks.engine.norms import BoundedAttack, normalise
+from raypipe.attacks.engine.norms import BoundedAttack, normalize
 from raypipe.attacks.engine.victim import Victim
 
 
@@ -54,7 +54,7 @@ def fast_gradient(victim: Victim, images: Tensor, goal: Goal, settings: FastGrad
         if bool(going.any()):
             loss = cross_entropy(logits, goal, rows)
             gradients = victim.gradient(loss[going].sum(), points, rows[going])
-            stepped = points.detach() + settings.eps * normalise(gradients, settings.norm)
+            stepped = points.detach() + settings.eps * normalize(gradients, settings.norm)
             result[rows[going]] = stepped.clamp(0, 1)[going]
 
     map_batches(victim, victim.rows(), step)

@@ -46,7 +46,7 @@ class MinimalL2(NativeAttack):
     """
 
     name: Literal["minimal_l2"] = "minimal_l2"
-    minimises: ClassVar[AnyNorm] = "l2"
+    minimizes: ClassVar[AnyNorm] = "l2"
     max_iterations: int = Field(20, ge=2)
     deepfool_iterations: int = Field(20, ge=1)
     overshoot: float = Field(0.01, gt=0)

@@ -16,7 +16,7 @@ from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.losses import Strongest, cross_entropy, margin
-from raypipe.attacks.engine.norms import IterativeAttack, normalise, project, random_points
+from raypipe.attacks.engine.norms import IterativeAttack, normalize, project, random_points
 from raypipe.attacks.engine.victim import Victim
 
 REACH = 2.5
@@ -111,7 +111,7 @@ def projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: Pro
         if bool(done.all()):
             return keep(state, ~done)
         gradients = victim.gradient(loss[~done].sum(), points, state.rows[~done])
-        stepped = points.detach() + step_size * settings.eps * normalise(gradients, settings.norm)
+        stepped = points.detach() + step_size * settings.eps * normalize(gradients, settings.norm)
         stepped = project(stepped, state.clean, settings.eps, settings.norm)
         return keep(replace(state, points=stepped, steps=state.steps + 1), ~done)
 

@@ -60,7 +60,7 @@ class SaliencyMap(TargetedAttack):
     """
 
     name: Literal["saliency_map"] = "saliency_map"
-    minimises: ClassVar[AnyNorm] = "l0"
+    minimizes: ClassVar[AnyNorm] = "l0"
     rule: Literal["art", "pair"] = "art"
     theta: float = Field(1.0, ge=-1, le=1)
     gamma: float = Field(1.0, gt=0, le=1)

@@ -42,7 +42,7 @@ class SigmaZero(TargetedAttack):
     """
 
     name: Literal["sigma_zero"] = "sigma_zero"
-    minimises: ClassVar[AnyNorm] = "l0"
+    minimizes: ClassVar[AnyNorm] = "l0"
     max_iterations: int = Field(100, ge=1)
     learning_rate: float = Field(1.0, gt=0)
     sigma: float = Field(1e-3, gt=0)
@@ -132,7 +132,7 @@ def sigma_zero(victim: Victim, images: Tensor, goal: Goal, settings: SigmaZero, 
 ATTACK = Attack(SigmaZero, sigma_zero)
 
 
-def cooled(steps: Tensor, settings: SigmaZero) -> Tensor:
+def anneal_rate(steps: Tensor, settings: SigmaZero) -> Tensor:
     """Return the learning rate after each number of steps, (n,)."""
     cosine = torch.cos(math.pi * steps / settings.max_iterations)
     return settings.learning_rate * (COOLEST + (1 - COOLEST) * (1 + cosine) / 2)
@@ -150,9 +150,9 @@ def _descend(state: _State, clean: Tensor, slopes: Tensor, reached: Tensor, sett
     # This is 1 - beta^steps. The plain difference would lose half of its digits in the first steps.
     first, second = (-torch.expm1(power * math.log(beta)) for beta in (0.9, 0.999))
     change = mean / first / ((square / second).sqrt() + 1e-8)
-    moved = perturbation - per_tile(cooled(state.steps.to(clean.dtype), settings), clean) * change
+    moved = perturbation - per_tile(anneal_rate(state.steps.to(clean.dtype), settings), clean) * change
     moved = (clean + moved).clamp(0, 1) - clean
-    rate = settings.threshold_rate * cooled(steps.to(clean.dtype), settings)
+    rate = settings.threshold_rate * anneal_rate(steps.to(clean.dtype), settings)
     threshold = (state.threshold + torch.where(reached, rate, -rate)).clamp(0, 1)
     moved = moved.masked_fill(moved.abs() < per_tile(threshold, moved), 0)
     return replace(state, perturbation=moved, mean=mean, square=square, threshold=threshold, steps=steps)

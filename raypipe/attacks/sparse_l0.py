@@ -48,7 +48,7 @@ class SparseL0(TargetedAttack):
     """
 
     name: Literal["sparse_l0"] = "sparse_l0"
-    minimises: ClassVar[AnyNorm] = "l0"
+    minimizes: ClassVar[AnyNorm] = "l0"
     max_iterations: int = Field(50, ge=1)
     fallback_iterations: int = Field(100, ge=0)
     patience: int = Field(5, ge=1)

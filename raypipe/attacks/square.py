@@ -14,7 +14,7 @@ from torch import Tensor
 
 from raypipe.attacks.base import Attack, Knowledge
 from raypipe.attacks.engine.active import keep, predict, run_active
-from raypipe.attacks.engine.draws import generators
+from raypipe.attacks.engine.draws import make_generators
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.losses import Strongest, margin
@@ -92,7 +92,7 @@ def square_attack(victim: Victim, images: Tensor, goal: Goal, settings: SquareAt
     windows = Windows(images, settings.eps, settings.norm, settings.max_queries, settings.p_init)
 
     def start(rows: Tensor, run: int) -> _State:
-        clean, drawn = images[rows], generators(images[rows], key=f"square {settings.seed} {run}")
+        clean, drawn = images[rows], make_generators(images[rows], key=f"square {settings.seed} {run}")
         first = torch.stack([torch.rand(windows.first_draws, generator=generator) for generator in drawn])
         draws = [torch.rand(settings.max_queries, windows.draws, generator=generator) for generator in drawn]
         return _State(

@@ -35,7 +35,7 @@ Ratio = Annotated[float, BeforeValidator(_ratio)]
 """A number that may be written as a fraction, such as ``8/255``."""
 
 
-def entries(value: Any) -> Any:
+def fill_in_names(value: Any) -> Any:
     """Turn ``[a, b]`` or ``{a: null}`` into ``{a: {name: a}}``: an entry without a name gets its id as name.
 
     Raises
@@ -56,7 +56,7 @@ def entries(value: Any) -> Any:
     }
 
 
-def plain_ids(named: Mapping[str, Any]) -> None:
+def require_plain_ids(entries: Mapping[str, Any]) -> None:
     """Require ids that can be part of the names of cells and folders.
 
     Raises
@@ -64,7 +64,7 @@ def plain_ids(named: Mapping[str, Any]) -> None:
     ValueError
         If some ids cannot. The message names them.
     """
-    if wrong := [key for key in named if not ID.match(key)]:
+    if wrong := [key for key in entries if not ID.match(key)]:
         raise ValueError(f"ids {', '.join(map(repr, wrong))}: expected letters, digits, '_', '.' and '-'")
 
 
@@ -101,7 +101,7 @@ def index_by_name(get_name: Callable[[Entry], str], *entries: Entry) -> dict[str
     return found
 
 
-def chosen_by(field: str, known: Mapping[str, type[Settings]]) -> BeforeValidator:
+def choose_by(field: str, known: Mapping[str, type[Settings]]) -> BeforeValidator:
     """Return a validator that reads a mapping as the record that the mapping names in `field`.
 
     A tagged union of pydantic would do the same, but it puts its tags into the location of every error, and nothing can

@@ -47,13 +47,13 @@ def attack(
 ) -> None:
     """Attack a model on a folder of tiles, and write the adversarial tiles as PNG files and a table."""
     from raypipe.attacks import AttackSettings
-    from raypipe.experiment.load import overridden, validated
+    from raypipe.experiment.load import apply_overrides, validate_settings
     from raypipe.report.tables import table_of
     from raypipe.standalone.attack import ADVERSARIALS_FILE, attack_tiles, summary, write_attacked
     from raypipe.standalone.calls import require_new
 
-    raw: dict[str, Any] = overridden({"name": name}, settings, "attack")
-    chosen = validated(AttackSettings, raw, "attack")
+    raw: dict[str, Any] = apply_overrides({"name": name}, settings, "attack")
+    chosen = validate_settings(AttackSettings, raw, "attack")
     console = output()
     with errors_of("attack"):
         if force and (out / ADVERSARIALS_FILE).is_file():

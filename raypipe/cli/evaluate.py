@@ -64,9 +64,9 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Evaluate a model on a folder of tiles: clean accuracy, robust accuracy and sanity checks."""
-    from raypipe.evaluation.results.compute import result_json
+    from raypipe.evaluation.results.compute import serialize_result
     from raypipe.evaluation.settings import Evaluation
-    from raypipe.experiment.load import overridden, validated
+    from raypipe.experiment.load import apply_overrides, validate_settings
     from raypipe.report.layout import Book
     from raypipe.report.screen import evaluation_screen
     from raypipe.report.sections import sections_of_one, verdicts
@@ -74,8 +74,8 @@ def evaluate(
     from raypipe.standalone.calls import store_for
     from raypipe.standalone.evaluate import RESULTS_FILE, evaluate_model
 
-    raw = overridden(_raw(attacks.split(","), eps, norm), settings, "evaluate")
-    chosen: Evaluation = validated(Evaluation, raw, "evaluate")
+    raw = apply_overrides(_raw(attacks.split(","), eps, norm), settings, "evaluate")
+    chosen: Evaluation = validate_settings(Evaluation, raw, "evaluate")
     console = output()
     with errors_of("evaluate"):
         opened, read = Given(
@@ -85,7 +85,7 @@ def evaluate(
         say = _say_nothing if quiet or as_json else partial(_say, console, time.monotonic())
         result = evaluate_model(opened, read, chosen, store, batch_size=batch, say=say)
     if as_json:
-        sys.stdout.write(result_json(result))
+        sys.stdout.write(serialize_result(result))
         return
     book = Book.from_result(result)
     if every:

@@ -59,7 +59,7 @@ def results(
     table: Annotated[str | None, typer.Option(metavar="NAME", help="Print one table: robustness, attacks, ...")] = None,
 ) -> None:
     """Print the summary of a run, or its tables."""
-    from raypipe.evaluation.results.compute import compute_result, load_result, result_json
+    from raypipe.evaluation.results.compute import compute_result, load_result, serialize_result
     from raypipe.evaluation.results.run import read_run
     from raypipe.report.layout import Book
     from raypipe.report.screen import results_screen
@@ -68,7 +68,7 @@ def results(
     store = open_store(storage)
     result = compute_result(store, read_run(store, name)) if recompute else load_result(store, name)
     if as_json:
-        sys.stdout.write(result_json(result))
+        sys.stdout.write(serialize_result(result))
         return
     console = output()
     if table:
@@ -158,11 +158,11 @@ def track(
     from raypipe.evaluation.results.compute import load_result
     from raypipe.evaluation.results.run import read_run
     from raypipe.export.tracking import track as log_run
-    from raypipe.storage.environment import without_credentials
+    from raypipe.storage.environment import hide_credentials
 
     store = open_store(storage)
     log_run(read_run(store, name), load_result(store, name), store, uri)
-    output().print(f"Logged to {without_credentials(uri)}", soft_wrap=True, highlight=False)
+    output().print(f"Logged to {hide_credentials(uri)}", soft_wrap=True, highlight=False)
 
 
 def list_runs(store: "Store") -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ class LeakageError(ValueError):
     """Error for a split that should keep groups apart and does not."""
 
 
-def groups_on_both_sides(tiles: Iterable[tuple[str | None, str]]) -> list[str]:
+def find_leaking_groups(tiles: Iterable[tuple[str | None, str]]) -> list[str]:
     """List the groups that have tiles in both train and test.
 
     Parameters
@@ -49,7 +49,7 @@ def require_disjoint(tiles: Iterable[tuple[str | None, str]]) -> None:
             f"{lost} of {len(tiles)} tiles have no group, so a leak between train and test cannot be excluded; name "
             "their groups (groups or group_pattern of the data set)"
         )
-    leaking = groups_on_both_sides(tiles)
+    leaking = find_leaking_groups(tiles)
     if leaking:
         raise LeakageError(
             f"{len(leaking)} groups have tiles in both train and test ({examples(leaking)}); use split 'group', or "
@@ -57,7 +57,7 @@ def require_disjoint(tiles: Iterable[tuple[str | None, str]]) -> None:
         )
 
 
-def leakage_share(tiles: Iterable[tuple[str | None, str]]) -> float | None:
+def measure_leakage(tiles: Iterable[tuple[str | None, str]]) -> float | None:
     """Return the share of test tiles that have a sibling among the training tiles.
 
     Parameters

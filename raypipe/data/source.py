@@ -80,7 +80,7 @@ class DataSet(NamedTuple):
         return default_name(self.settings, "source")
 
 
-def fingerprint_of(labels: Sequence[str], refs: Iterable[TileRef], contents: Mapping[str, str]) -> str:
+def compute_fingerprint(labels: Sequence[str], refs: Iterable[TileRef], contents: Mapping[str, str]) -> str:
     """Return a digest of everything about `refs` that reaches a table of tiles.
 
     Labels and groups count as well as bytes, since both can change (in a groups CSV) while the files do not. A ref with
@@ -107,7 +107,7 @@ def fingerprint_of(labels: Sequence[str], refs: Iterable[TileRef], contents: Map
     return digest.hexdigest()
 
 
-def seeded_order(names: Iterable[str], seed: int) -> list[str]:
+def shuffle_by_hash(names: Iterable[str], seed: int) -> list[str]:
     """Shuffle distinct names by the hash of each with the seed.
 
     Unlike a generator's stream, this does not depend on the order or number of the names or on a library's version. A

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from raypipe.data.reading.annotations import examples, match_annotations, read_annotations
-from raypipe.data.source import Split, TileRef, seeded_order
+from raypipe.data.source import Split, TileRef, shuffle_by_hash
 
 SplitKind = Literal["group", "paper", "official"]
 SPLITS: tuple[Split, Split] = ("train", "test")
@@ -112,7 +112,7 @@ def _official_sides(tiles: Sequence[TileRef]) -> dict[str, Split]:
 
 
 def _random_sides(tiles: Sequence[TileRef], train_fraction: float, seed: int) -> dict[str, Split]:
-    paths = seeded_order((ref.path for ref in tiles), seed)
+    paths = shuffle_by_hash((ref.path for ref in tiles), seed)
     count = round(len(paths) * train_fraction)
     if count in (0, len(paths)):
         raise ValueError(
@@ -161,7 +161,7 @@ def _assign_label(sizes: Mapping[str, int], train_fraction: float, seed: int, si
     """Assign the groups of one label in a seeded order. A group trains if that comes closer to the fraction."""
     target = sum(sizes.values()) * train_fraction
     trained = sum(size for group, size in sizes.items() if sides.get(group) == "train")
-    free = [group for group in seeded_order(sizes, seed) if group not in sides]
+    free = [group for group in shuffle_by_hash(sizes, seed) if group not in sides]
     for group in free:
         trains = trained + sizes[group] / 2 <= target
         if group == free[-1]:

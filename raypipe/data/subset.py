@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
-from raypipe.data.source import seeded_order
+from raypipe.data.source import shuffle_by_hash
 
 
 def choose_subset(labels: Sequence[int], groups: Sequence[str], count: int, seed: int) -> list[int]:
@@ -32,28 +32,30 @@ def choose_subset(labels: Sequence[int], groups: Sequence[str], count: int, seed
     return sorted(position for position, _ in zip(order, range(count), strict=False))
 
 
-def uncovered_labels(labels: Sequence[int], chosen: Sequence[int], classes: int) -> list[int]:
+def uncovered_labels(labels: Sequence[int], positions: Sequence[int], classes: int) -> list[int]:
     """Return the classes, from 0 to `classes` - 1, without a chosen tile.
 
     Parameters
     ----------
     labels
         (n,) class of each tile.
-    chosen
+    positions
         Positions of the chosen tiles.
     classes
         Number of classes.
     """
-    covered = {labels[position] for position in chosen}
+    covered = {labels[position] for position in positions}
     return [label for label in range(classes) if label not in covered]
 
 
 def _seeded_positions(labels: Sequence[int], groups: Sequence[str], seed: int) -> Iterator[int]:
     """Yield all positions in the order of choice."""
     members: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for name in reversed(seeded_order(map(str, range(len(labels))), seed)):  # reversed: tiles are popped from the end
+    for name in reversed(
+        shuffle_by_hash(map(str, range(len(labels))), seed)
+    ):  # reversed: tiles are popped from the end
         members[labels[int(name)], groups[int(name)]].append(int(name))
-    rank = {group: place for place, group in enumerate(seeded_order(groups, seed))}
+    rank = {group: place for place, group in enumerate(shuffle_by_hash(groups, seed))}
     by_group: Counter[str] = Counter()
     by_label = Counter(dict.fromkeys(labels, 0))
     waiting: dict[int, list[tuple[int, int, str]]] = defaultdict(list)

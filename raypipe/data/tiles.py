@@ -81,7 +81,7 @@ def sample_id(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
-def images_of(table: pa.Table) -> npt.NDArray[np.uint8]:
+def decode_images(table: pa.Table) -> npt.NDArray[np.uint8]:
     """Decode the column `image` of a table of tiles or adversarial tiles.
 
     Returns

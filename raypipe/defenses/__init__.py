@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import SerializeAsAny
 
-from raypipe.base.settings import chosen_by, default_name, index_by_name
+from raypipe.base.settings import choose_by, default_name, index_by_name
 from raypipe.defenses.adversarial_training import AdversarialTraining
 from raypipe.defenses.base import Defense
 from raypipe.defenses.bit_depth_reduction import BitDepthReduction
@@ -38,5 +38,5 @@ DEFENSES: dict[str, type[Defense]] = index_by_name(
 )
 """The settings of each defense, by the default of their ``name``."""
 
-DefenseSettings = Annotated[SerializeAsAny[Defense], chosen_by("name", DEFENSES)]
+DefenseSettings = Annotated[SerializeAsAny[Defense], choose_by("name", DEFENSES)]
 """A field of this type takes ``{"name": "adversarial_training", ...}``."""

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from raypipe.attacks.engine.tensors import TINY
-from raypipe.training.objective import Scored, bare
+from raypipe.training.objective import StepLoss, unwrap_ddp
 
 
-def with_adversarial_weights(
-    model: nn.Module, loss: Callable[[Callable[[Tensor], Any]], Scored], gamma: float
+def perturb_weights(
+    model: nn.Module, loss: Callable[[Callable[[Tensor], Any]], StepLoss], gamma: float
 ) -> Callable[[Tensor], Any]:
     """Return the model with weights moved by one step up the loss; gradients still reach its own weights.
 
@@ -32,7 +32,7 @@ def with_adversarial_weights(
     ----------
     Wu, Xia and Wang, 2020, arXiv:2004.05884, equation 10, with one step.
     """
-    inner = bare(model)
+    inner = unwrap_ddp(model)
     weights = {name: value for name, value in inner.named_parameters() if value.requires_grad and value.ndim > 1}
     statistics = {name: value.clone() for name, value in inner.named_buffers()}
     scored = loss(lambda images: functional_call(inner, statistics, (images,)))

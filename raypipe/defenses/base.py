@@ -16,8 +16,8 @@ from torch import nn
 from raypipe.base.norms import Norm
 from raypipe.base.settings import Settings
 from raypipe.models.classifier import Classifier
-from raypipe.models.transforms.base import Front
-from raypipe.training.objective import TILES, Objective, Shows, smoothed_cross_entropy
+from raypipe.models.transforms.base import InputTransform
+from raypipe.training.objective import TILES, InputRule, Objective, smoothed_cross_entropy
 from raypipe.training.recipe import Recipe
 
 Choice = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -42,7 +42,7 @@ class TrainingSteps:
     """
 
     objective: Objective
-    inputs: Shows | None = TILES
+    inputs: InputRule | None = TILES
     repeats: int = 1
     score: Callable[[nn.Module, NDArray[np.uint8], NDArray[np.int64]], float] | None = None
 
@@ -91,7 +91,7 @@ class Defense(Settings):
         """Return the name of the network to train for a backbone; it takes over parameters of the same name."""
         return backbone
 
-    def input_transform(self) -> Front | None:
+    def input_transform(self) -> InputTransform | None:
         """Return the input transform of the defense, or None."""
         return None
 
@@ -139,7 +139,7 @@ class StaticTraining(Defense):
 
 
 @dataclass(frozen=True, eq=False)
-class Certified:
+class Certificates:
     """Certificates of tiles.
 
     Parameters
@@ -170,7 +170,7 @@ class CertifiedDefense(Defense):
     certified_norm: ClassVar[Norm]
 
     @abstractmethod
-    def certify(self, model: Classifier, images: NDArray[np.uint8], device: torch.device, seed: int) -> Certified:
+    def certify(self, model: Classifier, images: NDArray[np.uint8], device: torch.device, seed: int) -> Certificates:
         """Return the certificate of each tile.
 
         Parameters

@@ -13,11 +13,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from raypipe.attacks.engine.victim import frozen
+from raypipe.attacks.engine.victim import freeze
 from raypipe.defenses.base import Defense, TrainingSteps
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.gan_projection import GanProjection, Projection
-from raypipe.training.objective import Scored
+from raypipe.training.objective import StepLoss
 from raypipe.training.recipe import Recipe
 
 PENALTY = 10.0
@@ -59,12 +59,12 @@ class DefenseGan(Defense):
     def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  The base class has them.
         """Return steps of the generator and the critic, each with the other frozen; the network does not change."""
 
-        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
-            if not isinstance(model, Classifier) or not isinstance(model.front, Projection):
+        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:  # noqa: ARG001
+            if not isinstance(model, Classifier) or not isinstance(model.input_transform, Projection):
                 raise TypeError("defense_gan: its generator is trained by one worker; set resources.harden_workers: 1")
-            with frozen(model), torch.no_grad():
+            with freeze(model), torch.no_grad():
                 logits = model.classify(images)
-            return Scored(gan_loss(model.front, images), logits, forwards=1, backwards=0)
+            return StepLoss(gan_loss(model.input_transform, images), logits, forwards=1, backwards=0)
 
         return TrainingSteps(minimize, inputs=None)
 

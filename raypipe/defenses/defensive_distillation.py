@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from raypipe.defenses.base import Defense, TrainingSteps
 from raypipe.models.backbones.base import auxiliary_loss, main_logits
-from raypipe.training.objective import Scored
+from raypipe.training.objective import StepLoss
 from raypipe.training.recipe import Recipe
 
 
@@ -48,12 +48,12 @@ class DefensiveDistillation(Defense):
         The loss is multiplied by the temperature, because a larger temperature shrinks its gradient.
         """
 
-        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
+        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:  # noqa: ARG001
             with torch.no_grad():
                 taught = clean(images).softmax(1)
             output = model(images)
             logits = main_logits(output)
             loss = self.temperature * F.cross_entropy(logits / self.temperature, taught)
-            return Scored(loss + auxiliary_loss(output, labels), logits, forwards=2)
+            return StepLoss(loss + auxiliary_loss(output, labels), logits, forwards=2)
 
         return TrainingSteps(minimize)

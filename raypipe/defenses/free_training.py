@@ -13,12 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from raypipe.attacks.engine.norms import normalise, project
-from raypipe.attacks.engine.victim import frozen
+from raypipe.attacks.engine.norms import normalize, project
+from raypipe.attacks.engine.victim import freeze
 from raypipe.defenses.base import TrainingSteps
 from raypipe.defenses.inner_attack import Perturbed, perturb_by_pgd, random_start
 from raypipe.defenses.online import OnlineTraining
-from raypipe.training.objective import Scored, Shown, Shows
+from raypipe.training.objective import InputRule, StepInputs, StepLoss
 from raypipe.training.recipe import Recipe
 
 
@@ -48,21 +48,21 @@ class FreeTraining(OnlineTraining):
         """Return the random points at which a batch starts."""
         return Perturbed(random_start(images, self.ball), 0)
 
-    def shown_inputs(self) -> Shows:
+    def make_input_rule(self) -> InputRule:
         """Return tiles perturbed by half of a batch's steps, which is the average over its replays."""
         steps = self.replays // 2
 
-        def make(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:
-            with frozen(model) as victim:
-                return Shown(*perturb_by_pgd(victim, images, labels, self.ball, steps, self.step_size))
+        def make(model: nn.Module, images: Tensor, labels: Tensor) -> StepInputs:
+            with freeze(model) as victim:
+                return StepInputs(*perturb_by_pgd(victim, images, labels, self.ball, steps, self.step_size))
 
-        return Shows(f"tiles perturbed by {self.name}", make)
+        return InputRule(f"tiles perturbed by {self.name}", make)
 
     def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:
         """Return steps on the points that the gradient of the previous replay gives."""
         batch = points = torch.empty(0)
 
-        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
+        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:  # noqa: ARG001
             nonlocal batch, points
             if images is not batch:
                 batch, points = images, self.perturb(model, images, labels).images
@@ -71,7 +71,7 @@ class FreeTraining(OnlineTraining):
                 nonlocal points
                 # Where half precision overflows, the optimizer skips its step, and so does the perturbation.
                 finite = gradients.nan_to_num(0, 0, 0)
-                stepped = points.detach() + self.step_size * self.eps * normalise(finite, self.norm)
+                stepped = points.detach() + self.step_size * self.eps * normalize(finite, self.norm)
                 points = project(stepped, images, self.eps, self.norm)
 
             points = points.detach().requires_grad_()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.attacks.engine.norms import normalise, project
+from raypipe.attacks.engine.norms import normalize, project
 from raypipe.attacks.engine.tensors import per_tile
 from raypipe.base.norms import Ball
 
@@ -42,7 +42,7 @@ def random_start(clean: Tensor, ball: Ball) -> Tensor:
         offsets = 2 * torch.rand_like(clean) - 1
     else:
         radius = torch.rand(len(clean), device=clean.device) ** (1 / clean[0].numel())
-        offsets = normalise(torch.randn_like(clean), "l2") * per_tile(radius, clean)
+        offsets = normalize(torch.randn_like(clean), "l2") * per_tile(radius, clean)
     return (clean + ball.eps * offsets).clamp(0, 1)
 
 
@@ -100,7 +100,7 @@ def ascend(
     for _ in range(steps):
         points = points.detach().requires_grad_()
         gradients = input_gradients(victim(points), points, loss)
-        stepped = points.detach() + step_size * ball.eps * normalise(gradients, ball.norm)
+        stepped = points.detach() + step_size * ball.eps * normalize(gradients, ball.norm)
         points = project(stepped, clean, ball.eps, ball.norm)
     return points.detach()
 

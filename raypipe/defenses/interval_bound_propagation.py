@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from raypipe.base.norms import Norm
 from raypipe.base.settings import Ratio
-from raypipe.defenses.base import Certified, CertifiedDefense, TrainingSteps
-from raypipe.models.bounds import margins, unbounded
+from raypipe.defenses.base import Certificates, CertifiedDefense, TrainingSteps
+from raypipe.models.bounds import bound_margins, explain_missing_bounds
 from raypipe.models.classifier import Classifier
-from raypipe.training.objective import Scored, bare
+from raypipe.training.objective import StepLoss, unwrap_ddp
 from raypipe.training.recipe import Recipe
 
 HALVINGS = 14
@@ -54,20 +54,20 @@ class IntervalBoundPropagation(CertifiedDefense):
 
     def incompatibility(self, backbone: str) -> str | None:
         """Return the reason why a backbone has no known bounds, or None."""
-        return unbounded(backbone)
+        return explain_missing_bounds(backbone)
 
     def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  The base class has them.
         """Return steps on the plain and the bounded cross-entropy."""
 
-        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:
+        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:
             grown = min(1.0, progress / self.ramp)
-            logits, inner = model(images), bare(model)
+            logits, inner = model(images), unwrap_ddp(model)
             assert isinstance(inner, Classifier)  # noqa: S101  Hardening always passes a classifier.
-            worst = -margins(inner, images, labels, grown * self.eps)
+            worst = -bound_margins(inner, images, labels, grown * self.eps)
             bounded = F.cross_entropy(worst, labels)
             weight = grown * self.bound_weight
             loss = (1 - weight) * F.cross_entropy(logits, labels) + weight * bounded
-            return Scored(loss, logits, forwards=3, backwards=3)
+            return StepLoss(loss, logits, forwards=3, backwards=3)
 
         return TrainingSteps(minimize)
 
@@ -78,7 +78,7 @@ class IntervalBoundPropagation(CertifiedDefense):
         images: NDArray[np.uint8],
         device: torch.device,
         seed: int,  # noqa: ARG002  There are no random draws.
-    ) -> Certified:
+    ) -> Certificates:
         """Return the largest radius at which the bounds prove the prediction, by bisection in double precision."""
         exact = copy.deepcopy(model).double()
         predictions, radii = [], []
@@ -90,10 +90,10 @@ class IntervalBoundPropagation(CertifiedDefense):
             low, high = (torch.full((len(tiles),), edge, dtype=tiles.dtype, device=device) for edge in (0.0, 1.0))
             for _ in range(HALVINGS):
                 middle = (low + high) / 2
-                leads = margins(exact, tiles, predicted, middle).masked_fill(own, torch.inf)
+                leads = bound_margins(exact, tiles, predicted, middle).masked_fill(own, torch.inf)
                 proved = leads.amin(1) > 0
                 low, high = torch.where(proved, middle, low), torch.where(proved, high, middle)
             predictions.append(predicted.cpu().numpy())
             radii.append(low.cpu().numpy())
         passes = np.full(len(images), 1 + 2 * HALVINGS)
-        return Certified(np.concatenate(predictions), np.concatenate(radii), passes)
+        return Certificates(np.concatenate(predictions), np.concatenate(radii), passes)

@@ -14,7 +14,7 @@ from raypipe.attacks.engine.tensors import TINY
 from raypipe.defenses.inner_attack import Perturbed, perturb_by_pgd
 from raypipe.defenses.online import Forward, OnlineTraining
 from raypipe.models.backbones.base import auxiliary_loss, main_logits
-from raypipe.training.objective import Scored
+from raypipe.training.objective import StepLoss
 
 
 class Mart(OnlineTraining):
@@ -39,7 +39,7 @@ class Mart(OnlineTraining):
         """Return tiles perturbed by PGD from a random point of the ball."""
         return perturb_by_pgd(victim, images, labels, self.ball, self.steps, self.step_size)
 
-    def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> Scored:
+    def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> StepLoss:
         """Return the boosted cross-entropy plus the divergence, which is weighted by the doubt about the clean tile.
 
         The doubt is 1 minus the predicted probability of the true class.
@@ -52,4 +52,4 @@ class Mart(OnlineTraining):
         doubt = 1 - clean.softmax(1).gather(1, own)[:, 0]
         apart = F.kl_div(other.log_softmax(1), clean.softmax(1), reduction="none").sum(1)
         loss = boosted + self.beta * (apart * doubt).mean() + auxiliary_loss(output, labels.repeat(2))
-        return Scored(loss, other, forwards=2, backwards=2)
+        return StepLoss(loss, other, forwards=2, backwards=2)

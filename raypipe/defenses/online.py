@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from raypipe.attacks.engine.victim import frozen
+from raypipe.attacks.engine.victim import freeze
 from raypipe.base.norms import BallSettings, Norm
 from raypipe.base.settings import Ratio
-from raypipe.defenses.adversarial_weights import with_adversarial_weights
+from raypipe.defenses.adversarial_weights import perturb_weights
 from raypipe.defenses.base import Defense, TrainingSteps
 from raypipe.defenses.inner_attack import Perturbed, ascend, misclassification
 from raypipe.models.backbones.base import classification_loss, main_logits
-from raypipe.training.objective import Scored, Shown, Shows, bare
+from raypipe.training.objective import InputRule, StepInputs, StepLoss, unwrap_ddp
 from raypipe.training.recipe import Recipe
 
 SCORE_STEPS, SCORE_BATCH = 10, 64
@@ -84,7 +84,7 @@ class OnlineTraining(BallSettings, Defense):
             (n, channels, h, w) images in [0, 1], and (n,) true classes.
         """
 
-    def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> Scored:  # noqa: ARG002
+    def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> StepLoss:  # noqa: ARG002
         """Return the loss of a batch, here the cross-entropy of the perturbed images; call `forward` once.
 
         Parameters
@@ -97,43 +97,43 @@ class OnlineTraining(BallSettings, Defense):
             (n,) true classes.
         """
         output = forward(perturbed)
-        return Scored(classification_loss(output, labels), main_logits(output))
+        return StepLoss(classification_loss(output, labels), main_logits(output))
 
-    def shown_inputs(self) -> Shows:
+    def make_input_rule(self) -> InputRule:
         """Return the inputs of a step. The clean tiles come first if the loss uses clean and perturbed tiles."""
 
-        def make(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:
-            with frozen(model) as victim:
+        def make(model: nn.Module, images: Tensor, labels: Tensor) -> StepInputs:
+            with freeze(model) as victim:
                 perturbed, passes = self.perturb(victim, images, labels)
-            return Shown(torch.cat([images, perturbed]) if self.shows_clean_tiles else perturbed, passes)
+            return StepInputs(torch.cat([images, perturbed]) if self.shows_clean_tiles else perturbed, passes)
 
         clean = "clean tiles and " if self.shows_clean_tiles else ""
-        return Shows(f"{clean}tiles perturbed by {self.name}", make)
+        return InputRule(f"{clean}tiles perturbed by {self.name}", make)
 
     def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  The base class has them.
         """Return steps that perturb a batch and minimize the loss on it."""
 
-        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
-            with frozen(bare(model)) as victim:
+        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:  # noqa: ARG001
+            with freeze(unwrap_ddp(model)) as victim:
                 perturbed, passes = self.perturb(victim, images, labels)
 
-            def loss(forward: Forward) -> Scored:
+            def loss(forward: Forward) -> StepLoss:
                 return self.loss(forward, images, perturbed, labels)
 
-            scored = loss(with_adversarial_weights(model, loss, self.awp) if self.awp else model)
+            scored = loss(perturb_weights(model, loss, self.awp) if self.awp else model)
             steps = 2 if self.awp else 1
             return scored._replace(
                 forwards=passes + steps * scored.forwards, backwards=passes + steps * scored.backwards
             )
 
         score = self.score if self.early_stopping else None
-        return TrainingSteps(minimize, self.shown_inputs(), score=score)
+        return TrainingSteps(minimize, self.make_input_rule(), score=score)
 
     def score(self, model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
         """Return the robust accuracy of held-out tiles (n, h, w, 3) within the ball, under 10 steps of PGD."""
         device = next(model.parameters()).device
         right = 0
-        with frozen(model) as victim:
+        with freeze(model) as victim:
             for begin in range(0, len(images), SCORE_BATCH):
                 batch = np.ascontiguousarray(images[begin : begin + SCORE_BATCH].transpose(0, 3, 1, 2))
                 clean = torch.from_numpy(batch).to(device).float() / 255

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import betaincinv, ndtri  # scipy.stats calls these too, but its import takes half a second.
 
-from raypipe.attacks.engine.draws import generators
+from raypipe.attacks.engine.draws import make_generators
 from raypipe.base.norms import Norm
 from raypipe.base.predictions import NO_CLASS
-from raypipe.defenses.base import Certified, CertifiedDefense
+from raypipe.defenses.base import Certificates, CertifiedDefense
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
 
@@ -61,7 +61,7 @@ class RandomizedSmoothing(CertifiedDefense):
         return GaussianSmoothing(sigma=self.sigma, samples=self.samples)
 
     @torch.no_grad()
-    def certify(self, model: Classifier, images: NDArray[np.uint8], device: torch.device, seed: int) -> Certified:
+    def certify(self, model: Classifier, images: NDArray[np.uint8], device: torch.device, seed: int) -> Certificates:
         """Return the class of most draws for each tile, and the radius from its Clopper-Pearson bound.
 
         This is the authors' algorithm CERTIFY.
@@ -70,7 +70,7 @@ class RandomizedSmoothing(CertifiedDefense):
         predictions, radii = [], []
         for image in images:
             tile = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
-            (generator,) = generators(tile[None], f"certify {seed}")
+            (generator,) = make_generators(tile[None], f"certify {seed}")
             voted = []
             for begin in range(0, drawn, BATCH):
                 count = min(BATCH, drawn - begin)
@@ -82,7 +82,7 @@ class RandomizedSmoothing(CertifiedDefense):
             radius = self.sigma * quantile_of_votes(for_it, self.estimation, self.alpha)
             predictions.append(chosen if radius > 0 else NO_CLASS)
             radii.append(max(0.0, radius))
-        return Certified(np.array(predictions), np.array(radii), np.full(len(images), drawn))
+        return Certificates(np.array(predictions), np.array(radii), np.full(len(images), drawn))
 
 
 def quantile_of_votes(votes: int, draws: int, alpha: float) -> float:

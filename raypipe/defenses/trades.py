@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from raypipe.defenses.inner_attack import Perturbed, ascend
 from raypipe.defenses.online import Forward, OnlineTraining
 from raypipe.models.backbones.base import auxiliary_loss, main_logits
-from raypipe.training.objective import Scored
+from raypipe.training.objective import StepLoss
 
 START = 0.001
 """Standard deviation of the noise of the starting points. On the tile itself the divergence has no gradient."""
@@ -48,10 +48,10 @@ class Trades(OnlineTraining):
 
         return Perturbed(ascend(victim, images, start, divergence, self.ball, self.steps, self.step_size), self.steps)
 
-    def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> Scored:
+    def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> StepLoss:
         """Return the cross-entropy of the clean tiles plus the weighted divergence of the perturbed ones."""
         output = forward(torch.cat([images, perturbed]))
         clean, other = main_logits(output).chunk(2)
         apart = F.kl_div(other.log_softmax(1), clean.softmax(1), reduction="batchmean")
         loss = F.cross_entropy(clean, labels) + self.beta * apart + auxiliary_loss(output, labels.repeat(2))
-        return Scored(loss, clean, forwards=2, backwards=2)
+        return StepLoss(loss, clean, forwards=2, backwards=2)

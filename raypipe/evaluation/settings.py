@@ -15,13 +15,13 @@ from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.square import SquareAttack
 from raypipe.base.norms import Norm, require_scaled
-from raypipe.base.settings import Ratio, Settings, chosen_by, entries, plain_ids
+from raypipe.base.settings import Ratio, Settings, choose_by, fill_in_names, require_plain_ids
 from raypipe.evaluation.checks.judging import LEAST_PLANTED
 from raypipe.evaluation.protocols import CheckAttack
 
 Eps = Annotated[Ratio, Field(gt=0)]
 AnyBounded = Annotated[
-    SerializeAsAny[BoundedAttack], chosen_by("name", {"pgd": ProjectedGradient, "apgd": AutoProjectedGradient})
+    SerializeAsAny[BoundedAttack], choose_by("name", {"pgd": ProjectedGradient, "apgd": AutoProjectedGradient})
 ]
 """A bounded white-box attack. A field of this type takes ``{"name": "pgd", ...}``."""
 STEPS, INITIAL_STEP = 100, 0.25
@@ -80,7 +80,7 @@ class Evaluation(Settings):
         Number of draws of the bootstrap that gives the interval of the calibration error.
     """
 
-    attacks: Annotated[dict[str, AttackSettings], BeforeValidator(entries)] = Field(default_factory=dict)
+    attacks: Annotated[dict[str, AttackSettings], BeforeValidator(fill_in_names)] = Field(default_factory=dict)
     tiles: int | None = Field(None, ge=1)
     bounded: AnyBounded = AutoProjectedGradient(max_iterations=STEPS, initial_step=INITIAL_STEP)
     curves: dict[Norm, tuple[Eps, ...]] = Field(
@@ -94,7 +94,7 @@ class Evaluation(Settings):
     @field_validator("attacks")
     @classmethod
     def _ids_are_plain(cls, attacks: dict[str, NamedAttack]) -> dict[str, NamedAttack]:
-        plain_ids(attacks)
+        require_plain_ids(attacks)
         return attacks
 
     @field_validator("curves")

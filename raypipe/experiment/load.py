@@ -70,10 +70,10 @@ def read_experiment(path: str | Path, overrides: Iterable[str] = ()) -> dict[str
         raise ConfigError(source, ["is empty; expected settings such as name, data, models and attacks"])
     if not isinstance(raw, dict):
         raise ConfigError(source, [f"expected a mapping of settings, got {type(raw).__name__}"])
-    return overridden(raw, overrides, source)
+    return apply_overrides(raw, overrides, source)
 
 
-def overridden(raw: dict[str, Any], overrides: Iterable[str], source: str) -> dict[str, Any]:
+def apply_overrides(raw: dict[str, Any], overrides: Iterable[str], source: str) -> dict[str, Any]:
     """Apply overrides, ``a.b.c=value``, to a mapping of settings in place, and return it.
 
     Raises
@@ -94,11 +94,11 @@ def validate_experiment(raw: dict[str, Any], source: str = "experiment") -> Expe
     ConfigError
         If the mapping has errors. The message lists all of them.
     """
-    experiment: Experiment = validated(Experiment, raw, source)
+    experiment: Experiment = validate_settings(Experiment, raw, source)
     return experiment
 
 
-def validated(kind: Any, raw: Any, source: str) -> Any:
+def validate_settings(kind: Any, raw: Any, source: str) -> Any:
     """Validate a mapping and return it as settings of some kind. Raise the errors of `validate_experiment`.
 
     Parameters
@@ -132,7 +132,7 @@ def _override(raw: dict[str, Any], override: str) -> str | None:
     try:
         node[parts[-1]] = _read_yaml(text)
     except ValueError:
-        return f"--set {_shortened(override)}: {_shortened(repr(text))} is not a YAML value"
+        return f"--set {_shorten(override)}: {_shorten(repr(text))} is not a YAML value"
     return None
 
 
@@ -145,7 +145,7 @@ def _read_yaml(text: str) -> Any:
         return yaml.safe_load(text)
     except RecursionError:
         raise ValueError("is nested too deeply; an experiment needs half a dozen levels") from None
-    except TooMuch:
+    except OversizedError:
         raise
     except yaml.MarkedYAMLError as error:
         raise ValueError(f"is not YAML: {_place(error)}") from error
@@ -161,7 +161,7 @@ def _place(error: yaml.MarkedYAMLError) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {reason}" if mark else reason
 
 
-class TooMuch(ValueError):  # noqa: N818 - the name states the problem with the file
+class OversizedError(ValueError):
     """Error for YAML that is small but expands to something large."""
 
 
@@ -172,7 +172,7 @@ def _require_few(root: yaml.Node | None) -> None:
         node = waiting.pop()
         count += 1
         if count > LARGEST:
-            raise TooMuch(
+            raise OversizedError(
                 f"holds more than {LARGEST:,} values once its aliases (`*name`) are followed; write out what is needed"
             )
         if isinstance(node, yaml.MappingNode):
@@ -180,7 +180,7 @@ def _require_few(root: yaml.Node | None) -> None:
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif node.tag == "tag:yaml.org,2002:int" and len(node.value) > DIGITS:
-            raise TooMuch(f"holds a number of {len(node.value):,} digits; none may have more than {DIGITS}")
+            raise OversizedError(f"holds a number of {len(node.value):,} digits; none may have more than {DIGITS}")
 
 
 def _describe(problem: Any) -> str:
@@ -192,11 +192,11 @@ def _describe(problem: Any) -> str:
             return f"{path}: required, but not given"
         case "extra_forbidden":
             return f"{path}: no such setting{near_matches(str(problem['loc'][-1]), _field_names())}"
-    shown = "" if isinstance(problem["input"], dict | list) else f" = {_shortened(repr(problem['input']))}"
+    shown = "" if isinstance(problem["input"], dict | list) else f" = {_shorten(repr(problem['input']))}"
     return f"{path or 'experiment'}{shown}: {message[:1].lower() + message[1:]}"
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 

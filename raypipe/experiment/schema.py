@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from raypipe.attacks import AttackSettings
-from raypipe.base.settings import ID, Settings, chosen_by, entries, plain_ids
+from raypipe.base.settings import ID, Settings, choose_by, fill_in_names, require_plain_ids
 from raypipe.data.sources import SOURCES
 from raypipe.data.splits import SplitKind
 from raypipe.defenses import DefenseSettings
@@ -24,7 +24,7 @@ def _as_list(value: Any) -> Any:
 
 def _models(value: Any) -> Any:
     """Apply `entries`, and replace ids that are not valid: ``timm:convnext_tiny`` becomes ``timm-convnext_tiny``."""
-    named = entries(value)
+    named = fill_in_names(value)
     if not isinstance(named, Mapping):
         return named
     ids = [key.replace(":", "-") if isinstance(key, str) else key for key in named]
@@ -158,7 +158,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """Seed in the range that every generator accepts."""
 
 AnySource = Annotated[
-    SerializeAsAny[Settings], chosen_by("source", {name: entry.settings for name, entry in SOURCES.items()})
+    SerializeAsAny[Settings], choose_by("source", {name: entry.settings for name, entry in SOURCES.items()})
 ]
 
 
@@ -206,8 +206,8 @@ class Experiment(Settings):
     tiles: Tiles = Tiles()
     models: Annotated[dict[str, Model], BeforeValidator(_models), Field(min_length=1)]
     train: Recipe = Recipe()
-    attacks: Annotated[dict[str, AttackSettings], BeforeValidator(entries), Field(min_length=1)]
-    defenses: Annotated[dict[str, DefenseSettings], BeforeValidator(entries)] = Field(default_factory=dict)
+    attacks: Annotated[dict[str, AttackSettings], BeforeValidator(fill_in_names), Field(min_length=1)]
+    defenses: Annotated[dict[str, DefenseSettings], BeforeValidator(fill_in_names)] = Field(default_factory=dict)
     evaluation: Evaluation = Evaluation()
     report: Report = Report()
     resources: Resources = Resources()
@@ -270,6 +270,6 @@ class Experiment(Settings):
 
     @field_validator("models", "attacks", "defenses")
     @classmethod
-    def _ids_are_plain(cls, named: dict[str, Any]) -> dict[str, Any]:
-        plain_ids(named)
-        return named
+    def _ids_are_plain(cls, entries: dict[str, Any]) -> dict[str, Any]:
+        require_plain_ids(entries)
+        return entries

@@ -117,7 +117,7 @@ def _front_matter(origin: Origin, weights_license: str | None) -> dict[str, Any]
     """Return the metadata that https://github.com/huggingface/hub-docs/blob/main/modelcard.md describes."""
     stamps = " ".join(origin.run.stamps[origin.subject.split])
     tags = [word.lower() for word in (LEAKY, SYNTHETIC) if word in stamps]
-    rows = {_named(row): row for row in reversed(_rows(origin.book, origin.subject.id))}  # of equal names the first
+    rows = {_name_row(row): row for row in reversed(_rows(origin.book, origin.subject.id))}  # of equal names the first
     metrics = [
         {"type": "accuracy", "name": name, "value": round(row["accuracy"], 4)} for name, row in reversed(rows.items())
     ]
@@ -147,7 +147,7 @@ def _rows(book: Book, subject: str) -> list[Row]:
     return sorted(rows, key=lambda row: ORDER.index(row["protocol"]))
 
 
-def _named(row: Row) -> str:
+def _name_row(row: Row) -> str:
     under = f", {row['attack']}" if row["attack"] else ""
     source = f" from {row['source']}" if row["protocol"] == "transfer" else ""
     return f"{row['protocol']}{source}{under}" + ("" if row["norm"] is None else f", {threat(row)}")
@@ -157,15 +157,15 @@ def _figures(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
     for row in _rows(book, subject):
         limits = "-" if row["norm"] is None else threat(row)
         source = row["source"] if row["source"] != subject else "itself"
-        told = (row["protocol"], row["attack"] or "-", limits, row["knowledge"] or "-", source or "-")
-        yield *map(escape_markdown, told), with_interval(row), str(row["tiles"]), str(row["groups"])
+        texts = (row["protocol"], row["attack"] or "-", limits, row["knowledge"] or "-", source or "-")
+        yield *map(escape_markdown, texts), with_interval(row), str(row["tiles"]), str(row["groups"])
 
 
 def _threats(run: Run, subject: str) -> Iterator[tuple[PairingRecord, ThreatModel, str]]:
-    told = set()
-    for pairing in run.pairings:
-        if pairing.subject == subject and pairing.threat and pairing.attack not in told and pairing.role != Role.CHECK:
-            told.add(pairing.attack)
+    attacks = set()
+    for pairing in run.find_pairings(subject):
+        if pairing.threat and pairing.attack not in attacks and pairing.role != Role.CHECK:
+            attacks.add(pairing.attack)
             settings = {name: value for name, value in (pairing.settings or {}).items() if value is not None}
             yield (
                 pairing,
@@ -177,7 +177,7 @@ def _threats(run: Run, subject: str) -> Iterator[tuple[PairingRecord, ThreatMode
 def _medicine(book: Book, subject: str) -> Iterator[tuple[str, str, str]]:
     for row in _rows(book, subject):
         if row["cancer_called_benign"] is not None:
-            yield _named(row), with_interval(row, "cancer_called_benign"), with_interval(row, "benign_called_cancer")
+            yield _name_row(row), with_interval(row, "cancer_called_benign"), with_interval(row, "benign_called_cancer")
 
 
 def _untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[str]:

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from raypipe.evaluation.predict import predict
 from raypipe.export.onnx_file import OPSET, run_onnx, write_onnx
-from raypipe.export.source import ExportError, load_source, source_of, trace
+from raypipe.export.source import ExportError, generate_source, load_source, trace
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
@@ -64,7 +64,7 @@ def write_forms(
     inputs = (images.transpose(0, 3, 1, 2) / 255).astype(np.float32)
 
     def write_source(program: ExportedProgram) -> NDArray[np.float32]:
-        text, constants = source_of(program, card, title)
+        text, constants = generate_source(program, card, title)
         (folder / SOURCE).write_text(text, encoding="utf-8")
         if constants:
             save_file(constants, folder / CONSTANTS)
@@ -73,7 +73,7 @@ def write_forms(
         return logits
 
     def write_graph(program: ExportedProgram) -> NDArray[np.float32]:
-        if isinstance(card.front, GaussianSmoothing):
+        if isinstance(card.input_transform, GaussianSmoothing):
             raise ExportError("the noise that it averages over is drawn from a hash of each tile's pixels")
         write_onnx(program, folder / ONNX)
         return run_onnx(folder / ONNX, inputs)
@@ -86,10 +86,10 @@ def write_forms(
         program = trace(classifier, card)
     except ExportError as error:
         return tuple(Form(file, what, reason=str(error)) for file, (what, _) in forms.items())
-    return tuple(_written(folder, file, what, program, write, expected) for file, (what, write) in forms.items())
+    return tuple(_write_form(folder, file, what, program, write, expected) for file, (what, write) in forms.items())
 
 
-def _written(
+def _write_form(
     folder: Path,
     file: str,
     what: str,

@@ -70,7 +70,7 @@ def trace(classifier: Classifier, card: ModelCard) -> ExportedProgram:
         If the classifier has an input transform that is no sequence of operations, or `torch.export` cannot trace its
         network.
     """
-    match card.front:
+    match card.input_transform:
         case None | BitDepth():
             network: nn.Module = classifier
         case GaussianSmoothing():
@@ -88,7 +88,7 @@ def trace(classifier: Classifier, card: ModelCard) -> ExportedProgram:
         raise ExportError(f"torch.export cannot follow the network ({type(error).__name__}: {reason})") from error
 
 
-def source_of(program: ExportedProgram, card: ModelCard, title: str) -> tuple[str, dict[str, Tensor]]:
+def generate_source(program: ExportedProgram, card: ModelCard, title: str) -> tuple[str, dict[str, Tensor]]:
     """Return the text of a module that loads and runs a traced classifier.
 
     Parameters
@@ -131,7 +131,7 @@ def source_of(program: ExportedProgram, card: ModelCard, title: str) -> tuple[st
         for argument, name in weights.items()
         if str(arguments[argument].target) not in program.state_dict
     }
-    smoothing = card.front if isinstance(card.front, GaussianSmoothing) else None
+    smoothing = card.input_transform if isinstance(card.input_transform, GaussianSmoothing) else None
     imports = ["from pathlib import Path", *(line for name, line in IMPORTS.items() if name in needed)]
     if smoothing:
         imports += ["import hashlib", "from types import SimpleNamespace"]

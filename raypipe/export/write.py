@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from raypipe.base.settings import near_matches
 from raypipe.base.version import __version__
-from raypipe.data.tiles import images_of
+from raypipe.data.tiles import decode_images
 from raypipe.evaluation.results.compute import load_result
 from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
 from raypipe.export.card import Origin, card_text
@@ -120,7 +120,7 @@ def _subject(run: Run, wanted: str) -> SubjectRecord:
 def _some_tiles(store: Store, key: str) -> NDArray[np.uint8]:
     """Return the first test tiles."""
     tables = islice(store.iter_tables("tiles", key, "test", ["image"]), COMPARED_TILES)
-    images = images_of(pa.concat_tables(tables).slice(0, COMPARED_TILES))
+    images = decode_images(pa.concat_tables(tables).slice(0, COMPARED_TILES))
     if not len(images):
         raise FileNotFoundError(f"{store.path(store.artifact('tiles', key))}: no test tiles to compare with")
     return images
@@ -135,7 +135,7 @@ def _config(run: Run, subject: SubjectRecord, card: ModelCard, forms: tuple[Form
         "mean": list(card.mean),
         "std": list(card.std),
         "resize": card.resize,
-        "front": card.front.model_dump() if card.front else None,
+        "input_transform": card.input_transform.model_dump() if card.input_transform else None,
         "forms": [asdict(form) for form in forms],
         "run": run.name,
         "subject": subject.id,

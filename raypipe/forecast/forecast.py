@@ -14,11 +14,11 @@ from raypipe.forecast.trials import (
     ModelTrial,
     TilesTrial,
     attack_key,
-    attacks_on,
-    backbone_of,
+    find_backbone,
+    list_attacks,
+    measure_worker_start,
     try_model,
     try_tiles,
-    worker_start,
 )
 from raypipe.plan.cells import STAGES, Cell, Split, Stage, unfinished
 from raypipe.plan.listing import Prepared
@@ -165,8 +165,8 @@ def forecast(
     trials = _try_models(prepared, todo, tiles, device, attacked, say)
     counts = {split: sum(item.split == split for item in listing.items) for split in ("train", "test")}
     say("a worker's start")
-    made = tuple(_of_cell(cell, trials.get(_backbone(cell), None), tiles["train"], counts) for cell in todo)
-    return Forecast(made, workers or _workers_here(resources), worker_start())
+    made = tuple(_forecast_cell(cell, trials.get(_backbone(cell), None), tiles["train"], counts) for cell in todo)
+    return Forecast(made, workers or _workers_here(resources), measure_worker_start())
 
 
 def _try_models(
@@ -177,9 +177,9 @@ def _try_models(
     attacked: int,
     say: Callable[[str], None],
 ) -> dict[str, ModelTrial]:
-    attacks = attacks_on(cell for cell in todo if cell.stage == "attack")
-    planted = {backbone_of(cell): cell.spec.planted for cell in todo if cell.stage == "diagnose"}
-    needed = {backbone_of(cell) for cell in todo if cell.stage != "ingest"}
+    attacks = list_attacks(cell for cell in todo if cell.stage == "attack")
+    planted = {find_backbone(cell): cell.spec.planted for cell in todo if cell.stage == "diagnose"}
+    needed = {find_backbone(cell) for cell in todo if cell.stage != "ingest"}
     labels = prepared.plan.stage("ingest")[0].spec.labels
     return {
         backbone: try_model(
@@ -194,16 +194,16 @@ def _try_models(
             attacked=attacked,
             say=say,
         )
-        for backbone, cell in {backbone_of(cell): cell for cell in prepared.plan.stage("train")}.items()
+        for backbone, cell in {find_backbone(cell): cell for cell in prepared.plan.stage("train")}.items()
         if backbone in needed
     }
 
 
 def _backbone(cell: Cell) -> str:
-    return "" if cell.stage == "ingest" else backbone_of(cell)
+    return "" if cell.stage == "ingest" else find_backbone(cell)
 
 
-def _of_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, counts: dict[str, int]) -> CellForecast:
+def _forecast_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, counts: dict[str, int]) -> CellForecast:
     if model is None:
         count = sum(counts.values())
         return CellForecast(cell, 0, 0, count * tiles.seconds, count * tiles.size)

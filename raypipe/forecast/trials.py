@@ -24,8 +24,8 @@ from raypipe.attacks.engine.norms import BoundedAttack
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.base.errors import StageError
 from raypipe.data.reading.png import encode_png
-from raypipe.data.source import Source, seeded_order
-from raypipe.data.tiles import TileItem, images_of, make_tiles
+from raypipe.data.source import Source, shuffle_by_hash
+from raypipe.data.tiles import TileItem, decode_images, make_tiles
 from raypipe.evaluation.checks.planted import binarization_test
 from raypipe.evaluation.checks.probe import probe
 from raypipe.evaluation.predict import predict
@@ -159,7 +159,7 @@ def _try_side(source: Source, items: Sequence[TileItem], spec: Any, split: Split
     chosen = [
         by_path[path]
         for group in members.values()
-        for path in seeded_order([item.ref.path for item in group], spec.seed)[:each]
+        for path in shuffle_by_hash([item.ref.path for item in group], spec.seed)[:each]
     ]
     begun = time.perf_counter()
     table, rejected = make_tiles(source, chosen, spec.size, scaled=spec.scaled_decoding)
@@ -168,7 +168,7 @@ def _try_side(source: Source, items: Sequence[TileItem], spec: Any, split: Split
         raise StageError(f"none of {rejected.num_rows} {split} tiles can be read: {rejected['reason'][0]}")
     encoded = tuple(pc.struct_field(table["image"], "bytes").to_pylist())
     size = sum(map(len, encoded)) / len(encoded)
-    return TilesTrial(images_of(table), table["label"].to_numpy(), encoded, seconds / len(chosen), size)
+    return TilesTrial(decode_images(table), table["label"].to_numpy(), encoded, seconds / len(chosen), size)
 
 
 def try_model(
@@ -240,7 +240,7 @@ def try_model(
     return trial
 
 
-def worker_start() -> float:
+def measure_worker_start() -> float:
     """Return the seconds until a new worker process has imported the modules of its tasks and of most backbones."""
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import raypipe.stages.attack, torchvision"], check=True, env=os.environ)
@@ -283,16 +283,16 @@ def attack_key(spec: Any) -> str:
     return str(spec.model_dump_json(include={"attack", "split", "radii"}))
 
 
-def attacks_on(cells: Iterable[Cell]) -> dict[str, list[TrialAttack]]:
-    """Return the attacks of cells by `backbone_of` their models, each attack once per split."""
+def list_attacks(cells: Iterable[Cell]) -> dict[str, list[TrialAttack]]:
+    """Return the attacks of cells by `find_backbone` their models, each attack once per split."""
     found: dict[str, dict[str, TrialAttack]] = {}
     for cell in cells:
         known = tuple(attack_key(other.spec) for other in cell.known)
-        found.setdefault(backbone_of(cell), {})[attack_key(cell.spec)] = TrialAttack(cell.spec, known)
+        found.setdefault(find_backbone(cell), {})[attack_key(cell.spec)] = TrialAttack(cell.spec, known)
     return {backbone: list(attacks.values()) for backbone, attacks in found.items()}
 
 
-def backbone_of(cell: Cell) -> str:
+def find_backbone(cell: Cell) -> str:
     """Return the values that a network's cost depends on: name and `resize` of the cell's backbone."""
     while cell.stage != "train":
         cell = cell.inputs["model"]

@@ -2,7 +2,7 @@
 
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
 from raypipe.models.classifier import Classifier
-from raypipe.storage.store import Store, damaged
+from raypipe.storage.store import Store, describe_damage
 
 
 def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:
@@ -17,4 +17,4 @@ def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:
     try:
         return load_classifier(store.read_bytes(path))
     except ValueError as error:
-        raise damaged(store.path(path), error) from error
+        raise describe_damage(store.path(path), error) from error

@@ -25,7 +25,7 @@ class Box(NamedTuple):
     radius: Tensor
 
 
-def unbounded(backbone: str) -> str | None:
+def explain_missing_bounds(backbone: str) -> str | None:
     """Return the reason why interval bounds are not known for a backbone, or None if they are.
 
     Parameters
@@ -45,7 +45,7 @@ def unbounded(backbone: str) -> str | None:
     )
 
 
-def margins(classifier: Classifier, images: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
+def bound_margins(classifier: Classifier, images: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
     """Return lower bounds of the lead of the true class over each class, (n, classes).
 
     They hold within an L-infinity ball that is clipped to [0, 1].
@@ -63,12 +63,12 @@ def margins(classifier: Classifier, images: Tensor, labels: Tensor, eps: float |
     """
     eps = torch.as_tensor(eps, dtype=images.dtype, device=images.device).view(-1, 1, 1, 1)
     low, high = (images - eps).clamp(0, 1), (images + eps).clamp(0, 1)
-    low, high = (classifier.preprocessed(edge) for edge in (low, high))  # monotone: no weight of a resize is negative
+    low, high = (classifier.preprocess(edge) for edge in (low, high))  # monotone: no weight of a resize is negative
     box = Box((low + high) / 2, (high - low) / 2)
     assert isinstance(classifier.network, nn.Sequential)  # noqa: S101  as `unbounded` has seen
     *layers, last = classifier.network
     for layer in layers:
-        box = _through(layer, box)
+        box = _propagate(layer, box)
     # Differences of logits are bounded, not logits, so the last layer is not loose (their section 3, "elision").
     assert isinstance(last, nn.Linear)  # noqa: S101
     leads = last.weight[labels][:, None] - last.weight[None]
@@ -77,7 +77,7 @@ def margins(classifier: Classifier, images: Tensor, labels: Tensor, eps: float |
     return lower
 
 
-def _through(layer: nn.Module, box: Box) -> Box:
+def _propagate(layer: nn.Module, box: Box) -> Box:
     match layer:
         case nn.Conv2d():
             radius = F.conv2d(

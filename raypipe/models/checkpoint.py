@@ -3,16 +3,19 @@
 import json
 import struct
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from safetensors.torch import load, save
 
 from raypipe.models.backbones.base import Channels
 from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.classifier import Classifier
-from raypipe.models.transforms.base import Front
+from raypipe.models.transforms.base import InputTransform
 
 FILE_NAME = "model.safetensors"
+STORED_TRANSFORM = "front"
+"""Name of the input transform in checkpoints, in the card and at the start of its tensors' names."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class ModelCard:
         Height and width of its images, in pixels.
     mean, std
         Normalization inside the classifier, per channel.
-    front
+    input_transform
         Settings of its input transform, if a defense added one.
     resize
         Height and width, in pixels, to which it resizes its images. None leaves them unchanged.
@@ -42,15 +45,18 @@ class ModelCard:
     size: int
     mean: Channels
     std: Channels
-    front: Front | None = None
+    input_transform: Annotated[InputTransform | None, Field(alias=STORED_TRANSFORM)] = None
     resize: int | None = None
     digest: str | None = None
 
 
 def save_classifier(classifier: Classifier, card: ModelCard) -> bytes:
     """Return a classifier's weights and its card as the bytes of a safetensors file."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    return save(tensors, metadata={"raypipe": TypeAdapter(ModelCard).dump_json(card).decode()})
+    tensors = {
+        _replace_prefix(name, "input_transform", STORED_TRANSFORM): tensor.detach().cpu().contiguous()
+        for name, tensor in classifier.state_dict().items()
+    }
+    return save(tensors, metadata={"raypipe": TypeAdapter(ModelCard).dump_json(card, by_alias=True).decode()})
 
 
 def load_classifier(data: bytes) -> tuple[Classifier, ModelCard]:
@@ -74,11 +80,19 @@ def load_classifier(data: bytes) -> tuple[Classifier, ModelCard]:
                 f"no tensor has one row for each of the {len(card.labels)} labels"
             )  # before a network is built
         network = backbone.build(len(card.labels))
-        classifier = Classifier(network, card.mean, card.std, card.front, card.resize)
-        classifier.load_state_dict(tensors)
+        classifier = Classifier(network, card.mean, card.std, card.input_transform, card.resize)
+        classifier.load_state_dict(
+            {_replace_prefix(name, STORED_TRANSFORM, "input_transform"): tensor for name, tensor in tensors.items()}
+        )
     except Exception as error:  # errors of safetensors and of torch
         raise ValueError(f"the weights are damaged, or not those of its {card.backbone}: {error}") from error
     return classifier.eval(), card
+
+
+def _replace_prefix(name: str, old: str, new: str) -> str:
+    """Return a tensor's name with another first part, if its first part is `old`."""
+    first, dot, rest = name.partition(".")
+    return f"{new}{dot}{rest}" if first == old else name
 
 
 def _read_card(data: bytes) -> ModelCard:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from raypipe.base.settings import Settings
 from raypipe.models.backbones.base import Channels
 from raypipe.models.backbones.lookup import get_backbone
-from raypipe.models.transforms.base import Front, build_front
+from raypipe.models.transforms.base import InputTransform, build_input_transform
 from raypipe.models.weights import FROM_SCRATCH, check_weights, pretrained_state
 
 IMAGENET_NORMALIZATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -60,22 +60,22 @@ class Model(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _what_is_known_of_it(cls, given: Any) -> Any:
+    def _what_is_known_of_it(cls, settings: Any) -> Any:
         """Fill in the defaults that depend on the network.
 
         A wrong name or wrong weights are left to their own validators.
         """
-        if not isinstance(given, Mapping) or not isinstance(name := given.get("name"), str):
-            return given
+        if not isinstance(settings, Mapping) or not isinstance(name := settings.get("name"), str):
+            return settings
         try:
             backbone = get_backbone(name)
         except ValueError:
-            return given
+            return settings
         known: dict[str, Any] = {"digest": backbone.digest}
-        weights = given.get("weights", FROM_SCRATCH)
+        weights = settings.get("weights", FROM_SCRATCH)
         if isinstance(weights, str) and weights != FROM_SCRATCH and (found := backbone.published().get(weights)):
             known |= {"mean": found.mean, "std": found.std}
-        return known | dict(given)
+        return known | dict(settings)
 
     @field_validator("name")
     @classmethod
@@ -128,7 +128,7 @@ class Classifier(nn.Module):
         Network that maps normalized images (n, 3, h, w) to logits (n, classes).
     mean, std
         Normalization per channel, on the [0, 1] scale.
-    front
+    input_transform
         Settings of an input transform that a defense adds, or None.
     resize
         Height and width, in pixels, to which images are resized first. None leaves them unchanged.
@@ -138,11 +138,16 @@ class Classifier(nn.Module):
     std: Tensor
 
     def __init__(
-        self, network: nn.Module, mean: Channels, std: Channels, front: Front | None = None, resize: int | None = None
+        self,
+        network: nn.Module,
+        mean: Channels,
+        std: Channels,
+        input_transform: InputTransform | None = None,
+        resize: int | None = None,
     ) -> None:
         super().__init__()
         self.resize = resize
-        self.front = build_front(front) if front else None
+        self.input_transform = build_input_transform(input_transform) if input_transform else None
         self.network = network
         self.normalization = (mean, std)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -153,13 +158,13 @@ class Classifier(nn.Module):
 
         GoogLeNet in training mode adds its auxiliary heads.
         """
-        return self.front(images, self.classify) if self.front else self.classify(images)
+        return self.input_transform(images, self.classify) if self.input_transform else self.classify(images)
 
     def classify(self, images: Tensor) -> Any:
         """Return the output for images (n, 3, h, w) in [0, 1] without the input transform."""
-        return self.network(self.preprocessed(images))
+        return self.network(self.preprocess(images))
 
-    def preprocessed(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
         """Return the resized and normalized images from images (n, 3, h, w) in [0, 1]."""
         if self.resize:
             images = F.interpolate(images, (self.resize, self.resize), mode="bilinear", antialias=True)

@@ -50,7 +50,7 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
         return None
     architecture = get_backbone(backbone)
     published = architecture.published().get(weights)
-    state = _fetched(backbone, weights, published) if published else read_state(weights)
+    state = _fetch_weights(backbone, weights, published) if published else read_state(weights)
     body = _body(architecture)
     expected = {name: tensor for name, tensor in body.items() if not any(part in name for part in architecture.added)}
     wrong = [name for name, tensor in expected.items() if not _stands_for(state.get(name), tensor)]
@@ -109,14 +109,14 @@ def read_state(path: str) -> dict[str, Tensor]:
     return {name.removeprefix("module.").removeprefix("network."): tensor for name, tensor in state.items()}
 
 
-def _stands_for(found: Any, expected: Tensor) -> bool:
+def _stands_for(tensor: Any, expected: Tensor) -> bool:
     return (
-        isinstance(found, Tensor)
-        and found.shape == expected.shape
-        and found.layout == torch.strided
-        and found.device.type == "cpu"
-        and not found.is_complex()
-        and not found.is_quantized
+        isinstance(tensor, Tensor)
+        and tensor.shape == expected.shape
+        and tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_complex()
+        and not tensor.is_quantized
     )
 
 
@@ -124,7 +124,7 @@ def _load_torch(file: Path) -> Any:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _fetched(backbone: str, weights: str, published: Published) -> Mapping[str, Tensor]:
+def _fetch_weights(backbone: str, weights: str, published: Published) -> Mapping[str, Tensor]:
     try:
         return published.get()
     except Exception as error:  # downloads of torchvision and timm raise many types

@@ -1,8 +1,8 @@
 """Description of a run, from a plan whose cells are finished: everything that its results are computed from later."""
 
-from raypipe.attacks.engine.threat import threat_of
+from raypipe.attacks.engine.threat import get_threat_model
 from raypipe.data.source import Source
-from raypipe.evaluation.results.run import CellRecord, PairingRecord, Run, SubjectRecord, settings_record, stamps
+from raypipe.evaluation.results.run import CellRecord, PairingRecord, Run, SubjectRecord, record_settings, stamps
 from raypipe.experiment.schema import Experiment
 from raypipe.plan.graph import Pairing, Plan, Subject
 from raypipe.storage.store import Store
@@ -42,9 +42,9 @@ def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Stor
             role=pairing.role,
             attack=pairing.attack,
             method=settings.name if settings else None,
-            settings=settings_record(settings, pairing.radii) if settings else None,
+            settings=record_settings(settings, pairing.radii) if settings else None,
             source=pairing.source.name if pairing.source else None,
-            threat=threat_of(settings) if settings else None,
+            threat=get_threat_model(settings) if settings else None,
             tiles=pairing.predictions.inputs["tiles"].key,
             predictions=pairing.predictions.key,
         )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from raypipe.evaluation.results.run import find_in_run
 from raypipe.plan.cells import Cell, unfinished
 from raypipe.progress.shards import ShardState
-from raypipe.storage.store import Store, damaged
+from raypipe.storage.store import Store, describe_damage
 
 PROGRESS_FILE = "progress.json"
 State = Literal["to do", "running", "done", "failed"]
@@ -179,4 +179,4 @@ def read_state(store: Store, run: str) -> RunState:
     try:
         return RunState.model_validate_json(store.read_bytes(path))
     except ValidationError as error:
-        raise damaged(store.path(path), error) from error
+        raise describe_damage(store.path(path), error) from error

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import WORST_CASE
 from raypipe.evaluation.results.run import Run
-from raypipe.evaluation.results.strength import attack_strength, same_data
+from raypipe.evaluation.results.strength import attack_strength, have_same_data
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.report.cells import model_cell
 from raypipe.report.layout import (
@@ -140,7 +140,7 @@ def comparison_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
     first, found = runs[0], []
     for run in runs[1:]:
         shared = sorted({subject.id for subject in run.subjects} & {subject.id for subject in first.subjects})
-        if not same_data(run, first):
+        if not have_same_data(run, first):
             text = (
                 f"{run.name} and {first.name} tested models on different data sets: their figures cannot be compared,"
             )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import WORST_CASE
 from raypipe.evaluation.statistics.calibration import METHOD as CALIBRATION_METHOD
-from raypipe.evaluation.statistics.comparison import over_seeds
+from raypipe.evaluation.statistics.comparison import summarize_over_seeds
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.report.cells import model_cell
 from raypipe.report.layout import Book, Row, format_p_value, name_or_dash, percent, threat, with_interval
@@ -118,7 +118,7 @@ def seeds_table(book: Book) -> Sheet | None:
     table.add_columns("model", "split", "defense", "hardened with", "protocol", "attack")
     table.add_columns("mean", "standard\ndeviation", "seeds", figures=True)
     for (model, split, defense, hardened_on, protocol, attack, norm, eps), accuracies in found.items():
-        spread = over_seeds(accuracies)
+        spread = summarize_over_seeds(accuracies)
         under = attack or (threat({"norm": norm, "eps": eps}) if norm else None)
         names = [str(name_or_dash(name)) for name in (model, split, defense, hardened_on, protocol, under)]  # type: ignore[arg-type]
         table.add_row(*names, percent(spread.mean), f"{100 * spread.deviation:.1f}", str(spread.seeds))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from raypipe.evaluation.protocols import ITSELF
+from raypipe.evaluation.results.artifacts import AdversarialTiles, Artifacts, Predictions
 from raypipe.evaluation.results.run import PairingRecord, Run
-from raypipe.evaluation.results.tested import Artifacts, Perturbed, Tested
 from raypipe.report.cells import kind_of, name_family, name_hardening
 from raypipe.report.layout import Book
 from raypipe.report.names import name_attack, name_class, name_class_in_full
@@ -71,9 +71,9 @@ class _Attacked:
 
     pairing: PairingRecord
     tiles: str
-    perturbed: Perturbed
-    before: Tested
-    after: Tested
+    perturbed: AdversarialTiles
+    before: Predictions
+    after: Predictions
 
 
 def galleries(run: Run, book: Book, store: Store, first: str) -> Iterator[Gallery]:
@@ -125,9 +125,9 @@ def _list_pairings(run: Run) -> dict[str, list[PairingRecord]]:
 
 
 def _load(artifacts: Artifacts, pairing: PairingRecord, clean: PairingRecord) -> _Attacked:
-    perturbed = artifacts.perturbed(pairing)
-    before = artifacts.tested(clean).at(perturbed.ids)
-    return _Attacked(pairing, clean.tiles, perturbed, before, artifacts.tested(pairing))
+    perturbed = artifacts.read_adversarials(pairing)
+    before = artifacts.read_predictions(clean).at(perturbed.ids)
+    return _Attacked(pairing, clean.tiles, perturbed, before, artifacts.read_predictions(pairing))
 
 
 def _order(book: Book, subjects: Iterable[str], first: str) -> list[str]:
@@ -208,7 +208,7 @@ def _draw(run: Run, store: Store, choices: Sequence[_Choice]) -> Iterator[Pictur
         )
 
 
-def _predict(run: Run, tested: Tested, place: int) -> tuple[str, float]:
+def _predict(run: Run, tested: Predictions, place: int) -> tuple[str, float]:
     shares = softmax(tested.logits[place].astype(np.float64))
     return run.labels[int(tested.predicted[place])], float(shares.max())
 

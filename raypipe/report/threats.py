@@ -2,7 +2,7 @@
 
 import json
 
-from raypipe.attacks.engine.threat import write_bound, written
+from raypipe.attacks.engine.threat import write_bound, write_radius
 from raypipe.base.norms import AnyNorm
 from raypipe.evaluation.results.run import Run
 from raypipe.report.sheet import Cell, Sheet
@@ -45,4 +45,4 @@ def threats_table(run: Run) -> Sheet:
 
 
 def _write(name: str, value: object, norm: AnyNorm) -> str:
-    return written(value, norm) if name == "eps" and isinstance(value, float) else json.dumps(value)
+    return write_radius(value, norm) if name == "eps" and isinstance(value, float) else json.dumps(value)

@@ -15,7 +15,7 @@ from raypipe.attacks import AttackSettings
 from raypipe.attacks.engine.cascade import generate_over_radii
 from raypipe.attacks.engine.generate import Adversarials
 from raypipe.base.norms import STORED_NORMS
-from raypipe.evaluation.results.stored import adversarials_of, adversarials_table
+from raypipe.evaluation.results.tables import parse_adversarials, tabulate_adversarials
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
@@ -97,7 +97,7 @@ class AttackShard:
         before = model.batch_size
         settings = TypeAdapter(AttackSettings).validate_json(row["attack"])
         labels = tiles["label"].to_numpy()
-        known = [adversarials_of(models.store.read_table(path)) for path in json.loads(row["known"])]
+        known = [parse_adversarials(models.store.read_table(path)) for path in json.loads(row["known"])]
         made = generate_over_radii(model, images, labels, settings, json.loads(row["radii"]), known)
         if models.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -117,7 +117,7 @@ class AttackShard:
             "fooled": int(result.success.sum()),
             "lowered_batch": made.lowered_batch,
         }
-        return adversarials_table(tiles, result), figures
+        return tabulate_adversarials(tiles, result), figures
 
 
 def _facts(cell: Cell, store: Store) -> dict[str, Any]:

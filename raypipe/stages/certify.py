@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from raypipe.defenses import DefenseSettings
-from raypipe.defenses.base import Certified, CertifiedDefense
+from raypipe.defenses.base import Certificates, CertifiedDefense
 from raypipe.experiment.schema import Resources
 from raypipe.models.precision import full_precision
 from raypipe.plan.cells import Cell
@@ -54,13 +54,13 @@ class CertifyShard:
         row: Row,
         tiles: pa.Table,  # noqa: ARG002  required by the protocol
         images: NDArray[np.uint8],
-    ) -> Certified:
+    ) -> Certificates:
         """Return the predictions and the radii that the defense proves."""
         defense = TypeAdapter(DefenseSettings).validate_json(row["defense"])
         assert isinstance(defense, CertifiedDefense)  # noqa: S101  the plan ensures it
         return defense.certify(models.classifier(row["model"]).eval(), images, models.device, row["seed"])
 
-    def tabulate(self, row: Row, tiles: pa.Table, made: Certified | None) -> tuple[pa.Table, Row]:
+    def tabulate(self, row: Row, tiles: pa.Table, made: Certificates | None) -> tuple[pa.Table, Row]:
         """Return one row per tile, and the number of forward passes."""
         if made is None:
             return CERTIFICATES.empty_table(), {}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from raypipe.attacks.engine.norms import BoundedAttack
-from raypipe.evaluation.checks.diagnosed import Diagnosed, diagnose_tiles, diagnostics_table
+from raypipe.evaluation.checks.diagnostics import Diagnostics, diagnose_tiles, tabulate_diagnostics
 from raypipe.evaluation.settings import AnyBounded
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import Cell
@@ -55,7 +55,7 @@ def diagnose(cells: Sequence[Cell], store: Store, resources: Resources, progress
 class DiagnoseShard:
     """The diagnosis of a model on a shard of clean tiles."""
 
-    def compute(self, models: ModelCache, row: Row, tiles: pa.Table, images: NDArray[np.uint8]) -> Diagnosed:
+    def compute(self, models: ModelCache, row: Row, tiles: pa.Table, images: NDArray[np.uint8]) -> Diagnostics:
         """Run the probe, and search for planted examples on the tiles that `row` names."""
         model, device = models.classifier(row["model"]), models.device
         batch = max(2, models.resources.attack_batch or BATCH)
@@ -68,9 +68,9 @@ class DiagnoseShard:
             model, images, labels, attack, positions, batch_size=batch, device=device, seed=row["seed"]
         )
 
-    def tabulate(self, row: Row, tiles: pa.Table, made: Diagnosed | None) -> tuple[pa.Table, Row]:  # noqa: ARG002
+    def tabulate(self, row: Row, tiles: pa.Table, made: Diagnostics | None) -> tuple[pa.Table, Row]:  # noqa: ARG002
         """Return one row per tile, and the numbers of forward and backward passes."""
         if made is None:
             return DIAGNOSTICS.empty_table(), {}
-        table = diagnostics_table(tiles, made)
+        table = tabulate_diagnostics(tiles, made)
         return table, {name: pc.sum(table[name]).as_py() for name in ("forwards", "backwards")}

@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raypipe.evaluation.predict import predict
-from raypipe.evaluation.results.stored import predictions_table
+from raypipe.evaluation.results.tables import tabulate_predictions
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
@@ -59,4 +59,4 @@ class PredictShard:
         """Return the logits with the columns that identify their tiles, and the number of forward passes."""
         if made is None:
             return PREDICTIONS.empty_table(), {"forwards": tiles.num_rows}
-        return predictions_table(tiles, made, row["model"], row["tiles"]), {"forwards": tiles.num_rows}
+        return tabulate_predictions(tiles, made, row["model"], row["tiles"]), {"forwards": tiles.num_rows}

@@ -20,7 +20,7 @@ from raypipe.training.batch_statistics import MOST, MOST_PER_EPOCH, Recalibratio
 from raypipe.training.dataset import TileDataset
 from raypipe.training.examples import Examples
 from raypipe.training.fit import EpochRecord, Fit
-from raypipe.training.objective import TILES, Objective, Shows, cross_entropy
+from raypipe.training.objective import TILES, InputRule, Objective, cross_entropy
 from raypipe.training.recipe import Recipe
 from raypipe.training.validation import validate
 
@@ -38,7 +38,7 @@ def fit_cell(
     held: Examples,
     judge: Callable[[Classifier], dict[str, float]] | None = None,
     objective: Objective = cross_entropy,
-    shows: Shows | None = TILES,
+    input_rule: InputRule | None = TILES,
     score: Callable[[Classifier], float] | None = None,
     replays: int = 1,
 ) -> None:
@@ -66,7 +66,7 @@ def fit_cell(
         Computes figures of the fitted classifier that are published with it; they serve to choose between candidates.
     objective
         Loss that every step minimizes.
-    shows
+    input_rule
         Inputs that a step shows the network; None leaves its batch statistics unchanged.
     score
         Rates the classifier after each validated epoch; larger is better. The best of these epochs is published.
@@ -88,7 +88,7 @@ def fit_cell(
         seed=seed,
         rank=worker.rank,
         objective=objective,
-        shows=shows,
+        input_rule=input_rule,
         replays=replays,
     )
     best = b""
@@ -120,7 +120,7 @@ def fit_cell(
     cost = _cost(fit.history, recalibration, time.perf_counter() - began, worker)
     if worker.rank == 0:
         facts: dict[str, Any] = {"validation": judge(_evaluated(fit))} if judge else {}
-        facts |= _facts(card, held if recipe.validation else None, recalibration, shows)
+        facts |= _facts(card, held if recipe.validation else None, recalibration, input_rule)
         workers = worker.world_size
         publish_model(cell, _evaluated(fit), card, store, history=fit.history, cost=cost, workers=workers, **facts)
         store.remove(_progress_path(cell))
@@ -133,14 +133,16 @@ def _write_progress(cell: Cell, recipe: Recipe, record: dict[str, Any], store: S
         store.write_json(_progress_path(cell), {**where, **record})
 
 
-def _facts(card: ModelCard, held: Examples | None, recalibration: Recalibration, shows: Shows | None) -> dict[str, Any]:
+def _facts(
+    card: ModelCard, held: Examples | None, recalibration: Recalibration, input_rule: InputRule | None
+) -> dict[str, Any]:
     """Return the facts of a fit's held-out tiles, with the classes missing there, and of its batch statistics."""
     facts: dict[str, Any] = {}
     if held is not None:
         missing = [name for label, name in enumerate(card.labels) if label not in held.labels]
         facts["held_out"] = {"tiles": len(held), "groups": len(set(held.groups)), "missing": missing}
-    if recalibration.tiles and shows:
-        facts["batch_statistics"] = {"tiles": recalibration.tiles, "inputs": shows.inputs}
+    if recalibration.tiles and input_rule:
+        facts["batch_statistics"] = {"tiles": recalibration.tiles, "inputs": input_rule.inputs}
     return facts
 
 

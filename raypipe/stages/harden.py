@@ -117,12 +117,16 @@ def _starting_point(cell: Cell, store: Store) -> tuple[Classifier, ModelCard]:
     torch.manual_seed(cell.spec.seed)  # for the weights of new layers
     if defense.starts_anew:
         classifier = build_classifier(trained.spec.model, len(card.labels))
-    network, backbone, front = classifier.network, defense.architecture(card.backbone), defense.input_transform()
+    network, backbone, input_transform = (
+        classifier.network,
+        defense.architecture(card.backbone),
+        defense.input_transform(),
+    )
     if backbone != card.backbone:
         network = get_backbone(backbone).build(len(card.labels))
         network.load_state_dict(network.state_dict() | classifier.network.state_dict())
-    hardened = Classifier(network, *classifier.normalization, front, classifier.resize)
-    return hardened.eval(), replace(card, backbone=backbone, front=front)
+    hardened = Classifier(network, *classifier.normalization, input_transform, classifier.resize)
+    return hardened.eval(), replace(card, backbone=backbone, input_transform=input_transform)
 
 
 def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -> None:
@@ -147,7 +151,7 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
     examples = parts["clean"]
     if isinstance(defense, StaticTraining):
         of_clean, of_perturbed = defense.choose(len(examples), seed)
-        examples = examples.take(of_clean).joined(parts["perturbed"].take(of_perturbed))
+        examples = examples.take(of_clean).join(parts["perturbed"].take(of_perturbed))
     recipe = defense.recipe(cell.spec.recipe)
     steps = defense.training(clean.to(worker.device), recipe)
     fit_cell(
@@ -161,7 +165,7 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
         held=held["clean"],
         judge=judge if "perturbed" in held and len(held["clean"]) else None,
         objective=steps.objective,
-        shows=steps.inputs,
+        input_rule=steps.inputs,
         score=_held_out_score(steps, held["clean"]),
         replays=steps.repeats,
     )

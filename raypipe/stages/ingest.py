@@ -9,14 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from raypipe.base.errors import StageError
-from raypipe.data.leakage import LeakageError, leakage_share, require_disjoint
-from raypipe.data.source import Source, TileRef, seeded_order
+from raypipe.data.leakage import LeakageError, measure_leakage, require_disjoint
+from raypipe.data.source import Source, TileRef, shuffle_by_hash
 from raypipe.data.tiles import TileItem, make_tiles
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.ray_map import Row, map_items
-from raypipe.storage.costs import Cost, cost_of_shard, with_cost
+from raypipe.storage.costs import Cost, add_cost, read_cost
 from raypipe.storage.schemas import REJECTED
 from raypipe.storage.store import Store
 
@@ -98,7 +98,7 @@ def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
         for item in items:
             if (item.split or SET_ASIDE) == part:
                 members[item.ref.group or item.ref.path].append(item)
-        ordered = [item for group in seeded_order(members, seed) for item in members[group]]
+        ordered = [item for group in shuffle_by_hash(members, seed) for item in members[group]]
         for number, start in enumerate(range(0, len(ordered), shard_size)):
             listing = json.dumps([[vars(ref), split] for ref, split in ordered[start : start + shard_size]])
             rows.append({"shard": f"{part}/part-{number:05d}.parquet", "items": listing})
@@ -117,7 +117,7 @@ def _ingest_shard(row: Row, source: Source, store: Store, root: str, size: int, 
     if rejected.num_rows:
         store.write_table(rejects, rejected)
     # The shard is written last, because its presence means that it is complete.
-    store.write_table(target, with_cost(tiles, cost))
+    store.write_table(target, add_cost(tiles, cost))
     return {"tiles": tiles.num_rows, "rejected": rejected.num_rows}
 
 
@@ -143,12 +143,12 @@ def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
         "labels": list(source.labels),
         "synthetic": source.synthetic,
         "split": cell.spec.split,
-        "leakage": leakage_share(groups),
+        "leakage": measure_leakage(groups),
         "counts": {split: {label: counts[split, label] for label in source.labels} for split in ("train", "test")},
         "tiles": len(groups),
         "rejected": sum(rejected.values()),
         "reasons": dict(rejected.most_common()),
-        "cost": sum((cost_of_shard(store, shard) for shard in shards), Cost()).facts(),
+        "cost": sum((read_cost(store, shard) for shard in shards), Cost()).facts(),
     }
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from raypipe.attacks.engine.headway import observed
 from raypipe.base.errors import StageError
-from raypipe.data.tiles import images_of
+from raypipe.data.tiles import decode_images
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import Cell
 from raypipe.progress.shards import followed_headway, shard_name, written_headway
@@ -24,7 +24,7 @@ from raypipe.progress.stage import StageProgress
 from raypipe.stages.metrics import count_shard, labels_of
 from raypipe.stages.model_cache import ModelCache, models_of_this_process
 from raypipe.stages.ray_map import ItemError, Row, map_items
-from raypipe.storage.costs import FREE, Cost, cost_of_shard, with_cost
+from raypipe.storage.costs import FREE, Cost, add_cost, read_cost
 from raypipe.storage.store import Store
 
 
@@ -63,11 +63,11 @@ class ShardActor:
     def __call__(self, row: Row) -> Row:
         """Process one shard and write the complete result, unless it exists already: Ray may repeat a task."""
         if self.store.exists(row["target"]):
-            return {"key": row["key"], "tiles": 0, **cost_of_shard(self.store, row["target"]).facts()}
+            return {"key": row["key"], "tiles": 0, **read_cost(self.store, row["target"]).facts()}
         tiles = self.store.read_table(row["shard"])
         if row["take"]:
             tiles = tiles.take(json.loads(row["take"]))
-        images = images_of(tiles) if tiles.num_rows else None
+        images = decode_images(tiles) if tiles.num_rows else None
         seconds = 0.0
         made = None
         labels = json.loads(row["labels"])
@@ -81,7 +81,7 @@ class ShardActor:
             count_shard(labels, tiles.num_rows, seconds)
         table, figures = self.work.tabulate(row, tiles, made)
         cost = Cost(figures.pop("forwards", 0), figures.pop("backwards", 0), seconds, self.models.device.type)
-        self.store.write_table(row["target"], with_cost(table, cost))
+        self.store.write_table(row["target"], add_cost(table, cost))
         return {"key": row["key"], "tiles": tiles.num_rows, **cost.facts(), **figures}
 
 
@@ -126,7 +126,7 @@ def complete_cells(
     for row in rows:
         key, done = row["key"], row["target"] in there
         missing[key] += not done
-        costs[key] += cost_of_shard(store, row["target"]) if done else FREE
+        costs[key] += read_cost(store, row["target"]) if done else FREE
         todo += [] if done else [{**row, "cell": by_key[key].name, "labels": labels[key]}]
 
     def publish_whole(cell: Cell) -> None:

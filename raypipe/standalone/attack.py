@@ -14,9 +14,9 @@ from torch import nn
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.generate import Adversarials, generate
 from raypipe.attacks.engine.prepare import PreparedModel, prepare
-from raypipe.attacks.engine.threat import threat_of
-from raypipe.attacks.engine.victim import frozen
-from raypipe.evaluation.results.stored import adversarials_table
+from raypipe.attacks.engine.threat import get_threat_model
+from raypipe.attacks.engine.victim import freeze
+from raypipe.evaluation.results.tables import tabulate_adversarials
 from raypipe.evaluation.statistics.intervals import METHOD, Interval, group_tiles, mean, ratio
 from raypipe.report.sheet import Cell, Sheet
 from raypipe.standalone.tiles import GivenTiles
@@ -40,7 +40,7 @@ def logits_given(network: nn.Module, shape: tuple[int, int, int]) -> int:
         If the network takes no such tile, or gives no logits for it.
     """
     try:
-        with frozen(network), torch.no_grad():
+        with freeze(network), torch.no_grad():
             logits = network(torch.zeros(1, *shape, device=device_of(network)))
     except Exception as error:  # the network is foreign code
         reason = str(error).strip().partition("\n")[0]
@@ -126,7 +126,7 @@ def attack_tiles(
 def summary(attacked: Attacked, name: str) -> Sheet:
     """Return the figures of an attack as a sheet."""
     made, tiles = attacked.made, attacked.tiles
-    sheet = Sheet(f"{attacked.settings.name} on {name}: {threat_of(attacked.settings)}")
+    sheet = Sheet(f"{attacked.settings.name} on {name}: {get_threat_model(attacked.settings)}")
     sheet.add_columns("")
     sheet.add_columns("figure", "95 % interval", figures=True)
     sheet.add_row("tiles", str(len(made.success)), "")
@@ -160,7 +160,7 @@ def write_attacked(attacked: Attacked, folder: Path) -> None:
         An empty or new folder.
     """
     tiles = attacked.tiles
-    table = adversarials_table(tiles.table, attacked.made)
+    table = tabulate_adversarials(tiles.table, attacked.made)
     store = Store.open(str(folder.absolute()))
     store.write_table("tiles.parquet", tiles.table)
     store.write_table("rejected.parquet", tiles.rejected)

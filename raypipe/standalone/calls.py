@@ -11,10 +11,10 @@ from torch import nn
 from raypipe.attacks import AttackSettings
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.generate import Adversarials
-from raypipe.base.settings import entries
+from raypipe.base.settings import fill_in_names
 from raypipe.evaluation.results.compute import RunResult
 from raypipe.evaluation.settings import Evaluation
-from raypipe.experiment.load import validated
+from raypipe.experiment.load import validate_settings
 from raypipe.standalone.attack import attack_tiles, logits_given
 from raypipe.standalone.evaluate import evaluate_model, run_name
 from raypipe.standalone.models import GivenModel, key_of
@@ -33,7 +33,7 @@ def attack(
     settings: Mapping[str, Any],
 ) -> Adversarials:
     """Attack a model on tiles in memory; see `raypipe.attack`."""
-    chosen: NamedAttack = validated(AttackSettings, {"name": name, **settings}, "attack")
+    chosen: NamedAttack = validate_settings(AttackSettings, {"name": name, **settings}, "attack")
     tiles = tiles_of(images, labels, classes or _numbered(model, images))
     return attack_tiles(model, tiles, chosen, batch_size).made
 
@@ -52,8 +52,10 @@ def evaluate(
     settings: Mapping[str, Any],
 ) -> RunResult:
     """Evaluate a model on tiles in memory; see `raypipe.evaluate`."""
-    chosen = entries(attacks if isinstance(attacks, Mapping) else list(attacks))
-    evaluation: Evaluation = validated(Evaluation, {"attacks": chosen, "transfer": False, **settings}, "evaluation")
+    chosen = fill_in_names(attacks if isinstance(attacks, Mapping) else list(attacks))
+    evaluation: Evaluation = validate_settings(
+        Evaluation, {"attacks": chosen, "transfer": False, **settings}, "evaluation"
+    )
     tiles = tiles_of(images, labels, classes or _numbered(model, images), groups)
     given = GivenModel(model, name, type(model).__name__, tiles.labels, None, key_of(model))
     return evaluate_model(given, tiles, evaluation, store_for(Path(to), name), batch_size=batch_size)

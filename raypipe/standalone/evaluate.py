@@ -18,25 +18,25 @@ from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.cascade import generate_over_radii
 from raypipe.attacks.engine.norms import BoundedAttack, at_radius
 from raypipe.attacks.engine.prepare import PreparedModel
-from raypipe.attacks.engine.threat import threat_of
-from raypipe.attacks.engine.victim import frozen
+from raypipe.attacks.engine.threat import get_threat_model
+from raypipe.attacks.engine.victim import freeze
 from raypipe.data.subset import choose_subset
-from raypipe.data.tiles import images_of
-from raypipe.evaluation.checks.diagnosed import diagnose_tiles, diagnostics_table
+from raypipe.data.tiles import decode_images
+from raypipe.evaluation.checks.diagnostics import diagnose_tiles, tabulate_diagnostics
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.protocols import CheckAttack, Protocol, Role
-from raypipe.evaluation.results.compute import RunResult, compute_result, result_json
+from raypipe.evaluation.results.compute import RunResult, compute_result, serialize_result
 from raypipe.evaluation.results.run import (
     GIVEN,
     CellRecord,
     PairingRecord,
     Run,
     SubjectRecord,
-    settings_record,
+    record_settings,
     stamps,
     write_run,
 )
-from raypipe.evaluation.results.stored import adversarials_of, adversarials_table, predictions_table
+from raypipe.evaluation.results.tables import parse_adversarials, tabulate_adversarials, tabulate_predictions
 from raypipe.evaluation.settings import Evaluation
 from raypipe.plan.cells import KINDS, VERSIONS, Stage
 from raypipe.standalone.attack import ready
@@ -91,7 +91,7 @@ def evaluate_model(
     """
     name = run_name(model.name)
     work = _Work(model, tiles, ready(model.network, tiles, batch_size), store, say)
-    with frozen(model.network):
+    with freeze(model.network):
         pairings, diagnostics = _test(work, name, settings, seed)
     run = Run(
         name=name,
@@ -112,7 +112,7 @@ def evaluate_model(
     store.write_bytes(f"runs/{name}/experiment.yaml", yaml.safe_dump(asked, sort_keys=False).encode())
     write_environment(store, name, describe_environment(1, {"CPU": float(os.cpu_count() or 1)}))
     result = compute_result(store, run)
-    store.write_bytes(f"runs/{name}/{RESULTS_FILE}", result_json(result).encode())
+    store.write_bytes(f"runs/{name}/{RESULTS_FILE}", serialize_result(result).encode())
     return result
 
 
@@ -200,11 +200,11 @@ class _Work:
         """Store the model's logits of stored tiles as an artifact, and return its key."""
 
         def make() -> Made:
-            images = images_of(self.store.read_table(shard))
+            images = decode_images(self.store.read_table(shard))
             begun = time.perf_counter()
             logits = predict(self.model.network, images, self.prepared.batch_size, self.prepared.device)
             cost = Cost(forwards=len(images), seconds=time.perf_counter() - begun, device=self.prepared.device.type)
-            table = predictions_table(self.tiles.table, logits, self.model.key, tiles_key)
+            table = tabulate_predictions(self.tiles.table, logits, self.model.key, tiles_key)
             return {PART: table}, {"cost": cost.facts()}
 
         key = _key("evaluate", {"model": self.model.key, "tiles": tiles_key})
@@ -246,13 +246,13 @@ class _Work:
         An attack at several `radii` starts from the results in the artifacts `known`.
         """
         settings = settings.with_early_stop(True)  # the tiles are shown to no other model
-        attack = settings_record(settings, radii)
+        attack = record_settings(settings, radii)
 
         def make() -> Made:
             self.say(f"attack: {attack_id}")
-            found = [adversarials_of(self.table("adversarials", key)) for key in known]
+            found = [parse_adversarials(self.table("adversarials", key)) for key in known]
             made = generate_over_radii(self.prepared, self.tiles.images, self.tiles.truth, settings, radii, found)
-            table = adversarials_table(self.tiles.table, made)
+            table = tabulate_adversarials(self.tiles.table, made)
             return {PART: table}, {"cost": self.cost(table, float(made.seconds.sum()))}
 
         about = {"model": self.model.key, "tiles": self.tiles_key, "attack": attack, "known": list(known)}
@@ -266,7 +266,7 @@ class _Work:
             method=settings.name,
             settings=attack,
             source=subject,
-            threat=threat_of(settings),
+            threat=get_threat_model(settings),
             tiles=key,
             predictions=self.predict(f"{self.store.artifact('adversarials', key)}/{PART}", key, attack_id),
         )
@@ -293,7 +293,7 @@ class _Work:
                 device=self.prepared.device,
                 seed=seed,
             )
-            table = diagnostics_table(self.tiles.table, made)
+            table = tabulate_diagnostics(self.tiles.table, made)
             return {PART: table}, {"cost": self.cost(table, time.perf_counter() - begun)}
 
         attack = reference.model_dump(mode="json")

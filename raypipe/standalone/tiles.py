@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from raypipe.data.reading.png import encode_png
 from raypipe.data.source import Source
 from raypipe.data.subset import choose_subset
-from raypipe.data.tiles import TileItem, images_of, make_tiles, sample_id
+from raypipe.data.tiles import TileItem, decode_images, make_tiles, sample_id
 from raypipe.evaluation.results.run import GIVEN
 from raypipe.storage.schemas import REJECTED, TILES
 
@@ -95,7 +95,7 @@ def read_tiles(source: Source, labels: Sequence[str], size: int, count: int | No
     places = [labels.index(name) for name in table["label_name"].to_pylist()]
     table = table.set_column(table.schema.get_field_index("label"), "label", pa.array(places, pa.int64()))
     return GivenTiles(
-        table, images_of(table), rejected, tuple(labels), source.malignant, source.synthetic, source.restriction
+        table, decode_images(table), rejected, tuple(labels), source.malignant, source.synthetic, source.restriction
     )
 
 

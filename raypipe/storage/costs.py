@@ -58,18 +58,18 @@ class Cost:
 FREE = Cost()
 
 
-def with_cost(table: pa.Table, cost: Cost) -> pa.Table:
+def add_cost(table: pa.Table, cost: Cost) -> pa.Table:
     """Return the table with its cost in the metadata, which its file will store."""
     return table.replace_schema_metadata({**(table.schema.metadata or {}), _FOOTER: json.dumps(cost.facts())})
 
 
-def cost_of_shard(store: Store, relative: str) -> Cost:
+def read_cost(store: Store, relative: str) -> Cost:
     """Return the cost of a stored table.
 
     Raises
     ------
     ValueError
-        If it was not stored `with_cost`.
+        If it was not stored `add_cost`.
     """
     metadata = store.read_schema(relative).metadata or {}
     if _FOOTER not in metadata:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from raypipe.base.settings import Settings
-from raypipe.storage.store import Store, damaged
+from raypipe.storage.store import Store, describe_damage
 
 PACKAGES = ("raypipe", "torch", "torchvision", "ray", "adversarial-robustness-toolbox", "numpy", "scikit-learn")
 ENVIRONMENT_FILE = "environment.json"
@@ -69,7 +69,7 @@ def describe_environment(nodes: int, resources: dict[str, float]) -> Environment
         cpus=resources.get("CPU", 0.0),
         gpus=resources.get("GPU", 0.0),
         accelerators=tuple(sorted(name.removeprefix(prefix) for name in resources if name.startswith(prefix))),
-        command=without_credentials(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        command=hide_credentials(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
     )
 
 
@@ -81,7 +81,7 @@ def read_environment(store: Store, run: str) -> Environment | None:
     try:
         return Environment.model_validate_json(store.read_bytes(path))
     except ValidationError as error:
-        raise damaged(store.path(path), error) from error
+        raise describe_damage(store.path(path), error) from error
 
 
 def write_environment(store: Store, run: str, environment: Environment) -> None:
@@ -89,7 +89,7 @@ def write_environment(store: Store, run: str, environment: Environment) -> None:
     store.write_bytes(f"runs/{run}/{ENVIRONMENT_FILE}", environment.model_dump_json(indent=1).encode())
 
 
-def without_credentials(text: str) -> str:
+def hide_credentials(text: str) -> str:
     """Replace credentials in addresses: ``https://user:secret@host`` becomes ``https://***@host``."""
     return _CREDENTIALS.sub(r"\1***@", text)
 
@@ -117,7 +117,7 @@ def _processor() -> str:
     Linux gives the model in a file. Elsewhere `platform` gives a name.
     """
     try:
-        told = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:
-        told = None
-    return f"{told[1] if told else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+        match = None
+    return f"{match[1] if match else platform.processor() or platform.machine()}, {os.cpu_count()} cores"

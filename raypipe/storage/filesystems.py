@@ -87,8 +87,8 @@ def require_no_credentials(location: str) -> None:
         )
 
 
-def _s3_options(found: pafs.S3FileSystem) -> dict[str, Any]:
+def _s3_options(filesystem: pafs.S3FileSystem) -> dict[str, Any]:
     """Return the options that `pyarrow.fs.FileSystem.from_uri` took from the location and the environment."""
-    _, (options,) = found.__reduce__()
+    _, (options,) = filesystem.__reduce__()
     kept = {name: options[name] for name in ("region", "scheme", "endpoint_override") if options[name]}
     return {**kept, "connect_timeout": CONNECT_SECONDS, "request_timeout": REQUEST_SECONDS}

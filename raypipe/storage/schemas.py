@@ -84,7 +84,7 @@ CERTIFICATES = pa.schema(
     ]
 )
 """Certificates of a model, for each tile: no perturbation of at most `radius` in `norm` changes the prediction. The
-prediction is -1 if nothing is proved. See `raypipe.defenses.base.Certified`."""
+prediction is -1 if nothing is proved. See `raypipe.defenses.base.Certificates`."""
 
 PREDICTIONS = pa.schema(
     [

@@ -43,7 +43,7 @@ class StoreError(UserError, OSError):
     """Failure to read or write the store. The message says where, and what to do."""
 
 
-def damaged(where: str, reason: object) -> StoreError:
+def describe_damage(where: str, reason: object) -> StoreError:
     """Return the error for a file that raypipe wrote and cannot read."""
     return StoreError(
         f"{where}: cannot be read: {reason}; something else changed it, or the disk fails: delete the folder that "
@@ -77,7 +77,7 @@ class Store:
         ValueError
             If the location is invalid or contains credentials.
         """
-        with _told("open", location):
+        with _explain_errors("open", location):
             filesystem, root = open_filesystem(location)
         return cls(filesystem, root.rstrip("/"))
 
@@ -99,7 +99,7 @@ class Store:
 
     def exists(self, relative: str) -> bool:
         """Return True if the file exists. A file that exists is complete."""
-        with _told("look for", path := self.path(relative)):
+        with _explain_errors("look for", path := self.path(relative)):
             return bool(self.filesystem.get_file_info(path).type == pafs.FileType.File)
 
     def list_files(self, relative: str) -> list[str]:
@@ -111,13 +111,13 @@ class Store:
         return sorted(i.base_name for i in self._list(relative) if i.type == pafs.FileType.Directory)
 
     def _list(self, relative: str) -> list[pafs.FileInfo]:
-        with _told("list", path := self.path(relative)):
+        with _explain_errors("list", path := self.path(relative)):
             infos: list[pafs.FileInfo] = self.filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
             return infos
 
     def read_bytes(self, relative: str) -> bytes:
         """Return the whole content of a file."""
-        with _told("read", path := self.path(relative)), self.filesystem.open_input_stream(path) as stream:
+        with _explain_errors("read", path := self.path(relative)), self.filesystem.open_input_stream(path) as stream:
             return bytes(stream.read())
 
     def write_bytes(self, relative: str, data: bytes) -> None:
@@ -129,7 +129,7 @@ class Store:
             If the disk is full, the directory is not writable or the object store refuses.
         """
         target = self.path(relative)
-        with _told("write", target, f" ({len(data):,} bytes)"):
+        with _explain_errors("write", target, f" ({len(data):,} bytes)"):
             if self.is_local:
                 _write_local(Path(target), data)
             else:  # an object appears when its upload is completed
@@ -146,37 +146,41 @@ class Store:
         """
         path, filesystem = self.path(relative), self.filesystem
         # pq.read_table takes twice the time for small files, but reports a missing column itself
-        with _told("read", path), self._parsed(path), pq.ParquetFile(path, filesystem=filesystem) as file:
+        with (
+            _explain_errors("read", path),
+            self._require_parquet(path),
+            pq.ParquetFile(path, filesystem=filesystem) as file,
+        ):
             table = file.read(columns=columns)
             table.validate(full=True)
         for field in schema or []:
             if columns is None or field.name in columns:
                 found = table.schema.field(field.name).type if field.name in table.schema.names else "missing"
                 if found != field.type:
-                    raise damaged(path, f"column {field.name!r} is {found}, expected {field.type}")
+                    raise describe_damage(path, f"column {field.name!r} is {found}, expected {field.type}")
         if missing := set(columns or ()) - set(table.schema.names):
-            raise damaged(path, f"column {min(missing)!r} is missing")
+            raise describe_damage(path, f"column {min(missing)!r} is missing")
         return table
 
     def read_schema(self, relative: str) -> pa.Schema:
         """Return the schema of a Parquet file from its footer alone. Raise the errors of `read_table`."""
-        with _told("read", path := self.path(relative)), self._parsed(path):
+        with _explain_errors("read", path := self.path(relative)), self._require_parquet(path):
             return pq.read_schema(path, filesystem=self.filesystem)
 
     @contextmanager
-    def _parsed(self, path: str) -> Iterator[None]:
+    def _require_parquet(self, path: str) -> Iterator[None]:
         """Distinguish a file that is not Parquet from one that cannot be reached."""
         try:
             yield
         except FileNotFoundError:
             raise
         except (ValueError, pa.ArrowException) as error:
-            raise damaged(path, str(error).partition("\n")[0]) from error
+            raise describe_damage(path, str(error).partition("\n")[0]) from error
         except OSError as error:
             # Parquet's reader raises OSError for a footer that it cannot read. OSErrors of a local disk always have an
             # errno.
             if self.is_local and error.errno is None:
-                raise damaged(path, str(error).partition("\n")[0]) from error
+                raise describe_damage(path, str(error).partition("\n")[0]) from error
             raise
 
     def write_table(self, relative: str, table: pa.Table) -> int:
@@ -195,7 +199,7 @@ class Store:
         try:
             return json.loads(self.read_bytes(relative))
         except (ValueError, RecursionError) as error:
-            raise damaged(self.path(relative), f"not JSON ({error})") from error
+            raise describe_damage(self.path(relative), f"not JSON ({error})") from error
 
     def write_json(self, relative: str, value: Any) -> None:
         """Write a value as JSON, complete or not at all."""
@@ -211,7 +215,7 @@ class Store:
         """
         record = self.read_json(relative)
         if not isinstance(record, dict) or not isinstance(number := record.pop("format", 1), int) or number < 1:
-            raise damaged(self.path(relative), "expected an object with a format number, 1 or more")
+            raise describe_damage(self.path(relative), "expected an object with a format number, 1 or more")
         by = record.pop("raypipe", "an unknown version")
         if number > FORMAT:
             raise StoreError(
@@ -227,7 +231,7 @@ class Store:
 
     def remove(self, relative: str) -> None:
         """Delete a file or a whole directory. Do nothing if it does not exist."""
-        with _told("remove", path := self.path(relative)):
+        with _explain_errors("remove", path := self.path(relative)):
             match self.filesystem.get_file_info(path).type:
                 case pafs.FileType.File:
                     self.filesystem.delete_file(path)
@@ -275,7 +279,7 @@ class Store:
 
 
 @contextmanager
-def _told(action: str, path: str, more: str = "") -> Iterator[None]:
+def _explain_errors(action: str, path: str, more: str = "") -> Iterator[None]:
     """Raise StoreError with the action and the path for any error of the filesystem except a missing file."""
     try:
         yield

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raypipe.models.classifier import Classifier
-from raypipe.training.objective import Shows
+from raypipe.training.objective import InputRule
 
 BATCH = 128
 """Number of tiles per pass. Larger batches come closer to the statistics of all tiles at once."""
@@ -37,7 +37,7 @@ class Recalibration(NamedTuple):
 
 
 @contextmanager
-def as_evaluated(model: nn.Module) -> Iterator[nn.Module]:
+def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
     """Put a model in evaluation mode, except for its input transform, and restore all modes afterwards.
 
     The transform stays in training mode, so that the network sees the same kind of input as in training. An example is
@@ -46,15 +46,15 @@ def as_evaluated(model: nn.Module) -> Iterator[nn.Module]:
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
-        if isinstance(model, Classifier) and model.front:
-            model.front.train()
+        if isinstance(model, Classifier) and model.input_transform:
+            model.input_transform.train()
         yield model
     finally:
         for module, training in modes:
             module.training = training
 
 
-def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+def list_batch_norms(model: nn.Module) -> list[_BatchNorm]:
     """Return the layers whose running statistics evaluation mode uses."""
     return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
 
@@ -63,7 +63,7 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 def recompute_statistics(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
-    shows: Shows,
+    input_rule: InputRule,
     total: Callable[[Tensor], Tensor],
 ) -> Recalibration:
     """Replace the running statistics of every BatchNorm layer with those of the given tiles.
@@ -79,7 +79,7 @@ def recompute_statistics(
         The classifier itself, not wrapped for DDP; it stays on its device.
     batches
         Images (n, channels, h, w), float32 in [0, 1], n >= 2, and labels (n,), on the model's device.
-    shows
+    input_rule
         Rule that turns a batch into the network's inputs in training.
     total
         Function that sums a tensor over all workers. Every worker must call `recompute_statistics`.
@@ -89,18 +89,20 @@ def recompute_statistics(
     Recalibration
         The work of this worker; all 0 if there is no BatchNorm layer.
     """
-    if not (layers := batch_norms(model)):
+    if not (layers := list_batch_norms(model)):
         return Recalibration()
     moments = [torch.zeros(1 + 2 * layer.num_features, dtype=torch.float64) for layer in layers]
-    hooks = [layer.register_forward_pre_hook(_adds_to(sums)) for layer, sums in zip(layers, moments, strict=True)]
+    hooks = [
+        layer.register_forward_pre_hook(_make_moment_hook(sums)) for layer, sums in zip(layers, moments, strict=True)
+    ]
     kept = [(layer, layer.momentum, _counter(layer)) for layer in layers]
     tiles = forwards = backwards = 0
     try:
         for layer in layers:
             layer.momentum = 0.0  # A pass in training mode then leaves the running statistics unchanged.
         for images, labels in batches:
-            shown = shows.make(model, images, labels)
-            with as_evaluated(model):
+            shown = input_rule.make(model, images, labels)
+            with evaluation_mode(model):
                 for layer in layers:
                     layer.train()
                 model(shown.inputs)
@@ -122,7 +124,7 @@ def _counter(layer: _BatchNorm) -> Tensor | None:
     return None if layer.num_batches_tracked is None else layer.num_batches_tracked.clone()
 
 
-def _adds_to(sums: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+def _make_moment_hook(sums: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     """Return a hook that adds a batch's count, sums and sums of squares, per channel, to `sums`."""
 
     def add(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -38,11 +38,11 @@ def to_images(pixels: Tensor, device: torch.device) -> Tensor:
     return pixels.to(device, non_blocking=True).float().div_(255)
 
 
-def batches_of(
-    dataset: TileDataset, chosen: Sequence[int], batch_size: int, device: torch.device
+def iterate_batches(
+    dataset: TileDataset, positions: Sequence[int], batch_size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images (n, 3, h, w) in [0, 1] and labels (n,) of the chosen tiles, in their order, on a device."""
-    for begin in range(0, len(chosen), batch_size):
-        tiles = [dataset[index] for index in chosen[begin : begin + batch_size]]
+    for begin in range(0, len(positions), batch_size):
+        tiles = [dataset[index] for index in positions[begin : begin + batch_size]]
         images = to_images(torch.stack([pixels for pixels, _ in tiles]), device)
         yield images, torch.tensor([label for _, label in tiles], device=device)

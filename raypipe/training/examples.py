@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raypipe.data.source import seeded_order
+from raypipe.data.source import shuffle_by_hash
 from raypipe.storage.schemas import ADVERSARIALS, TILES
 from raypipe.storage.store import Store
 
@@ -34,16 +34,16 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, chosen: Sequence[int] | NDArray[np.int64]) -> "Examples":
+    def take(self, positions: Sequence[int] | NDArray[np.int64]) -> "Examples":
         """Return the examples at the given positions, in their order."""
         return Examples(
-            tuple(self.sample_ids[i] for i in chosen),
-            tuple(self.images[i] for i in chosen),
-            tuple(self.labels[i] for i in chosen),
-            tuple(self.groups[i] for i in chosen),
+            tuple(self.sample_ids[i] for i in positions),
+            tuple(self.images[i] for i in positions),
+            tuple(self.labels[i] for i in positions),
+            tuple(self.groups[i] for i in positions),
         )
 
-    def joined(self, other: "Examples") -> "Examples":
+    def join(self, other: "Examples") -> "Examples":
         """Return these examples followed by the others."""
         return Examples(
             self.sample_ids + other.sample_ids,
@@ -84,7 +84,7 @@ def _groups_to_hold(examples: Examples, fraction: float, seed: int) -> set[str]:
     for group, label in zip(examples.groups, examples.labels, strict=True):
         tiles[group][label] += 1
     of_class: dict[int, list[str]] = defaultdict(list)
-    for group in seeded_order(tiles, seed):
+    for group in shuffle_by_hash(tiles, seed):
         of_class[min(tiles[group], key=lambda label: (-tiles[group][label], label))].append(group)
     left = Counter(examples.labels)
     held: set[str] = set()

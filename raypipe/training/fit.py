@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
 from raypipe.training.augment import augment
-from raypipe.training.batch_statistics import BATCH, Recalibration, batch_norms, recompute_statistics
-from raypipe.training.dataset import TileDataset, batches_of, to_images
-from raypipe.training.objective import TILES, Objective, Scored, Shows, bare, cross_entropy
+from raypipe.training.batch_statistics import BATCH, Recalibration, list_batch_norms, recompute_statistics
+from raypipe.training.dataset import TileDataset, iterate_batches, to_images
+from raypipe.training.objective import TILES, InputRule, Objective, StepLoss, cross_entropy, unwrap_ddp
 from raypipe.training.optimization import WeightAverage, make_optimizer, make_schedule
 from raypipe.training.recipe import Recipe
 
@@ -78,7 +78,7 @@ class Fit:
         Number of this worker. It is part of the seed.
     objective
         Loss that every step minimizes.
-    shows
+    input_rule
         Rule for the inputs that a step shows the network. Batch statistics are recomputed from such inputs. None means
         that the fit does not change the network's statistics.
     replays
@@ -95,7 +95,7 @@ class Fit:
         seed: int,
         rank: int = 0,
         objective: Objective = cross_entropy,
-        shows: Shows | None = TILES,
+        input_rule: InputRule | None = TILES,
         replays: int = 1,
     ) -> None:
         self.model = model
@@ -105,11 +105,11 @@ class Fit:
         self.rank = rank
         self.objective = objective
         self.replays = replays
-        self.shows = shows
+        self.input_rule = input_rule
         self.optimizer = make_optimizer(model, recipe)
         self.steps = max(1, steps_per_epoch * replays * recipe.epochs)
         self.scheduler = make_schedule(self.optimizer, recipe, self.steps)
-        self.average = WeightAverage(bare(model), recipe.ema) if recipe.ema else None
+        self.average = WeightAverage(unwrap_ddp(model), recipe.ema) if recipe.ema else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.history: list[EpochRecord] = []
 
@@ -121,7 +121,7 @@ class Fit:
     @property
     def evaluated(self) -> nn.Module:
         """Model that is validated and kept. It has averaged weights if the recipe averages them."""
-        return self.average.model if self.average else bare(self.model)
+        return self.average.model if self.average else unwrap_ddp(self.model)
 
     def epochs(self, dataset: TileDataset, batch_size: int, loader_workers: int = 0) -> Iterator[EpochRecord]:
         """Train until the recipe's last epoch, and yield the record of each epoch.
@@ -181,16 +181,16 @@ class Fit:
         total
             Function that sums a tensor over all workers. Every worker must call this method.
         """
-        if self.shows is None or not batch_norms(self.evaluated):
+        if self.input_rule is None or not list_batch_norms(self.evaluated):
             return Recalibration()
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             self._seed(RECALIBRATION)
             chosen = torch.randperm(len(dataset))[:tiles].tolist()
             if len(chosen) % BATCH == 1:  # Batch normalization has no statistics of one tile.
                 chosen.pop()
-            batches = batches_of(dataset, chosen, BATCH, self.device)
+            batches = iterate_batches(dataset, chosen, BATCH, self.device)
             shown = ((augment(images, self.recipe), labels) for images, labels in batches)
-            return recompute_statistics(self.evaluated, shown, self.shows, total)
+            return recompute_statistics(self.evaluated, shown, self.input_rule, total)
 
     def _seed(self, *purpose: int) -> None:
         entropy = np.random.SeedSequence([self.seed, self.finished_epochs, self.rank, *purpose])
@@ -223,7 +223,7 @@ class Fit:
             )
         return EpochRecord(epoch, mean_loss, accuracy, tiles, seconds, forwards, backwards)
 
-    def _step(self, images: Tensor, labels: Tensor) -> Scored:
+    def _step(self, images: Tensor, labels: Tensor) -> StepLoss:
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.precision)
         with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
             scored = self.objective(self.model, images, labels, self.scheduler.last_epoch / self.steps)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from raypipe.models.backbones.base import classification_loss, main_logits
 
 
-class Scored(NamedTuple):
+class StepLoss(NamedTuple):
     """The result of an objective on a batch.
 
     Parameters
@@ -28,7 +28,7 @@ class Scored(NamedTuple):
     backwards: int = 1
 
 
-class Shown(NamedTuple):
+class StepInputs(NamedTuple):
     """The inputs that a training step shows the network.
 
     Parameters
@@ -44,7 +44,7 @@ class Shown(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shows:
+class InputRule:
     """A rule for the inputs that a training step shows the network.
 
     Parameters
@@ -56,13 +56,13 @@ class Shows:
     """
 
     inputs: str
-    make: Callable[[nn.Module, Tensor, Tensor], Shown]
+    make: Callable[[nn.Module, Tensor, Tensor], StepInputs]
 
 
 class Objective(Protocol):
     """A loss to minimize. Its random numbers come from PyTorch's global generator, which every epoch seeds."""
 
-    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:
         """Return the loss and the logits of a batch.
 
         Parameters
@@ -78,10 +78,10 @@ class Objective(Protocol):
         """
 
 
-def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
+def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:  # noqa: ARG001
     """Return the cross-entropy of the unchanged images."""
     output = model(images)
-    return Scored(classification_loss(output, labels), main_logits(output))
+    return StepLoss(classification_loss(output, labels), main_logits(output))
 
 
 def smoothed_cross_entropy(smoothing: float) -> Objective:
@@ -90,22 +90,22 @@ def smoothed_cross_entropy(smoothing: float) -> Objective:
     The rest is spread evenly over all classes (Szegedy et al., 2016, arXiv:1512.00567, section 7).
     """
 
-    def score(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> Scored:  # noqa: ARG001
+    def score(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:  # noqa: ARG001
         output = model(images)
-        return Scored(classification_loss(output, labels, smoothing), main_logits(output))
+        return StepLoss(classification_loss(output, labels, smoothing), main_logits(output))
 
     return score
 
 
-def _unchanged(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:  # noqa: ARG001
-    return Shown(images)
+def _keep_images(model: nn.Module, images: Tensor, labels: Tensor) -> StepInputs:  # noqa: ARG001
+    return StepInputs(images)
 
 
-TILES = Shows("training tiles", _unchanged)
+TILES = InputRule("training tiles", _keep_images)
 """Rule that shows the network the training tiles themselves."""
 
 
-def bare(model: nn.Module) -> nn.Module:
+def unwrap_ddp(model: nn.Module) -> nn.Module:
     """Return the model without its DDP wrapper, for passes in which no other worker takes part."""
     inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
     assert isinstance(inner, nn.Module)  # noqa: S101  The type checker needs it.

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.training.batch_statistics import as_evaluated
-from raypipe.training.dataset import TileDataset, batches_of
+from raypipe.training.batch_statistics import evaluation_mode
+from raypipe.training.dataset import TileDataset, iterate_batches
 
 BATCH = 128
 
@@ -25,8 +25,8 @@ def validate(model: nn.Module, dataset: TileDataset, device: torch.device) -> Te
         Tiles to validate on; it may be empty.
     """
     sums = torch.zeros(3, dtype=torch.float64)
-    with as_evaluated(model):
-        for images, labels in batches_of(dataset, range(len(dataset)), BATCH, device):
+    with evaluation_mode(model):
+        for images, labels in iterate_batches(dataset, range(len(dataset)), BATCH, device):
             logits = model(images).float()
             loss = float(F.cross_entropy(logits, labels, reduction="sum"))
             right = int((logits.argmax(1) == labels).sum())

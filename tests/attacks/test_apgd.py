@@ -8,11 +8,11 @@ from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient,
 from raypipe.attacks.art.attack import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.norms import random_points
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 
 
 def attacked(case, goal=None, **settings):
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         victim = Victim(model, len(case.images))
         found = auto_projected_gradient(victim, case.floats, goal or case.goal, AutoProjectedGradient(**settings))
         logits = model(found)
@@ -71,7 +71,7 @@ def test_the_search_is_the_published_one(first):
     model[3].bias.data[0] += 50
     goal = Goal(torch.zeros(6, dtype=torch.long))
     schedules = set()
-    with frozen(model):
+    with freeze(model):
         settings = AutoProjectedGradient(eps=0.2, max_iterations=60, initial_step=first)
         found = auto_projected_gradient(Victim(model, 6, batch_size=4), images, goal, settings)
         begun = random_points(images, 0.2, "linf", key="0 0")
@@ -96,7 +96,7 @@ def test_no_weaker_than_the_toolbox_s(cases, norm, theirs, eps):
     _, logits, _ = attacked(case, norm=norm, eps=eps, max_iterations=15)
     parameters = {"norm": theirs, "eps": eps, "eps_step": 2 * eps, "max_iter": 15, "nb_random_init": 1}
     settings = ArtAttack(backend="art", name="AutoProjectedGradientDescent", parameters=parameters)
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         other = model(art_attack(Victim(model, len(case.images)), case.floats, case.goal, settings))
     successes = [(scores.argmax(1) != case.truth).sum() for scores in (logits, other)]
     assert 4 <= successes[1] < 14

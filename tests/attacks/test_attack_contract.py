@@ -9,8 +9,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from raypipe.attacks import ATTACKS, AttackSettings, attack_for
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks import ATTACKS, AttackSettings, get_attack
+from raypipe.attacks.engine.victim import Victim, freeze
 
 pytestmark = pytest.mark.xdist_group("attack_laws")  # in one process, so that the tests share their attacks
 CLASSES = 5
@@ -115,15 +115,15 @@ def attacked(case, name, batch_size=8):
 def run_floats(case, name):
     """Run the attack itself, without the 8-bit search at its end."""
     settings = settings_of(name)
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         victim = Victim(model, len(case.images))
-        floats = attack_for(settings).generate(victim, case.floats, case.goal, settings)
+        floats = get_attack(settings).generate(victim, case.floats, case.goal, settings)
     return floats, victim
 
 
 def predictions(case, images, batch_size):
     inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    with frozen(case.model) as model, torch.no_grad():
+    with freeze(case.model) as model, torch.no_grad():
         return torch.cat([model(batch).argmax(1) for batch in inputs.split(batch_size)]).numpy()
 
 
@@ -282,7 +282,7 @@ def test_the_floats_of_defaults_fool_the_small_model(cases, floats_of, name, cla
     case = cases[classes]
     floats, _ = floats_of(name, classes)
     right = predictions(case, case.images, 16) == case.labels
-    with frozen(case.model) as model, torch.no_grad():
+    with freeze(case.model) as model, torch.no_grad():
         fooled = (model(floats).argmax(1) != case.truth).numpy()
     assert fooled[right].mean() >= 0.9
 

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from raypipe.attacks import ART, ATTACKS, AttackSettings, attack_for
+from raypipe.attacks import ART, ATTACKS, AttackSettings, get_attack
 from raypipe.attacks.art.attack import ArtAttack
 from raypipe.attacks.art.classes import CLASSES
 from raypipe.attacks.carlini_wagner import CarliniWagnerL2
@@ -49,8 +49,8 @@ def test_names_are_the_registry_s():
     for name, attack in ATTACKS.items():
         settings = attack.settings()
         assert (settings.name, settings.backend) == (name, "raypipe")
-        assert attack_for(settings) is attack
-    assert attack_for(ArtAttack(backend="art", name="deepfool")) is ART
+        assert get_attack(settings) is attack
+    assert get_attack(ArtAttack(backend="art", name="deepfool")) is ART
     assert set(CLASSES) <= set(ATTACKS)
 
 

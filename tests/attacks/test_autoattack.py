@@ -4,7 +4,7 @@ import torch
 from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
 from raypipe.attacks.autoattack import AutoAttack, autoattack
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.fab import FastAdaptiveBoundary, fast_adaptive_boundary
 from raypipe.attacks.square import SquareAttack, square_attack
 
@@ -12,7 +12,7 @@ SMALL = {"max_iterations": 6, "max_queries": 20, "targets": 9}
 
 
 def attacked(case, goal=None, attack=autoattack, settings=None, **options):
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         victim = Victim(model, len(case.images))
         found = attack(victim, case.floats, goal or case.goal, settings or AutoAttack(**SMALL | options))
         return found, model(found), victim

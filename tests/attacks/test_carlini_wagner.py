@@ -5,11 +5,11 @@ from raypipe.attacks.carlini_wagner import CarliniWagnerL2, carlini_wagner_l2, n
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.tanh_descent import objective_gradient
 from raypipe.attacks.engine.tensors import lengths, margins
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 
 
 def attacked(case, **settings):
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         victim = Victim(model, len(case.images))
         found = carlini_wagner_l2(victim, case.floats, case.goal, CarliniWagnerL2(**settings))
         leads = margins(model(found), case.truth)
@@ -66,7 +66,7 @@ def test_confidence_is_kept(cases, settings):
 def test_both_methods_improve_on_deepfool(cases):
     for classes in (3, 5):
         case = cases[classes]
-        with frozen(case.model) as model:
+        with freeze(case.model) as model:
             start = deepfool(Victim(model, len(case.images)), case.floats, case.goal, DeepFool())
         limit = 0.97 * float(lengths(start - case.floats).mean())
         for settings in ({}, {"method": "published", "max_iterations": 100, "learning_rate": 0.02}):

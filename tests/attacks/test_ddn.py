@@ -6,11 +6,11 @@ from raypipe.attacks.ddn import DecoupledDirectionNorm, decoupled_direction_norm
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import lengths
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 
 
 def attacked(case, goal=None, **settings):
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         victim = Victim(model, len(case.images))
         found = decoupled_direction_norm(victim, case.floats, goal or case.goal, DecoupledDirectionNorm(**settings))
         logits = model(found)
@@ -26,7 +26,7 @@ def test_a_linear_model_s_boundary_is_found():
     logits = images.flatten(1) @ weight.T + bias
     nearest = (logits[:, 0] - logits[:, 1]).abs() / (weight[0] - weight[1]).norm()
     goal = Goal(logits.argmax(1))
-    with frozen(model):
+    with freeze(model):
         victim = Victim(model, 12)
         settings = DecoupledDirectionNorm(levels=None, init_norm=0.3)
         found = decoupled_direction_norm(victim, images, goal, settings)
@@ -44,7 +44,7 @@ def test_the_length_follows_success_by_gamma():
     model[1].weight.data = torch.stack([torch.zeros(12), torch.full((12,), 1e3)])
     images, goal = torch.full((1, 3, 2, 2), 0.5), Goal(torch.zeros(1, dtype=torch.long))
     model[1].bias = nn.Parameter(torch.tensor([6e3 + 1, 0.0]))
-    with frozen(model):
+    with freeze(model):
         for iterations, expected in [(2, 0.8 * 1.05), (3, 0.8 * 1.05 * 0.95), (4, 0.8 * 1.05 * 0.95**2)]:
             settings = DecoupledDirectionNorm(max_iterations=iterations, init_norm=0.8, levels=None)
             found = decoupled_direction_norm(Victim(model, 1), images, goal, settings)
@@ -54,7 +54,7 @@ def test_the_length_follows_success_by_gamma():
 def test_shorter_than_deepfool_s(cases):
     for classes in (3, 5):
         case = cases[classes]
-        with frozen(case.model) as model:
+        with freeze(case.model) as model:
             other = deepfool(Victim(model, len(case.images)), case.floats, case.goal, DeepFool())
         found, logits, _ = attacked(case, levels=None)
         assert bool((logits.argmax(1) != case.truth).all())
@@ -85,7 +85,7 @@ def test_a_plateau_is_left_at_random():
     plateau[3].weight.data = torch.tensor([[0.0], [10.0]])
     plateau[3].bias.data = torch.tensor([1.0, 0.0])
     images = torch.full((8, 3, 2, 2), 0.5) - torch.arange(8).view(-1, 1, 1, 1) / 255
-    with frozen(plateau):
+    with freeze(plateau):
         goal = Goal(torch.zeros(8, dtype=torch.long))
         found = decoupled_direction_norm(Victim(plateau, 8), images, goal, DecoupledDirectionNorm(levels=None))
         assert (plateau(found).argmax(1) == 1).sum() >= 2

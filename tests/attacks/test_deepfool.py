@@ -4,7 +4,7 @@ from torch import nn
 
 from raypipe.attacks.deepfool import BEYOND, DeepFool, deepfool
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_a_linear_model_gives_the_closed_form(linear, lazy, overshoot):
         nearest = min(range(2), key=lambda k: distances[k])
         direction = weight[others[nearest]] - weight[label]
         expected.append(image + (1 + overshoot) * (distances[nearest] + BEYOND) * direction / direction.norm())
-    with frozen(linear):
+    with freeze(linear):
         victim = Victim(linear, len(images))
         found = deepfool(victim, images, Goal(labels), DeepFool(lazy=lazy, overshoot=overshoot))
     torch.testing.assert_close(found.flatten(1), torch.stack(expected), atol=2e-6, rtol=1e-5)
@@ -44,7 +44,7 @@ def test_lazy_saves_backward_passes_and_costs_little_distance(cases):
     case = cases[10]
     spent, distance = {}, {}
     for lazy in (True, False):
-        with frozen(case.model) as model:
+        with freeze(case.model) as model:
             victim = Victim(model, len(case.images))
             found = deepfool(victim, case.floats, case.goal, DeepFool(lazy=lazy))
         spent[lazy] = int(victim.backwards.sum())
@@ -58,7 +58,7 @@ def test_a_vanishing_gradient_stays_finite():
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     model[1].weight.data = torch.stack([torch.full((12,), 1e-20), torch.full((12,), -1e-20)])
     model[1].bias.data = torch.tensor([1.0, 0.0])
-    with frozen(model):
+    with freeze(model):
         victim = Victim(model, 2)
         found = deepfool(victim, torch.rand(2, 3, 2, 2), Goal(torch.zeros(2, dtype=torch.long)), DeepFool())
     assert bool(found.isfinite().all())

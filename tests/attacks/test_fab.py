@@ -8,14 +8,14 @@ from torch import nn
 
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.hyperplane import to_hyperplane
+from raypipe.attacks.engine.hyperplane import project_onto_hyperplane
 from raypipe.attacks.engine.norms import sizes
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.fab import FastAdaptiveBoundary, fast_adaptive_boundary
 
 
 def attacked(case, goal=None, **options):
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         victim = Victim(model, len(case.images))
         found = fast_adaptive_boundary(victim, case.floats, goal or case.goal, FastAdaptiveBoundary(**options))
         return found, model(found), victim
@@ -40,7 +40,7 @@ def test_a_move_is_the_shortest_to_the_hyperplane(seed, norm, size):
     point, normal = rng.uniform(size=size).round(1), rng.normal(size=size)
     gap = normal @ (rng.uniform(size=size) - point)
     tensors = (torch.from_numpy(np.array(values)) for values in (point[None], normal[None], [gap]))
-    move = to_hyperplane(*tensors, norm)
+    move = project_onto_hyperplane(*tensors, norm)
     assert float(move[0] @ torch.from_numpy(normal)) == pytest.approx(gap, abs=1e-9)
     landed = move[0].numpy() + point
     assert -1e-9 <= landed.min() <= landed.max() <= 1 + 1e-9
@@ -52,7 +52,7 @@ def test_a_move_is_the_shortest_to_the_hyperplane(seed, norm, size):
 def test_what_cannot_be_reached_is_approached_and_no_normal_means_no_move(norm):
     points = torch.tensor([[0.2, 0.7, 0.0], [0.2, 0.7, 0.0], [0.2, 0.7, 1.0]])
     normals = torch.tensor([[1.0, -2.0, 0.0], [0.0, 0.0, 0.0], [1e-30, 0.0, 1e-30]])
-    moves = to_hyperplane(points, normals, torch.tensor([100.0, 1.0, -3.0]), norm)
+    moves = project_onto_hyperplane(points, normals, torch.tensor([100.0, 1.0, -3.0]), norm)
     expected = torch.tensor([[0.8, -0.7, 0.0], [0.0, 0.0, 0.0], [-0.2, 0.0, -1.0]])
     torch.testing.assert_close(moves, expected)
 
@@ -68,7 +68,7 @@ def test_on_a_linear_model_it_ends_beyond_the_boundary_by_what_it_stretches(norm
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
         images = torch.rand(8, 3, 4, 4) * 0.2 + 0.4
-    with frozen(model):
+    with freeze(model):
         logits = model(images)
         goal = Goal(logits.argmax(1))
         found = fast_adaptive_boundary(
@@ -84,7 +84,7 @@ def test_on_a_linear_model_it_ends_beyond_the_boundary_by_what_it_stretches(norm
 def test_shorter_than_deepfool_in_its_own_norm(cases):
     case = cases[5]
     found, logits, _ = attacked(case, norm="l2", max_iterations=15)
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         other = deepfool(Victim(model, len(case.images)), case.floats, case.goal, DeepFool())
     assert bool((logits.argmax(1) != case.truth).all())
     moved = (found != case.floats).flatten(1).any(1)

@@ -2,14 +2,14 @@ import pytest
 
 from raypipe.attacks.art.attack import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.fgsm import FastGradient, fast_gradient
 
 
 @pytest.mark.parametrize(("norm", "theirs", "eps"), [("linf", "inf", 0.05), ("l2", 2, 1.0)])
 def test_the_step_is_the_toolbox_s(cases, norm, theirs, eps):
     case = cases[5]
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         victim = Victim(model, len(case.images))
         found = fast_gradient(victim, case.floats, case.goal, FastGradient(norm=norm, eps=eps))
         settings = ArtAttack(backend="art", name="FastGradientMethod", parameters={"norm": theirs, "eps": eps})
@@ -23,7 +23,7 @@ def test_the_step_is_the_toolbox_s(cases, norm, theirs, eps):
 def test_a_target_comes_nearer(cases):
     case = cases[5]
     targets = (case.truth + 1) % 5
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         goal, victim = Goal(targets, targeted=True), Victim(model, len(case.images))
         found = fast_gradient(victim, case.floats, goal, FastGradient(norm="l2", eps=0.2, target="random"))
         before, after = (model(images).softmax(1).gather(1, targets[:, None])[:, 0] for images in (case.floats, found))

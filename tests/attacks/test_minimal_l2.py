@@ -6,7 +6,7 @@ from raypipe.attacks.ddn import DecoupledDirectionNorm, decoupled_direction_norm
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import lengths
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.minimal_l2 import MinimalL2, minimal_l2
 
 
@@ -36,7 +36,7 @@ class Ball(nn.Module):
 
 
 def run(model, images, labels, **settings):
-    with frozen(model):
+    with freeze(model):
         return minimal_l2(Victim(model, len(images)), images, Goal(labels), MinimalL2(**settings))
 
 
@@ -61,7 +61,7 @@ def test_a_sphere_is_met_where_it_is_nearest():
 
 def test_as_short_as_a_hundred_steps_of_ddn(cases):
     for case in cases.values():
-        with frozen(case.model) as model:
+        with freeze(case.model) as model:
             start = deepfool(Victim(model, len(case.images)), case.floats, case.goal, DeepFool())
             victim = Victim(model, len(case.images))
             ours = minimal_l2(victim, case.floats, case.goal, MinimalL2())
@@ -76,5 +76,5 @@ def test_as_short_as_a_hundred_steps_of_ddn(cases):
 
 def test_a_target_is_refused(cases):
     case = cases[3]
-    with frozen(case.model) as model, pytest.raises(ValueError, match="nearest boundary"):
+    with freeze(case.model) as model, pytest.raises(ValueError, match="nearest boundary"):
         minimal_l2(Victim(model, len(case.images)), case.floats, Goal(case.truth, targeted=True), MinimalL2())

@@ -7,12 +7,12 @@ from torch import nn
 from raypipe.attacks.art.attack import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import lengths
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.pgd import ProjectedGradient, projected_gradient
 
 
 def attacked(case, goal=None, **settings):
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         victim = Victim(model, len(case.images))
         found = projected_gradient(victim, case.floats, goal or case.goal, ProjectedGradient(**settings))
         logits = model(found)
@@ -20,7 +20,7 @@ def attacked(case, goal=None, **settings):
 
 
 def right(case):
-    with frozen(case.model) as model, torch.no_grad():
+    with freeze(case.model) as model, torch.no_grad():
         return model(case.floats).argmax(1) == case.truth
 
 
@@ -31,7 +31,7 @@ def test_the_steps_are_the_toolbox_s(cases, norm, theirs, eps):
     found, _, victim = attacked(case, norm=norm, eps=eps, step_size=0.1, max_iterations=12, early_stop=False)
     parameters = {"norm": theirs, "eps": eps, "eps_step": 0.1 * eps, "max_iter": 12}
     settings = ArtAttack(backend="art", name="ProjectedGradientDescent", parameters=parameters)
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         expected = art_attack(Victim(model, len(case.images)), case.floats, case.goal, settings)
     # The sign of a value's gradient may depend on float noise.
     assert ((found - expected).abs() > 1e-5).float().mean() < 0.01
@@ -66,7 +66,7 @@ def test_restarts_are_for_those_that_stand(cases):
     stopping = partial(attacked, case, eps=0.06, max_iterations=6, early_stop=True)
     once, _, first = stopping()
     more, logits, all_runs = stopping(restarts=3)
-    with frozen(case.model) as model, torch.no_grad():
+    with freeze(case.model) as model, torch.no_grad():
         fooled = model(once).argmax(1) != case.truth
     assert 2 < fooled.sum() < 15
     assert torch.equal(more[fooled], once[fooled])
@@ -85,7 +85,7 @@ def test_a_random_start_gets_off_a_plateau():
     plateau[3].bias.data = torch.tensor([1.0, 0.0])
     images, goal = torch.full((8, 3, 2, 2), 0.5), Goal(torch.zeros(8, dtype=torch.long))
     images += torch.arange(8).view(-1, 1, 1, 1) / -255
-    with frozen(plateau):
+    with freeze(plateau):
         fooled = {}
         for restarts in (1, 10):
             settings = ProjectedGradient(eps=0.1, restarts=restarts)

@@ -9,14 +9,14 @@ from torch import nn
 
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.targets import random_targets, runner_up
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.saliency_map import CAREFUL, SaliencyMap, saliency_map
 
 EXACT = {"growth": 1.0, "prune": 0}
 
 
 def attacked(case, goal=None, batch_size=64, **settings):
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         victim = Victim(model, len(case.images), batch_size)
         found = saliency_map(victim, case.floats, goal or case.goal, SaliencyMap(**settings))
         predicted = model(found).argmax(1)
@@ -33,7 +33,7 @@ def changed(case, found):
 
 def of_art(case, targets, **parameters):
     """Return ART's result for the tiles that are classified correctly, and the mask of these tiles."""
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         classes = int(case.truth.max()) + 1
         classifier = PyTorchClassifier(
             model, nn.CrossEntropyLoss(), (3, 16, 16), classes, clip_values=(0.0, 1.0), device_type="cpu"
@@ -72,7 +72,7 @@ def test_the_published_rule_takes_the_best_of_all_pairs(cases, theta):
     """Compare the first step with all pairs of a tile's features."""
     case = cases[5]
     found, _, _ = attacked(case, rule="pair", theta=theta, max_iterations=1, attempts=1, **EXACT)
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         for tile, label, moved in zip(case.floats, case.truth, found, strict=True):
             logits = model(tile[None])
             if int(logits.argmax()) != int(label):

@@ -8,8 +8,8 @@ from torch import nn
 
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.targets import runner_up
-from raypipe.attacks.engine.victim import Victim, frozen
-from raypipe.attacks.sigma_zero import SigmaZero, cooled, sigma_zero
+from raypipe.attacks.engine.victim import Victim, freeze
+from raypipe.attacks.sigma_zero import SigmaZero, anneal_rate, sigma_zero
 from raypipe.attacks.sparse_l0 import SparseL0, sparse_l0
 
 ATTACKS = {"sigma_zero": (sigma_zero, SigmaZero), "sparse_l0": (sparse_l0, SparseL0)}
@@ -17,7 +17,7 @@ ATTACKS = {"sigma_zero": (sigma_zero, SigmaZero), "sparse_l0": (sparse_l0, Spars
 
 def attacked(case, name, goal=None, batch_size=64, **settings):
     attack, kind = ATTACKS[name]
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         victim = Victim(model, len(case.images), batch_size)
         found = attack(victim, case.floats, goal or case.goal, kind(**settings))
         predicted = model(found).argmax(1)
@@ -63,7 +63,7 @@ def test_sigma_zero_is_the_published_one(cases, steps):
     """Run in double precision, because Adam divides small gradients by their own size and amplifies float noise."""
     case = cases[3]
     images = case.floats.double()
-    with frozen(copy.deepcopy(case.model).double()) as model:
+    with freeze(copy.deepcopy(case.model).double()) as model:
         found = sigma_zero(Victim(model, len(images)), images, case.goal, SigmaZero(max_iterations=steps))
         expected = published(model, images, case.truth, steps)
         right = model(images).argmax(1) == case.truth
@@ -75,7 +75,7 @@ def test_sigma_zero_is_the_published_one(cases, steps):
 
 def test_the_learning_rate_falls_to_a_tenth():
     steps = torch.arange(0, 11)
-    rates = cooled(steps, SigmaZero(max_iterations=10, learning_rate=2.0))
+    rates = anneal_rate(steps, SigmaZero(max_iterations=10, learning_rate=2.0))
     torch.testing.assert_close(rates[[0, 5, 10]], torch.tensor([2.0, 1.1, 0.2]))
 
 
@@ -90,7 +90,7 @@ def test_batches_of_one_find_the_same(cases, name):
 @pytest.mark.parametrize("name", ATTACKS)
 def test_targets_are_reached(cases, name):
     case = cases[5]
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         targets = runner_up(model(case.floats), case.truth)
     found, predicted, _ = attacked(case, name, Goal(targets, targeted=True))
     assert (predicted == targets).float().mean() >= 0.9

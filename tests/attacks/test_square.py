@@ -5,13 +5,13 @@ import torch
 
 from raypipe.attacks.art.attack import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.engine.windows import Windows, pattern, window_sides
 from raypipe.attacks.square import SquareAttack, square_attack
 
 
 def attacked(case, goal=None, **settings):
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         victim = Victim(model, len(case.images))
         found = square_attack(victim, case.floats, goal or case.goal, SquareAttack(**settings))
         return found, model(found), victim
@@ -75,7 +75,7 @@ def test_no_weaker_than_the_toolbox_s(cases, norm, theirs, eps):
         _, logits, _ = attacked(case, norm=norm, eps=eps, max_queries=60)
         parameters = {"norm": theirs, "eps": eps, "max_iter": 60}
         settings = ArtAttack(backend="art", name="SquareAttack", parameters=parameters, batch_size=4, seed=classes)
-        with frozen(case.model) as model:
+        with freeze(case.model) as model:
             made = model(art_attack(Victim(model, len(case.images)), case.floats, case.goal, settings))
         own += int((logits.argmax(1) != case.truth).sum())
         other += int((made.argmax(1) != case.truth).sum())

@@ -31,7 +31,7 @@ from raypipe.attacks import ATTACKS
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.engine.quantize import to_bytes, to_unit
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 
 pytestmark = pytest.mark.xdist_group("benchmark")
 SIZE = 12
@@ -177,7 +177,7 @@ def test_the_record_is_plain_json_that_says_what_it_is_of(record: tuple[Record, 
 def test_forward_passes_agree_with_the_count_that_raypipe_keeps(record: tuple[Record, Path], task: Task) -> None:
     (row,) = (row for row in record[0].rows if row.attack == "deepfool" and row.label == "lazy")
     victim = Victim(task.prepared.fast, len(task), task.prepared.batch_size)
-    with frozen(task.prepared.plain):
+    with freeze(task.prepared.plain):
         ATTACKS["deepfool"].generate(victim, task.images, Goal(task.labels), ATTACKS["deepfool"].settings())
     assert row.forwards == pytest.approx(float(victim.forwards.float().mean()))
     assert row.backwards >= float(victim.backwards.float().mean())

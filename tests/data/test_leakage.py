@@ -2,16 +2,16 @@
 
 import pytest
 
-from raypipe.data.leakage import LeakageError, groups_on_both_sides, leakage_share, require_disjoint
+from raypipe.data.leakage import LeakageError, find_leaking_groups, measure_leakage, require_disjoint
 
 LEAKY = [("q", "train"), ("q", "test"), ("p", "test"), ("p", "train"), ("p", "test"), ("r", "test"), ("s", "train")]
 APART = [("p", "train"), ("p", "train"), ("q", "test")]
 
 
 def test_groups_on_both_sides_are_listed_in_order():
-    assert groups_on_both_sides(LEAKY) == ["p", "q"]
-    assert groups_on_both_sides(APART) == []
-    assert groups_on_both_sides([(None, "train"), (None, "test")]) == []
+    assert find_leaking_groups(LEAKY) == ["p", "q"]
+    assert find_leaking_groups(APART) == []
+    assert find_leaking_groups([(None, "train"), (None, "test")]) == []
 
 
 def test_a_leak_is_refused_with_examples():
@@ -30,4 +30,4 @@ def test_unknown_groups_are_not_taken_for_disjoint():
     [(LEAKY, 3 / 4), (APART, 0.0), ([*LEAKY, (None, "train")], None), ([("p", "train")], 0.0), ([], 0.0)],
 )
 def test_the_share_of_test_tiles_with_a_sibling_in_train(tiles, share):
-    assert leakage_share(iter(tiles)) == share
+    assert measure_leakage(iter(tiles)) == share

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from raypipe.data.leakage import groups_on_both_sides
+from raypipe.data.leakage import find_leaking_groups
 from raypipe.data.source import TileRef
 from raypipe.data.splits import assign_splits, read_split_file
 
@@ -28,7 +28,7 @@ def grouped_tiles(draw, *, spanning: bool):
 
 def assert_groups_stay_together(refs, sides):
     assert set(sides) == {ref.path for ref in refs}
-    assert groups_on_both_sides((ref.group, sides[ref.path]) for ref in refs) == []
+    assert find_leaking_groups((ref.group, sides[ref.path]) for ref in refs) == []
     for label in {ref.label_name for ref in refs}:
         assert {sides[ref.path] for ref in refs if ref.label_name == label} == {"train", "test"}
 
@@ -97,7 +97,7 @@ def test_a_published_seed_keeps_its_meaning():
 def test_the_papers_split_leaks_and_the_group_split_is_stratified():
     refs = lc25000_like()
     paper = assign_splits(refs, "paper", 0.7, seed=0)
-    assert len(groups_on_both_sides((ref.group, paper[ref.path]) for ref in refs)) > 50
+    assert len(find_leaking_groups((ref.group, paper[ref.path]) for ref in refs)) > 50
     group = assign_splits(refs, "group", 0.7, seed=0)
     assert Counter(ref.label_name for ref in refs if group[ref.path] == "train") == {"colon_n": 140, "lung_n": 140}
 

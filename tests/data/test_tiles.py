@@ -13,7 +13,7 @@ from raypipe.data.reading.png import encode_png
 from raypipe.data.source import TileRef
 from raypipe.data.sources import open_source
 from raypipe.data.sources.synthetic import Synthetic
-from raypipe.data.tiles import TileItem, images_of, make_tiles, sample_id
+from raypipe.data.tiles import TileItem, decode_images, make_tiles, sample_id
 from raypipe.storage.schemas import REJECTED, TILES
 
 RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)
@@ -81,18 +81,18 @@ def test_no_items_give_empty_tables():
     tiles, rejected = make_tiles(MemorySource({}), [], 16)
     assert (tiles.schema, tiles.num_rows) == (TILES, 0)
     assert (rejected.schema, rejected.num_rows) == (REJECTED, 0)
-    assert images_of(tiles).shape == (0, 0, 0, 3)
+    assert decode_images(tiles).shape == (0, 0, 0, 3)
 
 
 def test_images_come_back_in_order_also_from_chunks():
     source = open_source(Synthetic(sources_per_class=2, siblings=1, size=32), seed=5)
     items = [TileItem(ref, "train") for ref in source.list()]
     tables = [make_tiles(source, part, 32)[0] for part in (items[:4], items[4:])]
-    images = images_of(pa.concat_tables(tables))
+    images = decode_images(pa.concat_tables(tables))
     assert images.dtype == np.uint8
     assert images.shape == (10, 32, 32, 3)
-    np.testing.assert_array_equal(images[:4], images_of(tables[0]))
-    np.testing.assert_array_equal(images[4:], images_of(tables[1]))
+    np.testing.assert_array_equal(images[:4], decode_images(tables[0]))
+    np.testing.assert_array_equal(images[4:], decode_images(tables[1]))
 
 
 def test_images_of_different_sizes_are_refused():
@@ -100,7 +100,7 @@ def test_images_of_different_sizes_are_refused():
     items = [TileItem(source.list()[0], "train")]
     tables = [make_tiles(source, items, size)[0] for size in (8, 16)]
     with pytest.raises(ValueError, match="same shape"):
-        images_of(pa.concat_tables(tables))
+        decode_images(pa.concat_tables(tables))
 
 
 def test_sample_ids_are_short_and_stable():

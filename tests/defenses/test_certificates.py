@@ -13,13 +13,13 @@ from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.base.errors import ConfigError
 from raypipe.base.predictions import NO_CLASS
-from raypipe.defenses.base import Certified, CertifiedDefense
+from raypipe.defenses.base import Certificates, CertifiedDefense
 from raypipe.defenses.interval_bound_propagation import IntervalBoundPropagation
 from raypipe.defenses.randomized_smoothing import RandomizedSmoothing, quantile_of_votes
 from raypipe.evaluation.checks.probe import probe
 from raypipe.experiment.load import validate_experiment
 from raypipe.models.backbones.convnet import build
-from raypipe.models.bounds import margins
+from raypipe.models.bounds import bound_margins
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
 from tests.defenses.laboratory import Laboratory
@@ -93,7 +93,7 @@ def test_bounds_of_one_layer_are_exact() -> None:
     for row, label in enumerate(labels):
         for other in range(3):
             lead = logits[row, label] - logits[row, other] - eps * (weight[label] - weight[other]).abs().sum()
-            torch.testing.assert_close(margins(model, images, labels, eps)[row, other], lead)
+            torch.testing.assert_close(bound_margins(model, images, labels, eps)[row, other], lead)
 
 
 @pytest.mark.parametrize("resize", [None, 20, 48])
@@ -103,7 +103,7 @@ def test_no_point_of_the_ball_is_beyond_the_bounds(eps: float, resize: int | Non
     model = Classifier(build(4), HALF, HALF, resize=resize).double().eval()
     images, labels = torch.rand(3, 3, 32, 32).double(), torch.tensor([0, 1, 3])
     with torch.no_grad():
-        lower = margins(model, images, labels, eps)
+        lower = bound_margins(model, images, labels, eps)
         for _ in range(30):
             corners = (images + eps * torch.randn_like(images).sign()).clamp(0, 1)
             logits = model(corners)
@@ -114,7 +114,7 @@ def test_no_point_of_the_ball_is_beyond_the_bounds(eps: float, resize: int | Non
             torch.testing.assert_close(lower, logits.gather(1, labels[:, None]) - logits)
 
 
-def certified(defense: CertifiedDefense, laboratory: Laboratory) -> tuple[Classifier, Certified, Any]:
+def certified(defense: CertifiedDefense, laboratory: Laboratory) -> tuple[Classifier, Certificates, Any]:
     model = laboratory.harden(defense)
     images, labels = laboratory.test_tiles()
     return model, defense.certify(model, images, CPU, seed=0), (images, labels)

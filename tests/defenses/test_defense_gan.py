@@ -25,14 +25,14 @@ def tensor(images: np.ndarray) -> torch.Tensor:
 
 
 def test_its_drawings_come_near_the_tiles(defended: Classifier, laboratory: Laboratory) -> None:
-    assert isinstance(defended.front, Projection)
+    assert isinstance(defended.input_transform, Projection)
     tiles = tensor(laboratory.test_tiles()[0])
-    drawn = defended.front.project(tiles)
+    drawn = defended.input_transform.project(tiles)
     untrained = Projection(SMALL).eval().project(tiles)
     apart, before = ((each - tiles).square().mean() for each in (drawn, untrained))
     assert apart < before
     assert 0 <= drawn.min() <= drawn.max() <= 1
-    alone = defended.front.project(tiles[3:4])
+    alone = defended.input_transform.project(tiles[3:4])
     torch.testing.assert_close(alone, drawn[3:4], atol=1e-4, rtol=0)
 
 

@@ -12,18 +12,18 @@ from torch import nn
 from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.norms import sizes
 from raypipe.attacks.engine.prepare import prepare
-from raypipe.attacks.engine.victim import frozen
+from raypipe.attacks.engine.victim import freeze
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.data.reading.png import decode_png
 from raypipe.defenses import DEFENSES
-from raypipe.defenses.adversarial_weights import with_adversarial_weights
+from raypipe.defenses.adversarial_weights import perturb_weights
 from raypipe.defenses.inner_attack import input_gradients, misclassification
 from raypipe.defenses.online import OnlineTraining
 from raypipe.defenses.pgd_training import PgdTraining
 from raypipe.stages.train import _train_cell
 from raypipe.stages.workers import SoleWorker
 from raypipe.training.dataset import TileDataset
-from raypipe.training.objective import Scored, cross_entropy
+from raypipe.training.objective import StepLoss, cross_entropy
 from raypipe.training.recipe import Recipe
 from tests.defenses.laboratory import Laboratory
 
@@ -71,7 +71,7 @@ def test_training_tiles_stay_in_the_ball_and_cost_the_loss(name: str, norm: str,
     pixels, truth = laboratory.test_tiles()
     images, labels = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(truth)
     torch.manual_seed(0)
-    with frozen(laboratory.clean) as victim:
+    with freeze(laboratory.clean) as victim:
         perturbed, _ = defense.perturb(victim, images, labels)
     assert perturbed.min() >= 0
     assert perturbed.max() <= 1
@@ -125,11 +125,11 @@ def test_adversarial_weights_are_those_of_one_step_up_the_loss() -> None:
     layer = nn.Linear(4, 3)
     inputs, labels = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
 
-    def loss(forward: Any) -> Scored:
+    def loss(forward: Any) -> StepLoss:
         logits = forward(inputs)
-        return Scored(nn.functional.cross_entropy(logits, labels), logits)
+        return StepLoss(nn.functional.cross_entropy(logits, labels), logits)
 
-    moved = with_adversarial_weights(layer, loss, 0.1)
+    moved = perturb_weights(layer, loss, 0.1)
     (gradient,) = torch.autograd.grad(loss(layer).loss, layer.weight)
     weight = layer.weight + 0.1 * layer.weight.norm() / gradient.norm() * gradient
     expected = inputs @ weight.T + layer.bias

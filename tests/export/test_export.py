@@ -24,14 +24,14 @@ from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.run import Run, write_run
 from raypipe.export import onnx_file
 from raypipe.export.onnx_file import run_onnx
-from raypipe.export.source import ExportError, load_source, source_of, trace
+from raypipe.export.source import ExportError, generate_source, load_source, trace
 from raypipe.export.write import Export, export_model
 from raypipe.models.artifacts import load_model
 from raypipe.models.backbones import BACKBONES
 from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
-from raypipe.models.transforms.base import Front
+from raypipe.models.transforms.base import InputTransform
 from raypipe.models.transforms.bit_depth import BitDepth
 from raypipe.models.transforms.gan_projection import GanProjection
 from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
@@ -39,7 +39,7 @@ from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 
 pytestmark = pytest.mark.xdist_group("export")  # in one process, so that the tests share the exported files
-FRONTS: dict[str, Front | None] = {
+TRANSFORMS: dict[str, InputTransform | None] = {
     "none": None,
     "bit depth": BitDepth(bits=3),
     "smoothing": GaussianSmoothing(sigma=0.1, samples=3),
@@ -57,26 +57,26 @@ EXPERIMENT: dict[str, Any] = {
 
 def classifier(
     backbone: str,
-    front: Front | None = None,
+    transform: InputTransform | None = None,
     labels: tuple[str, ...] = ("cancer", "benign"),
     resize: int | None = None,
 ) -> Any:
     """Return a network with its own statistics, and logits that differ between tiles."""
     torch.manual_seed(0)
-    model = Classifier(get_backbone(backbone).build(len(labels)), (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), front, resize)
+    model = Classifier(get_backbone(backbone).build(len(labels)), (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), transform, resize)
     model.train()
     model.network(torch.randn(16, 3, 32, 32))
-    return model.eval(), ModelCard(backbone, labels, 8, (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), front, resize)
+    return model.eval(), ModelCard(backbone, labels, 8, (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), transform, resize)
 
 
 def stored(
-    folder: Path, front: Front | None = None, backbone: str = "convnet", resize: int | None = None
+    folder: Path, transform: InputTransform | None = None, backbone: str = "convnet", resize: int | None = None
 ) -> tuple[Store, Run]:
     """Store the handmade run with models and with the facts of ingest about its tiles."""
     store = Store.open(str(folder / "results"))
     run = hand_run(store)
     for subject in run.subjects:
-        model, card = classifier(backbone, front if subject.defense else None, resize=resize)
+        model, card = classifier(backbone, transform if subject.defense else None, resize=resize)
         store.write_bytes(f"{store.artifact('model', subject.key)}/{FILE_NAME}", save_classifier(model, card))
         store.publish("model", subject.key, {})
     (clean, *_) = run.pairings
@@ -108,9 +108,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
     """Return a function that exports the hardened model with an input transform, once for all tests of its files."""
 
     @cache
-    def export(front: str) -> tuple[Store, Run, Export]:
+    def export(transform: str) -> tuple[Store, Run, Export]:
         folder = tmp_path_factory.mktemp("run")
-        store, run = stored(folder, FRONTS[front])
+        store, run = stored(folder, TRANSFORMS[transform])
         return store, run, export_model(store, "hand", HARDENED, folder / "exported")
 
     return export
@@ -123,7 +123,7 @@ def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_folder_loads_where_raypipe_cannot_be_imported(exported: Exporter) -> None:
-    made = [exported(front) for front in ("none", "bit depth", "smoothing")]
+    made = [exported(transform) for transform in ("none", "bit depth", "smoothing")]
     code = WITHOUT_RAYPIPE + (
         "import torch\n"
         "for folder in sys.argv[1:]:\n"
@@ -166,7 +166,7 @@ def test_every_backbone_gives_the_same_logits_and_gradients(backbone: str, resiz
     model, card = classifier(backbone, resize=resize)
     card = replace(card, size=32)
     program = trace(model, card)
-    text, constants = source_of(program, card, backbone)
+    text, constants = generate_source(program, card, backbone)
     assert not constants
     (tmp_path / "model.py").write_text(text)
     (tmp_path / "model.safetensors").write_bytes(save_classifier(model, card))
@@ -189,9 +189,9 @@ def test_foreign_backbones_and_resizing_are_exported_in_every_form(backbone: str
     assert json.loads((tmp_path / "exported" / "config.json").read_text())["resize"] == 40
 
 
-@pytest.mark.parametrize("front", ["none", "bit depth"])
-def test_onnx_agrees_on_stored_tiles_and_on_batches_of_any_size(front: str, exported: Exporter) -> None:
-    store, run, done = exported(front)
+@pytest.mark.parametrize("transform", ["none", "bit depth"])
+def test_onnx_agrees_on_stored_tiles_and_on_batches_of_any_size(transform: str, exported: Exporter) -> None:
+    store, run, done = exported(transform)
     assert {form.file: form.reason for form in done.forms} == {"model.py": None, "model.onnx": None}
     assert all(form.difference is not None and form.difference < 1e-3 for form in done.forms)
     model = load_model(store, run.subjects[1].key)[0]
@@ -209,15 +209,15 @@ def test_what_onnx_cannot_hold_is_said_and_the_rest_is_written(exported: Exporte
     assert not (done.folder / "model.onnx").exists()
 
 
-def test_a_front_that_no_graph_holds_leaves_the_weights(tmp_path: Path) -> None:
-    store, run = stored(tmp_path, FRONTS["gan"])
+def test_an_input_transform_that_no_graph_holds_leaves_the_weights(tmp_path: Path) -> None:
+    store, run = stored(tmp_path, TRANSFORMS["gan"])
     done = export_model(store, "hand", HARDENED, tmp_path / "exported")
     assert all("gradient descent in every pass" in str(form.reason) for form in done.forms)
     names = sorted(path.name for path in (tmp_path / "exported").iterdir())
     assert names == ["README.md", "config.json", "model.safetensors"]
     assert "from model import" not in (tmp_path / "exported" / "README.md").read_text()
     loaded, card = load_classifier((tmp_path / "exported" / "model.safetensors").read_bytes())
-    assert card.front == FRONTS["gan"]
+    assert card.input_transform == TRANSFORMS["gan"]
     assert torch.equal(loaded(tiles()), load_model(store, run.subjects[1].key)[0](tiles()))
 
 
@@ -262,7 +262,7 @@ def test_buffers_beside_the_state_are_kept_too(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Classifier(Positions(), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).eval()
     card = ModelCard("convnet", ("a", "b"), 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    text, constants = source_of(trace(model, card), card, "positions")
+    text, constants = generate_source(trace(model, card), card, "positions")
     (tmp_path / "model.py").write_text(text)
     (tmp_path / "model.safetensors").write_bytes(save_classifier(model, card))
     assert list(constants) == ["network.offsets"]

@@ -12,7 +12,7 @@ from raypipe.base.errors import StageError
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.export.tracking import track
 from raypipe.report.page.report import write_report
-from raypipe.storage.environment import describe_environment, without_credentials, write_environment
+from raypipe.storage.environment import describe_environment, hide_credentials, write_environment
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 
@@ -53,7 +53,7 @@ def test_without_mlflow_it_says_what_to_install(tmp_path: Path, monkeypatch: pyt
 
 
 def test_credentials_of_a_server_are_never_repeated() -> None:
-    assert without_credentials("run --set tracking=https://me:secret@host/x") == "run --set tracking=https://***@host/x"
+    assert hide_credentials("run --set tracking=https://me:secret@host/x") == "run --set tracking=https://***@host/x"
 
 
 def scalars(folder: Path) -> Iterator[tuple[str, int, float]]:

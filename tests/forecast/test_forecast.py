@@ -92,7 +92,9 @@ def test_a_gpu_is_not_estimated_on_a_cpu(tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_each_stage_takes_and_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raypipe.forecast.forecast.worker_start", lambda: 5.0)  # `found` has waited for a real start
+    monkeypatch.setattr(
+        "raypipe.forecast.forecast.measure_worker_start", lambda: 5.0
+    )  # `found` has waited for a real start
     file = tmp_path / "small.yaml"
     evaluation = {**SETTINGS["evaluation"], "checks": None}
     file.write_text(yaml.safe_dump({**SETTINGS, "storage": str(tmp_path / "store"), "evaluation": evaluation}))

@@ -11,9 +11,9 @@ from raypipe.data.reading.png import encode_png
 from raypipe.models.backbones.base import main_logits
 from raypipe.models.backbones.lookup import get_backbone
 from raypipe.training.batch_statistics import recompute_statistics
-from raypipe.training.dataset import TileDataset, batches_of
+from raypipe.training.dataset import TileDataset, iterate_batches
 from raypipe.training.fit import Fit
-from raypipe.training.objective import TILES, Shown, Shows
+from raypipe.training.objective import TILES, InputRule, StepInputs
 from raypipe.training.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def own(values: Tensor) -> Tensor:
 
 
 def all_at_once(dataset: TileDataset) -> tuple[Tensor, Tensor]:
-    (batch,) = batches_of(dataset, range(len(dataset)), len(dataset), CPU)
+    (batch,) = iterate_batches(dataset, range(len(dataset)), len(dataset), CPU)
     return batch
 
 
@@ -119,12 +119,12 @@ def test_nothing_but_the_statistics_changes() -> None:
 def test_statistics_are_those_of_the_inputs_that_training_shows() -> None:
     """Attack the model in evaluation mode meanwhile, which adds nothing."""
 
-    def double(model: nn.Module, images: Tensor, labels: Tensor) -> Shown:
+    def double(model: nn.Module, images: Tensor, labels: Tensor) -> StepInputs:
         model.eval()(images)
-        return Shown(torch.cat([images, images / 2]), passes=1)
+        return StepInputs(torch.cat([images, images / 2]), passes=1)
 
     model, expected = network(), network()
-    work = recompute_statistics(model, batches(1), Shows("both", double), own)
+    work = recompute_statistics(model, batches(1), InputRule("both", double), own)
     recompute_statistics(
         expected, [(torch.cat([images, images / 2]), labels) for images, labels in batches(1)], TILES, own
     )

@@ -61,7 +61,7 @@ def test_nothing_is_held_out_where_nothing_is_asked_for() -> None:
 
 
 def test_columns_stay_together() -> None:
-    joined = examples(3, 1).take([2, 0]).joined(examples(2, 2).take([1]))
+    joined = examples(3, 1).take([2, 0]).join(examples(2, 2).take([1]))
     assert joined.sample_ids == ("002", "000", "001")
     assert joined.images == (b"002", b"000", b"001")
     assert joined.labels == (2, 0, 1)

@@ -8,7 +8,7 @@ from torch import nn
 from raypipe.data.reading.png import encode_png
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier
-from raypipe.training.dataset import TileDataset, batches_of
+from raypipe.training.dataset import TileDataset, iterate_batches
 from raypipe.training.fit import Fit
 from raypipe.training.objective import smoothed_cross_entropy
 from raypipe.training.optimization import WeightAverage, make_optimizer, make_schedule
@@ -178,7 +178,7 @@ def test_smoothed_labels_give_the_cross_entropy_against_them() -> None:
 
 def test_validation_is_the_plain_cross_entropy_in_evaluation_mode() -> None:
     model, tiles = network().train(), dataset()
-    (images, labels), *_ = batches_of(tiles, range(24), 24, CPU)
+    (images, labels), *_ = iterate_batches(tiles, range(24), 24, CPU)
     loss, right, count = validate(model, tiles, CPU).tolist()
     assert model.training
     assert all(module.training for module in model.modules())

@@ -24,11 +24,11 @@ from raypipe.attacks.art.classes import (
     ONE_BY_ONE,
     OWN_BATCHES,
     PROBABILITIES,
-    attack_class,
     check_parameters,
-    classifier_of,
+    get_attack_class,
+    to_art_classifier,
 )
-from raypipe.attacks.art.threats import ball_of, knowledge_of, minimised_by
+from raypipe.attacks.art.threats import get_ball, get_knowledge, get_minimized_norm
 from raypipe.attacks.base import Knowledge, NamedAttack
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.targets import random_targets
@@ -62,22 +62,22 @@ class ArtAttack(NamedAttack):
     @property
     def ball(self) -> Ball | None:
         """Ball that the toolbox's parameters set, or None."""
-        return ball_of(self.name, self.parameters)
+        return get_ball(self.name, self.parameters)
 
     @property
-    def minimises(self) -> AnyNorm:
+    def minimizes(self) -> AnyNorm:
         """Norm that the toolbox's attack minimizes."""
-        return minimised_by(self.name, self.parameters)
+        return get_minimized_norm(self.name, self.parameters)
 
     @property
     def knowledge(self) -> Knowledge:
         """Knowledge of the model that the toolbox's attack needs."""
-        return knowledge_of(self.name, self.parameters)
+        return get_knowledge(self.name, self.parameters)
 
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        attack_class(name)
+        get_attack_class(name)
         return name
 
     @field_validator("parameters")
@@ -85,7 +85,7 @@ class ArtAttack(NamedAttack):
     def _accepted(cls, parameters: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if "name" in info.data:  # Without it the name is invalid, and that error is already reported.
             check_parameters(info.data["name"], parameters)
-            ball_of(info.data["name"], parameters)
+            get_ball(info.data["name"], parameters)
         return parameters
 
 
@@ -121,7 +121,7 @@ def art_attack(victim: Victim, images: Tensor, goal: Goal, settings: ArtAttack) 
     ValueError
         If the attack returns something other than perturbed images.
     """
-    result, labels, kind = images.clone(), goal.classes, attack_class(settings.name).__name__
+    result, labels, kind = images.clone(), goal.classes, get_attack_class(settings.name).__name__
     for rows in torch.split(victim.rows(), settings.batch_size):
         with torch.no_grad():
             logits = victim.logits(images[rows], rows)
@@ -163,21 +163,21 @@ class _Counting(nn.Module):
 
 
 def _generate(model: _Counting, images: Tensor, labels: Tensor, classes: int, settings: ArtAttack) -> Tensor:
-    attack = attack_class(settings.name)
-    classifier = classifier_of(model, tuple(images.shape[1:]), classes, images.device.type)
+    attack = get_attack_class(settings.name)
+    classifier = to_art_classifier(model, tuple(images.shape[1:]), classes, images.device.type)
     accepted = inspect.signature(attack.__init__).parameters
     options = {"verbose": False} | ({} if attack.__name__ in OWN_BATCHES else {"batch_size": len(images)})
     options = {name: value for name, value in options.items() if name in accepted} | settings.parameters
     targeted = accepted["targeted"].default if "targeted" in accepted else False
     aimed = attack.__name__ in AIMED or settings.parameters.get("targeted", targeted)
-    told = None
+    y = None
     if aimed:
-        told = _one_hot(random_targets(images, labels, classes, settings.seed), classes)
+        y = _one_hot(random_targets(images, labels, classes, settings.seed), classes)
     elif attack.__name__ in LABELED:
-        told = _one_hot(labels, classes)
+        y = _one_hot(labels, classes)
     pixels = images.detach().cpu().numpy()
-    with _seeded(zlib.crc32(pixels.tobytes(), settings.seed)):
-        made = attack(classifier, **options).generate(x=pixels, y=told)
+    with _seed_globals(zlib.crc32(pixels.tobytes(), settings.seed)):
+        made = attack(classifier, **options).generate(x=pixels, y=y)
     if not isinstance(made, np.ndarray) or made.shape != pixels.shape:
         what = getattr(made, "shape", type(made).__name__)
         raise ValueError(f"{settings.name} gives {what} for images {pixels.shape}: only attacks on whole images fit")
@@ -191,7 +191,7 @@ def _one_hot(labels: Tensor, classes: int) -> NDArray[np.float32]:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def _seed_globals(seed: int) -> Iterator[None]:
     """Seed the global generators that the toolbox draws from, and restore their states afterwards."""
     plain, state = random.getstate(), np.random.get_state()  # noqa: NPY002  The toolbox uses the global state.
     try:

@@ -69,7 +69,7 @@ ONE_BY_ONE = frozenset({"ShadowAttack"})
 """Classes that attack only a single tile at a time."""
 
 
-def attack_class(name: str) -> Any:
+def get_attack_class(name: str) -> Any:
     """Return the toolbox's class of an attack.
 
     Parameters
@@ -88,17 +88,17 @@ def attack_class(name: str) -> Any:
 
     name = CLASSES.get(name, name)
     _require_package(name, PACKAGES.get(name))
-    found = getattr(evasion, name, None)
-    if not (inspect.isclass(found) and issubclass(found, EvasionAttack)):
+    attack = getattr(evasion, name, None)
+    if not (inspect.isclass(attack) and issubclass(attack, EvasionAttack)):
         known = [*CLASSES, *(key for key, value in vars(evasion).items() if inspect.isclass(value))]
         raise ValueError(
             f"the Adversarial Robustness Toolbox has no attack {name!r}, expected {', '.join(CLASSES)} or the name of "
             f"a class in art.attacks.evasion{near_matches(name, known)}"
         )
-    unfit = UNFIT.get(name) or _other_estimator(found)
+    unfit = UNFIT.get(name) or _other_estimator(attack)
     if unfit:
         raise ValueError(f"the toolbox's {name} cannot attack tiles: {unfit}")
-    return found
+    return attack
 
 
 def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
@@ -107,7 +107,7 @@ def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
     Parameters
     ----------
     name
-        Name of the attack; see `attack_class`.
+        Name of the attack; see `get_attack_class`.
     parameters
         Arguments of its constructor.
 
@@ -117,8 +117,8 @@ def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
         If an argument is unknown or missing, or if the constructor rejects one. In the last case the message is the
         toolbox's.
     """
-    found = attack_class(name)
-    accepted = inspect.signature(found.__init__).parameters
+    attack = get_attack_class(name)
+    accepted = inspect.signature(attack.__init__).parameters
     allowed = sorted(accepted.keys() - OURS)
     unknown = sorted(parameters.keys() - allowed)
     if unknown:
@@ -126,17 +126,17 @@ def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
     missing = [key for key in allowed if accepted[key].default is inspect.Parameter.empty and key not in parameters]
     if missing:
         raise ValueError(f"{name} needs {', '.join(missing)}, which have no default")
-    if found.__name__ == "SignOPTAttack" and parameters.get("targeted", True):
+    if attack.__name__ == "SignOPTAttack" and parameters.get("targeted", True):
         raise ValueError(f"{name} reaches a class only from an image of that class: say `targeted: false`")
-    if found.__name__ in {"PixelAttack", "ThresholdAttack"} and parameters.get("es", accepted["es"].default) == 0:
+    if attack.__name__ in {"PixelAttack", "ThresholdAttack"} and parameters.get("es", accepted["es"].default) == 0:
         _require_package(f"{name} with `es: 0`", "cma", "; or say `es: 1`")
     try:
-        found(classifier_of(_AnyModel(), (3, 8, 8), 3, "cpu"), **parameters)
+        attack(to_art_classifier(_AnyModel(), (3, 8, 8), 3, "cpu"), **parameters)
     except Exception as error:  # The constructor is foreign code and may raise any exception.
         raise ValueError(f"{name}: {error}") from error
 
 
-def classifier_of(model: nn.Module, shape: tuple[int, ...], classes: int, device: str) -> Any:
+def to_art_classifier(model: nn.Module, shape: tuple[int, ...], classes: int, device: str) -> Any:
     """Return a model as a classifier of the toolbox.
 
     Parameters
@@ -173,11 +173,11 @@ class _AnyModel(nn.Module):
         return self.scale * images.flatten(1)[:, :3]
 
 
-def _other_estimator(found: Any) -> str | None:
+def _other_estimator(attack: Any) -> str | None:
     """Return the kind of model that an attack needs if it is not an image classifier, else None."""
     from art.estimators.classification import PyTorchClassifier  # noqa: PLC0415
 
-    for requirement in found._estimator_requirements:
+    for requirement in attack._estimator_requirements:
         kinds = requirement if isinstance(requirement, tuple) else (requirement,)
         if not issubclass(PyTorchClassifier, kinds):
             return f"it needs a model of another kind, {' or '.join(kind.__name__ for kind in kinds)}"

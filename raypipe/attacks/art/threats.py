@@ -5,53 +5,53 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from raypipe.attacks.art.classes import attack_class
+from raypipe.attacks.art.classes import get_attack_class
 from raypipe.attacks.base import Knowledge
 from raypipe.base.norms import AnyNorm, Ball, Norm
 
-THREATS: dict[str, tuple[AnyNorm | Literal["as told"], Knowledge]] = {
-    "AutoAttack": ("as told", "white-box"),
-    "AutoConjugateGradient": ("as told", "white-box"),
-    "AutoProjectedGradientDescent": ("as told", "white-box"),
+THREATS: dict[str, tuple[AnyNorm | Literal["from parameter"], Knowledge]] = {
+    "AutoAttack": ("from parameter", "white-box"),
+    "AutoConjugateGradient": ("from parameter", "white-box"),
+    "AutoProjectedGradientDescent": ("from parameter", "white-box"),
     "BasicIterativeMethod": ("linf", "white-box"),
     "BoundaryAttack": ("l2", "decision-based"),
-    "BrendelBethgeAttack": ("as told", "white-box"),
+    "BrendelBethgeAttack": ("from parameter", "white-box"),
     "CarliniL0Method": ("l0", "white-box"),
     "CarliniL2Method": ("l2", "white-box"),
     "CarliniLInfMethod": ("linf", "white-box"),
     "CompositeAdversarialAttackPyTorch": ("none", "white-box"),
     "DeepFool": ("l2", "white-box"),
     "ElasticNet": ("l1", "white-box"),
-    "FastGradientMethod": ("as told", "white-box"),
+    "FastGradientMethod": ("from parameter", "white-box"),
     "GRAPHITEWhiteboxPyTorch": ("none", "white-box"),
-    "HopSkipJump": ("as told", "decision-based"),
-    "MomentumIterativeMethod": ("as told", "white-box"),
+    "HopSkipJump": ("from parameter", "decision-based"),
+    "MomentumIterativeMethod": ("from parameter", "white-box"),
     "NewtonFool": ("l2", "white-box"),
     "PixelAttack": ("l0", "score-based"),
-    "ProjectedGradientDescent": ("as told", "white-box"),
-    "ProjectedGradientDescentNumpy": ("as told", "white-box"),
-    "ProjectedGradientDescentPyTorch": ("as told", "white-box"),
-    "RescalingAutoConjugateGradient": ("as told", "white-box"),
+    "ProjectedGradientDescent": ("from parameter", "white-box"),
+    "ProjectedGradientDescentNumpy": ("from parameter", "white-box"),
+    "ProjectedGradientDescentPyTorch": ("from parameter", "white-box"),
+    "RescalingAutoConjugateGradient": ("from parameter", "white-box"),
     "SaliencyMapMethod": ("l0", "white-box"),
     "ShadowAttack": ("none", "white-box"),
     "SignOPTAttack": ("l2", "decision-based"),
     "SimBA": ("l2", "score-based"),
     "SpatialTransformation": ("none", "decision-based"),
-    "SquareAttack": ("as told", "score-based"),
-    "TargetedUniversalPerturbation": ("as told", "white-box"),
+    "SquareAttack": ("from parameter", "score-based"),
+    "TargetedUniversalPerturbation": ("from parameter", "white-box"),
     "ThresholdAttack": ("linf", "score-based"),
-    "UniversalPerturbation": ("as told", "white-box"),
+    "UniversalPerturbation": ("from parameter", "white-box"),
     "VirtualAdversarialMethod": ("l2", "score-based"),  # It computes its gradient from differences of predictions.
     "Wasserstein": ("none", "white-box"),  # Its ball is one of transport, and grows until the model is fooled.
     "ZooAttack": ("l2", "score-based"),
 }
-"""Norm that each class minimizes or bounds, or ``as told`` if its parameter `norm` sets it; and the knowledge of the
-model that it needs."""
+"""Norm that each class minimizes or bounds, and the knowledge of the model that it needs. With ``from parameter``, the
+class's parameter `norm` sets the norm."""
 SCORED = frozenset({"simba", "vat"})
 """Attacks that need only scores, by their values of the parameter `attacker` of universal perturbations."""
 
 
-def ball_of(name: str, parameters: Mapping[str, Any]) -> Ball | None:
+def get_ball(name: str, parameters: Mapping[str, Any]) -> Ball | None:
     """Return the ball that an attack keeps to, or None if it minimizes a norm or uses no norm.
 
     Parameters
@@ -64,16 +64,16 @@ def ball_of(name: str, parameters: Mapping[str, Any]) -> Ball | None:
     ValueError
         If the ball is an l1 ball, or if `THREATS` does not list the toolbox's class.
     """
-    kind, given = _arguments(name, parameters)
-    norm = _norm(kind, given)
+    kind, arguments = _arguments(name, parameters)
+    norm = _norm(kind, arguments)
     if kind == "ThresholdAttack":
-        return None if given["th"] is None else Ball("linf", given["th"] / 255)
-    if norm == "none" or "eps" not in given or given.get("minimal"):
+        return None if arguments["th"] is None else Ball("linf", arguments["th"] / 255)
+    if norm == "none" or "eps" not in arguments or arguments.get("minimal"):
         return None
-    return Ball(_bounded(name, norm), float(given["eps"]))
+    return Ball(_bounded(name, norm), float(arguments["eps"]))
 
 
-def minimised_by(name: str, parameters: Mapping[str, Any]) -> AnyNorm:
+def get_minimized_norm(name: str, parameters: Mapping[str, Any]) -> AnyNorm:
     """Return the norm that an attack without a ball minimizes.
 
     Parameters
@@ -84,7 +84,7 @@ def minimised_by(name: str, parameters: Mapping[str, Any]) -> AnyNorm:
     return _norm(*_arguments(name, parameters))
 
 
-def knowledge_of(name: str, parameters: Mapping[str, Any]) -> Knowledge:
+def get_knowledge(name: str, parameters: Mapping[str, Any]) -> Knowledge:
     """Return the knowledge of the model that an attack needs.
 
     Parameters
@@ -92,29 +92,29 @@ def knowledge_of(name: str, parameters: Mapping[str, Any]) -> Knowledge:
     name, parameters
         See `raypipe.attacks.art.classes.check_parameters`.
     """
-    kind, given = _arguments(name, parameters)
-    return "score-based" if given.get("attacker") in SCORED else _threat(kind)[1]
+    kind, arguments = _arguments(name, parameters)
+    return "score-based" if arguments.get("attacker") in SCORED else _threat(kind)[1]
 
 
 def _arguments(name: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the name of the class and all arguments of its constructor, including the toolbox's defaults."""
-    kind = attack_class(name)
+    kind = get_attack_class(name)
     accepted = inspect.signature(kind.__init__).parameters
     return kind.__name__, {key: parameter.default for key, parameter in accepted.items()} | dict(parameters)
 
 
-def _threat(kind: str) -> tuple[AnyNorm | Literal["as told"], Knowledge]:
+def _threat(kind: str) -> tuple[AnyNorm | Literal["from parameter"], Knowledge]:
     if kind not in THREATS:
         raise ValueError(f"{kind}: expected an attack whose threat model is known, one of {', '.join(THREATS)}")
     return THREATS[kind]
 
 
-def _norm(kind: str, given: Mapping[str, Any]) -> AnyNorm:
+def _norm(kind: str, arguments: Mapping[str, Any]) -> AnyNorm:
     norm = _threat(kind)[0]
-    if norm != "as told":
+    if norm != "from parameter":
         return norm
-    told: dict[float, AnyNorm] = {math.inf: "linf", 0: "l0", 1: "l1", 2: "l2"}
-    return told[float(given["norm"])]
+    by_order: dict[float, AnyNorm] = {math.inf: "linf", 0: "l0", 1: "l1", 2: "l2"}
+    return by_order[float(arguments["norm"])]
 
 
 def _bounded(name: str, norm: AnyNorm) -> Norm:

@@ -141,19 +141,19 @@ def predict(victim: Victim, images: Tensor, rows: Tensor) -> Tensor:
     return torch.cat(batches)
 
 
-def keep(tiles: Tiles, chosen: Tensor) -> Tiles:
+def keep(tiles: Tiles, mask: Tensor) -> Tiles:
     """Drop tiles from a state.
 
     Parameters
     ----------
     tiles
         State of the tiles.
-    chosen
+    mask
         (n,) booleans, True for tiles that stay.
     """
-    if bool(chosen.all()):
+    if bool(mask.all()):
         return tiles
-    return _take(tiles, chosen)
+    return _take(tiles, mask)
 
 
 def _take(tiles: Tiles, which: Tensor | slice) -> Tiles:

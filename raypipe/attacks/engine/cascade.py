@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.attacks.base import NamedAttack
-from raypipe.attacks.engine.generate import Adversarials, copy_rows, generate, unattacked
+from raypipe.attacks.engine.generate import Adversarials, copy_rows, generate, init_results
 from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.norms import BoundedAttack, at_radius
 from raypipe.attacks.engine.prepare import PreparedModel
@@ -59,8 +59,8 @@ def generate_over_radii(
         return generate(model, images, labels, settings)
     if not isinstance(settings, BoundedAttack):
         raise TypeError(f"{settings.name} has no ball: expected a bounded attack for radii {list(radii)}")
-    result, counts = unattacked(images), {name: np.zeros(len(images)) for name in COUNTS}
-    standing, smallest = np.ones(len(images), dtype=np.bool_), unattacked(images)
+    result, counts = init_results(images), {name: np.zeros(len(images)) for name in COUNTS}
+    standing, smallest = np.ones(len(images), dtype=np.bool_), init_results(images)
     for other in known:
         _keep_smaller(smallest, other, settings.norm)
         standing &= other.clean_prediction == labels

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def seeds(images: Tensor, key: str) -> list[int]:
+def derive_seeds(images: Tensor, key: str) -> list[int]:
     """Return a seed from 0 to 2**48 - 1 for each image.
 
     Parameters
@@ -21,7 +21,7 @@ def seeds(images: Tensor, key: str) -> list[int]:
     return [int.from_bytes(digest, "big") for digest in digests]
 
 
-def generators(images: Tensor, key: str) -> list[torch.Generator]:
+def make_generators(images: Tensor, key: str) -> list[torch.Generator]:
     """Return a generator on the CPU for each image, with a seed from `seeds`.
 
     Parameters
@@ -29,4 +29,4 @@ def generators(images: Tensor, key: str) -> list[torch.Generator]:
     images, key
         See `seeds`.
     """
-    return [torch.Generator().manual_seed(seed) for seed in seeds(images, key)]
+    return [torch.Generator().manual_seed(seed) for seed in derive_seeds(images, key)]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raypipe.attacks import attack_for
+from raypipe.attacks import get_attack
 from raypipe.attacks.base import NamedAttack, TargetedAttack
 from raypipe.attacks.engine.active import predict
 from raypipe.attacks.engine.goal import Goal
@@ -19,7 +19,7 @@ from raypipe.attacks.engine.prepare import PreparedModel
 from raypipe.attacks.engine.quantize import to_eight_bit, to_eight_bit_within, to_unit, whole_steps
 from raypipe.attacks.engine.targets import random_targets, runner_up
 from raypipe.attacks.engine.tensors import lengths
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.base.predictions import NO_CLASS
 from raypipe.models.precision import full_precision
 
@@ -94,9 +94,9 @@ def generate(
         raise ValueError(
             f"images {images.dtype} {images.shape}, labels {labels.shape}: expected uint8 (n, h, w, channels) and (n,)"
         )
-    result, settings = unattacked(images), storable(settings)
+    result, settings = init_results(images), round_radius(settings)
     block = max(4 * model.batch_size, BLOCK_BYTES // (4 * max(1, images[:1].size)))
-    with frozen(model.plain):
+    with freeze(model.plain):
         for begin in range(0, len(images), block):
             rows = np.arange(begin, min(begin + block, len(images)))
             with one_round(decided=begin, rounds_left=1):
@@ -104,7 +104,7 @@ def generate(
     return result
 
 
-def unattacked(images: NDArray[np.uint8]) -> Adversarials:
+def init_results(images: NDArray[np.uint8]) -> Adversarials:
     """Return the results of tiles before any attack: no perturbation, no success, no pass."""
 
     def zeros(kind: type[Kind]) -> NDArray[Kind]:
@@ -159,10 +159,10 @@ def _attack(
     if len(at):
         victim = Victim(model.fast, len(at), seen.batch_size)
         stored, clean, truth, logits = stored[right], clean[right], truth[right], logits[right]
-        goal = goal_of(settings, clean, truth, logits)
+        goal = build_goal(settings, clean, truth, logits)
         with one_round(decided=len(rows) - len(at), rounds_left=1):
             floats = _perturb(model, victim, clean, goal, settings)
-        plain, gradients = victim.seen_as(model.plain), settings.knowledge == "white-box"
+        plain, gradients = victim.with_model(model.plain), settings.knowledge == "white-box"
         with observed(None):  # storing the tiles is a small part of the work
             if settings.ball:
                 finished, after = to_eight_bit_within(plain, stored, floats, goal, settings.ball, gradients=gradients)
@@ -192,12 +192,12 @@ def _perturb(model: PreparedModel, victim: Victim, clean: Tensor, goal: Goal, se
     robust. A tile that fools the model can also seem not to. Therefore the attack runs again in float32 on doubtful
     tiles. These miss the goal on the plain model, but reach or almost reach it on the fast model.
     """
-    attack = attack_for(settings)
+    attack = get_attack(settings)
     floats = attack.generate(victim, clean, goal, settings)
     half = model.fast.half_precision
     if half is None:
         return floats
-    rows, plain = victim.rows(), victim.seen_as(model.plain)
+    rows, plain = victim.rows(), victim.with_model(model.plain)
     logits = predict(victim, floats, rows)
     doubtful = goal.lead(logits, rows) <= HALF_NOISE * torch.finfo(half).eps * logits.abs().amax(1)
     again = rows[doubtful][~goal.reached(predict(plain, floats[doubtful], rows[doubtful]), rows[doubtful])]
@@ -208,7 +208,7 @@ def _perturb(model: PreparedModel, victim: Victim, clean: Tensor, goal: Goal, se
     return floats
 
 
-def storable(settings: NamedAttack) -> NamedAttack:
+def round_radius(settings: NamedAttack) -> NamedAttack:
     """Return the attack within the ball that 8-bit images can fill: in linf, whole steps of 1/255.
 
     Storing the tile loses any change beyond the last whole step. A radius below one step stays as it is, because no
@@ -220,7 +220,7 @@ def storable(settings: NamedAttack) -> NamedAttack:
     return settings.model_copy(update={"eps": steps / 255}) if steps else settings
 
 
-def goal_of(settings: NamedAttack, images: Tensor, labels: Tensor, logits: Tensor) -> Goal:
+def build_goal(settings: NamedAttack, images: Tensor, labels: Tensor, logits: Tensor) -> Goal:
     """Return the goal that the settings define for tiles.
 
     Parameters

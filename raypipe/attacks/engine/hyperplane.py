@@ -13,7 +13,7 @@ from raypipe.attacks.engine.tensors import per_tile
 from raypipe.base.norms import Norm
 
 
-def to_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, norm: Norm) -> Tensor:
+def project_onto_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, norm: Norm) -> Tensor:
     """Return the shortest moves that end on the hyperplanes, or nearest to those that the box does not reach.
 
     Parameters

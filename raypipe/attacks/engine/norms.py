@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raypipe.attacks.base import TargetedAttack
-from raypipe.attacks.engine.draws import generators
+from raypipe.attacks.engine.draws import make_generators
 from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 from raypipe.base.norms import BallSettings, Norm
 from raypipe.base.settings import Ratio
@@ -89,7 +89,7 @@ def project(points: Tensor, clean: Tensor, eps: float, norm: Norm) -> Tensor:
     return (clean + offsets).clamp(0, 1)
 
 
-def normalise(gradients: Tensor, norm: Norm) -> Tensor:
+def normalize(gradients: Tensor, norm: Norm) -> Tensor:
     """Return the direction of steepest ascent, as a step of length 1 in a norm; zero where the gradient is zero.
 
     Parameters
@@ -134,7 +134,7 @@ def unit_ball_draws(images: Tensor, norm: Norm, key: str) -> Tensor:
     key
         Key of the draw, up to 64 bytes. Another key gives another draw.
     """
-    draws = [_draw(images.shape[1:], norm, generator) for generator in generators(images, key)]
+    draws = [_draw(images.shape[1:], norm, generator) for generator in make_generators(images, key)]
     return torch.stack(draws).to(images.device)
 
 
@@ -144,4 +144,4 @@ def _draw(shape: torch.Size, norm: Norm, generator: torch.Generator) -> Tensor:
         return 2 * torch.rand(shape, generator=generator) - 1
     direction = torch.randn(shape, generator=generator)
     radius = torch.rand(1, generator=generator) ** (1 / shape.numel())
-    return normalise(direction[None], "l2")[0] * radius
+    return normalize(direction[None], "l2")[0] * radius

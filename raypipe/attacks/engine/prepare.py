@@ -121,7 +121,7 @@ def prepare(
         raise ValueError(f"batch_size = {batch_size}: expected at least 1")
     device = torch.device(device)
     tiles = torch.rand(TILES, *shape, generator=torch.Generator().manual_seed(0)).to(device)
-    network, folded = _folded(model, tiles)
+    network, folded = _fold_batch_norms(model, tiles)
     if half is None and device.type == "cuda":
         half = torch.float16
     memory_format = _memory_format(network, tiles)
@@ -144,7 +144,7 @@ def _memory_format(network: nn.Module, tiles: Tensor) -> torch.memory_format:
     return last
 
 
-def _folded(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]:
+def _fold_batch_norms(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]:
     """Return a frozen copy in evaluation mode, and True if batch normalization is folded into its convolutions.
 
     It is folded only if that is possible and changes neither logits nor gradients. Gradients must be compared too,
@@ -152,7 +152,7 @@ def _folded(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]:
     """
     network = copy.deepcopy(model).eval().requires_grad_(False)
     try:
-        exact = _parted(copy.deepcopy(network)).double()
+        exact = _split_activations(copy.deepcopy(network)).double()
         candidate: nn.Module = fuse(exact).requires_grad_(False)
         both = [_logits_and_gradient(form, tiles.double()) for form in (exact, candidate)]
         same = all((one - other).norm() <= SAME * one.norm() for one, other in zip(*both, strict=True))
@@ -161,7 +161,7 @@ def _folded(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]:
     return (candidate.float(), True) if same else (network, False)
 
 
-def _parted(network: nn.Module) -> nn.Module:
+def _split_activations(network: nn.Module) -> nn.Module:
     """Split timm's layers of batch normalization with an activation into two layers, and return the network.
 
     Folding finds only plain layers of batch normalization.
@@ -173,7 +173,7 @@ def _parted(network: nn.Module) -> nn.Module:
             plain.load_state_dict(layer.state_dict())
             setattr(network, name, nn.Sequential(plain, *ends))
         else:
-            _parted(layer)
+            _split_activations(layer)
     return network
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from raypipe.attacks.engine.draws import seeds
+from raypipe.attacks.engine.draws import derive_seeds
 
 
 def random_targets(images: Tensor, labels: Tensor, classes: int, seed: int) -> Tensor:
@@ -20,7 +20,7 @@ def random_targets(images: Tensor, labels: Tensor, classes: int, seed: int) -> T
     seed
         Seed of the draws. Another seed gives other draws.
     """
-    offsets = [draw % (classes - 1) + 1 for draw in seeds(images, str(seed))]
+    offsets = [draw % (classes - 1) + 1 for draw in derive_seeds(images, str(seed))]
     return (labels + torch.tensor(offsets, dtype=labels.dtype, device=labels.device)) % classes
 
 

@@ -56,7 +56,7 @@ class ThreatModel:
         return f"{bound}, {self.knowledge}, {self.goal}, {self.precision}"
 
 
-def threat_of(settings: NamedAttack) -> ThreatModel:
+def get_threat_model(settings: NamedAttack) -> ThreatModel:
     """Return the threat model of an attack on the model itself, as `raypipe.attacks.engine.generate` runs it.
 
     Parameters
@@ -70,7 +70,7 @@ def threat_of(settings: NamedAttack) -> ThreatModel:
     NotImplementedError
         If the settings name neither a ball nor a norm.
     """
-    norm, eps = settings.ball or (settings.minimises, None)
+    norm, eps = settings.ball or (settings.minimizes, None)
     targeted = isinstance(settings, TargetedAttack) and settings.target is not None
     return ThreatModel(norm, eps, settings.knowledge, goal="targeted" if targeted else "untargeted")
 
@@ -96,11 +96,11 @@ def write_bound(eps: float, norm: AnyNorm) -> str:
         See `stored_radius`.
     """
     stored = stored_radius(eps, norm)
-    requested = f"<= {written(eps, norm)}"
+    requested = f"<= {write_radius(eps, norm)}"
     return f"{requested}, stored {255 * stored:.4g}/255" if 255 * (eps - stored) > WHOLE else requested
 
 
-def written(eps: float, norm: AnyNorm) -> str:
+def write_radius(eps: float, norm: AnyNorm) -> str:
     """Return the shorter text of a bound: in linf, ``8/255`` instead of ``0.03137``, ``0.3`` instead of ``76.5/255``.
 
     Parameters

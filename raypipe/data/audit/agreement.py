@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.cluster import pair_confusion_matrix
 
-from raypipe.data.leakage import leakage_share
+from raypipe.data.leakage import measure_leakage
 from raypipe.data.source import TileRef
 from raypipe.data.splits import assign_splits
 
@@ -39,12 +39,14 @@ class Agreement:
     remaining_leak: float | None
 
 
-def compare_groups(found: Sequence[TileRef], known: Mapping[str, str], train_fraction: float, seeds: int) -> Agreement:
+def compare_groups(
+    audited: Sequence[TileRef], known: Mapping[str, str], train_fraction: float, seeds: int
+) -> Agreement:
     """Compare found groups with known ones.
 
     Parameters
     ----------
-    found
+    audited
         Tiles with the groups that the audit found.
     known
         True group by path. Tiles without one are left out.
@@ -58,9 +60,9 @@ def compare_groups(found: Sequence[TileRef], known: Mapping[str, str], train_fra
     ValueError
         If the group of no tile is known.
     """
-    refs = [ref for ref in found if ref.path in known]
+    refs = [ref for ref in audited if ref.path in known]
     if not refs:
-        raise ValueError(f"the known groups name none of the {len(found)} tiles")
+        raise ValueError(f"the known groups name none of the {len(audited)} tiles")
     truth, ours = [known[ref.path] for ref in refs], [str(ref.group) for ref in refs]
     (_, wrong), (missed, right) = pair_confusion_matrix(truth, ours).tolist()
     return Agreement(
@@ -81,7 +83,7 @@ def _remaining_leak(
             sides = assign_splits(refs, "group", train_fraction, seed)
         except ValueError:
             return None
-        shares.append(leakage_share([(known[path], side) for path, side in sides.items()]) or 0.0)
+        shares.append(measure_leakage([(known[path], side) for path, side in sides.items()]) or 0.0)
     return sum(shares) / len(shares)
 
 
@@ -93,12 +95,12 @@ def largest_shares(refs: Sequence[TileRef]) -> dict[str, float]:
     return {label: max(sizes[label].values()) / sizes[label].total() for label in sorted(sizes)}
 
 
-def merge_groups(found: Sequence[TileRef], named: Mapping[str, str]) -> list[TileRef]:
+def merge_groups(audited: Sequence[TileRef], named: Mapping[str, str]) -> list[TileRef]:
     """Merge found groups that share a case, and name each merged group by its cases.
 
     Parameters
     ----------
-    found
+    audited
         Tiles with the groups that the audit found.
     named
         Case by path, from the file names. A tile without a case follows its group.
@@ -110,10 +112,10 @@ def merge_groups(found: Sequence[TileRef], named: Mapping[str, str]) -> list[Til
             node = root[node]
         return node
 
-    for ref in found:
+    for ref in audited:
         if ref.path in named:
             root[find((ref.group,))] = find(named[ref.path])  # a tuple is a found group, a string is a case
     cases: dict[Hashable, set[str]] = defaultdict(set)
     for case in set(named.values()):
         cases[find(case)].add(case)
-    return [replace(ref, group="+".join(sorted(cases[find((ref.group,))])) or ref.group) for ref in found]
+    return [replace(ref, group="+".join(sorted(cases[find((ref.group,))])) or ref.group) for ref in audited]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from raypipe.data.audit.agreement import Agreement, compare_groups, merge_groups
 from raypipe.data.audit.siblings import Siblings, find_siblings
 from raypipe.data.audit.sketch import Progress, sketch_tiles
-from raypipe.data.leakage import leakage_share
+from raypipe.data.leakage import measure_leakage
 from raypipe.data.reading.tree import open_tree
 from raypipe.data.source import Source, Split, TileRef
 from raypipe.data.sources.folder import Folder, open_folder
@@ -126,7 +126,7 @@ def audit_source(
         pairs=tuple(_pairs(tiles, siblings)),
         threshold=siblings.threshold,
         sides=sides,
-        random_leak=leakage_share([(ref.group, sides[ref.path]) for ref in tiles]) or 0.0,
+        random_leak=measure_leakage([(ref.group, sides[ref.path]) for ref in tiles]) or 0.0,
         cases=known if by_name else {},
         agreement=agreement,
     )

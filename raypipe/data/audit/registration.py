@@ -80,7 +80,7 @@ def register(sketch: Sketch, pairs: Pairs, workers: int = 1, *, mismatched: bool
 
 
 def _register(sketch: Sketch, mismatched: bool, pairs: Pairs) -> Floats:
-    here, there, valid = _matched_places(sketch, pairs)
+    here, there, valid = _match_places(sketch, pairs)
     if mismatched:
         # A shift by half of the matches leaves no keypoint with its own match.
         there, valid = np.roll(there, MATCHES // 2, axis=1), valid & np.roll(valid, MATCHES // 2, axis=1)
@@ -88,7 +88,7 @@ def _register(sketch: Sketch, mismatched: bool, pairs: Pairs) -> Floats:
     return _correlate(left, right, *_best_map(here, there, valid))
 
 
-def _matched_places(sketch: Sketch, pairs: Pairs) -> tuple[Floats, Floats, Mask]:
+def _match_places(sketch: Sketch, pairs: Pairs) -> tuple[Floats, Floats, Mask]:
     """Return the places of matched keypoints in each tile, (n, MATCHES, 2), and a mask of the valid rows."""
     left, right = pairs.T
     likeness = sketch.descriptors[left].astype(np.float32) @ sketch.descriptors[right].astype(np.float32).swapaxes(1, 2)
@@ -180,10 +180,10 @@ def _inverse(matrices: Floats) -> Floats:
     return inverse
 
 
-def _correlate(left: Floats, right: Floats, maps: Floats, found: Mask) -> Floats:
+def _correlate(left: Floats, right: Floats, maps: Floats, plausible: Mask) -> Floats:
     """Correlate the details of two tiles where they overlap under a map."""
     result = np.full(len(left), -1, np.float32)
-    left, right, maps = left[found], right[found], maps[found]
+    left, right, maps = left[plausible], right[plausible], maps[plausible]
     middle = np.float32((DETAIL - 1) / 2)
     scale = np.float32(THUMBNAIL / DETAIL)
     place = (_GRID.astype(np.float32) - middle) @ maps[:, :2] + maps[:, 2:] / scale + middle
@@ -191,14 +191,14 @@ def _correlate(left: Floats, right: Floats, maps: Floats, found: Mask) -> Floats
     ours = left[:, _GRID[:, 1], _GRID[:, 0]]
     theirs = _interpolate(right, np.where(inside[..., None], place, 0))
     count = np.maximum(inside.sum(axis=1), 1)
-    ours, theirs = (_centered(values, inside, count) for values in (ours, theirs))
+    ours, theirs = (_center(values, inside, count) for values in (ours, theirs))
     power = [(values**2).sum(axis=1) + NOISE**2 * count for values in (ours, theirs)]
     correlation = (ours * theirs).sum(axis=1) / np.sqrt(power[0] * power[1])
-    result[found] = np.where(count >= LEAST_OVERLAP * len(_GRID), correlation, -1)
+    result[plausible] = np.where(count >= LEAST_OVERLAP * len(_GRID), correlation, -1)
     return result
 
 
-def _centered(values: Floats, inside: Mask, count: npt.NDArray[np.intp]) -> Floats:
+def _center(values: Floats, inside: Mask, count: npt.NDArray[np.intp]) -> Floats:
     mean = np.where(inside, values, 0).sum(axis=1) / count
     centered: Floats = np.where(inside, values - mean[:, None].astype(np.float32), 0)
     return centered

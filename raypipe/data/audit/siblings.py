@@ -78,16 +78,16 @@ def find_siblings(sketch: Sketch, workers: int, progress: Progress) -> Siblings:
     count = len(sketch.histograms)
     near, distance = _neighbors(sketch.histograms)
     first = near[:, :NEIGHBORS]
-    pairs = _ordered(np.repeat(np.arange(count), first.shape[1]), first.ravel())
+    pairs = _order_pairs(np.repeat(np.arange(count), first.shape[1]), first.ravel())
     chance = register(sketch, pairs[:: 1 + len(pairs) // CHANCE], workers, mismatched=True)
     threshold = float(np.clip(MARGIN * chance.max(), *THRESHOLDS))
-    similarity = _registered(sketch, pairs, workers, progress)
+    similarity = _measure_similarity(sketch, pairs, workers, progress)
     group = join_pairs(_surest(pairs, similarity, threshold)[0], count)
     for _ in range(ROUNDS - 1):
         more = _unseen(_across_groups(group, near, distance), pairs, count)
         if not len(more):
             break
-        similarity = np.concatenate([similarity, _registered(sketch, more, workers, progress)])
+        similarity = np.concatenate([similarity, _measure_similarity(sketch, more, workers, progress)])
         pairs = np.concatenate([pairs, more])
         group = join_pairs(_surest(pairs, similarity, threshold)[0], count)
     return Siblings(group, *_surest(pairs, similarity, threshold), threshold, len(pairs))
@@ -111,22 +111,22 @@ def _across_groups(group: npt.NDArray[np.intp], near: npt.NDArray[np.intp], dist
     _, start, size = np.unique(group[tile], return_index=True, return_counts=True)
     rank = np.arange(len(tile)) - np.repeat(start, size)
     chosen = rank < FURTHER
-    return _ordered(tile[chosen], near[tile[chosen], place[chosen]])
+    return _order_pairs(tile[chosen], near[tile[chosen], place[chosen]])
 
 
-def _ordered(left: npt.NDArray[np.intp], right: npt.NDArray[np.intp]) -> Pairs:
+def _order_pairs(left: npt.NDArray[np.intp], right: npt.NDArray[np.intp]) -> Pairs:
     """Return every pair once, with its lower position first."""
     pairs: Pairs = np.unique(np.sort(np.stack([left, right], axis=1), axis=1), axis=0)
     return pairs
 
 
-def _unseen(pairs: Pairs, seen: Pairs, count: int) -> Pairs:
+def _unseen(pairs: Pairs, known: Pairs, count: int) -> Pairs:
     weights = np.array([count, 1])
-    fresh: Pairs = pairs[~np.isin(pairs @ weights, seen @ weights)]
+    fresh: Pairs = pairs[~np.isin(pairs @ weights, known @ weights)]
     return fresh
 
 
-def _registered(sketch: Sketch, pairs: Pairs, workers: int, progress: Progress) -> Floats:
+def _measure_similarity(sketch: Sketch, pairs: Pairs, workers: int, progress: Progress) -> Floats:
     parts = [np.zeros(0, np.float32)]
     with progress("compare", len(pairs), "pairs") as stage:
         for start in range(0, len(pairs), BLOCK):

@@ -46,7 +46,7 @@ def read_annotations(location: str, column: str) -> list[Annotation]:
 
 def read_header(data: bytes, location: str) -> list[str]:
     """Return the column names of a CSV. Raise ValueError if it is not UTF-8 text or not CSV."""
-    return list(_reading(data, location, lambda rows: rows.fieldnames or []))
+    return list(_parse_csv(data, location, lambda rows: rows.fieldnames or []))
 
 
 def read_rows(
@@ -83,12 +83,12 @@ def read_rows(
     wanted = (*columns, *optional)
     if twice := {name for name in wanted if header.count(name) > 1}:
         raise ValueError(f"{location}: the header has {', '.join(sorted(twice))} more than once; keep one column of it")
-    return _reading(
+    return _parse_csv(
         data, location, lambda rows: [(rows.line_num, {name: row.get(name) or "" for name in wanted}) for row in rows]
     )
 
 
-def _reading(data: bytes, location: str, read: "Callable[[csv.DictReader[str]], T]") -> T:
+def _parse_csv(data: bytes, location: str, read: "Callable[[csv.DictReader[str]], T]") -> T:
     try:
         rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
     except UnicodeDecodeError as error:

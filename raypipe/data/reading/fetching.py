@@ -60,7 +60,7 @@ def fetch(file: RemoteFile, folder: Path, report: Report = lambda _here, _all: N
     target, part = folder / file.name, folder / f"{file.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        expected = file.checksum or _remembered(target)
+        expected = file.checksum or _recall(target)
         if target.exists():
             return target, _require(target, expected, "it was changed here; remove it to fetch it again")
         _download(file, part, report, expected is not None)
@@ -110,7 +110,7 @@ def _remember(target: Path, checksum: str) -> None:
     _memory(target).write_text(f"{checksum.removeprefix('sha256:')}  {target.name}\n")  # the format of sha256sum -c
 
 
-def _remembered(target: Path) -> str | None:
+def _recall(target: Path) -> str | None:
     if not _memory(target).exists():
         return None
     with _memory(target).open() as file:

@@ -103,7 +103,7 @@ def _scaled_jpeg(data: bytes, image: Image.Image, size: int) -> npt.NDArray[np.u
         pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least, min_factor=1, strict=True)
     except ValueError:
         return None
-    resized = _resized(pixels, size)
+    resized = _resize(pixels, size)
     exif = image.getexif()
     if exif.get(ExifTags.Base.Orientation, UPRIGHT) == UPRIGHT:
         return resized
@@ -112,7 +112,7 @@ def _scaled_jpeg(data: bytes, image: Image.Image, size: int) -> npt.NDArray[np.u
     return np.array(ImageOps.exif_transpose(turned))
 
 
-def _resized(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+def _resize(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
     """Resize (height, width, 3) pixels with antialiased bilinear interpolation, like Pillow's."""
     import torch  # noqa: PLC0415  seconds that commands which read no image need not spend
 

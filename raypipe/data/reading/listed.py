@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from raypipe.data.reading.annotations import examples, match_annotations, read_annotations
 from raypipe.data.reading.tree import Tree, is_outside
-from raypipe.data.source import Split, TileRef, fingerprint_of, seeded_order
+from raypipe.data.source import Split, TileRef, compute_fingerprint, shuffle_by_hash
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ListedSource:
         Tree of the files.
     labels
         Names of the classes.
-    refs_of
+    list_refs
         Function that lists every file of the tree with its known facts. It is a module's function with its arguments,
         so that the source can be pickled.
     seed
@@ -43,7 +43,7 @@ class ListedSource:
 
     tree: Tree
     labels: tuple[str, ...]
-    refs_of: Callable[[], Iterable[TileRef]]
+    list_refs: Callable[[], Iterable[TileRef]]
     seed: int
     groups: str | None = None
     group_pattern: str | None = None
@@ -60,7 +60,7 @@ class ListedSource:
         ValueError
             If no file is a tile, or the groups fit none of them.
         """
-        refs = list(self.refs_of())
+        refs = list(self.list_refs())
         aside = [ref for ref in refs if ref.problem is not None]
         tiles = [ref for ref in refs if ref.problem is None]
         if not tiles:
@@ -68,9 +68,9 @@ class ListedSource:
             why = f": {reasons[0][1]} are {reasons[0][0]}" if reasons else ""
             raise ValueError(f"{self.tree.location}: none of {len(refs)} files is a tile{why}")
         if self.groups is not None:
-            tiles = _grouped_by_table(tiles, self.groups)
+            tiles = _group_by_table(tiles, self.groups)
         if self.group_pattern is not None:
-            tiles = _grouped_by_name(tiles, self.group_pattern)
+            tiles = _group_by_name(tiles, self.group_pattern)
         if self.per_class is not None:
             tiles = limit_per_class(tiles, self.per_class, self.seed)
         return sorted(tiles + aside, key=lambda ref: ref.path)
@@ -83,11 +83,11 @@ class ListedSource:
         """Return a hex digest of labels, groups and content. With `cache`, unchanged files are not read again."""
         refs = tuple(refs)
         contents = self.tree.digests([ref.path for ref in refs if ref.problem is None], cache)
-        return fingerprint_of(self.labels, refs, contents)
+        return compute_fingerprint(self.labels, refs, contents)
 
 
-def in_class_folders(
-    tree: Tree, labels: Sequence[str], class_of: Callable[[str], str], only: str | None = None
+def list_class_folders(
+    tree: Tree, labels: Sequence[str], get_class: Callable[[str], str], only: str | None = None
 ) -> list[TileRef]:
     """List the files of a tree whose paths contain their class.
 
@@ -97,19 +97,19 @@ def in_class_folders(
         Tree of the files.
     labels
         Names of the classes.
-    class_of
+    get_class
         Function that returns the name of the class folder of a path. The name need not be one of `labels`.
     only
         Regular expression that is searched in the path. A file without a match is not part of the data set.
     """
     belongs = re.compile(only or "").search
-    return [_in_class_folder(entry.path, labels, class_of) for entry in tree.files() if belongs(entry.path)]
+    return [_in_class_folder(entry.path, labels, get_class) for entry in tree.files() if belongs(entry.path)]
 
 
-def _in_class_folder(path: str, labels: Sequence[str], class_of: Callable[[str], str]) -> TileRef:
+def _in_class_folder(path: str, labels: Sequence[str], get_class: Callable[[str], str]) -> TileRef:
     if problem := _unlistable(path):
         return TileRef(path, None, None, problem)
-    name = class_of(path)
+    name = get_class(path)
     if name not in labels:
         return TileRef(path, None, None, f"not in a class folder (expected one of {', '.join(labels)})")
     return TileRef(path, name, None)
@@ -124,8 +124,8 @@ class Fact(NamedTuple):
     problem: str | None = None
 
 
-def in_tables(
-    tree: Tree, facts: Mapping[str, Fact | None], name_of: Callable[[str], str], tables: Sequence[str]
+def list_from_tables(
+    tree: Tree, facts: Mapping[str, Fact | None], get_name: Callable[[str], str], tables: Sequence[str]
 ) -> list[TileRef]:
     """List the files of a tree that tables describe.
 
@@ -138,7 +138,7 @@ def in_tables(
     facts
         Entry by name. None marks a tile that is not part of the data set. A name without a file is not an error,
         because copies of part of a data set are common.
-    name_of
+    get_name
         Function that returns the name of a path.
     tables
         Paths of the tables, which are not tiles.
@@ -152,7 +152,7 @@ def in_tables(
     refs: list[TileRef] = []
     found: dict[str, str] = {}
     for entry in tree.files():
-        path, name = entry.path, name_of(entry.path)
+        path, name = entry.path, get_name(entry.path)
         if path in tables:
             continue
         if problem := _unlistable(path):
@@ -223,12 +223,12 @@ def limit_per_class(refs: Iterable[TileRef], count: int, seed: int) -> list[Tile
         members[str(ref.label_name)][ref.path if ref.group is None else ref.group].append(ref)
     kept = []
     for groups in members.values():
-        ordered = [ref for group in seeded_order(groups, seed) for ref in groups[group]]
+        ordered = [ref for group in shuffle_by_hash(groups, seed) for ref in groups[group]]
         kept += ordered[:count]
     return sorted(kept, key=lambda ref: ref.path)
 
 
-def _grouped_by_table(tiles: Sequence[TileRef], location: str) -> list[TileRef]:
+def _group_by_table(tiles: Sequence[TileRef], location: str) -> list[TileRef]:
     # Names without a file are not an error: published groups cover the whole data set, and a copy of part of it is
     # common.
     groups, _ = match_annotations(read_annotations(location, "group"), tiles, location)
@@ -240,7 +240,7 @@ def _grouped_by_table(tiles: Sequence[TileRef], location: str) -> list[TileRef]:
     return [replace(ref, group=groups.get(ref.path)) for ref in tiles]
 
 
-def _grouped_by_name(tiles: Sequence[TileRef], pattern: str) -> list[TileRef]:
+def _group_by_name(tiles: Sequence[TileRef], pattern: str) -> list[TileRef]:
     compiled = re.compile(pattern)
     found = [compiled.search(PurePosixPath(ref.path).name) for ref in tiles]
     if not any(found):

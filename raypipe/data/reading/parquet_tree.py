@@ -211,7 +211,7 @@ def _row_path(name: str, row: int, image: str | None) -> str:
     return f"{name}/{row:07}/{base}" if base not in ("", "..") else f"{name}/{row:07}"
 
 
-def holds_parquet(location: str) -> bool:
+def contains_parquet(location: str) -> bool:
     """Return True for a Parquet file, or a directory that contains some."""
     location, filesystem, root = resolve(location)
     kind = filesystem.get_file_info(root).type
@@ -237,7 +237,7 @@ def open_parquet_tree(location: str, image: str) -> ParquetTree:
     ValueError
         If the scheme of the URI is unknown.
     """
-    if not holds_parquet(location):
+    if not contains_parquet(location):
         raise FileNotFoundError(f"{location}: expected a .parquet file, or a directory with some in it; found none")
     location, filesystem, root = resolve(location)
     if filesystem.get_file_info(root).type == fs.FileType.Directory:

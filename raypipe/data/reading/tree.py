@@ -68,7 +68,9 @@ class DirectoryTree:
     def files(self) -> list[FileEntry]:
         """List every file, including hidden ones, sorted by path."""
         try:
-            entries = list(_walk(self.root, self.location) if self.filesystem.type_name == "local" else self._listed())
+            entries = list(
+                _walk(self.root, self.location) if self.filesystem.type_name == "local" else self._list_entries()
+            )
         except UnicodeError as error:
             raise ValueError(f"{self.location}: a file name is not UTF-8 ({error}); rename the file") from error
         return sorted(entries, key=lambda entry: entry.path)
@@ -91,7 +93,7 @@ class DirectoryTree:
                 cache[keys[path]] = digest
         return {path: read[path] if path in read else cache[keys[path]] for path in paths}
 
-    def _listed(self) -> Iterator[FileEntry]:
+    def _list_entries(self) -> Iterator[FileEntry]:
         for info in self.filesystem.get_file_info(fs.FileSelector(self.root, recursive=True)):
             if info.type != fs.FileType.Directory:
                 stamp = "" if info.mtime_ns is None else str(info.mtime_ns)

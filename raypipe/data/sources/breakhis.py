@@ -14,7 +14,7 @@ from pydantic import Field
 
 from raypipe.base.settings import Settings
 from raypipe.data.published import Published, RemoteFile
-from raypipe.data.reading.listed import ListedSource, in_class_folders
+from raypipe.data.reading.listed import ListedSource, list_class_folders
 from raypipe.data.reading.tree import open_tree
 from raypipe.data.source import DataSet, Source
 
@@ -79,7 +79,7 @@ def open_breakhis(settings: BreakHis, seed: int) -> Source:
     return ListedSource(
         tree=tree,
         labels=labels,
-        refs_of=partial(in_class_folders, tree, labels, _kind if kinds else _subtype, only),
+        list_refs=partial(list_class_folders, tree, labels, _kind if kinds else _subtype, only),
         group_pattern=PATIENT,
         per_class=settings.per_class,
         seed=seed,

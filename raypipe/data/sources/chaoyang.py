@@ -20,7 +20,7 @@ from pydantic import Field
 
 from raypipe.base.settings import Settings
 from raypipe.data.published import Published
-from raypipe.data.reading.listed import Fact, ListedSource, find_file, in_tables
+from raypipe.data.reading.listed import Fact, ListedSource, find_file, list_from_tables
 from raypipe.data.reading.tree import Tree, open_tree
 from raypipe.data.source import DataSet, Source, Split, TileRef
 
@@ -67,7 +67,7 @@ def open_chaoyang(settings: Chaoyang, seed: int) -> Source:
     return ListedSource(
         tree=tree,
         labels=LABELS,
-        refs_of=partial(_refs, tree),
+        list_refs=partial(_list_refs, tree),
         group_pattern=NUMBER,
         per_class=settings.per_class,
         seed=seed,
@@ -79,7 +79,7 @@ def open_chaoyang(settings: Chaoyang, seed: int) -> Source:
 DATA_SET = DataSet(Chaoyang, open_chaoyang, PUBLISHED)
 
 
-def _refs(tree: Tree) -> list[TileRef]:
+def _list_refs(tree: Tree) -> list[TileRef]:
     tables: dict[Split, str] = {
         "train": find_file(tree, "train.json", "train_label.json"),
         "test": find_file(tree, "test.json"),
@@ -96,7 +96,7 @@ def _refs(tree: Tree) -> list[TileRef]:
             f"{tree.location}: none of its files is named by {' or '.join(tables.values())}, such as "
             f"{next(iter(facts), 'none')}; unpack train/ and test/ beside them"
         )
-    return in_tables(tree, facts, str, [*tables.values()])
+    return list_from_tables(tree, facts, str, [*tables.values()])
 
 
 def _entries(tree: Tree, table: str) -> list[tuple[str, str | None, str | None]]:
@@ -114,12 +114,12 @@ def _entries(tree: Tree, table: str) -> list[tuple[str, str | None, str | None]]
 def _entry(entry: Any, where: str) -> tuple[str, str | None, str | None]:
     match entry:
         case {"name": str(name)}:
-            said = [entry[key] for key in (["label"] if "label" in entry else ANNOTATORS) if key in entry]
+            votes = [entry[key] for key in (["label"] if "label" in entry else ANNOTATORS) if key in entry]
         case _:
             raise ValueError(f"{where}: expected {{name, label}}")
-    if not said or any(type(label) is not int or not 0 <= label < len(LABELS) for label in said):
-        raise ValueError(f"{where}: label is {said!r:.100}; expected 0..{len(LABELS) - 1}, or {', '.join(ANNOTATORS)}")
-    label, count = Counter(said).most_common(1)[0]
-    if 2 * count <= len(said):
-        return name, None, f"no two of the pathologists agree: {', '.join(LABELS[each] for each in said)}"
+    if not votes or any(type(label) is not int or not 0 <= label < len(LABELS) for label in votes):
+        raise ValueError(f"{where}: label is {votes!r:.100}; expected 0..{len(LABELS) - 1}, or {', '.join(ANNOTATORS)}")
+    label, count = Counter(votes).most_common(1)[0]
+    if 2 * count <= len(votes):
+        return name, None, f"no two of the pathologists agree: {', '.join(LABELS[each] for each in votes)}"
     return name, LABELS[label], None

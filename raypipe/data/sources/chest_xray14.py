@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from raypipe.base.settings import Settings, near_matches
 from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading.annotations import examples, read_rows
-from raypipe.data.reading.listed import Fact, ListedSource, find_file, in_tables
+from raypipe.data.reading.listed import Fact, ListedSource, find_file, list_from_tables
 from raypipe.data.reading.tree import Tree, open_tree
 from raypipe.data.source import DataSet, Source, Split, TileRef
 
@@ -113,7 +113,7 @@ def open_chest_xray14(settings: ChestXray14, seed: int) -> Source:
     return ListedSource(
         tree=tree,
         labels=tuple(settings.findings),
-        refs_of=partial(_refs, tree, settings.findings, settings.several),
+        list_refs=partial(_list_refs, tree, settings.findings, settings.several),
         per_class=settings.per_class,
         seed=seed,
     )
@@ -122,7 +122,7 @@ def open_chest_xray14(settings: ChestXray14, seed: int) -> Source:
 DATA_SET = DataSet(ChestXray14, open_chest_xray14, PUBLISHED)
 
 
-def _refs(tree: Tree, classes: Mapping[str, tuple[str, ...]], several: str) -> list[TileRef]:
+def _list_refs(tree: Tree, classes: Mapping[str, tuple[str, ...]], several: str) -> list[TileRef]:
     table = find_file(tree, *TABLES)
     lists: dict[Split, str] = {
         "train": find_file(tree, "train_val_list.txt"),
@@ -143,19 +143,19 @@ def _refs(tree: Tree, classes: Mapping[str, tuple[str, ...]], several: str) -> l
         if unknown := set(found) - {*FINDINGS, NONE}:
             raise ValueError(f"{where}: line {line}: no findings are {examples(map(repr, unknown))}")
         facts[name] = _fact(name, found, classes, several, sides.get(name))
-    return in_tables(tree, facts, _base_name, [table, *lists.values()])
+    return list_from_tables(tree, facts, _base_name, [table, *lists.values()])
 
 
 def _fact(
-    name: str, found: list[str], classes: Mapping[str, tuple[str, ...]], several: str, side: Split | None
+    name: str, findings: list[str], classes: Mapping[str, tuple[str, ...]], several: str, side: Split | None
 ) -> Fact | None:
-    meant = [label for label, members in classes.items() if set(members) & set(found)]
+    labels = [label for label, members in classes.items() if set(members) & set(findings)]
     patient = PATIENT.match(name)
-    if not meant:
+    if not labels:
         return None
-    if len(meant) > 1 and several == "aside":
-        return Fact(None, problem=f"its findings belong to several classes: {', '.join(meant)}")
-    return Fact(meant[0], patient[1] if patient else None, side)
+    if len(labels) > 1 and several == "aside":
+        return Fact(None, problem=f"its findings belong to several classes: {', '.join(labels)}")
+    return Fact(labels[0], patient[1] if patient else None, side)
 
 
 def _names(tree: Tree, path: str) -> list[str]:

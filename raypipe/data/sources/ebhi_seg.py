@@ -11,7 +11,7 @@ from pydantic import Field
 
 from raypipe.base.settings import Settings
 from raypipe.data.published import Published, RemoteFile
-from raypipe.data.reading.listed import ListedSource, in_class_folders
+from raypipe.data.reading.listed import ListedSource, list_class_folders
 from raypipe.data.reading.tree import open_tree
 from raypipe.data.source import DataSet, Source
 from raypipe.data.sources.folder import top_folder
@@ -61,7 +61,7 @@ def open_ebhi_seg(settings: EBHISeg, seed: int) -> Source:
     return ListedSource(
         tree=tree,
         labels=LABELS,
-        refs_of=partial(in_class_folders, tree, LABELS, _class_folder, NO_MASK),
+        list_refs=partial(list_class_folders, tree, LABELS, _class_folder, NO_MASK),
         group_pattern=CASE,
         per_class=settings.per_class,
         seed=seed,

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from raypipe.base.settings import Settings
-from raypipe.data.reading.listed import ListedSource, in_class_folders, is_hidden
+from raypipe.data.reading.listed import ListedSource, is_hidden, list_class_folders
 from raypipe.data.reading.tree import is_outside, open_tree
 from raypipe.data.source import DataSet, Source
 from raypipe.data.sources.patterns import GroupPattern
@@ -74,7 +74,7 @@ def open_folder(settings: Folder, seed: int) -> Source:
     return ListedSource(
         tree=tree,
         labels=tuple(sorted(labels)),
-        refs_of=partial(in_class_folders, tree, tuple(sorted(labels)), top_folder),
+        list_refs=partial(list_class_folders, tree, tuple(sorted(labels)), top_folder),
         groups=settings.groups,
         group_pattern=settings.group_pattern,
         per_class=settings.per_class,

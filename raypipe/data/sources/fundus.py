@@ -15,7 +15,7 @@ from pydantic import Field
 from raypipe.base.settings import Settings
 from raypipe.data.published import Published
 from raypipe.data.reading.annotations import read_header, read_rows
-from raypipe.data.reading.listed import Fact, ListedSource, find_file, in_tables
+from raypipe.data.reading.listed import Fact, ListedSource, find_file, list_from_tables
 from raypipe.data.reading.tree import Tree, open_tree
 from raypipe.data.source import DataSet, Source, TileRef
 
@@ -71,7 +71,7 @@ def open_fundus(settings: Fundus, seed: int) -> Source:
     return ListedSource(
         tree=tree,
         labels=GRADES if settings.classes == "grades" else REFERABLE,
-        refs_of=partial(_refs, tree, tables, settings.classes == "referable"),
+        list_refs=partial(_list_refs, tree, tables, settings.classes == "referable"),
         per_class=settings.per_class,
         seed=seed,
         restriction=PUBLISHED.restriction,
@@ -81,7 +81,7 @@ def open_fundus(settings: Fundus, seed: int) -> Source:
 DATA_SET = DataSet(Fundus, open_fundus, PUBLISHED)
 
 
-def _refs(tree: Tree, tables: tuple[str, ...], referable: bool) -> list[TileRef]:
+def _list_refs(tree: Tree, tables: tuple[str, ...], referable: bool) -> list[TileRef]:
     table = find_file(tree, *tables)
     where, data = f"{tree.location}/{table}", tree.read(table)
     header = read_header(data, where)
@@ -96,7 +96,7 @@ def _refs(tree: Tree, tables: tuple[str, ...], referable: bool) -> list[TileRef]
         patient = PATIENT.match(name)
         label = REFERABLE[int(grade) >= 2] if referable else GRADES[int(grade)]
         facts[name] = Fact(label, patient[1] if patient else None)
-    return in_tables(tree, facts, _stem, [table])
+    return list_from_tables(tree, facts, _stem, [table])
 
 
 def _stem(path: str) -> str:

@@ -13,11 +13,11 @@ from pydantic import Field
 
 from raypipe.base.settings import Settings
 from raypipe.data.published import Published
-from raypipe.data.reading.listed import ListedSource, in_class_folders
-from raypipe.data.reading.parquet_tree import ParquetTree, holds_parquet, open_parquet_tree
+from raypipe.data.reading.listed import ListedSource, list_class_folders
+from raypipe.data.reading.parquet_tree import ParquetTree, contains_parquet, open_parquet_tree
 from raypipe.data.reading.tree import open_tree
 from raypipe.data.source import DataSet, Source, TileRef
-from raypipe.data.sources.parquet import label_names, labeled_rows
+from raypipe.data.sources.parquet import read_label_names, read_labeled_rows
 
 LABELS = ("colon_aca", "colon_n", "lung_aca", "lung_n", "lung_scc")
 MALIGNANT = ("colon_aca", "lung_aca", "lung_scc")
@@ -63,17 +63,17 @@ def open_lc25000(settings: LC25000, seed: int) -> Source:
     ValueError
         If Parquet files have other classes.
     """
-    as_rows = holds_parquet(settings.path)
+    as_rows = contains_parquet(settings.path)
     tree = open_parquet_tree(settings.path, "image") if as_rows else open_tree(settings.path)
-    refs_of = (
+    list_refs = (
         partial(_rows, tree)
         if isinstance(tree, ParquetTree)
-        else partial(in_class_folders, tree, LABELS, _parent_folder)
+        else partial(list_class_folders, tree, LABELS, _parent_folder)
     )
     return ListedSource(
         tree=tree,
         labels=LABELS,
-        refs_of=refs_of,
+        list_refs=list_refs,
         groups=settings.groups,
         per_class=settings.per_class,
         seed=seed,
@@ -91,15 +91,15 @@ def _parent_folder(path: str) -> str:
 def _rows(tree: ParquetTree) -> Iterator[TileRef]:
     for name in tree.names():
         with_organ = "organ" in tree.schema(name).names
-        organs = label_names(tree, name, "organ")
-        for path, label, row in labeled_rows(tree, name, "label", *(["organ"] if with_organ else [])):
+        organs = read_label_names(tree, name, "organ")
+        for path, label, row in read_labeled_rows(tree, name, "label", *(["organ"] if with_organ else [])):
             organ = row.get("organ")
             if isinstance(organ, int) and organs is not None:
                 organ = organs[organ] if 0 <= organ < len(organs) else None
-            yield TileRef(path, _class_of(f"{organ or ''} {label}", f"{tree.location}/{path}"), None)
+            yield TileRef(path, _find_class(f"{organ or ''} {label}", f"{tree.location}/{path}"), None)
 
 
-def _class_of(words: str, where: str) -> str:
+def _find_class(words: str, where: str) -> str:
     """Return the class for a row's organ and label, in this data set's words or in plain ones."""
     words = words.lower()
     organs = [organ for organ in ("colon", "lung") if organ in words]

@@ -229,7 +229,7 @@ def open_medmnist(settings: MedMNIST, seed: int) -> Source:
     return ListedSource(
         tree=tree,
         labels=labels,
-        refs_of=partial(_refs, tree, labels),
+        list_refs=partial(_list_refs, tree, labels),
         per_class=settings.per_class,
         seed=seed,
         malignant=settings.malignant,
@@ -239,7 +239,7 @@ def open_medmnist(settings: MedMNIST, seed: int) -> Source:
 DATA_SET = DataSet(MedMNIST, open_medmnist, PUBLISHED)
 
 
-def _refs(tree: NpzTree, labels: tuple[str, ...]) -> list[TileRef]:
+def _list_refs(tree: NpzTree, labels: tuple[str, ...]) -> list[TileRef]:
     return [
         TileRef(path, labels[number], None, official="test" if side == "test" else "train")
         for side, numbers in tree.labels()

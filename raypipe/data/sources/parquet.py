@@ -80,7 +80,7 @@ def open_parquet(settings: Parquet, seed: int) -> Source:
     return ListedSource(
         tree=tree,
         labels=labels,
-        refs_of=partial(_refs, tree, settings.label, settings.group),
+        list_refs=partial(_list_refs, tree, settings.label, settings.group),
         groups=settings.groups,
         group_pattern=settings.group_pattern,
         per_class=settings.per_class,
@@ -93,7 +93,7 @@ def open_parquet(settings: Parquet, seed: int) -> Source:
 DATA_SET = DataSet(Parquet, open_parquet)
 
 
-def label_names(tree: ParquetTree, name: str, column: str) -> tuple[str, ...] | None:
+def read_label_names(tree: ParquetTree, name: str, column: str) -> tuple[str, ...] | None:
     """Return the names that `datasets` wrote for the integers of a column, or None if it wrote none.
 
     Raises
@@ -121,11 +121,11 @@ def label_names(tree: ParquetTree, name: str, column: str) -> tuple[str, ...] | 
     return tuple(names)
 
 
-def labeled_rows(
+def read_labeled_rows(
     tree: ParquetTree, name: str, column: str, *others: str
 ) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
     """Yield path, class and other columns of every row of a file. The class is None if the row has none."""
-    names = label_names(tree, name, column)
+    names = read_label_names(tree, name, column)
     for path, row in tree.rows(name, (column, *others)):
         value = row[column]
         if isinstance(value, int) and names is not None:
@@ -138,14 +138,14 @@ def _labels(tree: ParquetTree, column: str) -> tuple[str, ...]:
     found: dict[tuple[str, ...], str] = {}
     for name in tree.names():
         _require_classes(tree, name, column)
-        names = label_names(tree, name, column)
+        names = read_label_names(tree, name, column)
         found.setdefault(names or (), name)
         if len(found) > 1:
             first, second = found.values()
             raise ValueError(f"{tree.location}: {first} and {second} differ in the classes of {column}; keep one kind")
     (named,) = found
     if not named:
-        seen = {label for name in tree.names() for _, label, _ in labeled_rows(tree, name, column) if label}
+        seen = {label for name in tree.names() for _, label, _ in read_labeled_rows(tree, name, column) if label}
         # "10" comes after "9"
         named = tuple(sorted(seen, key=lambda label: (len(label), label) if label.isdigit() else (0, label)))
     if not 2 <= len(named) <= CLASSES:
@@ -166,10 +166,10 @@ def _require_classes(tree: ParquetTree, name: str, column: str) -> None:
         raise ValueError(f"{tree.location}/{name}: column {column} holds {kind}; expected whole numbers or names")
 
 
-def _refs(tree: ParquetTree, label: str, group: str | None) -> Iterator[TileRef]:
+def _list_refs(tree: ParquetTree, label: str, group: str | None) -> Iterator[TileRef]:
     for name in tree.names():
         side = official_side(name)
-        for path, found, row in labeled_rows(tree, name, label, *([group] if group else [])):
+        for path, found, row in read_labeled_rows(tree, name, label, *([group] if group else [])):
             if found is None:
                 yield TileRef(path, None, None, f"no class in column {label}")
             else:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from raypipe.base.settings import Settings
 from raypipe.data.reading.png import encode_png
-from raypipe.data.source import DataSet, Source, TileRef, fingerprint_of
+from raypipe.data.source import DataSet, Source, TileRef, compute_fingerprint
 from raypipe.data.sources.lc25000 import MALIGNANT
 from raypipe.data.tissue import LABELS, render_tile
 
@@ -72,7 +72,7 @@ class SyntheticSource:
         recipe = [GENERATOR_VERSION, self.settings.size, self.seed]
         content = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
         refs = tuple(refs)
-        return fingerprint_of(self.labels, refs, {ref.path: content for ref in refs})
+        return compute_fingerprint(self.labels, refs, {ref.path: content for ref in refs})
 
     def _has(self, label: str, source: int, sibling: int) -> bool:
         return label in self.labels and source < self.settings.sources_per_class and sibling < self.settings.siblings

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # these hold NumPy arrays only, but their modules import PyTorch, which judging does not need
     from raypipe.evaluation.checks.probe import Probe
+    from raypipe.evaluation.results.artifacts import Predictions
     from raypipe.evaluation.results.certified import Proof
-    from raypipe.evaluation.results.tested import Tested
 
 Fooled = NDArray[np.bool_]
 """(n,) True where the model misclassifies the tile after an attack. Tiles that it misclassified before the attack count
@@ -96,7 +96,7 @@ class Evidence:
     by_eps: Mapping[float, Fooled] | None = None
     unbounded: Fooled | None = None
     labels: NDArray[np.int64] | None = None
-    clean: "Tested | None" = None
+    clean: "Predictions | None" = None
     probe: "Probe | None" = None
     planted: Planted | None = None
     recorded_predictions: NDArray[np.int64] | None = None

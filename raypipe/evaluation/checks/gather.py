@@ -7,31 +7,31 @@ import numpy as np
 from raypipe.evaluation.checks.evidence import Evidence, Fooled, Planted
 from raypipe.evaluation.checks.probe import Probe
 from raypipe.evaluation.protocols import ITSELF, CheckAttack
+from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
-from raypipe.evaluation.results.tested import Artifacts
 
 
-def gather(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Evidence:
+def gather_evidence(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Evidence:
     """Return the evidence on a model. Fields that its run did not measure stay None.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If `raypipe.evaluation.results.tested.Artifacts` raises them.
+        If `raypipe.evaluation.results.artifacts.Artifacts` raises them.
     """
     own = run.find_pairings(subject.id)
-    clean = artifacts.tested(run.find_clean_pairing(subject.id))
+    clean = artifacts.read_predictions(run.find_clean_pairing(subject.id))
     by_attack = {pairing.attack: pairing for pairing in own if pairing.protocol in ITSELF}
     if CheckAttack.REFERENCE not in by_attack:
         return Evidence(clean=clean)
     reference = by_attack[CheckAttack.REFERENCE]
 
     def fooled(pairing: PairingRecord) -> Fooled:
-        return ~artifacts.tested(pairing).correct
+        return ~artifacts.read_predictions(pairing).correct
 
     others = [pairing for pairing in own if pairing.attack == CheckAttack.REFERENCE and pairing.protocol not in ITSELF]
-    made = artifacts.perturbed(reference)
-    met = artifacts.tested(reference)
+    made = artifacts.read_adversarials(reference)
+    met = artifacts.read_predictions(reference)
     return Evidence(
         white_box=fooled(reference),
         single_step=fooled(by_attack[CheckAttack.SINGLE_STEP]),
@@ -50,7 +50,7 @@ def gather(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Evidence:
         unbounded=fooled(by_attack[CheckAttack.LARGE_EPS]),
         labels=met.labels,
         clean=clean,
-        **_diagnosed(subject, run, artifacts),
+        **_gather_diagnostics(subject, run, artifacts),
         recorded_predictions=made.clean_prediction,
         remade_predictions=clean.at(made.ids).predicted,
         recorded_success=made.success,
@@ -62,11 +62,11 @@ def _setting(pairing: PairingRecord, name: str) -> Any:
     return (pairing.settings or {})[name]
 
 
-def _diagnosed(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> dict[str, Any]:
+def _gather_diagnostics(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> dict[str, Any]:
     """Return the probe of all attacked tiles, and the results on the tiles with a planted adversarial example."""
     if subject.id not in run.diagnostics:
         return {}
-    table = artifacts.diagnostics(run.diagnostics[subject.id]).to_pandas()
+    table = artifacts.read_diagnostics(run.diagnostics[subject.id]).to_pandas()
     seen = {name: table[name].to_numpy() for name in Probe.__dataclass_fields__}
     some = table[table["planted"]]
     if some.empty:

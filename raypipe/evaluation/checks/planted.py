@@ -30,12 +30,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raypipe.attacks import attack_for
+from raypipe.attacks import get_attack
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.norms import BoundedAttack, random_points, sizes, unit_ball_draws
 from raypipe.attacks.engine.quantize import to_unit
 from raypipe.attacks.engine.tensors import per_tile
-from raypipe.attacks.engine.victim import frozen
+from raypipe.attacks.engine.victim import freeze
 from raypipe.base.norms import Ball
 from raypipe.evaluation.checks.evidence import Planted
 from raypipe.evaluation.checks.readouts import Binarized, Readout, penultimate, separate
@@ -107,7 +107,7 @@ def binarization_test(
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
         raise ValueError(f"images {images.dtype} {images.shape}: expected uint8 (n, h, w, 3), n >= 1")
     clean = to_unit(torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous())
-    with frozen(model):
+    with freeze(model):
         features = penultimate(model, clean[:1])
         if isinstance(features, str):
             return _not_applicable([features] * len(images), passes=0)
@@ -161,7 +161,7 @@ def _run_search(
     """
     rows = victim.rows()
     goal = Goal(torch.zeros_like(rows)) if settings.target is None else Goal(torch.ones_like(rows), targeted=True)
-    points = attack_for(settings).generate(victim, clean, goal, settings)
+    points = get_attack(settings).generate(victim, clean, goal, settings)
     draws = max(least_random_points, int(victim.forwards.max()))
     found = victim.positive(points, rows) & _within(points, clean, settings.ball)
     by_chance = [

@@ -16,7 +16,7 @@ from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.losses import cross_entropy as log_odds
 from raypipe.attacks.engine.quantize import to_unit
 from raypipe.attacks.engine.tensors import lengths
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.models.precision import full_precision
 
 Figures = NDArray[np.float64]
@@ -108,7 +108,7 @@ def probe(
         raise ValueError(f"batch_size = {batch_size}: expected at least 2, to compare a batch with single tiles")
     clean = to_unit(torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous())
     goal = Goal(torch.from_numpy(labels).to(device))
-    with frozen(model):
+    with freeze(model):
         victim = Victim(model, len(images))
         seen = [_probe_batch(victim, clean[rows], goal, rows) for rows in torch.split(victim.rows(), batch_size)]
     columns = (*(torch.cat(column) for column in zip(*seen, strict=True)), victim.forwards, victim.backwards)

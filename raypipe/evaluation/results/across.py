@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from raypipe.evaluation.results.outcomes import Measure, Outcome, examples_of, outcomes_of
+from raypipe.evaluation.results.artifacts import Artifacts
+from raypipe.evaluation.results.outcomes import Measure, Outcome, collect_examples, compute_outcomes
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.results.strength import is_comparable
-from raypipe.evaluation.results.tested import Artifacts
 from raypipe.evaluation.statistics.comparison import compare, unpaired_difference
 from raypipe.evaluation.statistics.intervals import group_tiles
 from raypipe.evaluation.statistics.permutation import holm
@@ -68,7 +68,7 @@ def _rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
 
 def _outcomes(run: Run, artifacts: Artifacts) -> dict[str, dict[Measure, Outcome]]:
     return {
-        subject.id: outcomes_of(subject, run, artifacts, examples_of(subject, run, artifacts))
+        subject.id: compute_outcomes(subject, run, artifacts, collect_examples(subject, run, artifacts))
         for subject in run.subjects
     }
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.base.rounding import FLOAT_NOISE
-from raypipe.evaluation.results.outcomes import Examples
+from raypipe.evaluation.results.artifacts import Artifacts
+from raypipe.evaluation.results.outcomes import AdversarialExamples
 from raypipe.evaluation.results.run import Run, SubjectRecord
-from raypipe.evaluation.results.tested import Artifacts
 from raypipe.evaluation.statistics.intervals import group_tiles, mean
 
 USUAL_RADII: dict[str, tuple[float, ...]] = {"linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255), "l2": (0.25, 0.5, 1.0)}
@@ -36,18 +36,20 @@ class Proof:
     smallest: NDArray[np.float64]
 
 
-def proof_of(subject: SubjectRecord, run: Run, artifacts: Artifacts, examples: Examples | None) -> Proof | None:
+def collect_proof(
+    subject: SubjectRecord, run: Run, artifacts: Artifacts, examples: AdversarialExamples | None
+) -> Proof | None:
     """Return the certificates of a model; None if it has none or was not attacked.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If `raypipe.evaluation.results.tested.Artifacts` raises them, or if certificates and attacks are not of the same
-        tiles.
+        If `raypipe.evaluation.results.artifacts.Artifacts` raises them, or if certificates and attacks are not of the
+        same tiles.
     """
     if subject.id not in run.certificates or examples is None:
         return None
-    table = artifacts.certificates(run.certificates[subject.id])
+    table = artifacts.read_certificates(run.certificates[subject.id])
     ids = table["sample_id"].to_pylist()
     if ids != examples.clean.ids.tolist():
         raise ValueError(f"{subject.id}: certificates and attacks are not of the same tiles")
@@ -56,8 +58,8 @@ def proof_of(subject: SubjectRecord, run: Run, artifacts: Artifacts, examples: E
     return Proof(norm, np.where(right, table["radius"].to_numpy(), -1.0), examples.smallest(norm))
 
 
-def certified(
-    subject: SubjectRecord, proof: Proof | None, examples: Examples | None, run: Run
+def compute_certified(
+    subject: SubjectRecord, proof: Proof | None, examples: AdversarialExamples | None, run: Run
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of `raypipe.storage.schemas.CERTIFIED` for one model."""
     if proof is None or examples is None:

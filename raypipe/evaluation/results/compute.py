@@ -7,15 +7,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from raypipe.evaluation.checks.gather import gather
+from raypipe.evaluation.checks.gather import gather_evidence
 from raypipe.evaluation.checks.rules import run_checks
-from raypipe.evaluation.results.certified import Proof, certified, proof_of
+from raypipe.evaluation.results.artifacts import Artifacts
+from raypipe.evaluation.results.certified import Proof, collect_proof, compute_certified
 from raypipe.evaluation.results.curves import curves
 from raypipe.evaluation.results.differences import differences
-from raypipe.evaluation.results.outcomes import examples_of, outcomes_of
-from raypipe.evaluation.results.records import records_of
+from raypipe.evaluation.results.outcomes import collect_examples, compute_outcomes
+from raypipe.evaluation.results.records import compute_records
 from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
-from raypipe.evaluation.results.tested import Artifacts
 from raypipe.storage.schemas import CERTIFIED, CHECKS, COSTS, CURVES, DIFFERENCES, RESULTS
 from raypipe.storage.store import Store
 
@@ -65,20 +65,22 @@ def compute_result(store: Store, run: Run) -> RunResult:
     """
     artifacts = Artifacts(store)
     artifacts.read_ahead(run.pairings)
-    examples = {subject.id: examples_of(subject, run, artifacts) for subject in run.subjects}
-    outcomes = {subject.id: outcomes_of(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}
-    proofs = {subject.id: proof_of(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}
+    examples = {subject.id: collect_examples(subject, run, artifacts) for subject in run.subjects}
+    outcomes = {subject.id: compute_outcomes(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}
+    proofs = {subject.id: collect_proof(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}
     rows = {
         "records": [
             row
             for subject in run.subjects
-            for row in records_of(subject, run, artifacts, examples[subject.id], outcomes[subject.id])
+            for row in compute_records(subject, run, artifacts, examples[subject.id], outcomes[subject.id])
         ],
         "curves": list(curves(run, examples)),
         "differences": differences(run, outcomes),
         "checks": [row for subject in run.subjects for row in _checks(subject, run, artifacts, proofs[subject.id])],
         "certified": [
-            row for subject in run.subjects for row in certified(subject, proofs[subject.id], examples[subject.id], run)
+            row
+            for subject in run.subjects
+            for row in compute_certified(subject, proofs[subject.id], examples[subject.id], run)
         ],
         "costs": list(_costs(run, store)),
     }
@@ -114,7 +116,7 @@ def is_current(store: Store, name: str) -> bool:
     )
 
 
-def result_json(result: RunResult) -> str:
+def serialize_result(result: RunResult) -> str:
     """Return a result as JSON: its tables as lists of records, with undefined figures as null."""
     tables = {table: getattr(result, table).to_pylist() for table in TABLES}
     return json.dumps({"name": result.name, "location": result.location, **tables}, indent=1) + "\n"
@@ -130,6 +132,6 @@ def _costs(run: Run, store: Store) -> Iterator[dict[str, Any]]:
 def _checks(subject: SubjectRecord, run: Run, artifacts: Artifacts, proof: Proof | None) -> Iterator[dict[str, Any]]:
     if not run.diagnostics:
         return
-    for check in run_checks(replace(gather(subject, run, artifacts), proof=proof)):
+    for check in run_checks(replace(gather_evidence(subject, run, artifacts), proof=proof)):
         row = check._asdict()
         yield {**subject.columns(), "check": row.pop("name"), **row}

@@ -7,7 +7,7 @@ import numpy as np
 
 from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.protocols import ITSELF
-from raypipe.evaluation.results.outcomes import Examples
+from raypipe.evaluation.results.outcomes import AdversarialExamples
 from raypipe.evaluation.results.records import quartile_columns
 from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.statistics.distortion import eps_grid, quartiles, robust_accuracy
@@ -19,10 +19,10 @@ class _Curve(NamedTuple):
 
     subject: SubjectRecord
     attack: str | None
-    examples: Examples
+    examples: AdversarialExamples
 
 
-def curves(run: Run, examples: Mapping[str, Examples | None]) -> Iterator[dict[str, Any]]:
+def curves(run: Run, examples: Mapping[str, AdversarialExamples | None]) -> Iterator[dict[str, Any]]:
     """Yield the rows of `raypipe.storage.schemas.CURVES`, by norm and model.
 
     The first row of a model is its worst case; one row follows for each attack that minimizes the norm. All curves of a
@@ -55,7 +55,7 @@ def curves(run: Run, examples: Mapping[str, Examples | None]) -> Iterator[dict[s
             }
 
 
-def _list_curves(subject: SubjectRecord, met: Examples, norm: str) -> Iterator[_Curve]:
+def _list_curves(subject: SubjectRecord, met: AdversarialExamples, norm: str) -> Iterator[_Curve]:
     yield _Curve(subject, None, met)
     minimal = [_minimizes(norm, pairing) and pairing.protocol in ITSELF for pairing in met.pairings]
     names = [pairing.attack if taken else None for pairing, taken in zip(met.pairings, minimal, strict=True)]

@@ -38,18 +38,18 @@ def _rows(run: Run, outcomes: Outcomes) -> Iterator[dict[str, Any]]:
         if subject.undefended:
             for measure, outcome in outcomes[subject.id].items():
                 if measure in outcomes[subject.undefended] and measure.name != "static":
-                    yield _paired(subject, subject.undefended, measure.name, measure, outcome, outcomes)
+                    yield _compare_paired(subject, subject.undefended, measure.name, measure, outcome, outcomes)
             for measure, outcome in outcomes[subject.id].items():
                 adaptive = measure._replace(name="attacked")
                 if measure.name == "static" and adaptive in outcomes[subject.id]:
-                    yield _paired(subject, subject.id, "static less adaptive", adaptive, outcome, outcomes)
+                    yield _compare_paired(subject, subject.id, "static less adaptive", adaptive, outcome, outcomes)
         if subject.split == "paper" and (twin := _twin(run, subject)):
             for measure, outcome in outcomes[subject.id].items():
                 if measure in outcomes[twin.id]:
-                    yield _unpaired(subject, twin, measure, outcome, outcomes[twin.id][measure])
+                    yield _compare_unpaired(subject, twin, measure, outcome, outcomes[twin.id][measure])
 
 
-def _paired(
+def _compare_paired(
     subject: SubjectRecord, against: str, name: str, measure: Measure, outcome: Outcome, outcomes: Outcomes
 ) -> dict[str, Any]:
     other = outcomes[against][measure]
@@ -65,7 +65,7 @@ def _paired(
     }
 
 
-def _unpaired(
+def _compare_unpaired(
     subject: SubjectRecord, twin: SubjectRecord, measure: Measure, outcome: Outcome, other: Outcome
 ) -> dict[str, Any]:
     found = unpaired_difference(outcome.right, group_tiles(outcome.groups), other.right, group_tiles(other.groups))

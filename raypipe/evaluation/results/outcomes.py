@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from raypipe.base.norms import STORED_NORMS
 from raypipe.base.rounding import FLOAT_NOISE
 from raypipe.evaluation.protocols import ITSELF, Protocol, Role
+from raypipe.evaluation.results.artifacts import Artifacts, Predictions
 from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
-from raypipe.evaluation.results.tested import Artifacts, Tested
 from raypipe.evaluation.statistics.distortion import worst_case
 
 WORST_CASE = "worst case"
@@ -57,7 +57,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
+class AdversarialExamples:
     """Adversarial tiles that a model was tested on, whatever their protocol. Each pairing has one row.
 
     Parameters
@@ -74,18 +74,18 @@ class Examples:
         (attacks, n) classes that the model predicts for them.
     """
 
-    clean: Tested
+    clean: Predictions
     pairings: tuple[PairingRecord, ...]
     fooled: NDArray[np.bool_]
     distortions: dict[str, NDArray[np.float64]]
     called: NDArray[np.int64]
 
-    def select(self, chosen: Sequence[bool] | NDArray[np.bool_]) -> "Examples":
+    def select(self, pairings_mask: Sequence[bool] | NDArray[np.bool_]) -> "AdversarialExamples":
         """Return the examples of some pairings only."""
-        mask = np.array(chosen, dtype=bool)
+        mask = np.array(pairings_mask, dtype=bool)
         distortions = {norm: sizes[mask] for norm, sizes in self.distortions.items()}
         pairings = tuple(pairing for pairing, taken in zip(self.pairings, mask, strict=True) if taken)
-        return Examples(self.clean, pairings, self.fooled[mask], distortions, self.called[mask])
+        return AdversarialExamples(self.clean, pairings, self.fooled[mask], distortions, self.called[mask])
 
     def within(self, norm: str | None, eps: float | None) -> NDArray[np.bool_]:
         """Return a mask (attacks, n) of the perturbations that are at most `eps`; all True if there is no bound.
@@ -104,7 +104,7 @@ class Examples:
         return worst_case(self.clean.correct, self.fooled, self.distortions[norm])
 
 
-def examples_of(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Examples | None:
+def collect_examples(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> AdversarialExamples | None:
     """Collect every stored adversarial tile that a model was tested on; None if it was not attacked.
 
     The tiles come from the grid, the evaluation, the curves and the sanity checks, and include static and transfer
@@ -120,14 +120,14 @@ def examples_of(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Examp
     attacked = tuple(pairing for pairing in own if pairing.protocol != Protocol.CLEAN)
     if not attacked:
         return None
-    met = [artifacts.tested(pairing) for pairing in attacked]
-    perturbed = [artifacts.perturbed(pairing) for pairing in attacked]
+    met = [artifacts.read_predictions(pairing) for pairing in attacked]
+    perturbed = [artifacts.read_adversarials(pairing) for pairing in attacked]
     ids = met[0].ids
     for pairing, tested, made in zip(attacked, met, perturbed, strict=True):
         if not (np.array_equal(ids, tested.ids) and np.array_equal(ids, made.ids)):
             raise ValueError(f"{subject.id}: {pairing.attack} and {attacked[0].attack} were run on different tiles")
-    return Examples(
-        artifacts.tested(clean).at(ids),
+    return AdversarialExamples(
+        artifacts.read_predictions(clean).at(ids),
         attacked,
         np.stack([~tested.correct for tested in met]),
         {norm: np.stack([made.distortions[norm] for made in perturbed]) for norm in STORED_NORMS},
@@ -135,8 +135,8 @@ def examples_of(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> Examp
     )
 
 
-def outcomes_of(
-    subject: SubjectRecord, run: Run, artifacts: Artifacts, examples: Examples | None
+def compute_outcomes(
+    subject: SubjectRecord, run: Run, artifacts: Artifacts, examples: AdversarialExamples | None
 ) -> dict[Measure, Outcome]:
     """Return the tiles that a model classifies correctly, by measure.
 
@@ -144,7 +144,7 @@ def outcomes_of(
     one attack count together: a tile is correct only if it is correct from every backbone.
     """
     clean = run.find_clean_pairing(subject.id)
-    tested = artifacts.tested(clean)
+    tested = artifacts.read_predictions(clean)
     found = {Measure("clean"): Outcome(tested.ids, tested.groups, tested.labels, tested.correct)}
     if examples is None:
         return found
@@ -164,7 +164,7 @@ def outcomes_of(
     return found
 
 
-def _worst_cases(examples: Examples, run: Run) -> Iterator[tuple[Measure, NDArray[np.bool_]]]:
+def _worst_cases(examples: AdversarialExamples, run: Run) -> Iterator[tuple[Measure, NDArray[np.bool_]]]:
     balls = [(norm, eps) for norm, radii in run.radii.items() for eps in radii]
     for norm, eps in ((None, None), *balls):
         broken = (examples.fooled & examples.within(norm, eps)).any(axis=0)

@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from raypipe.attacks.engine.threat import stored_radius
 from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.protocols import ITSELF
-from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE, Examples, Measure, Outcome
+from raypipe.evaluation.results.artifacts import Artifacts, Predictions
+from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE, AdversarialExamples, Measure, Outcome
 from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
-from raypipe.evaluation.results.tested import Artifacts, Tested
 from raypipe.evaluation.statistics.distortion import quartiles
 from raypipe.evaluation.statistics.intervals import Groups, group_tiles, mean, ratio, ratios
 from raypipe.evaluation.statistics.metrics import chance_accuracy, classification_metrics
 from raypipe.evaluation.statistics.prevalence import reweighted_accuracy
 
 
-def records_of(
+def compute_records(
     subject: SubjectRecord,
     run: Run,
     artifacts: Artifacts,
-    examples: Examples | None,
+    examples: AdversarialExamples | None,
     outcomes: Mapping[Measure, Outcome],
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of `raypipe.storage.schemas.RESULTS` for one model.
@@ -40,14 +40,14 @@ def records_of(
     marks = {**subject.columns(), "labels": run.labels, "stamps": run.stamps[subject.split]}
     own = run.find_pairings(subject.id)
     clean = run.find_clean_pairing(subject.id)
-    all_labels = artifacts.tested(clean).labels
+    all_labels = artifacts.read_predictions(clean).labels
 
-    def reweighted(right: NDArray[np.bool_], tested: Tested | Outcome) -> dict[str, Any]:
+    def reweighted(right: NDArray[np.bool_], tested: Predictions | Outcome) -> dict[str, Any]:
         groups = group_tiles(tested.groups)
         return reweighted_accuracy(right, tested.labels, all_labels, groups).columns("accuracy_reweighted")
 
     for pairing in own:
-        tested = artifacts.tested(pairing)
+        tested = artifacts.read_predictions(pairing)
         row = _record(pairing, tested, run, artifacts)
         yield {**marks, **row, **({} if pairing == clean else reweighted(tested.correct, tested))}
         if pairing == clean and examples is not None:
@@ -59,7 +59,7 @@ def records_of(
             yield {**marks, **row, **reweighted(outcome.right, outcome)}
 
 
-def _record(pairing: PairingRecord, tested: Tested, run: Run, artifacts: Artifacts) -> dict[str, Any]:
+def _record(pairing: PairingRecord, tested: Predictions, run: Run, artifacts: Artifacts) -> dict[str, Any]:
     malignant = tuple(run.labels.index(label) for label in run.malignant) or None
     metrics = classification_metrics(
         tested.labels, tested.logits, tested.groups, malignant, replicates=run.replicates, seed=run.seed
@@ -72,7 +72,7 @@ def _record(pairing: PairingRecord, tested: Tested, run: Run, artifacts: Artifac
     }
     if pairing.threat is None:
         return row
-    itself, threat, made = pairing.protocol in ITSELF, pairing.threat, artifacts.perturbed(pairing)
+    itself, threat, made = pairing.protocol in ITSELF, pairing.threat, artifacts.read_adversarials(pairing)
     attacked = made.clean_prediction == tested.labels
     row |= {
         "norm": threat.norm,
@@ -87,12 +87,12 @@ def _record(pairing: PairingRecord, tested: Tested, run: Run, artifacts: Artifac
         row[norm] = quartile_columns(needed[attacked])
     if itself:
         row["float_success_rate"] = float(made.float_success[attacked].mean()) if attacked.any() else None
-        row["device"] = artifacts.device(pairing)
+        row["device"] = artifacts.read_device(pairing)
         row |= {name: getattr(made, name).sum().item() for name in ("forwards", "backwards", "seconds")}
     return row
 
 
-def _worst_case(measure: Measure, outcome: Outcome, examples: Examples, run: Run) -> dict[str, Any]:
+def _worst_case(measure: Measure, outcome: Outcome, examples: AdversarialExamples, run: Run) -> dict[str, Any]:
     groups = group_tiles(outcome.groups)
     goals = {pairing.threat.goal for pairing in examples.pairings if pairing.threat}
     transferred = any(pairing.protocol not in ITSELF for pairing in examples.pairings)
@@ -121,7 +121,7 @@ def _recall(outcome: Outcome, labels: int, groups: Groups) -> dict[str, Any]:
     return {column: [row[column] for row in by_label] for column in by_label[0]}
 
 
-def _confused_kinds(measure: Measure, examples: Examples, run: Run, groups: Groups) -> dict[str, Any]:
+def _confused_kinds(measure: Measure, examples: AdversarialExamples, run: Run, groups: Groups) -> dict[str, Any]:
     """Return the shares of clinical errors in the worst case, with intervals.
 
     The first share counts the cancers that an attack can make the model call benign. The second counts the benign tiles

@@ -12,7 +12,7 @@ from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.threat import ThreatModel
 from raypipe.base.settings import ID, Settings, near_matches
 from raypipe.evaluation.protocols import Protocol, Role
-from raypipe.storage.store import Store, damaged
+from raypipe.storage.store import Store, describe_damage
 
 RUN_FILE = "run.json"
 LEAKY, SYNTHETIC, WITHHELD = "LEAKY", "SYNTHETIC", "NOT FOR REDISTRIBUTION"
@@ -179,7 +179,7 @@ def stamps(manifest: dict[str, Any], restriction: str | None = None) -> tuple[st
     return tuple(found)
 
 
-def settings_record(settings: NamedAttack, radii: Sequence[float] = ()) -> dict[str, Any]:
+def record_settings(settings: NamedAttack, radii: Sequence[float] = ()) -> dict[str, Any]:
     """Return all settings of an attack, and its radii if it was run at several."""
     asked = settings.model_dump(mode="json")
     return {**asked, "radii": list(radii)} if radii else asked
@@ -204,7 +204,7 @@ def read_run(store: Store, name: str) -> Run:
     try:
         return Run.model_validate(store.read_record(path))
     except ValidationError as error:
-        raise damaged(store.path(path), error) from error
+        raise describe_damage(store.path(path), error) from error
 
 
 def find_in_run(store: Store, name: str, file: str, what: str) -> str:

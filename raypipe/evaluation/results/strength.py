@@ -31,7 +31,7 @@ def attack_strength(subject: str, run: Run) -> str:
     return hashlib.sha256(json.dumps([attacks, len(sources)]).encode()).hexdigest()[:8]
 
 
-def same_data(run: Run, other: Run) -> bool:
+def have_same_data(run: Run, other: Run) -> bool:
     """Return True if two runs tested models on the same data set, even if on different tiles of it."""
     if (run.data, run.labels) != (other.data, other.labels):
         return False
@@ -54,7 +54,7 @@ def is_comparable(measure: Measure, subject: str, run: Run, other: Run) -> bool:
     run, other
         Records of the two runs.
     """
-    if not same_data(run, other):
+    if not have_same_data(run, other):
         return False
     if measure.name == WORST_CASE:
         return attack_strength(subject, run) == attack_strength(subject, other)

@@ -171,7 +171,7 @@ def hybrid_differences(
     return np.array([value, np.maximum(low, -1), np.minimum(high, 1)])
 
 
-def over_seeds(figures: Sequence[float]) -> Spread:
+def summarize_over_seeds(figures: Sequence[float]) -> Spread:
     """Return the mean and the spread of a figure over repetitions with different seeds.
 
     Raises

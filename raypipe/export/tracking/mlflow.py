@@ -13,7 +13,7 @@ from raypipe.evaluation.results.run import Run
 from raypipe.export.tracking.figures import figures
 from raypipe.report.layout import Book
 from raypipe.report.page.report import REPORT_FILE
-from raypipe.storage.environment import read_environment, without_credentials
+from raypipe.storage.environment import hide_credentials, read_environment
 from raypipe.storage.store import Store
 
 EXPERIMENT = "raypipe"
@@ -43,7 +43,7 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
         _log(client, experiment, run, result, store)
     except (mlflow.MlflowException, OSError) as error:
         raise StageError(
-            f"MLflow at {without_credentials(uri)} refused the run: {error}; its results are in {result.location}"
+            f"MLflow at {hide_credentials(uri)} refused the run: {error}; its results are in {result.location}"
         ) from error
 
 

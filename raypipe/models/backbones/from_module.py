@@ -35,7 +35,7 @@ def from_module(path: str) -> Backbone:
     module_name, separator, function_name = path.partition(":")
     if not (separator and module_name and function_name):
         raise ValueError(f"module:{path}: expected module:PACKAGE.MODULE:FUNCTION, as in module:mypkg.net:build")
-    module = _imported(module_name)
+    module = _import(module_name)
     build = getattr(module, function_name, None)
     if not callable(build):
         raise ValueError(  # noqa: TRY004  the experiment's text has a wrong value
@@ -45,7 +45,7 @@ def from_module(path: str) -> Backbone:
     return Backbone(functools.partial(_build, path, build), digest=digest)
 
 
-def _imported(name: str) -> Any:
+def _import(name: str) -> Any:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
     try:

@@ -29,7 +29,7 @@ def from_timm(name: str) -> Backbone:
     """Return the backbone of a name in `list_timm`. timm is not imported before the backbone is used."""
     return Backbone(
         functools.partial(_build, name),
-        functools.partial(_published, name),
+        functools.partial(_list_weights, name),
         size=functools.partial(_size, name),
         require=_timm,
     )
@@ -46,21 +46,21 @@ def _size(name: str) -> int | None:
 
 
 @functools.cache
-def _published(name: str) -> Mapping[str, Published]:
+def _list_weights(name: str) -> Mapping[str, Published]:
     """Return the published weights by timm's tags.
 
     ``imagenet`` is timm's own default tag, if its weights were trained on ImageNet's classes.
     """
     timm = _timm()
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
-    found = {tag: _of(timm.get_pretrained_cfg(f"{name}.{tag}")) for tag in tags if tag}
+    found = {tag: _describe_weights(timm.get_pretrained_cfg(f"{name}.{tag}")) for tag in tags if tag}
     preferred = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if preferred and preferred.tag in found and preferred.num_classes == IMAGENET_CLASSES:
         return {"imagenet": found[preferred.tag], **found}
     return found
 
 
-def _of(configuration: Any) -> Published:
+def _describe_weights(configuration: Any) -> Published:
     name = f"{configuration.architecture}.{configuration.tag}"
 
     def get() -> Mapping[str, Tensor]:

@@ -30,7 +30,7 @@ def from_torchvision(name: str) -> Backbone:
     auxiliary = name in AUXILIARY
     return Backbone(
         functools.partial(_build, name),
-        functools.partial(_published, name),
+        functools.partial(_list_weights, name),
         transforms_input=auxiliary,
         added=("aux", "AuxLogits") if auxiliary else (),
         size=functools.partial(_size, name),
@@ -44,18 +44,18 @@ def _build(name: str, num_classes: int) -> nn.Module:
 
 
 def _size(name: str) -> int | None:
-    return next((weights.size for weights in _published(name).values()), None)
+    return next((weights.size for weights in _list_weights(name).values()), None)
 
 
-def _published(name: str) -> Mapping[str, Published]:
+def _list_weights(name: str) -> Mapping[str, Published]:
     weights = _models().get_model_weights(name)
     if not (members := list(weights)):
         return {}
     newest = weights.DEFAULT
-    return {"imagenet": _of(newest), **{member.name: _of(member) for member in members}}
+    return {"imagenet": _describe_weights(newest), **{member.name: _describe_weights(member) for member in members}}
 
 
-def _of(member: Any) -> Published:
+def _describe_weights(member: Any) -> Published:
     shown = member.transforms()
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(member.url).name
 

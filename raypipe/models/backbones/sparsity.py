@@ -43,7 +43,7 @@ class SparsityDenoising(nn.Module):
         return denoised
 
 
-def _denoised(network: nn.Module) -> nn.Module:
+def _add_denoising(network: nn.Module) -> nn.Module:
     """Add a denoising block after each stage of a torchvision ResNet. Its weights keep their names."""
     for name in ("layer1", "layer2", "layer3", "layer4"):
         stage = getattr(network, name)
@@ -55,12 +55,12 @@ def _denoised(network: nn.Module) -> nn.Module:
 
 def build_resnet18(num_classes: int) -> nn.Module:
     """Return ResNet-18 with denoising blocks, newly initialized."""
-    return _denoised(RESNET18.build(num_classes))
+    return _add_denoising(RESNET18.build(num_classes))
 
 
 def build_resnet50(num_classes: int) -> nn.Module:
     """Return ResNet-50 with denoising blocks, newly initialized."""
-    return _denoised(RESNET50.build(num_classes))
+    return _add_denoising(RESNET50.build(num_classes))
 
 
 ADDED = (".threshold", ".mix.")

@@ -14,16 +14,16 @@ from raypipe.models.transforms.bit_depth import BitDepth, ReducedBitDepth
 from raypipe.models.transforms.gan_projection import GanProjection, Projection
 from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing, SmoothedPrediction
 
-Front = Annotated[BitDepth | GaussianSmoothing | GanProjection, Field(discriminator="name")]
+InputTransform = Annotated[BitDepth | GaussianSmoothing | GanProjection, Field(discriminator="name")]
 """Settings of an input transform. A field of this type takes ``{"name": "bit_depth", ...}``."""
 
 
-def build_front(front: Front) -> nn.Module:
+def build_input_transform(input_transform: InputTransform) -> nn.Module:
     """Return the layer that settings describe."""
-    match front:
+    match input_transform:
         case BitDepth():
-            return ReducedBitDepth(front)
+            return ReducedBitDepth(input_transform)
         case GaussianSmoothing():
-            return SmoothedPrediction(front)
+            return SmoothedPrediction(input_transform)
         case GanProjection():
-            return Projection(front)
+            return Projection(input_transform)

@@ -6,12 +6,12 @@ from torch import nn
 
 from raypipe.attacks.art.attack import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 
 
 def attacked(case, name, batch_size=16, **parameters):
     settings = ArtAttack(backend="art", name=name, parameters=parameters, batch_size=batch_size)
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         victim = Victim(model, len(case.images))
         return art_attack(victim, case.floats, case.goal, settings), victim
 
@@ -19,7 +19,7 @@ def attacked(case, name, batch_size=16, **parameters):
 def test_the_result_is_arts_own(cases):
     case = cases[3]
     found, _ = attacked(case, "deepfool", max_iter=5)
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         right = model(case.floats).argmax(1) == case.truth
         classifier = PyTorchClassifier(
             model, nn.CrossEntropyLoss(), (3, 16, 16), 3, clip_values=(0.0, 1.0), device_type="cpu"
@@ -40,7 +40,7 @@ def test_a_sequential_model_is_not_taken_apart():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.Tanh(), nn.Linear(4, 3))
     images = torch.rand(6, 3, 4, 4)
-    with frozen(model):
+    with freeze(model):
         labels = model(images).argmax(1)
         victim = Victim(model, 6)
         found = art_attack(victim, images, Goal(labels), ArtAttack(backend="art", name="deepfool"))
@@ -50,5 +50,5 @@ def test_a_sequential_model_is_not_taken_apart():
 
 def test_a_targeted_attack_gets_a_wrong_class(cases):
     found, _ = attacked(cases[3], "carlini_wagner_l2", targeted=True, max_iter=5, initial_const=10.0)
-    with frozen(cases[3].model) as model, torch.no_grad():
+    with freeze(cases[3].model) as model, torch.no_grad():
         assert (model(found).argmax(1) != cases[3].truth).float().mean() > 0.8

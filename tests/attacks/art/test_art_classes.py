@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from raypipe.attacks.art.attack import ArtAttack, art_attack
 from raypipe.attacks.art.classes import PACKAGES
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 
 RUNS = {
     "AutoAttack": {"eps": 0.1, "eps_step": 0.05},
@@ -102,7 +102,7 @@ def test_attacks_on_images_run(cases, name):
         pytest.skip(f"{name} needs {PACKAGES[name]}")
     case = cases[3]
     case = replace(case, images=case.images[2:8], labels=case.labels[2:8])
-    with frozen(case.model) as model:
+    with freeze(case.model) as model:
         right = model(case.floats).argmax(1) == case.truth
         victim = Victim(model, len(case.images))
         settings = settings_of(name, **RUNS[name])

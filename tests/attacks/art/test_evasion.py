@@ -85,7 +85,7 @@ class Blur(PreprocessorPyTorch):
         return nn.functional.avg_pool2d(x, 3, stride=1, padding=1), y
 
 
-def classifier_of(model, classes=3, shape=(3, 16, 16), clip_values=(0.0, 1.0), **options):
+def to_art_classifier(model, classes=3, shape=(3, 16, 16), clip_values=(0.0, 1.0), **options):
     return PyTorchClassifier(
         model, nn.CrossEntropyLoss(), shape, classes, clip_values=clip_values, device_type="cpu", **options
     )
@@ -99,7 +99,7 @@ def x(cases):
 @pytest.fixture
 def classifier(cases):
     """Return a classifier with a model of its own, because the toolbox's attacks leave gradients in the weights."""
-    return classifier_of(copy.deepcopy(cases[3].model))
+    return to_art_classifier(copy.deepcopy(cases[3].model))
 
 
 @contextmanager
@@ -169,7 +169,7 @@ class TestTheToolboxsNames:
             model = (
                 classifier
                 if span == 1
-                else classifier_of(wider(cases[3].model, span, low), clip_values=(low, low + span))
+                else to_art_classifier(wider(cases[3].model, span, low), clip_values=(low, low + span))
             )
             arguments = {key: value * span if key in IN_PIXELS else value for key, value in NAMED[name].items()}
             return getattr(evasion, name)(model, **arguments).generate(low + span * images)
@@ -183,16 +183,16 @@ def attack_of(name, classifier, **options):
     """Return one of our attacks with a bound that is large enough for the small model, and a small number of steps."""
     enough = {"eps": 0.12, "max_iterations": 40}
     fitting = {key: value for key, value in enough.items() if key in ATTACKS[name].settings.model_fields}
-    return evasion.attack_class(name)(classifier, **fitting, **options)
+    return evasion.get_attack_class(name)(classifier, **fitting, **options)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 class TestEveryAttack:
     def test_it_is_one_of_the_toolboxs(self, classifier, name):
-        attack = evasion.attack_class(name)(classifier, batch_size=5)
+        attack = evasion.get_attack_class(name)(classifier, batch_size=5)
         assert isinstance(attack, EvasionAttack)
         assert isinstance(attack, evasion.RaypipeAttack)
-        assert evasion.attack_class(name) is type(attack)
+        assert evasion.get_attack_class(name) is type(attack)
         assert attack.targeted is False
         assert "batch_size=5" in repr(attack)
 
@@ -218,7 +218,7 @@ class TestEveryAttack:
 
     def test_unchanged_values_are_the_same_to_the_last_bit(self, cases, name):
         images = np.random.default_rng(0).uniform(-3, 7, (4, 3, 16, 16)).astype(np.float32)
-        classifier = classifier_of(Normalised(cases[3].model, 10.0, 3.0), clip_values=(-3, 7))
+        classifier = to_art_classifier(Normalised(cases[3].model, 10.0, 3.0), clip_values=(-3, 7))
         attack = attack_of(name, classifier)
         np.testing.assert_array_equal(attack.generate(images, (predicted(classifier, images) + 1) % 3), images)
 
@@ -253,27 +253,28 @@ def test_preprocessing_is_honored(cases, classifier, x, mean):
     std = STD if mean is MEAN else 0.25
     inside = Normalised(cases[3].model, mean=mean, std=std)
     options = {"preprocessing": (np.float32(mean), np.float32(std))}
-    standardising = classifier_of(inside, **options)
+    standardising = to_art_classifier(inside, **options)
     np.testing.assert_allclose(standardising.predict(x), classifier.predict(x), rtol=1e-4, atol=1e-4)
     found = evasion.DeepFool(standardising).generate(x)
     np.testing.assert_allclose(found, evasion.DeepFool(classifier).generate(x), atol=1e-4)
 
 
 def test_preprocessing_in_pytorch_is_attacked_too(cases, x):
-    blurring = classifier_of(cases[3].model, preprocessing_defences=Blur(device_type="cpu"), preprocessing=(0.1, 0.9))
+    blur = Blur(device_type="cpu")
+    blurring = to_art_classifier(cases[3].model, preprocessing_defences=blur, preprocessing=(0.1, 0.9))
     found = evasion.DeepFool(blurring).generate(x)
     assert (predicted(blurring, found) != predicted(blurring, x)).all()
 
 
 def test_channels_may_come_last(cases, classifier, x):
-    last = classifier_of(ChannelsLast(cases[3].model), shape=(16, 16, 3), channels_first=False)
+    last = to_art_classifier(ChannelsLast(cases[3].model), shape=(16, 16, 3), channels_first=False)
     found = evasion.DeepFool(last).generate(np.ascontiguousarray(x.transpose(0, 2, 3, 1)))
     np.testing.assert_allclose(found.transpose(0, 3, 1, 2), evasion.DeepFool(classifier).generate(x), atol=1e-5)
 
 
 def test_auxiliary_heads_do_not_matter(cases, classifier, x):
     model = WithAuxiliary(cases[3].model).train()
-    found = evasion.DeepFool(classifier_of(model)).generate(x)
+    found = evasion.DeepFool(to_art_classifier(model)).generate(x)
     np.testing.assert_allclose(found, evasion.DeepFool(classifier).generate(x), atol=1e-5)
     assert model.training
 
@@ -357,7 +358,7 @@ def test_the_classifier_itself_is_fooled_not_its_fast_form(monkeypatch, classifi
 )
 def test_a_classifier_that_cannot_be_attacked_is_refused(cases, options, message):
     with pytest.raises(ValueError, match=message):
-        evasion.DeepFool(classifier_of(cases[3].model, **options))
+        evasion.DeepFool(to_art_classifier(cases[3].model, **options))
 
 
 def test_parameters_are_checked_under_their_own_names(classifier):
@@ -372,20 +373,20 @@ def test_parameters_are_checked_under_their_own_names(classifier):
         attack.set_params(max_iter=0)
     with pytest.raises(ValueError, match="cannot be set"):
         attack.set_params(overshoot=1)
-    registered = evasion.attack_class("deepfool")(classifier, overshoot=0.1)
+    registered = evasion.get_attack_class("deepfool")(classifier, overshoot=0.1)
     registered.set_params(overshoot=0.2, batch_size=4)
     assert registered.settings().overshoot == 0.2
     with pytest.raises(ValueError, match="DeepFool: overshoot"):
         registered.set_params(overshoot=-1)
     with pytest.raises(ValueError, match="steps"):
-        evasion.attack_class("deepfool")(classifier, steps=3)
+        evasion.get_attack_class("deepfool")(classifier, steps=3)
     with pytest.raises(ValueError, match=r"no attack 'deepfol': expected one of .*; did you mean 'deepfool'"):
-        evasion.attack_class("deepfol")
+        evasion.get_attack_class("deepfol")
 
 
 def test_what_cannot_aim_with_its_settings_says_so_at_once(classifier):
     with pytest.raises(ValueError, match="cannot aim; use `method: published`"):
-        evasion.attack_class("carlini_wagner_l2")(classifier, targeted=True)
+        evasion.get_attack_class("carlini_wagner_l2")(classifier, targeted=True)
 
 
 def test_images_and_labels_are_checked(classifier, x):
@@ -401,8 +402,8 @@ def test_images_and_labels_are_checked(classifier, x):
 
 def test_the_toolboxs_trainer_trains_on_them(cases, x):
     model = copy.deepcopy(cases[3].model)
-    classifier = classifier_of(model, optimizer=torch.optim.SGD(model.parameters(), lr=0.01))
-    attacks = [evasion.DeepFool(classifier, max_iter=3), evasion.attack_class("deepfool")(classifier)]
+    classifier = to_art_classifier(model, optimizer=torch.optim.SGD(model.parameters(), lr=0.01))
+    attacks = [evasion.DeepFool(classifier, max_iter=3), evasion.get_attack_class("deepfool")(classifier)]
     before = {key: value.clone() for key, value in model.state_dict().items()}
     AdversarialTrainer(classifier, attacks, ratio=1.0).fit(x, np.eye(3)[cases[3].labels], batch_size=8, nb_epochs=1)
     assert attacks[0].verbose is False

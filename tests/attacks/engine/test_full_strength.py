@@ -5,10 +5,10 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from raypipe.attacks import AttackSettings, attack_for
+from raypipe.attacks import AttackSettings, get_attack
 from raypipe.attacks.engine.losses import cross_entropy, margin
 from raypipe.attacks.engine.norms import IterativeAttack
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.evaluation.predict import predict
 from tests.attacks.conftest import Case, tiles, trained
 
@@ -38,9 +38,9 @@ def source() -> Case:
 def test_the_whole_budget_fools_the_same_tiles_with_losses_no_smaller(source: Case, name: str) -> None:
     found = []
     for settings in both(name):
-        with frozen(source.model) as model:
+        with freeze(source.model) as model:
             victim = Victim(model, len(source.images))
-            floats = attack_for(settings).generate(victim, source.floats, source.goal, settings)
+            floats = get_attack(settings).generate(victim, source.floats, source.goal, settings)
             logits = model(floats).detach()
         loss = LOSSES.get(name, cross_entropy)(logits, source.goal, victim.rows())
         found.append((source.goal.reached(logits, victim.rows()), loss, victim.forwards))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from raypipe.attacks.engine.norms import normalise, project, random_points, unit_ball_draws
+from raypipe.attacks.engine.norms import normalize, project, random_points, unit_ball_draws
 from raypipe.attacks.fgsm import FastGradient
 
 
@@ -32,10 +32,10 @@ def test_projection_ends_in_ball_and_box_and_moves_nothing_that_is_there(clean, 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e10])
 def test_steps_have_unit_length_however_small_the_gradient(clean, norm, scale):
     gradient = (clean - 0.5) * scale
-    step = normalise(gradient, norm)
+    step = normalize(gradient, norm)
     torch.testing.assert_close(distance(step, 0, norm), torch.ones(len(clean)))
     assert bool((step * gradient >= 0).all())
-    assert not normalise(torch.zeros_like(clean), norm).any()
+    assert not normalize(torch.zeros_like(clean), norm).any()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

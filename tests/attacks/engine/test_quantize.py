@@ -4,10 +4,10 @@ from torch import nn
 
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.norms import normalise
+from raypipe.attacks.engine.norms import normalize
 from raypipe.attacks.engine.quantize import SCALES, round_into_ball, to_bytes, to_eight_bit, to_unit
 from raypipe.attacks.engine.tensors import margins
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.base.norms import Ball
 
 
@@ -90,7 +90,7 @@ def test_a_model_that_is_fooled_between_eight_bit_images_is_fooled_by_one_beside
 
 def test_deepfools_results_all_survive(cases):
     for case in cases.values():
-        with frozen(case.model) as model:
+        with freeze(case.model) as model:
             victim = Victim(model, len(case.images))
             floats = deepfool(victim, case.floats, case.goal, DeepFool(overshoot=0.0))
             stored = to_bytes(case.floats)
@@ -109,7 +109,7 @@ def test_rounding_stays_in_the_ball(norm, eps):
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (20, 3, 16, 16), generator=generator).to(torch.uint8)
     clean = images.float() / 255
-    edge = normalise(torch.randn(clean.shape, generator=generator), norm)
+    edge = normalize(torch.randn(clean.shape, generator=generator), norm)
     adversarial = (clean + eps * edge).clamp(0, 1)
     rounded = round_into_ball(images, adversarial, Ball(norm, eps))
     change = (rounded.double() - images.double()).flatten(1) / 255

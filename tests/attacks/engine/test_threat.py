@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from raypipe.attacks import ATTACKS, AttackSettings
 from raypipe.attacks.art.classes import PACKAGES
 from raypipe.attacks.base import NativeAttack
-from raypipe.attacks.engine.threat import ThreatModel, threat_of
+from raypipe.attacks.engine.threat import ThreatModel, get_threat_model
 from raypipe.attacks.fgsm import FastGradient
 from tests.attacks.art.test_art_classes import RUNS, missing, settings_of
 
@@ -64,7 +64,7 @@ THEIRS = {
 
 
 def test_every_attack_has_a_threat_model():
-    threats = {name: str(threat_of(attack.settings())) for name, attack in ATTACKS.items()}
+    threats = {name: str(get_threat_model(attack.settings())) for name, attack in ATTACKS.items()}
     assert threats == {name: f"{threat}, untargeted, 8-bit" for name, threat in OWN.items()}
 
 
@@ -72,7 +72,7 @@ def test_every_attack_has_a_threat_model():
 def test_every_attack_of_the_toolbox_has_one(name):
     if missing(PACKAGES.get(name)):
         pytest.skip(f"{name} needs {PACKAGES[name]}")
-    assert str(threat_of(settings_of(name, **RUNS[name]))) == f"{THEIRS[name]}, untargeted, 8-bit"
+    assert str(get_threat_model(settings_of(name, **RUNS[name]))) == f"{THEIRS[name]}, untargeted, 8-bit"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_every_attack_of_the_toolbox_has_one(name):
     ],
 )
 def test_settings_change_it(settings, threat):
-    assert threat_of(TypeAdapter(AttackSettings).validate_python(settings)) == threat
+    assert get_threat_model(TypeAdapter(AttackSettings).validate_python(settings)) == threat
 
 
 def test_a_ball_that_stored_tiles_cannot_be_kept_in_is_refused():
@@ -110,8 +110,8 @@ def test_a_ball_that_stored_tiles_cannot_be_kept_in_is_refused():
 
 
 def test_an_attack_that_says_nothing_has_none():
-    with pytest.raises(NotImplementedError, match="NativeAttack has no ball: expected the norm that it minimises"):
-        threat_of(NativeAttack(name="new"))
+    with pytest.raises(NotImplementedError, match="NativeAttack has no ball: expected the norm that it minimizes"):
+        get_threat_model(NativeAttack(name="new"))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_how_a_bound_is_written(norm, eps, bound):
 @pytest.mark.parametrize(("steps", "stored"), [(2, 2), (2.5, 2), (2.9, 2), (3, 3)])
 def test_stored_tiles_reach_the_stored_radius_and_no_further(cases, steps, stored):
     settings = FastGradient(eps=steps / 255)
-    threat = threat_of(settings)
+    threat = get_threat_model(settings)
     assert (threat.eps, threat.stored_eps) == (steps / 255, stored / 255)
     assert cases[3].attacked(settings).linf.max() == threat.stored_eps
 
@@ -144,6 +144,6 @@ def test_a_decision_based_attack_fools_without_gradients(cases):
     settings = settings_of("HopSkipJump", max_iter=2, max_eval=60, init_eval=20, init_size=50)
     case = replace(cases[3], images=cases[3].images[:6], labels=cases[3].labels[:6])
     result = case.attacked(settings)
-    assert threat_of(settings).knowledge == "decision-based"
+    assert get_threat_model(settings).knowledge == "decision-based"
     assert result.success.mean() >= 0.8
     assert not result.backwards.any()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def model():
 
 
 def test_passes_are_counted_for_each_tile(model):
-    with frozen(model):
+    with freeze(model):
         victim = Victim(model, tiles=4)
         images = torch.rand(2, 3, 2, 2, requires_grad=True)
         logits = victim.logits(images, torch.tensor([1, 3]))
@@ -54,7 +54,7 @@ def test_frozen_gives_the_model_back_after_an_exception(model):
     model[3].bias.grad = grad
 
     def use():
-        with frozen(model) as inside:
+        with freeze(model) as inside:
             assert not any(module.training for module in inside.modules())
             assert not any(parameter.requires_grad for parameter in inside.parameters())
             assert all(parameter.grad is None for parameter in inside.parameters())
@@ -69,6 +69,6 @@ def test_frozen_gives_the_model_back_after_an_exception(model):
 
 def test_frozen_has_gradients_inside_no_grad(model):
     images = torch.rand(2, 3, 2, 2, requires_grad=True)
-    with torch.no_grad(), frozen(model):
+    with torch.no_grad(), freeze(model):
         victim = Victim(model, tiles=2)
         assert victim.gradient(victim.logits(images, victim.rows())[:, 0].sum(), images, victim.rows()).any()

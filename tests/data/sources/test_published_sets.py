@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from raypipe.base.settings import Settings
-from raypipe.data.leakage import leakage_share
+from raypipe.data.leakage import measure_leakage
 from raypipe.data.reading.images import decode
 from raypipe.data.source import TileRef
 from raypipe.data.sources import open_source
@@ -97,7 +97,7 @@ def test_a_published_split_that_does_not_keep_groups_apart_is_measured(tmp_path:
         [*CHAOYANG_TEST, {"name": "test/535940-IMG001x001-3.JPG", "label": 3}]
     ).encode()
     refs = [ref for ref in listed(Chaoyang(path=write(tmp_path, files, as_zip=False))) if ref.problem is None]
-    assert leakage_share((ref.group, str(ref.official)) for ref in refs) == 0.5
+    assert measure_leakage((ref.group, str(ref.official)) for ref in refs) == 0.5
 
 
 # Tests of the facts in a data set's own files.

@@ -8,8 +8,8 @@ from raypipe.evaluation.checks.evidence import Evidence, Planted
 from raypipe.evaluation.checks.findings import least_tiles, missed_share
 from raypipe.evaluation.checks.probe import Probe
 from raypipe.evaluation.checks.rules import ABOVE_CHANCE, CHECKS, Check, run_checks, verdict
+from raypipe.evaluation.results.artifacts import Predictions
 from raypipe.evaluation.results.certified import Proof
-from raypipe.evaluation.results.tested import Tested as Predicted
 
 TILES = 20
 
@@ -105,9 +105,9 @@ def test_a_series_rises(name: str, field: str, keys: tuple[float, ...]) -> None:
     assert made(name).verdict == "not applicable"
 
 
-def clean(said: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Predicted:
+def clean(said: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Predictions:
     ids = np.array([f"{place:03}" for place in range(len(labels))])
-    return Predicted(ids, ids if groups is None else groups, labels, np.eye(3, dtype=np.float32)[said])
+    return Predictions(ids, ids if groups is None else groups, labels, np.eye(3, dtype=np.float32)[said])
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -18,7 +18,7 @@ from raypipe.evaluation.checks.probe import probe
 from raypipe.evaluation.checks.rules import run_checks, verdict
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.protocols import CheckAttack
-from raypipe.evaluation.results.tested import Tested as Predicted
+from raypipe.evaluation.results.artifacts import Predictions
 from raypipe.evaluation.settings import Checks, Evaluation
 
 EPS = 0.1
@@ -58,7 +58,7 @@ def gathered(tested, name: str, evaluation: Evaluation = EVALUATION) -> Evidence
         by_eps={EPS / 2: fooled[CheckAttack.HALF_EPS], EPS: white_box, 2 * EPS: fooled[CheckAttack.TWICE_EPS]},
         unbounded=fooled[CheckAttack.LARGE_EPS],
         labels=labels,
-        clean=Predicted(np.arange(len(labels)), np.arange(len(labels)), labels, predict(model, images, 32, CPU)),
+        clean=Predictions(np.arange(len(labels)), np.arange(len(labels)), labels, predict(model, images, 32, CPU)),
         probe=probe(model, images, labels, 32, CPU),
         planted=binarization_test(model, images[:20], reference.with_early_stop(True), 32, CPU),
         recorded_predictions=made[CheckAttack.REFERENCE].clean_prediction,

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from raypipe.attacks.engine.threat import ThreatModel
 from raypipe.evaluation.protocols import CheckAttack, Protocol, Role
-from raypipe.evaluation.results.certified import proof_of
+from raypipe.evaluation.results.artifacts import AdversarialTiles, Artifacts, Predictions
+from raypipe.evaluation.results.certified import collect_proof
 from raypipe.evaluation.results.compute import compute_result
-from raypipe.evaluation.results.outcomes import WORST_CASE, Measure, examples_of, outcomes_of
+from raypipe.evaluation.results.outcomes import WORST_CASE, Measure, collect_examples, compute_outcomes
 from raypipe.evaluation.results.run import PairingRecord, Run
-from raypipe.evaluation.results.tested import Artifacts, Perturbed
-from raypipe.evaluation.results.tested import Tested as Predicted
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run, perturb, predict
 from tests.evaluation.laws import require_worst_cases
@@ -59,18 +58,18 @@ class DrawnArtifacts(Artifacts):
     def __init__(self, right: list[bool], sets: list[StoredSet]) -> None:
         self.right, self.sets = right, sets
 
-    def tested(self, pairing: PairingRecord) -> Predicted:
+    def read_predictions(self, pairing: PairingRecord) -> Predictions:
         right = self.right if pairing.protocol == "clean" else [not f for f in self.sets[int(pairing.tiles)].fooled]
         ids = np.array([str(place) for place in range(TILES)])
         labels = np.zeros(TILES, dtype=np.int64)
-        return Predicted(ids, ids, labels, np.eye(2, dtype=np.float32)[[int(not each) for each in right]])
+        return Predictions(ids, ids, labels, np.eye(2, dtype=np.float32)[[int(not each) for each in right]])
 
-    def perturbed(self, pairing: PairingRecord) -> Perturbed:
+    def read_adversarials(self, pairing: PairingRecord) -> AdversarialTiles:
         sizes = np.array(self.sets[int(pairing.tiles)].steps) / 255
         none: NDArray[Any] = np.zeros(TILES)
         ids = np.array([str(place) for place in range(TILES)])
         by_norm = {"l0": np.ones(TILES), "l2": sizes, "linf": sizes}
-        return Perturbed(ids, none, none, none, by_norm, none, none, none, none, none)
+        return AdversarialTiles(ids, none, none, none, by_norm, none, none, none, none, none)
 
 
 def drawn_run(store_run: Run, sets: list[StoredSet]) -> Run:
@@ -104,9 +103,9 @@ def test_every_stored_tile_counts_in_every_ball_that_it_fits(
 ) -> None:
     run, artifacts = drawn_run(run_of_one, sets), DrawnArtifacts(right, sets)
     (subject,) = run.subjects
-    examples = examples_of(subject, run, artifacts)
+    examples = collect_examples(subject, run, artifacts)
     assert examples is not None
-    outcomes = outcomes_of(subject, run, artifacts, examples)
+    outcomes = compute_outcomes(subject, run, artifacts, examples)
     smallest = 255 * examples.smallest("linf")
     before = np.array(right)
     for eps in (*RADII, None):
@@ -131,7 +130,7 @@ def test_a_measure_is_of_one_attack_and_never_of_a_check_s_variation(
 ) -> None:
     run, artifacts = drawn_run(run_of_one, sets), DrawnArtifacts(right, sets)
     (subject,) = run.subjects
-    outcomes = outcomes_of(subject, run, artifacts, examples_of(subject, run, artifacts))
+    outcomes = compute_outcomes(subject, run, artifacts, collect_examples(subject, run, artifacts))
     named = {measure.attack for measure in outcomes if measure.attack}
     assert named == {f"{each.role} {place}" for place, each in enumerate(sets) if each.role != "check"}
 
@@ -169,8 +168,8 @@ def test_a_tile_counts_whatever_it_was_made_for(tmp_path: Path, role: Role) -> N
 
 
 def test_a_certificate_is_held_against_the_tiles_of_checks_too(run_of_one: Run) -> None:
-    class Certified(DrawnArtifacts):
-        def certificates(self, key: str) -> Any:
+    class Certificates(DrawnArtifacts):
+        def read_certificates(self, key: str) -> Any:
 
             assert key == "proof"
             ids = [str(place) for place in range(TILES)]
@@ -180,8 +179,8 @@ def test_a_certificate_is_held_against_the_tiles_of_checks_too(run_of_one: Run) 
     blind = StoredSet(Role.GRID, Protocol.WHITE_BOX, [False] * TILES, [2] * TILES)
     check = StoredSet(Role.CHECK, Protocol.WHITE_BOX, [True] + [False] * (TILES - 1), [2] * TILES)
     run = drawn_run(run_of_one, [blind, check]).model_copy(update={"certificates": {CLEAN: "proof"}})
-    artifacts = Certified([True] * TILES, [blind, check])
+    artifacts = Certificates([True] * TILES, [blind, check])
     (subject,) = run.subjects
-    proof = proof_of(subject, run, artifacts, examples_of(subject, run, artifacts))
+    proof = collect_proof(subject, run, artifacts, collect_examples(subject, run, artifacts))
     assert proof is not None
     assert (proof.smallest <= proof.radius).tolist() == [True] + [False] * (TILES - 1)

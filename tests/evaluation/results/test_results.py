@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from raypipe.evaluation.results.compute import RunResult, compute_result, load_result, result_json
+from raypipe.evaluation.results.artifacts import Artifacts
+from raypipe.evaluation.results.compute import RunResult, compute_result, load_result, serialize_result
 from raypipe.evaluation.results.run import Run
-from raypipe.evaluation.results.tested import Artifacts
 from raypipe.evaluation.statistics.permutation import holm
 from raypipe.report.layout import threat
 from raypipe.storage.store import Store
@@ -160,7 +160,7 @@ def test_what_was_computed_can_be_read_and_computed_again(run: tuple[Store, Run]
     assert again.records.equals(result.records)
     assert again.differences.equals(result.differences)
     assert compute_result(*run).curves.equals(result.curves)
-    assert '"static less adaptive"' in result_json(result)
+    assert '"static less adaptive"' in serialize_result(result)
 
 
 def test_files_of_a_slow_store_are_read_at_the_same_time(

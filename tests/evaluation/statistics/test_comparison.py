@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from raypipe.evaluation.statistics.comparison import compare, over_seeds, unpaired_difference
+from raypipe.evaluation.statistics.comparison import compare, summarize_over_seeds, unpaired_difference
 from raypipe.evaluation.statistics.intervals import Interval, group_tiles, mean
 
 outcomes = hnp.arrays(np.bool_, st.tuples(st.just(2), st.integers(3, 40)))
@@ -107,7 +107,7 @@ def test_only_the_same_tiles_are_paired() -> None:
 
 
 def test_spread_over_seeds() -> None:
-    assert over_seeds([0.8, 0.9, 1.0]) == pytest.approx((0.9, 0.1, 3))
-    assert over_seeds([0.8]) == pytest.approx((0.8, np.nan, 1), nan_ok=True)
+    assert summarize_over_seeds([0.8, 0.9, 1.0]) == pytest.approx((0.9, 0.1, 3))
+    assert summarize_over_seeds([0.8]) == pytest.approx((0.8, np.nan, 1), nan_ok=True)
     with pytest.raises(ValueError, match="one for each seed"):
-        over_seeds([])
+        summarize_over_seeds([])

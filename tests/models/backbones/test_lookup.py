@@ -19,7 +19,7 @@ from raypipe.models.backbones.from_timm import _timm
 from raypipe.models.backbones.lookup import _get_backbone, get_backbone
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Model, build_classifier
-from raypipe.models.weights import WeightsError, _fetched
+from raypipe.models.weights import WeightsError, _fetch_weights
 from raypipe.plan.cells import TrainSpec
 from raypipe.training.recipe import Recipe
 
@@ -107,7 +107,7 @@ def test_resizing_is_inside_and_passes_gradients_and_a_checkpoint() -> None:
     assert read == card
     torch.testing.assert_close(loaded(tiles), model(tiles), rtol=0, atol=0)
     same = build_classifier(Model(name="convnet", resize=32), 3)
-    assert torch.equal(same.preprocessed(tiles), (tiles - 0.5) / 0.5)
+    assert torch.equal(same.preprocess(tiles), (tiles - 0.5) / 0.5)
 
 
 def test_preprocessing_of_published_weights_is_their_own_unless_it_is_given() -> None:
@@ -196,7 +196,7 @@ def test_timm_s_weights_that_cannot_be_had_say_how_to_give_a_file(monkeypatch: p
     model = Model(name="resnet50d", weights="imagenet")
     monkeypatch.setattr(_timm(), "create_model", offline)
     with pytest.raises(WeightsError, match=r"timm/resnet50d.*cannot be reached.*weights: /path/.*train from scratch"):
-        _fetched(model.name, "imagenet", get_backbone(model.name).published()["imagenet"])
+        _fetch_weights(model.name, "imagenet", get_backbone(model.name).published()["imagenet"])
 
 
 @pytest.mark.parametrize(

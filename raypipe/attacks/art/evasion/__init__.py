@@ -1,11 +1,11 @@
 """raypipe's attacks as classes of the Adversarial Robustness Toolbox (Nicolae et al., 2018, arXiv:1807.01069).
 
 To use them instead of the toolbox's attacks, change one import. Attacks that the toolbox also has use its names and
-arguments, and take and return NumPy arrays. ``attack_class("its name")`` returns the class of any other raypipe attack.
-Importing this module imports the toolbox.
+arguments, and take and return NumPy arrays. ``get_attack_class("its name")`` returns the class of any other raypipe
+attack. Importing this module imports the toolbox.
 """
 
-from raypipe.attacks.art.evasion.base import RaypipeAttack, attack_class
+from raypipe.attacks.art.evasion.base import RaypipeAttack, get_attack_class
 from raypipe.attacks.art.evasion.carlini_wagner import CarliniL2Method
 from raypipe.attacks.art.evasion.deepfool import DeepFool
 from raypipe.attacks.art.evasion.gradient import (
@@ -23,5 +23,5 @@ __all__ = [
     "ProjectedGradientDescent",
     "RaypipeAttack",
     "SaliencyMapMethod",
-    "attack_class",
+    "get_attack_class",
 ]

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
-from raypipe.attacks import ATTACKS, attack_for
+from raypipe.attacks import ATTACKS, get_attack
 from raypipe.attacks.art.evasion.unit_images import UnitImages
 from raypipe.attacks.base import NamedAttack, TargetedAttack
 from raypipe.attacks.engine.active import predict
-from raypipe.attacks.engine.generate import BLOCK_BYTES, goal_of
+from raypipe.attacks.engine.generate import BLOCK_BYTES, build_goal
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.prepare import PreparedModel, prepare
 from raypipe.attacks.engine.tensors import clear
-from raypipe.attacks.engine.victim import Victim, frozen
+from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.base.settings import near_matches
 
 BATCH_SIZE = 32
@@ -104,9 +104,9 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
         classes = self._classes(y, len(images))
         ladder, result = self._ladder(), images.copy()
         unit = UnitImages(self.estimator)
-        model = self._prepared(unit)
+        model = self._prepare(unit)
         block = max(4 * self.batch_size, BLOCK_BYTES // (4 * max(1, images[:1].size)))
-        with frozen(model.plain):
+        with freeze(model.plain):
             for begin in range(0, len(images), block):
                 rows = slice(begin, begin + block)
                 labels = None if classes is None else classes[rows]
@@ -124,7 +124,7 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
         classes: NDArray[np.int64] = encoded.argmax(1)
         return classes
 
-    def _prepared(self, unit: UnitImages) -> PreparedModel:
+    def _prepare(self, unit: UnitImages) -> PreparedModel:
         """Prepare the model again, because its weights may have changed."""
         shape = np.moveaxis(np.empty(self.estimator.input_shape), 0 if unit.channels_first else 2, 0).shape
         return prepare(unit, (shape[0], shape[1], shape[2]), device=self.estimator.device, batch_size=self.batch_size)
@@ -143,7 +143,7 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
         logits = predict(plain, clean, plain.rows())
         classes = logits.argmax(1) if y is None else torch.from_numpy(y).to(model.device)
         aimed = self.targeted and y is not None
-        goal = Goal(classes, targeted=True) if aimed else goal_of(ladder[0], clean, classes, logits)
+        goal = Goal(classes, targeted=True) if aimed else build_goal(ladder[0], clean, classes, logits)
         found = clean.clone()
         for settings in ladder:
             left = ~goal.reached(logits, plain.rows())
@@ -183,10 +183,10 @@ def _attack(model: PreparedModel, images: Tensor, goal: Goal, settings: NamedAtt
 
     Such images lie close to the decision boundary. Return the images and the plain model's logits for them.
     """
-    attack = attack_for(settings).generate
+    attack = get_attack(settings).generate
     fast = Victim(model.fast, len(images), model.batch_size)
     found = attack(fast, images, goal, settings)
-    plain = fast.seen_as(model.plain)
+    plain = fast.with_model(model.plain)
     logits = predict(plain, found, plain.rows())
     failed = (~goal.reached(logits, plain.rows())).nonzero()[:, 0]
     if len(failed):
@@ -206,7 +206,7 @@ def _failed(goal: Goal, logits: Tensor, confidence: float) -> Tensor:
 
 
 @functools.cache
-def attack_class(name: str) -> type[RaypipeAttack]:
+def get_attack_class(name: str) -> type[RaypipeAttack]:
     """Return the toolbox class of any raypipe attack.
 
     Parameters

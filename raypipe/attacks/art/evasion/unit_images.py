@@ -57,7 +57,7 @@ class UnitImages(nn.Module):
         return scaled if self.channels_first else scaled.permute(0, 3, 1, 2).contiguous()
 
 
-class _Standardise(nn.Module):
+class _Standardize(nn.Module):
     """Standardization with constant tensors: tracing cannot follow the toolbox, which creates them in each pass."""
 
     def __init__(self, mean: NDArray[np.float32], std: NDArray[np.float32]) -> None:
@@ -100,7 +100,7 @@ def _preprocessing(classifier: Any) -> list[nn.Module]:
             continue
         if isinstance(operation, StandardisationMeanStd | StandardisationMeanStdPyTorch):
             sample = np.empty((1, *classifier.input_shape), dtype=np.float32)
-            steps.append(_Standardise(*broadcastable_mean_std(sample, operation.mean, operation.std)))
+            steps.append(_Standardize(*broadcastable_mean_std(sample, operation.mean, operation.std)))
         elif classifier.all_framework_preprocessing:
             steps.append(_Step(operation))
         else:

@@ -28,7 +28,7 @@ takes almost no time."""
 
 
 @dataclass(frozen=True, eq=False)
-class Tested:
+class Predictions:
     """A model's logits of a set of tiles, sorted by the tiles' ids.
 
     Parameters
@@ -57,7 +57,7 @@ class Tested:
         right: NDArray[np.bool_] = self.predicted == self.labels
         return right
 
-    def at(self, ids: NDArray[np.str_]) -> "Tested":
+    def at(self, ids: NDArray[np.str_]) -> "Predictions":
         """Return the logits of some of the tiles.
 
         Raises
@@ -68,11 +68,11 @@ class Tested:
         places = np.searchsorted(self.ids, ids)
         if not len(self.ids) or (self.ids[np.minimum(places, len(self.ids) - 1)] != ids).any():
             raise ValueError(f"some of {len(ids)} tiles were not predicted: the run's artifacts do not belong together")
-        return Tested(self.ids[places], self.groups[places], self.labels[places], self.logits[places])
+        return Predictions(self.ids[places], self.groups[places], self.labels[places], self.logits[places])
 
 
 @dataclass(frozen=True, eq=False)
-class Perturbed:
+class AdversarialTiles:
     """Adversarial tiles as the attack recorded them, sorted by their ids.
 
     Parameters
@@ -113,8 +113,8 @@ class Artifacts:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._tested: dict[str, Tested] = {}
-        self._perturbed: dict[str, Perturbed] = {}
+        self._tested: dict[str, Predictions] = {}
+        self._perturbed: dict[str, AdversarialTiles] = {}
 
     def read_ahead(self, pairings: Iterable[PairingRecord]) -> None:
         """Read all artifacts of some pairings, many files at once.
@@ -122,16 +122,19 @@ class Artifacts:
         Raises
         ------
         FileNotFoundError, ValueError
-            See `tested`.
+            See `read_predictions`.
         """
         by_predictions = {pairing.predictions: pairing for pairing in pairings}
         by_tiles = {pairing.tiles: pairing for pairing in pairings if pairing.threat}
         with ThreadPoolExecutor(READERS) as pool:
-            for read in (pool.map(self.tested, by_predictions.values()), pool.map(self.perturbed, by_tiles.values())):
+            for read in (
+                pool.map(self.read_predictions, by_predictions.values()),
+                pool.map(self.read_adversarials, by_tiles.values()),
+            ):
                 for _ in read:
                     pass
 
-    def tested(self, pairing: PairingRecord) -> Tested:
+    def read_predictions(self, pairing: PairingRecord) -> Predictions:
         """Return the logits that the model of a pairing gives for its tiles.
 
         Raises
@@ -147,16 +150,16 @@ class Artifacts:
             logits = np.stack(table["logits"].to_numpy())
             labels = table["label"].to_numpy()
             groups = pc.coalesce(table["group_id"], table["sample_id"])
-            self._tested[key] = Tested(_strings(table["sample_id"]), _strings(groups), labels, logits)
+            self._tested[key] = Predictions(_strings(table["sample_id"]), _strings(groups), labels, logits)
         return self._tested[key]
 
-    def perturbed(self, pairing: PairingRecord) -> Perturbed:
+    def read_adversarials(self, pairing: PairingRecord) -> AdversarialTiles:
         """Return the adversarial tiles of a pairing.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            See `tested`.
+            See `read_predictions`.
         """
         key = pairing.tiles
         if key not in self._perturbed:
@@ -167,32 +170,32 @@ class Artifacts:
                 norm: table[norm].to_numpy().astype(np.float64) for norm in STORED_NORMS
             }
             columns = {name: table[name].to_numpy() for name in names}
-            self._perturbed[key] = Perturbed(_strings(table["sample_id"]), distortions=distortions, **columns)
+            self._perturbed[key] = AdversarialTiles(_strings(table["sample_id"]), distortions=distortions, **columns)
         return self._perturbed[key]
 
-    def device(self, pairing: PairingRecord) -> str | None:
+    def read_device(self, pairing: PairingRecord) -> str | None:
         """Return the device that the attack ran on; None if it is not recorded."""
         manifest = self.store.manifest("adversarials", pairing.tiles) or {}
         device: str | None = manifest.get("cost", {}).get("device")
         return device
 
-    def diagnostics(self, key: str) -> pa.Table:
+    def read_diagnostics(self, key: str) -> pa.Table:
         """Return the diagnostics of a model.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            See `tested`.
+            See `read_predictions`.
         """
         return self._read("diagnostics", key, None)
 
-    def certificates(self, key: str) -> pa.Table:
+    def read_certificates(self, key: str) -> pa.Table:
         """Return the certificates of a model.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            See `tested`.
+            See `read_predictions`.
         """
         return self._read("certificates", key, None)
 

@@ -18,7 +18,7 @@ from raypipe.evaluation.checks.probe import Probe, probe
 from raypipe.storage.schemas import DIAGNOSTICS
 
 
-class Diagnosed(NamedTuple):
+class Diagnostics(NamedTuple):
     """The diagnostics of tiles, and the positions of the tiles that got a planted adversarial example."""
 
     probe: Probe
@@ -36,7 +36,7 @@ def diagnose_tiles(
     batch_size: int,
     device: torch.device,
     seed: int,
-) -> Diagnosed:
+) -> Diagnostics:
     """Probe a model tile by tile, and test if an attack finds adversarial examples that are planted in some tiles.
 
     See `raypipe.evaluation.checks.probe` and `raypipe.evaluation.checks.planted`.
@@ -55,12 +55,12 @@ def diagnose_tiles(
     planted = None
     if len(positions):
         planted = binarization_test(model, images[positions], attack, batch_size, device, seed=seed)
-    return Diagnosed(probe(model, images, labels, batch_size, device), planted, positions)
+    return Diagnostics(probe(model, images, labels, batch_size, device), planted, positions)
 
 
-def diagnostics_table(tiles: pa.Table, made: Diagnosed) -> pa.Table:
+def tabulate_diagnostics(tiles: pa.Table, diagnostics: Diagnostics) -> pa.Table:
     """Return the diagnostics as a table with one row per tile."""
-    seen, planted, at = made
+    seen, planted, at = diagnostics
     count = tiles.num_rows
     columns: dict[str, NDArray[Any]] = {
         name: getattr(seen, name).copy() for name in DIAGNOSTICS.names if hasattr(seen, name)
