@@ -96,7 +96,7 @@ def map_items(
         blocks = equal_blocks(items, BLOCKS_A_WORKER * size) if grow else halving_blocks(items, size)
         how = {"compute": TaskPoolStrategy(size=at_once if grow else size), "fn_kwargs": dict(setup or {})}
     dataset = ray.data.from_arrow([pa.Table.from_pylist(block) for block in blocks]).map(
-        _named(work, name), num_cpus=resources.cpus_per_worker, resources={on: SHARE} if on else None, **how
+        _rename_worker(work, name), num_cpus=resources.cpus_per_worker, resources={on: SHARE} if on else None, **how
     )
     dataset.set_name(name)
     try:
@@ -144,24 +144,28 @@ class ItemError(ray.exceptions.UserCodeException):
         return f"{cell}: {why}" if cell else why
 
 
-def _named(work: Callable[..., Row] | type, name: str) -> Callable[..., Row] | type:
-    """Return `work` under another name: Ray's dashboard and `ps` show the name of a worker's function or class."""
+def _rename_worker(work: Callable[..., Row] | type, name: str) -> Callable[..., Row] | type:
+    """Return `work` under another name, with errors that name the item.
 
-    def told(call: Callable[..., Row]) -> Callable[..., Row]:
+    Ray's dashboard and `ps` show the name of a worker's function or class, and Ray Data has no option for another one.
+    So an actor's class gets a subclass of that name.
+    """
+
+    def name_item_in_errors(call: Callable[..., Row]) -> Callable[..., Row]:
         @functools.wraps(call)
-        def of_item(*arguments: Any, **setup: Any) -> Row:
+        def process_item(*arguments: Any, **setup: Any) -> Row:
             try:
                 return call(*arguments, **setup)
             except Exception as error:
                 row = arguments[-1]
                 raise ItemError(f"{type(error).__name__}: {last_line(error)}", row.get("cell", "")) from error
 
-        return of_item
+        return process_item
 
     name = name.replace(" ", "_")
     if isinstance(work, type):
-        return type(name, (work,), {"__call__": told(work.__call__)})
-    task = told(work)
+        return type(name, (work,), {"__call__": name_item_in_errors(work.__call__)})
+    task = name_item_in_errors(work)
     task.__name__ = name
     return task
 
