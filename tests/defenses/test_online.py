@@ -84,7 +84,7 @@ def test_training_tiles_stay_in_the_ball_and_cost_the_loss(name: str, norm: str,
 
 def test_the_best_epoch_on_held_out_tiles_is_kept(laboratory: Laboratory) -> None:
     """Use a learning rate that spoils the model sooner or later."""
-    defense = training("pgd_training", epochs=4, learning_rate=0.1, early_stopping=True)
+    defense = training("pgd_training", epochs=4, learning_rate=0.2, early_stopping=True)
     hardened = laboratory.harden(defense)
     scores = [epoch["score"] for epoch in laboratory.history(defense)]
     assert defense.score(hardened, *laboratory.held_out()) == max(scores) > min(scores)
