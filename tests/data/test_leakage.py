@@ -21,7 +21,9 @@ def test_a_leak_is_refused_with_examples():
 
 
 def test_unknown_groups_are_not_taken_for_disjoint():
-    with pytest.raises(LeakageError, match="1 of 4 tiles have no group, so nothing shows"):
+    with pytest.raises(
+        LeakageError, match="1 of 4 tiles have no group, so a leak between train and test cannot be excluded"
+    ):
         require_disjoint([*APART, (None, "test")])
 
 

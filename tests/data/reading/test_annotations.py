@@ -18,7 +18,7 @@ WRONG = {
     "no text": (b"filename,group\n\xff\xfe,1\n", "expected UTF-8 text"),
     "open quotation": (
         b'filename,group\n"a,1\n' + b"b,2\n" * 50_000,
-        r"line 2 is not CSV .*quotation mark is left open",
+        r"line 2 is not CSV .*open quotation mark",
     ),
     "an endless field": (b"filename,group\na,1\nb," + b"x" * 200_000, "line 3 is not CSV"),
 }
