@@ -159,9 +159,9 @@ def test_a_module_s_source_enters_what_determines_the_model(own: Path) -> None:
     own.write_text(SOURCE + "# changed")
     forget()
     assert Model(name=name).digest != model.digest
-    with pytest.raises(ValidationError, match="is not what was meant or used"):
+    with pytest.raises(ValidationError, match="it has changed; restore it"):
         Model.model_validate(spec["model"])
-    with pytest.raises(ValueError, match="is not what was meant or used"):
+    with pytest.raises(ValueError, match="it has changed; restore it"):
         build_classifier(model, 2)
     with pytest.raises(ValueError, match=r"its backbone 'module:own_network:build'.*is not what was meant"):
         load_classifier(stored)
