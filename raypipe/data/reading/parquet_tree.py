@@ -199,7 +199,13 @@ class ParquetTree:
                     f"row group {number} of {name} holds {size:,} bytes of images, more than {ROW_GROUP:,}; write the "
                     "file with row_group_size=100"
                 )
-            self._images = (name, number, file.read_row_group(number, columns=[self.image])[self.image])
+            images = file.read_row_group(number, columns=[self.image])[self.image]
+            if len(images) != group.num_rows:
+                raise ValueError(
+                    f"row group {number} of {name} has {len(images)} rows, not the {group.num_rows} that its metadata "
+                    "states; download the file again"
+                )
+            self._images = (name, number, images)
         return self._images[2]
 
 

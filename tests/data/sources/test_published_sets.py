@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -444,7 +444,12 @@ def test_a_damaged_npz_is_pictures_or_refused(tmp_path: Path, data: bytes) -> No
     taken_or_refused(MedMNIST(path=str(tmp_path / "a.npz")))
 
 
+def change_byte(data: bytes, at: int, value: int) -> bytes:
+    return data[:at] + bytes([value]) + data[at + 1 :]
+
+
 @QUICK
+@example(change_byte(parquet_bytes(), 157, 0))  # a row group with fewer rows than its metadata states
 @given(damaged(parquet_bytes()))
 def test_damaged_parquet_is_rows_or_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(data)
