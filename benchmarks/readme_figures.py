@@ -78,9 +78,10 @@ def readme_table(record: dict[str, Any]) -> str:
         lines.append(f"| {_name(each)} | {' | '.join(map(_percent, figures))} |")
     hardened = [each for each in models if each["static"] and each["defense"] != CONTROL]
     known = any(each["clean"]["low"] is not None for each in models)
+    intervals = " with 95 % intervals" if known else ""
     ending = record["provisional"] or f"`{record['command']}` reproduces it."
     sentences = [
-        f"*Accuracy in %{' with 95 % intervals' if known else ''}; clean on {_count(each['clean'] for each in models)}, all else on "
+        f"*Accuracy in %{intervals}; clean on {_count(each['clean'] for each in models)}, all else on "
         f"{_count(each['worst_case'] for each in models)}.* In static evaluation, the paper's protocol, the "
         f"{len(hardened)} hardened models of this run have {_range(each['static'] for each in hardened)} % accuracy. "
         f"When attacked directly, the same models have {_range(each['white_box'] for each in hardened)} %.",
