@@ -163,7 +163,7 @@ def test_a_module_s_source_enters_what_determines_the_model(own: Path) -> None:
         Model.model_validate(spec["model"])
     with pytest.raises(ValueError, match="it has changed; restore it"):
         build_classifier(model, 2)
-    with pytest.raises(ValueError, match=r"its backbone 'module:own_network:build'.*is not what was meant"):
+    with pytest.raises(ValueError, match=r"its backbone 'module:own_network:build'.*it has changed; restore it"):
         load_classifier(stored)
 
     own.unlink()
