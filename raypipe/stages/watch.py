@@ -2,14 +2,14 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.fitting import last_epoch
 from raypipe.stages.metrics import count_epochs, labels_of
-from raypipe.storage.store import Store
+from raypipe.storage.store import Store, StoreError
 
 POLL_SECONDS = 1.0
 
@@ -47,7 +47,8 @@ def watched(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progress:
 
     def loop() -> None:
         while not stop.wait(POLL_SECONDS):
-            look()
+            with suppress(StoreError):  # a record may be replaced while an object store reads it: look again
+                look()
 
     thread = threading.Thread(target=loop, daemon=True)
     thread.start()
