@@ -1,4 +1,4 @@
-# make demo   runs the paper's grid on synthetic tissue; jobs/demo.yaml says how long it takes
+# make demo   runs the paper's grid on synthetic tissue; jobs/demo.yaml states the time
 # make check  runs lint, types, layers and the tests that start no Ray cluster: a few minutes
 # make test   runs these, and the tests on Ray clusters that show that an installation works
 # make test-all   runs these, and the tests of restarts, outages and the commands of long documents, as CI does

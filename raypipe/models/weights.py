@@ -18,7 +18,7 @@ FROM_SCRATCH = "none"
 
 
 class WeightsError(UserError, RuntimeError):
-    """Error for weights that are not available or do not fit the architecture. The message says what to do."""
+    """Error for weights that are not available or do not fit the architecture. The message names the remedy."""
 
 
 def check_weights(backbone: str, weights: str) -> None:
@@ -53,7 +53,7 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
     state = _fetch_weights(backbone, weights, published) if published else read_state(weights)
     body = _body(architecture)
     expected = {name: tensor for name, tensor in body.items() if not any(part in name for part in architecture.added)}
-    wrong = [name for name, tensor in expected.items() if not _stands_for(state.get(name), tensor)]
+    wrong = [name for name, tensor in expected.items() if not _fits(state.get(name), tensor)]
     if wrong:
         raise WeightsError(
             f"weights {weights!r} are not those of a {backbone}: {len(wrong)} of {len(expected)} tensors are missing "
@@ -64,7 +64,7 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
             f"weights {weights!r}: {strange[0]!r} and {len(strange) - 1} other tensors hold NaN or infinity; take a "
             "checkpoint from before its training diverged"
         )
-    return {name: state[name] for name, tensor in body.items() if _stands_for(state.get(name), tensor)}
+    return {name: state[name] for name, tensor in body.items() if _fits(state.get(name), tensor)}
 
 
 def _body(architecture: Backbone) -> dict[str, Tensor]:
@@ -109,7 +109,7 @@ def read_state(path: str) -> dict[str, Tensor]:
     return {name.removeprefix("module.").removeprefix("network."): tensor for name, tensor in state.items()}
 
 
-def _stands_for(tensor: Any, expected: Tensor) -> bool:
+def _fits(tensor: Any, expected: Tensor) -> bool:
     return (
         isinstance(tensor, Tensor)
         and tensor.shape == expected.shape

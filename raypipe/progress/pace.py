@@ -10,7 +10,7 @@ from raypipe.storage.store import Store
 FORECAST_FILE = "forecast.json"
 
 Kind = tuple[str, str]
-"""A kind of work: what is done to a tile, and the model that it is done with."""
+"""A kind of work: the attack or other task, and its model."""
 
 
 @dataclass

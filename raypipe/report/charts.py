@@ -16,7 +16,7 @@ MEASURES = {
     DIRECT: "attacked directly",
     WORST: "worst case over all attacks",
 }
-"""What the bars mean. Each meaning has one color everywhere in the report."""
+"""Meanings of the bars. Each meaning has one color everywhere in the report."""
 
 
 class Bar(NamedTuple):
@@ -31,7 +31,7 @@ class Bar(NamedTuple):
     text
         Share as text.
     hint
-        Sentence that says what the bar shows.
+        Alt text of the bar: the figure with its tiles and its interval.
     """
 
     measure: str

@@ -40,7 +40,7 @@ _KEY = re.compile(r"^[0-9a-f]{8,64}\Z")
 
 
 class StoreError(UserError, OSError):
-    """Failure to read or write the store. The message says where, and what to do."""
+    """Failure to read or write the store. The message names the place and the remedy."""
 
 
 def describe_damage(where: str, reason: object) -> StoreError:

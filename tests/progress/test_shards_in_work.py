@@ -101,7 +101,7 @@ def test_each_attack_and_model_has_its_own_time_per_tile() -> None:
     pace.learn(PGD, tiles=10, seconds=20)
     assert pace.seconds_left() == 10 * 2 * 3, "the time of the only known work"
     pace.learn(("deepfool", "resnet18"), tiles=10, seconds=5)
-    assert pace.seconds_left() == 10 * (2 + 2 + 0.5), "an attack takes on another model what it takes on this one"
+    assert pace.seconds_left() == 10 * (2 + 2 + 0.5), "the time of an attack on one model serves for another"
     pace.forecast[OTHER] = 7.0
     assert pace.seconds_left({PGD: 4}) == 6 * 2 + 10 * 7 + 10 * 0.5
 

@@ -116,7 +116,7 @@ def test_weights_with_channels_last_train_the_same_and_can_be_stored() -> None:
     before = list(fit(contiguous, plain(epochs=3)).epochs(dataset(), 8))
     after = list(fit(last.to(memory_format=torch.channels_last), plain(epochs=3)).epochs(dataset(), 8))
     assert [record.loss for record in after] == pytest.approx([record.loss for record in before], rel=1e-4)
-    assert save_classifier(last, card), "what is stored is contiguous"
+    assert save_classifier(last, card), "stored weights are contiguous"
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])

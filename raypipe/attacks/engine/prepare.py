@@ -40,7 +40,7 @@ class PreparedModel:
         Unchanged model, as it will be used. It alone decides if a stored tile fools the model.
     fast
         Frozen form of the model for the attack's own passes. Its batch normalization is folded into the convolutions.
-        Its images have channels last in memory, if it can take them so, and it uses the device's fastest precision.
+        It takes images with channels last in memory where its layers allow it, and the fastest precision of the device.
     exact
         `fast` in float32, with the same weights. It is `fast` itself if that computes in float32. Attacks run again on
         it where half precision misled them.

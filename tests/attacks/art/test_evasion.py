@@ -38,7 +38,7 @@ IN_PIXELS = ("eps", "eps_step", "theta")
 """Arguments in units of the pixels."""
 
 
-class Normalised(nn.Module):
+class Normalized(nn.Module):
     """A model of [0, 1] images as a model of standardized images of another range."""
 
     def __init__(self, model, span=1.0, mean=0.0, std=1.0):
@@ -54,7 +54,7 @@ class Normalised(nn.Module):
 
 def wider(model, span, low):
     """Return a model of [0, 1] images as a model of images from `low` to `low + span`."""
-    return Normalised(model, span=float(span), mean=-float(low))
+    return Normalized(model, span=float(span), mean=-float(low))
 
 
 class ChannelsLast(nn.Module):
@@ -218,7 +218,7 @@ class TestEveryAttack:
 
     def test_unchanged_values_are_the_same_to_the_last_bit(self, cases, name):
         images = np.random.default_rng(0).uniform(-3, 7, (4, 3, 16, 16)).astype(np.float32)
-        classifier = to_art_classifier(Normalised(cases[3].model, 10.0, 3.0), clip_values=(-3, 7))
+        classifier = to_art_classifier(Normalized(cases[3].model, 10.0, 3.0), clip_values=(-3, 7))
         attack = attack_of(name, classifier)
         np.testing.assert_array_equal(attack.generate(images, (predicted(classifier, images) + 1) % 3), images)
 
@@ -251,7 +251,7 @@ def test_forms_of_labels_mean_the_same(cases, classifier, x):
 @pytest.mark.parametrize("mean", [MEAN, 0.5])
 def test_preprocessing_is_honored(cases, classifier, x, mean):
     std = STD if mean is MEAN else 0.25
-    inside = Normalised(cases[3].model, mean=mean, std=std)
+    inside = Normalized(cases[3].model, mean=mean, std=std)
     options = {"preprocessing": (np.float32(mean), np.float32(std))}
     standardising = to_art_classifier(inside, **options)
     np.testing.assert_allclose(standardising.predict(x), classifier.predict(x), rtol=1e-4, atol=1e-4)
