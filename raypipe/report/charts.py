@@ -31,7 +31,7 @@ class Bar(NamedTuple):
     text
         Share as text.
     hint
-        Alt text of the bar: the figure with its tiles and its interval.
+        Tooltip of the bar: the model, the figure and its interval.
     """
 
     measure: str
