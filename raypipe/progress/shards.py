@@ -6,10 +6,10 @@ The store carries it, as it carries the epochs of a fit, because the workers of 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from threading import Event, Thread
 
 from pydantic import BaseModel, ValidationError
 
+from raypipe.progress.polling import polled
 from raypipe.storage.store import Store, StoreError
 
 FOLDER = "progress/shards"
@@ -72,29 +72,18 @@ def followed_headway(
     store: Store, names: Sequence[str], show: Callable[[dict[str, ShardState]], None]
 ) -> Iterator[None]:
     """Show the shards in work every few seconds while the block runs, by the names of their files."""
-    wanted, stop = frozenset(names), Event()
+    wanted = frozenset(names)
     for stale in wanted.intersection(store.list_files(FOLDER)):  # a run that was killed left them
         store.remove(f"{FOLDER}/{stale}")
 
     def look() -> None:
-        while not stop.wait(_seconds(store)):
-            with suppress(StoreError):  # the next look may succeed
-                show(
-                    {
-                        name: state
-                        for name in store.list_files(FOLDER)
-                        if name in wanted
-                        if (state := _read(store, name))
-                    }
-                )
+        known = sorted(wanted.intersection(store.list_files(FOLDER)))
+        show({name: state for name in known if (state := _read(store, name))})
 
-    thread = Thread(target=look, daemon=True)
-    thread.start()
     try:
-        yield
+        with polled(look, _seconds(store)):
+            yield
     finally:
-        stop.set()
-        thread.join()
         show({})
 
 

@@ -1,15 +1,15 @@
 """A watch on fits that run elsewhere: it reads finished epochs from the store, and prints a line for each."""
 
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from raypipe.plan.cells import Cell
+from raypipe.progress.polling import polled
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.fitting import last_epoch
 from raypipe.stages.metrics import count_epochs, labels_of
-from raypipe.storage.store import Store, StoreError
+from raypipe.storage.store import Store
 
 POLL_SECONDS = 1.0
 
@@ -27,7 +27,6 @@ def watched(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progress:
     """
     seen = {fit.key: 0 for fit in fits}
     waiting = list(cells)
-    stop = threading.Event()
 
     def look() -> None:
         for fit in fits:
@@ -45,18 +44,10 @@ def watched(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progress:
             progress.finish(cell)
             waiting.remove(cell)
 
-    def loop() -> None:
-        while not stop.wait(POLL_SECONDS):
-            with suppress(StoreError):  # a record may be replaced while an object store reads it: look again
-                look()
-
-    thread = threading.Thread(target=loop, daemon=True)
-    thread.start()
     try:
-        yield
+        with polled(look, POLL_SECONDS):
+            yield
     finally:
-        stop.set()
-        thread.join()
         look()
 
 
