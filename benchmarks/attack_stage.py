@@ -29,15 +29,16 @@ from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.prepare import prepare as prepare_model
 from raypipe.data.tiles import decode_images
+from raypipe.execution.attack import attack
+from raypipe.execution.ingest import ingest
 from raypipe.experiment.load import validate_experiment
 from raypipe.experiment.schema import Resources
 from raypipe.models.artifacts import load_model
 from raypipe.plan.cells import Cell
 from raypipe.plan.listing import prepare
 from raypipe.progress.stage import stage_progress
-from raypipe.stages.attack import attack
 from raypipe.stages.cluster import connected
-from raypipe.stages.ingest import ingest
+from raypipe.stages.executor import ClusterExecutor
 from raypipe.stages.train import train
 from raypipe.storage.store import Store
 
@@ -78,7 +79,7 @@ def run_stage(cell: Cell, store: Store, actors: int, console: Console) -> dict[s
     store.remove(store.artifact(cell.kind, cell.key))
     begun = time.perf_counter()
     with stage_progress(console, "attack", 1, "tiles") as progress:
-        attack([cell], store, Resources(attack_actors=actors), progress)
+        attack([cell], ClusterExecutor(store, Resources(attack_actors=actors)), progress)
     facts = cell.manifest(store) or {}
     return {"stage": time.perf_counter() - begun, "tiles": facts["tiles"], "fooled": facts["success_rate"]}
 
@@ -114,7 +115,7 @@ def main() -> None:
             (tiles,), (listing,) = plan.stage("ingest"), prepared.listings
             if not tiles.manifest(store):
                 with stage_progress(console, "ingest", len(listing.items), "files") as progress:
-                    ingest(tiles, listing.source, listing.items, store, resources, progress)
+                    ingest(tiles, listing.source, listing.items, ClusterExecutor(store, resources), progress)
             if not plan.stage("train")[0].manifest(store):
                 with stage_progress(console, "train", options.epochs, "epochs") as progress:
                     train(plan.stage("train"), store, resources, progress)

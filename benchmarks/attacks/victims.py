@@ -14,6 +14,7 @@ from torch import nn
 
 from raypipe.data.tiles import decode_images
 from raypipe.evaluation.predict import predict
+from raypipe.execution.ingest import ingest
 from raypipe.experiment.load import validate_experiment
 from raypipe.experiment.schema import Experiment
 from raypipe.models.artifacts import load_model
@@ -21,7 +22,7 @@ from raypipe.plan.cells import Cell
 from raypipe.plan.listing import Prepared, prepare
 from raypipe.progress.stage import stage_progress
 from raypipe.stages.cluster import connected
-from raypipe.stages.ingest import ingest
+from raypipe.stages.executor import ClusterExecutor
 from raypipe.stages.train import train
 from raypipe.storage.store import Store
 
@@ -163,7 +164,7 @@ def _complete(prepared: Prepared, console: Console) -> None:
     tiles, *models = _needed(prepared)
     if not tiles.manifest(store):
         with stage_progress(console, "ingest", len(listing.items), "files") as progress:
-            ingest(tiles, listing.source, listing.items, store, resources, progress)
+            ingest(tiles, listing.source, listing.items, ClusterExecutor(store, resources), progress)
     if missing := [cell for cell in models if not cell.manifest(store)]:
         epochs = sum(cell.spec.recipe.epochs for cell in missing)
         with stage_progress(console, f"train {missing[0].name}", epochs, "epochs") as progress:

@@ -26,7 +26,7 @@ TASKS = {
     "IDLE": "workers between tasks",
 }
 """Names that workers show where Ray names them, and the different ones of earlier versions of this package."""
-IMPORTS = "import raypipe.stages.attack, raypipe.stages.evaluate, raypipe.stages.fitting"
+IMPORTS = "import raypipe.stages.executor, raypipe.execution.predict, raypipe.stages.fitting"
 
 
 def import_seconds() -> float:

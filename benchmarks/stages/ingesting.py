@@ -19,10 +19,11 @@ from rich.console import Console
 from benchmarks.stages.training import timed
 from raypipe.data.reading.images import decode
 from raypipe.data.reading.png import encode_png
+from raypipe.execution.ingest import ingest
 from raypipe.experiment.schema import Resources
 from raypipe.plan.listing import Prepared
 from raypipe.progress.stage import stage_progress
-from raypipe.stages.ingest import ingest
+from raypipe.stages.executor import ClusterExecutor
 
 INGESTED = 224
 PASSES = 5
@@ -87,7 +88,8 @@ def run_ingest(prepared: Prepared, workers: int, console: Console) -> float:
     begun = time.perf_counter()
     with stage_progress(console, "ingest", len(listing.items), "files") as progress:
         size = (os.cpu_count() or 1) // workers  # the CPUs of a worker, so that no more workers fit
-        ingest(cell, listing.source, listing.items, prepared.store, Resources(cpus_per_worker=size), progress)
+        executor = ClusterExecutor(prepared.store, Resources(cpus_per_worker=size))
+        ingest(cell, listing.source, listing.items, executor, progress)
     return time.perf_counter() - begun
 
 

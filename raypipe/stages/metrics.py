@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 import ray
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from raypipe.attacks.engine.generate import Adversarials
+from raypipe.execution.shards import ShardResult
 from raypipe.plan.cells import Cell
 from raypipe.progress.state import RunState
+from raypipe.storage.schemas import ADVERSARIALS
 
 CELL = ("run", "stage", "model", "attack")
 L2 = [0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0]
@@ -84,28 +86,31 @@ def labels_of(run: str, cell: Cell) -> Labels:
     return {"run": run, "stage": cell.stage, "model": cell.model, "attack": attack.name if attack else ""}
 
 
-def count_shard(labels: Labels, tiles: int, seconds: float) -> None:
-    """Count a shard of tiles that was processed."""
-    if ray.is_initialized():
-        metrics().tiles.inc(tiles, labels)
-        metrics().shard_seconds.observe(seconds, labels)
+def count_shard(labels: Labels, result: ShardResult, table: pa.Table) -> None:
+    """Count a shard of tiles that was processed, and the attack on it if it was attacked.
 
-
-def count_attack(labels: Labels, attacked: int, made: Adversarials) -> None:
-    """Count a shard that was attacked."""
+    Parameters
+    ----------
+    table
+        Table of the result shard.
+    """
     if not ray.is_initialized():
         return
     own = metrics()
+    own.tiles.inc(result.tiles, labels)
+    own.shard_seconds.observe(result.cost.seconds, labels)
+    if not table.schema.equals(ADVERSARIALS):
+        return
     counted = {
-        own.attacked: attacked,
-        own.fooled: int(made.success.sum()),
-        own.forwards: int(made.forwards.sum()),
-        own.backwards: int(made.backwards.sum()),
+        own.attacked: result.figures["attacked"],
+        own.fooled: result.figures["fooled"],
+        own.forwards: result.cost.forwards,
+        own.backwards: result.cost.backwards,
     }
     for counter, number in counted.items():
         if number:
             counter.inc(number, labels)
-    for size in made.l2[made.success].tolist():
+    for size in table.filter(table["success"])["l2"].to_pylist():
         own.distortion.observe(size, labels)
 
 

@@ -11,6 +11,12 @@ from rich.console import Console
 
 from raypipe.evaluation.results.compute import RunResult, compute_result
 from raypipe.evaluation.results.run import Run, write_run
+from raypipe.execution.attack import attack
+from raypipe.execution.certify import certify
+from raypipe.execution.diagnose import diagnose
+from raypipe.execution.executor import Executor
+from raypipe.execution.ingest import ingest
+from raypipe.execution.predict import evaluate
 from raypipe.experiment.schema import Experiment
 from raypipe.export.tracking import require_tracker, track
 from raypipe.plan.cells import Cell, unfinished, unfinished_fits
@@ -19,7 +25,7 @@ from raypipe.plan.graph import Plan
 from raypipe.plan.listing import Prepared, evaluation_warnings, prepare
 from raypipe.progress.pace import read_forecast
 from raypipe.progress.run import RunProgress, run_progress
-from raypipe.progress.stage import Detail
+from raypipe.progress.stage import Detail, StageProgress
 from raypipe.progress.state import StageState, stage_of
 from raypipe.report.layout import Book
 from raypipe.report.page.index import write_index
@@ -28,13 +34,9 @@ from raypipe.report.plan import plan_line
 from raypipe.report.screen import run_screen
 from raypipe.report.sheet import Note
 from raypipe.report.tables import line_of, result_tables
-from raypipe.stages.attack import attack
-from raypipe.stages.certify import certify
 from raypipe.stages.cluster import connected, environment
-from raypipe.stages.diagnose import diagnose
-from raypipe.stages.evaluate import evaluate
+from raypipe.stages.executor import ClusterExecutor
 from raypipe.stages.harden import harden
-from raypipe.stages.ingest import ingest
 from raypipe.stages.metrics import note_cells
 from raypipe.stages.placement import require_room
 from raypipe.stages.train import train
@@ -153,6 +155,7 @@ def _of_hardened(attacks: Sequence[Cell]) -> tuple[Cell, ...]:
 def _complete(prepared: Prepared, progress: RunProgress) -> None:
     """Complete every stage in turn, because each stage needs the results of the earlier ones."""
     plan, store, resources = prepared.plan, prepared.store, prepared.experiment.resources
+    executor = ClusterExecutor(store, resources)
 
     def attack_all(cells: Sequence[Cell], name: str) -> None:
         if cells:
@@ -160,12 +163,12 @@ def _complete(prepared: Prepared, progress: RunProgress) -> None:
             with progress.stage(name, sum(tiles), "tiles") as stage:
                 stage.expect(cells, tiles, read_forecast(store, prepared.experiment.name))
                 stage.learn_from(plan.stage("attack"), store)
-                attack(cells, store, resources, stage)
+                attack(cells, executor, stage)
 
     for cell, listing in zip(plan.stage("ingest"), prepared.listings, strict=True):
         if not cell.manifest(store):
             with progress.stage(_ingest_name(cell), len(listing.items), "files") as stage:
-                ingest(cell, listing.source, listing.items, store, resources, stage)
+                ingest(cell, listing.source, listing.items, executor, stage)
     if cells := unfinished(plan.stage("train"), store):
         epochs = sum(cell.spec.recipe.epochs for cell in cells)
         with progress.stage("train", epochs, "epochs") as stage:
@@ -176,23 +179,27 @@ def _complete(prepared: Prepared, progress: RunProgress) -> None:
         with progress.stage("harden", epochs, "epochs") as stage:
             harden(cells, store, resources, stage)
     attack_all(unfinished(_of_hardened(plan.stage("attack")), store), ATTACK_HARDENED)
-    _examine(unfinished(plan.stage("diagnose"), store), "diagnose", diagnose, prepared, progress)
-    _examine(unfinished(plan.stage("certify"), store), "certify", certify, prepared, progress)
+    _examine(unfinished(plan.stage("diagnose"), store), "diagnose", diagnose, executor, progress)
+    _examine(unfinished(plan.stage("certify"), store), "certify", certify, executor, progress)
     if cells := unfinished(plan.stage("evaluate"), store):
         predictions = sum(store.ask_all(lambda cell: _tested(cell, store), cells))
         with progress.stage("evaluate", predictions, "predictions") as stage:
-            evaluate(cells, store, resources, stage)
+            evaluate(cells, executor, stage)
 
 
 def _examine(
-    cells: Sequence[Cell], name: str, examine: Callable[..., None], prepared: Prepared, progress: RunProgress
+    cells: Sequence[Cell],
+    name: str,
+    examine: Callable[[Sequence[Cell], Executor, StageProgress], None],
+    executor: Executor,
+    progress: RunProgress,
 ) -> None:
     """Examine models on clean test tiles."""
     if cells:
-        store = prepared.store
+        store = executor.store
         tiles = sum(store.ask_all(lambda cell: _tiles(cell, "test", cell.spec.tiles, store), cells))
         with progress.stage(name, tiles, "tiles") as stage:
-            examine(cells, store, prepared.experiment.resources, stage)
+            examine(cells, executor, stage)
 
 
 def _tiles(cell: Cell, split: str, limit: int | None, store: Store) -> int:

@@ -113,7 +113,10 @@ def test_files_and_bytes(counted: Counted) -> None:
 
 @pytest.mark.parametrize(
     ("modules", "others"),
-    [("cli", {"ray", "mlflow"}), ("stages.attack stages.evaluate stages.harden stages.ingest stages.train", {"timm"})],
+    [
+        ("cli", {"ray", "mlflow"}),
+        ("execution.attack execution.ingest execution.predict stages.executor stages.harden stages.train", {"timm"}),
+    ],
     ids=["command line", "worker"],
 )
 def test_a_process_starts_without_what_few_need(modules: str, others: set[str]) -> None:

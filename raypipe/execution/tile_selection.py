@@ -1,6 +1,5 @@
 """The shards of a set of tiles that a cell works on, and the selected tiles in each."""
 
-import json
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -9,6 +8,9 @@ import pyarrow.compute as pc
 from raypipe.data.subset import choose_subset
 from raypipe.plan.cells import Cell
 from raypipe.storage.store import Store
+
+Selection = tuple[str, tuple[int, ...] | None]
+"""Path of a shard, and the positions of the selected tiles in it; None selects all."""
 
 
 @dataclass
@@ -22,10 +24,10 @@ class ChosenTiles:
     """
 
     store: Store
-    known: dict[tuple[str, str, int | None], list[tuple[str, str]]] = field(default_factory=dict)
+    known: dict[tuple[str, str, int | None], list[Selection]] = field(default_factory=dict)
 
-    def shards(self, tiles: Cell, split: str, count: int | None) -> list[tuple[str, str]]:
-        """Return the shards of a split with selected tiles, each with their positions as JSON, or "" for all tiles.
+    def shards(self, tiles: Cell, split: str, count: int | None) -> list[Selection]:
+        """Return the shards of a split with selected tiles, each with their positions.
 
         Parameters
         ----------
@@ -40,19 +42,20 @@ class ChosenTiles:
         if wanted not in self.known:
             shards = self.store.shards("tiles", tiles.key, split)
             self.known[wanted] = (
-                [(shard, "") for shard in shards] if count is None else self._subset(shards, count, tiles.spec.seed)
+                [(shard, None) for shard in shards] if count is None else self._subset(shards, count, tiles.spec.seed)
             )
         return self.known[wanted]
 
-    def _subset(self, shards: list[str], count: int, seed: int) -> list[tuple[str, str]]:
+    def _subset(self, shards: list[str], count: int, seed: int) -> list[Selection]:
         tables = [self.store.read_table(shard, ["label", "group_id", "sample_id"]) for shard in shards]
         joined = pa.concat_tables(tables)
         groups = pc.coalesce(joined["group_id"], joined["sample_id"]).to_pylist()
         chosen = choose_subset(joined["label"].to_pylist(), groups, count, seed)
-        found, begin = [], 0
+        found: list[Selection] = []
+        begin = 0
         for shard, table in zip(shards, tables, strict=True):
             end = begin + table.num_rows
-            if inside := [position - begin for position in chosen if begin <= position < end]:
-                found.append((shard, json.dumps(inside)))
+            if inside := tuple(position - begin for position in chosen if begin <= position < end):
+                found.append((shard, inside))
             begin = end
         return found

@@ -1,21 +1,21 @@
 """The ingest stage: files become 8-bit tiles of one size in Parquet shards; unreadable files are rejected."""
 
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from raypipe.base.errors import StageError
 from raypipe.data.leakage import LeakageError, measure_leakage, require_disjoint
-from raypipe.data.source import Source, TileRef, shuffle_by_hash
+from raypipe.data.source import Source, shuffle_by_hash
 from raypipe.data.tiles import TileItem, make_tiles
-from raypipe.experiment.schema import Resources
+from raypipe.execution.executor import Executor
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
-from raypipe.stages.ray_map import Row, map_items
 from raypipe.storage.costs import Cost, add_cost, read_cost
 from raypipe.storage.schemas import REJECTED
 from raypipe.storage.store import Store
@@ -26,20 +26,29 @@ SET_ASIDE = "aside"
 handled."""
 
 
-def ingest(
-    cell: Cell,
-    source: Source,
-    items: Sequence[TileItem],
-    store: Store,
-    resources: Resources,
-    progress: StageProgress,
-) -> None:
+@dataclass(frozen=True)
+class IngestTask:
+    """Files that become one shard of tiles, at a path below the cell's artifact."""
+
+    shard: str
+    items: tuple[TileItem, ...]
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """Numbers of tiles and of rejected files in a shard."""
+
+    tiles: int
+    rejected: int
+
+
+def ingest(cell: Cell, source: Source, items: Sequence[TileItem], executor: Executor, progress: StageProgress) -> None:
     """Write the tiles that `cell` describes.
 
     Parameters
     ----------
     cell
-        The plan's only cell of this stage.
+        Cell of the tiles.
     source
         Source of the files; every worker must be able to read from it.
     items
@@ -52,25 +61,20 @@ def ingest(
     raypipe.data.leakage.LeakageError
         If a group split has a group on both sides.
     """
+    store = executor.store
     root = store.artifact(cell.kind, cell.key)
     todo = [
-        row
-        for row in _shards(items, cell.spec.shard_size, cell.spec.seed)
-        if not store.exists(f"{root}/{row['shard']}")
+        task for task in _tasks(items, cell.spec.shard_size, cell.spec.seed) if not store.exists(f"{root}/{task.shard}")
     ]
-    setup = {
-        "source": source,
-        "store": store,
-        "root": root,
-        "size": cell.spec.size,
-        "scaled": cell.spec.scaled_decoding,
-    }
+    read = partial(
+        _ingest_shard, source=source, store=store, root=root, size=cell.spec.size, scaled=cell.spec.scaled_decoding
+    )
     try:
         if todo:
             aside = 0
-            for row in map_items(_ingest_shard, todo, resources, name="ingest", setup=setup, say=progress.say):
-                aside += row["rejected"]
-                progress.advance(row["tiles"] + row["rejected"], cell, note=f"{aside} rejected" if aside else "")
+            for result in executor.read_files(read, todo, "ingest", progress.say):
+                aside += result.rejected
+                progress.advance(result.tiles + result.rejected, cell, note=f"{aside} rejected" if aside else "")
         facts = _facts(cell, store, source)
         if facts["tiles"] + facts["rejected"] != len(items):
             raise StageError(
@@ -86,13 +90,13 @@ def ingest(
         progress.say(f"{count} rejected: {reason}")
 
 
-def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
+def _tasks(items: Sequence[TileItem], shard_size: int, seed: int) -> list[IngestTask]:
     """Return the items by split, shuffled by group because sources list them by class, and cut into shards.
 
     Items of one group stay together, because the cost of reading one of them may serve the others. Training shuffles
     again, by tile.
     """
-    rows = []
+    tasks = []
     for part in sorted({item.split or SET_ASIDE for item in items}):
         members: dict[str, list[TileItem]] = defaultdict(list)
         for item in items:
@@ -100,25 +104,24 @@ def _shards(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Row]:
                 members[item.ref.group or item.ref.path].append(item)
         ordered = [item for group in shuffle_by_hash(members, seed) for item in members[group]]
         for number, start in enumerate(range(0, len(ordered), shard_size)):
-            listing = json.dumps([[vars(ref), split] for ref, split in ordered[start : start + shard_size]])
-            rows.append({"shard": f"{part}/part-{number:05d}.parquet", "items": listing})
-    return rows
+            shard = f"{part}/part-{number:05d}.parquet"
+            tasks.append(IngestTask(shard, tuple(ordered[start : start + shard_size])))
+    return tasks
 
 
-def _ingest_shard(row: Row, source: Source, store: Store, root: str, size: int, scaled: bool) -> Row:
-    """Write a shard, unless it exists already: Ray may repeat a task."""
-    target, rejects = f"{root}/{row['shard']}", f"{root}/rejected/{row['shard'].replace('/', '-')}"
+def _ingest_shard(task: IngestTask, source: Source, store: Store, root: str, size: int, scaled: bool) -> IngestResult:
+    """Write a shard, unless it exists already: a task may be repeated."""
+    target, rejects = f"{root}/{task.shard}", f"{root}/rejected/{task.shard.replace('/', '-')}"
     if store.exists(target):
-        return {"tiles": _rows(store, target), "rejected": _rows(store, rejects) if store.exists(rejects) else 0}
-    items = [TileItem(TileRef(**ref), split) for ref, split in json.loads(row["items"])]
+        return IngestResult(_rows(store, target), _rows(store, rejects) if store.exists(rejects) else 0)
     begun = time.perf_counter()
-    tiles, rejected = make_tiles(source, items, size, scaled=scaled)
+    tiles, rejected = make_tiles(source, task.items, size, scaled=scaled)
     cost = Cost(seconds=time.perf_counter() - begun, device="cpu")
     if rejected.num_rows:
         store.write_table(rejects, rejected)
     # The shard is written last, because its presence means that it is complete.
     store.write_table(target, add_cost(tiles, cost))
-    return {"tiles": tiles.num_rows, "rejected": rejected.num_rows}
+    return IngestResult(tiles.num_rows, rejected.num_rows)
 
 
 def _rows(store: Store, shard: str) -> int:

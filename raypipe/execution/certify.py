@@ -1,0 +1,63 @@
+"""The certify stage: proofs, tile by tile, of which perturbations change no prediction, for certified defenses."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raypipe.defenses.base import Certificates
+from raypipe.execution.executor import Executor, complete_cells
+from raypipe.execution.model_cache import ModelCache
+from raypipe.execution.shards import Figures, ShardTask, shard_task
+from raypipe.execution.tile_selection import ChosenTiles
+from raypipe.models.classifier import Classifier
+from raypipe.models.precision import full_precision
+from raypipe.plan.cells import Cell
+from raypipe.progress.stage import StageProgress
+from raypipe.storage.schemas import CERTIFICATES
+
+
+def certify(cells: Sequence[Cell], executor: Executor, progress: StageProgress) -> None:
+    """Compute the certificates of `cells`.
+
+    Raises
+    ------
+    raypipe.base.errors.StageError
+        If a shard fails.
+    """
+    store = executor.store
+    chosen = ChosenTiles(store)
+    tasks = [
+        shard_task(cell, shard, store, positions)
+        for cell in cells
+        for shard, positions in chosen.shards(cell.inputs["tiles"], "test", cell.spec.tiles)
+    ]
+    complete_cells(CertifyShard(), tasks, cells, executor, progress)
+
+
+class CertifyShard:
+    """The certification of a model on a shard of clean tiles."""
+
+    @full_precision()
+    def compute(
+        self,
+        task: ShardTask,
+        models: ModelCache,
+        tiles: pa.Table,  # noqa: ARG002  required by the protocol
+        images: NDArray[np.uint8],
+    ) -> Certificates:
+        """Return the predictions and the radii that the defense proves."""
+        classifier = models.network(task.model).eval()
+        assert isinstance(classifier, Classifier)  # noqa: S101  a hardened model comes from the store
+        made: Certificates = task.spec.defense.certify(classifier, images, models.device, task.spec.seed)
+        return made
+
+    def tabulate(self, task: ShardTask, tiles: pa.Table, made: Certificates | None) -> tuple[pa.Table, Figures]:
+        """Return one row per tile, and the number of forward passes."""
+        if made is None:
+            return CERTIFICATES.empty_table(), {}
+        own = {name: tiles[name] for name in ("sample_id", "group_id", "label")}
+        proved = {"prediction": made.prediction, "radius": made.radius, "forwards": made.forwards}
+        norm = [task.spec.defense.certified_norm] * tiles.num_rows
+        return pa.table({**own, "norm": norm, **proved}, schema=CERTIFICATES), {"forwards": int(made.forwards.sum())}

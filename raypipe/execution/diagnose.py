@@ -1,0 +1,67 @@
+"""The diagnose stage: an examination, tile by tile, of how an attack sees each model under test."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from raypipe.evaluation.checks.diagnostics import Diagnostics, diagnose_tiles, tabulate_diagnostics
+from raypipe.execution.executor import Executor, complete_cells
+from raypipe.execution.model_cache import ModelCache
+from raypipe.execution.shards import Figures, ShardTask, shard_task
+from raypipe.execution.tile_selection import ChosenTiles
+from raypipe.plan.cells import Cell
+from raypipe.progress.stage import StageProgress
+from raypipe.storage.schemas import DIAGNOSTICS
+
+BATCH = 32
+"""Number of tiles per pass, if the experiment does not set it."""
+
+
+def diagnose(cells: Sequence[Cell], executor: Executor, progress: StageProgress) -> None:
+    """Compute the diagnostics of `cells`.
+
+    Raises
+    ------
+    raypipe.base.errors.StageError
+        If a shard fails.
+    """
+    store = executor.store
+    chosen = ChosenTiles(store)
+    tasks = []
+    for cell in cells:
+        tiles, spec = cell.inputs["tiles"], cell.spec
+        planted = dict(chosen.shards(tiles, "test", spec.planted_tiles))
+        tasks += [
+            shard_task(cell, shard, store, positions, planted=planted.get(shard) or ())
+            for shard, positions in chosen.shards(tiles, "test", spec.tiles)
+        ]
+    complete_cells(DiagnoseShard(), tasks, cells, executor, progress)
+
+
+class DiagnoseShard:
+    """The diagnosis of a model on a shard of clean tiles."""
+
+    def compute(self, task: ShardTask, models: ModelCache, tiles: pa.Table, images: NDArray[np.uint8]) -> Diagnostics:
+        """Run the probe, and search for planted examples on the tiles that the task names."""
+        taken = range(tiles.num_rows) if task.positions is None else task.positions
+        planted = [row for row, position in enumerate(taken) if position in set(task.planted)]
+        return diagnose_tiles(
+            models.network(task.model),
+            images,
+            tiles["label"].to_numpy(),
+            task.spec.planted,
+            np.array(planted, dtype=np.int64),
+            batch_size=max(2, models.batch_size or BATCH),
+            device=models.device,
+            seed=task.spec.seed,
+        )
+
+    def tabulate(self, task: ShardTask, tiles: pa.Table, made: Diagnostics | None) -> tuple[pa.Table, Figures]:  # noqa: ARG002
+        """Return one row per tile, and the numbers of forward and backward passes."""
+        if made is None:
+            return DIAGNOSTICS.empty_table(), {}
+        table = tabulate_diagnostics(tiles, made)
+        return table, {name: pc.sum(table[name]).as_py() for name in ("forwards", "backwards")}

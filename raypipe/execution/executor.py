@@ -1,0 +1,116 @@
+"""The interface of executors, and the completion of cells with any of them."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from raypipe.base.errors import StageError
+from raypipe.execution.shards import ShardResult, ShardTask, ShardWork
+from raypipe.plan.cells import Cell
+from raypipe.progress.shards import followed_headway, shard_name
+from raypipe.progress.stage import StageProgress
+from raypipe.storage.costs import Cost, read_cost
+from raypipe.storage.store import Store
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class TaskError(StageError):
+    """The failure of a task. `cell` is the name of the cell that it belongs to."""
+
+    def __init__(self, message: str, cell: str) -> None:
+        super().__init__(message)
+        self.cell = cell
+
+
+class Executor(Protocol):
+    """A place where the tasks of a stage run: a Ray cluster, or this process."""
+
+    @property
+    def store(self) -> Store:
+        """Store of all tiles, models and results."""
+
+    def read_files(
+        self, read: Callable[[T], R], tasks: Sequence[T], name: str, say: Callable[[str], None]
+    ) -> Iterator[R]:
+        """Run a function on every task, without a model, and yield its results as they arrive."""
+
+    def run_shards(
+        self, work: ShardWork, tasks: Sequence[ShardTask], cells: Sequence[Cell], progress: StageProgress
+    ) -> Iterator[ShardResult]:
+        """Do the work of every task, and yield the results as they arrive.
+
+        Raises
+        ------
+        TaskError
+            If a task fails; it names the cell.
+        """
+
+    def record_facts(self, run: str, cell: Cell, facts: Mapping[str, Any]) -> None:
+        """Record the facts of a finished cell for those who watch the executor."""
+
+
+def complete_cells(
+    work: ShardWork,
+    tasks: Sequence[ShardTask],
+    cells: Sequence[Cell],
+    executor: Executor,
+    progress: StageProgress,
+    facts: Callable[[Cell], Mapping[str, Any]] = lambda _: {},
+    report: Callable[[Cell, ShardResult], None] | None = None,
+) -> None:
+    """Have the executor write the missing shards of cells, and publish each cell once it is complete.
+
+    Parameters
+    ----------
+    tasks
+        Tasks from `raypipe.execution.shards.shard_task`, one per shard and cell.
+    facts
+        Called for each cell whose shards are all written; returns the facts for its manifest besides their cost.
+    report
+        Reports a finished task to `progress`; default: its number of tiles.
+
+    Raises
+    ------
+    raypipe.base.errors.StageError
+        If a task fails; the message names its cell.
+    """
+    store = executor.store
+    by_key = {cell.key: cell for cell in cells}
+    by_name = {cell.name: cell for cell in cells}
+    there = {path for shards in store.ask_all(lambda cell: store.shards(cell.kind, cell.key), cells) for path in shards}
+    todo = [task for task in tasks if task.target not in there]
+    missing = Counter(task.key for task in todo)
+    costs: dict[str, Cost] = defaultdict(Cost)
+    for task in tasks:
+        if task.target in there:
+            costs[task.key] += read_cost(store, task.target)
+
+    def publish_if_complete(cell: Cell) -> None:
+        if not missing[cell.key]:
+            found = facts(cell)
+            executor.record_facts(progress.run, cell, found)
+            cell.publish(store, **found, cost=costs[cell.key].facts())
+            progress.finish(cell)
+
+    for cell in cells:
+        publish_if_complete(cell)
+    if not todo:
+        return
+    names = [shard_name(task.key, task.target) for task in todo]
+    following = followed_headway(store, names, lambda shards: progress.show_shards(shards, by_name))
+    try:
+        with following:
+            for result in executor.run_shards(work, todo, cells, progress):
+                cell = by_key[result.key]
+                costs[cell.key] += result.cost
+                if report:
+                    report(cell, result)
+                else:
+                    progress.advance(result.tiles, cell, seconds=result.cost.seconds)
+                missing[cell.key] -= 1
+                publish_if_complete(cell)
+    except TaskError as error:
+        progress.fail(by_name[error.cell])
+        raise

@@ -1,0 +1,152 @@
+"""Work by shard: each task reads a Parquet shard of tiles and writes the result shard of one cell.
+
+A result shard is complete or absent. After a run was killed, the next one finds the finished shards.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raypipe.attacks.engine.headway import observed
+from raypipe.data.tiles import decode_images
+from raypipe.execution.model_cache import ModelCache
+from raypipe.plan.cells import Cell
+from raypipe.progress.shards import shard_name, written_headway
+from raypipe.storage.costs import Cost, add_cost, read_cost
+from raypipe.storage.store import Store
+
+Figures = dict[str, int]
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard of tiles and the cell that works on it. It is small and can be pickled.
+
+    Parameters
+    ----------
+    cell, key
+        Name and content key of the cell.
+    spec
+        Settings of the cell.
+    model, tiles
+        Content keys of its model and of its tiles.
+    shard
+        Path of the shard of tiles.
+    target
+        Path of the result shard: the shard's own name in the cell's artifact.
+    positions
+        Positions of the tiles to take from the shard; None takes all.
+    known
+        Paths of other attacks' results on the same tiles, which an attack at several radii starts from.
+    planted
+        Positions in the shard of the tiles on which a diagnosis plants adversarial examples.
+    """
+
+    cell: str
+    key: str
+    spec: Any
+    model: str
+    tiles: str
+    shard: str
+    target: str
+    positions: tuple[int, ...] | None = None
+    known: tuple[str, ...] = ()
+    planted: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """The result of a task: the number of tiles it worked on, their cost, and figures for the progress display.
+
+    Parameters
+    ----------
+    key
+        Content key of the cell.
+    tiles
+        Number of tiles; 0 if the result shard existed already.
+    cost
+        Cost of the result shard.
+    figures
+        Figures of the stage, such as ``attacked`` and ``fooled``.
+    """
+
+    key: str
+    tiles: int
+    cost: Cost
+    figures: Figures = field(default_factory=dict)
+
+
+class ShardWork(Protocol):
+    """The work of a stage on a shard of tiles, in two parts: one needs the model, and the other does not."""
+
+    def compute(self, task: ShardTask, models: ModelCache, tiles: pa.Table, images: NDArray[np.uint8]) -> Any:
+        """Run the network on the shard's tiles. This is called for one shard at a time."""
+
+    def tabulate(self, task: ShardTask, tiles: pa.Table, made: Any) -> tuple[pa.Table, Figures]:
+        """Return the result table and its figures: ``forwards``, ``backwards`` and others for the progress display.
+
+        `made` is None if the shard is empty.
+        """
+
+
+Observe = Callable[[ShardResult, pa.Table], None]
+
+
+def shard_task(
+    cell: Cell, shard: str, store: Store, positions: tuple[int, ...] | None = None, **own: tuple[Any, ...]
+) -> ShardTask:
+    """Return the task of a cell on a shard of tiles; `own` are the fields that only its stage needs."""
+    target = f"{store.artifact(cell.kind, cell.key)}/{shard.rsplit('/', 1)[1]}"
+    model, tiles = cell.inputs["model"].key, cell.inputs["tiles"].key
+    return ShardTask(cell.name, cell.key, cell.spec, model, tiles, shard, target, positions, **own)
+
+
+def process_shard(
+    task: ShardTask,
+    work: ShardWork,
+    models: ModelCache,
+    *,
+    turn: AbstractContextManager[Any] | None = None,
+    observe: Observe = lambda *_: None,
+) -> ShardResult:
+    """Process one shard and write the complete result, unless it exists already: a task may be repeated.
+
+    Parameters
+    ----------
+    work
+        Work to do on the shard.
+    models
+        Models of this process. Their store has the tiles, and gets the result.
+    turn
+        Context in which the network runs, such as a lock of several threads.
+    observe
+        Called with the result and its table, if there was work to do.
+    """
+    store = models.store
+    if store.exists(task.target):
+        return ShardResult(task.key, 0, read_cost(store, task.target))
+    tiles = store.read_table(task.shard)
+    if task.positions is not None:
+        tiles = tiles.take(list(task.positions))
+    images = decode_images(tiles) if tiles.num_rows else None
+    seconds, made = 0.0, None
+    if images is not None:
+        with turn or nullcontext():
+            begun = time.perf_counter()
+            name = shard_name(task.key, task.target)
+            with written_headway(store, name, task.cell, tiles.num_rows) as note, observed(note):
+                made = work.compute(task, models, tiles, images)
+            seconds = time.perf_counter() - begun
+    table, figures = work.tabulate(task, tiles, made)
+    cost = Cost(figures.pop("forwards", 0), figures.pop("backwards", 0), seconds, models.device.type)
+    result = ShardResult(task.key, tiles.num_rows, cost, figures)
+    if images is not None:
+        observe(result, table)
+    store.write_table(task.target, add_cost(table, cost))
+    return result

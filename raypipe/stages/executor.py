@@ -1,0 +1,141 @@
+"""The execution of tasks on a Ray cluster, in tasks or in a pool of actors."""
+
+import functools
+import pickle
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import torch
+
+from raypipe.base.errors import StageError
+from raypipe.execution.executor import TaskError
+from raypipe.execution.model_cache import ModelCache
+from raypipe.execution.shards import ShardResult, ShardTask, ShardWork, process_shard
+from raypipe.experiment.schema import Resources
+from raypipe.plan.cells import Cell
+from raypipe.progress.stage import StageProgress
+from raypipe.stages.cluster import own_device
+from raypipe.stages.metrics import Labels, count_shard, labels_of, note_success
+from raypipe.stages.ray_map import ItemError, Row, map_items
+from raypipe.storage.store import Store
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class ClusterExecutor:
+    """The connected Ray cluster.
+
+    Parameters
+    ----------
+    store
+        Store in which workers read and write.
+    resources
+        Resources of the experiment.
+    """
+
+    store: Store
+    resources: Resources
+
+    def read_files(
+        self, read: Callable[[T], R], tasks: Sequence[T], name: str, say: Callable[[str], None]
+    ) -> Iterator[R]:
+        """Run a function on every task, as Ray tasks on CPUs. It and its results must be picklable.
+
+        Raises
+        ------
+        raypipe.base.errors.StageError
+            If a task fails.
+        """
+        rows = [_pack(task) for task in tasks]
+        for row in map_items(_read_task, rows, self.resources, name=name, setup={"read": read}, say=say):
+            yield pickle.loads(row["result"])  # noqa: S301  our own worker made it
+
+    def run_shards(
+        self, work: ShardWork, tasks: Sequence[ShardTask], cells: Sequence[Cell], progress: StageProgress
+    ) -> Iterator[ShardResult]:
+        """Do the work of every task, in actors if they have GPUs.
+
+        Raises
+        ------
+        raypipe.base.errors.StageError
+            If a task fails, or a worker is lost for good.
+        """
+        labels = {cell.key: labels_of(progress.run, cell) for cell in cells}
+        try:
+            for row in map_items(
+                ShardActor if self.resources.gpu else run_shard,
+                [_pack(task, cell=task.cell) for task in tasks],
+                self.resources,
+                name=progress.state.name,
+                setup={"work": work, "store": self.store, "resources": self.resources, "labels": labels},
+                at_once=self.resources.attack_actors,
+                grow=True,
+                on=self.resources.attack_on,
+                say=progress.say,
+            ):
+                yield pickle.loads(row["result"])  # noqa: S301
+        except StageError as error:
+            if isinstance(error.__cause__, ItemError):  # otherwise a worker was lost, and its cell is unknown
+                raise TaskError(str(error), error.__cause__.args[1]) from error.__cause__
+            raise
+
+    def record_facts(self, run: str, cell: Cell, facts: Mapping[str, Any]) -> None:
+        """Record the success rate of a finished attack as a metric."""
+        note_success(labels_of(run, cell), facts.get("success_rate"))
+
+
+class ShardActor:
+    """A worker that keeps its model. Two threads call it, so that it decodes the next shard while it computes one.
+
+    Parameters
+    ----------
+    work
+        Work to do on each shard.
+    store
+        Store in which the process itself reads and writes shards.
+    resources
+        Resources of the experiment.
+    labels
+        Labels of the metrics of each cell, by its key.
+    """
+
+    def __init__(self, work: ShardWork, store: Store, resources: Resources, labels: Mapping[str, Labels]) -> None:
+        self.work = work
+        self.models = models_of_this_process(store, resources)
+        self.labels = labels
+        self.turn = threading.Lock()
+
+    def __call__(self, row: Row) -> Row:
+        """Process one shard."""
+        task: ShardTask = pickle.loads(row["task"])  # noqa: S301
+
+        def observe(result: ShardResult, table: pa.Table) -> None:
+            count_shard(self.labels[task.key], result, table)
+
+        result = process_shard(task, self.work, self.models, turn=self.turn, observe=observe)
+        return {"result": pickle.dumps(result)}
+
+
+def run_shard(row: Row, work: ShardWork, store: Store, resources: Resources, labels: Mapping[str, Labels]) -> Row:
+    """Process one shard in a task: where the CPU both decodes and computes, reading ahead gains nothing."""
+    return ShardActor(work, store, resources, labels)(row)
+
+
+@functools.lru_cache(maxsize=1)
+def models_of_this_process(store: Store, resources: Resources) -> ModelCache:
+    """Return the models that this process holds. A task finds the model that an earlier task prepared."""
+    torch.set_num_threads(max(1, int(resources.cpus_per_worker)))
+    return ModelCache(store, own_device(resources.gpu), resources.attack_batch)
+
+
+def _pack(task: Any, **columns: str) -> Row:
+    return {"task": pickle.dumps(task), **columns}
+
+
+def _read_task(row: Row, read: Callable[[Any], Any]) -> Row:
+    return {"result": pickle.dumps(read(pickle.loads(row["task"])))}  # noqa: S301
