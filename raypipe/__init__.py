@@ -87,7 +87,7 @@ def attack(
     ValueError
         If model, images and labels do not fit.
     """
-    from raypipe.standalone.calls import attack as call  # noqa: PLC0415
+    from raypipe.execution.calls import attack as call  # noqa: PLC0415
 
     return call(model, images, labels, name, classes=classes, batch_size=batch_size, settings=settings)
 
@@ -117,10 +117,10 @@ def evaluate(
         Names, or settings by id, as in the section ``evaluation.attacks`` of an experiment. AutoAttack's ensemble runs
         in addition, at every radius of ``curves`` and of the bounded attacks named here.
     to
-        Folder for all tables and results, a store of one run. It is new, or the folder of an earlier call for a model
-        of this name, whose finished results are reused.
+        Folder for all tables, results and the report: a store as that of a run. It is new, or an earlier store, whose
+        finished results are reused.
     name
-        Name of the model in the results.
+        Name of the model in the results, and of the run.
     groups
         (n,) source tile or patient of each tile, because tiles of one group are no independent evidence; default: each
         its own.
@@ -137,11 +137,14 @@ def evaluate(
     raypipe.base.errors.ConfigError
         If settings are wrong; all errors are listed.
     FileExistsError
-        If the folder holds something else.
+        If the folder holds something else, has a run of an experiment with this name, or has results of a module with
+        the same state and other logits.
     ValueError
         If model, images and labels do not fit.
+    raypipe.base.errors.StageError
+        If an attack fails. Finished results are kept, and the same call continues from there.
     """
-    from raypipe.standalone.calls import evaluate as call  # noqa: PLC0415
+    from raypipe.execution.calls import evaluate as call  # noqa: PLC0415
 
     return call(
         model,

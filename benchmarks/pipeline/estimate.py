@@ -4,8 +4,8 @@ import json
 import sys
 import time
 
+from raypipe.execution.forecast.forecast import forecast
 from raypipe.experiment.load import load_experiment
-from raypipe.forecast.forecast import forecast
 from raypipe.plan.listing import prepare
 
 

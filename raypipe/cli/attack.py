@@ -47,26 +47,30 @@ def attack(
 ) -> None:
     """Attack a model on a folder of tiles, and write the adversarial tiles as PNG files and a table."""
     from raypipe.attacks import AttackSettings
+    from raypipe.execution.calls import open_results
+    from raypipe.execution.single_attack import attack_model
     from raypipe.experiment.load import apply_overrides, validate_settings
+    from raypipe.export.pictures import IMAGES, write_pictures
+    from raypipe.report.attack import attack_sheet
     from raypipe.report.tables import table_of
-    from raypipe.standalone.attack import ADVERSARIALS_FILE, attack_tiles, summary, write_attacked
-    from raypipe.standalone.calls import require_new
 
     raw: dict[str, Any] = apply_overrides({"name": name}, settings, "attack")
     chosen = validate_settings(AttackSettings, raw, "attack")
     console = output()
     with errors_of("attack"):
-        if force and (out / ADVERSARIALS_FILE).is_file():
-            shutil.rmtree(out)
-        require_new(out)
-        opened, read = Given(
+        store = open_results(out)
+        if (out / IMAGES).exists():
+            if not force:
+                raise FileExistsError(f"{out / IMAGES} has the tiles of an attack: give a new folder, or --force")
+            shutil.rmtree(out / IMAGES)
+        opened, tested = Given(
             model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device
         ).open()
-        attacked = attack_tiles(opened.network, read, chosen, batch)
-    write_attacked(attacked, out)
-    console.print(table_of(summary(attacked, opened.name)))
-    if read.rejected.num_rows:
-        console.print(f"{read.rejected.num_rows} files could not be read: {out / 'rejected.parquet'}", soft_wrap=True)
-    if read.restriction is not None:
-        console.print(f"These pictures must not be passed on: {read.restriction}", style="bold red", markup=False)
+        made = attack_model(opened, tested, chosen, store, batch_size=batch, console=console)
+    write_pictures(made.tiles, made.adversarials, made.rejected, out)
+    console.print(table_of(attack_sheet(made.adversarials, chosen, opened.name, made.device)))
+    if made.rejected.num_rows:
+        console.print(f"{made.rejected.num_rows} files could not be read: {out / 'rejected.parquet'}", soft_wrap=True)
+    if (restriction := tested.listing.source.restriction) is not None:
+        console.print(f"These pictures must not be passed on: {restriction}", style="bold red", markup=False)
     console.print(f"Adversarial tiles: {out}", soft_wrap=True, highlight=False)

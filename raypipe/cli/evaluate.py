@@ -1,13 +1,9 @@
 """The command `raypipe evaluate`: the evaluation of one model on a folder of tiles, without an experiment file."""
 
 import sys
-import time
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from raypipe.cli.errors import errors_of
 from raypipe.cli.given import (
@@ -20,22 +16,22 @@ from raypipe.cli.given import (
     Labels,
     Mean,
     ModelArgument,
+    Name,
+    Out,
     Size,
     Std,
     Tiles,
     Weights,
 )
-from raypipe.cli.options import AsJson, Quiet
+from raypipe.cli.options import AsJson, Quiet, detail_of
+from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output
 
 
 def evaluate(
     model: ModelArgument,
     folder: FolderArgument,
-    out: Annotated[
-        Path,
-        typer.Option(metavar="FOLDER", help="New folder for the results, or the folder of an evaluation to continue."),
-    ],
+    out: Out,
     attacks: Annotated[
         str, typer.Option(help="Comma-separated names of attacks; AutoAttack always runs too.")
     ] = "deepfool",
@@ -62,28 +58,32 @@ def evaluate(
     every: Annotated[bool, typer.Option("--all", help="Print every table.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    name: Name = None,
 ) -> None:
     """Evaluate a model on a folder of tiles: clean accuracy, robust accuracy and sanity checks."""
+    from raypipe.evaluation.protocols import Protocol
     from raypipe.evaluation.results.compute import serialize_result
     from raypipe.evaluation.settings import Evaluation
+    from raypipe.execution.calls import open_results
+    from raypipe.execution.evaluation import RESULTS_FILE, evaluate_model
     from raypipe.experiment.load import apply_overrides, validate_settings
     from raypipe.report.layout import Book
     from raypipe.report.screen import evaluation_screen
     from raypipe.report.sections import sections_of_one, verdicts
     from raypipe.report.tables import line_of, section_of
-    from raypipe.standalone.calls import store_for
-    from raypipe.standalone.evaluate import RESULTS_FILE, evaluate_model
 
     raw = apply_overrides(_raw(attacks.split(","), eps, norm), settings, "evaluate")
     chosen: Evaluation = validate_settings(Evaluation, raw, "evaluate")
     console = output()
-    with errors_of("evaluate"):
-        opened, read = Given(
-            model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device
+    with stop_signals(console), errors_of("evaluate"):
+        store = open_results(out)
+        opened, tested = Given(
+            model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device, name
         ).open()
-        store = store_for(out, opened.name)
-        say = _say_nothing if quiet or as_json else partial(_say, console, time.monotonic())
-        result = evaluate_model(opened, read, chosen, store, batch_size=batch, say=say)
+        detail = detail_of(quiet or as_json, False)
+        run, result, report = evaluate_model(
+            opened, tested, chosen, store, batch_size=batch, console=console, detail=detail
+        )
     if as_json:
         sys.stdout.write(serialize_result(result))
         return
@@ -92,27 +92,11 @@ def evaluate(
         console.print(*map(line_of, verdicts(book)), *map(section_of, sections_of_one(book)), sep="\n")
     if not quiet:
         console.print(*evaluation_screen(book, run=result.name, storage=str(out)), sep="\n")
-    if read.rejected.num_rows:
-        console.print(
-            f"{read.rejected.num_rows} files could not be read, and are not part of the results.", style="yellow"
-        )
+    (clean,) = (pairing for pairing in run.pairings if pairing.protocol == Protocol.CLEAN)
+    if rejected := (store.manifest("tiles", clean.tiles) or {})["rejected"]:
+        console.print(f"{rejected} files could not be read, and are not part of the results.", style="yellow")
     console.print(f"Results: {result.location}/{RESULTS_FILE}", soft_wrap=True, highlight=False)
-
-
-def _say(console: Console, begun: float, step: str) -> None:
-    """Print the current step with the time since the start, and attacks by the names that people use."""
-    from raypipe.progress.tree import duration
-    from raypipe.report.names import name_attack
-
-    kind, colon, attack = step.partition("attack: ")
-    if colon and not kind:
-        name, _, rest = attack.partition(" ")
-        step = f"attack: {' '.join(filter(None, (name_attack(name), rest)))}"
-    console.print(f"{duration(time.monotonic() - begun):>10}  {step}", markup=False, highlight=False)
-
-
-def _say_nothing(_step: str) -> None:
-    """Print nothing."""
+    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
 
 
 def _raw(attacks: list[str], eps: str | None, norm: str) -> dict[str, Any]:

@@ -126,8 +126,8 @@ def _print_plan(prepared: "Prepared", console: Console, every: bool) -> None:
 def _print_estimate(
     prepared: "Prepared", console: Console, workers: int | None, price: float | None, trial_tiles: int, every: bool
 ) -> None:
-    from raypipe.forecast.forecast import forecast
-    from raypipe.forecast.sheets import cells_sheet, stages_sheet
+    from raypipe.execution.forecast.forecast import forecast
+    from raypipe.execution.forecast.sheets import cells_sheet, stages_sheet
     from raypipe.progress.pace import write_forecast
     from raypipe.progress.tree import duration
     from raypipe.report.tables import table_of

@@ -1,14 +1,14 @@
 """The arguments that commands on a model and a folder share, and the code that opens both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:  # both import PyTorch's slower parts
-    from raypipe.standalone.models import GivenModel
-    from raypipe.standalone.tiles import GivenTiles
+    from raypipe.execution.evaluation import GivenTiles
+    from raypipe.models.given import GivenModel
 
 ModelArgument = Annotated[
     str,
@@ -20,7 +20,13 @@ ModelArgument = Annotated[
 FolderArgument = Annotated[
     str, typer.Argument(metavar="FOLDER", help="Folder or zip archive with one folder for each class, or LC25000.")
 ]
-Out = Annotated[Path, typer.Option(metavar="FOLDER", help="New folder for the results.")]
+Out = Annotated[
+    Path,
+    typer.Option(metavar="FOLDER", help="New folder for the results, or a store with earlier results."),
+]
+Name = Annotated[
+    str | None, typer.Option(help="Name of the model and its run in the results; default: the name of its file.")
+]
 Set = Annotated[
     list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Setting of the attack, such as eps=4/255.")
 ]
@@ -59,9 +65,10 @@ class Given:
     groups: str | None
     group_pattern: str | None
     device: str | None
+    name: str | None = None
 
     def open(self) -> "tuple[GivenModel, GivenTiles]":
-        """Open the model on its device, and read the tiles.
+        """Open the model on its device, and list the tiles.
 
         Raises
         ------
@@ -70,19 +77,25 @@ class Given:
         """
         import torch
 
-        from raypipe.data.audit.audit import open_data
-        from raypipe.standalone.models import open_model
-        from raypipe.standalone.tiles import read_tiles
+        from raypipe.data.audit.audit import class_folders
+        from raypipe.data.given import choose_files, reorder
+        from raypipe.data.sources import open_source
+        from raypipe.execution.evaluation import GivenTiles
+        from raypipe.models.given import open_model
+        from raypipe.plan.listing import list_given
 
-        source = open_data(self.folder, self.groups, self.group_pattern)
+        settings = class_folders(self.folder, self.groups, self.group_pattern)
+        source = open_source(settings, seed=0)
         told = tuple(self.labels.split(",")) if self.labels else None
         model = open_model(
             self.model,
-            len(told or source.labels),
+            told or source.labels,
+            size=self.size,
             weights=self.weights,
             mean=_channels("--mean", self.mean),
             std=_channels("--std", self.std),
         )
+        model = replace(model, name=self.name or model.name)
         size = self.size or model.size
         if size is None:
             raise ValueError(f"{self.model}: does not say the size of its tiles; give --size")
@@ -91,7 +104,9 @@ class Given:
             model.network.to(device)
         except RuntimeError as error:
             raise ValueError(f"--device {device}: {error}") from error
-        return model, read_tiles(source, told or model.labels or source.labels, size, self.tiles)
+        labeled = reorder(source, told or model.labels or source.labels)
+        listing = list_given(labeled, choose_files(labeled, self.tiles))
+        return model, GivenTiles(listing, settings.source, size, (3, size, size))
 
 
 def _channels(option: str, text: str | None) -> Any:

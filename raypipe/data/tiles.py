@@ -23,7 +23,7 @@ class TileItem(NamedTuple):
 
 
 def make_tiles(
-    source: Source, items: Iterable[TileItem], size: int, *, scaled: bool = False
+    source: Source, items: Iterable[TileItem], size: int | None, *, scaled: bool = False
 ) -> tuple[pa.Table, pa.Table]:
     """Read, decode and resize files.
 
@@ -34,7 +34,7 @@ def make_tiles(
     items
         Files of `source`, each with its split.
     size
-        Height and width of the stored tiles in pixels.
+        Height and width of the stored tiles in pixels. None keeps the size of the images.
     scaled
         True to decode JPEGs at a reduced scale, see `raypipe.data.reading.images.decode`.
 
@@ -100,7 +100,7 @@ def decode_images(table: pa.Table) -> npt.NDArray[np.uint8]:
     return np.stack([decode_png(data) for data in encoded])
 
 
-def _read_image(source: Source, ref: TileRef, size: int, scaled: bool) -> bytes:
+def _read_image(source: Source, ref: TileRef, size: int | None, scaled: bool) -> bytes:
     if ref.problem is not None:
         raise UnreadableImage(ref.problem)
     return encode_png(decode(source.read(ref.path), size, scaled=scaled))

@@ -46,12 +46,13 @@ class DiagnoseShard:
 
     def compute(self, task: ShardTask, models: ModelCache, tiles: pa.Table, images: NDArray[np.uint8]) -> Diagnostics:
         """Run the probe, and search for planted examples on the tiles that the task names."""
-        taken = range(tiles.num_rows) if task.positions is None else task.positions
-        planted = [row for row, position in enumerate(taken) if position in set(task.planted)]
+        positions = range(tiles.num_rows) if task.positions is None else task.positions
+        wanted = set(task.planted)
+        planted = [row for row, position in enumerate(positions) if position in wanted]
         return diagnose_tiles(
             models.network(task.model),
             images,
-            tiles["label"].to_numpy(),
+            tiles["label"].to_numpy().copy(),  # PyTorch warns of arrays that it must not change
             task.spec.planted,
             np.array(planted, dtype=np.int64),
             batch_size=max(2, models.batch_size or BATCH),

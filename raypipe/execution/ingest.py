@@ -13,6 +13,7 @@ from raypipe.base.errors import StageError
 from raypipe.data.leakage import LeakageError, measure_leakage, require_disjoint
 from raypipe.data.source import Source, shuffle_by_hash
 from raypipe.data.tiles import TileItem, make_tiles
+from raypipe.evaluation.results.run import GIVEN
 from raypipe.execution.executor import Executor
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
@@ -57,7 +58,7 @@ def ingest(cell: Cell, source: Source, items: Sequence[TileItem], executor: Exec
     Raises
     ------
     StageError
-        If a split ends up without tiles.
+        If the training or the test tiles end up empty.
     raypipe.data.leakage.LeakageError
         If a group split has a group on both sides.
     """
@@ -109,7 +110,9 @@ def _tasks(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Ingest
     return tasks
 
 
-def _ingest_shard(task: IngestTask, source: Source, store: Store, root: str, size: int, scaled: bool) -> IngestResult:
+def _ingest_shard(
+    task: IngestTask, source: Source, store: Store, root: str, size: int | None, scaled: bool
+) -> IngestResult:
     """Write a shard, unless it exists already: a task may be repeated."""
     target, rejects = f"{root}/{task.shard}", f"{root}/rejected/{task.shard.replace('/', '-')}"
     if store.exists(target):
@@ -135,7 +138,7 @@ def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
     tiles = pa.concat_tables(tables).to_pydict() if tables else {name: [] for name in columns}
     rejected = _rejected(store, cell)
     counts = Counter(zip(tiles["split"], tiles["label_name"], strict=True))
-    for split in ("train", "test"):
+    for split in ("test",) if cell.spec.split == GIVEN else ("train", "test"):
         if not any(s == split for s, _ in counts):
             shown = "; ".join(f"{count} x {reason}" for reason, count in rejected.most_common(MAX_PROBLEMS_SHOWN))
             raise StageError(f"ingest: no {split} tile could be read; rejected: {shown or 'nothing'}")
@@ -146,7 +149,7 @@ def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
         "labels": list(source.labels),
         "synthetic": source.synthetic,
         "split": cell.spec.split,
-        "leakage": measure_leakage(groups),
+        "leakage": None if cell.spec.split == GIVEN else measure_leakage(groups),
         "counts": {split: {label: counts[split, label] for label in source.labels} for split in ("train", "test")},
         "tiles": len(groups),
         "rejected": sum(rejected.values()),

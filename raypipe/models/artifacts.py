@@ -10,11 +10,18 @@ def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:
 
     Raises
     ------
+    FileNotFoundError
+        If the artifact has no checkpoint.
     StoreError
         If its file cannot be read.
     """
     path = f"{store.artifact('model', key)}/{FILE_NAME}"
     try:
         return load_classifier(store.read_bytes(path))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{store.path(path)}: no such checkpoint; a model that was tested as a program or as a module in memory is "
+            "not kept in the store: use its own file"
+        ) from error
     except ValueError as error:
         raise describe_damage(store.path(path), error) from error

@@ -20,12 +20,13 @@ from raypipe.models.classifier import Model
 from raypipe.storage.store import Store
 from raypipe.training.recipe import Recipe
 
-Stage = Literal["ingest", "train", "attack", "harden", "diagnose", "certify", "evaluate"]
+Stage = Literal["ingest", "import", "train", "attack", "harden", "diagnose", "certify", "evaluate"]
 Split = Literal["train", "test"]
 
-STAGES: tuple[Stage, ...] = ("ingest", "train", "attack", "harden", "diagnose", "certify", "evaluate")
+STAGES: tuple[Stage, ...] = ("ingest", "import", "train", "attack", "harden", "diagnose", "certify", "evaluate")
 VERSIONS: dict[Stage, int] = {
     "ingest": 1,
+    "import": 1,
     "train": 2,
     "attack": 6,
     "harden": 2,
@@ -38,6 +39,7 @@ then not reused."""
 
 KINDS: dict[Stage, str] = {
     "ingest": "tiles",
+    "import": "model",
     "train": "model",
     "attack": "adversarials",
     "harden": "model",
@@ -51,16 +53,32 @@ KNOWN = "known "
 
 
 class IngestSpec(Settings):
-    """Settings that determine a set of tiles: the content of the source, not its location."""
+    """Settings that determine a set of tiles: the content of the source, not its location.
+
+    `size` is None if the images keep their own size, which is the same for all of them. The split ``given`` has test
+    tiles only.
+    """
 
     fingerprint: str
     labels: tuple[str, ...]
-    size: int
-    split: SplitKind
+    size: int | None
+    split: SplitKind | Literal["given"]
     assignment: str
     shard_size: int
     seed: int
     scaled_decoding: bool
+
+
+class ImportSpec(Settings):
+    """Settings that determine a finished model that is only tested.
+
+    `content` is a hash of its file or of its state. `form` is its backbone, or the kind of its file or module. `shape`
+    is that of its tiles: channels, height and width.
+    """
+
+    content: str
+    form: str
+    shape: tuple[int, int, int]
 
 
 class TrainSpec(Settings):
@@ -126,7 +144,7 @@ class EvaluateSpec(Settings):
     split: Split
 
 
-Spec = IngestSpec | TrainSpec | AttackSpec | HardenSpec | DiagnoseSpec | CertifySpec | EvaluateSpec
+Spec = IngestSpec | ImportSpec | TrainSpec | AttackSpec | HardenSpec | DiagnoseSpec | CertifySpec | EvaluateSpec
 
 
 @dataclass(frozen=True)

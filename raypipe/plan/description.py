@@ -3,29 +3,33 @@
 from raypipe.attacks.engine.threat import get_threat_model
 from raypipe.data.source import Source
 from raypipe.evaluation.results.run import CellRecord, PairingRecord, Run, SubjectRecord, record_settings, stamps
-from raypipe.experiment.schema import Experiment
-from raypipe.plan.graph import Pairing, Plan, Subject
+from raypipe.plan.graph import Plan
+from raypipe.plan.pairings import Pairing, Subject
 from raypipe.storage.store import Store
 
 
-def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Store) -> Run:
+def describe_run(name: str, plan: Plan, source: Source, data: str, store: Store, *, paper_tables: bool = False) -> Run:
     """Return the record of a run's models and tests, with the keys of their artifacts.
 
     Parameters
     ----------
-    experiment, plan
-        Experiment and its plan. Its tiles must have been ingested.
-    source
-        The data set.
+    name
+        Name of the run.
+    plan
+        Plan. Its tiles must have been ingested.
+    source, data
+        The data set, and the name of its kind.
     store
         Store with the artifacts of the tiles.
+    paper_tables
+        Setting as in `raypipe.evaluation.results.run.Run`.
     """
 
     def subject_of(subject: Subject) -> SubjectRecord:
         return SubjectRecord(
             id=subject.name,
             model=subject.model,
-            backbone=experiment.models[subject.model].name,
+            backbone=subject.backbone,
             split=subject.split,
             seed=subject.seed,
             defense=subject.defense,
@@ -50,18 +54,18 @@ def describe_run(experiment: Experiment, plan: Plan, source: Source, store: Stor
         )
 
     return Run(
-        name=experiment.name,
+        name=name,
         labels=source.labels,
         malignant=source.malignant,
-        data=experiment.data.model_dump()["source"],
+        data=data,
         restriction=source.restriction,
         stamps={
             cell.spec.split: stamps(cell.manifest(store) or {}, source.restriction) for cell in plan.stage("ingest")
         },
-        replicates=experiment.evaluation.replicates,
-        seed=experiment.seed,
-        radii=experiment.evaluation.radii(experiment.attacks),
-        paper_tables=experiment.report.paper_tables,
+        replicates=plan.exam.evaluation.replicates,
+        seed=plan.exam.seed,
+        radii=plan.exam.evaluation.radii(plan.exam.attacks),
+        paper_tables=paper_tables,
         subjects=tuple(subject_of(subject) for subject in plan.subjects),
         pairings=tuple(pairing_of(pairing) for pairing in plan.pairings),
         diagnostics={subject.name: cell.key for subject, cell in plan.diagnostics},

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from raypipe.base.errors import ConfigError
 from raypipe.data.leakage import LeakageError, require_disjoint
@@ -15,6 +15,7 @@ from raypipe.data.splits import SplitKind, assign_splits, read_split_file
 from raypipe.data.subset import choose_subset, uncovered_labels
 from raypipe.data.tiles import TileItem
 from raypipe.evaluation.checks.findings import least_tiles
+from raypipe.evaluation.results.run import GIVEN
 from raypipe.experiment.load import read_experiment, validate_experiment
 from raypipe.experiment.schema import Experiment
 from raypipe.plan.cells import IngestSpec
@@ -39,7 +40,7 @@ class Listing:
     """
 
     source: Source
-    split: SplitKind
+    split: SplitKind | Literal["given"]
     items: tuple[TileItem, ...]
 
 
@@ -107,7 +108,7 @@ def _problems_of_data(raw: dict[str, Any]) -> tuple[str, ...]:
 
 
 def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str, str]) -> IngestSpec:
-    """Return the settings that determine the tiles of a listing.
+    """Return the settings that determine the tiles of a listing in an experiment.
 
     This reads the content of files that `cache` lacks.
     """
@@ -123,16 +124,48 @@ def outline(experiment: Experiment, listings: Sequence[Listing]) -> Plan:
 
 
 def _spec(listing: Listing, experiment: Experiment, fingerprint: str) -> IngestSpec:
+    tiles = experiment.tiles
+    return ingest_spec(
+        listing,
+        fingerprint,
+        size=tiles.size,
+        seed=experiment.seed,
+        shard_size=tiles.shard_size,
+        scaled_decoding=tiles.scaled_decoding,
+    )
+
+
+def list_given(source: Source, refs: Iterable[TileRef]) -> Listing:
+    """Return files that a finished model is tested on, all of them test tiles."""
+    return Listing(source, GIVEN, tuple(TileItem(ref, "test") for ref in refs))
+
+
+def ingest_spec(
+    listing: Listing, fingerprint: str, *, size: int | None, seed: int, shard_size: int, scaled_decoding: bool
+) -> IngestSpec:
+    """Return the settings that determine the tiles of a listing.
+
+    Parameters
+    ----------
+    listing
+        Files and their sides of the split.
+    fingerprint
+        Digest of the files' content.
+    size, shard_size, scaled_decoding
+        Settings as in `raypipe.experiment.schema.Tiles`; `size` is None if images keep their own size.
+    seed
+        Seed of the order of tiles.
+    """
     assignment = json.dumps(sorted((ref.path, side) for ref, side in listing.items if side is not None))
     return IngestSpec(
         fingerprint=fingerprint,
         labels=listing.source.labels,
-        size=experiment.tiles.size,
+        size=size,
         split=listing.split,
         assignment=hashlib.sha256(assignment.encode()).hexdigest(),
-        shard_size=experiment.tiles.shard_size,
-        seed=experiment.seed,
-        scaled_decoding=experiment.tiles.scaled_decoding,
+        shard_size=shard_size,
+        seed=seed,
+        scaled_decoding=scaled_decoding,
     )
 
 

@@ -2,34 +2,29 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
-from raypipe.evaluation.results.compute import RunResult, compute_result
-from raypipe.evaluation.results.run import Run, write_run
-from raypipe.execution.attack import attack
-from raypipe.execution.certify import certify
-from raypipe.execution.diagnose import diagnose
-from raypipe.execution.executor import Executor
-from raypipe.execution.ingest import ingest
-from raypipe.execution.predict import evaluate
+from raypipe.evaluation.results.compute import RunResult
+from raypipe.execution.results import finish_run
+from raypipe.execution.stages import (
+    ATTACK,
+    ATTACK_HARDENED,
+    complete_attacks,
+    complete_ingest,
+    complete_tests,
+    stage_states,
+)
 from raypipe.experiment.schema import Experiment
 from raypipe.export.tracking import require_tracker, track
-from raypipe.plan.cells import Cell, unfinished, unfinished_fits
-from raypipe.plan.description import describe_run
-from raypipe.plan.graph import Plan
+from raypipe.plan.cells import unfinished, unfinished_fits
 from raypipe.plan.listing import Prepared, evaluation_warnings, prepare
-from raypipe.progress.pace import read_forecast
 from raypipe.progress.run import RunProgress, run_progress
-from raypipe.progress.stage import Detail, StageProgress
-from raypipe.progress.state import StageState, stage_of
+from raypipe.progress.stage import Detail
 from raypipe.report.layout import Book
-from raypipe.report.page.index import write_index
-from raypipe.report.page.report import write_report
 from raypipe.report.plan import plan_line
 from raypipe.report.screen import run_screen
 from raypipe.report.sheet import Note
@@ -42,8 +37,6 @@ from raypipe.stages.placement import require_room
 from raypipe.stages.train import train
 from raypipe.storage.environment import write_environment
 from raypipe.storage.store import Store
-
-ATTACK, ATTACK_HARDENED = "attack", "attack hardened"
 
 
 def run_experiment(
@@ -88,18 +81,25 @@ def run_experiment(
         console.print(plan_line(experiment, plan, store), highlight=False, markup=False, soft_wrap=True)
     for warning in evaluation_warnings(experiment, prepared.listings):
         console.print(line_of(Note(warning, "bad")), soft_wrap=True)
-    with run_progress(console, store, experiment.name, tuple(_stages(plan, store)), note_cells, detail) as progress:
+    states = tuple(stage_states(plan, store))
+    with run_progress(console, store, experiment.name, states, note_cells, detail) as progress:
         if todo := {cell.stage for cell in unfinished(plan.cells, store)}:
             with connected(address, _log_file(store, experiment.name)), _told(progress):
                 require_room(todo, experiment.resources)
                 write_environment(store, experiment.name, environment())
                 _complete(prepared, progress)
-        run = _describe(prepared)
-        progress.say("computing the results")
-        result = compute_result(store, run)
-        progress.say("drawing the report")
-        report = write_report(run, result, store)
-        write_index(store)
+        settings = experiment.model_dump(mode="json")
+        source, data = prepared.listings[0].source, settings["data"]["source"]
+        run, result, report = finish_run(
+            experiment.name,
+            plan,
+            source,
+            data,
+            settings,
+            store,
+            paper_tables=experiment.report.paper_tables,
+            say=progress.say,
+        )
     if detail == "quiet":
         console.print(f"Report: {report}", highlight=False, soft_wrap=True)
     else:
@@ -129,102 +129,23 @@ def _told(progress: RunProgress) -> Iterator[None]:
         raise
 
 
-def _stages(plan: Plan, store: Store) -> Iterator[StageState]:
-    """Return the states of the stages that the run consists of."""
-    steps: dict[str, tuple[Cell, ...]] = {_ingest_name(cell): (cell,) for cell in plan.stage("ingest")}
-    steps |= {"train": plan.stage("train"), ATTACK: _of_undefended(plan.stage("attack"))}
-    steps |= {"harden": plan.stage("harden"), ATTACK_HARDENED: _of_hardened(plan.stage("attack"))}
-    steps |= {name: plan.stage(name) for name in ("diagnose", "certify", "evaluate")}
-    for name, cells in steps.items():
-        if cells:
-            yield stage_of(name, cells, store)
-
-
-def _ingest_name(cell: Cell) -> str:
-    return cell.name.replace("tiles", "ingest")
-
-
-def _of_undefended(attacks: Sequence[Cell]) -> tuple[Cell, ...]:
-    return tuple(cell for cell in attacks if cell.inputs["model"].stage == "train")
-
-
-def _of_hardened(attacks: Sequence[Cell]) -> tuple[Cell, ...]:
-    return tuple(cell for cell in attacks if cell.inputs["model"].stage != "train")
-
-
 def _complete(prepared: Prepared, progress: RunProgress) -> None:
     """Complete every stage in turn, because each stage needs the results of the earlier ones."""
     plan, store, resources = prepared.plan, prepared.store, prepared.experiment.resources
     executor = ClusterExecutor(store, resources)
-
-    def attack_all(cells: Sequence[Cell], name: str) -> None:
-        if cells:
-            tiles = store.ask_all(lambda cell: _tiles(cell, cell.spec.split, cell.spec.tiles, store), cells)
-            with progress.stage(name, sum(tiles), "tiles") as stage:
-                stage.expect(cells, tiles, read_forecast(store, prepared.experiment.name))
-                stage.learn_from(plan.stage("attack"), store)
-                attack(cells, executor, stage)
-
     for cell, listing in zip(plan.stage("ingest"), prepared.listings, strict=True):
-        if not cell.manifest(store):
-            with progress.stage(_ingest_name(cell), len(listing.items), "files") as stage:
-                ingest(cell, listing.source, listing.items, executor, stage)
+        complete_ingest(cell, listing.source, listing.items, executor, progress)
     if cells := unfinished(plan.stage("train"), store):
         epochs = sum(cell.spec.recipe.epochs for cell in cells)
         with progress.stage("train", epochs, "epochs") as stage:
             train(plan.stage("train"), store, resources, stage)
-    attack_all(unfinished(_of_undefended(plan.stage("attack")), store), ATTACK)
+    complete_attacks(plan, ATTACK, executor, progress)
     if cells := unfinished(plan.stage("harden"), store):
         epochs = sum(fit.spec.defense.epochs for fit in unfinished_fits(cells, store))
         with progress.stage("harden", epochs, "epochs") as stage:
             harden(cells, store, resources, stage)
-    attack_all(unfinished(_of_hardened(plan.stage("attack")), store), ATTACK_HARDENED)
-    _examine(unfinished(plan.stage("diagnose"), store), "diagnose", diagnose, executor, progress)
-    _examine(unfinished(plan.stage("certify"), store), "certify", certify, executor, progress)
-    if cells := unfinished(plan.stage("evaluate"), store):
-        predictions = sum(store.ask_all(lambda cell: _tested(cell, store), cells))
-        with progress.stage("evaluate", predictions, "predictions") as stage:
-            evaluate(cells, executor, stage)
-
-
-def _examine(
-    cells: Sequence[Cell],
-    name: str,
-    examine: Callable[[Sequence[Cell], Executor, StageProgress], None],
-    executor: Executor,
-    progress: RunProgress,
-) -> None:
-    """Examine models on clean test tiles."""
-    if cells:
-        store = executor.store
-        tiles = sum(store.ask_all(lambda cell: _tiles(cell, "test", cell.spec.tiles, store), cells))
-        with progress.stage(name, tiles, "tiles") as stage:
-            examine(cells, executor, stage)
-
-
-def _tiles(cell: Cell, split: str, limit: int | None, store: Store) -> int:
-    """Return the number of tiles that a cell works on."""
-    counts = (cell.inputs["tiles"].manifest(store) or {})["counts"]
-    there: int = sum(counts[split].values())
-    return there if limit is None else min(limit, there)
-
-
-def _tested(cell: Cell, store: Store) -> int:
-    """Return the number of tiles that a cell predicts."""
-    tiles = cell.inputs["tiles"]
-    if tiles.stage == "ingest":
-        return _tiles(cell, "test", None, store)
-    return _tiles(tiles, tiles.spec.split, tiles.spec.tiles, store)
-
-
-def _describe(prepared: Prepared) -> Run:
-    """Write down the tested models and the resolved experiment."""
-    experiment, store = prepared.experiment, prepared.store
-    resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-    store.write_bytes(f"runs/{experiment.name}/experiment.yaml", resolved.encode())
-    run = describe_run(experiment, prepared.plan, prepared.listings[0].source, store)
-    write_run(store, run)
-    return run
+    complete_attacks(plan, ATTACK_HARDENED, executor, progress)
+    complete_tests(plan, executor, progress)
 
 
 def _log_file(store: Store, name: str) -> Path:

@@ -11,8 +11,8 @@ import torch
 from raypipe.base.errors import ConfigError
 from raypipe.defenses import DEFENSES
 from raypipe.evaluation.predict import predict
+from raypipe.execution.forecast.defense_work import training_steps
 from raypipe.experiment.load import validate_experiment
-from raypipe.forecast.defense_work import training_steps
 from tests.defenses.laboratory import Laboratory
 from tests.recipes import ROOT, read_example
 

@@ -21,7 +21,7 @@ def test_a_restriction_of_the_data_set_reaches_the_run_and_its_stamps(tmp_path: 
     (cell,) = prepared.plan.stage("ingest")
     cell.publish(prepared.store, split="official", leakage=0.0, synthetic=False)
     source = prepared.listings[0].source
-    run = describe_run(prepared.experiment, prepared.plan, source, prepared.store)
+    run = describe_run("withheld", prepared.plan, source, "chaoyang", prepared.store)
     assert run.restriction == source.restriction is not None
     (stamp,) = run.stamps["official"]
     assert stamp.startswith("NOT FOR REDISTRIBUTION: Chaoyang's license forbids")

@@ -38,6 +38,7 @@ def test_every_model_is_tested_in_every_way_and_no_cell_is_planned_twice() -> No
     hardened = models * attacks
     assert {stage: len(plan.stage(stage)) for stage in STAGES} == {
         "ingest": 1,
+        "import": 0,
         "train": models,
         "attack": models * attacks + (models + hardened) * attacks,  # training tiles, then test tiles of every model
         "harden": hardened,

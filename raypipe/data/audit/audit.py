@@ -62,8 +62,8 @@ class Audit:
     agreement: Agreement | None
 
 
-def open_data(location: str, groups: str | None = None, group_pattern: str | None = None) -> Source:
-    """Open a folder or zip archive with a folder for each class, or LC25000 in its original layout.
+def class_folders(location: str, groups: str | None = None, group_pattern: str | None = None) -> Folder | LC25000:
+    """Return the settings of a folder or zip archive with a folder for each class, or LC25000 in its original layout.
 
     Parameters
     ----------
@@ -77,12 +77,26 @@ def open_data(location: str, groups: str | None = None, group_pattern: str | Non
     FileNotFoundError
         If the location does not exist.
     ValueError
-        If there are fewer than two class folders, if the pattern is invalid, or if both groups and a pattern are given.
+        If the pattern is invalid, or if both groups and a pattern are given.
     """
     folders = {PurePosixPath(entry.path).parent for entry in open_tree(location).files()}
     if group_pattern is None and any(folder.name in LABELS and len(folder.parts) > 1 for folder in folders):
-        return open_lc25000(LC25000(path=location, groups=groups), seed=0)
-    return open_folder(Folder(path=location, groups=groups, group_pattern=group_pattern), seed=0)
+        return LC25000(path=location, groups=groups)
+    return Folder(path=location, groups=groups, group_pattern=group_pattern)
+
+
+def open_data(location: str, groups: str | None = None, group_pattern: str | None = None) -> Source:
+    """Open the data set of `class_folders`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the location does not exist.
+    ValueError
+        If there are fewer than two class folders, if the pattern is invalid, or if both groups and a pattern are given.
+    """
+    settings = class_folders(location, groups, group_pattern)
+    return open_lc25000(settings, seed=0) if isinstance(settings, LC25000) else open_folder(settings, seed=0)
 
 
 def audit_source(

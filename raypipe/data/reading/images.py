@@ -28,8 +28,10 @@ class UnreadableImage(Exception):  # noqa: N818 - the name states the problem wi
         return str(self)
 
 
-def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, scaled: bool = False) -> npt.NDArray[np.uint8]:
-    """Decode an image of any supported format to square 8-bit RGB.
+def decode(
+    data: bytes, size: int | None, max_pixels: int = 100_000_000, *, scaled: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Decode an image of any supported format to 8-bit RGB, square unless it keeps its own size.
 
     Orientation from EXIF is applied. Transparent pixels are laid over white, as on a slide. 16-bit grayscale is scaled,
     not clipped. The tile is resized to `size` x `size` with antialiased bilinear interpolation whatever its shape, as
@@ -40,7 +42,7 @@ def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, scaled: boo
     data
         Bytes of the file.
     size
-        Height and width of the result in pixels, 1 or more.
+        Height and width of the result in pixels, 1 or more. None keeps the size of the image.
     max_pixels
         Largest number of pixels. Larger images are rejected from their header alone. Pillow's own limit (about 179
         million) holds as well.
@@ -52,7 +54,7 @@ def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, scaled: boo
 
     Returns
     -------
-    ndarray of uint8, shape (size, size, 3)
+    ndarray of uint8, shape (size, size, 3), or (height, width, 3) of the image itself
 
     Raises
     ------
@@ -61,17 +63,17 @@ def decode(data: bytes, size: int, max_pixels: int = 100_000_000, *, scaled: boo
     ValueError
         If `size` is less than 1.
     """
-    if size < 1:
+    if size is not None and size < 1:
         raise ValueError(f"size = {size}: expected 1 or more pixels")
     if not data:
         raise UnreadableImage("empty file")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _require_one_image_of_known_range(image, max_pixels)
-            pixels = _scaled_jpeg(data, image, size) if scaled else None
+            pixels = _scaled_jpeg(data, image, size) if scaled and size else None
             if pixels is None:
                 upright = _to_rgb(ImageOps.exif_transpose(image))
-                pixels = np.array(upright.resize((size, size), Image.Resampling.BILINEAR))
+                pixels = np.array(upright.resize((size, size), Image.Resampling.BILINEAR) if size else upright)
             return pixels
     except UnreadableImage:
         raise

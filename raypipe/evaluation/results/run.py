@@ -4,7 +4,7 @@ All figures are computed from these artifacts, without the data set.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
@@ -16,7 +16,7 @@ from raypipe.storage.store import Store, describe_damage
 
 RUN_FILE = "run.json"
 LEAKY, SYNTHETIC, WITHHELD = "LEAKY", "SYNTHETIC", "NOT FOR REDISTRIBUTION"
-GIVEN = "given"
+GIVEN: Final = "given"
 """Name of the split of tiles that are given only to test a model, whatever the model was trained on."""
 
 

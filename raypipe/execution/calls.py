@@ -6,19 +6,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from torch import nn
 
 from raypipe.attacks import AttackSettings
 from raypipe.attacks.base import NamedAttack
-from raypipe.attacks.engine.generate import Adversarials
+from raypipe.attacks.engine.generate import Adversarials, generate
+from raypipe.attacks.engine.prepare import prepare
 from raypipe.base.settings import fill_in_names
+from raypipe.data.given import source_of
 from raypipe.evaluation.results.compute import RunResult
 from raypipe.evaluation.settings import Evaluation
+from raypipe.execution.evaluation import GivenTiles, evaluate_model
+from raypipe.execution.finished_model import Shape, count_logits, device_of, require_classes
 from raypipe.experiment.load import validate_settings
-from raypipe.standalone.attack import attack_tiles, logits_given
-from raypipe.standalone.evaluate import evaluate_model, run_name
-from raypipe.standalone.models import GivenModel, key_of
-from raypipe.standalone.tiles import tiles_of
+from raypipe.models.given import module_of
+from raypipe.plan.listing import list_given
 from raypipe.storage.store import Store
 
 
@@ -34,8 +37,10 @@ def attack(
 ) -> Adversarials:
     """Attack a model on tiles in memory; see `raypipe.attack`."""
     chosen: NamedAttack = validate_settings(AttackSettings, {"name": name, **settings}, "attack")
-    tiles = tiles_of(images, labels, classes or _numbered(model, images))
-    return attack_tiles(model, tiles, chosen, batch_size).made
+    source = source_of(images, labels, classes or _number_classes(model, images))
+    require_classes(model, _shape_of(images), source.labels)
+    prepared = prepare(model, _shape_of(images), device=device_of(model), batch_size=batch_size)
+    return generate(prepared, images, source.truth, chosen)
 
 
 def evaluate(
@@ -56,17 +61,23 @@ def evaluate(
     evaluation: Evaluation = validate_settings(
         Evaluation, {"attacks": chosen, "transfer": False, **settings}, "evaluation"
     )
-    tiles = tiles_of(images, labels, classes or _numbered(model, images), groups)
-    given = GivenModel(model, name, type(model).__name__, tiles.labels, None, key_of(model))
-    return evaluate_model(given, tiles, evaluation, store_for(Path(to), name), batch_size=batch_size)
+    source = source_of(images, labels, classes or _number_classes(model, images), groups)
+    tiles = GivenTiles(list_given(source, source.list()), "", None, _shape_of(images))
+    store, silent = open_results(Path(to)), Console(quiet=True)
+    given = module_of(model, name, source.labels)
+    return evaluate_model(given, tiles, evaluation, store, batch_size=batch_size, console=silent, detail="quiet").result
 
 
-def _numbered(model: nn.Module, images: NDArray[np.uint8]) -> list[str] | None:
+def _shape_of(images: NDArray[np.uint8]) -> Shape:
+    _, height, width, channels = images.shape
+    return channels, height, width
+
+
+def _number_classes(model: nn.Module, images: NDArray[np.uint8]) -> list[str] | None:
     """Return numbers as names of a model's classes; None if `images` are no tiles, which later code reports."""
     if images.dtype != np.uint8 or images.ndim != 4:
         return None
-    _, height, width, channels = images.shape
-    return [str(number) for number in range(logits_given(model, (channels, height, width)))]
+    return [str(number) for number in range(count_logits(model, _shape_of(images)))]
 
 
 def require_new(folder: Path) -> None:
@@ -81,21 +92,14 @@ def require_new(folder: Path) -> None:
         raise FileExistsError(f"{folder} exists and is not empty: give the name of a new folder")
 
 
-def store_for(folder: Path, model: str) -> Store:
-    """Open a store in a folder that is new or empty, or that holds only earlier results of this model.
-
-    Parameters
-    ----------
-    model
-        Name of the model.
+def open_results(folder: Path) -> Store:
+    """Open a store in a folder that is new or empty, or that is a store already.
 
     Raises
     ------
     FileExistsError
         If the folder holds something else.
     """
-    runs = folder / "runs"
-    others = [path for path in runs.iterdir() if path.name != run_name(model)] if runs.is_dir() else []
-    if others or not (folder / "artifacts").is_dir():
+    if not (folder / "artifacts").is_dir():
         require_new(folder)
     return Store.open(str(folder.absolute()))

@@ -7,7 +7,7 @@ import torch
 
 from raypipe.defenses import DEFENSES
 from raypipe.defenses.base import CertifiedDefense
-from raypipe.forecast.defense_work import certificate_passes, prediction_passes, training_steps
+from raypipe.execution.forecast.defense_work import certificate_passes, prediction_passes, training_steps
 
 
 @pytest.mark.parametrize(

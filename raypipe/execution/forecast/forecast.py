@@ -8,9 +8,8 @@ import torch
 
 from raypipe.base.errors import StageError
 from raypipe.defenses.base import Defense, StaticTraining
-from raypipe.experiment.schema import Resources
-from raypipe.forecast.defense_work import certificate_passes, prediction_passes, training_steps
-from raypipe.forecast.trials import (
+from raypipe.execution.forecast.defense_work import certificate_passes, prediction_passes, training_steps
+from raypipe.execution.forecast.trials import (
     ModelTrial,
     TilesTrial,
     attack_key,
@@ -20,6 +19,7 @@ from raypipe.forecast.trials import (
     try_model,
     try_tiles,
 )
+from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import STAGES, Cell, Split, Stage, unfinished
 from raypipe.plan.listing import Prepared
 

@@ -1,7 +1,7 @@
 """The forecast of an experiment, as tables."""
 
+from raypipe.execution.forecast.forecast import Forecast
 from raypipe.experiment.schema import Experiment
-from raypipe.forecast.forecast import Forecast
 from raypipe.progress.tree import duration
 from raypipe.report.sheet import Cell, Sheet
 

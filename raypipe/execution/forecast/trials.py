@@ -243,7 +243,11 @@ def try_model(
 def measure_worker_start() -> float:
     """Return the seconds until a new worker process has imported the modules of its tasks and of most backbones."""
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import raypipe.stages.executor, torchvision"], check=True, env=os.environ)
+    subprocess.run(
+        [sys.executable, "-c", "import raypipe.execution.attack, raypipe.stages.executor, torchvision"],
+        check=True,
+        env=os.environ,
+    )
     return time.perf_counter() - begun
 
 

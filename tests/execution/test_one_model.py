@@ -4,6 +4,7 @@ import copy
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,6 +26,7 @@ from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.storage.schemas import ADVERSARIALS, TILES
 from raypipe.storage.store import Store
+from tests.evaluation.handmade import hand_run
 from tests.evaluation.laws import require_worst_cases
 
 NAMES = ("stripes", "dots", "plain")
@@ -249,9 +251,9 @@ def test_an_attack_of_the_evaluation_that_a_check_makes_too_is_made_once(trained
     attacks = {"mine": {**bounded, "eps": 4 / 255}}
     result = raypipe.evaluate(trained, images, labels, attacks, to=str(tmp_path / "out"), **settings)
     names = [row["cell"] for row in result.costs.to_pylist() if row["stage"] == "attack"]
-    assert "mine" in names
-    assert "check/reference" not in names
-    assert "autoattack linf" in names
+    assert "model/mine/test" in names
+    assert "model/check/reference/test" not in names
+    assert "model/autoattack linf/test" in names
     assert "check/reference" in result.records["attack"].to_pylist()
 
 
@@ -266,7 +268,7 @@ def test_an_evaluation_goes_on_where_it_was_stopped(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as stopping:
-        stopping.setattr("raypipe.standalone.evaluate.tabulate_predictions", stopped)
+        stopping.setattr("raypipe.execution.predict.tabulate_predictions", stopped)
         with pytest.raises(KeyboardInterrupt):
             raypipe.evaluate(trained, images, labels, ["deepfool"], **settings)
     stopped_at = made(tmp_path / "out")
@@ -284,8 +286,27 @@ def test_an_evaluation_goes_on_where_it_was_stopped(
         for result in (first, again)
     ]
     assert costs[0].items() <= costs[1].items()
-    with pytest.raises(FileExistsError, match="give the name of a new folder"):
-        raypipe.evaluate(trained, images, labels, ["deepfool"], name="another", **settings)
+
+
+def test_an_evaluation_is_reported_and_compared_beside_the_run_of_an_experiment(
+    trained: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store.open(str(tmp_path))
+    hand_run(store)
+    images, labels = batch(6, first=0)
+    settings: dict[str, Any] = {"curves": {}, "autoattack": None, "checks": None, "to": str(tmp_path)}
+    first = raypipe.evaluate(trained, images, labels, ["fgsm"], name="first", **settings)
+    raypipe.evaluate(trained, images, labels, ["deepfool"], name="second", **settings)
+    assert (tmp_path / "runs" / "first" / "report.html").is_file()
+    again = load_result(store, "first")
+    assert again.records.equals(first.records), "the second evaluation leaves the first one unchanged"
+    for words in (["report", "first"], ["compare", "hand", "first", "second"], ["index"], ["status", "first"]):
+        capsys.readouterr()
+        assert command(monkeypatch, tmp_path, *words, "--storage", str(tmp_path)) == 0, capsys.readouterr().err
+    index = (tmp_path / "index.html").read_text()
+    assert all(name in index for name in ("hand", "first", "second"))
+    with pytest.raises(FileExistsError, match="has a run 'hand' of an experiment: give the model another name"):
+        raypipe.evaluate(trained, images, labels, ["fgsm"], name="hand", **settings)
 
 
 def test_what_was_found_out_is_not_taken_for_other_labels_or_another_model(trained: Classifier, tmp_path: Path) -> None:
@@ -298,7 +319,7 @@ def test_what_was_found_out_is_not_taken_for_other_labels_or_another_model(train
     assert other.records["accuracy"][0].as_py() < 0.5, "nearly all of these labels are wrong"
     turned = copy.deepcopy(trained)
     turned.classify = lambda images: -type(trained).classify(trained, images)  # the same state with other code
-    with pytest.raises(FileExistsError, match="whose logits of these tiles differ: give the name of a new folder"):
+    with pytest.raises(FileExistsError, match="whose logits differ: give the name of a new folder"):
         raypipe.evaluate(turned, images, labels, ["fgsm"], **settings)
 
 

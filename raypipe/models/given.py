@@ -1,8 +1,9 @@
-"""A user's own model: an exported folder, a checkpoint, a PyTorch program, or a backbone with weights."""
+"""A finished model: an exported folder, a checkpoint, a PyTorch program, a backbone with weights, or any module."""
 
 import hashlib
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from raypipe.models.backbones.base import Channels
-from raypipe.models.checkpoint import FILE_NAME, load_classifier
+from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
 from raypipe.models.classifier import Model, build_classifier
 from raypipe.models.weights import read_state
 
@@ -30,22 +31,25 @@ class GivenModel:
         Module from images (n, 3, h, w), float32 in [0, 1], to logits (n, classes).
     name
         Name of the model, for people.
-    kind
-        Name of the backbone, or kind of the file.
+    form
+        Name of the backbone, or kind of the file or module.
     labels
         Classes in the order of the logits; None if the model does not state them.
     size
         Height and width of the images in pixels; None if the model does not state it.
-    key
+    content
         Hash of the model's content, 20 hexadecimal digits.
+    card
+        Card of a classifier of raypipe, which can be stored; None for other modules.
     """
 
     network: nn.Module
     name: str
-    kind: str
+    form: str
     labels: tuple[str, ...] | None
     size: int | None
-    key: str
+    content: str
+    card: ModelCard | None = None
 
 
 class Program(nn.Module):
@@ -73,8 +77,9 @@ class Program(nn.Module):
 
 def open_model(
     where: str,
-    classes: int,
+    classes: Sequence[str],
     *,
+    size: int | None = None,
     weights: str | None = None,
     mean: Channels | None = None,
     std: Channels | None = None,
@@ -88,7 +93,9 @@ def open_model(
         `torch.export.save` (``.pt2``) or `torch.jit.save` (``.pt``, ``.pth``, ``.ts``), or name of a backbone as in an
         experiment. Programs run code: open only those that you trust.
     classes
-        Number of classes of a backbone.
+        Classes of a backbone, in the order of its logits.
+    size
+        Height and width of a backbone's images in pixels.
     weights
         File of the backbone's whole state, ``.safetensors`` or a state_dict.
     mean, std
@@ -103,7 +110,7 @@ def open_model(
     """
     path = Path(where)
     if not path.exists():
-        return _backbone(where, classes, weights, mean, std)
+        return _backbone(where, tuple(classes), size, weights, mean, std)
     if weights or mean or std:
         raise ValueError(
             f"{where}: is a file with its own weights and normalization; leave out --weights, --mean, --std"
@@ -116,7 +123,7 @@ def open_model(
     try:
         if file.suffix == WEIGHTS:
             classifier, card = load_classifier(data)
-            return GivenModel(classifier, name, card.backbone, card.labels, card.size, key)
+            return GivenModel(classifier, name, card.backbone, card.labels, card.size, key, card)
         if file.suffix == PROGRAM:
             graph = torch.export.load(io.BytesIO(data)).module()
             return GivenModel(Program(graph), name, "torch.export program", None, None, key)
@@ -152,7 +159,14 @@ def _called(suffix: str) -> str:
     return {WEIGHTS: "checkpoint of raypipe", PROGRAM: "program of torch.export"}.get(suffix, "TorchScript program")
 
 
-def _backbone(name: str, classes: int, weights: str | None, mean: Channels | None, std: Channels | None) -> GivenModel:
+def _backbone(
+    name: str,
+    classes: tuple[str, ...],
+    size: int | None,
+    weights: str | None,
+    mean: Channels | None,
+    std: Channels | None,
+) -> GivenModel:
     given: dict[str, Any] = {field: value for field, value in (("mean", mean), ("std", std)) if value is not None}
     try:
         settings = Model(name=name, **given)
@@ -161,24 +175,30 @@ def _backbone(name: str, classes: int, weights: str | None, mean: Channels | Non
         raise ValueError(f"{name}: there is no such file, and it is no backbone: {problems}") from error
     if weights is None:
         raise ValueError(f"{name}: a backbone without weights knows nothing; give a file of its state as --weights")
-    classifier = build_classifier(settings, classes)
+    classifier = build_classifier(settings, len(classes))
     state, own = read_state(weights), classifier.network.state_dict()
     # GoogLeNet's auxiliary heads are not used in evaluation mode, and files often leave them out.
     wrong = [key for key, tensor in own.items() if not key.startswith("aux") and not _fits(state.get(key), tensor)]
     if wrong:
         raise ValueError(
-            f"{weights}: is no whole state of a {name} with {classes} classes: {len(wrong)} of {len(own)} tensors are "
-            f"missing or have another shape, first {wrong[0]!r}"
+            f"{weights}: is no whole state of a {name} with {len(classes)} classes: {len(wrong)} of {len(own)} tensors "
+            f"are missing or have another shape, first {wrong[0]!r}"
         )
     classifier.network.load_state_dict({**own, **{key: state[key] for key in own if key in state}})
-    return GivenModel(classifier.eval(), name.replace(":", "_"), name, None, None, key_of(classifier))
+    card = ModelCard(name, classes, size, *classifier.normalization, digest=settings.digest) if size else None
+    return GivenModel(classifier.eval(), name.replace(":", "_"), name, None, None, content_of(classifier), card)
+
+
+def module_of(network: nn.Module, name: str, classes: tuple[str, ...]) -> GivenModel:
+    """Return a module in memory as a model."""
+    return GivenModel(network, name, type(network).__name__, classes, None, content_of(network))
 
 
 def _fits(found: Tensor | None, expected: Tensor) -> bool:
     return found is not None and found.shape == expected.shape
 
 
-def key_of(network: nn.Module) -> str:
+def content_of(network: nn.Module) -> str:
     """Return a hash of a network's state and of the descriptions that its modules give of themselves."""
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
     return hashlib.sha256(save(state) + repr(network).encode()).hexdigest()[:20]

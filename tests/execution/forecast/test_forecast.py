@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from raypipe.base.errors import StageError
 from raypipe.cli.app import app
+from raypipe.execution.forecast.forecast import Forecast, forecast
 from raypipe.experiment.load import validate_experiment
-from raypipe.forecast.forecast import Forecast, forecast
 from raypipe.plan.listing import Prepared, prepare
 from raypipe.progress.pace import read_forecast
 from raypipe.storage.store import Store
@@ -93,7 +93,7 @@ def test_a_gpu_is_not_estimated_on_a_cpu(tmp_path: Path) -> None:
 
 def test_the_command_says_what_each_stage_takes_and_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "raypipe.forecast.forecast.measure_worker_start", lambda: 5.0
+        "raypipe.execution.forecast.forecast.measure_worker_start", lambda: 5.0
     )  # `found` has waited for a real start
     file = tmp_path / "small.yaml"
     evaluation = {**SETTINGS["evaluation"], "checks": None}

@@ -1,0 +1,191 @@
+"""Data sets that a finished model is tested on: a source in the order of its classes, or arrays in memory."""
+
+import hashlib
+from collections.abc import Iterable, MutableMapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.data.reading.png import encode_png
+from raypipe.data.source import Source, TileRef, compute_fingerprint
+from raypipe.data.subset import choose_subset
+
+
+@dataclass(frozen=True)
+class ReorderedSource:
+    """A data set whose labels are the positions of its classes among those of a model.
+
+    Parameters
+    ----------
+    source
+        The data set.
+    labels
+        Classes of the model, in the order of its logits.
+    """
+
+    source: Source
+    labels: tuple[str, ...]
+
+    @property
+    def malignant(self) -> tuple[str, ...]:
+        """Names of the cancer classes."""
+        return self.source.malignant
+
+    @property
+    def synthetic(self) -> bool:
+        """True if a program drew the tiles."""
+        return self.source.synthetic
+
+    @property
+    def restriction(self) -> str | None:
+        """Reason why no picture made from its tiles may be redistributed."""
+        return self.source.restriction
+
+    def list(self) -> Sequence[TileRef]:
+        """List every file, sorted by path."""
+        return self.source.list()
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of one file, or raise OSError."""
+        return self.source.read(path)
+
+    def fingerprint(self, refs: Iterable[TileRef], cache: MutableMapping[str, str] | None = None) -> str:
+        """Return a hex digest of these tiles and of the order of the classes."""
+        content = self.source.fingerprint(refs, cache)
+        return hashlib.sha256(f"{content} {self.labels}".encode()).hexdigest()
+
+
+def reorder(source: Source, labels: Sequence[str]) -> ReorderedSource:
+    """Return a data set with the labels of a model.
+
+    Parameters
+    ----------
+    source
+        The data set.
+    labels
+        The model's classes in the order of its logits.
+
+    Raises
+    ------
+    ValueError
+        If a class of the data set is none of the model's classes.
+    """
+    if unknown := sorted(set(source.labels) - set(labels)):
+        raise ValueError(
+            f"the model does not know the class {', '.join(unknown)}; it has {', '.join(labels)}: rename the folders, "
+            "or give --labels in the order of its logits"
+        )
+    return ReorderedSource(source, tuple(labels))
+
+
+def choose_files(source: Source, count: int | None, seed: int = 0) -> tuple[TileRef, ...]:
+    """Return the files of a data set that can be tiles, or some of them.
+
+    Parameters
+    ----------
+    source
+        The data set.
+    count
+        Number of files, spread over as many groups as possible and balanced by class; None means all.
+    seed
+        Seed of the choice.
+    """
+    refs = [ref for ref in source.list() if ref.problem is None]
+    if count is None:
+        return tuple(refs)
+    labels = [source.labels.index(str(ref.label_name)) for ref in refs]
+    chosen = choose_subset(labels, [ref.group or ref.path for ref in refs], count, seed)
+    return tuple(refs[position] for position in chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """Tiles in memory.
+
+    Parameters
+    ----------
+    images
+        Images (n, h, w, 3), uint8.
+    truth
+        (n,) true classes, 0 to classes - 1.
+    labels
+        Names of the classes.
+    groups
+        (n,) source tile of each tile; None if unknown.
+    malignant, synthetic, restriction
+        Facts as in `raypipe.data.source.Source`; nothing is known of arrays.
+    """
+
+    images: NDArray[np.uint8]
+    truth: NDArray[np.int64]
+    labels: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
+    malignant: tuple[str, ...] = ()
+    synthetic: bool = False
+    restriction: str | None = None
+
+    def list(self) -> Sequence[TileRef]:
+        """List every image, by its position."""
+        width = len(str(len(self.images)))
+        groups = self.groups or [None] * len(self.images)
+        return [
+            TileRef(f"{position:0{width}}", self.labels[label], group)
+            for position, (label, group) in enumerate(zip(self.truth.tolist(), groups, strict=True))
+        ]
+
+    def read(self, path: str) -> bytes:
+        """Return an image as PNG."""
+        return encode_png(self.images[int(path)])
+
+    def fingerprint(
+        self,
+        refs: Iterable[TileRef],
+        cache: MutableMapping[str, str] | None = None,  # noqa: ARG002  required by the protocol
+    ) -> str:
+        """Return a hex digest of these tiles."""
+        refs = list(refs)
+        contents = {ref.path: hashlib.sha256(self.images[int(ref.path)].tobytes()).hexdigest() for ref in refs}
+        return compute_fingerprint(self.labels, refs, contents)
+
+
+def source_of(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    classes: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+) -> ArraySource:
+    """Return tiles in memory as a data set.
+
+    Parameters
+    ----------
+    images
+        Images (n, h, w, 3), uint8.
+    labels
+        (n,) true classes, 0 to classes - 1.
+    classes
+        Names of the classes; default: their numbers.
+    groups
+        (n,) source tile of each tile; default: every tile is a group of its own.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+        raise ValueError(
+            f"images {images.dtype} {images.shape}: expected uint8 (n, h, w, 3), n >= 1; of floats in [0, 1] and "
+            "(n, 3, h, w), (255 * images).round().astype('uint8').transpose(0, 2, 3, 1)"
+        )
+    truth = np.asarray(labels)
+    if truth.shape != images.shape[:1] or truth.dtype.kind not in "iu" or truth.min() < 0:
+        raise ValueError(f"labels {truth.dtype} {truth.shape}: expected ({len(images)},) whole numbers from 0")
+    names = tuple(classes) if classes is not None else tuple(map(str, range(int(truth.max()) + 1)))
+    if truth.max() >= len(names):
+        raise ValueError(f"labels up to {truth.max()}, but {len(names)} classes: expected a name for each")
+    if len(set(names)) < len(names):
+        raise ValueError(f"classes {', '.join(names)}: expected a different name for each")
+    if groups is not None and len(groups) != len(images):
+        raise ValueError(f"{len(groups)} groups for {len(images)} images: expected one for each")
+    return ArraySource(images, truth.astype(np.int64), names, tuple(groups) if groups is not None else None)

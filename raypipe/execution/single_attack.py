@@ -1,0 +1,93 @@
+"""One attack on one finished model in this process, with cells and artifacts as in a run."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+from rich.console import Console
+
+from raypipe.attacks.base import NamedAttack
+from raypipe.attacks.engine.victim import freeze
+from raypipe.evaluation.results.run import GIVEN
+from raypipe.execution.attack import attack
+from raypipe.execution.evaluation import GivenTiles, import_spec, local_executor, run_name, spec_of
+from raypipe.execution.finished_model import import_model, require_classes
+from raypipe.execution.ingest import ingest
+from raypipe.models.given import GivenModel
+from raypipe.plan.cells import AttackSpec, Cell
+from raypipe.plan.pairings import Subject, attack_cell
+from raypipe.progress.stage import stage_progress
+from raypipe.storage.schemas import REJECTED
+from raypipe.storage.store import Store
+
+
+@dataclass(frozen=True)
+class AttackTables:
+    """The tables of an attack.
+
+    Parameters
+    ----------
+    tiles, adversarials
+        Clean and adversarial tiles, in the same order: see `raypipe.storage.schemas`.
+    rejected
+        Files that could not be read.
+    device
+        Type of the device that the attack ran on, such as ``cuda``.
+    """
+
+    tiles: pa.Table
+    adversarials: pa.Table
+    rejected: pa.Table
+    device: str
+
+
+def attack_model(
+    model: GivenModel,
+    tiles: GivenTiles,
+    settings: NamedAttack,
+    store: Store,
+    *,
+    batch_size: int | None = None,
+    console: Console,
+) -> AttackTables:
+    """Attack a model, and return the tables of all its tiles; finished shards in the store are reused.
+
+    Parameters
+    ----------
+    model, tiles
+        Model to attack, and tiles to attack it on.
+    settings
+        Settings of the attack.
+    store
+        Any store.
+    batch_size
+        Tiles per pass; default: found by trial.
+    console
+        Console for the progress.
+
+    Raises
+    ------
+    ValueError
+        If model and tiles do not fit.
+    raypipe.base.errors.StageError
+        If no file gives a tile, or the attack on a shard fails.
+    """
+    listing, name = tiles.listing, run_name(model.name)
+    require_classes(model.network, tiles.shape, listing.source.labels)
+    clean, imported = Cell("ingest", "tiles", spec_of(tiles)), Cell("import", name, import_spec(model, tiles))
+    import_model(imported, model, store)
+    executor = local_executor(imported, model, store, batch_size)
+    if clean.manifest(store) is None:
+        with stage_progress(console, "ingest", len(listing.items), "files") as stage:
+            ingest(clean, listing.source, listing.items, executor, stage)
+    subject = Subject(name, GIVEN, 0, None, None, imported, clean)
+    cell = attack_cell(subject, settings.name, AttackSpec(attack=settings, split="test"))
+    if cell.manifest(store) is None:
+        count = (clean.manifest(store) or {})["tiles"]
+        with stage_progress(console, "attack", count, "tiles") as stage, freeze(model.network):
+            attack([cell], executor, stage)
+    return AttackTables(
+        pa.concat_tables(store.iter_tables(clean.kind, clean.key, "test")),
+        pa.concat_tables(store.iter_tables(cell.kind, cell.key)),
+        pa.concat_tables([REJECTED.empty_table(), *store.iter_tables(clean.kind, clean.key, "rejected")]),
+        executor.models.device.type,
+    )

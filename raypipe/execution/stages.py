@@ -1,0 +1,109 @@
+"""The stages of a plan that any executor can complete, with the progress of each."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from raypipe.data.source import Source
+from raypipe.data.tiles import TileItem
+from raypipe.execution.attack import attack
+from raypipe.execution.certify import certify
+from raypipe.execution.diagnose import diagnose
+from raypipe.execution.executor import Executor
+from raypipe.execution.ingest import ingest
+from raypipe.execution.predict import evaluate
+from raypipe.plan.cells import Cell, unfinished
+from raypipe.plan.graph import Plan
+from raypipe.progress.pace import read_forecast
+from raypipe.progress.run import RunProgress
+from raypipe.progress.stage import StageProgress
+from raypipe.progress.state import StageState, stage_of
+from raypipe.storage.store import Store
+
+ATTACK, ATTACK_HARDENED = "attack", "attack hardened"
+
+
+def stage_states(plan: Plan, store: Store) -> Iterator[StageState]:
+    """Yield the states of the stages that a plan consists of, in their order."""
+    steps: dict[str, tuple[Cell, ...]] = {_ingest_name(cell): (cell,) for cell in plan.stage("ingest")}
+    steps |= {name: plan.stage(name) for name in ("import", "train")}
+    steps |= {ATTACK: attacks_on_undefended(plan)}
+    steps |= {"harden": plan.stage("harden"), ATTACK_HARDENED: attacks_on_hardened(plan)}
+    steps |= {name: plan.stage(name) for name in ("diagnose", "certify", "evaluate")}
+    for name, cells in steps.items():
+        if cells:
+            yield stage_of(name, cells, store)
+
+
+def _ingest_name(cell: Cell) -> str:
+    return cell.name.replace("tiles", "ingest")
+
+
+def attacks_on_undefended(plan: Plan) -> tuple[Cell, ...]:
+    """Return the attacks on models that are not hardened in this plan."""
+    return tuple(cell for cell in plan.stage("attack") if cell.inputs["model"].stage != "harden")
+
+
+def attacks_on_hardened(plan: Plan) -> tuple[Cell, ...]:
+    """Return the attacks on models that are hardened in this plan."""
+    return tuple(cell for cell in plan.stage("attack") if cell.inputs["model"].stage == "harden")
+
+
+def complete_ingest(
+    cell: Cell, source: Source, items: Sequence[TileItem], executor: Executor, progress: RunProgress
+) -> None:
+    """Write the tiles of a cell, unless they exist."""
+    if not cell.manifest(executor.store):
+        with progress.stage(_ingest_name(cell), len(items), "files") as stage:
+            ingest(cell, source, items, executor, stage)
+
+
+def complete_attacks(plan: Plan, name: str, executor: Executor, progress: RunProgress) -> None:
+    """Complete the attacks of a plan on undefended or on hardened models, as the stage of that name."""
+    store = executor.store
+    chosen = attacks_on_hardened(plan) if name == ATTACK_HARDENED else attacks_on_undefended(plan)
+    if cells := unfinished(chosen, store):
+        tiles = store.ask_all(lambda cell: _count_tiles(cell, cell.spec.split, cell.spec.tiles, store), cells)
+        with progress.stage(name, sum(tiles), "tiles") as stage:
+            stage.expect(cells, tiles, read_forecast(store, progress.state.run))
+            stage.learn_from(plan.stage("attack"), store)
+            attack(cells, executor, stage)
+
+
+def complete_tests(plan: Plan, executor: Executor, progress: RunProgress) -> None:
+    """Complete everything that comes after all attacks: diagnostics, certificates and predictions."""
+    store = executor.store
+    _examine(unfinished(plan.stage("diagnose"), store), "diagnose", diagnose, executor, progress)
+    _examine(unfinished(plan.stage("certify"), store), "certify", certify, executor, progress)
+    if cells := unfinished(plan.stage("evaluate"), store):
+        predictions = sum(store.ask_all(lambda cell: _count_predictions(cell, store), cells))
+        with progress.stage("evaluate", predictions, "predictions") as stage:
+            evaluate(cells, executor, stage)
+
+
+def _examine(
+    cells: Sequence[Cell],
+    name: str,
+    examine: Callable[[Sequence[Cell], Executor, StageProgress], None],
+    executor: Executor,
+    progress: RunProgress,
+) -> None:
+    """Examine models on clean test tiles."""
+    if cells:
+        store = executor.store
+        tiles = sum(store.ask_all(lambda cell: _count_tiles(cell, "test", cell.spec.tiles, store), cells))
+        with progress.stage(name, tiles, "tiles") as stage:
+            examine(cells, executor, stage)
+
+
+def _count_tiles(cell: Cell, split: str, limit: int | None, store: Store) -> int:
+    """Return the number of tiles that a cell works on."""
+    counts = (cell.inputs["tiles"].manifest(store) or {})["counts"]
+    there: int = sum(counts[split].values())
+    return there if limit is None else min(limit, there)
+
+
+def _count_predictions(cell: Cell, store: Store) -> int:
+    """Return the number of tiles that a cell predicts."""
+    tiles = cell.inputs["tiles"]
+    if tiles.stage == "ingest":
+        return _count_tiles(cell, "test", None, store)
+    return _count_tiles(tiles, tiles.spec.split, tiles.spec.tiles, store)

@@ -1,0 +1,190 @@
+"""Models under test, and the tests of each: pairs of a model and the tiles that it is tested on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from raypipe.attacks.base import NamedAttack
+from raypipe.evaluation.protocols import CheckAttack, Protocol, Role
+from raypipe.evaluation.settings import Evaluation
+from raypipe.plan.cells import KNOWN, AttackSpec, Cell, DiagnoseSpec, EvaluateSpec, ImportSpec
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test.
+
+    Parameters
+    ----------
+    model
+        Id of the model in the experiment, or the name of a model that is only tested.
+    split, seed
+        Split of its training tiles, and seed of its training.
+    defense, hardened_on
+        Id of the defense, and id of the attack whose tiles it was hardened with. None if there is no defense.
+        `hardened_on` is also None if the defense mixes all attacks or uses none of them.
+    cell
+        Cell that computes it.
+    tiles
+        Cell of the clean tiles.
+    undefended
+        Undefended model that it was hardened from. None if it is itself undefended.
+    """
+
+    model: str
+    split: str
+    seed: int
+    defense: str | None
+    hardened_on: str | None
+    cell: Cell
+    tiles: Cell
+    undefended: "Subject | None" = None
+
+    @property
+    def name(self) -> str:
+        """Name for people, unique in the plan."""
+        return self.cell.name
+
+    @property
+    def backbone(self) -> str:
+        """Name of its backbone, or the kind of its file."""
+        spec = (self.undefended or self).cell.spec
+        return str(spec.form if isinstance(spec, ImportSpec) else spec.model.name)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A model under test and the tiles that it is tested on.
+
+    Parameters
+    ----------
+    subject
+        The model.
+    protocol
+        Origin of the tiles: see `raypipe.evaluation.protocols.Protocol`.
+    role
+        Reason for the test: see `raypipe.evaluation.protocols.Role`.
+    predictions
+        Cell of its predictions.
+    attack, settings
+        Id and settings of the attack. None for clean tiles.
+    source
+        Source model, which the attack ran against. None for clean tiles.
+    radii
+        Ascending radii of the attack. If empty, the attack has its own settings.
+    """
+
+    subject: Subject
+    protocol: Protocol
+    role: Role
+    predictions: Cell
+    attack: str | None = None
+    settings: NamedAttack | None = None
+    source: Subject | None = None
+    radii: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Settings of the tests, the same for every model.
+
+    Parameters
+    ----------
+    attacks
+        Attacks of the grid, by id. Static evaluation and hardening use them too.
+    evaluation
+        Further attacks and the sanity checks.
+    size
+        Height and width of the tiles in pixels.
+    seed
+        Seed of the diagnostics.
+    """
+
+    attacks: Mapping[str, NamedAttack]
+    evaluation: Evaluation
+    size: int
+    seed: int
+
+
+def pairings_of(subject: Subject, subjects: Sequence[Subject], exam: Examination) -> Iterator[Pairing]:
+    """Yield all tests of one of several models."""
+    name, evaluation = subject.name, exam.evaluation
+    clean = Cell("evaluate", f"{name} on clean tiles", EvaluateSpec(split="test"), inputs_of(subject, subject.tiles))
+    yield Pairing(subject, Protocol.CLEAN, Role.GRID, clean)
+    checks = evaluation.check_attacks(exam.size)
+    attacks: list[tuple[Role, Mapping[str, NamedAttack]]] = [
+        (Role.GRID, exam.attacks),
+        (Role.EVALUATION, evaluation.attacks),
+        (Role.CHECK, checks),
+    ]
+    others = [
+        other
+        for other in subjects
+        if other.undefended is None and (other.split, other.seed) == (subject.split, subject.seed)
+        if other.model != subject.model and evaluation.transfer
+    ]
+    own = Protocol.ADAPTIVE if subject.undefended else Protocol.WHITE_BOX
+    for role, chosen in attacks:
+        for attack_id, settings in chosen.items():
+            sources: list[tuple[Protocol, Subject]] = [(own, subject)]
+            if role in (Role.GRID, Role.EVALUATION) or attack_id == CheckAttack.REFERENCE:
+                sources += [(Protocol.STATIC, subject.undefended)] if subject.undefended else []
+                sources += [(Protocol.TRANSFER, other) for other in others]
+            for protocol, source in sources:
+                # These tiles are shown to the model itself only, so the attack may stop at its first success.
+                attack = settings.with_early_stop(source is subject)
+                tiles = attack_cell(source, attack_id, AttackSpec(attack=attack, split="test", tiles=evaluation.tiles))
+                predictions = Cell(
+                    "evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), inputs_of(subject, tiles)
+                )
+                yield Pairing(subject, protocol, role, predictions, attack_id, attack, source)
+    yield from _ensembles(subject, exam)
+
+
+def _ensembles(subject: Subject, exam: Examination) -> Iterator[Pairing]:
+    """Yield the tests of one model under AutoAttack on the model itself, in every bounded threat model.
+
+    AutoAttack starts from the results of the other attacks.
+    """
+    evaluation, name = exam.evaluation, subject.name
+
+    def attacked(attack_id: str, settings: NamedAttack, radii: tuple[float, ...] = ()) -> Cell:
+        attack = settings.with_early_stop(True)
+        spec = AttackSpec(attack=attack, split="test", tiles=evaluation.tiles, radii=radii)
+        return attack_cell(subject, attack_id, spec)
+
+    others = {**exam.attacks, **evaluation.attacks}
+    if reference := evaluation.check_attacks(exam.size).get(CheckAttack.REFERENCE):
+        others[CheckAttack.REFERENCE] = reference
+    known = {f"{KNOWN}{attack_id}": attacked(attack_id, settings) for attack_id, settings in others.items()}
+    for attack_id, (settings, radii) in evaluation.ensembles(exam.attacks).items():
+        tiles = attacked(attack_id, settings, radii)
+        tiles = replace(tiles, inputs={**tiles.inputs, **known})
+        predictions = Cell("evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), inputs_of(subject, tiles))
+        protocol = Protocol.ADAPTIVE if subject.undefended else Protocol.WHITE_BOX
+        yield Pairing(subject, protocol, Role.CURVE, predictions, attack_id, tiles.spec.attack, subject, radii)
+
+
+def attack_cell(victim: Subject, attack_id: str, spec: AttackSpec) -> Cell:
+    """Return the cell of an attack on a model."""
+    whole = spec.split == "test" and spec.attack != spec.attack.with_early_stop(True)
+    name = f"{victim.name}/{attack_id}/{spec.split}{' (whole budget)' if whole else ''}"
+    return Cell("attack", name, spec, {"tiles": victim.tiles, "model": victim.cell})
+
+
+def diagnostics_of(subject: Subject, exam: Examination) -> Cell | None:
+    """Return the cell of a model's diagnostics; None without sanity checks."""
+    evaluation = exam.evaluation
+    if evaluation.checks is None:
+        return None
+    spec = DiagnoseSpec(
+        planted=evaluation.check_attacks(exam.size)[CheckAttack.REFERENCE].with_early_stop(True),
+        planted_tiles=evaluation.checks.planted_tiles,
+        tiles=evaluation.tiles and max(evaluation.tiles, evaluation.checks.planted_tiles),
+        seed=exam.seed,
+    )
+    return Cell("diagnose", f"{subject.name} diagnosed", spec, inputs_of(subject, subject.tiles))
+
+
+def inputs_of(subject: Subject, tiles: Cell) -> dict[str, Cell]:
+    """Return the inputs of a cell that shows tiles to a model."""
+    return {"model": subject.cell, "tiles": tiles}
