@@ -157,7 +157,8 @@ CHECKS = (
     Rule(
         "deterministic inference",
         judging.deterministic_inference,
-        "Two passes give the same logits. If not, attacks must average over the randomness, and ours do not.",
+        "Two passes give the same logits. If not, attacks must average over the randomness, and ours do not. Noise "
+        "that depends on a tile's pixels alone passes: attacks meet the same draws, and follow their mean gradient.",
         ATHALYE,
     ),
     Rule(
