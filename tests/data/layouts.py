@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 
 from raypipe.base.settings import Settings
 from raypipe.data.reading.png import encode_png
+from raypipe.data.source import TileRef
+from raypipe.data.sources import open_source
 from raypipe.data.sources.areds import AREDS
 from raypipe.data.sources.breakhis import SUBTYPES, BreakHis
 from raypipe.data.sources.chaoyang import Chaoyang
@@ -249,3 +251,8 @@ PUBLISHED_LAYOUTS = [
     Case("medmnist in color", lambda root: medmnist(root, 28, 28, 3), CLASSES["pneumoniamnist"],
          {"normal": 3, "pneumonia": 3}, 0, {}, official={"train": 4, "test": 2}),
 ]  # fmt: skip
+
+
+def list_tiles(settings: Settings) -> list[TileRef]:
+    """Return the files of a data set."""
+    return list(open_source(settings, seed=0).list())

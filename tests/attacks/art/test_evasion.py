@@ -1,122 +1,32 @@
-"""Our attacks in the toolbox's interface: its classifier, its arguments, and NumPy arrays."""
+"""Our attacks in the toolbox's interface: its names, its arguments, its trainer and its metrics."""
 
 import copy
 import inspect
-from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from art.attacks import evasion as theirs
 from art.attacks.attack import EvasionAttack
-from art.defences.preprocessor import JpegCompression
-from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.defences.trainer import AdversarialTrainer
-from art.estimators.classification import PyTorchClassifier
 from art.metrics import adversarial_accuracy, empirical_robustness
 from art.metrics.metrics import SUPPORTED_METHODS
 from torch import nn
 
 from raypipe.attacks import ATTACKS
 from raypipe.attacks.art import evasion
-from raypipe.attacks.art.evasion import base
 from raypipe.attacks.base import TargetedAttack
-from raypipe.attacks.engine.prepare import prepare
-
-MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
-NAMED = {
-    "DeepFool": {},
-    "CarliniL2Method": {"binary_search_steps": 3, "initial_const": 1.0},
-    "SaliencyMapMethod": {"theta": 0.5},
-    "FastGradientMethod": {"eps": 0.1},
-    "ProjectedGradientDescent": {"eps": 0.08, "eps_step": 0.02, "max_iter": 10},
-    "AutoProjectedGradientDescent": {"eps": 0.08, "max_iter": 10, "nb_random_init": 1},
-}
-"""Attacks of the toolbox that we have too, and the comparison for each."""
-IN_PIXELS = ("eps", "eps_step", "theta")
-"""Arguments in units of the pixels."""
-
-
-class Normalized(nn.Module):
-    """A model of [0, 1] images as a model of standardized images of another range."""
-
-    def __init__(self, model, span=1.0, mean=0.0, std=1.0):
-        super().__init__()
-        self.model = model
-        self.span = span
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
-
-    def forward(self, images):
-        return self.model((images * self.std + self.mean) / self.span)
-
-
-def wider(model, span, low):
-    """Return a model of [0, 1] images as a model of images from `low` to `low + span`."""
-    return Normalized(model, span=float(span), mean=-float(low))
-
-
-class ChannelsLast(nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images):
-        return self.model(images.permute(0, 3, 1, 2))
-
-
-class WithAuxiliary(nn.Module):
-    """A model with two heads during training, like GoogLeNet."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images):
-        logits = self.model(images)
-        return (logits, logits.flip(1)) if self.training else logits
-
-
-class Blur(PreprocessorPyTorch):
-    """A preprocessing step in PyTorch, because the toolbox's own steps need packages that it does not require."""
-
-    def forward(self, x, y=None):
-        return nn.functional.avg_pool2d(x, 3, stride=1, padding=1), y
-
-
-def to_art_classifier(model, classes=3, shape=(3, 16, 16), clip_values=(0.0, 1.0), **options):
-    return PyTorchClassifier(
-        model, nn.CrossEntropyLoss(), shape, classes, clip_values=clip_values, device_type="cpu", **options
-    )
-
-
-@pytest.fixture
-def x(cases):
-    return cases[3].floats.numpy()
-
-
-@pytest.fixture
-def classifier(cases):
-    """Return a classifier with a model of its own, because the toolbox's attacks leave gradients in the weights."""
-    return to_art_classifier(copy.deepcopy(cases[3].model))
-
-
-@contextmanager
-def numpy_seeded():
-    """Seed NumPy's global generator, from which the toolbox draws."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002
-    yield
-    np.random.set_state(state)  # noqa: NPY002
-
-
-def predicted(classifier, images):
-    return classifier.predict(images).argmax(1)
-
-
-def lengths(difference):
-    return np.linalg.norm(difference.reshape(len(difference), -1), axis=1)
+from tests.attacks.art.toolbox import (
+    IN_PIXELS,
+    NAMED,
+    Normalized,
+    lengths,
+    numpy_seeded,
+    predicted,
+    size,
+    to_art_classifier,
+    wider,
+)
 
 
 def test_one_changed_import(cases, x):
@@ -130,14 +40,6 @@ def test_one_changed_import(cases, x):
     )
     adversarial = DeepFool(classifier, max_iter=50).generate(x=x)
     assert (classifier.predict(adversarial).argmax(1) != classifier.predict(x).argmax(1)).all()
-
-
-def size(name, difference):
-    """Return the norm of each image's perturbation that the attack keeps small."""
-    flat = np.abs(difference.reshape(len(difference), -1))
-    if name == "SaliencyMapMethod":
-        return np.count_nonzero(flat, axis=1)
-    return np.linalg.norm(flat, axis=1) if name in {"DeepFool", "CarliniL2Method"} else flat.max(axis=1)
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -238,65 +140,6 @@ class TestEveryAttack:
             attack_of(name, classifier, targeted=True, target="runner_up", **options)
 
 
-def test_forms_of_labels_mean_the_same(cases, classifier, x):
-    labels = cases[3].labels
-    attack = evasion.DeepFool(classifier)
-    found = attack.generate(x, labels)
-    for y in (labels[:, None], np.eye(3)[labels], list(labels)):
-        np.testing.assert_array_equal(attack.generate(x, y), found)
-    np.testing.assert_array_equal(attack.generate(x), attack.generate(x, predicted(classifier, x)))
-    np.testing.assert_array_equal(attack.generate(x=x, y=labels), found)
-
-
-@pytest.mark.parametrize("mean", [MEAN, 0.5])
-def test_preprocessing_is_honored(cases, classifier, x, mean):
-    std = STD if mean is MEAN else 0.25
-    inside = Normalized(cases[3].model, mean=mean, std=std)
-    options = {"preprocessing": (np.float32(mean), np.float32(std))}
-    standardising = to_art_classifier(inside, **options)
-    np.testing.assert_allclose(standardising.predict(x), classifier.predict(x), rtol=1e-4, atol=1e-4)
-    found = evasion.DeepFool(standardising).generate(x)
-    np.testing.assert_allclose(found, evasion.DeepFool(classifier).generate(x), atol=1e-4)
-
-
-def test_preprocessing_in_pytorch_is_attacked_too(cases, x):
-    blur = Blur(device_type="cpu")
-    blurring = to_art_classifier(cases[3].model, preprocessing_defences=blur, preprocessing=(0.1, 0.9))
-    found = evasion.DeepFool(blurring).generate(x)
-    assert (predicted(blurring, found) != predicted(blurring, x)).all()
-
-
-def test_channels_may_come_last(cases, classifier, x):
-    last = to_art_classifier(ChannelsLast(cases[3].model), shape=(16, 16, 3), channels_first=False)
-    found = evasion.DeepFool(last).generate(np.ascontiguousarray(x.transpose(0, 2, 3, 1)))
-    np.testing.assert_allclose(found.transpose(0, 3, 1, 2), evasion.DeepFool(classifier).generate(x), atol=1e-5)
-
-
-def test_auxiliary_heads_do_not_matter(cases, classifier, x):
-    model = WithAuxiliary(cases[3].model).train()
-    found = evasion.DeepFool(to_art_classifier(model)).generate(x)
-    np.testing.assert_allclose(found, evasion.DeepFool(classifier).generate(x), atol=1e-5)
-    assert model.training
-
-
-def test_the_classifier_is_left_as_it_was(classifier, x):
-    model = classifier.model
-    model.train()
-    model.features[1].eval()
-    first, second = list(model.parameters())[:2]
-    first.requires_grad_(False)
-    second.grad = torch.ones_like(second)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    evasion.DeepFool(classifier).generate(x)
-    assert [module.training for module in model.modules()].count(False) == 1
-    assert not model.features[1].training
-    assert [parameter.requires_grad for parameter in model.parameters()].count(False) == 1
-    assert not first.requires_grad
-    assert bool((second.grad == 1).all())
-    assert all(parameter.grad is None for parameter in model.parameters() if parameter is not second)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
 def test_a_failure_of_carlini_and_wagners_comes_back_clean(cases, classifier, x):
     clean = predicted(classifier, x)
     found = evasion.CarliniL2Method(classifier, confidence=1.0).generate(x)
@@ -321,83 +164,6 @@ def test_ours_aim_no_worse_than_the_toolboxs(classifier, x, name):
     assert success[0].sum() >= max(3, success[1].sum())
     both = success[0] & success[1]
     assert size(name, (own - x)[both]).mean() <= 1.005 * size(name, (other - x)[both]).mean()
-
-
-class Biased(nn.Module):
-    """A model with a larger error than the rounding of any fast model: it favors class 1."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images):
-        return self.model(images) + torch.tensor([0.0, 0.2, 0.0])
-
-
-def test_the_classifier_itself_is_fooled_not_its_fast_form(monkeypatch, classifier, x):
-    def prepared(model, *arguments, **options):
-        made = prepare(model, *arguments, **options)
-        return replace(made, fast=Biased(made.fast))
-
-    clean = predicted(classifier, x)
-    monkeypatch.setattr(base, "prepare", prepared)
-    assert (predicted(classifier, evasion.DeepFool(classifier).generate(x)) != clean).all()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"clip_values": None}, "no clip_values"),
-        ({"clip_values": (np.zeros((3, 16, 16)), np.linspace(1, 2, 768).reshape(3, 16, 16))}, "differ from pixel"),
-        ({"shape": (768,)}, "expected that of an image"),
-        (
-            {"preprocessing_defences": JpegCompression((0, 1), channels_first=True)},
-            "preprocessing by JpegCompression has no gradient",
-        ),
-    ],
-)
-def test_a_classifier_that_cannot_be_attacked_is_refused(cases, options, message):
-    with pytest.raises(ValueError, match=message):
-        evasion.DeepFool(to_art_classifier(cases[3].model, **options))
-
-
-def test_parameters_are_checked_under_their_own_names(classifier):
-    with pytest.raises(ValueError, match=r"DeepFool: epsilon: .* greater than or equal to 0"):
-        evasion.DeepFool(classifier, epsilon=-1)
-    with pytest.raises(ValueError, match="batch_size = 0: expected a positive integer"):
-        evasion.DeepFool(classifier, batch_size=0)
-    attack = evasion.CarliniL2Method(classifier)
-    attack.set_params(max_iter=3, targeted=True)
-    assert (attack.max_iter, attack.targeted) == (3, True)
-    with pytest.raises(ValueError, match="max_iter"):
-        attack.set_params(max_iter=0)
-    with pytest.raises(ValueError, match="cannot be set"):
-        attack.set_params(overshoot=1)
-    registered = evasion.get_attack_class("deepfool")(classifier, overshoot=0.1)
-    registered.set_params(overshoot=0.2, batch_size=4)
-    assert registered.settings().overshoot == 0.2
-    with pytest.raises(ValueError, match="DeepFool: overshoot"):
-        registered.set_params(overshoot=-1)
-    with pytest.raises(ValueError, match="steps"):
-        evasion.get_attack_class("deepfool")(classifier, steps=3)
-    with pytest.raises(ValueError, match=r"no attack 'deepfol': expected one of .*; did you mean 'deepfool'"):
-        evasion.get_attack_class("deepfol")
-
-
-def test_what_cannot_aim_with_its_settings_says_so_at_once(classifier):
-    with pytest.raises(ValueError, match="cannot aim; use `method: published`"):
-        evasion.get_attack_class("carlini_wagner_l2")(classifier, targeted=True)
-
-
-def test_images_and_labels_are_checked(classifier, x):
-    attack = evasion.DeepFool(classifier)
-    with pytest.raises(ValueError, match=r"images \(16, 16, 16, 3\): expected"):
-        attack.generate(x.transpose(0, 2, 3, 1))
-    with pytest.raises(ValueError, match="3 labels for 16 images"):
-        attack.generate(x, np.zeros(3, dtype=int))
-    with pytest.raises(ValueError, match="takes no mask"):
-        attack.generate(x, mask=np.ones_like(x))
-    assert attack.generate(x[:0]).shape == (0, 3, 16, 16)
 
 
 def test_the_toolboxs_trainer_trains_on_them(cases, x):
