@@ -3,6 +3,10 @@
 Every layer maps a box to a box that contains all outputs of the layer. That is exact for a single layer and loose for
 many. In double precision, rounding errors are far below the precision to which a bound is rounded when it is used. They
 are not accounted for.
+
+The library auto_LiRPA would bound more kinds of networks. It is not used because no release supports a current PyTorch:
+its newest one on PyPI, 0.3 of 2022, requires a version below 1.13 and cannot be imported with NumPy 2. Its repository
+required a version below 2.9 in May 2026.
 """
 
 from typing import NamedTuple
@@ -53,7 +57,7 @@ def bound_margins(classifier: Classifier, images: Tensor, labels: Tensor, eps: f
     Parameters
     ----------
     classifier
-        Classifier with a backbone for which `unbounded` returns None, without an input transform.
+        Classifier with a backbone for which `explain_missing_bounds` returns None, without an input transform.
     images
         (n, channels, h, w) in [0, 1].
     labels
@@ -65,7 +69,7 @@ def bound_margins(classifier: Classifier, images: Tensor, labels: Tensor, eps: f
     low, high = (images - eps).clamp(0, 1), (images + eps).clamp(0, 1)
     low, high = (classifier.preprocess(edge) for edge in (low, high))  # monotone: no weight of a resize is negative
     box = Box((low + high) / 2, (high - low) / 2)
-    assert isinstance(classifier.network, nn.Sequential)  # noqa: S101  as `unbounded` has seen
+    assert isinstance(classifier.network, nn.Sequential)  # noqa: S101  as `explain_missing_bounds` has seen
     *layers, last = classifier.network
     for layer in layers:
         box = _propagate(layer, box)

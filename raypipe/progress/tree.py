@@ -11,6 +11,8 @@ from raypipe.progress.state import GroupState, RunState, StageState
 MARKS = {"to do": ("·", "dim"), "running": ("▶", "bold"), "done": ("✓", "green"), "failed": ("✗", "bold red")}
 CELLS_SHOWN = 6
 BAR = 20
+"""Width of a stage's bar. `rich.progress` does not draw it, because its tasks live in the process that works, and each
+has one speed. Here the state may come from the store, and the time left depends on the attacks to come."""
 SILENT_SECONDS = 60.0
 
 
