@@ -38,7 +38,7 @@ from raypipe.plan.cells import Cell
 from raypipe.plan.listing import prepare
 from raypipe.progress.stage import stage_progress
 from raypipe.stages.cluster import connected
-from raypipe.stages.executor import ClusterExecutor
+from raypipe.stages.cluster_executor import ClusterExecutor
 from raypipe.stages.train import train
 from raypipe.storage.store import Store
 

@@ -87,7 +87,7 @@ def attack(
     ValueError
         If model, images and labels do not fit.
     """
-    from raypipe.execution.calls import attack as call  # noqa: PLC0415
+    from raypipe.execution.python_api import attack as call  # noqa: PLC0415
 
     return call(model, images, labels, name, classes=classes, batch_size=batch_size, settings=settings)
 
@@ -144,7 +144,7 @@ def evaluate(
     raypipe.base.errors.StageError
         If an attack fails. Finished results are kept, and the same call continues from there.
     """
-    from raypipe.execution.calls import evaluate as call  # noqa: PLC0415
+    from raypipe.execution.python_api import evaluate as call  # noqa: PLC0415
 
     return call(
         model,

@@ -26,7 +26,10 @@ TASKS = {
     "IDLE": "workers between tasks",
 }
 """Names that workers show where Ray names them, and the different ones of earlier versions of this package."""
-IMPORTS = "import raypipe.execution.attack, raypipe.execution.predict, raypipe.stages.executor, raypipe.stages.fitting"
+IMPORTS = (
+    "import raypipe.execution.attack, raypipe.execution.evaluate, raypipe.stages.cluster_executor, "
+    "raypipe.stages.fitting"
+)
 
 
 def import_seconds() -> float:

@@ -23,7 +23,7 @@ from raypipe.execution.ingest import ingest
 from raypipe.experiment.schema import Resources
 from raypipe.plan.listing import Prepared
 from raypipe.progress.stage import stage_progress
-from raypipe.stages.executor import ClusterExecutor
+from raypipe.stages.cluster_executor import ClusterExecutor
 
 INGESTED = 224
 PASSES = 5

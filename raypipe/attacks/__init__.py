@@ -24,7 +24,7 @@ from raypipe.attacks import (
     sparse_l0,
     square,
 )
-from raypipe.attacks.art.attack import ArtAttack, art_attack
+from raypipe.attacks.art.backend import ArtAttack, art_attack
 from raypipe.attacks.base import Attack, NamedAttack, NativeAttack
 from raypipe.base.settings import index_by_name, read_named
 

@@ -47,8 +47,8 @@ def attack(
 ) -> None:
     """Attack a model on a folder of tiles, and write the adversarial tiles as PNG files and a table."""
     from raypipe.attacks import AttackSettings
-    from raypipe.execution.calls import open_results
-    from raypipe.execution.single_attack import attack_model
+    from raypipe.execution.attack_model import attack_model
+    from raypipe.execution.python_api import open_results
     from raypipe.experiment.load import apply_overrides, validate_settings
     from raypipe.export.pictures import IMAGES, write_pictures
     from raypipe.report.attack import attack_sheet

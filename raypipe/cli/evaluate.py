@@ -64,8 +64,8 @@ def evaluate(
     from raypipe.evaluation.protocols import Protocol
     from raypipe.evaluation.results.compute import serialize_result
     from raypipe.evaluation.settings import Evaluation
-    from raypipe.execution.calls import open_results
-    from raypipe.execution.evaluation import RESULTS_FILE, evaluate_model
+    from raypipe.execution.evaluate_model import RESULTS_FILE, evaluate_model
+    from raypipe.execution.python_api import open_results
     from raypipe.experiment.load import apply_overrides, validate_settings
     from raypipe.report.layout import Book
     from raypipe.report.screen import evaluation_screen

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:  # both import PyTorch's slower parts
-    from raypipe.execution.evaluation import GivenTiles
-    from raypipe.models.given import GivenModel
+    from raypipe.execution.tile_set import TileSet
+    from raypipe.models.finished_model import FinishedModel
 
 ModelArgument = Annotated[
     str,
@@ -67,7 +67,7 @@ class Given:
     device: str | None
     name: str | None = None
 
-    def open(self) -> "tuple[GivenModel, GivenTiles]":
+    def open(self) -> "tuple[FinishedModel, TileSet]":
         """Open the model on its device, and list the tiles.
 
         Raises
@@ -78,11 +78,12 @@ class Given:
         import torch
 
         from raypipe.data.audit.audit import class_folders
-        from raypipe.data.given import choose_files, reorder
+        from raypipe.data.class_order import reorder_classes
         from raypipe.data.sources import open_source
-        from raypipe.execution.evaluation import GivenTiles
-        from raypipe.models.given import open_model
-        from raypipe.plan.listing import list_given
+        from raypipe.data.subset import choose_files
+        from raypipe.execution.tile_set import TileSet
+        from raypipe.models.finished_model import open_model
+        from raypipe.plan.listing import list_test_tiles
 
         settings = class_folders(self.folder, self.groups, self.group_pattern)
         source = open_source(settings, seed=0)
@@ -104,9 +105,9 @@ class Given:
             model.network.to(device)
         except RuntimeError as error:
             raise ValueError(f"--device {device}: {error}") from error
-        labeled = reorder(source, told or model.labels or source.labels)
-        listing = list_given(labeled, choose_files(labeled, self.tiles))
-        return model, GivenTiles(listing, settings.source, size, (3, size, size))
+        labeled = reorder_classes(source, told or model.labels or source.labels)
+        listing = list_test_tiles(labeled, choose_files(labeled, self.tiles))
+        return model, TileSet(listing, settings.source, size, (3, size, size))
 
 
 def _channels(option: str, text: str | None) -> Any:

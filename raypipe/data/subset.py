@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
-from raypipe.data.source import shuffle_by_hash
+from raypipe.data.source import Source, TileRef, shuffle_by_hash
 
 
 def choose_subset(labels: Sequence[int], groups: Sequence[str], count: int, seed: int) -> list[int]:
@@ -30,6 +30,26 @@ def choose_subset(labels: Sequence[int], groups: Sequence[str], count: int, seed
     """
     order = _seeded_positions(labels, groups, seed)
     return sorted(position for position, _ in zip(order, range(count), strict=False))
+
+
+def choose_files(source: Source, count: int | None, seed: int = 0) -> tuple[TileRef, ...]:
+    """Return the files of a data set that can be tiles, or some of them.
+
+    Parameters
+    ----------
+    source
+        The data set.
+    count
+        Number of files, spread over as many groups as possible and balanced by class; None means all.
+    seed
+        Seed of the choice.
+    """
+    refs = [ref for ref in source.list() if ref.problem is None]
+    if count is None:
+        return tuple(refs)
+    labels = [source.labels.index(str(ref.label_name)) for ref in refs]
+    chosen = choose_subset(labels, [ref.group or ref.path for ref in refs], count, seed)
+    return tuple(refs[position] for position in chosen)
 
 
 def uncovered_labels(labels: Sequence[int], positions: Sequence[int], classes: int) -> list[int]:

@@ -20,7 +20,7 @@ from raypipe.evaluation.checks.judging import LEAST_PLANTED
 from raypipe.evaluation.protocols import CheckAttack
 
 Eps = Annotated[Ratio, Field(gt=0)]
-AnyBounded = Annotated[
+BoundedChoice = Annotated[
     SerializeAsAny[BoundedAttack], choose_by("name", {"pgd": ProjectedGradient, "apgd": AutoProjectedGradient})
 ]
 """A bounded white-box attack. A field of this type takes ``{"name": "pgd", ...}``."""
@@ -82,7 +82,7 @@ class Evaluation(Settings):
 
     attacks: Annotated[dict[str, AttackSettings], BeforeValidator(fill_in_names)] = Field(default_factory=dict)
     tiles: int | None = Field(None, ge=1)
-    bounded: AnyBounded = AutoProjectedGradient(max_iterations=STEPS, initial_step=INITIAL_STEP)
+    bounded: BoundedChoice = AutoProjectedGradient(max_iterations=STEPS, initial_step=INITIAL_STEP)
     curves: dict[Norm, tuple[Eps, ...]] = Field(
         default_factory=lambda: {"linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255)}, validate_default=True
     )
@@ -127,11 +127,11 @@ class Evaluation(Settings):
             The attacks that also harden models. Each untargeted attack of the grid or the evaluation that has a ball
             adds its own threat model.
         """
-        found = {norm: set(radii) for norm, radii in self.curves.items()}
+        radii_by_norm = {norm: set(radii) for norm, radii in self.curves.items()}
         for attack in (*grid.values(), *self.attacks.values()):
             if attack.ball and getattr(attack, "target", None) is None:
-                found.setdefault(attack.ball.norm, set()).add(attack.ball.eps)
-        return {norm: tuple(sorted(radii)) for norm, radii in found.items() if radii}
+                radii_by_norm.setdefault(attack.ball.norm, set()).add(attack.ball.eps)
+        return {norm: tuple(sorted(radii)) for norm, radii in radii_by_norm.items() if radii}
 
     def ensembles(self, grid: Mapping[str, NamedAttack]) -> dict[str, tuple[AutoAttack, tuple[float, ...]]]:
         """Return AutoAttack's ensemble for each norm of `radii`, by id, each with its radii.
@@ -160,18 +160,18 @@ class Evaluation(Settings):
         reference = at_radius(self.bounded, eps, norm)
         large = LARGE if norm == "linf" else LARGE * math.sqrt(3 * size * size)
 
-        def varied(**changes: Any) -> BoundedAttack:
+        def vary(**changes: Any) -> BoundedAttack:
             return reference.model_copy(update=changes)
 
         steps, restarts = reference.max_iterations, reference.restarts  # type: ignore[attr-defined]
         return {
             CheckAttack.REFERENCE: reference,
-            CheckAttack.HALF_EPS: varied(eps=eps / 2),
-            CheckAttack.TWICE_EPS: varied(eps=2 * eps),
-            CheckAttack.LARGE_EPS: _everywhere(varied(eps=large)),
+            CheckAttack.HALF_EPS: vary(eps=eps / 2),
+            CheckAttack.TWICE_EPS: vary(eps=2 * eps),
+            CheckAttack.LARGE_EPS: _everywhere(vary(eps=large)),
             CheckAttack.HALF_STEPS: with_steps(reference, max(1, steps // 2), draw=1),
             CheckAttack.TWICE_STEPS: with_steps(reference, 2 * steps, draw=2),
-            CheckAttack.TWICE_RESTARTS: varied(restarts=2 * restarts),
+            CheckAttack.TWICE_RESTARTS: vary(restarts=2 * restarts),
             CheckAttack.SINGLE_STEP: FastGradient(norm=norm, eps=eps),
             CheckAttack.BLACK_BOX: SquareAttack(norm=norm, eps=eps, max_queries=self.checks.max_queries),
         }

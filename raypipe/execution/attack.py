@@ -16,7 +16,7 @@ from raypipe.evaluation.results.tables import parse_adversarials, tabulate_adver
 from raypipe.execution.executor import Executor, complete_cells
 from raypipe.execution.model_cache import ModelCache
 from raypipe.execution.shards import Figures, ShardResult, ShardTask, shard_task
-from raypipe.execution.tile_selection import ChosenTiles
+from raypipe.execution.tile_selection import TileSelector
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
 from raypipe.storage.schemas import ADVERSARIALS
@@ -32,7 +32,7 @@ def attack(cells: Sequence[Cell], executor: Executor, progress: StageProgress) -
         If a shard fails.
     """
     store = executor.store
-    chosen = ChosenTiles(store)
+    selector = TileSelector(store)
 
     def report(cell: Cell, result: ShardResult) -> None:
         if not result.tiles:  # an empty shard, or one that was already written
@@ -44,13 +44,13 @@ def attack(cells: Sequence[Cell], executor: Executor, progress: StageProgress) -
         if lowered := result.figures["lowered_batch"]:
             progress.say(f"a worker ran out of memory: it continues with {lowered} tiles at once")
 
-    first = [cell for cell in cells if not cell.spec.radii]
-    after = [cell for cell in cells if cell.spec.radii]  # these read the results of the first wave
-    for wave in (first, after):
+    first_wave = [cell for cell in cells if not cell.spec.radii]
+    second_wave = [cell for cell in cells if cell.spec.radii]  # these read the results of the first wave
+    for wave in (first_wave, second_wave):
         tasks = [
             _task(cell, shard, positions, store)
             for cell in wave
-            for shard, positions in chosen.shards(cell.inputs["tiles"], cell.spec.split, cell.spec.tiles)
+            for shard, positions in selector.shards(cell.inputs["tiles"], cell.spec.split, cell.spec.tiles)
         ]
         complete_cells(AttackShard(), tasks, wave, executor, progress, lambda cell: _facts(cell, store), report)
 
@@ -58,60 +58,62 @@ def attack(cells: Sequence[Cell], executor: Executor, progress: StageProgress) -
 def _task(cell: Cell, shard: str, positions: tuple[int, ...] | None, store: Store) -> ShardTask:
     """Return the task on a shard, with the paths of other attacks' results on its tiles."""
     name = shard.rsplit("/", 1)[1]
-    known = tuple(f"{store.artifact(other.kind, other.key)}/{name}" for other in cell.known)
-    return shard_task(cell, shard, store, positions, known=known)
+    earlier = tuple(
+        f"{store.artifact(attack_cell.kind, attack_cell.key)}/{name}" for attack_cell in cell.earlier_attacks
+    )
+    return shard_task(cell, shard, store, positions, earlier=earlier)
 
 
 @dataclass(frozen=True)
-class Attacked:
+class AttackOutcome:
     """The results of an attack on a shard, and the batch size after memory ran out, or 0 if it did not run out."""
 
-    made: Adversarials
+    adversarials: Adversarials
     lowered_batch: int
 
 
 class AttackShard:
     """The attack on a shard of clean tiles."""
 
-    def compute(self, task: ShardTask, models: ModelCache, tiles: pa.Table, images: NDArray[np.uint8]) -> Attacked:
+    def compute(self, task: ShardTask, models: ModelCache, tiles: pa.Table, images: NDArray[np.uint8]) -> AttackOutcome:
         """Attack the shard's tiles."""
         _, height, width, channels = images.shape
-        model = models.prepared(task.model, (channels, height, width))
+        model = models.prepare(task.model, (channels, height, width))
         before = model.batch_size
         labels = tiles["label"].to_numpy()
-        known = [parse_adversarials(models.store.read_table(path)) for path in task.known]
-        made = generate_over_radii(model, images, labels, task.spec.attack, task.spec.radii, known)
+        earlier = [parse_adversarials(models.store.read_table(path)) for path in task.earlier]
+        adversarials = generate_over_radii(model, images, labels, task.spec.attack, task.spec.radii, earlier)
         if models.device.type == "cuda":
             torch.cuda.empty_cache()
-        return Attacked(made, model.batch_size if model.batch_size < before else 0)
+        return AttackOutcome(adversarials, model.batch_size if model.batch_size < before else 0)
 
-    def tabulate(self, task: ShardTask, tiles: pa.Table, made: Attacked | None) -> tuple[pa.Table, Figures]:  # noqa: ARG002
+    def tabulate(self, task: ShardTask, tiles: pa.Table, outcome: AttackOutcome | None) -> tuple[pa.Table, Figures]:  # noqa: ARG002
         """Return the table of adversarial tiles, and the figures of the attack."""
-        if made is None:
+        if outcome is None:
             return ADVERSARIALS.empty_table(), {}
-        result = made.made
+        adversarials = outcome.adversarials
         figures = {
-            "forwards": int(result.forwards.sum()),
-            "backwards": int(result.backwards.sum()),
-            "attacked": int((result.clean_prediction == tiles["label"].to_numpy()).sum()),
-            "fooled": int(result.success.sum()),
-            "lowered_batch": made.lowered_batch,
+            "forwards": int(adversarials.forwards.sum()),
+            "backwards": int(adversarials.backwards.sum()),
+            "attacked": int((adversarials.clean_prediction == tiles["label"].to_numpy()).sum()),
+            "fooled": int(adversarials.success.sum()),
+            "lowered_batch": outcome.lowered_batch,
         }
-        return tabulate_adversarials(tiles, result), figures
+        return tabulate_adversarials(tiles, adversarials), figures
 
 
 def _facts(cell: Cell, store: Store) -> dict[str, Any]:
     columns = ["label", "clean_prediction", "success", *STORED_NORMS]
     table = pa.concat_tables(store.iter_tables(cell.kind, cell.key, columns=columns)).to_pandas()
-    right = table[table["clean_prediction"] == table["label"]]
+    correct = table[table["clean_prediction"] == table["label"]]
     fooled = table[table["success"]]
     median = {name: float(fooled[name].median()) if len(fooled) else None for name in STORED_NORMS}
     mean = {name: float(fooled[name].mean()) if len(fooled) else None for name in STORED_NORMS}
     return {
         "tiles": len(table),
-        "attacked": len(right),
+        "attacked": len(correct),
         "succeeded": len(fooled),
-        "success_rate": len(fooled) / len(right) if len(right) else None,
+        "success_rate": len(fooled) / len(correct) if len(correct) else None,
         "median": median,
         "mean": mean,
     }

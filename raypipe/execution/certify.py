@@ -10,7 +10,7 @@ from raypipe.defenses.base import Certificates
 from raypipe.execution.executor import Executor, complete_cells
 from raypipe.execution.model_cache import ModelCache
 from raypipe.execution.shards import Figures, ShardTask, shard_task
-from raypipe.execution.tile_selection import ChosenTiles
+from raypipe.execution.tile_selection import TileSelector
 from raypipe.models.classifier import Classifier
 from raypipe.models.precision import full_precision
 from raypipe.plan.cells import Cell
@@ -27,11 +27,11 @@ def certify(cells: Sequence[Cell], executor: Executor, progress: StageProgress) 
         If a shard fails.
     """
     store = executor.store
-    chosen = ChosenTiles(store)
+    selector = TileSelector(store)
     tasks = [
         shard_task(cell, shard, store, positions)
         for cell in cells
-        for shard, positions in chosen.shards(cell.inputs["tiles"], "test", cell.spec.tiles)
+        for shard, positions in selector.shards(cell.inputs["tiles"], "test", cell.spec.tiles)
     ]
     complete_cells(CertifyShard(), tasks, cells, executor, progress)
 
@@ -50,14 +50,20 @@ class CertifyShard:
         """Return the predictions and the radii that the defense proves."""
         classifier = models.network(task.model).eval()
         assert isinstance(classifier, Classifier)  # noqa: S101  a hardened model comes from the store
-        made: Certificates = task.spec.defense.certify(classifier, images, models.device, task.spec.seed)
-        return made
+        certificates: Certificates = task.spec.defense.certify(classifier, images, models.device, task.spec.seed)
+        return certificates
 
-    def tabulate(self, task: ShardTask, tiles: pa.Table, made: Certificates | None) -> tuple[pa.Table, Figures]:
+    def tabulate(self, task: ShardTask, tiles: pa.Table, certificates: Certificates | None) -> tuple[pa.Table, Figures]:
         """Return one row per tile, and the number of forward passes."""
-        if made is None:
+        if certificates is None:
             return CERTIFICATES.empty_table(), {}
-        own = {name: tiles[name] for name in ("sample_id", "group_id", "label")}
-        proved = {"prediction": made.prediction, "radius": made.radius, "forwards": made.forwards}
+        identity = {name: tiles[name] for name in ("sample_id", "group_id", "label")}
+        proofs = {
+            "prediction": certificates.prediction,
+            "radius": certificates.radius,
+            "forwards": certificates.forwards,
+        }
         norm = [task.spec.defense.certified_norm] * tiles.num_rows
-        return pa.table({**own, "norm": norm, **proved}, schema=CERTIFICATES), {"forwards": int(made.forwards.sum())}
+        return pa.table({**identity, "norm": norm, **proofs}, schema=CERTIFICATES), {
+            "forwards": int(certificates.forwards.sum())
+        }

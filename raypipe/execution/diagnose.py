@@ -11,7 +11,7 @@ from raypipe.evaluation.checks.diagnostics import Diagnostics, diagnose_tiles, t
 from raypipe.execution.executor import Executor, complete_cells
 from raypipe.execution.model_cache import ModelCache
 from raypipe.execution.shards import Figures, ShardTask, shard_task
-from raypipe.execution.tile_selection import ChosenTiles
+from raypipe.execution.tile_selection import TileSelector
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
 from raypipe.storage.schemas import DIAGNOSTICS
@@ -29,14 +29,14 @@ def diagnose(cells: Sequence[Cell], executor: Executor, progress: StageProgress)
         If a shard fails.
     """
     store = executor.store
-    chosen = ChosenTiles(store)
+    selector = TileSelector(store)
     tasks = []
     for cell in cells:
         tiles, spec = cell.inputs["tiles"], cell.spec
-        planted = dict(chosen.shards(tiles, "test", spec.planted_tiles))
+        planted_positions = dict(selector.shards(tiles, "test", spec.planted_tiles))
         tasks += [
-            shard_task(cell, shard, store, positions, planted=planted.get(shard) or ())
-            for shard, positions in chosen.shards(tiles, "test", spec.tiles)
+            shard_task(cell, shard, store, positions, planted=planted_positions.get(shard) or ())
+            for shard, positions in selector.shards(tiles, "test", spec.tiles)
         ]
     complete_cells(DiagnoseShard(), tasks, cells, executor, progress)
 
@@ -47,22 +47,22 @@ class DiagnoseShard:
     def compute(self, task: ShardTask, models: ModelCache, tiles: pa.Table, images: NDArray[np.uint8]) -> Diagnostics:
         """Run the probe, and search for planted examples on the tiles that the task names."""
         positions = range(tiles.num_rows) if task.positions is None else task.positions
-        wanted = set(task.planted)
-        planted = [row for row, position in enumerate(positions) if position in wanted]
+        planted_positions = set(task.planted)
+        planted_rows = [row for row, position in enumerate(positions) if position in planted_positions]
         return diagnose_tiles(
             models.network(task.model),
             images,
             tiles["label"].to_numpy().copy(),  # PyTorch warns of arrays that it must not change
             task.spec.planted,
-            np.array(planted, dtype=np.int64),
+            np.array(planted_rows, dtype=np.int64),
             batch_size=max(2, models.batch_size or BATCH),
             device=models.device,
             seed=task.spec.seed,
         )
 
-    def tabulate(self, task: ShardTask, tiles: pa.Table, made: Diagnostics | None) -> tuple[pa.Table, Figures]:  # noqa: ARG002
+    def tabulate(self, task: ShardTask, tiles: pa.Table, diagnostics: Diagnostics | None) -> tuple[pa.Table, Figures]:  # noqa: ARG002
         """Return one row per tile, and the numbers of forward and backward passes."""
-        if made is None:
+        if diagnostics is None:
             return DIAGNOSTICS.empty_table(), {}
-        table = tabulate_diagnostics(tiles, made)
+        table = tabulate_diagnostics(tiles, diagnostics)
         return table, {name: pc.sum(table[name]).as_py() for name in ("forwards", "backwards")}

@@ -79,19 +79,21 @@ def complete_cells(
     store = executor.store
     by_key = {cell.key: cell for cell in cells}
     by_name = {cell.name: cell for cell in cells}
-    there = {path for shards in store.ask_all(lambda cell: store.shards(cell.kind, cell.key), cells) for path in shards}
-    todo = [task for task in tasks if task.target not in there]
-    missing = Counter(task.key for task in todo)
+    existing = {
+        path for shards in store.ask_all(lambda cell: store.shards(cell.kind, cell.key), cells) for path in shards
+    }
+    todo = [task for task in tasks if task.target not in existing]
+    remaining = Counter(task.key for task in todo)
     costs: dict[str, Cost] = defaultdict(Cost)
     for task in tasks:
-        if task.target in there:
+        if task.target in existing:
             costs[task.key] += read_cost(store, task.target)
 
     def publish_if_complete(cell: Cell) -> None:
-        if not missing[cell.key]:
-            found = facts(cell)
-            executor.record_facts(progress.run, cell, found)
-            cell.publish(store, **found, cost=costs[cell.key].facts())
+        if not remaining[cell.key]:
+            cell_facts = facts(cell)
+            executor.record_facts(progress.run, cell, cell_facts)
+            cell.publish(store, **cell_facts, cost=costs[cell.key].facts())
             progress.finish(cell)
 
     for cell in cells:
@@ -99,9 +101,9 @@ def complete_cells(
     if not todo:
         return
     names = [shard_name(task.key, task.target) for task in todo]
-    following = followed_headway(store, names, lambda shards: progress.show_shards(shards, by_name))
+    watch = followed_headway(store, names, lambda shards: progress.show_shards(shards, by_name))
     try:
-        with following:
+        with watch:
             for result in executor.run_shards(work, todo, cells, progress):
                 cell = by_key[result.key]
                 costs[cell.key] += result.cost
@@ -109,7 +111,7 @@ def complete_cells(
                     report(cell, result)
                 else:
                     progress.advance(result.tiles, cell, seconds=result.cost.seconds)
-                missing[cell.key] -= 1
+                remaining[cell.key] -= 1
                 publish_if_complete(cell)
     except TaskError as error:
         progress.fail(by_name[error.cell])

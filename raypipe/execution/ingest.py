@@ -72,10 +72,10 @@ def ingest(cell: Cell, source: Source, items: Sequence[TileItem], executor: Exec
     )
     try:
         if todo:
-            aside = 0
+            rejected = 0
             for result in executor.read_files(read, todo, "ingest", progress.say):
-                aside += result.rejected
-                progress.advance(result.tiles + result.rejected, cell, note=f"{aside} rejected" if aside else "")
+                rejected += result.rejected
+                progress.advance(result.tiles + result.rejected, cell, note=f"{rejected} rejected" if rejected else "")
         facts = _facts(cell, store, source)
         if facts["tiles"] + facts["rejected"] != len(items):
             raise StageError(
@@ -114,14 +114,14 @@ def _ingest_shard(
     task: IngestTask, source: Source, store: Store, root: str, size: int | None, scaled: bool
 ) -> IngestResult:
     """Write a shard, unless it exists already: a task may be repeated."""
-    target, rejects = f"{root}/{task.shard}", f"{root}/rejected/{task.shard.replace('/', '-')}"
+    target, rejects_target = f"{root}/{task.shard}", f"{root}/rejected/{task.shard.replace('/', '-')}"
     if store.exists(target):
-        return IngestResult(_rows(store, target), _rows(store, rejects) if store.exists(rejects) else 0)
-    begun = time.perf_counter()
+        return IngestResult(_rows(store, target), _rows(store, rejects_target) if store.exists(rejects_target) else 0)
+    start = time.perf_counter()
     tiles, rejected = make_tiles(source, task.items, size, scaled=scaled)
-    cost = Cost(seconds=time.perf_counter() - begun, device="cpu")
+    cost = Cost(seconds=time.perf_counter() - start, device="cpu")
     if rejected.num_rows:
-        store.write_table(rejects, rejected)
+        store.write_table(rejects_target, rejected)
     # The shard is written last, because its presence means that it is complete.
     store.write_table(target, add_cost(tiles, cost))
     return IngestResult(tiles.num_rows, rejected.num_rows)
@@ -140,8 +140,8 @@ def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
     counts = Counter(zip(tiles["split"], tiles["label_name"], strict=True))
     for split in ("test",) if cell.spec.split == GIVEN else ("train", "test"):
         if not any(s == split for s, _ in counts):
-            shown = "; ".join(f"{count} x {reason}" for reason, count in rejected.most_common(MAX_PROBLEMS_SHOWN))
-            raise StageError(f"ingest: no {split} tile could be read; rejected: {shown or 'nothing'}")
+            reasons = "; ".join(f"{count} x {reason}" for reason, count in rejected.most_common(MAX_PROBLEMS_SHOWN))
+            raise StageError(f"ingest: no {split} tile could be read; rejected: {reasons or 'nothing'}")
     groups = list(zip(tiles["group_id"], tiles["split"], strict=True))
     if cell.spec.split == "group":
         require_disjoint(groups)

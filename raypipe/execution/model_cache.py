@@ -45,16 +45,18 @@ class ModelCache:
         """Return the network of a model artifact."""
         return self._load(key)[0]
 
-    def prepared(self, key: str, shape: tuple[int, int, int]) -> PreparedModel:
+    def prepare(self, key: str, shape: tuple[int, int, int]) -> PreparedModel:
         """Return the network prepared for attacks on tiles of a shape (channels, height, width).
 
         The batch size that is found for a backbone serves all its models: other weights take the same time.
         """
         if self._prepared is None or self._prepared[0] != key:
             network, architecture = self._load(key)
-            kind = architecture, shape
-            model = prepare(network, shape, device=self.device, batch_size=self._batch_sizes.get(kind, self.batch_size))
-            self._batch_sizes[kind] = model.batch_size
+            request = architecture, shape
+            model = prepare(
+                network, shape, device=self.device, batch_size=self._batch_sizes.get(request, self.batch_size)
+            )
+            self._batch_sizes[request] = model.batch_size
             self._prepared = key, model
         return self._prepared[1]
 

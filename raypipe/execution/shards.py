@@ -42,7 +42,7 @@ class ShardTask:
         Path of the result shard: the shard's own name in the cell's artifact.
     positions
         Positions of the tiles to take from the shard; None takes all.
-    known
+    earlier
         Paths of other attacks' results on the same tiles, which an attack at several radii starts from.
     planted
         Positions in the shard of the tiles on which a diagnosis plants adversarial examples.
@@ -56,7 +56,7 @@ class ShardTask:
     shard: str
     target: str
     positions: tuple[int, ...] | None = None
-    known: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
     planted: tuple[int, ...] = ()
 
 
@@ -88,10 +88,10 @@ class ShardWork(Protocol):
     def compute(self, task: ShardTask, models: ModelCache, tiles: pa.Table, images: NDArray[np.uint8]) -> Any:
         """Run the network on the shard's tiles. This is called for one shard at a time."""
 
-    def tabulate(self, task: ShardTask, tiles: pa.Table, made: Any) -> tuple[pa.Table, Figures]:
+    def tabulate(self, task: ShardTask, tiles: pa.Table, outcome: Any) -> tuple[pa.Table, Figures]:
         """Return the result table and its figures: ``forwards``, ``backwards`` and others for the progress display.
 
-        `made` is None if the shard is empty.
+        `outcome` is None if the shard is empty.
         """
 
 
@@ -135,15 +135,15 @@ def process_shard(
     if task.positions is not None:
         tiles = tiles.take(list(task.positions))
     images = decode_images(tiles) if tiles.num_rows else None
-    seconds, made = 0.0, None
+    seconds, outcome = 0.0, None
     if images is not None:
         with turn or nullcontext():
-            begun = time.perf_counter()
+            start = time.perf_counter()
             name = shard_name(task.key, task.target)
-            with written_headway(store, name, task.cell, tiles.num_rows) as note, observed(note):
-                made = work.compute(task, models, tiles, images)
-            seconds = time.perf_counter() - begun
-    table, figures = work.tabulate(task, tiles, made)
+            with written_headway(store, name, task.cell, tiles.num_rows) as write_note, observed(write_note):
+                outcome = work.compute(task, models, tiles, images)
+            seconds = time.perf_counter() - start
+    table, figures = work.tabulate(task, tiles, outcome)
     cost = Cost(figures.pop("forwards", 0), figures.pop("backwards", 0), seconds, models.device.type)
     result = ShardResult(task.key, tiles.num_rows, cost, figures)
     if images is not None:

@@ -14,7 +14,7 @@ Selection = tuple[str, tuple[int, ...] | None]
 
 
 @dataclass
-class ChosenTiles:
+class TileSelector:
     """A lookup of the tiles of cells, shared by cells over the same tiles.
 
     Parameters
@@ -24,7 +24,7 @@ class ChosenTiles:
     """
 
     store: Store
-    known: dict[tuple[str, str, int | None], list[Selection]] = field(default_factory=dict)
+    cache: dict[tuple[str, str, int | None], list[Selection]] = field(default_factory=dict)
 
     def shards(self, tiles: Cell, split: str, count: int | None) -> list[Selection]:
         """Return the shards of a split with selected tiles, each with their positions.
@@ -38,24 +38,24 @@ class ChosenTiles:
         count
             Number of tiles; None means all.
         """
-        wanted = (tiles.key, split, count)
-        if wanted not in self.known:
+        request = (tiles.key, split, count)
+        if request not in self.cache:
             shards = self.store.shards("tiles", tiles.key, split)
-            self.known[wanted] = (
+            self.cache[request] = (
                 [(shard, None) for shard in shards] if count is None else self._subset(shards, count, tiles.spec.seed)
             )
-        return self.known[wanted]
+        return self.cache[request]
 
     def _subset(self, shards: list[str], count: int, seed: int) -> list[Selection]:
         tables = [self.store.read_table(shard, ["label", "group_id", "sample_id"]) for shard in shards]
-        joined = pa.concat_tables(tables)
-        groups = pc.coalesce(joined["group_id"], joined["sample_id"]).to_pylist()
-        chosen = choose_subset(joined["label"].to_pylist(), groups, count, seed)
-        found: list[Selection] = []
+        tiles = pa.concat_tables(tables)
+        groups = pc.coalesce(tiles["group_id"], tiles["sample_id"]).to_pylist()
+        subset = choose_subset(tiles["label"].to_pylist(), groups, count, seed)
+        selections: list[Selection] = []
         begin = 0
         for shard, table in zip(shards, tables, strict=True):
             end = begin + table.num_rows
-            if inside := tuple(position - begin for position in chosen if begin <= position < end):
-                found.append((shard, inside))
+            if positions := tuple(position - begin for position in subset if begin <= position < end):
+                selections.append((shard, positions))
             begin = end
-        return found
+        return selections

@@ -48,7 +48,7 @@ KINDS: dict[Stage, str] = {
     "evaluate": "predictions",
 }
 
-KNOWN = "known "
+EARLIER = "known "
 """Prefix of the role of an attack cell whose results another attack starts from."""
 
 
@@ -179,9 +179,9 @@ class Cell:
         return self.inputs.get("model", self).name.split("/")[0]
 
     @property
-    def known(self) -> tuple["Cell", ...]:
+    def earlier_attacks(self) -> tuple["Cell", ...]:
         """Attack cells whose results an attack at several radii starts from."""
-        return tuple(cell for role, cell in self.inputs.items() if role.startswith(KNOWN))
+        return tuple(cell for role, cell in self.inputs.items() if role.startswith(EARLIER))
 
     @cached_property
     def key(self) -> str:
@@ -234,5 +234,5 @@ def unfinished_fits(cells: Iterable[Cell], store: Store) -> list[Cell]:
 
     Each is listed once, because one cell may be a candidate of another.
     """
-    found = {fit.key: fit for cell in cells for fit in unfinished(candidates(cell), store)}
-    return list(found.values())
+    fits = {fit.key: fit for cell in cells for fit in unfinished(candidates(cell), store)}
+    return list(fits.values())

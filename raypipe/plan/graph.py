@@ -50,7 +50,9 @@ def make_plan(experiment: Experiment, ingests: Sequence[IngestSpec]) -> Plan:
         subject
         for ingest in ingests
         for seed in experiment.training_seeds
-        for subject in _subjects(experiment, Cell("ingest", _named("tiles", experiment, ingest.split), ingest), seed)
+        for subject in _subjects(
+            experiment, Cell("ingest", _name_variant("tiles", experiment, ingest.split), ingest), seed
+        )
     ]
     exam = Examination(experiment.attacks, experiment.evaluation, experiment.tiles.size, experiment.seed)
     certificates = [(subject, cell) for subject in subjects if (cell := _certificates(experiment, subject))]
@@ -70,9 +72,9 @@ def _plan_tests(
     """Return the plan of all tests of models, and of everything that these need."""
     pairings = [pairing for subject in subjects for pairing in pairings_of(subject, subjects, exam)]
     diagnostics = [(subject, cell) for subject in subjects if (cell := diagnostics_of(subject, exam))]
-    needed = [pairing.predictions for pairing in pairings] + [cell for _, cell in (*diagnostics, *certificates)]
+    required = [pairing.predictions for pairing in pairings] + [cell for _, cell in (*diagnostics, *certificates)]
     return Plan(
-        tuple(_in_order(needed)), tuple(subjects), tuple(pairings), tuple(diagnostics), tuple(certificates), exam
+        tuple(_in_order(required)), tuple(subjects), tuple(pairings), tuple(diagnostics), tuple(certificates), exam
     )
 
 
@@ -80,7 +82,7 @@ def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subjec
     """Yield the models trained on one set of tiles with one seed: undefended models, and those hardened from them."""
     split = tiles.spec.split
     for model_id, model in experiment.models.items():
-        name = _named(model_id, experiment, split, seed)
+        name = _name_variant(model_id, experiment, split, seed)
         spec = TrainSpec(model=model, recipe=experiment.train, seed=seed)
         clean = Subject(model_id, split, seed, None, None, Cell("train", name, spec, {"tiles": tiles}), tiles)
         yield clean
@@ -115,30 +117,30 @@ def _certificates(experiment: Experiment, subject: Subject) -> Cell | None:
     return Cell("certify", f"{subject.name} certified", spec, inputs_of(subject, subject.tiles))
 
 
-def _named(name: str, experiment: Experiment, split: str, seed: int | None = None) -> str:
+def _name_variant(name: str, experiment: Experiment, split: str, seed: int | None = None) -> str:
     """Return a name with the split and the seed, if there are several of them."""
-    several = [split] if len(experiment.tiles.split) > 1 else []
-    several += [f"seed {seed}"] if seed is not None and len(experiment.training_seeds) > 1 else []
-    return f"{name} ({', '.join(several)})" if several else name
+    parts = [split] if len(experiment.tiles.split) > 1 else []
+    parts += [f"seed {seed}"] if seed is not None and len(experiment.training_seeds) > 1 else []
+    return f"{name} ({', '.join(parts)})" if parts else name
 
 
-def _in_order(needed: Iterable[Cell]) -> list[Cell]:
+def _in_order(required: Iterable[Cell]) -> list[Cell]:
     """Return every needed cell once, after its inputs.
 
     The order is by stage, except that attacks on hardened models follow the hardening.
     """
-    found: dict[str, Cell] = {}
+    ordered: dict[str, Cell] = {}
 
     def visit(cell: Cell) -> None:
-        if cell.key not in found:
-            for other in cell.inputs.values():
-                visit(other)
-            found[cell.key] = cell
+        if cell.key not in ordered:
+            for input_cell in cell.inputs.values():
+                visit(input_cell)
+            ordered[cell.key] = cell
 
     def rank(cell: Cell) -> float:
         after_hardening = cell.stage == "attack" and cell.inputs["model"].stage == "harden"
         return STAGES.index("harden") + 0.5 if after_hardening else STAGES.index(cell.stage)
 
-    for cell in needed:
+    for cell in required:
         visit(cell)
-    return sorted(found.values(), key=rank)
+    return sorted(ordered.values(), key=rank)

@@ -95,9 +95,11 @@ def check_experiment(path: str | Path, overrides: Iterable[str] = ()) -> tuple[E
 
 def _problems_of_data(raw: dict[str, Any]) -> tuple[str, ...]:
     """Return the errors of the data set of a file that has other errors, or none if those keep it from being read."""
-    bare = {"name": "data", "models": ["resnet18"], "attacks": ["deepfool"]}
+    placeholders = {"name": "data", "models": ["resnet18"], "attacks": ["deepfool"]}
     try:
-        experiment = validate_experiment(bare | {key: raw[key] for key in ("data", "tiles", "seed") if key in raw})
+        experiment = validate_experiment(
+            placeholders | {key: raw[key] for key in ("data", "tiles", "seed") if key in raw}
+        )
     except ConfigError:
         return ()
     try:
@@ -135,7 +137,7 @@ def _spec(listing: Listing, experiment: Experiment, fingerprint: str) -> IngestS
     )
 
 
-def list_given(source: Source, refs: Iterable[TileRef]) -> Listing:
+def list_test_tiles(source: Source, refs: Iterable[TileRef]) -> Listing:
     """Return files that a finished model is tested on, all of them test tiles."""
     return Listing(source, GIVEN, tuple(TileItem(ref, "test") for ref in refs))
 
@@ -180,17 +182,17 @@ def evaluation_warnings(experiment: Experiment, listings: Sequence[Listing]) -> 
         names = listing.source.labels
         labels = [names.index(str(ref.label_name)) for ref in refs]
         groups = [ref.group or ref.path for ref in refs]
-        chosen = range(len(refs)) if count is None else choose_subset(labels, groups, count, experiment.seed)
-        if missing := uncovered_labels(labels, chosen, len(names)):
+        positions = range(len(refs)) if count is None else choose_subset(labels, groups, count, experiment.seed)
+        if missing := uncovered_labels(labels, positions, len(names)):
             yield (
-                f"{listing.split} split: none of the {len(chosen)} attacked tiles is of the class "
+                f"{listing.split} split: none of the {len(positions)} attacked tiles is of the class "
                 f"{', '.join(names[label] for label in missing)}; the {len(refs)} test tiles and evaluation.tiles have "
                 f"to reach all {len(names)} classes"
             )
-        if experiment.evaluation.checks and len(chosen) < (least := least_tiles(1)):
+        if experiment.evaluation.checks and len(positions) < (least := least_tiles(1)):
             yield (
-                f"{listing.split} split: {len(chosen)} attacked tiles are too few for most sanity checks, which pass "
-                f"on at least {least}; no model can be called robust"
+                f"{listing.split} split: {len(positions)} attacked tiles are too few for most sanity checks, which "
+                f"pass on at least {least}; no model can be called robust"
             )
 
 
@@ -220,18 +222,18 @@ def prepare(experiment: Experiment) -> Prepared:
             [f"storage = {experiment.storage!r}: {error}; expected a directory or a URI such as s3://..."],
         ) from error
     listings = list_files(experiment)
-    known = _known_fingerprints(store)
-    cache = dict(known)
+    stored = _stored_fingerprints(store)
+    cache = dict(stored)
     specs = [describe(listing, experiment, cache) for listing in listings]
-    if cache != known:
+    if cache != stored:
         store.write_json(FINGERPRINTS, cache)
     return Prepared(experiment, store, listings, make_plan(experiment, specs))
 
 
-def _known_fingerprints(store: Store) -> dict[str, str]:
+def _stored_fingerprints(store: Store) -> dict[str, str]:
     """Return the stored fingerprints. There are none if the cache is damaged, which only costs time."""
     try:
-        known = store.read_json(FINGERPRINTS) if store.exists(FINGERPRINTS) else {}
+        stored = store.read_json(FINGERPRINTS) if store.exists(FINGERPRINTS) else {}
     except StoreError:
         return {}
-    return {key: value for key, value in known.items() if isinstance(value, str)} if isinstance(known, dict) else {}
+    return {key: value for key, value in stored.items() if isinstance(value, str)} if isinstance(stored, dict) else {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from raypipe.attacks.base import NamedAttack
 from raypipe.evaluation.protocols import CheckAttack, Protocol, Role
 from raypipe.evaluation.settings import Evaluation
-from raypipe.plan.cells import KNOWN, AttackSpec, Cell, DiagnoseSpec, EvaluateSpec, ImportSpec
+from raypipe.plan.cells import EARLIER, AttackSpec, Cell, DiagnoseSpec, EvaluateSpec, ImportSpec
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ def pairings_of(subject: Subject, subjects: Sequence[Subject], exam: Examination
         if other.undefended is None and (other.split, other.seed) == (subject.split, subject.seed)
         if other.model != subject.model and evaluation.transfer
     ]
-    own = Protocol.ADAPTIVE if subject.undefended else Protocol.WHITE_BOX
-    for role, chosen in attacks:
-        for attack_id, settings in chosen.items():
-            sources: list[tuple[Protocol, Subject]] = [(own, subject)]
+    protocol_on_itself = Protocol.ADAPTIVE if subject.undefended else Protocol.WHITE_BOX
+    for role, role_attacks in attacks:
+        for attack_id, settings in role_attacks.items():
+            sources: list[tuple[Protocol, Subject]] = [(protocol_on_itself, subject)]
             if role in (Role.GRID, Role.EVALUATION) or attack_id == CheckAttack.REFERENCE:
                 sources += [(Protocol.STATIC, subject.undefended)] if subject.undefended else []
                 sources += [(Protocol.TRANSFER, other) for other in others]
@@ -147,7 +147,7 @@ def _ensembles(subject: Subject, exam: Examination) -> Iterator[Pairing]:
     """
     evaluation, name = exam.evaluation, subject.name
 
-    def attacked(attack_id: str, settings: NamedAttack, radii: tuple[float, ...] = ()) -> Cell:
+    def attack_with(attack_id: str, settings: NamedAttack, radii: tuple[float, ...] = ()) -> Cell:
         attack = settings.with_early_stop(True)
         spec = AttackSpec(attack=attack, split="test", tiles=evaluation.tiles, radii=radii)
         return attack_cell(subject, attack_id, spec)
@@ -155,10 +155,10 @@ def _ensembles(subject: Subject, exam: Examination) -> Iterator[Pairing]:
     others = {**exam.attacks, **evaluation.attacks}
     if reference := evaluation.check_attacks(exam.size).get(CheckAttack.REFERENCE):
         others[CheckAttack.REFERENCE] = reference
-    known = {f"{KNOWN}{attack_id}": attacked(attack_id, settings) for attack_id, settings in others.items()}
+    earlier = {f"{EARLIER}{attack_id}": attack_with(attack_id, settings) for attack_id, settings in others.items()}
     for attack_id, (settings, radii) in evaluation.ensembles(exam.attacks).items():
-        tiles = attacked(attack_id, settings, radii)
-        tiles = replace(tiles, inputs={**tiles.inputs, **known})
+        tiles = attack_with(attack_id, settings, radii)
+        tiles = replace(tiles, inputs={**tiles.inputs, **earlier})
         predictions = Cell("evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), inputs_of(subject, tiles))
         protocol = Protocol.ADAPTIVE if subject.undefended else Protocol.WHITE_BOX
         yield Pairing(subject, protocol, Role.CURVE, predictions, attack_id, tiles.spec.attack, subject, radii)

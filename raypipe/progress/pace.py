@@ -61,9 +61,9 @@ class Pace:
         return self._mean(other for other in self.tiles if other[0] == kind[0]) or self._mean(self.tiles)
 
     def _mean(self, kinds: Iterable[Kind]) -> float | None:
-        chosen = list(kinds)
-        tiles = sum(self.tiles[kind] for kind in chosen)
-        return sum(self.seconds[kind] for kind in chosen) / tiles if tiles else None
+        members = list(kinds)
+        tiles = sum(self.tiles[kind] for kind in members)
+        return sum(self.seconds[kind] for kind in members) / tiles if tiles else None
 
 
 def kind_of(cell: Cell) -> Kind:

@@ -221,11 +221,11 @@ def stage_progress(
     stage = StageProgress(whole.run, state, console, detail)
     if not console.is_terminal:
         stage.say(f"{total} {unit} to do")
-    drawn = Live(
+    live = Live(
         get_renderable=lambda: run_tree(whole, console.height), console=console, transient=True, refresh_per_second=4
     )
     try:
-        with drawn if console.is_terminal and run is None and detail != "quiet" else nullcontext():
+        with live if console.is_terminal and run is None and detail != "quiet" else nullcontext():
             yield stage
     except BaseException:
         state.state = "failed"

@@ -165,15 +165,15 @@ def _chatter_to(log_file: Path) -> Iterator[None]:
 def _native_chatter_to(log_file: Path) -> Iterator[None]:
     """Redirect the file descriptor of standard error: Ray's C++ code writes to it and bypasses Python."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    standard_error = os.dup(2)
     with log_file.open("ab") as log:
         os.dup2(log.fileno(), 2)
     try:
         yield
     finally:
         sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
 
 
 def environment() -> Environment:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.plan.cells import Cell
-from raypipe.stages.workers import Saved, Worker
+from raypipe.stages.workers import FitCheckpoint, Worker
 from raypipe.storage.costs import FREE, Cost
 from raypipe.storage.store import Store
 from raypipe.training.batch_statistics import MOST, MOST_PER_EPOCH, Recalibration
@@ -35,7 +35,7 @@ def fit_cell(
     *,
     recipe: Recipe,
     loader_workers: int,
-    held: Examples,
+    held_out: Examples,
     judge: Callable[[Classifier], dict[str, float]] | None = None,
     objective: Objective = cross_entropy,
     input_rule: InputRule | None = TILES,
@@ -60,7 +60,7 @@ def fit_cell(
         Recipe of the fit.
     loader_workers
         Number of processes that decode tiles for this worker.
-    held
+    held_out
         Held-out tiles, which the fit does not use; epochs are validated on them, if there are any.
     judge
         Computes figures of the fitted classifier that are published with it; they serve to choose between candidates.
@@ -76,8 +76,8 @@ def fit_cell(
     seed = cell.spec.seed
     share = examples.share(worker.rank, worker.world_size, seed)
     batch = max(2, recipe.batch_size // worker.world_size)
-    if saved := worker.saved(cell):
-        classifier = load_classifier(saved.weights)[0]
+    if checkpoint := worker.last_checkpoint(cell):
+        classifier = load_classifier(checkpoint.weights)[0]
     model = worker.prepare(classifier.to(memory_format=torch.channels_last))
     steps = -(-len(share) // batch) - (len(share) % batch == 1)
     fit = Fit(
@@ -92,37 +92,37 @@ def fit_cell(
         replays=replays,
     )
     best = b""
-    if saved:
-        fit.restore(saved.state)
-        best = saved.best
+    if checkpoint:
+        fit.restore(checkpoint.state)
+        best = checkpoint.best
     tiles = TileDataset(share.images, share.labels)
     validation = TileDataset(
-        held.images[worker.rank :: worker.world_size], held.labels[worker.rank :: worker.world_size]
+        held_out.images[worker.rank :: worker.world_size], held_out.labels[worker.rank :: worker.world_size]
     )
-    if not saved:  # the first sign of life, long before the first epoch is done
+    if not checkpoint:  # the first sign of life, long before the first epoch is done
         _write_progress(cell, recipe, {"epoch": 0, "seconds": 0.0}, store, worker)
     for epoch in fit.epochs(tiles, batch, loader_workers):
-        record = _over_all(epoch, worker)
+        record = _sum_over_workers(epoch, worker)
         validates = recipe.validates(record.epoch)
-        if len(held) and validates:
-            record = _validated(record, fit, tiles, validation, worker)
+        if len(held_out) and validates:
+            record = _validate_epoch(record, fit, tiles, validation, worker)
         if score and validates:
-            record = replace(record, score=_shared(score, fit, worker))
+            record = replace(record, score=_share_score(score, fit, worker))
             if record.score == _best_score([*fit.history, record]):
-                best = save_classifier(_evaluated(fit), card)
+                best = save_classifier(_get_evaluated(fit), card)
         fit.history[-1] = record
         _write_progress(cell, recipe, asdict(record), store, worker)
-        worker.report(cell, record, lambda: Saved(save_classifier(classifier, card), fit.state(), best))  # noqa: B023
+        worker.report(cell, record, lambda: FitCheckpoint(save_classifier(classifier, card), fit.state(), best))  # noqa: B023
     if best:
         fit.evaluated.load_state_dict(load_classifier(best)[0].state_dict())
     began = time.perf_counter()
     recalibration = _recalibrate(fit, tiles, MOST, worker)
     cost = _cost(fit.history, recalibration, time.perf_counter() - began, worker)
     if worker.rank == 0:
-        facts: dict[str, Any] = {"validation": judge(_evaluated(fit))} if judge else {}
-        facts |= _facts(card, held if recipe.validation else None, recalibration, input_rule)
+        facts: dict[str, Any] = {"validation": judge(_get_evaluated(fit))} if judge else {}
+        facts |= _facts(card, held_out if recipe.validation else None, recalibration, input_rule)
         workers = worker.world_size
-        publish_model(cell, _evaluated(fit), card, store, history=fit.history, cost=cost, workers=workers, **facts)
+        publish_model(cell, _get_evaluated(fit), card, store, history=fit.history, cost=cost, workers=workers, **facts)
         store.remove(_progress_path(cell))
 
 
@@ -134,38 +134,40 @@ def _write_progress(cell: Cell, recipe: Recipe, record: dict[str, Any], store: S
 
 
 def _facts(
-    card: ModelCard, held: Examples | None, recalibration: Recalibration, input_rule: InputRule | None
+    card: ModelCard, held_out: Examples | None, recalibration: Recalibration, input_rule: InputRule | None
 ) -> dict[str, Any]:
     """Return the facts of a fit's held-out tiles, with the classes missing there, and of its batch statistics."""
     facts: dict[str, Any] = {}
-    if held is not None:
-        missing = [name for label, name in enumerate(card.labels) if label not in held.labels]
-        facts["held_out"] = {"tiles": len(held), "groups": len(set(held.groups)), "missing": missing}
+    if held_out is not None:
+        missing = [name for label, name in enumerate(card.labels) if label not in held_out.labels]
+        facts["held_out"] = {"tiles": len(held_out), "groups": len(set(held_out.groups)), "missing": missing}
     if recalibration.tiles and input_rule:
         facts["batch_statistics"] = {"tiles": recalibration.tiles, "inputs": input_rule.inputs}
     return facts
 
 
-def _evaluated(fit: Fit) -> Classifier:
+def _get_evaluated(fit: Fit) -> Classifier:
     model = fit.evaluated
     assert isinstance(model, Classifier)  # noqa: S101  for the type checker
     return model
 
 
-def _shared(score: Callable[[Classifier], float], fit: Fit, worker: Worker) -> float:
+def _share_score(score: Callable[[Classifier], float], fit: Fit, worker: Worker) -> float:
     """Return the score of the evaluated model; one worker computes it for all."""
-    own = score(_evaluated(fit)) if worker.rank == 0 else 0.0
-    return float(worker.total(torch.tensor(own, dtype=torch.float64)))
+    value = score(_get_evaluated(fit)) if worker.rank == 0 else 0.0
+    return float(worker.total(torch.tensor(value, dtype=torch.float64)))
 
 
 def _best_score(history: Sequence[EpochRecord]) -> float:
     return max(record.score or 0 for record in history)
 
 
-def _over_all(record: EpochRecord, worker: Worker) -> EpochRecord:
+def _sum_over_workers(record: EpochRecord, worker: Worker) -> EpochRecord:
     """Return the epoch's record over the tiles of all workers."""
-    weighted = [record.loss * record.tiles, record.accuracy * record.tiles]
-    sums = worker.total(torch.tensor([*weighted, record.tiles, record.forwards, record.backwards], dtype=torch.float64))
+    weighted_sums = [record.loss * record.tiles, record.accuracy * record.tiles]
+    sums = worker.total(
+        torch.tensor([*weighted_sums, record.tiles, record.forwards, record.backwards], dtype=torch.float64)
+    )
     loss, accuracy, tiles, forwards, backwards = sums.tolist()
     return replace(
         record,
@@ -179,24 +181,24 @@ def _over_all(record: EpochRecord, worker: Worker) -> EpochRecord:
 
 def _recalibrate(fit: Fit, tiles: TileDataset, most: int, worker: Worker) -> Recalibration:
     """Recompute the batch statistics from the tiles of all workers; the passes are summed over all workers."""
-    own = fit.recalibrate(tiles, most // worker.world_size, worker.total)
-    return Recalibration(*(int(count) for count in worker.total(torch.tensor(own, dtype=torch.float64))))
+    recalibration = fit.recalibrate(tiles, most // worker.world_size, worker.total)
+    return Recalibration(*(int(count) for count in worker.total(torch.tensor(recalibration, dtype=torch.float64))))
 
 
-def _validated(
+def _validate_epoch(
     record: EpochRecord, fit: Fit, tiles: TileDataset, validation: TileDataset, worker: Worker
 ) -> EpochRecord:
     """Recompute the evaluated model's batch statistics; return the record with its figures on held-out tiles."""
     began = time.perf_counter()
     recalibration = _recalibrate(fit, tiles, MOST_PER_EPOCH, worker)
-    loss, right, count = worker.total(validate(fit.evaluated, validation, worker.device)).tolist()
+    loss, correct, count = worker.total(validate(fit.evaluated, validation, worker.device)).tolist()
     return replace(
         record,
         forwards=record.forwards + recalibration.forwards + int(count),
         backwards=record.backwards + recalibration.backwards,
         seconds=record.seconds + time.perf_counter() - began,
         validation_loss=loss / count,
-        validation_accuracy=right / count,
+        validation_accuracy=correct / count,
     )
 
 
@@ -212,8 +214,8 @@ def publish_model(
 ) -> None:
     """Store a classifier as the artifact of `cell`, with its history and other facts."""
     store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", save_classifier(classifier, card))
-    described = TypeAdapter(ModelCard).dump_python(card, mode="json")
-    cell.publish(store, card=described, history=[asdict(record) for record in history], cost=cost.facts(), **facts)
+    card_record = TypeAdapter(ModelCard).dump_python(card, mode="json")
+    cell.publish(store, card=card_record, history=[asdict(record) for record in history], cost=cost.facts(), **facts)
 
 
 def _cost(history: Sequence[EpochRecord], recalibration: Recalibration, seconds: float, worker: Worker) -> Cost:

@@ -112,11 +112,11 @@ def _starting_point(cell: Cell, store: Store) -> tuple[Classifier, ModelCard]:
 
     It is the undefended model, or the model that its training started from.
     """
-    defense, trained = cell.spec.defense, cell.inputs["model"]
-    classifier, card = load_model(store, trained.key)
+    defense, model_cell = cell.spec.defense, cell.inputs["model"]
+    classifier, card = load_model(store, model_cell.key)
     torch.manual_seed(cell.spec.seed)  # for the weights of new layers
     if defense.starts_anew:
-        classifier = build_classifier(trained.spec.model, len(card.labels))
+        classifier = build_classifier(model_cell.spec.model, len(card.labels))
     network, backbone, input_transform = (
         classifier.network,
         defense.architecture(card.backbone),
@@ -133,19 +133,19 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
     defense, seed = cell.spec.defense, cell.spec.seed
     parts = {"clean": read_examples(store, "tiles", cell.inputs["tiles"].key, "train")}
     if isinstance(defense, StaticTraining):
-        parts["perturbed"] = _perturbed(cell, parts["clean"], store)
+        parts["perturbed"] = _read_perturbed(cell, parts["clean"], store)
     # Hold out the same groups as training did, because the undefended model has never seen them either.
     sides = {name: examples.hold_out(cell.spec.recipe.validation, seed) for name, examples in parts.items()}
-    parts = {name: kept for name, (kept, _) in sides.items()}
-    held = {name: examples for name, (_, examples) in sides.items()}
-    if defense.needs_held_out and not len(held["clean"]):
+    parts = {name: training for name, (training, _) in sides.items()}
+    held_out = {name: examples for name, (_, examples) in sides.items()}
+    if defense.needs_held_out and not len(held_out["clean"]):
         raise StageError(
             f"{cell.name}: {defense.name} compares on held-out tiles, but every class has a single group of training "
             "tiles; add tiles of other groups, or leave out early_stopping and search"
         )
 
-    def judge(fitted: Classifier) -> dict[str, float]:
-        return {name: _accuracy(fitted, examples, worker) for name, examples in held.items()}
+    def judge(classifier: Classifier) -> dict[str, float]:
+        return {name: _accuracy(classifier, examples, worker) for name, examples in held_out.items()}
 
     clean, _ = load_model(store, cell.inputs["model"].key)
     examples = parts["clean"]
@@ -162,33 +162,33 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
         worker,
         recipe=recipe,
         loader_workers=loader_workers,
-        held=held["clean"],
-        judge=judge if "perturbed" in held and len(held["clean"]) else None,
+        held_out=held_out["clean"],
+        judge=judge if "perturbed" in held_out and len(held_out["clean"]) else None,
         objective=steps.objective,
         input_rule=steps.inputs,
-        score=_held_out_score(steps, held["clean"]),
+        score=_choose_score(steps, held_out["clean"]),
         replays=steps.repeats,
     )
 
 
-def _held_out_score(steps: TrainingSteps, held: Examples) -> Callable[[Classifier], float] | None:
+def _choose_score(steps: TrainingSteps, held_out: Examples) -> Callable[[Classifier], float] | None:
     """Return the function that rates an epoch on held-out tiles, or None if the last epoch is kept."""
     rate = steps.score
-    return rate and (lambda fitted: float(rate(fitted, _images(held), np.array(held.labels))))
+    return rate and (lambda classifier: float(rate(classifier, _images(held_out), np.array(held_out.labels))))
 
 
-def _perturbed(cell: Cell, clean: Examples, store: Store) -> Examples:
+def _read_perturbed(cell: Cell, clean: Examples, store: Store) -> Examples:
     """Return every training tile perturbed by the cell's attack, or by a random one of its attacks."""
-    keys = [made.key for made in cell.inputs.values() if made.stage == "attack"]
-    found = [read_examples(store, "adversarials", key) for key in keys]
-    for key, perturbed in zip(keys, found, strict=True):
+    keys = [input_cell.key for input_cell in cell.inputs.values() if input_cell.stage == "attack"]
+    examples = [read_examples(store, "adversarials", key) for key in keys]
+    for key, perturbed in zip(keys, examples, strict=True):
         if clean.sample_ids != perturbed.sample_ids:
             raise StageError(
                 f"{cell.name}: the perturbed training tiles are not those of the clean ones; remove the artifact "
                 f"adversarials/{key} and run again"
             )
-    by = np.random.default_rng(cell.spec.seed).integers(len(found), size=len(clean))
-    images = tuple(found[attack].images[tile] for tile, attack in enumerate(by))
+    choice = np.random.default_rng(cell.spec.seed).integers(len(examples), size=len(clean))
+    images = tuple(examples[attack].images[tile] for tile, attack in enumerate(choice))
     return replace(clean, images=images)
 
 
@@ -203,21 +203,21 @@ def _images(examples: Examples) -> NDArray[np.uint8]:
 
 def _publish_best(cell: Cell, store: Store, progress: StageProgress) -> None:
     """Publish the candidate with the best mean accuracy on clean and perturbed held-out tiles."""
-    judged = {candidate.key: (candidate, candidate.manifest(store) or {}) for candidate in candidates(cell)}
-    best, manifest = max(judged.values(), key=lambda pair: np.mean(list(pair[1]["validation"].values())))
+    results = {candidate.key: (candidate, candidate.manifest(store) or {}) for candidate in candidates(cell)}
+    best, manifest = max(results.values(), key=lambda pair: np.mean(list(pair[1]["validation"].values())))
     weights = store.read_bytes(f"{store.artifact(best.kind, best.key)}/{FILE_NAME}")
     store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", weights)
-    tried = [
+    records = [
         {"key": key, "defense": candidate.spec.defense.model_dump(mode="json"), "validation": facts["validation"]}
-        for key, (candidate, facts) in judged.items()
+        for key, (candidate, facts) in results.items()
     ]
-    cost = sum((Cost.of(facts) for _, facts in judged.values()), FREE)
+    cost = sum((Cost.of(facts) for _, facts in results.values()), FREE)
     cell.publish(
         store,
         card=manifest["card"],
         history=manifest["history"],
         chosen=best.key,
-        candidates=tried,
+        candidates=records,
         cost=cost.facts(),
     )
-    progress.say(f"{cell.name}: {best.name} of {len(tried)} candidates, held-out {manifest['validation']}")
+    progress.say(f"{cell.name}: {best.name} of {len(records)} candidates, held-out {manifest['validation']}")

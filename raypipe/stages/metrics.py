@@ -44,16 +44,16 @@ class Metrics:
     validation_accuracy: Gauge
     epochs: Counter
     cells: Gauge
-    said: dict[tuple[Gauge, tuple[str, ...]], tuple[float, Labels]] = field(default_factory=dict)
+    gauge_values: dict[tuple[Gauge, tuple[str, ...]], tuple[float, Labels]] = field(default_factory=dict)
 
     def say(self, gauge: Gauge, value: float, labels: Labels) -> None:
         """Set a gauge, and remember its value for `repeat`."""
-        self.said[gauge, tuple(labels.values())] = value, labels
+        self.gauge_values[gauge, tuple(labels.values())] = value, labels
         gauge.set(value, labels)
 
     def repeat(self) -> None:
         """Set all gauges again, because Ray forgets a gauge that is not set for a while."""
-        for (gauge, _), (value, labels) in list(self.said.items()):
+        for (gauge, _), (value, labels) in list(self.gauge_values.items()):
             gauge.set(value, labels)
 
 
@@ -96,22 +96,22 @@ def count_shard(labels: Labels, result: ShardResult, table: pa.Table) -> None:
     """
     if not ray.is_initialized():
         return
-    own = metrics()
-    own.tiles.inc(result.tiles, labels)
-    own.shard_seconds.observe(result.cost.seconds, labels)
+    registry = metrics()
+    registry.tiles.inc(result.tiles, labels)
+    registry.shard_seconds.observe(result.cost.seconds, labels)
     if not table.schema.equals(ADVERSARIALS):
         return
-    counted = {
-        own.attacked: result.figures["attacked"],
-        own.fooled: result.figures["fooled"],
-        own.forwards: result.cost.forwards,
-        own.backwards: result.cost.backwards,
+    counts = {
+        registry.attacked: result.figures["attacked"],
+        registry.fooled: result.figures["fooled"],
+        registry.forwards: result.cost.forwards,
+        registry.backwards: result.cost.backwards,
     }
-    for counter, number in counted.items():
+    for counter, number in counts.items():
         if number:
             counter.inc(number, labels)
     for size in table.filter(table["success"])["l2"].to_pylist():
-        own.distortion.observe(size, labels)
+        registry.distortion.observe(size, labels)
 
 
 def note_success(labels: Labels, rate: float | None) -> None:
@@ -132,17 +132,17 @@ def count_epochs(labels: Labels, epochs: int, last: Mapping[str, Any]) -> None:
     """
     if not ray.is_initialized():
         return
-    own = metrics()
-    own.epochs.inc(epochs, labels)
-    shown = {
-        own.training_loss: last["loss"],
-        own.training_accuracy: last["accuracy"],
-        own.validation_loss: last["validation_loss"],
-        own.validation_accuracy: last["validation_accuracy"],
+    registry = metrics()
+    registry.epochs.inc(epochs, labels)
+    figures = {
+        registry.training_loss: last["loss"],
+        registry.training_accuracy: last["accuracy"],
+        registry.validation_loss: last["validation_loss"],
+        registry.validation_accuracy: last["validation_accuracy"],
     }
-    for gauge, value in shown.items():
+    for gauge, value in figures.items():
         if value is not None:
-            own.say(gauge, value, labels)
+            registry.say(gauge, value, labels)
 
 
 def note_cells(state: RunState) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from raypipe.evaluation.results.compute import RunResult
-from raypipe.execution.results import finish_run
-from raypipe.execution.stages import (
+from raypipe.execution.completion import (
     ATTACK,
     ATTACK_HARDENED,
     complete_attacks,
@@ -18,6 +17,7 @@ from raypipe.execution.stages import (
     complete_tests,
     stage_states,
 )
+from raypipe.execution.finish_run import finish_run
 from raypipe.experiment.schema import Experiment
 from raypipe.export.tracking import require_tracker, track
 from raypipe.plan.cells import unfinished, unfinished_fits
@@ -30,7 +30,7 @@ from raypipe.report.screen import run_screen
 from raypipe.report.sheet import Note
 from raypipe.report.tables import line_of, result_tables
 from raypipe.stages.cluster import connected, environment
-from raypipe.stages.executor import ClusterExecutor
+from raypipe.stages.cluster_executor import ClusterExecutor
 from raypipe.stages.harden import harden
 from raypipe.stages.metrics import note_cells
 from raypipe.stages.placement import require_room
@@ -84,7 +84,7 @@ def run_experiment(
     states = tuple(stage_states(plan, store))
     with run_progress(console, store, experiment.name, states, note_cells, detail) as progress:
         if todo := {cell.stage for cell in unfinished(plan.cells, store)}:
-            with connected(address, _log_file(store, experiment.name)), _told(progress):
+            with connected(address, _log_file(store, experiment.name)), _record_end(progress):
                 require_room(todo, experiment.resources)
                 write_environment(store, experiment.name, environment())
                 _complete(prepared, progress)
@@ -119,7 +119,7 @@ def _print_results(result: RunResult, report: str, storage: str, console: Consol
 
 
 @contextmanager
-def _told(progress: RunProgress) -> Iterator[None]:
+def _record_end(progress: RunProgress) -> Iterator[None]:
     """Record how the block ends while Ray is still connected, because Ray exports the last metrics."""
     try:
         yield

@@ -64,7 +64,7 @@ class Capacity:
         each = f"{resources.cpus_per_worker:g} CPUs{gpu}"
         if fit < 1:
             raise StageError(
-                f"a worker needs {each} on one node, but {self._told()}; add nodes, or lower "
+                f"a worker needs {each} on one node, but {self._describe()}; add nodes, or lower "
                 "resources.cpus_per_worker or set resources.gpu: false; where an autoscaler adds them, set "
                 "resources.wait_minutes"
             )
@@ -72,7 +72,7 @@ class Capacity:
             say(f"continues with {fit} of {wanted} workers: there is room for no more of {each} each")
         return min(fit, wanted) if wanted else fit
 
-    def _told(self) -> str:
+    def _describe(self) -> str:
         kinds = "; ".join(
             f"{count} x {cpus:g} CPUs and {gpus:g} GPUs" for (cpus, gpus), count in Counter(self.nodes).items()
         )
@@ -165,10 +165,10 @@ def require_room(stages: Collection[Stage], resources: Resources) -> None:
 def _wait_for(resources: Resources, wanted: int, on: str | None, say: Callable[[str], None]) -> None:
     """Wait until `wanted` workers fit or the experiment's timeout expires; the run continues with the nodes it has."""
     deadline = time.monotonic() + 60 * resources.wait_minutes
-    if (there := capacity(on).fit(resources)) >= wanted:
+    if (room := capacity(on).fit(resources)) >= wanted:
         return
     where = f" with the resource {on!r}" if on else ""
-    say(f"waits for nodes{where}: there is room for {there} of {wanted} workers")
+    say(f"waits for nodes{where}: there is room for {room} of {wanted} workers")
     request_resources(bundles=[needs_of(resources, on)] * wanted)
     try:
         while capacity(on).fit(resources) < wanted and time.monotonic() < deadline:

@@ -27,12 +27,13 @@ BLOCKS_A_WORKER = 16
 """Blocks of items per worker. Tasks take blocks, because Ray Data looks for finished ones only ten times a second. Each
 worker gets many blocks, because items differ in their work and more workers may join."""
 
-Row = dict[str, Any]
+Item = dict[str, Any]
+"""A flat record of numbers and strings: an item of work, or its result."""
 
 
 def map_items(
-    work: Callable[..., Row] | type,
-    items: Sequence[Row],
+    work: Callable[..., Item] | type,
+    items: Sequence[Item],
     resources: Resources,
     *,
     name: str,
@@ -41,8 +42,8 @@ def map_items(
     grow: bool = False,
     on: str | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> Iterator[Row]:
-    """Run `work` on every item in parallel over the cluster, and yield its rows as they arrive.
+) -> Iterator[Item]:
+    """Run `work` on every item in parallel over the cluster, and yield the results as they arrive.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ def map_items(
             max_size=min(len(items), at_once or len(items)) if grow else size,
             max_tasks_in_flight_per_actor=SHARDS_IN_FLIGHT,
         )
-        blocks: list[Sequence[Row]] = [[item] for item in items]
+        blocks: list[Sequence[Item]] = [[item] for item in items]
         how: dict[str, Any] = {
             "compute": pool,
             "max_concurrency": SHARDS_IN_FLIGHT,
@@ -107,13 +108,13 @@ def map_items(
         raise StageError(f"{name} failed: {why}; finished shards are kept, run again to continue") from cause
 
 
-def equal_blocks(items: Sequence[Row], count: int) -> list[Sequence[Row]]:
+def equal_blocks(items: Sequence[Item], count: int) -> list[Sequence[Item]]:
     """Return at most `count` blocks, whose sizes differ by at most one item."""
     bounds = [round(len(items) * number / count) for number in range(count + 1)]
     return [items[start:end] for start, end in itertools.pairwise(bounds) if start < end]
 
 
-def halving_blocks(items: Sequence[Row], workers: int) -> list[Sequence[Row]]:
+def halving_blocks(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:
     """Return blocks that shrink by half: each worker gets a block of half its share, then of a quarter, and so on.
 
     There are few blocks, and the last ones are small, so that no worker waits long for another.
@@ -122,7 +123,7 @@ def halving_blocks(items: Sequence[Row], workers: int) -> list[Sequence[Row]]:
     ----------
     S. F. Hummel, E. Schonberg and L. E. Flynn, Factoring: a method for scheduling parallel loops, CACM 35(8), 1992.
     """
-    blocks: list[Sequence[Row]] = []
+    blocks: list[Sequence[Item]] = []
     start = 0
     while start < len(items):
         size = -(-(len(items) - start) // (2 * workers))
@@ -144,21 +145,21 @@ class ItemError(ray.exceptions.UserCodeException):
         return f"{cell}: {why}" if cell else why
 
 
-def _rename_worker(work: Callable[..., Row] | type, name: str) -> Callable[..., Row] | type:
+def _rename_worker(work: Callable[..., Item] | type, name: str) -> Callable[..., Item] | type:
     """Return `work` under another name, with errors that name the item.
 
     Ray's dashboard and `ps` show the name of a worker's function or class, and Ray Data has no option for another one.
     So an actor's class gets a subclass of that name.
     """
 
-    def name_item_in_errors(call: Callable[..., Row]) -> Callable[..., Row]:
+    def name_item_in_errors(call: Callable[..., Item]) -> Callable[..., Item]:
         @functools.wraps(call)
-        def process_item(*arguments: Any, **setup: Any) -> Row:
+        def process_item(*arguments: Any, **setup: Any) -> Item:
             try:
                 return call(*arguments, **setup)
             except Exception as error:
-                row = arguments[-1]
-                raise ItemError(f"{type(error).__name__}: {last_line(error)}", row.get("cell", "")) from error
+                item = arguments[-1]
+                raise ItemError(f"{type(error).__name__}: {last_line(error)}", item.get("cell", "")) from error
 
         return process_item
 

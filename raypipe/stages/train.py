@@ -40,8 +40,8 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
         with watched(todo, todo, store, progress):
             fit_in_group(_train_cell, cells, store, resources, workers)
         for cell in todo:
-            held = (cell.manifest(store) or {}).get("held_out", {})
-            if missing := held.get("missing"):
+            held_out = (cell.manifest(store) or {}).get("held_out", {})
+            if missing := held_out.get("missing"):
                 progress.say(f"{cell.name}: no validation tiles of {', '.join(missing)}; each has a single group")
     except StageError:
         progress.fail(*unfinished(todo, store)[:1])  # the other cells were never started
@@ -57,7 +57,7 @@ def _train_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -
         model.name, labels, tiles.spec.size, *classifier.normalization, resize=model.resize, digest=model.digest
     )
     recipe = cell.spec.recipe
-    examples, held = read_examples(store, "tiles", tiles.key, "train").hold_out(recipe.validation, cell.spec.seed)
+    examples, held_out = read_examples(store, "tiles", tiles.key, "train").hold_out(recipe.validation, cell.spec.seed)
     fit_cell(
         cell,
         classifier,
@@ -67,6 +67,6 @@ def _train_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -
         worker,
         recipe=recipe,
         loader_workers=loader_workers,
-        held=held,
+        held_out=held_out,
         objective=smoothed_cross_entropy(recipe.label_smoothing),
     )

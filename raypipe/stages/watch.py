@@ -25,21 +25,21 @@ def watched(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progress:
     cells
         Cells of the stage that have no artifact yet.
     """
-    seen = {fit.key: 0 for fit in fits}
+    last_epochs = {fit.key: 0 for fit in fits}
     waiting = list(cells)
 
     def look() -> None:
         for fit in fits:
             epoch = last_epoch(store, fit)
             progress.state.alive |= bool(epoch)
-            if epoch and epoch["epoch"] > seen[fit.key]:
+            if epoch and epoch["epoch"] > last_epochs[fit.key]:
                 figures = list(_figures(epoch))
                 line = f"{fit.name}  epoch {epoch['epoch']}/{epoch['epochs']}  {'  '.join(figures)}  "
                 line += f"{epoch['seconds']:.1f} s"
-                more = epoch["epoch"] - seen[fit.key]
-                count_epochs(labels_of(progress.run, fit), more, epoch)
-                progress.advance(more, fit, note=", ".join(figures), line=line)
-                seen[fit.key] = epoch["epoch"]
+                new_epochs = epoch["epoch"] - last_epochs[fit.key]
+                count_epochs(labels_of(progress.run, fit), new_epochs, epoch)
+                progress.advance(new_epochs, fit, note=", ".join(figures), line=line)
+                last_epochs[fit.key] = epoch["epoch"]
         for cell in [cell for cell in waiting if cell.manifest(store)]:
             progress.finish(cell)
             waiting.remove(cell)

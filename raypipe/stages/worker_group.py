@@ -62,8 +62,8 @@ def fit_in_group(
         If a fit fails more often than `resources.max_failures`.
     """
     os.environ.setdefault(*COLLECT_SECONDS)
-    shown = cells[0].name.replace("/", "-") if len(cells) == 1 else cells[0].stage
-    name = f"{shown}-{hashlib.sha256(' '.join(cell.key for cell in cells).encode()).hexdigest()[:20]}"
+    title = cells[0].name.replace("/", "-") if len(cells) == 1 else cells[0].stage
+    name = f"{title}-{hashlib.sha256(' '.join(cell.key for cell in cells).encode()).hexdigest()[:20]}"
     per_worker = needs_of(resources, resources.train_on)
     scaling = (
         ScalingConfig(num_workers=workers, use_gpu=resources.gpu, resources_per_worker=per_worker)

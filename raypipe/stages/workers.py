@@ -24,7 +24,7 @@ CELL_KEY = "cell.json"
 
 
 @dataclass(frozen=True)
-class Saved:
+class FitCheckpoint:
     """A checkpoint of a fit: the weights, the rest of its state, and the weights of the best epoch."""
 
     weights: bytes
@@ -45,10 +45,10 @@ class Worker(Protocol):
     def total(self, values: Tensor) -> Tensor:
         """Return the sum of all workers' values on the CPU. Every worker calls this method."""
 
-    def saved(self, cell: Cell) -> Saved | None:
+    def last_checkpoint(self, cell: Cell) -> FitCheckpoint | None:
         """Return the last checkpoint of this cell, or None if no interrupted fit left one."""
 
-    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
+    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], FitCheckpoint]) -> None:
         """Report a finished epoch to Ray, with a checkpoint to continue from."""
 
 
@@ -65,20 +65,20 @@ class GroupWorker:
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move the model to this worker's device, and wrap it for DDP if there are several workers."""
         options = {"gradient_as_bucket_view": True}  # exchange the computed gradients themselves, without a copy
-        prepared: nn.Module = ray.train.torch.prepare_model(
+        wrapped: nn.Module = ray.train.torch.prepare_model(
             model, move_to_device=self.device, parallel_strategy_kwargs=options
         )
-        return prepared
+        return wrapped
 
     def total(self, values: Tensor) -> Tensor:
         """Return the sum over the group, on the CPU."""
         if self.world_size == 1:
             return values.cpu()
-        summed = values.to(self.device, copy=True)
-        torch.distributed.all_reduce(summed)
-        return summed.cpu()
+        sums = values.to(self.device, copy=True)
+        torch.distributed.all_reduce(sums)
+        return sums.cpu()
 
-    def saved(self, cell: Cell) -> Saved | None:
+    def last_checkpoint(self, cell: Cell) -> FitCheckpoint | None:
         """Return Ray Train's last committed checkpoint if it belongs to this cell."""
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
@@ -87,9 +87,9 @@ class GroupWorker:
             folder = Path(directory)
             if json.loads((folder / CELL_KEY).read_text())["key"] != cell.key:
                 return None
-            return Saved(*((folder / name).read_bytes() for name in (FILE_NAME, FIT_STATE, BEST)))
+            return FitCheckpoint(*((folder / name).read_bytes() for name in (FILE_NAME, FIT_STATE, BEST)))
 
-    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
+    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], FitCheckpoint]) -> None:
         """Report with a checkpoint from rank 0. Every rank reports, as Ray Train demands."""
         metrics = {"cell": cell.name, **asdict(record)}
         name = f"{cell.name.replace('/', '-')}-epoch_{record.epoch:04d}"
@@ -126,9 +126,9 @@ class SoleWorker:
         """Return the values, because there is no other worker."""
         return values.cpu()
 
-    def saved(self, cell: Cell) -> Saved | None:  # noqa: ARG002  required by the protocol
+    def last_checkpoint(self, cell: Cell) -> FitCheckpoint | None:  # noqa: ARG002  required by the protocol
         """Return None, because there are no checkpoints."""
         return None
 
-    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
+    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], FitCheckpoint]) -> None:
         """Do nothing: progress is read from the store, and no checkpoint is kept."""

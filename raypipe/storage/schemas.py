@@ -70,7 +70,7 @@ DIAGNOSTICS = pa.schema(
 )
 """Behavior of a model under gradient attacks, for each tile: see `raypipe.evaluation.checks.probe.Probe`. `planted` is
 true if an adversarial example was planted, and `planted_reason` gives the reason if not: see
-`raypipe.evaluation.checks.evidence.Planted`."""
+`raypipe.evaluation.checks.evidence.PlantedSearch`."""
 
 CERTIFICATES = pa.schema(
     [

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient, checkpoints
-from raypipe.attacks.art.attack import ArtAttack, art_attack
+from raypipe.attacks.art.backend import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.norms import random_points
 from raypipe.attacks.engine.victim import Victim, freeze

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from raypipe.attacks import ART, ATTACKS, AttackSettings, get_attack
-from raypipe.attacks.art.attack import ArtAttack
+from raypipe.attacks.art.backend import ArtAttack
 from raypipe.attacks.art.classes import CLASSES
 from raypipe.attacks.carlini_wagner import CarliniWagnerL2
 from raypipe.attacks.deepfool import DeepFool

@@ -1,6 +1,6 @@
 import pytest
 
-from raypipe.attacks.art.attack import ArtAttack, art_attack
+from raypipe.attacks.art.backend import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.fgsm import FastGradient, fast_gradient

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from raypipe.attacks.art.attack import ArtAttack, art_attack
+from raypipe.attacks.art.backend import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import lengths
 from raypipe.attacks.engine.victim import Victim, freeze

@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 import torch
 
-from raypipe.attacks.art.attack import ArtAttack, art_attack
+from raypipe.attacks.art.backend import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.engine.windows import Windows, pattern, window_sides

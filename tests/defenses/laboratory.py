@@ -18,7 +18,7 @@ from raypipe.models.classifier import Classifier, Model
 from raypipe.plan.cells import AttackSpec, Cell, HardenSpec, IngestSpec, TrainSpec
 from raypipe.stages.harden import _harden_cell
 from raypipe.stages.train import _train_cell
-from raypipe.stages.workers import Saved, SoleWorker
+from raypipe.stages.workers import FitCheckpoint, SoleWorker
 from raypipe.storage.schemas import ADVERSARIALS, TILES
 from raypipe.storage.store import Store
 from raypipe.training.examples import read_examples
@@ -46,12 +46,12 @@ class LosableWorker(SoleWorker):
     def __init__(self, lost_after: int | None = None) -> None:
         super().__init__(gpu=False)
         self.lost_after = lost_after
-        self.kept: Saved | None = None
+        self.kept: FitCheckpoint | None = None
 
-    def saved(self, cell: Cell) -> Saved | None:
+    def last_checkpoint(self, cell: Cell) -> FitCheckpoint | None:
         return self.kept
 
-    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], Saved]) -> None:
+    def report(self, cell: Cell, record: EpochRecord, save: Callable[[], FitCheckpoint]) -> None:
         self.kept = save()
         if record.epoch == self.lost_after:
             self.lost_after = None

@@ -268,7 +268,7 @@ def test_an_evaluation_goes_on_where_it_was_stopped(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as stopping:
-        stopping.setattr("raypipe.execution.predict.tabulate_predictions", stopped)
+        stopping.setattr("raypipe.execution.evaluate.tabulate_predictions", stopped)
         with pytest.raises(KeyboardInterrupt):
             raypipe.evaluate(trained, images, labels, ["deepfool"], **settings)
     stopped_at = made(tmp_path / "out")

@@ -6,7 +6,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raypipe.attacks.art.attack import ArtAttack
+from raypipe.attacks.art.backend import ArtAttack
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.base.errors import ConfigError
 from raypipe.experiment.load import load_experiment, validate_experiment

@@ -126,9 +126,9 @@ def test_the_ensemble_meets_every_bounded_threat_model_after_the_other_attacks()
         }
         for pairing in ensembles.values():
             tiles = pairing.predictions.inputs["tiles"]
-            known = {cell.name.removeprefix(f"{subject.name}/").removesuffix("/test") for cell in tiles.known}
+            known = {cell.name.removeprefix(f"{subject.name}/").removesuffix("/test") for cell in tiles.earlier_attacks}
             assert known == {"deepfool", "pgd", "aimed", "l2", CheckAttack.REFERENCE}
-            assert {cell.inputs["model"].key for cell in tiles.known} == {subject.cell.key}
+            assert {cell.inputs["model"].key for cell in tiles.earlier_attacks} == {subject.cell.key}
 
 
 def test_the_ensemble_can_be_left_out() -> None:

@@ -36,7 +36,7 @@ from raypipe.experiment.load import load_experiment
 from raypipe.plan.listing import prepare
 from raypipe.stages.cluster import connected
 from raypipe.execution.ingest import ingest
-from raypipe.stages.executor import ClusterExecutor
+from raypipe.stages.cluster_executor import ClusterExecutor
 from raypipe.progress.stage import stage_progress
 prepared = prepare(load_experiment(sys.argv[1]))
 (cell,), (listing,) = prepared.plan.stage("ingest"), prepared.listings

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from raypipe.data.tissue import render_tile
 from raypipe.execution import model_cache as loaded
 from raypipe.execution.attack import AttackShard
-from raypipe.execution.predict import PredictShard
+from raypipe.execution.evaluate import PredictShard
 from raypipe.experiment.schema import Experiment
 from raypipe.models.artifacts import load_model
 from raypipe.storage.store import Store
@@ -98,7 +98,7 @@ def test_a_tile_without_finite_logits_is_counted_and_changes_no_other_tile(
     for kind in ("tiles", "model"):
         shutil.copytree(tmp_path / "sound" / "artifacts" / kind, tmp_path / "broken" / "artifacts" / kind)
     monkeypatch.setattr("raypipe.execution.attack.AttackShard", AttackBroken)
-    monkeypatch.setattr("raypipe.execution.predict.PredictShard", PredictBroken)
+    monkeypatch.setattr("raypipe.execution.evaluate.PredictShard", PredictBroken)
     after, text = run(broken)
 
     rows = [row for row in after.records.to_pylist() if row["protocol"] != "worst case"]

@@ -115,7 +115,10 @@ def test_files_and_bytes(counted: Counted) -> None:
     ("modules", "others"),
     [
         ("cli", {"ray", "mlflow"}),
-        ("execution.attack execution.ingest execution.predict stages.executor stages.harden stages.train", {"timm"}),
+        (
+            "execution.attack execution.ingest execution.evaluate stages.cluster_executor stages.harden stages.train",
+            {"timm"},
+        ),
     ],
     ids=["command line", "worker"],
 )

@@ -10,24 +10,26 @@ import pytest
 import torch
 from rich.console import Console
 
-from raypipe.data.given import source_of
+from raypipe.data.arrays import open_arrays
 from raypipe.data.tissue import render_tile
 from raypipe.evaluation.settings import Evaluation
-from raypipe.execution.evaluation import GivenTiles, complete_evaluation, import_spec, local_executor, spec_of
+from raypipe.execution.completion import stage_states
+from raypipe.execution.evaluate_model import complete_evaluation
 from raypipe.execution.executor import Executor
-from raypipe.execution.finished_model import import_model
-from raypipe.execution.stages import stage_states
+from raypipe.execution.import_model import describe_model, import_model
+from raypipe.execution.local_executor import hold_model
+from raypipe.execution.tile_set import TileSet, describe_tiles
 from raypipe.experiment.load import validate_settings
 from raypipe.experiment.schema import Resources
 from raypipe.models.backbones import BACKBONES
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier
-from raypipe.models.given import GivenModel, open_model
+from raypipe.models.finished_model import FinishedModel, open_model
 from raypipe.plan.graph import Plan, plan_evaluation
-from raypipe.plan.listing import list_given
+from raypipe.plan.listing import list_test_tiles
 from raypipe.plan.pairings import Examination
 from raypipe.progress.run import run_progress
-from raypipe.stages.executor import ClusterExecutor
+from raypipe.stages.cluster_executor import ClusterExecutor
 from raypipe.storage.store import Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("two_nodes")]
@@ -45,7 +47,7 @@ EVALUATION: dict[str, Any] = {
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> GivenModel:
+def model(tmp_path: Path) -> FinishedModel:
     half = (0.5, 0.5, 0.5)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -56,15 +58,15 @@ def model(tmp_path: Path) -> GivenModel:
 
 
 @pytest.fixture
-def tiles() -> GivenTiles:
+def tiles() -> TileSet:
     images = np.stack([render_tile(LABELS[place % 2], place, 0, size=SIZE, seed=0) for place in range(12)])
-    source = source_of(images, np.arange(12) % 2, LABELS)
-    return GivenTiles(list_given(source, source.list()), "", None, (3, SIZE, SIZE))
+    source = open_arrays(images, np.arange(12) % 2, LABELS)
+    return TileSet(list_test_tiles(source, source.list()), "", None, (3, SIZE, SIZE))
 
 
-def complete(plan: Plan, model: GivenModel, tiles: GivenTiles, executor: Executor) -> None:
-    (imported,) = plan.stage("import")
-    import_model(imported, model, executor.store)
+def complete(plan: Plan, model: FinishedModel, tiles: TileSet, executor: Executor) -> None:
+    (import_cell,) = plan.stage("import")
+    import_model(import_cell, model, executor.store)
     states = tuple(stage_states(plan, executor.store))
     with run_progress(Console(file=io.StringIO()), executor.store, "model", states) as progress:
         complete_evaluation(plan, tiles, executor, progress)
@@ -83,16 +85,16 @@ def stored(store: Store) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 
 def test_a_cluster_and_one_process_store_the_same_results_under_the_same_keys(
-    model: GivenModel, tiles: GivenTiles, tmp_path: Path
+    model: FinishedModel, tiles: TileSet, tmp_path: Path
 ) -> None:
     exam = Examination({}, validate_settings(Evaluation, EVALUATION, "evaluation"), SIZE, 0)
-    several = spec_of(tiles).model_copy(update={"shard_size": 5})
-    plan = plan_evaluation("model", import_spec(model, tiles), several, exam)
+    several = describe_tiles(tiles).model_copy(update={"shard_size": 5})
+    plan = plan_evaluation("model", describe_model(model, tiles.shape), several, exam)
     here, there = (Store.open(str(tmp_path / name)) for name in ("here", "there"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker has
     try:
-        complete(plan, model, tiles, local_executor(plan.stage("import")[0], model, here, batch_size=4))
+        complete(plan, model, tiles, hold_model(plan.stage("import")[0], model.network, here, batch_size=4))
     finally:
         torch.set_num_threads(threads)
     complete(plan, model, tiles, ClusterExecutor(there, Resources(attack_batch=4, attack_actors=2)))

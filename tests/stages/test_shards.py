@@ -23,9 +23,9 @@ from raypipe.progress.pace import kind_of
 from raypipe.progress.shards import FOLDER, ShardState
 from raypipe.progress.stage import stage_progress
 from raypipe.progress.state import RunState, stage_of
-from raypipe.stages import executor
-from raypipe.stages.executor import ClusterExecutor
-from raypipe.stages.ray_map import Row
+from raypipe.stages import cluster_executor
+from raypipe.stages.cluster_executor import ClusterExecutor
+from raypipe.stages.ray_map import Item
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import IDS, store_tiles
 
@@ -64,10 +64,10 @@ def test_a_worker_reports_the_tiles_of_a_shard_before_it_is_done(
 def test_a_stage_follows_its_shards_and_publishes_its_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the shards one after the other in this process, in the place of a cluster."""
 
-    def one_by_one(work: Any, items: list[Row], resources: Resources, **given: Any) -> Iterator[Row]:
+    def one_by_one(work: Any, items: list[Item], resources: Resources, **given: Any) -> Iterator[Item]:
         yield from (work(item, **given["setup"]) for item in items)
 
-    monkeypatch.setattr(executor, "map_items", one_by_one)
+    monkeypatch.setattr(cluster_executor, "map_items", one_by_one)
     store = Store.open(str(tmp_path))
     tiles = store_tiles(store, "tiles")
     shard = f"{store.artifact('tiles', tiles)}/test/part.parquet"

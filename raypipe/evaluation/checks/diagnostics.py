@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raypipe.attacks.engine.norms import BoundedAttack
-from raypipe.evaluation.checks.evidence import Planted
+from raypipe.evaluation.checks.evidence import PlantedSearch
 from raypipe.evaluation.checks.planted import binarization_test
 from raypipe.evaluation.checks.probe import Probe, probe
 from raypipe.storage.schemas import DIAGNOSTICS
@@ -22,7 +22,7 @@ class Diagnostics(NamedTuple):
     """The diagnostics of tiles, and the positions of the tiles that got a planted adversarial example."""
 
     probe: Probe
-    planted: Planted | None
+    planted: PlantedSearch | None
     positions: NDArray[np.int64]
 
 
@@ -60,10 +60,10 @@ def diagnose_tiles(
 
 def tabulate_diagnostics(tiles: pa.Table, diagnostics: Diagnostics) -> pa.Table:
     """Return the diagnostics as a table with one row per tile."""
-    seen, planted, at = diagnostics
+    figures, planted, at = diagnostics
     count = tiles.num_rows
     columns: dict[str, NDArray[Any]] = {
-        name: getattr(seen, name).copy() for name in DIAGNOSTICS.names if hasattr(seen, name)
+        name: getattr(figures, name).copy() for name in DIAGNOSTICS.names if hasattr(figures, name)
     }
     columns |= {name: np.zeros(count, bool) for name in ("planted", "planted_found", "planted_random_found")}
     columns |= {"planted_reason": np.full(count, "", object), "planted_random_points": np.zeros(count, np.int64)}
@@ -75,5 +75,5 @@ def tabulate_diagnostics(tiles: pa.Table, diagnostics: Diagnostics) -> pa.Table:
         columns["planted_random_points"][at] = planted.random_points
         columns["forwards"][at] += planted.forwards
         columns["backwards"][at] += planted.backwards
-    own = {name: tiles[name] for name in ("sample_id", "group_id", "label")}
-    return pa.table({**own, **{name: pa.array(values) for name, values in columns.items()}}, schema=DIAGNOSTICS)
+    identity = {name: tiles[name] for name in ("sample_id", "group_id", "label")}
+    return pa.table({**identity, **{name: pa.array(values) for name, values in columns.items()}}, schema=DIAGNOSTICS)

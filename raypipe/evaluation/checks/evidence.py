@@ -12,13 +12,13 @@ if TYPE_CHECKING:  # these hold NumPy arrays only, but their modules import PyTo
     from raypipe.evaluation.results.artifacts import Predictions
     from raypipe.evaluation.results.certified import Proof
 
-Fooled = NDArray[np.bool_]
+FooledMask = NDArray[np.bool_]
 """(n,) True where the model misclassifies the tile after an attack. Tiles that it misclassified before the attack count
 too."""
 
 
 @dataclass(frozen=True, eq=False)
-class Planted:
+class PlantedSearch:
     """Results of `raypipe.evaluation.checks.planted`, with one entry per tile in the order of the tiles.
 
     Parameters
@@ -86,19 +86,19 @@ class Evidence:
         The model's certificates, and the smallest perturbations that any attack found.
     """
 
-    white_box: Fooled | None = None
-    single_step: Fooled | None = None
-    transfer: Fooled | None = None
-    black_box: Fooled | None = None
-    doubled_iterations: Fooled | None = None
-    doubled_restarts: Fooled | None = None
-    by_steps: Mapping[int, Fooled] | None = None
-    by_eps: Mapping[float, Fooled] | None = None
-    unbounded: Fooled | None = None
+    white_box: FooledMask | None = None
+    single_step: FooledMask | None = None
+    transfer: FooledMask | None = None
+    black_box: FooledMask | None = None
+    doubled_iterations: FooledMask | None = None
+    doubled_restarts: FooledMask | None = None
+    by_steps: Mapping[int, FooledMask] | None = None
+    by_eps: Mapping[float, FooledMask] | None = None
+    unbounded: FooledMask | None = None
     labels: NDArray[np.int64] | None = None
     clean: "Predictions | None" = None
     probe: "Probe | None" = None
-    planted: Planted | None = None
+    planted: PlantedSearch | None = None
     recorded_predictions: NDArray[np.int64] | None = None
     remade_predictions: NDArray[np.int64] | None = None
     recorded_success: NDArray[np.bool_] | None = None

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from raypipe.evaluation.checks.evidence import Evidence, Fooled, Planted
+from raypipe.evaluation.checks.evidence import Evidence, FooledMask, PlantedSearch
 from raypipe.evaluation.checks.probe import Probe
 from raypipe.evaluation.protocols import ITSELF, CheckAttack
 from raypipe.evaluation.results.artifacts import Artifacts
@@ -19,42 +19,44 @@ def gather_evidence(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> E
     FileNotFoundError, ValueError
         If `raypipe.evaluation.results.artifacts.Artifacts` raises them.
     """
-    own = run.find_pairings(subject.id)
+    pairings = run.find_pairings(subject.id)
     clean = artifacts.read_predictions(run.find_clean_pairing(subject.id))
-    by_attack = {pairing.attack: pairing for pairing in own if pairing.protocol in ITSELF}
+    by_attack = {pairing.attack: pairing for pairing in pairings if pairing.protocol in ITSELF}
     if CheckAttack.REFERENCE not in by_attack:
         return Evidence(clean=clean)
     reference = by_attack[CheckAttack.REFERENCE]
 
-    def fooled(pairing: PairingRecord) -> Fooled:
+    def find_fooled(pairing: PairingRecord) -> FooledMask:
         return ~artifacts.read_predictions(pairing).correct
 
-    others = [pairing for pairing in own if pairing.attack == CheckAttack.REFERENCE and pairing.protocol not in ITSELF]
-    made = artifacts.read_adversarials(reference)
-    met = artifacts.read_predictions(reference)
+    others = [
+        pairing for pairing in pairings if pairing.attack == CheckAttack.REFERENCE and pairing.protocol not in ITSELF
+    ]
+    adversarials = artifacts.read_adversarials(reference)
+    predictions = artifacts.read_predictions(reference)
     return Evidence(
-        white_box=fooled(reference),
-        single_step=fooled(by_attack[CheckAttack.SINGLE_STEP]),
-        transfer=np.any([fooled(pairing) for pairing in others], axis=0) if others else None,
-        black_box=fooled(by_attack[CheckAttack.BLACK_BOX]),
-        doubled_iterations=fooled(by_attack[CheckAttack.TWICE_STEPS]),
-        doubled_restarts=fooled(by_attack[CheckAttack.TWICE_RESTARTS]),
+        white_box=find_fooled(reference),
+        single_step=find_fooled(by_attack[CheckAttack.SINGLE_STEP]),
+        transfer=np.any([find_fooled(pairing) for pairing in others], axis=0) if others else None,
+        black_box=find_fooled(by_attack[CheckAttack.BLACK_BOX]),
+        doubled_iterations=find_fooled(by_attack[CheckAttack.TWICE_STEPS]),
+        doubled_restarts=find_fooled(by_attack[CheckAttack.TWICE_RESTARTS]),
         by_steps={
-            _setting(pairing, "max_iterations"): fooled(pairing)
+            _setting(pairing, "max_iterations"): find_fooled(pairing)
             for pairing in (by_attack[CheckAttack.HALF_STEPS], reference, by_attack[CheckAttack.TWICE_STEPS])
         },
         by_eps={
-            _setting(pairing, "eps"): fooled(pairing)
+            _setting(pairing, "eps"): find_fooled(pairing)
             for pairing in (by_attack[CheckAttack.HALF_EPS], reference, by_attack[CheckAttack.TWICE_EPS])
         },
-        unbounded=fooled(by_attack[CheckAttack.LARGE_EPS]),
-        labels=met.labels,
+        unbounded=find_fooled(by_attack[CheckAttack.LARGE_EPS]),
+        labels=predictions.labels,
         clean=clean,
         **_gather_diagnostics(subject, run, artifacts),
-        recorded_predictions=made.clean_prediction,
-        remade_predictions=clean.at(made.ids).predicted,
-        recorded_success=made.success,
-        recomputed_success=(made.clean_prediction == met.labels) & ~met.correct,
+        recorded_predictions=adversarials.clean_prediction,
+        remade_predictions=clean.at(adversarials.ids).predicted,
+        recorded_success=adversarials.success,
+        recomputed_success=(adversarials.clean_prediction == predictions.labels) & ~predictions.correct,
     )
 
 
@@ -67,16 +69,16 @@ def _gather_diagnostics(subject: SubjectRecord, run: Run, artifacts: Artifacts) 
     if subject.id not in run.diagnostics:
         return {}
     table = artifacts.read_diagnostics(run.diagnostics[subject.id]).to_pandas()
-    seen = {name: table[name].to_numpy() for name in Probe.__dataclass_fields__}
-    some = table[table["planted"]]
-    if some.empty:
-        return {"probe": Probe(**seen)}
-    planted = Planted(
-        found=some["planted_found"].to_numpy(),
-        random_found=some["planted_random_found"].to_numpy(),
-        reasons=some["planted_reason"].to_numpy().astype(str),
-        random_points=int(some["planted_random_points"].max()),
-        forwards=some["forwards"].to_numpy(),
-        backwards=some["backwards"].to_numpy(),
+    figures = {name: table[name].to_numpy() for name in Probe.__dataclass_fields__}
+    tiles = table[table["planted"]]
+    if tiles.empty:
+        return {"probe": Probe(**figures)}
+    planted = PlantedSearch(
+        found=tiles["planted_found"].to_numpy(),
+        random_found=tiles["planted_random_found"].to_numpy(),
+        reasons=tiles["planted_reason"].to_numpy().astype(str),
+        random_points=int(tiles["planted_random_points"].max()),
+        forwards=tiles["forwards"].to_numpy(),
+        backwards=tiles["backwards"].to_numpy(),
     )
-    return {"probe": Probe(**seen), "planted": planted}
+    return {"probe": Probe(**figures), "planted": planted}

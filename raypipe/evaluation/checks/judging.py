@@ -29,7 +29,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.evaluation.checks.evidence import Evidence, Fooled
+from raypipe.evaluation.checks.evidence import Evidence, FooledMask
 from raypipe.evaluation.checks.findings import (
     TILES_PER_LOST,
     Finding,
@@ -59,7 +59,7 @@ LEAST_APPLICABLE = 0.5
 WHITE_BOX = "white-box attack"
 
 
-def _write_robust_accuracy(fooled: Fooled) -> str:
+def _write_robust_accuracy(fooled: FooledMask) -> str:
     return f"{100 * (1 - fooled.mean()):.1f} %"
 
 
@@ -68,13 +68,15 @@ def _name_missing(measured: Mapping[str, object]) -> list[str]:
     return [name for name, value in measured.items() if value is None]
 
 
-def _count_lost(stronger: Fooled, weaker: Fooled, names: str) -> int:
+def _count_lost(stronger: FooledMask, weaker: FooledMask, names: str) -> int:
     """Count the tiles that the weaker attack fools and the stronger one does not."""
     require_aligned(stronger, weaker, names)
     return int((weaker & ~stronger).sum())
 
 
-def _compare_attacks(stronger: Fooled | None, weaker: Fooled | None, stronger_name: str, weaker_name: str) -> Finding:
+def _compare_attacks(
+    stronger: FooledMask | None, weaker: FooledMask | None, stronger_name: str, weaker_name: str
+) -> Finding:
     if stronger is None or weaker is None:
         return report_missing(*_name_missing({stronger_name: stronger, weaker_name: weaker}))
     lost, allowed = _count_lost(stronger, weaker, f"{stronger_name} and {weaker_name}"), count_allowed(len(weaker))
@@ -86,7 +88,7 @@ def _compare_attacks(stronger: Fooled | None, weaker: Fooled | None, stronger_na
     return judge(lost, allowed, len(weaker), figure)
 
 
-def _judge_series(fooled: Mapping[int, Fooled] | Mapping[float, Fooled] | None, unit: str) -> Finding:
+def _judge_series(fooled: Mapping[int, FooledMask] | Mapping[float, FooledMask] | None, unit: str) -> Finding:
     """Judge if each attack of a series fools the tiles that the attack before it fools."""
     if fooled is None or len(fooled) < 2:
         return report_missing(f"two values of {unit}")
@@ -101,7 +103,7 @@ def _judge_series(fooled: Mapping[int, Fooled] | Mapping[float, Fooled] | None, 
     return judge(lost, allowed, tiles, figure)
 
 
-def _judge_doubling(fooled: Fooled | None, doubled: Fooled | None, what: str) -> Finding:
+def _judge_doubling(fooled: FooledMask | None, doubled: FooledMask | None, what: str) -> Finding:
     """Judge if an attack with twice as many iterations or restarts fools less than a point more of the tiles."""
     if fooled is None or doubled is None:
         return report_missing(*_name_missing({WHITE_BOX: fooled, f"twice the {what}": doubled}))

@@ -37,7 +37,7 @@ from raypipe.attacks.engine.quantize import to_unit
 from raypipe.attacks.engine.tensors import per_tile
 from raypipe.attacks.engine.victim import freeze
 from raypipe.base.norms import Ball
-from raypipe.evaluation.checks.evidence import Planted
+from raypipe.evaluation.checks.evidence import PlantedSearch
 from raypipe.evaluation.checks.readouts import Binarized, Readout, penultimate, separate
 from raypipe.models.precision import full_precision
 
@@ -62,7 +62,7 @@ def binarization_test(
     least_random_points: int = 100,
     closeness: float = 0.9,
     seed: int = 0,
-) -> Planted:
+) -> PlantedSearch:
     """Plant an adversarial example for every tile, and run an attack to find it. The model is left unchanged.
 
     Parameters
@@ -94,7 +94,7 @@ def binarization_test(
 
     Returns
     -------
-    Planted
+    PlantedSearch
         The result. It costs ``3 + inner_points + 2 * boundary_points`` forward passes per tile, the passes of the
         attack, and the passes of the random points. The latter end with the batch of the first point of class 1. One
         more pass, of the first tile, finds the layer.
@@ -117,8 +117,8 @@ def binarization_test(
             inner = _ball_points(tile, settings.ball, range(inner_points), f"{seed} inner", share=INNER_SHARE)
             batches = torch.split(torch.cat([tile[None], inner, planted]), batch_size)
             with torch.no_grad():
-                known = torch.cat([features.extract(batch) for batch in batches])
-            readouts.append(separate(known, boundary_points, closeness))
+                vectors = torch.cat([features.extract(batch) for batch in batches])
+            readouts.append(separate(vectors, boundary_points, closeness))
         result = _not_applicable(
             ["" if readout else INSEPARABLE for readout in readouts], passes=1 + inner_points + boundary_points
         )
@@ -126,9 +126,9 @@ def binarization_test(
         if not at.any():
             return result
         victim = Binarized(features, [readout for readout in readouts if readout], batch_size)
-        chosen = torch.from_numpy(at).to(device)
+        mask = torch.from_numpy(at).to(device)
         try:
-            search = _run_search(victim, clean[chosen], edge[chosen], settings, least_random_points, seed)
+            search = _run_search(victim, clean[mask], edge[mask], settings, least_random_points, seed)
         except ValueError as error:
             reason = f"the attack does not run on two classes: {error}"
             return replace(result, reasons=np.where(at, reason, result.reasons))
@@ -200,13 +200,13 @@ def _within(points: Tensor, clean: Tensor, ball: Ball) -> Tensor:
     return in_box & (sizes(points - clean, ball.norm) <= ball.eps + ROUNDING)
 
 
-def _not_applicable(reasons: list[str], passes: int) -> Planted:
+def _not_applicable(reasons: list[str], passes: int) -> PlantedSearch:
     """Return a result in which nothing is found, with a reason for each tile.
 
     A reason is empty where the search is still to run. The first tile has one pass more.
     """
     count = len(reasons)
-    return Planted(
+    return PlantedSearch(
         found=np.zeros(count, dtype=np.bool_),
         random_found=np.zeros(count, dtype=np.bool_),
         reasons=np.array(reasons),

@@ -110,8 +110,8 @@ def probe(
     goal = Goal(torch.from_numpy(labels).to(device))
     with freeze(model):
         victim = Victim(model, len(images))
-        seen = [_probe_batch(victim, clean[rows], goal, rows) for rows in torch.split(victim.rows(), batch_size)]
-    columns = (*(torch.cat(column) for column in zip(*seen, strict=True)), victim.forwards, victim.backwards)
+        batches = [_probe_batch(victim, clean[rows], goal, rows) for rows in torch.split(victim.rows(), batch_size)]
+    columns = (*(torch.cat(column) for column in zip(*batches, strict=True)), victim.forwards, victim.backwards)
     return Probe(*(column.cpu().numpy() for column in columns))
 
 

@@ -36,13 +36,13 @@ class Features(NamedTuple):
 
     def extract(self, images: Tensor) -> Tensor:
         """Return the features (n, d) of images (n, channels, h, w). Gradients flow through them."""
-        seen: list[Tensor] = []
-        hook = self.layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        inputs_of_layer: list[Tensor] = []
+        hook = self.layer.register_forward_pre_hook(lambda _, inputs: inputs_of_layer.append(inputs[0]))
         try:
             self.model(images)
         finally:
             hook.remove()
-        return seen[-1]
+        return inputs_of_layer[-1]
 
 
 def penultimate(model: nn.Module, image: Tensor) -> Features | str:
@@ -60,10 +60,10 @@ def penultimate(model: nn.Module, image: Tensor) -> Features | str:
     Features or str
         The features, or the reason why there are none: no linear layer runs, or the last one does not give the logits.
     """
-    ran: list[tuple[nn.Linear, torch.Size]] = []
+    passes: list[tuple[nn.Linear, torch.Size]] = []
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        ran.append((layer, inputs[0].shape))  # type: ignore[arg-type]  # hooked to linear layers only
+        passes.append((layer, inputs[0].shape))  # type: ignore[arg-type]  # hooked to linear layers only
 
     hooks = [layer.register_forward_pre_hook(note) for layer in model.modules() if isinstance(layer, nn.Linear)]
     try:
@@ -72,9 +72,9 @@ def penultimate(model: nn.Module, image: Tensor) -> Features | str:
     finally:
         for hook in hooks:
             hook.remove()
-    if not ran:
+    if not passes:
         return "no linear layer runs in the model's forward pass"
-    layer, shape = ran[-1]
+    layer, shape = passes[-1]
     if shape != (1, layer.in_features) or layer.out_features != logits.shape[-1]:
         return (
             f"the last linear layer takes {tuple(shape)} and gives {layer.out_features} values: "

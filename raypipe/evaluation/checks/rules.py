@@ -224,24 +224,24 @@ def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
     on = "" if tiles is None else f" on {tiles} tiles"
     failures = [check.name for check in checks if check.verdict == "fail"]
     passed = sum(check.verdict == "pass" for check in checks)
-    judged, count = len(failures) + passed, len(checks)
+    judgments, count = len(failures) + passed, len(checks)
     unknown = [check.figure for check in checks if check.name == ABOVE_CHANCE and check.verdict != "pass"]
     if failures:
         sentence = (
-            f"Robustness not claimed: {len(failures)} of {judged} checks failed{on} ({'; '.join(failures)}). "
+            f"Robustness not claimed: {len(failures)} of {judgments} checks failed{on} ({'; '.join(failures)}). "
             "Sanity check failed: robust accuracy may be overestimated."
         )
     elif unknown:
         sentence = f"Robustness not claimed: the model is not shown to be better than chance ({unknown[0]})."
-    elif judged < LEAST_JUDGED * count:
-        sentence = f"Robustness not claimed: only {judged} of {count} checks could be judged{on}."
+    elif judgments < LEAST_JUDGED * count:
+        sentence = f"Robustness not claimed: only {judgments} of {count} checks could be judged{on}."
     else:
         sentence = (
             f"{passed} of {count} checks passed{on}, {count - passed} not applicable: no attack failure detected; "
             "robust accuracy is an upper bound."
         )
         if tiles is not None and tiles > count_allowed(tiles):
-            unseen = missed_share(tiles, count_allowed(tiles))
-            sentence += f" On {tiles} tiles, a check can miss a failure on up to {100 * unseen:.0f} % of them."
-    withheld = bool(failures or unknown) or judged < LEAST_JUDGED * count
-    return Verdict(len(failures), passed, count - judged, withheld, sentence)
+            share = missed_share(tiles, count_allowed(tiles))
+            sentence += f" On {tiles} tiles, a check can miss a failure on up to {100 * share:.0f} % of them."
+    withheld = bool(failures or unknown) or judgments < LEAST_JUDGED * count
+    return Verdict(len(failures), passed, count - judgments, withheld, sentence)

@@ -42,18 +42,18 @@ def differences_across(runs: Sequence[Run], store: Store) -> list[dict[str, Any]
         If artifacts are missing or do not belong together.
     """
     rows = list(_rows(runs, store))
-    adjusted = holm([row["p_value"] for row in rows])
-    return [{**row, "p_adjusted": p_value} for row, p_value in zip(rows, adjusted, strict=True)]
+    adjusted_p_values = holm([row["p_value"] for row in rows])
+    return [{**row, "p_adjusted": p_value} for row, p_value in zip(rows, adjusted_p_values, strict=True)]
 
 
 def _rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
     artifacts = Artifacts(store)
     outcomes = [_outcomes(run, artifacts) for run in runs]
-    for run, own in zip(runs[1:], outcomes[1:], strict=True):
+    for run, run_outcomes in zip(runs[1:], outcomes[1:], strict=True):
         for subject, measures in outcomes[0].items():
             for measure, before in measures.items():
-                if measure in own.get(subject, {}) and is_comparable(measure, subject, run, runs[0]):
-                    after = own[subject][measure]
+                if measure in run_outcomes.get(subject, {}) and is_comparable(measure, subject, run, runs[0]):
+                    after = run_outcomes[subject][measure]
                     yield {
                         "run": run.name,
                         "against": runs[0].name,
@@ -75,7 +75,9 @@ def _outcomes(run: Run, artifacts: Artifacts) -> dict[str, dict[Measure, Outcome
 
 def _difference(after: Outcome, before: Outcome) -> dict[str, Any]:
     if np.array_equal(after.ids, before.ids):
-        paired = compare(after.right, before.right, group_tiles(after.groups))
-        return {**paired.difference.columns("difference"), "paired": True, "p_value": paired.p_value}
-    difference = unpaired_difference(after.right, group_tiles(after.groups), before.right, group_tiles(before.groups))
+        comparison = compare(after.correct, before.correct, group_tiles(after.groups))
+        return {**comparison.difference.columns("difference"), "paired": True, "p_value": comparison.p_value}
+    difference = unpaired_difference(
+        after.correct, group_tiles(after.groups), before.correct, group_tiles(before.groups)
+    )
     return {**difference.columns("difference"), "paired": False, "p_value": None}

@@ -54,8 +54,8 @@ class Predictions:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """(n,) True where the predicted class is the true one."""
-        right: NDArray[np.bool_] = self.predicted == self.labels
-        return right
+        mask: NDArray[np.bool_] = self.predicted == self.labels
+        return mask
 
     def at(self, ids: NDArray[np.str_]) -> "Predictions":
         """Return the logits of some of the tiles.
@@ -204,8 +204,8 @@ class Artifacts:
             raise FileNotFoundError(
                 f"{self.store.path(self.store.artifact(kind, key))} does not exist: run the experiment again"
             )
-        found = list(self.store.iter_tables(kind, key, columns=columns, schema=SCHEMAS[kind]))
-        table = pa.concat_tables(found or [SCHEMAS[kind].empty_table()]).sort_by("sample_id")
+        tables = list(self.store.iter_tables(kind, key, columns=columns, schema=SCHEMAS[kind]))
+        table = pa.concat_tables(tables or [SCHEMAS[kind].empty_table()]).sort_by("sample_id")
         if not table.num_rows:
             raise ValueError(f"{kind}/{key}: no tiles")
         if pc.count_distinct(table["sample_id"]).as_py() != table.num_rows:

@@ -54,8 +54,8 @@ def collect_proof(
     if ids != examples.clean.ids.tolist():
         raise ValueError(f"{subject.id}: certificates and attacks are not of the same tiles")
     (norm,) = set(table["norm"].to_pylist())
-    right = table["prediction"].to_numpy() == table["label"].to_numpy()
-    return Proof(norm, np.where(right, table["radius"].to_numpy(), -1.0), examples.smallest(norm))
+    correct = table["prediction"].to_numpy() == table["label"].to_numpy()
+    return Proof(norm, np.where(correct, table["radius"].to_numpy(), -1.0), examples.smallest(norm))
 
 
 def compute_certified(

@@ -11,8 +11,8 @@ from raypipe.evaluation.checks.gather import gather_evidence
 from raypipe.evaluation.checks.rules import run_checks
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.certified import Proof, collect_proof, compute_certified
-from raypipe.evaluation.results.curves import curves
-from raypipe.evaluation.results.differences import differences
+from raypipe.evaluation.results.curves import compute_curves
+from raypipe.evaluation.results.differences import compute_differences
 from raypipe.evaluation.results.outcomes import collect_examples, compute_outcomes
 from raypipe.evaluation.results.records import compute_records
 from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
@@ -74,8 +74,8 @@ def compute_result(store: Store, run: Run) -> RunResult:
             for subject in run.subjects
             for row in compute_records(subject, run, artifacts, examples[subject.id], outcomes[subject.id])
         ],
-        "curves": list(curves(run, examples)),
-        "differences": differences(run, outcomes),
+        "curves": list(compute_curves(run, examples)),
+        "differences": compute_differences(run, outcomes),
         "checks": [row for subject in run.subjects for row in _checks(subject, run, artifacts, proofs[subject.id])],
         "certified": [
             row

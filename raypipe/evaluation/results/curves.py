@@ -22,7 +22,7 @@ class _Curve(NamedTuple):
     examples: AdversarialExamples
 
 
-def curves(run: Run, examples: Mapping[str, AdversarialExamples | None]) -> Iterator[dict[str, Any]]:
+def compute_curves(run: Run, examples: Mapping[str, AdversarialExamples | None]) -> Iterator[dict[str, Any]]:
     """Yield the rows of `raypipe.storage.schemas.CURVES`, by norm and model.
 
     The first row of a model is its worst case; one row follows for each attack that minimizes the norm. All curves of a
@@ -32,17 +32,17 @@ def curves(run: Run, examples: Mapping[str, AdversarialExamples | None]) -> Iter
         series = [
             each
             for subject in run.subjects
-            if (met := examples[subject.id]) is not None
-            for each in _list_curves(subject, met, norm)
+            if (examples_of_subject := examples[subject.id]) is not None
+            for each in _list_curves(subject, examples_of_subject, norm)
         ]
         if not series:
             return
         sizes = [each.examples.smallest(norm) for each in series]
         grid = eps_grid(np.concatenate(sizes), norm)
-        for (subject, attack, chosen), smallest in zip(series, sizes, strict=True):
-            accuracy = robust_accuracy(smallest, grid, group_tiles(chosen.clean.groups))
+        for (subject, attack, curve_examples), smallest in zip(series, sizes, strict=True):
+            accuracy = robust_accuracy(smallest, grid, group_tiles(curve_examples.clean.groups))
             by_radius = [each.columns("robust_accuracy") for each in accuracy]
-            found = quartiles(smallest)
+            marks = quartiles(smallest)
             yield {
                 **subject.columns(),
                 "attack": attack,
@@ -50,17 +50,19 @@ def curves(run: Run, examples: Mapping[str, AdversarialExamples | None]) -> Iter
                 "eps": grid.tolist(),
                 **{column: [row[column] for row in by_radius] for column in by_radius[0]},
                 "quartiles": quartile_columns(smallest),
-                "fooled": found.fooled,
-                "attacked": found.tiles,
+                "fooled": marks.fooled,
+                "attacked": marks.tiles,
             }
 
 
-def _list_curves(subject: SubjectRecord, met: AdversarialExamples, norm: str) -> Iterator[_Curve]:
-    yield _Curve(subject, None, met)
-    minimal = [_minimizes(norm, pairing) and pairing.protocol in ITSELF for pairing in met.pairings]
-    names = [pairing.attack if taken else None for pairing, taken in zip(met.pairings, minimal, strict=True)]
+def _list_curves(subject: SubjectRecord, examples: AdversarialExamples, norm: str) -> Iterator[_Curve]:
+    yield _Curve(subject, None, examples)
+    minimal = [_minimizes(norm, pairing) and pairing.protocol in ITSELF for pairing in examples.pairings]
+    names = [
+        pairing.attack if is_minimal else None for pairing, is_minimal in zip(examples.pairings, minimal, strict=True)
+    ]
     for attack in dict.fromkeys(name for name in names if name):
-        yield _Curve(subject, attack, met.select([name == attack for name in names]))
+        yield _Curve(subject, attack, examples.select([name == attack for name in names]))
 
 
 def _minimizes(norm: str, pairing: PairingRecord) -> bool:

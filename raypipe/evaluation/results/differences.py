@@ -15,7 +15,7 @@ Outcomes = Mapping[str, Mapping[Measure, Outcome]]
 """Outcomes by model id and measure."""
 
 
-def differences(run: Run, outcomes: Outcomes) -> list[dict[str, Any]]:
+def compute_differences(run: Run, outcomes: Outcomes) -> list[dict[str, Any]]:
     """Return the rows of `raypipe.storage.schemas.DIFFERENCES`.
 
     Three comparisons give rows:
@@ -29,8 +29,8 @@ def differences(run: Run, outcomes: Outcomes) -> list[dict[str, Any]]:
     Holm's adjustment covers all rows that have a p value.
     """
     rows = list(_rows(run, outcomes))
-    adjusted = holm([row["p_value"] for row in rows])
-    return [{**row, "p_adjusted": p_value} for row, p_value in zip(rows, adjusted, strict=True)]
+    adjusted_p_values = holm([row["p_value"] for row in rows])
+    return [{**row, "p_adjusted": p_value} for row, p_value in zip(rows, adjusted_p_values, strict=True)]
 
 
 def _rows(run: Run, outcomes: Outcomes) -> Iterator[dict[str, Any]]:
@@ -55,21 +55,23 @@ def _compare_paired(
     other = outcomes[against][measure]
     if not np.array_equal(outcome.ids, other.ids):
         raise ValueError(f"{subject.id} and {against}: {name} was measured on different tiles")
-    found = compare(outcome.right, other.right, group_tiles(outcome.groups))
+    comparison = compare(outcome.correct, other.correct, group_tiles(outcome.groups))
     return {
-        **_row(subject, against, name, measure, found.difference),
+        **_row(subject, against, name, measure, comparison.difference),
         "paired": True,
-        "only_first": found.only_first,
-        "only_second": found.only_second,
-        "p_value": found.p_value,
+        "only_first": comparison.only_first,
+        "only_second": comparison.only_second,
+        "p_value": comparison.p_value,
     }
 
 
 def _compare_unpaired(
     subject: SubjectRecord, twin: SubjectRecord, measure: Measure, outcome: Outcome, other: Outcome
 ) -> dict[str, Any]:
-    found = unpaired_difference(outcome.right, group_tiles(outcome.groups), other.right, group_tiles(other.groups))
-    return {**_row(subject, twin.id, measure.name, measure, found), "paired": False, "p_value": None}
+    difference = unpaired_difference(
+        outcome.correct, group_tiles(outcome.groups), other.correct, group_tiles(other.groups)
+    )
+    return {**_row(subject, twin.id, measure.name, measure, difference), "paired": False, "p_value": None}
 
 
 def _row(subject: SubjectRecord, against: str, name: str, measure: Measure, difference: Interval) -> dict[str, Any]:

@@ -46,14 +46,14 @@ class Outcome:
     ----------
     ids, groups, labels
         (n,) ids, groups and true classes of the tiles.
-    right
+    correct
         (n,) True where the model classifies the tile correctly.
     """
 
     ids: NDArray[np.str_]
     groups: NDArray[np.str_]
     labels: NDArray[np.int64]
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class AdversarialExamples:
         (attacks, n) True where the model misclassifies the adversarial tile.
     distortions
         (attacks, n) sizes of the perturbations, by norm.
-    called
+    predictions
         (attacks, n) classes that the model predicts for them.
     """
 
@@ -78,14 +78,14 @@ class AdversarialExamples:
     pairings: tuple[PairingRecord, ...]
     fooled: NDArray[np.bool_]
     distortions: dict[str, NDArray[np.float64]]
-    called: NDArray[np.int64]
+    predictions: NDArray[np.int64]
 
     def select(self, pairings_mask: Sequence[bool] | NDArray[np.bool_]) -> "AdversarialExamples":
         """Return the examples of some pairings only."""
         mask = np.array(pairings_mask, dtype=bool)
         distortions = {norm: sizes[mask] for norm, sizes in self.distortions.items()}
-        pairings = tuple(pairing for pairing, taken in zip(self.pairings, mask, strict=True) if taken)
-        return AdversarialExamples(self.clean, pairings, self.fooled[mask], distortions, self.called[mask])
+        pairings = tuple(pairing for pairing, keep in zip(self.pairings, mask, strict=True) if keep)
+        return AdversarialExamples(self.clean, pairings, self.fooled[mask], distortions, self.predictions[mask])
 
     def within(self, norm: str | None, eps: float | None) -> NDArray[np.bool_]:
         """Return a mask (attacks, n) of the perturbations that are at most `eps`; all True if there is no bound.
@@ -115,23 +115,23 @@ def collect_examples(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> 
     ValueError
         If the model's sets of adversarial tiles are not of the same tiles.
     """
-    own = run.find_pairings(subject.id)
+    pairings = run.find_pairings(subject.id)
     clean = run.find_clean_pairing(subject.id)
-    attacked = tuple(pairing for pairing in own if pairing.protocol != Protocol.CLEAN)
-    if not attacked:
+    attacks = tuple(pairing for pairing in pairings if pairing.protocol != Protocol.CLEAN)
+    if not attacks:
         return None
-    met = [artifacts.read_predictions(pairing) for pairing in attacked]
-    perturbed = [artifacts.read_adversarials(pairing) for pairing in attacked]
-    ids = met[0].ids
-    for pairing, tested, made in zip(attacked, met, perturbed, strict=True):
-        if not (np.array_equal(ids, tested.ids) and np.array_equal(ids, made.ids)):
-            raise ValueError(f"{subject.id}: {pairing.attack} and {attacked[0].attack} were run on different tiles")
+    predictions = [artifacts.read_predictions(pairing) for pairing in attacks]
+    perturbed = [artifacts.read_adversarials(pairing) for pairing in attacks]
+    ids = predictions[0].ids
+    for pairing, prediction, adversarials in zip(attacks, predictions, perturbed, strict=True):
+        if not (np.array_equal(ids, prediction.ids) and np.array_equal(ids, adversarials.ids)):
+            raise ValueError(f"{subject.id}: {pairing.attack} and {attacks[0].attack} were run on different tiles")
     return AdversarialExamples(
         artifacts.read_predictions(clean).at(ids),
-        attacked,
-        np.stack([~tested.correct for tested in met]),
-        {norm: np.stack([made.distortions[norm] for made in perturbed]) for norm in STORED_NORMS},
-        np.stack([tested.predicted for tested in met]),
+        attacks,
+        np.stack([~prediction.correct for prediction in predictions]),
+        {norm: np.stack([adversarials.distortions[norm] for adversarials in perturbed]) for norm in STORED_NORMS},
+        np.stack([prediction.predicted for prediction in predictions]),
     )
 
 
@@ -144,28 +144,28 @@ def compute_outcomes(
     one attack count together: a tile is correct only if it is correct from every backbone.
     """
     clean = run.find_clean_pairing(subject.id)
-    tested = artifacts.read_predictions(clean)
-    found = {Measure("clean"): Outcome(tested.ids, tested.groups, tested.labels, tested.correct)}
+    predictions = artifacts.read_predictions(clean)
+    outcomes = {Measure("clean"): Outcome(predictions.ids, predictions.groups, predictions.labels, predictions.correct)}
     if examples is None:
-        return found
+        return outcomes
 
-    def outcome(right: NDArray[np.bool_]) -> Outcome:
-        return Outcome(examples.clean.ids, examples.clean.groups, examples.clean.labels, right)
+    def outcome(correct: NDArray[np.bool_]) -> Outcome:
+        return Outcome(examples.clean.ids, examples.clean.groups, examples.clean.labels, correct)
 
     for pairing, fooled in zip(examples.pairings, examples.fooled, strict=True):
         if pairing.role == Role.CHECK:
             continue
         name = "attacked" if pairing.protocol in ITSELF else pairing.protocol
         measure = Measure(name, pairing.attack)
-        before = found[measure].right if measure in found else True
-        found[measure] = outcome(before & ~fooled)
-    for measure, right in _worst_cases(examples, run):
-        found[measure] = outcome(right)
-    return found
+        earlier = outcomes[measure].correct if measure in outcomes else True
+        outcomes[measure] = outcome(earlier & ~fooled)
+    for measure, correct in _worst_cases(examples, run):
+        outcomes[measure] = outcome(correct)
+    return outcomes
 
 
 def _worst_cases(examples: AdversarialExamples, run: Run) -> Iterator[tuple[Measure, NDArray[np.bool_]]]:
     balls = [(norm, eps) for norm, radii in run.radii.items() for eps in radii]
     for norm, eps in ((None, None), *balls):
-        broken = (examples.fooled & examples.within(norm, eps)).any(axis=0)
-        yield Measure(WORST_CASE, None, norm, eps), examples.clean.correct & ~broken
+        fooled = (examples.fooled & examples.within(norm, eps)).any(axis=0)
+        yield Measure(WORST_CASE, None, norm, eps), examples.clean.correct & ~fooled

@@ -38,31 +38,31 @@ def compute_records(
         Results of `raypipe.evaluation.results.outcomes`.
     """
     marks = {**subject.columns(), "labels": run.labels, "stamps": run.stamps[subject.split]}
-    own = run.find_pairings(subject.id)
+    pairings = run.find_pairings(subject.id)
     clean = run.find_clean_pairing(subject.id)
     all_labels = artifacts.read_predictions(clean).labels
 
-    def reweighted(right: NDArray[np.bool_], tested: Predictions | Outcome) -> dict[str, Any]:
-        groups = group_tiles(tested.groups)
-        return reweighted_accuracy(right, tested.labels, all_labels, groups).columns("accuracy_reweighted")
+    def reweight(correct: NDArray[np.bool_], tiles: Predictions | Outcome) -> dict[str, Any]:
+        groups = group_tiles(tiles.groups)
+        return reweighted_accuracy(correct, tiles.labels, all_labels, groups).columns("accuracy_reweighted")
 
-    for pairing in own:
-        tested = artifacts.read_predictions(pairing)
-        row = _record(pairing, tested, run, artifacts)
-        yield {**marks, **row, **({} if pairing == clean else reweighted(tested.correct, tested))}
+    for pairing in pairings:
+        predictions = artifacts.read_predictions(pairing)
+        row = _record(pairing, predictions, run, artifacts)
+        yield {**marks, **row, **({} if pairing == clean else reweight(predictions.correct, predictions))}
         if pairing == clean and examples is not None:
             row = {**_record(clean, examples.clean, run, artifacts), "protocol": CLEAN_ATTACKED}
-            yield {**marks, **row, **reweighted(examples.clean.correct, examples.clean)}
+            yield {**marks, **row, **reweight(examples.clean.correct, examples.clean)}
     for measure, outcome in outcomes.items():
         if measure.name == WORST_CASE and examples is not None:
             row = _worst_case(measure, outcome, examples, run)
-            yield {**marks, **row, **reweighted(outcome.right, outcome)}
+            yield {**marks, **row, **reweight(outcome.correct, outcome)}
 
 
-def _record(pairing: PairingRecord, tested: Predictions, run: Run, artifacts: Artifacts) -> dict[str, Any]:
+def _record(pairing: PairingRecord, predictions: Predictions, run: Run, artifacts: Artifacts) -> dict[str, Any]:
     malignant = tuple(run.labels.index(label) for label in run.malignant) or None
     metrics = classification_metrics(
-        tested.labels, tested.logits, tested.groups, malignant, replicates=run.replicates, seed=run.seed
+        predictions.labels, predictions.logits, predictions.groups, malignant, replicates=run.replicates, seed=run.seed
     )
     row = {
         **pairing.model_dump(include={"protocol", "role", "attack", "method", "source"}),
@@ -72,8 +72,8 @@ def _record(pairing: PairingRecord, tested: Predictions, run: Run, artifacts: Ar
     }
     if pairing.threat is None:
         return row
-    itself, threat, made = pairing.protocol in ITSELF, pairing.threat, artifacts.read_adversarials(pairing)
-    attacked = made.clean_prediction == tested.labels
+    itself, threat, adversarials = pairing.protocol in ITSELF, pairing.threat, artifacts.read_adversarials(pairing)
+    attacked = adversarials.clean_prediction == predictions.labels
     row |= {
         "norm": threat.norm,
         "eps": threat.eps,
@@ -83,12 +83,12 @@ def _record(pairing: PairingRecord, tested: Predictions, run: Run, artifacts: Ar
         "pixels": threat.precision,
     }
     for norm in STORED_NORMS:
-        needed = np.where(tested.correct, np.inf, made.distortions[norm])
-        row[norm] = quartile_columns(needed[attacked])
+        sizes = np.where(predictions.correct, np.inf, adversarials.distortions[norm])
+        row[norm] = quartile_columns(sizes[attacked])
     if itself:
-        row["float_success_rate"] = float(made.float_success[attacked].mean()) if attacked.any() else None
+        row["float_success_rate"] = float(adversarials.float_success[attacked].mean()) if attacked.any() else None
         row["device"] = artifacts.read_device(pairing)
-        row |= {name: getattr(made, name).sum().item() for name in ("forwards", "backwards", "seconds")}
+        row |= {name: getattr(adversarials, name).sum().item() for name in ("forwards", "backwards", "seconds")}
     return row
 
 
@@ -109,19 +109,19 @@ def _worst_case(measure: Measure, outcome: Outcome, examples: AdversarialExample
         "groups": groups.count,
         "chance": chance_accuracy(outcome.labels),
         "support": np.bincount(outcome.labels, minlength=len(run.labels)).tolist(),
-        **mean(outcome.right, groups).columns("accuracy"),
+        **mean(outcome.correct, groups).columns("accuracy"),
         **_recall(outcome, len(run.labels), groups),
-        **(_confused_kinds(measure, examples, run, groups) if run.malignant else {}),
+        **(_clinical_errors(measure, examples, run, groups) if run.malignant else {}),
     }
 
 
 def _recall(outcome: Outcome, labels: int, groups: Groups) -> dict[str, Any]:
-    shares = ratios(groups.tally(outcome.labels, labels, outcome.right), groups.tally(outcome.labels, labels))
+    shares = ratios(groups.tally(outcome.labels, labels, outcome.correct), groups.tally(outcome.labels, labels))
     by_label = [share.columns("recall") for share in shares]
     return {column: [row[column] for row in by_label] for column in by_label[0]}
 
 
-def _confused_kinds(measure: Measure, examples: AdversarialExamples, run: Run, groups: Groups) -> dict[str, Any]:
+def _clinical_errors(measure: Measure, examples: AdversarialExamples, run: Run, groups: Groups) -> dict[str, Any]:
     """Return the shares of clinical errors in the worst case, with intervals.
 
     The first share counts the cancers that an attack can make the model call benign. The second counts the benign tiles
@@ -130,23 +130,23 @@ def _confused_kinds(measure: Measure, examples: AdversarialExamples, run: Run, g
     malignant = [run.labels.index(label) for label in run.malignant]
     benign = [label for label in range(len(run.labels)) if label not in malignant]
     is_cancer = np.isin(examples.clean.labels, malignant)
-    counted = examples.within(measure.norm, measure.eps)
+    within = examples.within(measure.norm, measure.eps)
 
-    def called(labels: list[int]) -> NDArray[np.bool_]:
-        made = (np.isin(examples.called, labels) & counted).any(axis=0)
-        either: NDArray[np.bool_] = made | np.isin(examples.clean.predicted, labels)
+    def can_be_called(labels: list[int]) -> NDArray[np.bool_]:
+        adversarial = (np.isin(examples.predictions, labels) & within).any(axis=0)
+        either: NDArray[np.bool_] = adversarial | np.isin(examples.clean.predicted, labels)
         return either
 
-    missed = ratio(called(benign) & is_cancer, is_cancer, groups)
-    alarmed = ratio(called(malignant) & ~is_cancer, ~is_cancer, groups)
+    missed_cancers = ratio(can_be_called(benign) & is_cancer, is_cancer, groups)
+    false_alarms = ratio(can_be_called(malignant) & ~is_cancer, ~is_cancer, groups)
     return {
-        **missed.columns("cancer_called_benign"),
-        **alarmed.columns("benign_called_cancer"),
+        **missed_cancers.columns("cancer_called_benign"),
+        **false_alarms.columns("benign_called_cancer"),
     }
 
 
 def quartile_columns(sizes: NDArray[np.float64]) -> dict[str, float | None]:
     """Return the columns `raypipe.storage.schemas.QUARTILES` of minimal distortions."""
-    found = quartiles(sizes)
-    figures = {"lower": found.lower, "median": found.median, "upper": found.upper}
+    marks = quartiles(sizes)
+    figures = {"lower": marks.lower, "median": marks.median, "upper": marks.upper}
     return {name: figure if np.isfinite(figure) else None for name, figure in figures.items()}

@@ -162,27 +162,27 @@ def stamps(manifest: dict[str, Any], restriction: str | None = None) -> tuple[st
     restriction
         Reason why pictures of the tiles must not be redistributed; None if nothing forbids it.
     """
-    found = []
+    warnings = []
     split, share = manifest["split"], manifest["leakage"]
     if split == "paper" or (split == "official" and share != 0):
-        known = f"{share:.1%} of the test tiles have a sibling among the training tiles" if share is not None else (
+        reason = f"{share:.1%} of the test tiles have a sibling among the training tiles" if share is not None else (
             f"{'random' if split == 'paper' else 'published'} split; siblings are unknown, so leakage cannot be ruled "
             "out"
         )  # fmt: skip
-        found.append(f"{LEAKY}: {known}")
+        warnings.append(f"{LEAKY}: {reason}")
     if manifest["split"] == GIVEN:
-        found.append(f"{LEAKY}?: it is unknown if the model was trained on these tiles or on siblings of them")
+        warnings.append(f"{LEAKY}?: it is unknown if the model was trained on these tiles or on siblings of them")
     if manifest["synthetic"]:
-        found.append(f"{SYNTHETIC}: synthetic tissue; no figure here applies to real images")
+        warnings.append(f"{SYNTHETIC}: synthetic tissue; no figure here applies to real images")
     if restriction is not None:
-        found.append(f"{WITHHELD}: {restriction}; no picture of a tile leaves the store")
-    return tuple(found)
+        warnings.append(f"{WITHHELD}: {restriction}; no picture of a tile leaves the store")
+    return tuple(warnings)
 
 
 def record_settings(settings: NamedAttack, radii: Sequence[float] = ()) -> dict[str, Any]:
     """Return all settings of an attack, and its radii if it was run at several."""
-    asked = settings.model_dump(mode="json")
-    return {**asked, "radii": list(radii)} if radii else asked
+    record = settings.model_dump(mode="json")
+    return {**record, "radii": list(radii)} if radii else record
 
 
 def write_run(store: Store, run: Run) -> None:
@@ -218,6 +218,6 @@ def find_in_run(store: Store, name: str, file: str, what: str) -> str:
     path = f"runs/{name}/{file}"
     if not ID.match(name) or not store.exists(path):
         runs = [run for run in store.list_directories("runs") if store.exists(f"runs/{run}/{file}")]
-        there = f"there are: {', '.join(runs)}{near_matches(name, runs)}" if runs else "there are none yet"
-        raise FileNotFoundError(f"no {what} {name!r} in {store.root}; {there}")
+        hint = f"there are: {', '.join(runs)}{near_matches(name, runs)}" if runs else "there are none yet"
+        raise FileNotFoundError(f"no {what} {name!r} in {store.root}; {hint}")
     return path

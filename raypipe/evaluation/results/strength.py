@@ -25,9 +25,11 @@ def attack_strength(subject: str, run: Run) -> str:
     run
         Record of the run.
     """
-    own = run.find_pairings(subject)
-    attacks = sorted({json.dumps(pairing.settings, sort_keys=True) for pairing in own if pairing.protocol in ITSELF})
-    sources = {pairing.source for pairing in own if pairing.protocol == Protocol.TRANSFER}
+    pairings = run.find_pairings(subject)
+    attacks = sorted(
+        {json.dumps(pairing.settings, sort_keys=True) for pairing in pairings if pairing.protocol in ITSELF}
+    )
+    sources = {pairing.source for pairing in pairings if pairing.protocol == Protocol.TRANSFER}
     return hashlib.sha256(json.dumps([attacks, len(sources)]).encode()).hexdigest()[:8]
 
 

@@ -75,10 +75,10 @@ def worst_case(
             f"correct {correct.shape}, fooled {fooled.shape}, distortions {distortions.shape}: "
             "expected (n,) and twice (attacks, n), with at least one attack"
         )
-    found = np.where(fooled, distortions, np.inf)
-    if not (found >= 0).all():
+    sizes = np.where(fooled, distortions, np.inf)
+    if not (sizes >= 0).all():
         raise ValueError("distortions of fooled tiles: expected numbers of at least 0")
-    return np.where(correct, found.min(axis=0), 0.0)
+    return np.where(correct, sizes.min(axis=0), 0.0)
 
 
 def eps_grid(distortions: NDArray[np.float64], norm: StoredNorm, points: int = POINTS) -> NDArray[np.float64]:
@@ -100,13 +100,13 @@ def eps_grid(distortions: NDArray[np.float64], norm: StoredNorm, points: int = P
     ndarray
         Increasing sizes. The first one is 0, and it is the only one if no tile was fooled.
     """
-    found = distortions[np.isfinite(distortions) & (distortions > 0)]
-    if not len(found):
+    sizes = distortions[np.isfinite(distortions) & (distortions > 0)]
+    if not len(sizes):
         return np.zeros(1)
     if norm == "linf":
-        return np.arange(np.ceil(found.max() * 255 * (1 - FLOAT_NOISE)) + 1) / 255
-    chosen = np.quantile(found, np.linspace(0, 1, points)[1:], method="higher")
-    return np.unique(np.concatenate([[0.0], np.ceil(chosen) if norm == "l0" else chosen]))
+        return np.arange(np.ceil(sizes.max() * 255 * (1 - FLOAT_NOISE)) + 1) / 255
+    quantiles = np.quantile(sizes, np.linspace(0, 1, points)[1:], method="higher")
+    return np.unique(np.concatenate([[0.0], np.ceil(quantiles) if norm == "l0" else quantiles]))
 
 
 def robust_accuracy(distortions: NDArray[np.float64], eps: NDArray[np.float64], groups: Groups) -> tuple[Interval, ...]:
@@ -147,10 +147,10 @@ def quartiles(distortions: NDArray[np.float64]) -> Quartiles:
     distortions
         (n,) minimal distortions. Zeros, of tiles that are misclassified without an attack, do not count.
     """
-    counted = distortions[distortions > 0]
-    found = counted[np.isfinite(counted)]
+    sizes = distortions[distortions > 0]
+    finite = sizes[np.isfinite(sizes)]
     # Each quantile is the distortion of a tile, because the mean of a finite and an infinite one has no meaning.
-    marks = np.quantile(counted, (0.25, 0.5, 0.75), method="inverted_cdf") if len(counted) else np.full(3, np.nan)
-    largest = float(found.max()) if len(found) else np.nan
+    marks = np.quantile(sizes, (0.25, 0.5, 0.75), method="inverted_cdf") if len(sizes) else np.full(3, np.nan)
+    largest = float(finite.max()) if len(finite) else np.nan
     lower, median, upper = marks.tolist()
-    return Quartiles(len(counted), len(found), lower, median, upper, largest)
+    return Quartiles(len(sizes), len(finite), lower, median, upper, largest)

@@ -112,8 +112,8 @@ def group_tiles(group_ids: Iterable[object]) -> Groups:
     groups = list(group_ids)
     if not groups:
         raise ValueError("no tiles: expected at least one group id")
-    if missing := sum(group is None for group in groups):
-        raise ValueError(f"{missing} of {len(groups)} tiles have no group: give them one, or their own ids as groups")
+    if unknown := sum(group is None for group in groups):
+        raise ValueError(f"{unknown} of {len(groups)} tiles have no group: give them one, or their own ids as groups")
     names, codes = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
     return Groups(codes, len(names))
 

@@ -124,22 +124,24 @@ def classification_metrics(
     converted. Loss and confidence have Student t intervals over groups.
     """
     classes = logits.shape[1]
-    if named := set(labels.tolist()).union(malignant or ()) - set(range(classes)):
-        raise ValueError(f"labels {sorted(named)}: expected labels of the {classes} logits, 0..{classes - 1}")
-    grouped = group_tiles(groups)
+    if unknown := set(labels.tolist()).union(malignant or ()) - set(range(classes)):
+        raise ValueError(f"labels {sorted(unknown)}: expected labels of the {classes} logits, 0..{classes - 1}")
+    group_codes = group_tiles(groups)
     predicted = predicted_labels(logits)
     # The last column counts broken tiles.
-    cells = grouped.tally(labels * (classes + 1) + predicted % (classes + 1), classes * (classes + 1))
+    cells = group_codes.tally(labels * (classes + 1) + predicted % (classes + 1), classes * (classes + 1))
     confusion = cells.reshape(-1, classes, classes + 1)
     (accuracy, *by_label), (missed, alarmed) = _shares(confusion, malignant)
     sound = predicted != NO_CLASS
-    counted = grouped.select(sound)
+    sound_groups = group_codes.select(sound)
     log_probabilities = log_softmax(logits[sound].astype(np.float64), axis=1)
     confidences = np.exp(log_probabilities.max(axis=1))
-    calibrated = calibration(confidences, (predicted == labels)[sound], counted, replicates=replicates, seed=seed)
+    calibration_result = calibration(
+        confidences, (predicted == labels)[sound], sound_groups, replicates=replicates, seed=seed
+    )
     return Metrics(
         tiles=len(labels),
-        groups=grouped.count,
+        groups=group_codes.count,
         broken=int((~sound).sum()),
         accuracy=accuracy,
         chance=chance_accuracy(labels),
@@ -150,10 +152,10 @@ def classification_metrics(
         confusion=tuple(map(tuple, confusion[:, :, :classes].sum(axis=0).astype(int).tolist())),
         cancer_called_benign=missed,
         benign_called_cancer=alarmed,
-        loss=mean(-log_probabilities[np.arange(len(log_probabilities)), labels[sound]], counted, least=0),
-        confidence=mean(confidences, counted, least=0, most=1),
-        calibration_error=calibrated.error,
-        reliability=calibrated.bins,
+        loss=mean(-log_probabilities[np.arange(len(log_probabilities)), labels[sound]], sound_groups, least=0),
+        confidence=mean(confidences, sound_groups, least=0, most=1),
+        calibration_error=calibration_result.error,
+        reliability=calibration_result.bins,
     )
 
 
@@ -175,24 +177,29 @@ def _shares(
         List of the accuracy and of the labels' precision, recall and F1; and a pair of the malignant tiles called
         benign and the benign tiles called malignant.
     """
-    right = np.diagonal(confusion, axis1=1, axis2=2)
-    called, support = confusion.sum(axis=1)[:, :-1], confusion.sum(axis=2)
+    correct = np.diagonal(confusion, axis1=1, axis2=2)
+    predictions, support = confusion.sum(axis=1)[:, :-1], confusion.sum(axis=2)
     is_malignant = np.isin(np.arange(confusion.shape[1]), malignant or ())
     kinds = np.stack([is_malignant, ~is_malignant], axis=1).astype(np.float64)
-    confused = np.einsum("glc,lk,ck->gk", confusion[:, :, :-1], kinds, kinds[:, ::-1])
-    *shares, missed, alarmed = ratios(
-        np.hstack([right.sum(axis=1, keepdims=True), right, right, right, confused]),
-        np.hstack([support.sum(axis=1, keepdims=True), called, support, called + support - right, support @ kinds]),
+    errors = np.einsum("glc,lk,ck->gk", confusion[:, :, :-1], kinds, kinds[:, ::-1])
+    *shares, missed_cancers, false_alarms = ratios(
+        np.hstack([correct.sum(axis=1, keepdims=True), correct, correct, correct, errors]),
+        np.hstack(
+            [support.sum(axis=1, keepdims=True), predictions, support, predictions + support - correct, support @ kinds]
+        ),
     )
-    labels = right.shape[1]
-    found = [*shares[:-labels], *(Interval(*(2 * bound / (1 + bound) for bound in each)) for each in shares[-labels:])]
+    labels = correct.shape[1]
+    by_label = [
+        *shares[:-labels],
+        *(Interval(*(2 * bound / (1 + bound) for bound in each)) for each in shares[-labels:]),
+    ]
     has_tiles = [True, *np.tile(support.sum(axis=0) > 0, 3).tolist()]
     zero = UNDEFINED._replace(value=0.0)
     both_kinds = is_malignant.any() and not is_malignant.all()
     return [
         UNDEFINED if not known else zero if np.isnan(share.value) else share
-        for share, known in zip(found, has_tiles, strict=True)
-    ], ((missed, alarmed) if both_kinds else (UNDEFINED, UNDEFINED))
+        for share, known in zip(by_label, has_tiles, strict=True)
+    ], ((missed_cancers, false_alarms) if both_kinds else (UNDEFINED, UNDEFINED))
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,35 +20,35 @@ FORWARD_SHARE = 1 / 3
 @cache
 def training_steps(defense: Defense) -> float:
     """Return the number of plain training steps that one step of the defense equals, with its repeats of a batch."""
-    with _aside():
+    with _preserve_state():
         clean, model = _tiny(defense).eval(), _tiny(defense).train()
         steps = defense.training(clean, Recipe())
         labels = torch.arange(TILES) % CLASSES
-        scored = steps.objective(model, torch.rand(TILES, 3, SIDE, SIDE), labels, 0.0)
-    return steps.repeats * (FORWARD_SHARE * scored.forwards + (1 - FORWARD_SHARE) * scored.backwards)
+        result = steps.objective(model, torch.rand(TILES, 3, SIDE, SIDE), labels, 0.0)
+    return steps.repeats * (FORWARD_SHARE * result.forwards + (1 - FORWARD_SHARE) * result.backwards)
 
 
 @cache
 def prediction_passes(defense: Defense) -> float:
     """Return the number of passes through the network per prediction of the hardened model."""
-    model, counted = _tiny(defense).eval(), list[int]()
+    model, counts = _tiny(defense).eval(), list[int]()
 
     def count(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:  # noqa: ARG001  required by the hook
-        counted.append(len(arguments[0]))
+        counts.append(len(arguments[0]))
 
-    with _aside(), torch.no_grad():
+    with _preserve_state(), torch.no_grad():
         model.network.register_forward_pre_hook(count)
         model(torch.rand(TILES, 3, SIDE, SIDE))
-    return sum(counted) / TILES
+    return sum(counts) / TILES
 
 
 @cache
 def certificate_passes(defense: CertifiedDefense) -> float:
     """Return the number of forward passes per tile for the certificate."""
     tiles = np.zeros((1, SIDE, SIDE, 3), np.uint8)
-    with _aside():
-        certified = defense.certify(_tiny(defense).eval(), tiles, torch.device("cpu"), seed=0)
-    return float(certified.forwards.mean())
+    with _preserve_state():
+        certificates = defense.certify(_tiny(defense).eval(), tiles, torch.device("cpu"), seed=0)
+    return float(certificates.forwards.mean())
 
 
 def _tiny(defense: Defense) -> Classifier:
@@ -58,7 +58,7 @@ def _tiny(defense: Defense) -> Classifier:
 
 
 @contextmanager
-def _aside() -> Iterator[None]:
+def _preserve_state() -> Iterator[None]:
     """Preserve the random state, and use one thread: on a tiny network several threads only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

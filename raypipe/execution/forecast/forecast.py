@@ -96,8 +96,8 @@ class Forecast:
     @property
     def besides(self) -> float:
         """Elapsed seconds that belong to no stage."""
-        tested = sum(forecast.cell.stage == "evaluate" for forecast in self.cells)
-        return RAY_SECONDS + REPORT_SECONDS + RESULT_SECONDS * tested if self.cells else 0.0
+        evaluations = sum(forecast.cell.stage == "evaluate" for forecast in self.cells)
+        return RAY_SECONDS + REPORT_SECONDS + RESULT_SECONDS * evaluations if self.cells else 0.0
 
     def stages(self, resources: Resources) -> list[StageForecast]:
         """Return the forecast of each stage with cells to do, in order."""
@@ -165,8 +165,8 @@ def forecast(
     trials = _try_models(prepared, todo, tiles, device, attacked, say)
     counts = {split: sum(item.split == split for item in listing.items) for split in ("train", "test")}
     say("a worker's start")
-    made = tuple(_forecast_cell(cell, trials.get(_backbone(cell), None), tiles["train"], counts) for cell in todo)
-    return Forecast(made, workers or _workers_here(resources), measure_worker_start())
+    cells = tuple(_forecast_cell(cell, trials.get(_backbone(cell), None), tiles["train"], counts) for cell in todo)
+    return Forecast(cells, workers or _workers_here(resources), measure_worker_start())
 
 
 def _try_models(
@@ -178,15 +178,15 @@ def _try_models(
     say: Callable[[str], None],
 ) -> dict[str, ModelTrial]:
     attacks = list_attacks(cell for cell in todo if cell.stage == "attack")
-    planted = {find_backbone(cell): cell.spec.planted for cell in todo if cell.stage == "diagnose"}
-    needed = {find_backbone(cell) for cell in todo if cell.stage != "ingest"}
+    planted_attacks = {find_backbone(cell): cell.spec.planted for cell in todo if cell.stage == "diagnose"}
+    backbones = {find_backbone(cell) for cell in todo if cell.stage != "ingest"}
     labels = prepared.plan.stage("ingest")[0].spec.labels
     return {
         backbone: try_model(
             cell.spec.model,
             cell.spec.recipe,
             attacks.get(backbone, []),
-            planted.get(backbone),
+            planted_attacks.get(backbone),
             tiles,
             labels,
             device,
@@ -195,7 +195,7 @@ def _try_models(
             say=say,
         )
         for backbone, cell in {find_backbone(cell): cell for cell in prepared.plan.stage("train")}.items()
-        if backbone in needed
+        if backbone in backbones
     }
 
 
@@ -215,15 +215,15 @@ def _forecast_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, coun
         case "attack":
             count = min(cell.spec.tiles or counts[cell.spec.split], counts[cell.spec.split])
             work = _work(cell.inputs["model"])
-            right = count * (1 if cell.spec.split == "train" else _right_in_the_end(model))
+            correct = count * (1 if cell.spec.split == "train" else _expected_accuracy(model))
             trial = model.attacks[attack_key(cell.spec)]
-            seconds = right * trial.seconds + (count - right) * model.prediction
-            forwards, backwards = right * trial.forwards + count - right, right * trial.backwards
+            seconds = correct * trial.seconds + (count - correct) * model.prediction
+            forwards, backwards = correct * trial.forwards + count - correct, correct * trial.backwards
             return CellForecast(cell, forwards, backwards, work * seconds, count * trial.size)
         case "diagnose":
             count = min(cell.spec.tiles or counts["test"], counts["test"])
-            planted = min(cell.spec.planted_tiles, count)
-            seconds = count * model.diagnosis + planted * model.planted
+            planted_tiles = min(cell.spec.planted_tiles, count)
+            seconds = count * model.diagnosis + planted_tiles * model.planted
             return CellForecast(cell, 0, 0, _work(cell.inputs["model"]) * seconds, count * ROW_BYTES)
         case "certify":
             count = min(cell.spec.tiles or counts["test"], counts["test"])
@@ -235,9 +235,9 @@ def _forecast_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, coun
     return CellForecast(cell, count, 0, seconds, count * ROW_BYTES)
 
 
-def _right_in_the_end(model: ModelTrial) -> float:
+def _expected_accuracy(model: ModelTrial) -> float:
     """Return the expected share of correct test tiles, which are attacked: half of the trial's errors should vanish."""
-    return (1 + model.right) / 2
+    return (1 + model.accuracy) / 2
 
 
 def _work(model: Cell) -> float:
@@ -252,7 +252,7 @@ def _hardening_steps(cell: Cell, training_tiles: int) -> float:
         return 0
     tiles, epochs = training_tiles, defense.epochs
     if isinstance(defense, StaticTraining):
-        tiles = sum(len(chosen) for chosen in defense.choose(training_tiles, cell.spec.seed))
+        tiles = sum(len(positions) for positions in defense.choose(training_tiles, cell.spec.seed))
         epochs = sum(candidate.epochs for candidate in defense.candidates())
     return training_steps(defense) * tiles * epochs
 

@@ -68,7 +68,7 @@ class TilesTrial:
     seconds: float
     size: float
 
-    def taken(self, places: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def select(self, places: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return the images and labels of the tiles at some positions."""
         return self.images[places], self.labels[places]
 
@@ -81,12 +81,12 @@ class TrialAttack:
     ----------
     spec
         Specification from a cell, `raypipe.plan.cells.AttackSpec`.
-    known
+    earlier
         Keys of the attacks whose results it starts from.
     """
 
     spec: Any
-    known: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -116,7 +116,7 @@ class ModelTrial:
         Seconds of a forward pass.
     diagnosis, planted
         Seconds of the probe, and of the search for a planted example.
-    right
+    accuracy
         Accuracy on test tiles after the short training, in [0, 1].
     attacks
         Costs of the attacks by `TrialAttack.key`.
@@ -127,7 +127,7 @@ class ModelTrial:
     diagnosis: float
     planted: float
     size: int
-    right: float
+    accuracy: float
     attacks: dict[str, AttackTrial] = field(default_factory=dict)
 
 
@@ -156,26 +156,26 @@ def _try_side(source: Source, items: Sequence[TileItem], spec: Any, split: Split
             members.setdefault(str(item.ref.label_name), []).append(item)
     each = -(-count // max(1, len(members)))
     by_path = {item.ref.path: item for group in members.values() for item in group}
-    chosen = [
+    selection = [
         by_path[path]
         for group in members.values()
         for path in shuffle_by_hash([item.ref.path for item in group], spec.seed)[:each]
     ]
-    begun = time.perf_counter()
-    table, rejected = make_tiles(source, chosen, spec.size, scaled=spec.scaled_decoding)
-    seconds = time.perf_counter() - begun
+    start = time.perf_counter()
+    table, rejected = make_tiles(source, selection, spec.size, scaled=spec.scaled_decoding)
+    seconds = time.perf_counter() - start
     if not table.num_rows:
         raise StageError(f"none of {rejected.num_rows} {split} tiles can be read: {rejected['reason'][0]}")
     encoded = tuple(pc.struct_field(table["image"], "bytes").to_pylist())
     size = sum(map(len, encoded)) / len(encoded)
-    return TilesTrial(decode_images(table), table["label"].to_numpy(), encoded, seconds / len(chosen), size)
+    return TilesTrial(decode_images(table), table["label"].to_numpy(), encoded, seconds / len(selection), size)
 
 
 def try_model(
     model: Model,
     recipe: Recipe,
     attacks: Sequence[TrialAttack],
-    planted: BoundedAttack | None,
+    planted_attack: BoundedAttack | None,
     tiles: Mapping[Split, TilesTrial],
     labels: tuple[str, ...],
     device: torch.device,
@@ -201,19 +201,23 @@ def try_model(
     say(f"{model.name}: training")
     classifier = build_classifier(model, len(labels)).to(device)
     training = _train(classifier, recipe, tiles["train"], device)
-    chosen = {split: each.taken(_right(classifier, each, device, attacked)) for split, each in tiles.items()}
-    held = tiles["test"]
-    images, truth = chosen["test"]
-    prediction = _seconds(lambda: predict(classifier, held.images, BATCH, device), device) / len(held.images)
-    right = float((predict(classifier, held.images, BATCH, device).argmax(1) == held.labels).mean())
+    correct_tiles = {
+        split: each.select(_find_correct(classifier, each, device, attacked)) for split, each in tiles.items()
+    }
+    test_tiles = tiles["test"]
+    images, truth = correct_tiles["test"]
+    prediction = _seconds(lambda: predict(classifier, test_tiles.images, BATCH, device), device) / len(
+        test_tiles.images
+    )
+    accuracy = float((predict(classifier, test_tiles.images, BATCH, device).argmax(1) == test_tiles.labels).mean())
     diagnosis = search = 0.0
-    if planted:
+    if planted_attack:
         say(f"{model.name}: diagnosis")
         diagnosis = _seconds(lambda: probe(classifier, images, truth, BATCH, device), device) / len(images)
-        search = _seconds(lambda: binarization_test(classifier, images[:1], planted, BATCH, device), device)
+        search = _seconds(lambda: binarization_test(classifier, images[:1], planted_attack, BATCH, device), device)
     card = ModelCard(model.name, labels, images.shape[1], *classifier.normalization, resize=model.resize)
     size = len(save_classifier(classifier, card))
-    trial = ModelTrial(training, prediction, diagnosis, search, size, right)
+    trial = ModelTrial(training, prediction, diagnosis, search, size, accuracy)
     _, height, width, channels = images.shape
     prepared = prepare(
         classifier,
@@ -225,61 +229,61 @@ def try_model(
     for each in attacks:
         settings, split = each.spec.attack, each.spec.split
         say(f"{model.name}: {settings.name} on {split} tiles")
-        known = [results[key] for key in each.known if key in results]
-        begun = time.perf_counter()
-        made = generate_over_radii(prepared, *chosen[split], settings, each.spec.radii, known)
-        seconds = time.perf_counter() - begun
-        results[each.key] = made
-        count = len(made.images)
+        earlier = [results[key] for key in each.earlier if key in results]
+        start = time.perf_counter()
+        adversarials = generate_over_radii(prepared, *correct_tiles[split], settings, each.spec.radii, earlier)
+        seconds = time.perf_counter() - start
+        results[each.key] = adversarials
+        count = len(adversarials.images)
         trial.attacks[each.key] = AttackTrial(
-            float(made.forwards.mean()),
-            float(made.backwards.mean()),
+            float(adversarials.forwards.mean()),
+            float(adversarials.backwards.mean()),
             seconds / count,
-            sum(len(encode_png(image)) for image in made.images) / count,
+            sum(len(encode_png(image)) for image in adversarials.images) / count,
         )
     return trial
 
 
 def measure_worker_start() -> float:
     """Return the seconds until a new worker process has imported the modules of its tasks and of most backbones."""
-    begun = time.perf_counter()
+    start = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-c", "import raypipe.execution.attack, raypipe.stages.executor, torchvision"],
+        [sys.executable, "-c", "import raypipe.execution.attack, raypipe.stages.cluster_executor, torchvision"],
         check=True,
         env=os.environ,
     )
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _train(classifier: Classifier, recipe: Recipe, tiles: TilesTrial, device: torch.device) -> float:
     short = recipe.model_copy(update={"epochs": max(2, min(recipe.epochs, EPOCHS))})
     batch = min(recipe.batch_size, max(2, len(tiles.labels) // 2))
     fit = Fit(classifier, short, -(-len(tiles.labels) // batch), device=device, seed=0)
-    timed = []
+    times = []
     dataset = TileDataset(tiles.encoded, tiles.labels.tolist())
     for record in fit.epochs(dataset, batch):
-        timed.append(record.seconds)
-        if len(timed) > 1 and (record.accuracy >= LEARNED or sum(timed) > TRAINING_SECONDS):
+        times.append(record.seconds)
+        if len(times) > 1 and (record.accuracy >= LEARNED or sum(times) > TRAINING_SECONDS):
             break
     fit.recalibrate(dataset, MOST_PER_EPOCH, lambda values: values)
     classifier.load_state_dict(fit.evaluated.state_dict())
-    return float(np.median(timed[1:])) / record.tiles
+    return float(np.median(times[1:])) / record.tiles
 
 
-def _right(classifier: Classifier, tiles: TilesTrial, device: torch.device, count: int) -> NDArray[np.int64]:
+def _find_correct(classifier: Classifier, tiles: TilesTrial, device: torch.device, count: int) -> NDArray[np.int64]:
     """Return the positions of tiles that the network classifies correctly, or of any tiles if there are none."""
-    said = predict(classifier, tiles.images, BATCH, device).argmax(1)
-    right = np.flatnonzero(said == tiles.labels)
-    order = right if len(right) else np.arange(len(said))
+    predictions = predict(classifier, tiles.images, BATCH, device).argmax(1)
+    correct = np.flatnonzero(predictions == tiles.labels)
+    order = correct if len(correct) else np.arange(len(predictions))
     return np.random.default_rng(0).permutation(order)[:count]
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def attack_key(spec: Any) -> str:
@@ -289,11 +293,11 @@ def attack_key(spec: Any) -> str:
 
 def list_attacks(cells: Iterable[Cell]) -> dict[str, list[TrialAttack]]:
     """Return the attacks of cells by `find_backbone` their models, each attack once per split."""
-    found: dict[str, dict[str, TrialAttack]] = {}
+    attacks_by_backbone: dict[str, dict[str, TrialAttack]] = {}
     for cell in cells:
-        known = tuple(attack_key(other.spec) for other in cell.known)
-        found.setdefault(find_backbone(cell), {})[attack_key(cell.spec)] = TrialAttack(cell.spec, known)
-    return {backbone: list(attacks.values()) for backbone, attacks in found.items()}
+        earlier = tuple(attack_key(attack.spec) for attack in cell.earlier_attacks)
+        attacks_by_backbone.setdefault(find_backbone(cell), {})[attack_key(cell.spec)] = TrialAttack(cell.spec, earlier)
+    return {backbone: list(attacks.values()) for backbone, attacks in attacks_by_backbone.items()}
 
 
 def find_backbone(cell: Cell) -> str:

@@ -4,7 +4,7 @@ from art.attacks.evasion import DeepFool
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
-from raypipe.attacks.art.attack import ArtAttack, art_attack
+from raypipe.attacks.art.backend import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.victim import Victim, freeze
 

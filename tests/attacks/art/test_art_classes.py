@@ -10,7 +10,7 @@ from art.attacks import evasion
 from art.attacks.attack import EvasionAttack
 from pydantic import ValidationError
 
-from raypipe.attacks.art.attack import ArtAttack, art_attack
+from raypipe.attacks.art.backend import ArtAttack, art_attack
 from raypipe.attacks.art.classes import PACKAGES
 from raypipe.attacks.engine.victim import Victim, freeze
 

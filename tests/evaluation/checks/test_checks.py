@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from raypipe.evaluation.checks.evidence import Evidence, Planted
+from raypipe.evaluation.checks.evidence import Evidence, PlantedSearch
 from raypipe.evaluation.checks.findings import least_tiles, missed_share
 from raypipe.evaluation.checks.probe import Probe
 from raypipe.evaluation.checks.rules import ABOVE_CHANCE, CHECKS, Check, run_checks, verdict
@@ -41,11 +41,11 @@ def probed(tiles: int = TILES, **changes: object) -> Probe:
     return Probe(**sound)
 
 
-def planted(found: int, lucky: int, inapplicable: int = 0, tiles: int = 20) -> Planted:
+def planted(found: int, lucky: int, inapplicable: int = 0, tiles: int = 20) -> PlantedSearch:
     reasons = np.array(["it is random"] * inapplicable + [""] * (tiles - inapplicable))
     order = first(tiles, tiles)[::-1] & (reasons == "")
     rank = np.cumsum(order)
-    return Planted(
+    return PlantedSearch(
         found=order & (rank <= found),
         random_found=order & (rank <= lucky),
         reasons=reasons,

@@ -12,7 +12,7 @@ from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.norms import BoundedAttack
 from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.pgd import ProjectedGradient, projected_gradient
-from raypipe.evaluation.checks.evidence import Planted
+from raypipe.evaluation.checks.evidence import PlantedSearch
 from raypipe.evaluation.checks.planted import INSEPARABLE, UNSTEADY, binarization_test
 from raypipe.evaluation.checks.readouts import Features, penultimate, separate
 from raypipe.models.backbones import BACKBONES
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 PGD = ProjectedGradient(eps=8 / 255, max_iterations=20)
 
 
-def run(tested, name: str, settings: BoundedAttack = PGD, tiles: int = 12, **changes: int | float) -> Planted:
+def run(tested, name: str, settings: BoundedAttack = PGD, tiles: int = 12, **changes: int | float) -> PlantedSearch:
     return binarization_test(tested.models[name], tested.images[:tiles], settings, 32, CPU, **changes)
 
 

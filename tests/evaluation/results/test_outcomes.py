@@ -111,7 +111,7 @@ def test_every_stored_tile_counts_in_every_ball_that_it_fits(
     for eps in (*RADII, None):
         steps = STEPS if eps is None else round(255 * eps)
         measure = Measure(WORST_CASE) if eps is None else Measure(WORST_CASE, None, "linf", eps)
-        stands = outcomes[measure].right
+        stands = outcomes[measure].correct
         for place in range(TILES):
             fooled = any(each.fooled[place] and each.steps[place] <= steps for each in sets)
             assert stands[place] == (right[place] and not fooled)

@@ -7,9 +7,9 @@ from raypipe.data.tiles import TileItem
 from raypipe.execution.attack import attack
 from raypipe.execution.certify import certify
 from raypipe.execution.diagnose import diagnose
+from raypipe.execution.evaluate import evaluate
 from raypipe.execution.executor import Executor
 from raypipe.execution.ingest import ingest
-from raypipe.execution.predict import evaluate
 from raypipe.plan.cells import Cell, unfinished
 from raypipe.plan.graph import Plan
 from raypipe.progress.pace import read_forecast
@@ -59,8 +59,8 @@ def complete_ingest(
 def complete_attacks(plan: Plan, name: str, executor: Executor, progress: RunProgress) -> None:
     """Complete the attacks of a plan on undefended or on hardened models, as the stage of that name."""
     store = executor.store
-    chosen = attacks_on_hardened(plan) if name == ATTACK_HARDENED else attacks_on_undefended(plan)
-    if cells := unfinished(chosen, store):
+    attacks = attacks_on_hardened(plan) if name == ATTACK_HARDENED else attacks_on_undefended(plan)
+    if cells := unfinished(attacks, store):
         tiles = store.ask_all(lambda cell: _count_tiles(cell, cell.spec.split, cell.spec.tiles, store), cells)
         with progress.stage(name, sum(tiles), "tiles") as stage:
             stage.expect(cells, tiles, read_forecast(store, progress.state.run))
@@ -97,8 +97,8 @@ def _examine(
 def _count_tiles(cell: Cell, split: str, limit: int | None, store: Store) -> int:
     """Return the number of tiles that a cell works on."""
     counts = (cell.inputs["tiles"].manifest(store) or {})["counts"]
-    there: int = sum(counts[split].values())
-    return there if limit is None else min(limit, there)
+    count: int = sum(counts[split].values())
+    return count if limit is None else min(limit, count)
 
 
 def _count_predictions(cell: Cell, store: Store) -> int:

@@ -19,7 +19,7 @@ from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.cluster import own_device
 from raypipe.stages.metrics import Labels, count_shard, labels_of, note_success
-from raypipe.stages.ray_map import ItemError, Row, map_items
+from raypipe.stages.ray_map import Item, ItemError, map_items
 from raypipe.storage.store import Store
 
 T = TypeVar("T")
@@ -51,9 +51,9 @@ class ClusterExecutor:
         raypipe.base.errors.StageError
             If a task fails.
         """
-        rows = [_pack(task) for task in tasks]
-        for row in map_items(_read_task, rows, self.resources, name=name, setup={"read": read}, say=say):
-            yield pickle.loads(row["result"])  # noqa: S301  our own worker made it
+        items = [_pack(task) for task in tasks]
+        for item in map_items(_read_task, items, self.resources, name=name, setup={"read": read}, say=say):
+            yield pickle.loads(item["result"])  # noqa: S301  our own worker made it
 
     def run_shards(
         self, work: ShardWork, tasks: Sequence[ShardTask], cells: Sequence[Cell], progress: StageProgress
@@ -67,7 +67,7 @@ class ClusterExecutor:
         """
         labels = {cell.key: labels_of(progress.run, cell) for cell in cells}
         try:
-            for row in map_items(
+            for item in map_items(
                 ShardActor if self.resources.gpu else run_shard,
                 [_pack(task, cell=task.cell) for task in tasks],
                 self.resources,
@@ -78,7 +78,7 @@ class ClusterExecutor:
                 on=self.resources.attack_on,
                 say=progress.say,
             ):
-                yield pickle.loads(row["result"])  # noqa: S301
+                yield pickle.loads(item["result"])  # noqa: S301
         except StageError as error:
             if isinstance(error.__cause__, ItemError):  # otherwise a worker was lost, and its cell is unknown
                 raise TaskError(str(error), error.__cause__.args[1]) from error.__cause__
@@ -110,9 +110,9 @@ class ShardActor:
         self.labels = labels
         self.turn = threading.Lock()
 
-    def __call__(self, row: Row) -> Row:
+    def __call__(self, item: Item) -> Item:
         """Process one shard."""
-        task: ShardTask = pickle.loads(row["task"])  # noqa: S301
+        task: ShardTask = pickle.loads(item["task"])  # noqa: S301
 
         def observe(result: ShardResult, table: pa.Table) -> None:
             count_shard(self.labels[task.key], result, table)
@@ -121,9 +121,9 @@ class ShardActor:
         return {"result": pickle.dumps(result)}
 
 
-def run_shard(row: Row, work: ShardWork, store: Store, resources: Resources, labels: Mapping[str, Labels]) -> Row:
+def run_shard(item: Item, work: ShardWork, store: Store, resources: Resources, labels: Mapping[str, Labels]) -> Item:
     """Process one shard in a task: where the CPU both decodes and computes, reading ahead gains nothing."""
-    return ShardActor(work, store, resources, labels)(row)
+    return ShardActor(work, store, resources, labels)(item)
 
 
 @functools.lru_cache(maxsize=1)
@@ -133,9 +133,9 @@ def models_of_this_process(store: Store, resources: Resources) -> ModelCache:
     return ModelCache(store, own_device(resources.gpu), resources.attack_batch)
 
 
-def _pack(task: Any, **columns: str) -> Row:
+def _pack(task: Any, **columns: str) -> Item:
     return {"task": pickle.dumps(task), **columns}
 
 
-def _read_task(row: Row, read: Callable[[Any], Any]) -> Row:
-    return {"result": pickle.dumps(read(pickle.loads(row["task"])))}  # noqa: S301
+def _read_task(item: Item, read: Callable[[Any], Any]) -> Item:
+    return {"result": pickle.dumps(read(pickle.loads(item["task"])))}  # noqa: S301

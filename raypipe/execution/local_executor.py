@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from torch import nn
+
 from raypipe.base.errors import last_line
 from raypipe.execution.executor import TaskError
+from raypipe.execution.import_model import find_device
 from raypipe.execution.model_cache import ModelCache
 from raypipe.execution.shards import ShardResult, ShardTask, ShardWork, process_shard
 from raypipe.plan.cells import Cell
@@ -68,3 +71,18 @@ class LocalExecutor:
 
     def record_facts(self, run: str, cell: Cell, facts: Mapping[str, Any]) -> None:
         """Record nothing: the progress shows everything."""
+
+
+def hold_model(cell: Cell, network: nn.Module, store: Store, batch_size: int | None) -> LocalExecutor:
+    """Return an executor that holds an imported model in memory, on the model's own device.
+
+    Parameters
+    ----------
+    cell, network
+        Cell of the model, and the model itself.
+    store
+        Store of the tiles and of all results.
+    batch_size
+        Tiles per pass; None finds it by trial.
+    """
+    return LocalExecutor(ModelCache(store, find_device(network), batch_size, {cell.key: network}))

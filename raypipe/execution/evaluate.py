@@ -35,8 +35,8 @@ def evaluate(cells: Sequence[Cell], executor: Executor, progress: StageProgress)
 
     tasks = [
         shard_task(cell, shard, store)
-        for cell, found in zip(cells, store.ask_all(shards, cells), strict=True)
-        for shard in found
+        for cell, paths in zip(cells, store.ask_all(shards, cells), strict=True)
+        for shard in paths
     ]
     complete_cells(PredictShard(), tasks, cells, executor, progress)
 
@@ -54,8 +54,10 @@ class PredictShard:
         """Return the logits of the shard's tiles."""
         return predict(models.network(task.model), images, models.batch_size or BATCH, models.device)
 
-    def tabulate(self, task: ShardTask, tiles: pa.Table, made: NDArray[np.float32] | None) -> tuple[pa.Table, Figures]:
+    def tabulate(
+        self, task: ShardTask, tiles: pa.Table, logits: NDArray[np.float32] | None
+    ) -> tuple[pa.Table, Figures]:
         """Return the logits with the columns that identify their tiles, and the number of forward passes."""
-        if made is None:
+        if logits is None:
             return PREDICTIONS.empty_table(), {"forwards": tiles.num_rows}
-        return tabulate_predictions(tiles, made, task.model, task.tiles), {"forwards": tiles.num_rows}
+        return tabulate_predictions(tiles, logits, task.model, task.tiles), {"forwards": tiles.num_rows}

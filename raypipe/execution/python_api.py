@@ -14,14 +14,15 @@ from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.generate import Adversarials, generate
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.base.settings import fill_in_names
-from raypipe.data.given import source_of
+from raypipe.data.arrays import open_arrays
 from raypipe.evaluation.results.compute import RunResult
 from raypipe.evaluation.settings import Evaluation
-from raypipe.execution.evaluation import GivenTiles, evaluate_model
-from raypipe.execution.finished_model import Shape, count_logits, device_of, require_classes
+from raypipe.execution.evaluate_model import evaluate_model
+from raypipe.execution.import_model import Shape, count_logits, find_device, require_classes
+from raypipe.execution.tile_set import TileSet
 from raypipe.experiment.load import validate_settings
-from raypipe.models.given import module_of
-from raypipe.plan.listing import list_given
+from raypipe.models.finished_model import wrap_module
+from raypipe.plan.listing import list_test_tiles
 from raypipe.storage.store import Store
 
 
@@ -36,11 +37,11 @@ def attack(
     settings: Mapping[str, Any],
 ) -> Adversarials:
     """Attack a model on tiles in memory; see `raypipe.attack`."""
-    chosen: NamedAttack = validate_settings(AttackSettings, {"name": name, **settings}, "attack")
-    source = source_of(images, labels, classes or _number_classes(model, images))
-    require_classes(model, _shape_of(images), source.labels)
-    prepared = prepare(model, _shape_of(images), device=device_of(model), batch_size=batch_size)
-    return generate(prepared, images, source.truth, chosen)
+    attack_settings: NamedAttack = validate_settings(AttackSettings, {"name": name, **settings}, "attack")
+    source = open_arrays(images, labels, classes or _number_classes(model, images))
+    require_classes(model, _get_shape(images), source.labels)
+    prepared = prepare(model, _get_shape(images), device=find_device(model), batch_size=batch_size)
+    return generate(prepared, images, source.truth, attack_settings)
 
 
 def evaluate(
@@ -57,18 +58,20 @@ def evaluate(
     settings: Mapping[str, Any],
 ) -> RunResult:
     """Evaluate a model on tiles in memory; see `raypipe.evaluate`."""
-    chosen = fill_in_names(attacks if isinstance(attacks, Mapping) else list(attacks))
+    attack_settings = fill_in_names(attacks if isinstance(attacks, Mapping) else list(attacks))
     evaluation: Evaluation = validate_settings(
-        Evaluation, {"attacks": chosen, "transfer": False, **settings}, "evaluation"
+        Evaluation, {"attacks": attack_settings, "transfer": False, **settings}, "evaluation"
     )
-    source = source_of(images, labels, classes or _number_classes(model, images), groups)
-    tiles = GivenTiles(list_given(source, source.list()), "", None, _shape_of(images))
+    source = open_arrays(images, labels, classes or _number_classes(model, images), groups)
+    tiles = TileSet(list_test_tiles(source, source.list()), "", None, _get_shape(images))
     store, silent = open_results(Path(to)), Console(quiet=True)
-    given = module_of(model, name, source.labels)
-    return evaluate_model(given, tiles, evaluation, store, batch_size=batch_size, console=silent, detail="quiet").result
+    finished_model = wrap_module(model, name, source.labels)
+    return evaluate_model(
+        finished_model, tiles, evaluation, store, batch_size=batch_size, console=silent, detail="quiet"
+    ).result
 
 
-def _shape_of(images: NDArray[np.uint8]) -> Shape:
+def _get_shape(images: NDArray[np.uint8]) -> Shape:
     _, height, width, channels = images.shape
     return channels, height, width
 
@@ -77,7 +80,7 @@ def _number_classes(model: nn.Module, images: NDArray[np.uint8]) -> list[str] | 
     """Return numbers as names of a model's classes; None if `images` are no tiles, which later code reports."""
     if images.dtype != np.uint8 or images.ndim != 4:
         return None
-    return [str(number) for number in range(count_logits(model, _shape_of(images)))]
+    return [str(number) for number in range(count_logits(model, _get_shape(images)))]
 
 
 def require_new(folder: Path) -> None:

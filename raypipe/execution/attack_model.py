@@ -9,10 +9,11 @@ from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.victim import freeze
 from raypipe.evaluation.results.run import GIVEN
 from raypipe.execution.attack import attack
-from raypipe.execution.evaluation import GivenTiles, import_spec, local_executor, run_name, spec_of
-from raypipe.execution.finished_model import import_model, require_classes
+from raypipe.execution.import_model import describe_model, import_model, name_run, require_classes
 from raypipe.execution.ingest import ingest
-from raypipe.models.given import GivenModel
+from raypipe.execution.local_executor import hold_model
+from raypipe.execution.tile_set import TileSet, describe_tiles
+from raypipe.models.finished_model import FinishedModel
 from raypipe.plan.cells import AttackSpec, Cell
 from raypipe.plan.pairings import Subject, attack_cell
 from raypipe.progress.stage import stage_progress
@@ -41,8 +42,8 @@ class AttackTables:
 
 
 def attack_model(
-    model: GivenModel,
-    tiles: GivenTiles,
+    model: FinishedModel,
+    tiles: TileSet,
     settings: NamedAttack,
     store: Store,
     *,
@@ -71,15 +72,16 @@ def attack_model(
     raypipe.base.errors.StageError
         If no file gives a tile, or the attack on a shard fails.
     """
-    listing, name = tiles.listing, run_name(model.name)
+    listing, name = tiles.listing, name_run(model.name)
     require_classes(model.network, tiles.shape, listing.source.labels)
-    clean, imported = Cell("ingest", "tiles", spec_of(tiles)), Cell("import", name, import_spec(model, tiles))
-    import_model(imported, model, store)
-    executor = local_executor(imported, model, store, batch_size)
+    clean = Cell("ingest", "tiles", describe_tiles(tiles))
+    import_cell = Cell("import", name, describe_model(model, tiles.shape))
+    import_model(import_cell, model, store)
+    executor = hold_model(import_cell, model.network, store, batch_size)
     if clean.manifest(store) is None:
         with stage_progress(console, "ingest", len(listing.items), "files") as stage:
             ingest(clean, listing.source, listing.items, executor, stage)
-    subject = Subject(name, GIVEN, 0, None, None, imported, clean)
+    subject = Subject(name, GIVEN, 0, None, None, import_cell, clean)
     cell = attack_cell(subject, settings.name, AttackSpec(attack=settings, split="test"))
     if cell.manifest(store) is None:
         count = (clean.manifest(store) or {})["tiles"]

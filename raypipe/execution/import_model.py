@@ -1,5 +1,6 @@
 """A finished model in a plan: the check that it fits the tiles, and the cell that brings it into a store."""
 
+import re
 from itertools import chain
 from typing import Any
 
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from raypipe.attacks.engine.victim import freeze
 from raypipe.models.checkpoint import FILE_NAME, save_classifier
 from raypipe.models.classifier import Classifier
-from raypipe.models.given import GivenModel
-from raypipe.plan.cells import Cell
+from raypipe.models.finished_model import FinishedModel
+from raypipe.plan.cells import Cell, ImportSpec
 from raypipe.storage.costs import FREE
 from raypipe.storage.store import Store
 
@@ -22,7 +23,7 @@ SAME = 1e-3
 """Largest difference of a model's logits between devices and batch sizes, as a share of their range."""
 
 
-def device_of(network: nn.Module) -> torch.device:
+def find_device(network: nn.Module) -> torch.device:
     """Return the device of a network's parameters."""
     return next(chain(network.parameters(), network.buffers()), torch.empty(0)).device
 
@@ -44,8 +45,8 @@ def count_logits(network: nn.Module, shape: Shape) -> int:
             "the size that it was made for (--size)"
         ) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1 or logits.shape[1] < 2:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"the model gives {found} for a tile, expected logits (1, classes), two classes or more")
+        description = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"the model gives {description} for a tile, expected logits (1, classes), two classes or more")
     return int(logits.shape[1])
 
 
@@ -65,7 +66,17 @@ def require_classes(network: nn.Module, shape: Shape, labels: tuple[str, ...]) -
         )
 
 
-def import_model(cell: Cell, model: GivenModel, store: Store) -> None:
+def describe_model(model: FinishedModel, shape: Shape) -> ImportSpec:
+    """Return the settings that determine an imported model."""
+    return ImportSpec(content=model.content, form=model.form, shape=shape)
+
+
+def name_run(model: str) -> str:
+    """Return a valid run name for a model's name."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", model).lstrip("_.-") or "model"
+
+
+def import_model(cell: Cell, model: FinishedModel, store: Store) -> None:
     """Publish a model, unless an earlier call has published it.
 
     The checkpoint of a classifier of raypipe is stored, so that other processes can load it. Other modules stay in
@@ -84,8 +95,8 @@ def import_model(cell: Cell, model: GivenModel, store: Store) -> None:
             store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", checkpoint)
         cell.publish(store, form=model.form, probe_logits=logits.tolist(), cost=FREE.facts())
         return
-    before = np.array(manifest["probe_logits"], dtype=np.float32)
-    if not np.allclose(logits, before, rtol=0, atol=SAME * max(1.0, float(np.ptp(before))), equal_nan=True):
+    stored = np.array(manifest["probe_logits"], dtype=np.float32)
+    if not np.allclose(logits, stored, rtol=0, atol=SAME * max(1.0, float(np.ptp(stored))), equal_nan=True):
         raise FileExistsError(
             f"{store.root} holds the results of another {model.name!r} with the same state, whose logits differ: give "
             "the name of a new folder"
@@ -94,7 +105,7 @@ def import_model(cell: Cell, model: GivenModel, store: Store) -> None:
 
 def _logits(network: nn.Module, tiles: Tensor) -> Any:
     with freeze(network), torch.no_grad():
-        return network(tiles.to(device_of(network)))
+        return network(tiles.to(find_device(network)))
 
 
 def _probes(shape: Shape) -> Tensor:

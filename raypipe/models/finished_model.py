@@ -22,7 +22,7 @@ PROGRAM, SCRIPTS, ONNX, WEIGHTS = ".pt2", (".pt", ".pth", ".ts"), ".onnx", ".saf
 
 
 @dataclass(frozen=True, eq=False)
-class GivenModel:
+class FinishedModel:
     """A model to attack or evaluate.
 
     Parameters
@@ -83,7 +83,7 @@ def open_model(
     weights: str | None = None,
     mean: Channels | None = None,
     std: Channels | None = None,
-) -> GivenModel:
+) -> FinishedModel:
     """Open a model.
 
     Parameters
@@ -123,12 +123,12 @@ def open_model(
     try:
         if file.suffix == WEIGHTS:
             classifier, card = load_classifier(data)
-            return GivenModel(classifier, name, card.backbone, card.labels, card.size, key, card)
+            return FinishedModel(classifier, name, card.backbone, card.labels, card.size, key, card)
         if file.suffix == PROGRAM:
             graph = torch.export.load(io.BytesIO(data)).module()
-            return GivenModel(Program(graph), name, "torch.export program", None, None, key)
+            return FinishedModel(Program(graph), name, "torch.export program", None, None, key)
         if file.suffix in SCRIPTS:
-            return GivenModel(Program(_script(data)), name, "TorchScript program", None, None, key)
+            return FinishedModel(Program(_script(data)), name, "TorchScript program", None, None, key)
     except Exception as error:  # readers of programs raise many kinds of errors
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(
@@ -166,7 +166,7 @@ def _backbone(
     weights: str | None,
     mean: Channels | None,
     std: Channels | None,
-) -> GivenModel:
+) -> FinishedModel:
     given: dict[str, Any] = {field: value for field, value in (("mean", mean), ("std", std)) if value is not None}
     try:
         settings = Model(name=name, **given)
@@ -186,19 +186,19 @@ def _backbone(
         )
     classifier.network.load_state_dict({**own, **{key: state[key] for key in own if key in state}})
     card = ModelCard(name, classes, size, *classifier.normalization, digest=settings.digest) if size else None
-    return GivenModel(classifier.eval(), name.replace(":", "_"), name, None, None, content_of(classifier), card)
+    return FinishedModel(classifier.eval(), name.replace(":", "_"), name, None, None, hash_content(classifier), card)
 
 
-def module_of(network: nn.Module, name: str, classes: tuple[str, ...]) -> GivenModel:
+def wrap_module(network: nn.Module, name: str, classes: tuple[str, ...]) -> FinishedModel:
     """Return a module in memory as a model."""
-    return GivenModel(network, name, type(network).__name__, classes, None, content_of(network))
+    return FinishedModel(network, name, type(network).__name__, classes, None, hash_content(network))
 
 
 def _fits(found: Tensor | None, expected: Tensor) -> bool:
     return found is not None and found.shape == expected.shape
 
 
-def content_of(network: nn.Module) -> str:
+def hash_content(network: nn.Module) -> str:
     """Return a hash of a network's state and of the descriptions that its modules give of themselves."""
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
     return hashlib.sha256(save(state) + repr(network).encode()).hexdigest()[:20]

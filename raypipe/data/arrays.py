@@ -1,4 +1,4 @@
-"""Data sets that a finished model is tested on: a source in the order of its classes, or arrays in memory."""
+"""A data set of arrays in memory."""
 
 import hashlib
 from collections.abc import Iterable, MutableMapping, Sequence
@@ -8,95 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.data.reading.png import encode_png
-from raypipe.data.source import Source, TileRef, compute_fingerprint
-from raypipe.data.subset import choose_subset
-
-
-@dataclass(frozen=True)
-class ReorderedSource:
-    """A data set whose labels are the positions of its classes among those of a model.
-
-    Parameters
-    ----------
-    source
-        The data set.
-    labels
-        Classes of the model, in the order of its logits.
-    """
-
-    source: Source
-    labels: tuple[str, ...]
-
-    @property
-    def malignant(self) -> tuple[str, ...]:
-        """Names of the cancer classes."""
-        return self.source.malignant
-
-    @property
-    def synthetic(self) -> bool:
-        """True if a program drew the tiles."""
-        return self.source.synthetic
-
-    @property
-    def restriction(self) -> str | None:
-        """Reason why no picture made from its tiles may be redistributed."""
-        return self.source.restriction
-
-    def list(self) -> Sequence[TileRef]:
-        """List every file, sorted by path."""
-        return self.source.list()
-
-    def read(self, path: str) -> bytes:
-        """Return the bytes of one file, or raise OSError."""
-        return self.source.read(path)
-
-    def fingerprint(self, refs: Iterable[TileRef], cache: MutableMapping[str, str] | None = None) -> str:
-        """Return a hex digest of these tiles and of the order of the classes."""
-        content = self.source.fingerprint(refs, cache)
-        return hashlib.sha256(f"{content} {self.labels}".encode()).hexdigest()
-
-
-def reorder(source: Source, labels: Sequence[str]) -> ReorderedSource:
-    """Return a data set with the labels of a model.
-
-    Parameters
-    ----------
-    source
-        The data set.
-    labels
-        The model's classes in the order of its logits.
-
-    Raises
-    ------
-    ValueError
-        If a class of the data set is none of the model's classes.
-    """
-    if unknown := sorted(set(source.labels) - set(labels)):
-        raise ValueError(
-            f"the model does not know the class {', '.join(unknown)}; it has {', '.join(labels)}: rename the folders, "
-            "or give --labels in the order of its logits"
-        )
-    return ReorderedSource(source, tuple(labels))
-
-
-def choose_files(source: Source, count: int | None, seed: int = 0) -> tuple[TileRef, ...]:
-    """Return the files of a data set that can be tiles, or some of them.
-
-    Parameters
-    ----------
-    source
-        The data set.
-    count
-        Number of files, spread over as many groups as possible and balanced by class; None means all.
-    seed
-        Seed of the choice.
-    """
-    refs = [ref for ref in source.list() if ref.problem is None]
-    if count is None:
-        return tuple(refs)
-    labels = [source.labels.index(str(ref.label_name)) for ref in refs]
-    chosen = choose_subset(labels, [ref.group or ref.path for ref in refs], count, seed)
-    return tuple(refs[position] for position in chosen)
+from raypipe.data.source import TileRef, compute_fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +61,7 @@ class ArraySource:
         return compute_fingerprint(self.labels, refs, contents)
 
 
-def source_of(
+def open_arrays(
     images: NDArray[np.uint8],
     labels: NDArray[np.integer],
     classes: Sequence[str] | None = None,

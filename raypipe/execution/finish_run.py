@@ -15,7 +15,7 @@ from raypipe.report.page.report import write_report
 from raypipe.storage.store import Store
 
 
-class Finished(NamedTuple):
+class FinishedRun(NamedTuple):
     """A finished run: its record, its results, and the path of its report."""
 
     run: Run
@@ -33,7 +33,7 @@ def finish_run(
     *,
     paper_tables: bool = False,
     say: Callable[[str], None] = lambda _: None,
-) -> Finished:
+) -> FinishedRun:
     """Write the record, the results and the report of a run whose cells are complete.
 
     Parameters
@@ -61,4 +61,4 @@ def finish_run(
     say("drawing the report")
     report = write_report(run, result, store)
     write_index(store)
-    return Finished(run, result, report)
+    return FinishedRun(run, result, report)
