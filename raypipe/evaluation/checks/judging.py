@@ -164,21 +164,21 @@ def restarts_suffice(evidence: Evidence) -> Finding:
 
 def gradients_exist(evidence: Evidence) -> Finding:
     """Judge if the gradient of the log odds is finite, and is not zero in all or nearly all values."""
-    seen = evidence.probe
-    if seen is None:
+    probe = evidence.probe
+    if probe is None:
         return report_missing("gradients")
-    tiles, broken = len(seen.finite), int((~seen.finite).sum())
-    blind = int((seen.finite & ((seen.log_odds_gradient == 0) | (seen.zero_share > BLIND))).sum())
+    tiles, broken = len(probe.finite), int((~probe.finite).sum())
+    blind = int((probe.finite & ((probe.log_odds_gradient == 0) | (probe.zero_share > BLIND))).sum())
     figure = f"{blind} of {tiles} tiles without a gradient, {tiles // TILES_PER_LOST} allowed; {broken} not finite"
     return judge(tiles if broken else blind, tiles // TILES_PER_LOST, tiles, figure)
 
 
 def cross_entropy_does_not_underflow(evidence: Evidence) -> Finding:
     """Judge on how many tiles the gradient of the plain cross-entropy is zero in all values."""
-    seen = evidence.probe
-    if seen is None:
+    probe = evidence.probe
+    if probe is None:
         return report_missing("gradients")
-    zero, tiles = int((seen.cross_entropy_gradient == 0).sum()), len(seen.cross_entropy_gradient)
+    zero, tiles = int((probe.cross_entropy_gradient == 0).sum()), len(probe.cross_entropy_gradient)
     allowed = int(UNDERFLOWING * tiles)
     return judge(max(0, zero - allowed), 0, tiles, f"{zero} of {tiles} tiles without a gradient, {allowed} allowed")
 
@@ -237,12 +237,14 @@ def planted_examples_found(evidence: Evidence) -> Finding:
     if planted < max(1, LEAST_APPLICABLE * tiles):
         reasons = "; ".join(sorted(set(map(str, evidence.planted.reasons[~applicable]))))
         return Finding("not applicable", f"planted in only {planted} of {tiles} tiles: {reasons}")
-    found = int(evidence.planted.found[applicable].sum())
+    successes = int(evidence.planted.found[applicable].sum())
     by_chance = int(evidence.planted.random_found[applicable].sum())
-    low, missed = exact_lower_bound(np.array([found, planted - found], dtype=float), np.full(2, float(planted)))
-    high = 1 - missed
+    low, least_failures = exact_lower_bound(
+        np.array([successes, planted - successes], dtype=float), np.full(2, float(planted))
+    )
+    high = 1 - least_failures
     figure = (
-        f"planted adversarial examples found: {found} of {planted} (random search with "
+        f"planted adversarial examples found: {successes} of {planted} (random search with "
         f"{evidence.planted.random_points} points per tile: {by_chance} of {planted}); 95 % interval of the share "
         f"{100 * low:.1f} - {100 * high:.1f} %, {100 * FOUND:.0f} % required; planted in {planted} of {tiles} tiles"
     )
@@ -251,7 +253,7 @@ def planted_examples_found(evidence: Evidence) -> Finding:
     reservations = {
         f"a verdict needs at least {LEAST_PLANTED} planted examples": planted < LEAST_PLANTED,
         "random search finds too many for a meaningful test": by_chance > CHANCE * planted,
-        "too few examples for a verdict; increase planted_tiles": found < FOUND * planted,
+        "too few examples for a verdict; increase planted_tiles": successes < FOUND * planted,
     }
     if any(reservations.values()):
         return Finding("not applicable", f"{figure}: {next(reason for reason, holds in reservations.items() if holds)}")

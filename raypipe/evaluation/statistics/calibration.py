@@ -110,18 +110,18 @@ def calibration(
         raise ValueError("confidences: expected numbers in [0, 1]; leave out tiles whose logits are not finite")
     edges = np.linspace(0, 1, bins + 1)
     at = np.digitize(confidences, edges[1:-1], right=True)
-    counts, right, confidence = (groups.tally(at, bins, values) for values in (None, correct, confidences))
-    filled = np.flatnonzero(counts.sum(0))
+    counts, hits, confidence = (groups.tally(at, bins, values) for values in (None, correct, confidences))
+    nonempty = np.flatnonzero(counts.sum(0))
     tiles = counts.sum(1, keepdims=True)
     accuracy, *accuracies = ratios(
-        np.hstack([right.sum(1, keepdims=True), right[:, filled]]), np.hstack([tiles, counts[:, filled]])
+        np.hstack([hits.sum(1, keepdims=True), hits[:, nonempty]]), np.hstack([tiles, counts[:, nonempty]])
     )
     means = divide(confidence.sum(0), counts.sum(0))
     return Calibration(
-        _error(confidence, confidence - right, tiles, accuracy, _draws(groups.count, replicates, seed)),
+        _error(confidence, confidence - hits, tiles, accuracy, _draws(groups.count, replicates, seed)),
         tuple(
             Bin(float(edges[k]), float(edges[k + 1]), int(counts[:, k].sum()), float(means[k]), accuracy)
-            for k, accuracy in zip(filled, accuracies, strict=True)
+            for k, accuracy in zip(nonempty, accuracies, strict=True)
         ),
     )
 
@@ -133,9 +133,9 @@ def _draws(groups: int, replicates: int, seed: int) -> NDArray[np.float64]:
     The result, (replicates, groups), counts how often each replicate contains each group.
     """
     weights = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), replicates)
-    drawn = weights.astype(np.float64)
-    drawn.flags.writeable = False  # the cache gives all callers this array
-    return drawn
+    draws = weights.astype(np.float64)
+    draws.flags.writeable = False  # the cache gives all callers this array
+    return draws
 
 
 def _error(

@@ -168,18 +168,18 @@ def ratio(hits: NDArray[np.bool_], counted: NDArray[np.bool_], groups: Groups) -
     return ratios(groups.total(hits & counted), groups.total(counted))[0]
 
 
-def ratios(right: NDArray[np.float64], tiles: NDArray[np.float64]) -> tuple[Interval, ...]:
+def ratios(hits: NDArray[np.float64], tiles: NDArray[np.float64]) -> tuple[Interval, ...]:
     """Return shares from counts by group, with their intervals.
 
     Parameters
     ----------
-    right
+    hits
         (groups, k) number of tiles in the numerator of each share.
     tiles
         (groups, k) or (groups, 1) number of tiles in its denominator.
     """
-    values = divide(right.sum(0), tiles.sum(0))
-    bounds = share_bounds(right, tiles)
+    values = divide(hits.sum(0), tiles.sum(0))
+    bounds = share_bounds(hits, tiles)
     return tuple(Interval(*row) for row in zip(*(array.tolist() for array in (values, *bounds)), strict=True))
 
 

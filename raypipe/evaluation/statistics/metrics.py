@@ -131,7 +131,7 @@ def classification_metrics(
     # The last column counts broken tiles.
     cells = group_codes.tally(labels * (classes + 1) + predicted % (classes + 1), classes * (classes + 1))
     confusion = cells.reshape(-1, classes, classes + 1)
-    (accuracy, *by_label), (missed, alarmed) = _shares(confusion, malignant)
+    (accuracy, *by_label), (missed_cancers, false_alarms) = _shares(confusion, malignant)
     sound = predicted != NO_CLASS
     sound_groups = group_codes.select(sound)
     log_probabilities = log_softmax(logits[sound].astype(np.float64), axis=1)
@@ -150,8 +150,8 @@ def classification_metrics(
         f1=tuple(by_label[2 * classes :]),
         support=tuple(np.bincount(labels, minlength=classes).tolist()),
         confusion=tuple(map(tuple, confusion[:, :, :classes].sum(axis=0).astype(int).tolist())),
-        cancer_called_benign=missed,
-        benign_called_cancer=alarmed,
+        cancer_called_benign=missed_cancers,
+        benign_called_cancer=false_alarms,
         loss=mean(-log_probabilities[np.arange(len(log_probabilities)), labels[sound]], sound_groups, least=0),
         confidence=mean(confidences, sound_groups, least=0, most=1),
         calibration_error=calibration_result.error,
@@ -197,8 +197,8 @@ def _shares(
     zero = UNDEFINED._replace(value=0.0)
     both_kinds = is_malignant.any() and not is_malignant.all()
     return [
-        UNDEFINED if not known else zero if np.isnan(share.value) else share
-        for share, known in zip(by_label, has_tiles, strict=True)
+        UNDEFINED if not has_tile else zero if np.isnan(share.value) else share
+        for share, has_tile in zip(by_label, has_tiles, strict=True)
     ], ((missed_cancers, false_alarms) if both_kinds else (UNDEFINED, UNDEFINED))
 
 

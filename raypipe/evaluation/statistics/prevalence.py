@@ -7,13 +7,13 @@ from raypipe.evaluation.statistics.intervals import UNDEFINED, Groups, Interval,
 
 
 def reweighted_accuracy(
-    right: NDArray[np.bool_], labels: NDArray[np.int64], all_labels: NDArray[np.int64], groups: Groups
+    correct: NDArray[np.bool_], labels: NDArray[np.int64], all_labels: NDArray[np.int64], groups: Groups
 ) -> Interval:
     """Return the accuracy that the test set would have if each class kept its recall: the recalls' weighted mean.
 
     Parameters
     ----------
-    right, labels
+    correct, labels
         (n,) True where the model classifies the attacked tile correctly, and true classes of the attacked tiles.
     all_labels
         (m,) true classes of the whole test set.
@@ -33,16 +33,16 @@ def reweighted_accuracy(
     2008.
     """
     classes = int(max(labels.max(), all_labels.max())) + 1
-    there = np.bincount(all_labels, minlength=classes) / len(all_labels)
-    attacked = np.bincount(labels, minlength=classes) / len(labels)
-    if ((there > 0) & (attacked == 0)).any():
+    shares = np.bincount(all_labels, minlength=classes) / len(all_labels)
+    attacked_shares = np.bincount(labels, minlength=classes) / len(labels)
+    if ((shares > 0) & (attacked_shares == 0)).any():
         return UNDEFINED
-    if np.allclose(there, attacked):
-        return mean(right, groups)
+    if np.allclose(shares, attacked_shares):
+        return mean(correct, groups)
     counts = groups.tally(labels, classes)
-    of_classes = ratios(groups.tally(labels, classes, right), counts)
-    recall, low, high = np.array([each for each, share in zip(of_classes, there, strict=True) if share > 0]).T
-    weights = there[there > 0]
+    of_classes = ratios(groups.tally(labels, classes, correct), counts)
+    recall, low, high = np.array([each for each, share in zip(of_classes, shares, strict=True) if share > 0]).T
+    weights = shares[shares > 0]
     value = float(weights @ recall)
     if groups.count < 2:
         return Interval(value, np.nan, np.nan)
