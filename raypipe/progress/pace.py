@@ -1,10 +1,11 @@
 """Time left of a stage, from the time per tile of each attack on each model, as far as it is known."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raypipe.plan.cells import Cell
+from raypipe.progress.shards import ShardState
 from raypipe.storage.store import Store
 
 FORECAST_FILE = "forecast.json"
@@ -37,20 +38,31 @@ class Pace:
         self.tiles[kind] += tiles  # type: ignore[assignment]  # tiles of a shard in work are fractions
         self.seconds[kind] = self.seconds.get(kind, 0.0) + seconds
 
-    def seconds_left(self, in_work: Mapping[Kind, float] | None = None) -> float | None:
-        """Return the seconds that one worker would need for the tiles left; None if no time is known.
+    def seconds_left(self, shards: Iterable[tuple[Kind, ShardState]] = (), workers: int = 1) -> float | None:
+        """Return the seconds until the last tile is done; None if no time is known.
 
         Parameters
         ----------
-        in_work
-            Number of tiles decided in shards that are not finished, by kind of work.
+        shards
+            Shards in work, with their kind of work. A shard that takes longer than its kind's known time shows that
+            this time is too short: its own pace then replaces it.
+        workers
+            Number of shards that are worked on at once.
         """
-        decided = in_work or {}
-        left = {kind: max(0.0, count - decided.get(kind, 0.0)) for kind, count in self.left.items() if count > 0}
-        rates = {kind: self._rate(kind) for kind in left}
-        if any(rate is None for rate in rates.values()):
-            return None
-        return sum(count * (rates[kind] or 0.0) for kind, count in left.items())
+        in_work: dict[Kind, list[ShardState]] = {}
+        for kind, shard in shards:
+            in_work.setdefault(kind, []).append(shard)
+        total = longest = 0.0
+        for kind, count in self.left.items():
+            if count <= 0:
+                continue
+            own = in_work.get(kind, [])
+            rate = _correct(self._rate(kind), own)
+            if rate is None:
+                return None
+            total += rate * max(0.0, count - sum(shard.tiles for shard in own))
+            longest = max([longest, *(rate * (shard.of - shard.tiles) for shard in own)])
+        return max(total / workers, longest)
 
     def _rate(self, kind: Kind) -> float | None:
         """Return the seconds per tile: measured, forecast, measured with other models, or the mean of all work."""
@@ -64,6 +76,18 @@ class Pace:
         members = list(kinds)
         tiles = sum(self.tiles[kind] for kind in members)
         return sum(self.seconds[kind] for kind in members) / tiles if tiles else None
+
+
+def _correct(rate: float | None, shards: Sequence[ShardState]) -> float | None:
+    """Return the seconds per tile that shards in work show, if they take longer than a known rate, or if none is known.
+
+    While none of their tiles is decided, they are expected to take as long again as they have taken.
+    """
+    size, seconds = sum(shard.of for shard in shards), sum(shard.seconds for shard in shards)
+    if not seconds or (rate is not None and seconds <= rate * size):
+        return rate
+    decided = sum(shard.tiles for shard in shards) or size
+    return max(rate or 0.0, seconds / decided)
 
 
 def kind_of(cell: Cell) -> Kind:

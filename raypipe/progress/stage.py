@@ -1,7 +1,6 @@
 """The progress of a stage, as its work reports it and as people see it."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -41,6 +40,8 @@ class StageProgress:
         Work left and times known, for the estimate of the time left.
     workers
         Largest number of workers seen at once.
+    kinds
+        Kinds of work of the cells that had a shard in work, by name.
     """
 
     run: str
@@ -49,6 +50,7 @@ class StageProgress:
     detail: Detail = "normal"
     pace: Pace = field(default_factory=Pace)
     workers: int = 1
+    kinds: dict[str, Kind] = field(default_factory=dict)
     last_line: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
@@ -142,18 +144,15 @@ class StageProgress:
             self._group(cells[name])
         state.working = dict([*state.working.items(), *names.items()][-CELLS_REMEMBERED:])
         self.workers = max(self.workers, len(shards))
-        self._estimate({name: kind_of(cells[name]) for name in names})
+        self.kinds |= {name: kind_of(cells[name]) for name in names}
+        self._estimate()
         if shards:
             state.seconds = time.time() - state.began
             self._say_now_and_then(summary(state))
 
-    def _estimate(self, kinds: Mapping[str, Kind] | None = None) -> None:
-        decided: Counter[Kind] = Counter()
-        for shard in self.state.in_work.values():
-            if kinds and shard.cell in kinds:
-                decided[kinds[shard.cell]] += shard.tiles  # type: ignore[assignment]
-        left = self.pace.seconds_left(decided) if self.pace.left else None
-        self.state.left = left / self.workers if left is not None else None
+    def _estimate(self) -> None:
+        shards = [(self.kinds[shard.cell], shard) for shard in self.state.in_work.values() if shard.cell in self.kinds]
+        self.state.left = self.pace.seconds_left(shards, self.workers) if self.pace.left else None
 
     def _say_now_and_then(self, line: str) -> None:
         """Print a line in a log, unless the last one is a few seconds old."""

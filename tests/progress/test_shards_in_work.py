@@ -103,7 +103,31 @@ def test_each_attack_and_model_has_its_own_time_per_tile() -> None:
     pace.learn(("deepfool", "resnet18"), tiles=10, seconds=5)
     assert pace.seconds_left() == 10 * (2 + 2 + 0.5), "the time of an attack on one model serves for another"
     pace.forecast[OTHER] = 7.0
-    assert pace.seconds_left({PGD: 4}) == 6 * 2 + 10 * 7 + 10 * 0.5
+    assert pace.seconds_left([(PGD, ShardState(cell="", tiles=4, of=10))]) == 6 * 2 + 10 * 7 + 10 * 0.5
+    assert pace.seconds_left(workers=2) == (10 * 2 + 10 * 7 + 10 * 0.5) / 2
+
+
+def test_a_shard_that_takes_longer_than_the_known_time_corrects_it() -> None:
+    pace = Pace()
+    pace.left[PGD] = 180
+    pace.learn(("pgd at other radii", "resnet18"), tiles=1000, seconds=100)  # 18 s for all tiles
+
+    def left(tiles: float, seconds: float, workers: int = 1) -> float:
+        found = pace.seconds_left([(PGD, ShardState(cell="", tiles=tiles, of=180, seconds=seconds))], workers)
+        assert found is not None
+        return found
+
+    assert left(tiles=30, seconds=10) == pytest.approx(150 * 0.1), "it may still keep to the known time"
+    assert left(tiles=30, seconds=60) == pytest.approx(150 * 2), "its own pace: 2 s for each tile"
+    assert left(tiles=30, seconds=360) == pytest.approx(150 * 12)
+    assert left(tiles=30, seconds=360, workers=2) == pytest.approx(150 * 12), "one shard has one worker"
+    assert left(tiles=0, seconds=360) == pytest.approx(360), "nothing is decided yet"
+
+
+def test_the_pace_of_a_shard_in_work_serves_where_no_time_is_known() -> None:
+    pace = Pace()
+    pace.left[PGD] = 100
+    assert pace.seconds_left([(PGD, ShardState(cell="", tiles=10, of=50, seconds=20))]) == pytest.approx(90 * 2)
 
 
 def test_finished_cells_and_a_forecast_tell_the_time_left_before_any_tile_is_done(store: Store) -> None:
