@@ -2,6 +2,7 @@
 
 >>> import raypipe
 >>> results = raypipe.run("jobs/demo.yaml")  # doctest: +SKIP
+>>> results.to_pandas()  # doctest: +SKIP
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from raypipe.attacks.engine.generate import Adversarials
-    from raypipe.evaluation.results.compute import RunResult
+    from raypipe.report.results import Results
 
 
-def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "RunResult":
+def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "Results":
     """Run an experiment file and return its results; cached results in its store are reused.
 
     Parameters
@@ -32,8 +33,8 @@ def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "Ru
 
     Returns
     -------
-    RunResult
-        The records of the run (one row per cell and column) and their location.
+    Results
+        The results of the run, as `load` returns them.
 
     Raises
     ------
@@ -43,7 +44,40 @@ def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "Ru
     from raypipe.experiment.load import load_experiment  # noqa: PLC0415  keeps `import raypipe` fast
     from raypipe.stages.pipeline import run_experiment  # noqa: PLC0415
 
-    return run_experiment(load_experiment(experiment, overrides), **options)
+    settings = load_experiment(experiment, overrides)
+    run_experiment(settings, **options)
+    return load(settings.name, settings.storage)
+
+
+def load(run: str, storage: str = "results") -> "Results":
+    """Load the results of an earlier run of an experiment or an evaluation, in this process and without Ray.
+
+    Parameters
+    ----------
+    run
+        Name of the run.
+    storage
+        Its store: a folder, or a URI such as ``s3://bucket/path``.
+
+    Returns
+    -------
+    Results
+        ``to_pandas()`` is a summary of one row per model. ``records`` has 95 % intervals for every model and attack,
+        ``checks`` the sanity checks; ``curves``, ``differences``, ``certified`` and ``costs`` are Arrow tables too.
+        ``tiles()`` has a row for each model and tile, ``plot()`` draws the accuracy, and ``conclusion`` and ``stamps``
+        say what the figures mean.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the store has no finished run of that name. The message lists the existing runs.
+    raypipe.base.errors.UserError
+        If a newer raypipe wrote the run, or the run is damaged.
+    """
+    from raypipe.report.results import Results  # noqa: PLC0415
+    from raypipe.storage.store import Store  # noqa: PLC0415
+
+    return Results.load(run, Store.open(storage))
 
 
 def attack(
@@ -104,7 +138,7 @@ def evaluate(
     groups: Sequence[str] | None = None,
     batch_size: int | None = None,
     **settings: Any,
-) -> "RunResult":
+) -> "Results":
     """Evaluate a model on tiles in memory as a run evaluates its models: attacks, worst case, sanity checks.
 
     Static evaluation and transfer attacks are left out, because they need other models.
@@ -129,8 +163,8 @@ def evaluate(
 
     Returns
     -------
-    RunResult
-        Tables of the run: ``records`` with 95 % intervals, ``checks``, ``curves``, ``costs``.
+    Results
+        The results of the run, as `load` returns them.
 
     Raises
     ------

@@ -23,7 +23,8 @@ from raypipe.cli.given import (
     Tiles,
     Weights,
 )
-from raypipe.cli.options import Force
+from raypipe.cli.options import Quiet, detail_of
+from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output
 
 
@@ -43,7 +44,10 @@ def attack(
     group_pattern: GroupPattern = None,
     device: Device = None,
     batch: Batch = None,
-    force: Force = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the PNG files of an earlier attack in the same folder.")
+    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Attack a model on a folder of tiles, and write the adversarial tiles as PNG files and a table."""
     from raypipe.attacks import AttackSettings
@@ -57,18 +61,21 @@ def attack(
     raw: dict[str, Any] = apply_overrides({"name": name}, settings, "attack")
     chosen = validate_settings(AttackSettings, raw, "attack")
     console = output()
-    with errors_of("attack"):
+    kept = f"while it attacked. Finished shards are kept in {out}: run the same command again to continue."
+    with stop_signals(console, kept), errors_of("attack"):
         store = open_results(out)
-        if (out / IMAGES).exists():
-            if not force:
-                raise FileExistsError(f"{out / IMAGES} has the tiles of an attack: give a new folder, or --force")
-            shutil.rmtree(out / IMAGES)
+        if (out / IMAGES).exists() and not force:
+            raise FileExistsError(f"{out / IMAGES} has the tiles of an attack: give a new folder, or --force")
         opened, tested = Given(
             model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device
         ).open()
-        made = attack_model(opened, tested, chosen, store, batch_size=batch, console=console)
+        detail = detail_of(quiet, verbose=False)
+        made = attack_model(opened, tested, chosen, store, batch_size=batch, console=console, detail=detail)
+    if (out / IMAGES).exists():
+        shutil.rmtree(out / IMAGES)
     write_pictures(made.tiles, made.adversarials, made.rejected, out)
-    console.print(table_of(attack_sheet(made.adversarials, chosen, opened.name, made.device)))
+    if not quiet:
+        console.print(table_of(attack_sheet(made.adversarials, chosen, opened.name, made.device)))
     if made.rejected.num_rows:
         console.print(f"{made.rejected.num_rows} files could not be read: {out / 'rejected.parquet'}", soft_wrap=True)
     if (restriction := tested.listing.source.restriction) is not None:

@@ -42,7 +42,7 @@ def evaluate(
     settings: Annotated[
         list[str],
         typer.Option(
-            "--set", metavar="FIELD=VALUE", help="Override a setting of `evaluation`, such as checks.max_queries=100."
+            "--set", metavar="FIELD=VALUE", help="Set a field of the evaluation, such as checks.max_queries=100."
         ),
     ] = [],
     weights: Weights = None,
@@ -59,12 +59,15 @@ def evaluate(
     as_json: AsJson = False,
     quiet: Quiet = False,
     name: Name = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compute everything again, and replace the results that the store has.")
+    ] = False,
 ) -> None:
     """Evaluate a model on a folder of tiles: clean accuracy, robust accuracy and sanity checks."""
     from raypipe.evaluation.protocols import Protocol
     from raypipe.evaluation.results.compute import serialize_result
     from raypipe.evaluation.settings import Evaluation
-    from raypipe.execution.evaluate_model import RESULTS_FILE, evaluate_model
+    from raypipe.execution.evaluate_model import evaluate_model
     from raypipe.execution.python_api import open_results
     from raypipe.experiment.load import apply_overrides, validate_settings
     from raypipe.report.layout import Book
@@ -72,7 +75,8 @@ def evaluate(
     from raypipe.report.sections import sections_of_one, verdicts
     from raypipe.report.tables import line_of, section_of
 
-    raw = apply_overrides(_raw(attacks.split(","), eps, norm), settings, "evaluate")
+    fields = [field.removeprefix("evaluation.") for field in settings]  # their names in an experiment file
+    raw = apply_overrides(_raw(attacks.split(","), eps, norm), fields, "evaluate")
     chosen: Evaluation = validate_settings(Evaluation, raw, "evaluate")
     console = output()
     with stop_signals(console), errors_of("evaluate"):
@@ -80,9 +84,9 @@ def evaluate(
         opened, tested = Given(
             model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device, name
         ).open()
-        detail = detail_of(quiet or as_json, False)
+        detail = detail_of(quiet or as_json, verbose=False)
         run, result, report = evaluate_model(
-            opened, tested, chosen, store, batch_size=batch, console=console, detail=detail
+            opened, tested, chosen, store, batch_size=batch, console=console, detail=detail, force=force
         )
     if as_json:
         sys.stdout.write(serialize_result(result))
@@ -90,13 +94,15 @@ def evaluate(
     book = Book.from_result(result)
     if every:
         console.print(*map(line_of, verdicts(book)), *map(section_of, sections_of_one(book)), sep="\n")
-    if not quiet:
-        console.print(*evaluation_screen(book, run=result.name, storage=str(out)), sep="\n")
+    if quiet:
+        console.print(f"Results: {result.location}\nReport: {report}", soft_wrap=True, highlight=False)
+    else:
+        places = {"storage": str(out), "folder": result.location, "report": report}
+        for part in evaluation_screen(book, run=result.name, **places):
+            console.print(part, highlight=False)
     (clean,) = (pairing for pairing in run.pairings if pairing.protocol == Protocol.CLEAN)
     if rejected := (store.manifest("tiles", clean.tiles) or {})["rejected"]:
         console.print(f"{rejected} files could not be read, and are not part of the results.", style="yellow")
-    console.print(f"Results: {result.location}/{RESULTS_FILE}", soft_wrap=True, highlight=False)
-    console.print(f"Report: {report}", soft_wrap=True, highlight=False)
 
 
 def _raw(attacks: list[str], eps: str | None, norm: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # importing pyarrow takes time that `--help` does not have
 ExperimentFile = Annotated[Path, typer.Argument(metavar="FILE", help="Experiment file (YAML).")]
 Overrides = Annotated[
     list[str],
-    typer.Option("--set", metavar="FIELD=VALUE", help="Override a setting of the experiment, such as train.epochs=3."),
+    typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the experiment, such as train.epochs=3."),
 ]
 Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster; default: RAY_ADDRESS, or a local Ray.")]
 Storage = Annotated[str | None, typer.Option(help="Folder for results, or a URI such as s3://bucket/path.")]

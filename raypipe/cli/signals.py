@@ -13,11 +13,16 @@ STATUS_OF_SIGNAL = 128
 
 
 @contextmanager
-def stop_signals(console: Console) -> Iterator[None]:
+def stop_signals(console: Console, remedy: str = "before anything was computed.") -> Iterator[None]:
     """End the block with an exception on SIGTERM and SIGINT, and exit with the status that a shell expects.
 
-    A started run prints how many cells are finished. A block that ends earlier prints that nothing was computed.
-    Signals can be handled in the main thread only, so this does nothing in other threads.
+    A started run prints how many cells are finished. Otherwise a line with the `remedy` is printed. Signals can be
+    handled in the main thread only, so this does nothing in other threads.
+
+    Parameters
+    ----------
+    remedy
+        End of the line that begins with ``Stopped by SIGINT``.
 
     Raises
     ------
@@ -34,7 +39,7 @@ def stop_signals(console: Console) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit) as error:  # Ray replaces our SystemExit with one of its own
         number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
         if not vars(error).get("reported"):
-            console.print(f"Stopped by {number.name} before anything was computed.", highlight=False)
+            console.print(f"Stopped by {number.name} {remedy}", highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(STATUS_OF_SIGNAL + number) from error
     finally:
         for number, handler in before.items():

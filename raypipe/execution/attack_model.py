@@ -16,7 +16,7 @@ from raypipe.execution.tile_set import TileSet, describe_tiles
 from raypipe.models.finished_model import FinishedModel
 from raypipe.plan.cells import AttackSpec, Cell
 from raypipe.plan.pairings import Subject, attack_cell
-from raypipe.progress.stage import stage_progress
+from raypipe.progress.stage import Detail, stage_progress
 from raypipe.storage.schemas import REJECTED
 from raypipe.storage.store import Store
 
@@ -49,6 +49,7 @@ def attack_model(
     *,
     batch_size: int | None = None,
     console: Console,
+    detail: Detail = "normal",
 ) -> AttackTables:
     """Attack a model, and return the tables of all its tiles; finished shards in the store are reused.
 
@@ -64,6 +65,8 @@ def attack_model(
         Tiles per pass; default: found by trial.
     console
         Console for the progress.
+    detail
+        Amount of text; ``quiet`` shows no progress.
 
     Raises
     ------
@@ -79,13 +82,13 @@ def attack_model(
     import_model(import_cell, model, store)
     executor = hold_model(import_cell, model.network, store, batch_size)
     if clean.manifest(store) is None:
-        with stage_progress(console, "ingest", len(listing.items), "files") as stage:
+        with stage_progress(console, "ingest", len(listing.items), "files", detail=detail) as stage:
             ingest(clean, listing.source, listing.items, executor, stage)
     subject = Subject(name, GIVEN, 0, None, None, import_cell, clean)
     cell = attack_cell(subject, settings.name, AttackSpec(attack=settings, split="test"))
     if cell.manifest(store) is None:
         count = (clean.manifest(store) or {})["tiles"]
-        with stage_progress(console, "attack", count, "tiles") as stage, freeze(model.network):
+        with stage_progress(console, "attack", count, "tiles", detail=detail) as stage, freeze(model.network):
             attack([cell], executor, stage)
     return AttackTables(
         pa.concat_tables(store.iter_tables(clean.kind, clean.key, "test")),

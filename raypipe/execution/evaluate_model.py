@@ -35,6 +35,7 @@ def evaluate_model(
     batch_size: int | None = None,
     console: Console,
     detail: Detail = "normal",
+    force: bool = False,
 ) -> FinishedRun:
     """Run every attack in `settings` on a model, check the attacks, and store everything as a run in `store`.
 
@@ -52,6 +53,8 @@ def evaluate_model(
         Console for the progress.
     detail
         Amount of text; ``quiet`` shows no progress.
+    force
+        True to compute every cell again, and replace the ones that the store has. Other runs may share them.
 
     Raises
     ------
@@ -67,6 +70,9 @@ def evaluate_model(
     require_own_run(store, name)
     exam = Examination({}, settings, tiles.shape[1], SEED)
     plan = plan_evaluation(name, describe_model(model, tiles.shape), describe_tiles(tiles), exam)
+    if force:
+        for cell in plan.cells:
+            store.remove(store.artifact(cell.kind, cell.key))
     (import_cell,) = plan.stage("import")
     import_model(import_cell, model, store)
     executor = hold_model(import_cell, model.network, store, batch_size)

@@ -60,6 +60,7 @@ class LocalExecutor:
         raypipe.execution.executor.TaskError
             If a task fails; it names the cell.
         """
+        progress.state.alive = True  # there are no workers to wait for
         for task in tasks:
             try:
                 yield process_shard(task, work, self.models)

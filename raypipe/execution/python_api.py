@@ -15,7 +15,6 @@ from raypipe.attacks.engine.generate import Adversarials, generate
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.base.settings import fill_in_names
 from raypipe.data.arrays import open_arrays
-from raypipe.evaluation.results.compute import RunResult
 from raypipe.evaluation.settings import Evaluation
 from raypipe.execution.evaluate_model import evaluate_model
 from raypipe.execution.import_model import Shape, count_logits, find_device, require_classes
@@ -23,6 +22,7 @@ from raypipe.execution.tile_set import TileSet
 from raypipe.experiment.load import validate_settings
 from raypipe.models.finished_model import wrap_module
 from raypipe.plan.listing import list_test_tiles
+from raypipe.report.results import Results
 from raypipe.storage.store import Store
 
 
@@ -56,7 +56,7 @@ def evaluate(
     groups: Sequence[str] | None,
     batch_size: int | None,
     settings: Mapping[str, Any],
-) -> RunResult:
+) -> Results:
     """Evaluate a model on tiles in memory; see `raypipe.evaluate`."""
     attack_settings = fill_in_names(attacks if isinstance(attacks, Mapping) else list(attacks))
     evaluation: Evaluation = validate_settings(
@@ -66,9 +66,10 @@ def evaluate(
     tiles = TileSet(list_test_tiles(source, source.list()), "", None, _get_shape(images))
     store, silent = open_results(Path(to)), Console(quiet=True)
     finished_model = wrap_module(model, name, source.labels)
-    return evaluate_model(
+    run, result, _ = evaluate_model(
         finished_model, tiles, evaluation, store, batch_size=batch_size, console=silent, detail="quiet"
-    ).result
+    )
+    return Results.of(run, result, store)
 
 
 def _get_shape(images: NDArray[np.uint8]) -> Shape:

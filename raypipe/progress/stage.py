@@ -92,6 +92,8 @@ class StageProgress:
         group.passes += passes
         state.alive, state.seconds = True, time.time() - state.began
         state.note = note or state.note
+        if cell:
+            self._leave_shard(cell, units)
         if cell and self.pace.left:
             kind = kind_of(cell)
             self.pace.left[kind] -= units
@@ -149,6 +151,20 @@ class StageProgress:
         if shards:
             state.seconds = time.time() - state.began
             self._say_now_and_then(summary(state))
+
+    def _leave_shard(self, cell: Cell, tiles: int) -> None:
+        """Drop a finished shard of a cell from those in work, so that its tiles do not count twice until the next look.
+
+        It is the one of this size that has come furthest.
+        """
+        own = {
+            name: shard.tiles
+            for name, shard in self.state.in_work.items()
+            if shard.cell == cell.name and shard.of == tiles
+        }
+        if own:
+            done = max(own, key=lambda name: own[name])
+            self.state.in_work = {name: shard for name, shard in self.state.in_work.items() if name != done}
 
     def _estimate(self) -> None:
         shards = [(self.kinds[shard.cell], shard) for shard in self.state.in_work.values() if shard.cell in self.kinds]

@@ -13,7 +13,7 @@ CLEAN, STATIC, DIRECT, WORST = "clean", "static", "direct", "worst"
 MEASURES = {
     CLEAN: "clean tiles",
     STATIC: "static (paper): adversarial tiles made for the undefended model",
-    DIRECT: "attacked directly",
+    DIRECT: "white-box: attacks on the model itself",
     WORST: "worst case over all attacks",
 }
 """Meanings of the bars. Each meaning has one color everywhere in the report."""
@@ -70,7 +70,7 @@ class Chart(NamedTuple):
 
 
 def robustness_chart(book: Book, *subjects: str) -> Chart:
-    """Return a chart of accuracy: clean, static, attacked directly and in the worst case.
+    """Return a chart of accuracy: clean, static, white-box and in the worst case.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def robustness_chart(book: Book, *subjects: str) -> Chart:
 
 
 def recall_chart(book: Book, subject: str) -> Chart:
-    """Return a chart of the recall of each class for one model: clean, static, and attacked directly."""
+    """Return a chart of the recall of each class for one model: clean, static, and white-box."""
     rows = _find_rows(book, subject)
     labels = next(iter(book.subjects.values()))["labels"]
     bars = tuple(

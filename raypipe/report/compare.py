@@ -51,7 +51,7 @@ def side_by_side(books: Mapping[str, Book]) -> Sheet:
         "clean, test set",
         "clean, attacked tiles",
         "static (paper)",
-        "attacked directly",
+        "white-box",
         *(f"worst case, {radius}" for radius in radii),
     ):
         table.add_columns(*(f"{heading}\n{run}" for run in books), figures=True)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from raypipe.evaluation.protocols import ITSELF
+from raypipe.evaluation.protocols import ITSELF, Role
 from raypipe.evaluation.results.outcomes import WORST_CASE
 from raypipe.evaluation.statistics.calibration import METHOD as CALIBRATION_METHOD
 from raypipe.evaluation.statistics.comparison import summarize_over_seeds
@@ -56,7 +56,11 @@ def calibration_table(book: Book) -> Sheet:
     table.add_columns("attack")
     for subject in book.subjects:
         clean = book.clean(subject)
-        attacked = [row for row in book.find_records(subject, role="grid") if row["protocol"] in ITSELF]
+        attacked = [
+            row
+            for row in book.find_records(subject)
+            if row["protocol"] in ITSELF and row["role"] in (Role.GRID, Role.EVALUATION)
+        ]
         worst = max(attacked, key=lambda row: row["calibration_error"] or 0, default=None)
         table.add_row(
             model_cell(book, subject),

@@ -7,6 +7,7 @@ from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.run import LEAKY, SYNTHETIC, Run
 from raypipe.report.judgment import NOT_JUDGED, judge_models
 from raypipe.report.layout import Book, Row, percent
+from raypipe.report.names import name_attack
 from raypipe.report.robustness import find_lowest, verdicts_of
 from raypipe.report.scope import find_defects, is_reweighted
 from raypipe.report.summary import choose_model, describe_change, find_direct, find_static, name_model
@@ -128,8 +129,8 @@ def _confident_errors(book: Book, subject: str) -> Iterator[Finding]:
     if row is not None and row["accuracy"] < 1 / 2 and row["confidence"] >= CONFIDENT:
         yield Finding(
             "major",
-            f"A high confidence gives no protection: under {row['attack']}, {name_model(book, subject)} is "
-            f"{percent(row['accuracy'])} % correct with a mean confidence of {percent(row['confidence'])} %.",
+            f"A high confidence gives no protection: under {name_attack(row['attack'])}, {name_model(book, subject)} "
+            f"is {percent(row['accuracy'])} % correct with a mean confidence of {percent(row['confidence'])} %.",
             "details",
         )
 

@@ -125,8 +125,9 @@ GLOSSARY: dict[str, tuple[Term, ...]] = {
         ),
         Term(
             "white-box attack",
-            "A white-box attack knows the model completely, including its weights, gradients and defense. It is the "
-            "strongest assumption, and each robust accuracy in raypipe rests on it.",
+            "A white-box attack is run on the model itself and knows it completely, including its weights, gradients "
+            "and defense. Columns and bars named white-box, and sentences on a model that is attacked directly, give "
+            "the accuracy under such an attack.",
             "white-box attack",
         ),
         Term(

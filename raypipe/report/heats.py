@@ -59,11 +59,15 @@ class Confusions(NamedTuple):
 
 
 def confusions(book: Book) -> Iterator[Confusions]:
-    """Yield the confusion matrices of every backbone under every attack of the grid. Shares are of the true class."""
+    """Yield the confusion matrices of every backbone under every attack of the grid. Shares are of the true class.
+
+    A model that was evaluated on its own has no grid: it has a matrix for every attack of the evaluation.
+    """
     for family, members in book.families().items():
         clean = _confusion("clean", book.clean(family), CLEAN)
-        for attacked in book.find_records(family, protocol="white-box", role="grid"):
-            heats = [clean, _confusion("attacked directly", attacked, ATTACKED)]
+        by_role = (list(book.find_records(family, protocol="white-box", role=role)) for role in ("grid", "evaluation"))
+        for attacked in next(filter(None, by_role), []):
+            heats = [clean, _confusion("white-box", attacked, ATTACKED)]
             for subject in members:
                 if book.subjects[subject]["hardened_on"] == attacked["attack"]:
                     static = next(book.find_records(subject, protocol="static", attack=attacked["attack"]), None)
@@ -71,7 +75,7 @@ def confusions(book: Book) -> Iterator[Confusions]:
                     defense = name_defense(book.subjects[subject]["defense"])
                     heats += [_confusion(f"{defense}, clean", book.clean(subject), CLEAN)]
                     heats += [_confusion(f"{defense}, static", static, STATIC)] if static else []
-                    heats += [_confusion(f"{defense}, attacked directly", white_box, ATTACKED)] if white_box else []
+                    heats += [_confusion(f"{defense}, white-box", white_box, ATTACKED)] if white_box else []
             yield Confusions(name_family(book, family), name_attack(attacked["attack"]), tuple(heats))
 
 

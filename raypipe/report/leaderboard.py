@@ -147,7 +147,7 @@ def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
     )
     table.add_columns("place", "model", "run")
     table.add_columns(
-        f"worst case\n{key.threat}", "attacked\ndirectly", "static\n(paper)", "clean,\nattacked\ntiles", figures=True
+        f"worst case\n{key.threat}", "white-\nbox", "static\n(paper)", "clean,\nattacked\ntiles", figures=True
     )
     table.add_columns("clean,\ntest set", figures=True)
     table.add_columns("checks", "stamps")

@@ -65,8 +65,12 @@ def name_backbone(backbone: str) -> str:
 
 
 def name_attack(attack: str) -> str:
-    """Return the name of an attack by its id: ``DeepFool`` for ``deepfool``. An id of the user stays as it is."""
-    return ATTACKS.get(attack, attack)
+    """Return the name of an attack by its id: ``DeepFool`` for ``deepfool``, ``AutoAttack linf`` for its ensemble.
+
+    An id of the user stays as it is.
+    """
+    name, _, norm = attack.partition(" ")
+    return f"{ATTACKS[name]} {norm}" if name == "autoattack" and norm else ATTACKS.get(attack, attack)
 
 
 def name_defense(defense: str) -> str:

@@ -24,7 +24,7 @@ HEADINGS = {
     "clean,\ntest set": "Accuracy on all test tiles, without an attack.",
     "clean,\nattacked\ntiles": "Accuracy on the tiles that were attacked, before the attack.",
     "static\n(paper)": "Accuracy on adversarial tiles that were crafted against the undefended model.",
-    "attacked\ndirectly": "Accuracy under an attack on the model itself.",
+    "white-\nbox": "Accuracy under a white-box attack on the model itself, which is adaptive for a hardened model.",
     "transfer\n": "Accuracy on adversarial tiles that were crafted against another backbone.",
 }
 """Columns of the table of robustness before the worst cases, with their explanations."""
@@ -85,8 +85,8 @@ def robustness_table(book: Book) -> Sheet:
         table.add_section()
     table.caption = (
         "Clean, test set: all test tiles. Every other column uses the attacked tiles: compare them with clean, "
-        "attacked tiles. Static and attacked directly: under the attack that the model was hardened with, or else "
-        "under the strongest attack. Attacked directly: the attack is run on the model itself; for a hardened model it "
+        "attacked tiles. Static and white-box: under the attack that the model was hardened with, or else "
+        "under the strongest attack. White-box: the attack is run on the model itself; for a hardened model it "
         f"is adaptive. {knowledge_note(book)} Transfer: the strongest attack from any other backbone. Worst case: a "
         "tile counts as correct only if no stored adversarial tile within the bound fools the model. "
         f"{ANY_SIZE} {prevalence_note(book)} {METHOD}"
@@ -216,7 +216,7 @@ def clinical_errors_table(book: Book) -> Sheet | None:
     title = "Clinical errors. Missed cancers (share of cancers) and false alarms (share of benign tiles), in %"
     table = Sheet(f"{title}; {attacked_tiles(book)}")
     table.add_columns("model")
-    for heading in ("clean", "attacked directly", f"worst case, {book.headline}"):
+    for heading in ("clean", "white-box", f"worst case, {book.headline}"):
         table.add_columns(f"{heading}:\nmissed cancers", f"{heading}:\nfalse alarms", figures=True)
     for subject, clean in book.subjects.items():
         white_box = find_lowest(book, subject, ITSELF, clean["hardened_on"])

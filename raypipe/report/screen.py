@@ -96,28 +96,27 @@ def run_screen(book: Book, *, run: str, storage: str, folder: str, report: str) 
         Paths of the results and of the report.
     """
     yield from summary_of(book)
-    option = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
-    yield Text(f"\nResults: {folder}\nReport: {report}\n  open it:     raypipe report {run} --open{option}")
+    yield _places(run, storage, folder, report)
     yield Text(
-        f"  all tables:  raypipe results {run} --all{option}\n"
         "  your model:  raypipe evaluate MODEL FOLDER --out NEW_FOLDER\n"
         "  your data:   data: {source: folder, path: FOLDER} in the experiment file"
     )
 
 
-def evaluation_screen(book: Book, *, run: str, storage: str) -> Iterator[RenderableType]:
-    """Yield the last screen of the evaluation of one model.
-
-    Parameters
-    ----------
-    run, storage
-        Name of the evaluation's run, and the folder that it is stored in.
-    """
+def evaluation_screen(book: Book, *, run: str, storage: str, folder: str, report: str) -> Iterator[RenderableType]:
+    """Yield the last screen of the evaluation of one model; the arguments are those of `run_screen`."""
     yield from summary_of(book)
     yield line_of(Note(LEFT_OUT))
-    yield Text(
-        f"\nReport:      raypipe report {run} --storage {storage} --open\n"
-        f"Every table: raypipe results {run} --storage {storage} --all"
+    yield _places(run, storage, folder, report)
+
+
+def _places(run: str, storage: str, folder: str, report: str) -> Text:
+    """Return the places of the results and the report, and the commands that show them."""
+    option = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+    return Text(
+        f"\nResults: {folder}\nReport: {report}\n"
+        f"  open it:     raypipe report {run} --open{option}\n"
+        f"  all tables:  raypipe results {run} --all{option}"
     )
 
 

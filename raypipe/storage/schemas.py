@@ -98,6 +98,28 @@ PREDICTIONS = pa.schema(
 )
 
 
+PER_TILE = pa.schema(
+    [
+        ("subject", pa.string()),
+        ("protocol", pa.string()),
+        ("role", pa.string()),
+        ("attack", pa.string()),
+        ("source", pa.string()),
+        ("sample_id", pa.string()),
+        ("group_id", pa.string()),
+        ("label", pa.string()),
+        ("prediction", pa.string()),
+        ("correct", pa.bool_()),
+        ("l0", pa.float64()),
+        ("l2", pa.float64()),
+        ("linf", pa.float64()),
+    ]
+)
+"""Prediction of each model for each tile that it was tested on. It is not stored, but made from predictions and
+adversarial tiles by `raypipe.report.results.Results.tiles`. Labels are names of classes. The sizes of the perturbation
+are as in `ADVERSARIALS`, and null for clean tiles."""
+
+
 def _interval(name: str) -> list[tuple[str, pa.DataType]]:
     return [(name, pa.float64()), (f"{name}_low", pa.float64()), (f"{name}_high", pa.float64())]
 

@@ -79,6 +79,15 @@ def test_the_tree_says_what_happens_before_the_first_shard_is_done() -> None:
     assert "drawing the report" in drawn(state)
 
 
+def test_a_finished_shard_is_not_counted_as_in_work_too() -> None:
+    state, cell = RunState(run="demo", stages=[StageState(name="attack")]), attack_on("resnet18")
+    shards = {f"shard-{tiles}": ShardState(cell=cell.name, tiles=tiles, of=64, seconds=20) for tiles in (60, 12)}
+    with stage_progress(Console(file=io.StringIO()), "attack", 640, "tiles", run=state) as progress:
+        progress.show_shards(shards, {cell.name: cell})
+        progress.advance(64, cell)
+        assert state.stages[0].units == 64 + 12
+
+
 def test_a_log_has_a_line_before_the_first_shard_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "LINE_EVERY_SECONDS", 0.0)
     console, cell = Console(file=io.StringIO(), width=160), attack_on("resnet18")

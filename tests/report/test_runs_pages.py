@@ -64,8 +64,8 @@ def test_a_run_stands_beside_another(tmp_path: Path) -> None:
     headings = [column.heading for column in sheet.columns]
     row = next(row for section in sheet.sections for row in section if row[0].kind == "hardened")
     found = dict(zip(headings, row, strict=True))
-    assert (found["attacked directly\nhand"].text, found["attacked directly\nbetter"].text) == ("50.0", "87.5")
-    assert found["attacked directly\nhand"].below, "an interval"
+    assert (found["white-box\nhand"].text, found["white-box\nbetter"].text) == ("50.0", "87.5")
+    assert found["white-box\nhand"].below, "an interval"
 
     differences = differences_across(runs, store)
     sheet_of_differences = differences_sheet(differences)

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from raypipe.base.errors import ConfigError
 from raypipe.evaluation.results.compute import RunResult, compute_result
 from raypipe.report.layout import Book
-from raypipe.report.screen import MOST_ROWS, results_screen, run_screen, summary_table
+from raypipe.report.screen import MOST_ROWS, evaluation_screen, results_screen, run_screen, summary_table
 from raypipe.report.tables import result_table
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import hand_run
@@ -65,6 +65,16 @@ def test_a_run_ends_on_one_screen(result: RunResult, name: str) -> None:
 def test_the_screen_names_the_storage_that_its_commands_need(result: RunResult) -> None:
     text = shown(*last_screen(Book.from_result(result), "s3://bucket/runs"), width=160)
     assert "raypipe report hand --open --storage s3://bucket/runs" in text
+
+
+def test_the_evaluation_of_one_model_ends_on_one_screen(result: RunResult) -> None:
+    places = {"storage": "evaluated", "folder": "evaluated/runs/hand", "report": "evaluated/runs/hand/report.html"}
+    text = shown(*evaluation_screen(Book.from_result(result), run="hand", **places))
+    assert len(text.splitlines()) < HEIGHT
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert text.count("Report:") == 1
+    assert "raypipe report hand --open --storage evaluated" in text
+    assert "Not measured, because they need other models" in text
 
 
 def test_many_models_still_fit_a_screen(result: RunResult) -> None:

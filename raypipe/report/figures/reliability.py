@@ -21,7 +21,7 @@ def reliability_panel(book: Book) -> Panel:
         "Accuracy by confidence. On the dotted line a model is calibrated. The area of a point grows with its number "
         f"of tiles; {attacked_tiles(book)}. {METHOD}"
     )
-    keys = (Key("clean", variable_of(CLEAN), mark="o"), Key("attacked directly", variable_of(ATTACKED), mark="o"))
+    keys = (Key("clean", variable_of(CLEAN), mark="o"), Key("white-box", variable_of(ATTACKED), mark="o"))
     return Panel(caption, keys, drawings)
 
 

@@ -1,0 +1,181 @@
+"""Results of a run for Python: tables, figures and single tiles, read from its store without Ray."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from raypipe.base.norms import STORED_NORMS
+from raypipe.evaluation.results.artifacts import Artifacts
+from raypipe.evaluation.results.compute import RunResult, load_result
+from raypipe.evaluation.results.run import PairingRecord, Run, read_run
+from raypipe.report.figures.bars import draw_bars
+from raypipe.report.judgment import judge_models
+from raypipe.report.layout import Book
+from raypipe.report.robustness import verdicts_of
+from raypipe.report.summary import conclude, find_direct, find_static
+from raypipe.storage.schemas import PER_TILE
+from raypipe.storage.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+SHARES = ("clean", "static", "white_box", "worst_case", "worst_case_low", "worst_case_high")
+"""Columns of the summary that are shares from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Results(RunResult):
+    """The results of a run, with what they were computed from.
+
+    Besides the tables of `raypipe.evaluation.results.compute.RunResult`, which are Arrow tables, it has a summary of
+    one row per model, a table of single tiles, and a figure.
+
+    Parameters
+    ----------
+    run
+        Record of the run: its models, classes and attacks.
+    store
+        Store of the run.
+    """
+
+    run: Run
+    store: Store
+
+    @classmethod
+    def of(cls, run: Run, result: RunResult, store: Store) -> "Results":
+        """Return the results of a run with its record and its store."""
+        return cls(**vars(result), run=run, store=store)
+
+    @classmethod
+    def load(cls, name: str, store: Store) -> "Results":
+        """Load the results of an earlier run.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the store has no finished run of that name. The message lists the existing runs.
+        raypipe.storage.store.StoreError
+            If a newer raypipe wrote the run, or the run is damaged.
+        """
+        return cls.of(read_run(store, name), load_result(store, name), store)
+
+    @cached_property
+    def book(self) -> Book:
+        """The rows of all tables."""
+        return Book.from_result(self)
+
+    @property
+    def conclusion(self) -> str:
+        """The three sentences that the report begins with."""
+        return " ".join(conclude(self.book).sentences)
+
+    @property
+    def stamps(self) -> tuple[str, ...]:
+        """The warnings that must stand next to every figure of the run."""
+        return tuple(self.book.stamps)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return a summary of one row per model.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Accuracy on the attacked tiles, from 0 to 1: ``clean``, ``static``, ``white_box``, and ``worst_case`` with
+            its 95 % interval and its ``threat`` model. ``checks_failed`` is the number of sanity checks that failed,
+            and ``verdict`` the verdict of the report. What was not measured is NaN. The index has the models' ids.
+        """
+        import pandas as pd  # noqa: PLC0415  importing it takes time that a terminal does not have
+
+        book, verdicts = self.book, verdicts_of(self.book)
+        rows = {}
+        for subject, judgment in judge_models(book).items():
+            found = {"clean": book.clean(subject), "static": find_static(book, subject)}
+            found["white_box"] = find_direct(book, subject)
+            worst = book.headline_case(subject) or {}
+            verdict = verdicts.get(subject)
+            rows[subject] = {
+                **{name: row["accuracy"] if row else None for name, row in found.items()},
+                **{f"worst_case{end}": worst.get(f"accuracy{end}") for end in ("", "_low", "_high")},
+                "threat": book.headline if worst else None,
+                "checks_failed": verdict.failed if verdict else None,
+                "verdict": judgment.word,
+            }
+        frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+        return frame.astype(dict.fromkeys(SHARES, float))
+
+    def tiles(self, subject: str | None = None) -> pa.Table:
+        """Return one row for each model and tile that it was tested on, clean and under every attack.
+
+        Parameters
+        ----------
+        subject
+            Id of a model; default: all models.
+
+        Returns
+        -------
+        pyarrow.Table
+            Table with the columns `raypipe.storage.schemas.PER_TILE`.
+
+        Raises
+        ------
+        ValueError
+            If the run has no such model.
+        FileNotFoundError
+            If artifacts of the run no longer exist.
+        """
+        known = [each.id for each in self.run.subjects]
+        if subject is not None and subject not in known:
+            raise ValueError(f"run {self.name} has no model {subject!r}; it has {', '.join(known)}")
+        artifacts = Artifacts(self.store)
+        chosen = [pairing for pairing in self.run.pairings if subject in (None, pairing.subject)]
+        artifacts.read_ahead(chosen)
+        return pa.concat_tables(_per_tile(pairing, self.run.labels, artifacts) for pairing in chosen)
+
+    def plot(self, axes: "Axes | None" = None) -> "Axes":
+        """Draw the accuracy of every model with its 95 % interval: clean, static, white-box and in the worst case.
+
+        Parameters
+        ----------
+        axes
+            Axes to draw on; default: those of a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes. `raypipe` saves nothing: ``results.plot().figure.savefig("accuracy.png")``.
+        """
+        return draw_bars(self.book, axes)
+
+    def _repr_html_(self) -> str:
+        """Return the conclusion and the summary, as a notebook shows them."""
+        return "".join(self._html())
+
+    def _html(self) -> Iterator[str]:
+        yield f"<p><b>{escape(self.name)}</b>: {escape(self.conclusion)}</p>"
+        yield from (f"<p><b>{escape(stamp)}</b></p>" for stamp in self.stamps)
+        yield self.to_pandas().to_html(float_format="{:.3f}".format, na_rep="-")
+
+
+def _per_tile(pairing: PairingRecord, labels: tuple[str, ...], artifacts: Artifacts) -> pa.Table:
+    """Return the rows of a model on one set of tiles."""
+    tested = artifacts.read_predictions(pairing)
+    count = len(tested.ids)
+    sizes = artifacts.read_adversarials(pairing).distortions if pairing.threat else {}
+    names = pa.array(labels)
+    return pa.table(
+        {
+            **{name: [getattr(pairing, name)] * count for name in ("subject", "protocol", "role", "attack", "source")},
+            "sample_id": tested.ids.tolist(),
+            "group_id": tested.groups.tolist(),
+            "label": names.take(pa.array(tested.labels)),
+            "prediction": names.take(pa.array(tested.predicted)),
+            "correct": tested.correct,
+            **{norm: sizes[norm] if sizes else [None] * count for norm in STORED_NORMS},
+        },
+        schema=PER_TILE,
+    )
