@@ -29,7 +29,7 @@ from raypipe.report.tables import line_of, table_of
 
 
 def side_by_side(books: Mapping[str, Book]) -> Sheet:
-    """Return a table of the accuracy of every model of any run, with the runs next to each other.
+    """Return a table of the accuracy of every model, with a row for each run below the others of the model.
 
     It gives accuracy on clean tiles, in static evaluation, under attacks on the model itself and in the worst cases.
 
@@ -38,36 +38,30 @@ def side_by_side(books: Mapping[str, Book]) -> Sheet:
     books
         Rows of each run, by the name of the run.
     """
-    scopes = "; ".join(f"{run}: {attacked_tiles(book)}, {test_tiles(book)}" for run, book in books.items())
-    table = Sheet(f"Accuracy and its 95 % interval, in %. {scopes}")
+    scopes = {run: f"{attacked_tiles(book)}, {test_tiles(book)}" for run, book in books.items()}
+    same = len(set(scopes.values())) == 1
+    scope = next(iter(scopes.values())) if same else "; ".join(f"{run}: {text}" for run, text in scopes.items())
+    table = Sheet(f"Accuracy and its 95 % interval, in %. {scope[0].upper() if same else scope[0]}{scope[1:]}")
     table.caption = METHOD
     radii = list(
         dict.fromkeys(
             name for book in books.values() for subject in book.subjects for name in book.worst_cases(subject)
         )
     )
-    table.add_columns("model")
-    for heading in (
-        "clean, test set",
-        "clean, attacked tiles",
-        "static (paper)",
-        "white-box",
-        *(f"worst case, {radius}" for radius in radii),
-    ):
-        table.add_columns(*(f"{heading}\n{run}" for run in books), figures=True)
-    table.add_columns(*(f"checks\n{run}" for run in books))
+    table.add_columns("model", "run", whole=True)
+    table.add_columns("clean,\ntest set", "clean,\nattacked\ntiles", "static\n(paper)", "white-box", figures=True)
+    table.add_columns(*(f"worst case\n{radius}" for radius in radii), figures=True)
+    table.add_columns("checks")
     for subject in dict.fromkeys(subject for book in books.values() for subject in book.subjects):
-        rows = {run: _figures(book, subject, radii) for run, book in books.items()}
-        figures = [interval_cell(row[place]) for place in range(4 + len(radii)) for row in rows.values()]
-        verdicts = (_verdict(book, subject) for book in books.values())
-        book = next(book for book in books.values() if subject in book.subjects)
-        table.add_row(model_cell(book, subject), *figures, *verdicts)
+        for run, book in books.items():
+            if subject in book.subjects:
+                figures = map(interval_cell, _figures(book, subject, radii))
+                table.add_row(model_cell(book, subject), run, *figures, _verdict(book, subject))
+        table.add_section()
     return table
 
 
 def _figures(book: Book, subject: str, radii: Iterable[str]) -> list[Row | None]:
-    if subject not in book.subjects:
-        return [None] * (4 + len(list(radii)))
     clean, worst = book.subjects[subject], book.worst_cases(subject)
     static = find_lowest(book, subject, ("static",), clean["hardened_on"])
     white_box = find_lowest(book, subject, ITSELF, clean["hardened_on"])
@@ -75,8 +69,6 @@ def _figures(book: Book, subject: str, radii: Iterable[str]) -> list[Row | None]
 
 
 def _verdict(book: Book, subject: str) -> Cell:
-    if subject not in book.subjects:
-        return Cell("-", tone="dim")
     verdict = verdicts_of(book).get(subject)
     return verdict_cell(verdict.failed if verdict else None)
 
@@ -124,6 +116,9 @@ def comparison_screen(
     yield table_of(summary, rows=MOST_ROWS, compact=True)
     if summary.rows > MOST_ROWS:
         yield line_of(Note(f"{summary.rows - MOST_ROWS:,} more rows: --all, or the page.", "warn"))
+    if not differences:
+        yield line_of(Note("No difference is given: no model of one id is in two of the runs under equal attacks."))
+        return
     sure = sum(_excludes_zero(row) for row in differences)
     yield line_of(
         Note(f"{sure} of {len(differences)} differences have an interval that excludes 0 (--all lists them).")

@@ -9,7 +9,7 @@ from raypipe.evaluation.checks.rules import verdict as verdict_of
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.compute import compute_result, is_current
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
-from raypipe.evaluation.results.run import RUN_FILE, Run, read_run
+from raypipe.evaluation.results.run import GIVEN, RUN_FILE, Run, read_run
 from raypipe.evaluation.results.strength import attack_strength
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.cells import HARDENED, UNDEFENDED
@@ -141,28 +141,29 @@ def _find_lowest(rows: Sequence[Row], protocols: tuple[str, ...], attack: str | 
 
 def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
     tiles, attacked = key.tiles
+    split = "" if key.split == GIVEN else f", {key.split} split"
     table = Sheet(
-        f"{key.data}, {key.split} split, worst case {key.threat}. Accuracy and its 95 % interval, in %; attacked: "
+        f"{key.data}{split}, worst case {key.threat}. Accuracy and its 95 % interval, in %; attacked: "
         f"{attacked}; tiles {tiles[:8]}, attacks {key.strength}"
     )
-    table.add_columns("place", "model", "run")
-    table.add_columns(
-        f"worst case\n{key.threat}", "white-\nbox", "static\n(paper)", "clean,\nattacked\ntiles", figures=True
-    )
-    table.add_columns("clean,\ntest set", figures=True)
+    table.add_columns("model", "place", "run")
+    static = ["static\n(paper)"] if any(each.static for each in standings) else []  # given models have none
+    headings = [f"worst case\n{key.threat}", "white-box", *static, "clean,\nattacked\ntiles", "clean,\ntest set"]
+    table.add_columns(*headings, figures=True)
     table.add_columns("checks", "stamps")
     ranked = sorted(standings, key=lambda each: (each.ranked, each.worst["accuracy"]), reverse=True)
     rivals = [each.worst for each in ranked if each.ranked]
     winner = find_winner(rivals)
     for each in ranked:
         row = each.clean
-        hardening = ", ".join(filter(None, (row["defense"], row["hardened_on"]))) or UNDEFENDED
+        unhardened = "given model" if row["split"] == GIVEN else UNDEFENDED
+        hardening = ", ".join(filter(None, (row["defense"], row["hardened_on"]))) or unhardened
         kind = UNDEFENDED if row["defense"] is None else HARDENED
         stamps = ", ".join(stamp.partition(":")[0] for stamp in row["stamps"])
-        figures = (each.worst, each.white_box, each.static, each.clean_attacked, row)
+        figures = (each.worst, each.white_box, *([each.static] if static else []), each.clean_attacked, row)
         table.add_row(
-            _place(each, rivals, winner),
             Cell(row["model"], below=hardening, kind=kind),
+            _place(each, rivals, winner),
             Cell(each.run, href=f"runs/{each.run}/report.html"),
             *map(interval_cell, figures),
             verdict_cell(each.verdict.failed if each.verdict else None),

@@ -24,7 +24,7 @@ HEADINGS = {
     "clean,\ntest set": "Accuracy on all test tiles, without an attack.",
     "clean,\nattacked\ntiles": "Accuracy on the tiles that were attacked, before the attack.",
     "static\n(paper)": "Accuracy on adversarial tiles that were crafted against the undefended model.",
-    "white-\nbox": "Accuracy under a white-box attack on the model itself, which is adaptive for a hardened model.",
+    "white-box": "Accuracy under a white-box attack on the model itself, which is adaptive for a hardened model.",
     "transfer\n": "Accuracy on adversarial tiles that were crafted against another backbone.",
 }
 """Columns of the table of robustness before the worst cases, with their explanations."""

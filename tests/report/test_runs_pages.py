@@ -62,10 +62,10 @@ def test_a_run_stands_beside_another(tmp_path: Path) -> None:
     books = {run.name: Book.from_result(compute_result(store, run)) for run in runs}
     sheet = side_by_side(books)
     headings = [column.heading for column in sheet.columns]
-    row = next(row for section in sheet.sections for row in section if row[0].kind == "hardened")
-    found = dict(zip(headings, row, strict=True))
-    assert (found["white-box\nhand"].text, found["white-box\nbetter"].text) == ("50.0", "87.5")
-    assert found["white-box\nhand"].below, "an interval"
+    rows = [dict(zip(headings, row, strict=True)) for section in sheet.sections for row in section]
+    hardened = [row for row in rows if row["model"].kind == "hardened"]
+    assert [(row["run"].text, row["white-box"].text) for row in hardened] == [("hand", "50.0"), ("better", "87.5")]
+    assert hardened[0]["white-box"].below, "an interval"
 
     differences = differences_across(runs, store)
     sheet_of_differences = differences_sheet(differences)
@@ -96,7 +96,7 @@ def keep(store: Store, run: Run, **verdicts: str) -> None:
 def ranked(sheet: Sheet) -> list[tuple[str, str, str, str]]:
     """Return place, kind of model, run and worst case of each row."""
     rows = [row for section in sheet.sections for row in section]
-    return [(row[0].text, row[1].below, row[2].text, row[3].text) for row in rows]
+    return [(row[1].text, row[0].below, row[2].text, row[3].text) for row in rows]
 
 
 def test_a_leaderboard_has_the_models_of_the_same_tiles_threat_and_attacks(tmp_path: Path) -> None:
