@@ -57,7 +57,7 @@ def load(run: str, storage: str = "results") -> "Results":
     run
         Name of the run.
     storage
-        Its store: a folder, or a URI such as ``s3://bucket/path``.
+        Store of the run: a folder, or a URI such as ``s3://bucket/path``.
 
     Returns
     -------

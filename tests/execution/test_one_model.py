@@ -195,8 +195,8 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    few = [word for field in ("checks.max_queries=30", "checks.planted_tiles=15", "autoattack.max_queries=30",
-            "autoattack.max_iterations=5") for word in ("--set", field)]  # fmt: skip
+    few = [word for field in ("evaluation.checks.max_queries=30", "checks.planted_tiles=15",
+            "autoattack.max_queries=30", "autoattack.max_iterations=5") for word in ("--set", field)]  # fmt: skip
     options = [
         "--all",
         "--attacks",
@@ -237,6 +237,50 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
     for words in (["results", "exported"], ["report", "exported"]):
         assert command(monkeypatch, place, *words, "--storage", str(out)) == 0
     assert (out / "runs" / "exported" / "report.html").is_file()
+
+
+def test_a_finished_evaluation_is_reused_unless_it_is_forced(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    few = [word for field in ("autoattack=null", "checks=null", "curves={}") for word in ("--set", field)]
+    asked = ["evaluate", "exported", "tiles", "--attacks", "fgsm", "--tiles", "6", *few, "--out", str(out), "--quiet"]
+    assert command(monkeypatch, place, *asked) == 0
+    first, said = made(out), capsys.readouterr().out
+    assert "Results: " in said
+    assert "tiles done" not in said, "no progress"
+    assert command(monkeypatch, place, *asked) == 0
+    assert made(out) == first
+    assert command(monkeypatch, place, *asked, "--force") == 0
+    again = made(out)
+    assert again.keys() == first.keys()
+    assert all(again[path] > first[path] for path in first)
+
+
+def test_a_stopped_attack_says_what_is_kept_and_continues(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    asked = ["attack", "exported", "tiles", "--attack", "fgsm", "--tiles", "6", "--out", str(out), "--quiet"]
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr("raypipe.execution.attack.tabulate_adversarials", stopped)
+        assert command(stopping, place, *asked) == 130
+    assert capsys.readouterr().out == (
+        f"Stopped by SIGINT while it attacked. Finished shards are kept in {out}: run the same command again to "
+        "continue.\n"
+    )
+    assert command(monkeypatch, place, *asked) == 0
+    said = capsys.readouterr().out
+    assert "Adversarial tiles: " in said
+    assert "passes per tile" not in said, "no table"
+    assert command(monkeypatch, place, *asked) == 2
+    assert "give a new folder, or --force" in capsys.readouterr().err
+    assert command(monkeypatch, place, *asked, "--force") == 0
+    assert len(list(out.glob("images/*/*.png"))) >= 5, "all but the broken file, if it is among the six"
 
 
 def test_an_attack_of_the_evaluation_that_a_check_makes_too_is_made_once(trained: Classifier, tmp_path: Path) -> None:
