@@ -49,9 +49,10 @@ def side_by_side(books: Mapping[str, Book]) -> Sheet:
         )
     )
     table.add_columns("model", "run", whole=True)
-    table.add_columns("clean,\ntest set", "clean,\nattacked\ntiles", "static\n(paper)", "white-box", figures=True)
-    table.add_columns(*(f"worst case\n{radius}" for radius in radii), figures=True)
-    table.add_columns("checks")
+    headings = ["clean,\ntest set", "clean,\nattacked\ntiles", "static\n(paper)", "white-box"]
+    headings += ["worst\n" + radius.replace(" <= ", "\n<= ").replace(", ", ",\n") for radius in radii]
+    table.add_columns(*headings, figures=True)
+    table.add_columns("checks", whole=True)
     for subject in dict.fromkeys(subject for book in books.values() for subject in book.subjects):
         for run, book in books.items():
             if subject in book.subjects:
@@ -108,7 +109,7 @@ def comparison_screen(
         Result of `raypipe.evaluation.results.across.differences_across`.
     """
     if every:
-        yield table_of(side_by_side(books))
+        yield table_of(side_by_side(books), compact=True)
         if (sheet := differences_sheet(differences)) is not None:
             yield table_of(sheet)
         return

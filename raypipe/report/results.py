@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -167,15 +167,10 @@ def _per_tile(pairing: PairingRecord, labels: tuple[str, ...], artifacts: Artifa
     count = len(tested.ids)
     sizes = artifacts.read_adversarials(pairing).distortions if pairing.threat else {}
     names = pa.array(labels)
-    return pa.table(
-        {
-            **{name: [getattr(pairing, name)] * count for name in ("subject", "protocol", "role", "attack", "source")},
-            "sample_id": tested.ids.tolist(),
-            "group_id": tested.groups.tolist(),
-            "label": names.take(pa.array(tested.labels)),
-            "prediction": names.take(pa.array(tested.predicted)),
-            "correct": tested.correct,
-            **{norm: sizes[norm] if sizes else [None] * count for norm in STORED_NORMS},
-        },
-        schema=PER_TILE,
-    )
+    columns: dict[str, Any] = {
+        name: [getattr(pairing, name)] * count for name in ("subject", "protocol", "role", "attack", "source")
+    }
+    columns |= {"sample_id": tested.ids.tolist(), "group_id": tested.groups.tolist(), "correct": tested.correct}
+    columns |= {"label": names.take(pa.array(tested.labels)), "prediction": names.take(pa.array(tested.predicted))}
+    columns |= {norm: sizes[norm] if sizes else [None] * count for norm in STORED_NORMS}
+    return pa.table(columns, schema=PER_TILE)
