@@ -190,7 +190,7 @@ def try_model(
     ----------
     attacks
         Every attack of the experiment on this backbone, once per split that it runs on.
-    planted
+    planted_attack
         Attack that searches for planted examples; None if no diagnosis is planned.
     attacked
         Number of tiles to attack.
