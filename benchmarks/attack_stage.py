@@ -37,7 +37,7 @@ from raypipe.models.artifacts import load_model
 from raypipe.plan.cells import Cell
 from raypipe.plan.listing import prepare
 from raypipe.progress.stage import stage_progress
-from raypipe.stages.cluster import connected
+from raypipe.stages.cluster import connect
 from raypipe.stages.cluster_executor import ClusterExecutor
 from raypipe.stages.train import train
 from raypipe.storage.store import Store
@@ -111,7 +111,7 @@ def main() -> None:
             )
         )
         store, plan, resources = prepared.store, prepared.plan, prepared.experiment.resources
-        with connected(None, storage / "ray.log"):
+        with connect(None, storage / "ray.log"):
             (tiles,), (listing,) = plan.stage("ingest"), prepared.listings
             if not tiles.manifest(store):
                 with stage_progress(console, "ingest", len(listing.items), "files") as progress:

@@ -21,7 +21,7 @@ from raypipe.models.artifacts import load_model
 from raypipe.plan.cells import Cell
 from raypipe.plan.listing import Prepared, prepare
 from raypipe.progress.stage import stage_progress
-from raypipe.stages.cluster import connected
+from raypipe.stages.cluster import connect
 from raypipe.stages.cluster_executor import ClusterExecutor
 from raypipe.stages.train import train
 from raypipe.storage.store import Store
@@ -147,7 +147,7 @@ def subjects(chosen: Sequence[Experiment], tiles: int, seed: int, console: Conso
     prepared = [prepare(experiment) for experiment in chosen]
     if any(not cell.manifest(one.store) for one in prepared for cell in _needed(one)):
         log = Path(prepared[0].store.path("ray.log"))
-        with connected(None, log):
+        with connect(None, log):
             for one in prepared:
                 _complete(one, console)
     return [_subject(one, tiles, seed) for one in prepared]

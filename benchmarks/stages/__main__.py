@@ -32,7 +32,7 @@ from benchmarks.stages.training import (
 )
 from raypipe.experiment.load import validate_experiment
 from raypipe.plan.listing import prepare
-from raypipe.stages.cluster import connected
+from raypipe.stages.cluster import connect
 
 KEPT = ("files", "tiles", "size", "model", "epochs", "batch", "repeats")
 """Names of the options that a record keeps."""
@@ -72,7 +72,7 @@ def main() -> None:
             settings = {"data": {"source": "folder", "path": str(root / "files")}}
             settings["tiles"] = {"size": INGESTED, "shard_size": 64, "split": "paper"}  # type: ignore[dict-item]
             large = prepare(validate_experiment(experiment_of(options, root / "large", **settings)))
-        with connected(None, root / "ray.log"):
+        with connect(None, root / "ray.log"):
             run_ingest(small, 2, console)
             for _ in range(options.repeats):
                 turn: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 from raypipe.base.errors import StageError
 from raypipe.execution.shards import ShardResult, ShardTask, ShardWork
 from raypipe.plan.cells import Cell
-from raypipe.progress.shards import followed_headway, shard_name
+from raypipe.progress.shards import follow_headway, shard_name
 from raypipe.progress.stage import StageProgress
 from raypipe.storage.costs import Cost, read_cost
 from raypipe.storage.store import Store
@@ -101,7 +101,7 @@ def complete_cells(
     if not todo:
         return
     names = [shard_name(task.key, task.target) for task in todo]
-    watch = followed_headway(store, names, lambda shards: progress.show_shards(shards, by_name))
+    watch = follow_headway(store, names, lambda shards: progress.show_shards(shards, by_name))
     try:
         with watch:
             for result in executor.run_shards(work, todo, cells, progress):

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raypipe.attacks.engine.headway import observed
+from raypipe.attacks.engine.headway import observe_headway
 from raypipe.data.tiles import decode_images
 from raypipe.execution.model_cache import ModelCache
 from raypipe.plan.cells import Cell
-from raypipe.progress.shards import shard_name, written_headway
+from raypipe.progress.shards import shard_name, write_headway
 from raypipe.storage.costs import Cost, add_cost, read_cost
 from raypipe.storage.store import Store
 
@@ -140,7 +140,7 @@ def process_shard(
         with turn or nullcontext():
             start = time.perf_counter()
             name = shard_name(task.key, task.target)
-            with written_headway(store, name, task.cell, tiles.num_rows) as write_note, observed(write_note):
+            with write_headway(store, name, task.cell, tiles.num_rows) as write_note, observe_headway(write_note):
                 outcome = work.compute(task, models, tiles, images)
             seconds = time.perf_counter() - start
     table, figures = work.tabulate(task, tiles, outcome)

@@ -8,7 +8,7 @@ from raypipe.storage.store import StoreError
 
 
 @contextmanager
-def polled(look: Callable[[], None], seconds: float) -> Iterator[None]:
+def poll(look: Callable[[], None], seconds: float) -> Iterator[None]:
     """Call a function every few seconds while the block runs.
 
     An object store may replace a record while it is read, so a look that fails with StoreError is skipped.

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 from pydantic import BaseModel, ValidationError
 
-from raypipe.progress.polling import polled
+from raypipe.progress.polling import poll
 from raypipe.storage.store import Store, StoreError
 
 FOLDER = "progress/shards"
@@ -42,7 +42,7 @@ def shard_name(key: str, shard: str) -> str:
 
 
 @contextmanager
-def written_headway(store: Store, name: str, cell: str, tiles: int) -> Iterator[Callable[[float], None]]:
+def write_headway(store: Store, name: str, cell: str, tiles: int) -> Iterator[Callable[[float], None]]:
     """Yield a function that takes the number of decided tiles, and writes it down now and then.
 
     The file vanishes with the block. Work of less than a second leaves no trace. A failure to write is no failure of
@@ -68,9 +68,7 @@ def written_headway(store: Store, name: str, cell: str, tiles: int) -> Iterator[
 
 
 @contextmanager
-def followed_headway(
-    store: Store, names: Sequence[str], show: Callable[[dict[str, ShardState]], None]
-) -> Iterator[None]:
+def follow_headway(store: Store, names: Sequence[str], show: Callable[[dict[str, ShardState]], None]) -> Iterator[None]:
     """Show the shards in work every few seconds while the block runs, by the names of their files."""
     wanted = frozenset(names)
     for stale in wanted.intersection(store.list_files(FOLDER)):  # a run that was killed left them
@@ -81,7 +79,7 @@ def followed_headway(
         show({name: state for name in known if (state := _read(store, name))})
 
     try:
-        with polled(look, _seconds(store)):
+        with poll(look, _seconds(store)):
             yield
     finally:
         show({})

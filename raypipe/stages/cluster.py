@@ -36,7 +36,7 @@ _LOGGERS = ("ray", "ray.data", "ray.train", "ray.tune", "ray.air", "ray._private
 
 
 @contextmanager
-def connected(address: str | None, log_file: Path) -> Iterator[None]:
+def connect(address: str | None, log_file: Path) -> Iterator[None]:
     """Stay connected to a Ray cluster while the block runs.
 
     Parameters

@@ -23,7 +23,7 @@ from raypipe.plan.cells import Cell, candidates, unfinished, unfinished_fits
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.fitting import fit_cell, publish_model
 from raypipe.stages.placement import needs_of, room_for
-from raypipe.stages.watch import watched
+from raypipe.stages.watch import watch_fits
 from raypipe.stages.worker_group import fit_in_group
 from raypipe.stages.workers import Worker
 from raypipe.storage.costs import FREE, Cost
@@ -48,7 +48,7 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     todo = unfinished_fits(cells, store)
     fits = [cell for cell in todo if cell.spec.defense.epochs]
     try:
-        with watched(fits, unfinished(cells, store), store, progress):
+        with watch_fits(fits, unfinished(cells, store), store, progress):
             for cell in todo:
                 if not cell.spec.defense.epochs:
                     publish_model(cell, *_starting_point(cell, store), store)

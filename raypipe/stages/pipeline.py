@@ -29,7 +29,7 @@ from raypipe.report.plan import plan_line
 from raypipe.report.screen import run_screen
 from raypipe.report.sheet import Note
 from raypipe.report.tables import line_of, result_tables
-from raypipe.stages.cluster import connected, environment
+from raypipe.stages.cluster import connect, environment
 from raypipe.stages.cluster_executor import ClusterExecutor
 from raypipe.stages.harden import harden
 from raypipe.stages.metrics import note_cells
@@ -54,7 +54,7 @@ def run_experiment(
     experiment
         Experiment as returned by `raypipe.experiment.load.load_experiment`.
     address
-        Address of a running Ray cluster; see `raypipe.stages.cluster.connected`.
+        Address of a running Ray cluster; see `raypipe.stages.cluster.connect`.
     console
         Console for progress and the conclusion; default: standard output.
     force
@@ -84,7 +84,7 @@ def run_experiment(
     states = tuple(stage_states(plan, store))
     with run_progress(console, store, experiment.name, states, note_cells, detail) as progress:
         if todo := {cell.stage for cell in unfinished(plan.cells, store)}:
-            with connected(address, _log_file(store, experiment.name)), _record_end(progress):
+            with connect(address, _log_file(store, experiment.name)), _record_end(progress):
                 require_room(todo, experiment.resources)
                 write_environment(store, experiment.name, environment())
                 _complete(prepared, progress)

@@ -13,7 +13,7 @@ from raypipe.plan.cells import Cell, unfinished
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.fitting import fit_cell
 from raypipe.stages.placement import room_for
-from raypipe.stages.watch import watched
+from raypipe.stages.watch import watch_fits
 from raypipe.stages.worker_group import fit_in_group
 from raypipe.stages.workers import Worker
 from raypipe.storage.store import Store
@@ -37,7 +37,7 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
     workers = room_for(resources, resources.train_workers, on=resources.train_on, say=progress.say)
     todo = unfinished(cells, store)
     try:
-        with watched(todo, todo, store, progress):
+        with watch_fits(todo, todo, store, progress):
             fit_in_group(_train_cell, cells, store, resources, workers)
         for cell in todo:
             held_out = (cell.manifest(store) or {}).get("held_out", {})

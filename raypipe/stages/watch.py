@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from raypipe.plan.cells import Cell
-from raypipe.progress.polling import polled
+from raypipe.progress.polling import poll
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.fitting import last_epoch
 from raypipe.stages.metrics import count_epochs, labels_of
@@ -15,7 +15,7 @@ POLL_SECONDS = 1.0
 
 
 @contextmanager
-def watched(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progress: StageProgress) -> Iterator[None]:
+def watch_fits(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progress: StageProgress) -> Iterator[None]:
     """Report every epoch of `fits`, and every cell of `cells` that gets its artifact, while the block runs.
 
     Parameters
@@ -45,7 +45,7 @@ def watched(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progress:
             waiting.remove(cell)
 
     try:
-        with polled(look, POLL_SECONDS):
+        with poll(look, POLL_SECONDS):
             yield
     finally:
         look()

@@ -9,7 +9,7 @@ from rich.console import Console
 from raypipe.plan.cells import Cell, EvaluateSpec
 from raypipe.progress import shards, stage
 from raypipe.progress.pace import Pace, read_forecast, write_forecast
-from raypipe.progress.shards import FOLDER, ShardState, followed_headway, shard_name, written_headway
+from raypipe.progress.shards import FOLDER, ShardState, follow_headway, shard_name, write_headway
 from raypipe.progress.stage import stage_progress
 from raypipe.progress.state import RunState, StageState
 from raypipe.progress.tree import run_tree
@@ -37,7 +37,7 @@ def drawn(state: RunState) -> str:
 
 
 def test_a_worker_writes_down_its_tiles_until_the_shard_is_done(store: Store) -> None:
-    with written_headway(store, NAME, "resnet18/pgd/test", tiles=64) as note:
+    with write_headway(store, NAME, "resnet18/pgd/test", tiles=64) as note:
         note(12.5)
         note(3)
         written = ShardState.model_validate_json(store.read_bytes(f"{FOLDER}/{NAME}"))
@@ -47,7 +47,7 @@ def test_a_worker_writes_down_its_tiles_until_the_shard_is_done(store: Store) ->
 
 def test_short_work_writes_nothing(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
-    with written_headway(store, NAME, "resnet18/pgd/test", tiles=64) as note:
+    with write_headway(store, NAME, "resnet18/pgd/test", tiles=64) as note:
         note(12)
         assert store.list_files(FOLDER) == []
 
@@ -57,7 +57,7 @@ def test_the_driver_sees_its_own_shards_and_forgets_those_of_a_killed_run(store:
     for name in (NAME, "ffffffff-part-0.parquet.json"):
         store.write_bytes(f"{FOLDER}/{name}", foreign.model_dump_json().encode())
     seen: list[dict[str, ShardState]] = []
-    with followed_headway(store, [NAME], seen.append), written_headway(store, NAME, "resnet18/pgd/test", 64) as note:
+    with follow_headway(store, [NAME], seen.append), write_headway(store, NAME, "resnet18/pgd/test", 64) as note:
         while not any(seen):
             note(12)
     assert all(state.cell == "resnet18/pgd/test" for states in seen for state in states.values())

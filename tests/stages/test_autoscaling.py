@@ -34,13 +34,13 @@ from pathlib import Path
 from rich.console import Console
 from raypipe.experiment.load import load_experiment
 from raypipe.plan.listing import prepare
-from raypipe.stages.cluster import connected
+from raypipe.stages.cluster import connect
 from raypipe.execution.ingest import ingest
 from raypipe.stages.cluster_executor import ClusterExecutor
 from raypipe.progress.stage import stage_progress
 prepared = prepare(load_experiment(sys.argv[1]))
 (cell,), (listing,) = prepared.plan.stage("ingest"), prepared.listings
-with connected(None, Path(sys.argv[2])), stage_progress(Console(), "ingest", len(listing.items), "files") as progress:
+with connect(None, Path(sys.argv[2])), stage_progress(Console(), "ingest", len(listing.items), "files") as progress:
     executor = ClusterExecutor(prepared.store, prepared.experiment.resources)
     ingest(cell, listing.source, listing.items, executor, progress)
 """

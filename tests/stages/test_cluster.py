@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from raypipe.base.errors import StageError
-from raypipe.stages.cluster import connected, own_device
+from raypipe.stages.cluster import connect, own_device
 
 
 def test_without_a_gpu_of_its_own_a_process_stays_on_the_cpu() -> None:
@@ -22,8 +22,8 @@ def test_a_gpu_that_pytorch_cannot_use_is_an_error_not_a_slow_run() -> None:
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
     """Run in a process of its own, because this one may be connected to a cluster already."""
     code = (
-        "import sys\nfrom pathlib import Path\nfrom raypipe.stages.cluster import connected\n"
-        "with connected('127.0.0.1:1', Path(sys.argv[1])):\n    pass\n"
+        "import sys\nfrom pathlib import Path\nfrom raypipe.stages.cluster import connect\n"
+        "with connect('127.0.0.1:1', Path(sys.argv[1])):\n    pass\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "ray.log")],
@@ -41,7 +41,7 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_connected_process_is_not_taken_to_another_cluster(tmp_path: Path) -> None:
     with (
         pytest.raises(StageError, match=r"connected to the Ray cluster at .* already, not to 127.0.0.1:1"),
-        connected("127.0.0.1:1", tmp_path / "ray.log"),
+        connect("127.0.0.1:1", tmp_path / "ray.log"),
     ):
         pass
 

@@ -25,13 +25,13 @@ from pathlib import Path
 import ray
 from ray._private.state import actors
 from raypipe.experiment.load import load_experiment
-from raypipe.stages.cluster import connected
+from raypipe.stages.cluster import connect
 from raypipe.stages.pipeline import run_experiment
 
 def of_data():
     return [event["cat"].removeprefix("task::") for event in ray.timeline() if event["cat"].startswith("task::Map(")]
 
-with connected(None, Path(sys.argv[2]).with_name("ray.log")):
+with connect(None, Path(sys.argv[2]).with_name("ray.log")):
     run_experiment(load_experiment(sys.argv[1]))
     before = None
     while (tasks := of_data()) != before:  # workers report once a second

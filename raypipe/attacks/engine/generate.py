@@ -13,7 +13,7 @@ from raypipe.attacks import get_attack
 from raypipe.attacks.base import NamedAttack, TargetedAttack
 from raypipe.attacks.engine.active import predict
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.headway import observed, one_round
+from raypipe.attacks.engine.headway import observe_headway, one_round
 from raypipe.attacks.engine.norms import BoundedAttack
 from raypipe.attacks.engine.prepare import PreparedModel
 from raypipe.attacks.engine.quantize import to_eight_bit, to_eight_bit_within, to_unit, whole_steps
@@ -163,7 +163,7 @@ def _attack(
         with one_round(decided=len(rows) - len(at), rounds_left=1):
             floats = _perturb(model, victim, clean, goal, settings)
         plain, gradients = victim.with_model(model.plain), settings.knowledge == "white-box"
-        with observed(None):  # storing the tiles is a small part of the work
+        with observe_headway(None):  # storing the tiles is a small part of the work
             if settings.ball:
                 finished, after = to_eight_bit_within(plain, stored, floats, goal, settings.ball, gradients=gradients)
             else:

@@ -15,7 +15,7 @@ _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
 @contextmanager
-def observed(observer: Observer | None) -> Iterator[None]:
+def observe_headway(observer: Observer | None) -> Iterator[None]:
     """Report headway to a function while the block runs in this thread; None reports it to nobody."""
     token = _observer.set(observer)
     try:
@@ -39,7 +39,7 @@ def one_round(decided: int, rounds_left: int) -> Iterator[None]:
     if outer is None:
         yield
         return
-    with observed(lambda tiles: outer(decided + tiles / rounds_left)):
+    with observe_headway(lambda tiles: outer(decided + tiles / rounds_left)):
         yield
 
 

@@ -9,7 +9,7 @@ from raypipe.attacks.autoattack import AutoAttack
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.engine.generate import generate
-from raypipe.attacks.engine.headway import observed, one_round, report
+from raypipe.attacks.engine.headway import observe_headway, one_round, report
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.pgd import ProjectedGradient
 
@@ -31,18 +31,18 @@ def test_an_attack_reports_its_tiles_as_it_decides_them(attack: NamedAttack) -> 
     images = np.random.default_rng(0).integers(0, 256, (TILES, 8, 8, 3), dtype=np.uint8)
     labels = model(torch.from_numpy(images).permute(0, 3, 1, 2) / 255).argmax(1).numpy()
     said: list[float] = []
-    with observed(said.append):
+    with observe_headway(said.append):
         generate(prepare(model, (3, 8, 8), device=torch.device("cpu"), batch_size=8), images, labels, attack)
     assert max(said) == pytest.approx(TILES)
     assert any(0 < tiles < TILES for tiles in said), "before the end"
-    with observed(None):
+    with observe_headway(None):
         report(3)
     assert said[-1] != 3
 
 
 def test_a_round_counts_by_the_rounds_that_are_left() -> None:
     said: list[float] = []
-    with observed(said.append):
+    with observe_headway(said.append):
         with one_round(decided=0, rounds_left=2):
             report(10)
         with one_round(decided=4, rounds_left=1):
