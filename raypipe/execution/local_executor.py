@@ -68,7 +68,7 @@ class LocalExecutor:
                 raise
             except Exception as error:
                 why = f"{progress.state.name} failed: {task.cell}: {type(error).__name__}: {last_line(error)}"
-                raise TaskError(f"{why}; finished shards are kept, run again to continue", task.cell) from error
+                raise TaskError(f"{why}; finished work is kept, run again to continue", task.cell) from error
 
     def record_facts(self, run: str, cell: Cell, facts: Mapping[str, Any]) -> None:
         """Record nothing: the progress shows everything."""

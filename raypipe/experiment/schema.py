@@ -100,7 +100,8 @@ class Resources(Settings):
     Parameters
     ----------
     train_workers
-        Number of DDP workers of a backbone's training.
+        Number of DDP workers of a backbone's training. 0 trains each backbone in one process, and several backbones at
+        the same time. That saves small machines the exchange of gradients, but an interrupted training starts again.
     harden_workers
         Number of DDP workers of each hardening. 0 trains in the Tune trial's own process, which saves small machines
         the start of a worker group for each cell.
@@ -128,7 +129,7 @@ class Resources(Settings):
         expires. 0 starts with the nodes that exist.
     """
 
-    train_workers: int = Field(1, ge=1)
+    train_workers: int = Field(1, ge=0)
     harden_workers: int = Field(1, ge=0)
     attack_actors: int | None = Field(None, ge=1)
     cpus_per_worker: float = Field(1, gt=0)

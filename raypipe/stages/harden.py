@@ -66,7 +66,7 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
     name = f"harden-{hashlib.sha256(' '.join(cell.key for cell in todo).encode()).hexdigest()[:20]}"
     resources = resources.for_group(resources.harden_workers)
     several = max(resources.train_workers, resources.harden_workers)  # trials at once, on training's resources
-    room = room_for(resources, ask=several, on=resources.train_on, say=progress.say)
+    room = room_for(resources, ask=several or None, on=resources.train_on, say=progress.say)
     workers = min(resources.harden_workers, room)
     at_once = room // max(1, workers)
     fits_itself = needs_of(resources, resources.train_on)

@@ -105,7 +105,7 @@ def map_items(
     except ray.exceptions.RayError as error:
         cause = _innermost(error)
         why = str(cause) if isinstance(cause, ItemError) else last_line(cause)
-        raise StageError(f"{name} failed: {why}; finished shards are kept, run again to continue") from cause
+        raise StageError(f"{name} failed: {why}; finished work is kept, run again to continue") from cause
 
 
 def equal_blocks(items: Sequence[Item], count: int) -> list[Sequence[Item]]:

@@ -1,4 +1,7 @@
-"""The train stage: Ray Train fine-tunes every backbone on the clean training tiles, with DDP over its workers."""
+"""The train stage: Ray Train fine-tunes every backbone on the clean training tiles, with DDP over its workers.
+
+Without workers to share a fit, each backbone is fitted in one process, beside the others.
+"""
 
 from collections.abc import Sequence
 
@@ -13,6 +16,7 @@ from raypipe.plan.cells import Cell, unfinished
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.fitting import fit_cell
 from raypipe.stages.placement import room_for
+from raypipe.stages.side_by_side import fit_side_by_side
 from raypipe.stages.watch import watch_fits
 from raypipe.stages.worker_group import fit_in_group
 from raypipe.stages.workers import Worker
@@ -34,11 +38,14 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
     for cell in cells:
         pretrained_state(cell.spec.model.name, cell.spec.model.weights)
     resources = resources.for_group(resources.train_workers)
-    workers = room_for(resources, resources.train_workers, on=resources.train_on, say=progress.say)
     todo = unfinished(cells, store)
     try:
         with watch_fits(todo, todo, store, progress):
-            fit_in_group(_train_cell, cells, store, resources, workers)
+            if resources.train_workers:
+                workers = room_for(resources, resources.train_workers, on=resources.train_on, say=progress.say)
+                fit_in_group(_train_cell, cells, store, resources, workers)
+            else:
+                fit_side_by_side(_train_cell, todo, store, resources, progress.say)
         for cell in todo:
             held_out = (cell.manifest(store) or {}).get("held_out", {})
             if missing := held_out.get("missing"):

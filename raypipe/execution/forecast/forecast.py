@@ -109,7 +109,8 @@ class Forecast:
         workers, efficiency = self._at_once(stage, resources, len(cells)), EFFICIENCY
         if _trains_together(stage, resources) and workers > 1 and not resources.gpu:
             seconds, efficiency = seconds / IN_STEP, 1  # the workers' seconds include the time they wait for each other
-        starts = STARTS.get(stage, 1 if resources.gpu else 0)
+        alone = stage == "train" and not resources.train_workers  # in tasks, which need no group of workers
+        starts = STARTS[stage] if stage in STARTS and not alone else int(resources.gpu)
         if stage == "harden" and resources.harden_workers:  # every trial starts its own group of workers
             starts += STARTS["train"] * len(cells) * resources.harden_workers / workers
         wall = seconds / workers / (efficiency if workers > 1 else 1)
@@ -119,8 +120,8 @@ class Forecast:
 
     def _at_once(self, stage: Stage, resources: Resources, cells: int) -> int:
         match stage:
-            case "train":  # one backbone after the other
-                return min(self.workers, resources.train_workers)
+            case "train":  # one backbone after the other, or all side by side
+                return min(self.workers, resources.train_workers or cells)
             case "harden":
                 return min(self.workers, max(1, resources.harden_workers) * cells)
             case "ingest":
@@ -267,7 +268,7 @@ def _device(resources: Resources) -> torch.device:
 
 
 def _trains_together(stage: Stage, resources: Resources) -> bool:
-    return stage == "train" or (stage == "harden" and resources.harden_workers > 1)
+    return (stage == "train" and resources.train_workers > 1) or (stage == "harden" and resources.harden_workers > 1)
 
 
 def _workers_here(resources: Resources) -> int:
