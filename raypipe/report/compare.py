@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import WORST_CASE
 from raypipe.evaluation.results.run import Run
-from raypipe.evaluation.results.strength import attack_strength, have_same_data
+from raypipe.evaluation.results.strength import attack_strength, have_same_data, match_subjects
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.report.cells import model_cell
 from raypipe.report.layout import (
@@ -118,7 +118,11 @@ def comparison_screen(
     if summary.rows > MOST_ROWS:
         yield line_of(Note(f"{summary.rows - MOST_ROWS:,} more rows: --all, or the page.", "warn"))
     if not differences:
-        yield line_of(Note("No difference is given: no model of one id is in two of the runs under equal attacks."))
+        yield line_of(
+            Note(
+                "No difference is given: no two models of one id, and no two runs of one model each, met equal attacks."
+            )
+        )
         return
     sure = sum(_excludes_zero(row) for row in differences)
     yield line_of(
@@ -135,13 +139,13 @@ def comparison_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
     """Return notes on runs whose figures cannot be compared: they have different data sets or different attacks."""
     first, found = runs[0], []
     for run in runs[1:]:
-        shared = sorted({subject.id for subject in run.subjects} & {subject.id for subject in first.subjects})
+        counterparts = match_subjects(run, first)
         if not have_same_data(run, first):
             text = (
                 f"{run.name} and {first.name} tested models on different data sets: their figures cannot be compared,"
             )
             found.append(Note(f"{text} and no difference is given.", "bad"))
-        elif any(attack_strength(name, run) != attack_strength(name, first) for name in shared):
+        elif any(attack_strength(name, run) != attack_strength(other, first) for name, other in counterparts.items()):
             text = (
                 f"{run.name} and {first.name} used different attacks or settings: their worst cases cannot be compared,"
             )

@@ -56,6 +56,24 @@ def test_differences_are_made_tile_by_tile_with_intervals(tmp_path: Path) -> Non
     assert [row["p_adjusted"] for row in rows] == holm([row["p_value"] for row in rows])
 
 
+def test_runs_of_one_model_each_are_compared_whatever_the_models_are_called(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+
+    def alone(subject_id: str) -> Run:
+        subjects = tuple(subject for subject in run.subjects if subject.id == subject_id)
+        pairings = tuple(pairing for pairing in run.pairings if pairing.subject == subject_id)
+        return run.model_copy(update={"name": f"only-{len(subject_id)}", "subjects": subjects, "pairings": pairings})
+
+    undefended, hardened = alone(CLEAN), alone(HARDENED)
+    rows = differences_across([undefended, hardened], store)
+    (clean,) = (row for row in rows if row["measure"] == "clean")
+    assert (clean["subject"], clean["run"], clean["against"]) == (HARDENED, hardened.name, undefended.name)
+    assert clean["paired"]
+    subjects = {row["subject"] for row in differences_across([run, hardened], store)}
+    assert subjects == {HARDENED}  # with more models, ids decide
+
+
 def test_a_run_stands_beside_another(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     runs = two_runs(store)

@@ -8,7 +8,7 @@ import numpy as np
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.outcomes import Measure, Outcome, collect_examples, compute_outcomes
 from raypipe.evaluation.results.run import Run
-from raypipe.evaluation.results.strength import is_comparable
+from raypipe.evaluation.results.strength import is_comparable, match_subjects
 from raypipe.evaluation.statistics.comparison import compare, unpaired_difference
 from raypipe.evaluation.statistics.intervals import group_tiles
 from raypipe.evaluation.statistics.permutation import holm
@@ -16,15 +16,15 @@ from raypipe.storage.store import Store
 
 
 def differences_across(runs: Sequence[Run], store: Store) -> list[dict[str, Any]]:
-    """Compare accuracy in each further run with accuracy in the first, for every model and measure that both runs have.
+    """Compare accuracy in each further run with accuracy in the first, by model and measure.
 
     Figures of different data sets or under different attacks are left out: see `raypipe.evaluation.results.strength`.
 
     Parameters
     ----------
     runs
-        Records of the runs. The others are compared with the first one. Two models are the same if they have the same
-        id.
+        Records of the runs. The others are compared with the first one, each model with its counterpart: see
+        `raypipe.evaluation.results.strength.match_subjects`.
     store
         Store that holds the artifacts of all runs.
 
@@ -50,10 +50,10 @@ def _rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
     artifacts = Artifacts(store)
     outcomes = [_outcomes(run, artifacts) for run in runs]
     for run, run_outcomes in zip(runs[1:], outcomes[1:], strict=True):
-        for subject, measures in outcomes[0].items():
-            for measure, before in measures.items():
-                if measure in run_outcomes.get(subject, {}) and is_comparable(measure, subject, run, runs[0]):
-                    after = run_outcomes[subject][measure]
+        for subject, counterpart in match_subjects(run, runs[0]).items():
+            for measure, before in outcomes[0][counterpart].items():
+                after = run_outcomes[subject].get(measure)
+                if after is not None and is_comparable(measure, subject, run, counterpart, runs[0]):
                     yield {
                         "run": run.name,
                         "against": runs[0].name,

@@ -44,23 +44,35 @@ def _clean_tiles(run: Run) -> set[str]:
     return {pairing.tiles for pairing in run.pairings if pairing.protocol == Protocol.CLEAN}
 
 
-def is_comparable(measure: Measure, subject: str, run: Run, other: Run) -> bool:
-    """Return True if a model's figures in two runs are of the same data set and the same attacks.
+def match_subjects(run: Run, other: Run) -> dict[str, str]:
+    """Return the ids of a run's models, each with the id of its counterpart in another run.
+
+    Two models are counterparts if they have the same id. The models of two runs of one model each are counterparts
+    whatever their ids: evaluations of single models name them freely.
+    """
+    ids, others = ([subject.id for subject in each.subjects] for each in (run, other))
+    if len(ids) == len(others) == 1:
+        return {ids[0]: others[0]}
+    return {name: name for name in ids if name in others}
+
+
+def is_comparable(measure: Measure, subject: str, run: Run, counterpart: str, other: Run) -> bool:
+    """Return True if the figures of two models in two runs are of the same data set and the same attacks.
 
     Parameters
     ----------
     measure
         The figure, given by the tiles that the model is tested on.
-    subject
-        Id of the model in both runs.
+    subject, counterpart
+        Ids of the models in `run` and in `other`.
     run, other
         Records of the two runs.
     """
     if not have_same_data(run, other):
         return False
     if measure.name == WORST_CASE:
-        return attack_strength(subject, run) == attack_strength(subject, other)
-    return _settings(measure, subject, run) == _settings(measure, subject, other)
+        return attack_strength(subject, run) == attack_strength(counterpart, other)
+    return _settings(measure, subject, run) == _settings(measure, counterpart, other)
 
 
 def _settings(measure: Measure, subject: str, run: Run) -> set[str]:
