@@ -66,6 +66,21 @@ def test_without_known_cancers_the_first_finding_is_the_lost_accuracy(tmp_path: 
     assert "without an attack 100 % (" in first.text
 
 
+def test_a_gain_of_hardening_within_the_intervals_is_said_not_to_be_shown(book: Book) -> None:
+    (finding,) = (finding for finding in list_findings(book) if finding.text.startswith("Hardening is not shown"))
+    before, after = book.headline_case(CLEAN), book.headline_case(HARDENED)
+    assert before is not None
+    assert after is not None
+    assert (
+        f"{100 * before['accuracy']:.1f} % without hardening and {100 * after['accuracy']:.1f} % with" in finding.text
+    )
+    narrow = [
+        {**row, "accuracy_low": row["accuracy"] - 1e-3, "accuracy_high": row["accuracy"] + 1e-3} for row in book.records
+    ]
+    sure = list_findings(Book(narrow, book.curves, [], [], [], []))
+    assert any(finding.text.startswith("Hardening raises the worst case") for finding in sure)
+
+
 @pytest.mark.parametrize(
     ("worst", "clean", "withheld", "word"),
     [
