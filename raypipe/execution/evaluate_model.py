@@ -15,7 +15,7 @@ from raypipe.execution.import_model import describe_model, import_model, name_ru
 from raypipe.execution.local_executor import hold_model
 from raypipe.execution.tile_set import SEED, TileSet, describe_tiles
 from raypipe.models.finished_model import FinishedModel
-from raypipe.plan.cells import unfinished
+from raypipe.plan.cells import remove_artifacts, unfinished
 from raypipe.plan.graph import Plan, plan_evaluation
 from raypipe.plan.pairings import Examination
 from raypipe.progress.run import RunProgress, run_progress
@@ -71,8 +71,7 @@ def evaluate_model(
     exam = Examination({}, settings, tiles.shape[1], SEED)
     plan = plan_evaluation(name, describe_model(model, tiles.shape), describe_tiles(tiles), exam)
     if force:
-        for cell in plan.cells:
-            store.remove(store.artifact(cell.kind, cell.key))
+        remove_artifacts(plan.cells, store)
     (import_cell,) = plan.stage("import")
     import_model(import_cell, model, store)
     executor = hold_model(import_cell, model.network, store, batch_size)

@@ -69,7 +69,7 @@ def evaluate(
     run, result, _ = evaluate_model(
         finished_model, tiles, evaluation, store, batch_size=batch_size, console=silent, detail="quiet"
     )
-    return Results.of(run, result, store)
+    return Results.from_run(run, result, store)
 
 
 def _get_shape(images: NDArray[np.uint8]) -> Shape:

@@ -220,6 +220,12 @@ def unfinished(cells: Iterable[Cell], store: Store) -> tuple[Cell, ...]:
     return tuple(cell for cell, manifest in zip(cells, manifests, strict=True) if manifest is None)
 
 
+def remove_artifacts(cells: Iterable[Cell], store: Store) -> None:
+    """Remove the artifacts of cells, so that they are computed again. Other runs may share them."""
+    for cell in cells:
+        store.remove(store.artifact(cell.kind, cell.key))
+
+
 def candidates(cell: Cell) -> list[Cell]:
     """Return the fine-tunings that a hardening cell chooses from: itself, or one for each combination of its search."""
     defense = cell.spec.defense

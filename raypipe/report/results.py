@@ -47,7 +47,7 @@ class Results(RunResult):
     store: Store
 
     @classmethod
-    def of(cls, run: Run, result: RunResult, store: Store) -> "Results":
+    def from_run(cls, run: Run, result: RunResult, store: Store) -> "Results":
         """Return the results of a run with its record and its store."""
         return cls(**vars(result), run=run, store=store)
 
@@ -62,7 +62,7 @@ class Results(RunResult):
         raypipe.storage.store.StoreError
             If a newer raypipe wrote the run, or the run is damaged.
         """
-        return cls.of(read_run(store, name), load_result(store, name), store)
+        return cls.from_run(read_run(store, name), load_result(store, name), store)
 
     @cached_property
     def book(self) -> Book:

@@ -20,7 +20,7 @@ from raypipe.execution.completion import (
 from raypipe.execution.finish_run import finish_run
 from raypipe.experiment.schema import Experiment
 from raypipe.export.tracking import require_tracker, track
-from raypipe.plan.cells import unfinished, unfinished_fits
+from raypipe.plan.cells import remove_artifacts, unfinished, unfinished_fits
 from raypipe.plan.listing import Prepared, evaluation_warnings, prepare
 from raypipe.progress.run import RunProgress, run_progress
 from raypipe.progress.stage import Detail
@@ -75,8 +75,7 @@ def run_experiment(
     prepared = prepare(experiment)
     store, plan = prepared.store, prepared.plan
     if force:
-        for cell in plan.cells:
-            store.remove(store.artifact(cell.kind, cell.key))
+        remove_artifacts(plan.cells, store)
     if detail != "quiet":
         console.print(plan_line(experiment, plan, store), highlight=False, markup=False, soft_wrap=True)
     for warning in evaluation_warnings(experiment, prepared.listings):
