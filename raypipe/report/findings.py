@@ -169,7 +169,7 @@ def _gain_of_hardening(book: Book, subject: str) -> Iterator[Finding]:
         yield Finding(
             "major",
             f"Hardening is not shown to raise the worst case ({book.headline}): it is {percent(before['accuracy'])} % "
-            f"without hardening and {percent(after['accuracy'])} % with it; the intervals overlap.",
+            f"without hardening and {percent(after['accuracy'])} % with it; that interval is not above the other.",
             "accuracy",
         )
 

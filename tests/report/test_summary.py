@@ -81,6 +81,19 @@ def test_a_gain_of_hardening_within_the_intervals_is_said_not_to_be_shown(book: 
     assert any(finding.text.startswith("Hardening raises the worst case") for finding in sure)
 
 
+def test_a_loss_by_hardening_outside_the_intervals_is_not_said_to_be_within_them(book: Book) -> None:
+    worse = [
+        {**row, "accuracy": 0.01, "accuracy_low": 0.0, "accuracy_high": 0.02}
+        if row["subject"] == HARDENED
+        else {**row, "accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6}
+        for row in book.records
+    ]
+    texts = [finding.text for finding in list_findings(Book(worse, book.curves, [], [], [], []))]
+    (said,) = (text for text in texts if "raise the worst case" in text)
+    assert "50.0 % without hardening and 1.0 % with it" in said
+    assert "overlap" not in said
+
+
 @pytest.mark.parametrize(
     ("worst", "clean", "withheld", "word"),
     [
