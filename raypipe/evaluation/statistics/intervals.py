@@ -12,7 +12,8 @@ from raypipe.evaluation.statistics.shares import TAIL, share_bounds
 
 METHOD = (
     "95 % intervals: Wilson score intervals on the effective number of tiles, which accounts for similar tiles in a "
-    "group. They are never narrower than exact intervals over tiles and never wider than exact intervals over groups."
+    "group. They are never narrower than exact intervals over tiles and never wider than exact intervals over groups, "
+    "where groups of different sizes count as fewer groups."
 )
 """Sentence below every table and figure that shows an interval of a share."""
 DIFFERENCE_METHOD = (
