@@ -62,17 +62,20 @@ class FreeTraining(OnlineTraining):
         """Return steps on the points that the gradient of the previous replay gives."""
         batch = points = torch.empty(0)
 
-        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:  # noqa: ARG001
+        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:
             nonlocal batch, points
+            now = self.at(progress)
+            if now is None:
+                return self.loss(model, images, images, labels)
             if images is not batch:
-                batch, points = images, self.perturb(model, images, labels).images
+                batch, points = images, now.perturb(model, images, labels).images
 
             def move(gradients: Tensor) -> None:
                 nonlocal points
                 # Where half precision overflows, the optimizer skips its step, and so does the perturbation.
                 finite = gradients.nan_to_num(0, 0, 0)
-                stepped = points.detach() + self.step_size * self.eps * normalize(finite, self.norm)
-                points = project(stepped, images, self.eps, self.norm)
+                stepped = points.detach() + self.step_size * now.eps * normalize(finite, self.norm)
+                points = project(stepped, images, now.eps, self.norm)
 
             points = points.detach().requires_grad_()
             points.register_hook(move)  # type: ignore[no-untyped-call]

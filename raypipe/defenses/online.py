@@ -10,12 +10,12 @@ points.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from raypipe.attacks.engine.victim import freeze
@@ -49,6 +49,10 @@ class OnlineTraining(BallSettings, Defense):
     early_stopping
         True if the epoch with the best robust accuracy on held-out training groups is kept. The attack is 10 steps of
         PGD from the tile itself. This reduces robust overfitting (Rice, Wong and Kolter, 2020, arXiv:2002.11569).
+    eps_ramp
+        Shares of the fit, in [0, 1], at which the radius begins to rise from 0 and at which it reaches `eps`. A network
+        that starts from weights of another task adapts first to the tiles and then to the attack (epsilon-scheduling,
+        arXiv:2509.23325). ``[0, 0]`` means that the radius is `eps` from the first step.
 
     Attributes
     ----------
@@ -66,6 +70,30 @@ class OnlineTraining(BallSettings, Defense):
     learning_rate: float = Field(5e-4, gt=0)
     awp: float = Field(0.0, ge=0)
     early_stopping: bool = False
+    # Left out of content keys at (0, 0), so that models that were hardened before this setting existed keep their keys.
+    eps_ramp: tuple[Ratio, Ratio] = Field((0.0, 0.0), exclude_if=lambda ramp: ramp == (0, 0))
+
+    @model_validator(mode="after")
+    def _ramp_rises(self) -> Self:
+        begin, end = self.eps_ramp
+        if begin > end or end > 1:
+            raise ValueError(f"eps_ramp: expected two rising shares in [0, 1], got {begin:g} and {end:g}")
+        return self
+
+    def at(self, progress: float) -> Self | None:
+        """Return these settings with the radius of a moment of the fit, or None while the radius is 0.
+
+        Parameters
+        ----------
+        progress
+            Finished share of the fit, in [0, 1).
+        """
+        begin, end = self.eps_ramp
+        if progress >= end:
+            return self
+        if progress <= begin:
+            return None
+        return self.model_copy(update={"eps": self.eps * (progress - begin) / (end - begin)})
 
     @property
     def needs_held_out(self) -> bool:
@@ -100,7 +128,7 @@ class OnlineTraining(BallSettings, Defense):
         return StepLoss(classification_loss(output, labels), main_logits(output))
 
     def make_input_rule(self) -> InputRule:
-        """Return the inputs of a step. The clean tiles come first if the loss uses clean and perturbed tiles."""
+        """Return the inputs of a step at the full radius; clean tiles come first if the loss uses both kinds."""
 
         def make(model: nn.Module, images: Tensor, labels: Tensor) -> StepInputs:
             with freeze(model) as victim:
@@ -113,9 +141,11 @@ class OnlineTraining(BallSettings, Defense):
     def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  The base class has them.
         """Return steps that perturb a batch and minimize the loss on it."""
 
-        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:  # noqa: ARG001
-            with freeze(unwrap_ddp(model)) as victim:
-                perturbed, passes = self.perturb(victim, images, labels)
+        def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:
+            perturbed, passes = images, 0
+            if now := self.at(progress):
+                with freeze(unwrap_ddp(model)) as victim:
+                    perturbed, passes = now.perturb(victim, images, labels)
 
             def loss(forward: Forward) -> StepLoss:
                 return self.loss(forward, images, perturbed, labels)

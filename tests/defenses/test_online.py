@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from raypipe.attacks.engine.generate import generate
@@ -80,6 +82,56 @@ def test_training_tiles_stay_in_the_ball_and_cost_the_loss(name: str, norm: str,
     if name != "free_training":  # it only starts there
         before, after = (cross_entropy(laboratory.clean, each, labels, 0.0).loss for each in (images, perturbed))
         assert after > before
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
+def test_the_radius_rises_from_nothing_to_eps(one: float, other: float, early: float, late: float) -> None:
+    begin, end = sorted((one, other))
+    early, late = sorted((early, late))
+    defense = PgdTraining(eps=EPS, eps_ramp=(begin, end))
+
+    def radius(progress: float) -> float:
+        now = defense.at(progress)
+        return now.eps if now else 0.0
+
+    assert 0 <= radius(early) <= radius(late) <= EPS
+    assert radius(end) == EPS
+    assert radius(begin) in {0, EPS}
+
+
+@pytest.mark.parametrize("name", sorted(ONLINE))
+def test_no_step_leaves_the_ball_of_its_moment(
+    name: str, laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defense = training(name, eps_ramp=(0.25, 0.75))
+    pixels, truth = laboratory.test_tiles()
+    images, labels = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(truth)
+    shown = list[torch.Tensor]()
+    loss = type(defense).loss
+
+    def watch(self: OnlineTraining, forward: Any, clean: torch.Tensor, perturbed: torch.Tensor, *rest: Any) -> StepLoss:
+        shown.append(perturbed.detach())
+        return loss(self, forward, clean, perturbed, *rest)
+
+    monkeypatch.setattr(type(defense), "loss", watch)
+    model = copy.deepcopy(laboratory.clean).train()
+    steps = defense.training(laboratory.clean, Recipe())
+    for progress, share in ((0.0, 0.0), (0.25, 0.0), (0.5, 0.5), (0.75, 1.0), (0.9, 1.0)):
+        batch = images.clone()  # a new batch
+        steps.objective(model, batch, labels, progress).loss.backward()
+        longest = float(sizes(shown[-1] - batch, defense.norm).max())
+        assert longest <= share * defense.eps + 1e-6
+        assert (longest > 0) == (share > 0)
+
+
+def test_a_ramp_that_falls_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected two rising shares in \[0, 1\], got 0\.7 and 0\.2"):
+        PgdTraining(eps_ramp=(0.7, 0.2))
+
+
+def test_settings_without_a_ramp_keep_their_content_keys() -> None:
+    assert "eps_ramp" not in PgdTraining().model_dump()
+    assert PgdTraining(eps_ramp=(0, 0.5)).model_dump()["eps_ramp"] == (0, 0.5)
 
 
 def test_the_best_epoch_on_held_out_tiles_is_kept(laboratory: Laboratory) -> None:
