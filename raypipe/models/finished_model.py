@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from raypipe.models.backbones.base import Channels
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
 from raypipe.models.classifier import Model, build_classifier
-from raypipe.models.weights import read_state
+from raypipe.models.state_files import read_state
 
 PROGRAM, SCRIPTS, ONNX, WEIGHTS = ".pt2", (".pt", ".pth", ".ts"), ".onnx", ".safetensors"
 
@@ -176,7 +176,8 @@ def _backbone(
     if weights is None:
         raise ValueError(f"{name}: a backbone without weights knows nothing; give a file of its state as --weights")
     classifier = build_classifier(settings, len(classes))
-    state, own = read_state(weights), classifier.network.state_dict()
+    own = classifier.network.state_dict()
+    state = read_state(weights, own)
     # GoogLeNet's auxiliary heads are not used in evaluation mode, and files often leave them out.
     wrong = [key for key, tensor in own.items() if not key.startswith("aux") and not _fits(state.get(key), tensor)]
     if wrong:

@@ -1,24 +1,18 @@
 """Pretrained weights: published ones by name, those of a local file, or none."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from raypipe.base.errors import UserError
 from raypipe.base.settings import near_matches
 from raypipe.models.backbones.base import Backbone, Published
 from raypipe.models.backbones.lookup import get_backbone
+from raypipe.models.state_files import WeightsError, read_state
 
 FROM_SCRATCH = "none"
-
-
-class WeightsError(UserError, RuntimeError):
-    """Error for weights that are not available or do not fit the architecture. The message names the remedy."""
 
 
 def check_weights(backbone: str, weights: str) -> None:
@@ -50,8 +44,8 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
         return None
     architecture = get_backbone(backbone)
     published = architecture.published().get(weights)
-    state = _fetch_weights(backbone, weights, published) if published else read_state(weights)
     body = _body(architecture)
+    state = _fetch_weights(backbone, weights, published) if published else read_state(weights, body)
     expected = {name: tensor for name, tensor in body.items() if not any(part in name for part in architecture.added)}
     wrong = [name for name, tensor in expected.items() if not _fits(state.get(name), tensor)]
     if wrong:
@@ -80,35 +74,6 @@ def _is_file(weights: str) -> bool:
         return False
 
 
-def read_state(path: str) -> dict[str, Tensor]:
-    """Return the tensors of a file by name. Nothing in the file is executed.
-
-    Prefixes that wrappers put before all names (``module.``, ``network.``) are removed.
-
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read, or holds anything but tensors.
-    """
-    file = Path(path).expanduser()
-    try:
-        state: Any = load_file(file) if file.suffix == ".safetensors" else _load_torch(file)
-    except pickle.UnpicklingError as error:  # torch's text explains how to run the file's content anyway
-        raise WeightsError(
-            f"cannot read weights from {file}: it holds other objects than tensors, and none of it was executed; give "
-            "the file of a state_dict, best as .safetensors"
-        ) from error
-    except Exception as error:  # the loaders raise many types
-        raise WeightsError(f"cannot read weights from {file}: {type(error).__name__}: {error}") from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise WeightsError(
-            f"cannot read weights from {file}: expected a state_dict, tensors by name, got a {type(state).__name__}"
-        )
-    return {name.removeprefix("module.").removeprefix("network."): tensor for name, tensor in state.items()}
-
-
 def _fits(tensor: Any, expected: Tensor) -> bool:
     return (
         isinstance(tensor, Tensor)
@@ -118,10 +83,6 @@ def _fits(tensor: Any, expected: Tensor) -> bool:
         and not tensor.is_complex()
         and not tensor.is_quantized
     )
-
-
-def _load_torch(file: Path) -> Any:
-    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _fetch_weights(backbone: str, weights: str, published: Published) -> Mapping[str, Tensor]:

@@ -32,7 +32,7 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
     ------
     raypipe.base.errors.StageError
         If training fails more often than `resources.max_failures`, or no worker fits on the cluster.
-    raypipe.models.weights.WeightsError
+    raypipe.models.state_files.WeightsError
         If pretrained weights are not available; it is raised before any worker starts.
     """
     for cell in cells:

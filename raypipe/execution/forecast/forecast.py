@@ -151,7 +151,7 @@ def forecast(
     ------
     raypipe.base.errors.StageError
         If no tile can be read.
-    raypipe.models.weights.WeightsError
+    raypipe.models.state_files.WeightsError
         If pretrained weights are not available.
     """
     resources = prepared.experiment.resources

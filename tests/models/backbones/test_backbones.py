@@ -13,7 +13,7 @@ from raypipe.models.backbones.base import classification_loss, main_logits
 from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import IMAGENET_NORMALIZATION, Classifier, Model, build_classifier
-from raypipe.models.weights import WeightsError
+from raypipe.models.state_files import WeightsError
 
 HALF = (0.5, 0.5, 0.5)
 OWN = "module:tests.models.foreign:build"

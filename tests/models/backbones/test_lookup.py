@@ -19,7 +19,8 @@ from raypipe.models.backbones.from_timm import _timm
 from raypipe.models.backbones.lookup import _get_backbone, get_backbone
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Model, build_classifier
-from raypipe.models.weights import WeightsError, _fetch_weights
+from raypipe.models.state_files import WeightsError
+from raypipe.models.weights import _fetch_weights
 from raypipe.plan.cells import TrainSpec
 from raypipe.training.recipe import Recipe
 

@@ -1,0 +1,108 @@
+"""Tensors of a network from a file that some training program wrote, whatever it wrapped around them."""
+
+import pickle
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from raypipe.base.errors import UserError
+
+DEEPEST = 2
+"""Number of mappings around the state that are looked through, as in ``{"checkpoint": {"model": state}}``."""
+SHOWN = 5
+"""Number of names that a message lists."""
+NO_CHECKPOINTS = {
+    b"version https://git-lfs": "it is a Git LFS pointer and not the file itself: fetch that with `git lfs pull`",
+    b"<": "it is a web page and not the file itself: use the address behind the page's download button",
+}
+"""Beginnings of files that are often saved in place of a checkpoint, and what to do."""
+
+
+class WeightsError(UserError, RuntimeError):
+    """Error for weights that are not available or do not fit the architecture. The message names the remedy."""
+
+
+def read_state(path: str, expected: Collection[str]) -> dict[str, Tensor]:
+    """Return the tensors of a file by the network's own names. Nothing in the file is executed.
+
+    The state may lie in another mapping, such as ``{"model": state, "epoch": 3}``, and its names may have a prefix in
+    common, such as ``module.``, ``model.`` or ``_orig_mod.``. Of several states, the one that has most of the expected
+    names is taken, and the first of equals.
+
+    Parameters
+    ----------
+    path
+        Safetensors file, or a file of ``torch.save`` that holds tensors, numbers and text only.
+    expected
+        Names of the network's tensors.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, or holds no state that has any of the names.
+    """
+    file = Path(path).expanduser()
+    loaded = _load(file)
+    if not isinstance(loaded, Mapping) or not all(isinstance(name, str) for name in loaded):
+        raise WeightsError(
+            f"cannot read weights from {file}: expected a state_dict, tensors by name, got a {type(loaded).__name__}"
+        )
+    best, most = None, 0
+    for state in _find_states(loaded, DEEPEST):
+        prefix, count = _find_prefix(state, expected)
+        if count > most:
+            best, most = (state, prefix), count
+    if best is None:
+        raise WeightsError(f"{file} holds none of the network's {len(expected)} tensors, but {_describe(loaded)}")
+    state, prefix = best
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _load(file: Path) -> Any:
+    try:
+        with file.open("rb") as stream:
+            beginning = stream.read(64).lstrip()
+        for known, remedy in NO_CHECKPOINTS.items():
+            if beginning.startswith(known):
+                raise WeightsError(f"cannot read weights from {file}: {remedy}")
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
+    except pickle.UnpicklingError as error:  # torch's text explains how to run the file's content anyway
+        raise WeightsError(
+            f"cannot read weights from {file}: it holds other objects than tensors, and none of it was executed; give "
+            "the file of a state_dict, best as .safetensors"
+        ) from error
+    except Exception as error:  # the loaders raise many types
+        raise WeightsError(f"cannot read weights from {file}: {type(error).__name__}: {error}") from error
+
+
+def _find_states(mapping: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
+    """Yield a mapping and those inside it whose names are all text."""
+    yield mapping
+    for value in mapping.values() if depth else ():
+        if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+            yield from _find_states(value, depth - 1)
+
+
+def _find_prefix(state: Mapping[str, Any], expected: Collection[str]) -> tuple[str, int]:
+    """Return the prefix with which a state has most of the expected names, and their number."""
+    names, counts = frozenset(expected), Counter[str]()
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            beginnings = [0, *(place + 1 for place, letter in enumerate(name) if letter == ".")]
+            counts.update(name[:begin] for begin in beginnings if name[begin:] in names)
+    return max(counts.items(), key=lambda item: (item[1], -len(item[0])), default=("", 0))
+
+
+def _describe(mapping: Mapping[str, Any]) -> str:
+    shown = [f"{name!r} ({type(value).__name__})" for name, value in list(mapping.items())[:SHOWN]]
+    more = f" and {len(mapping) - SHOWN} more" if len(mapping) > SHOWN else ""
+    return (", ".join(shown) or "nothing") + more

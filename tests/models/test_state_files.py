@@ -1,0 +1,88 @@
+"""States of networks in the wrappings that training programs put around them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from raypipe.models.state_files import WeightsError, _find_prefix, read_state
+
+NETWORK = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+STATE = NETWORK.state_dict()
+Wrap = Callable[[dict[str, Tensor]], Any]
+
+
+def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def twin(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state of a network that is stored within an attacker and on its own, beside its normalization."""
+    normalization = {"module.normalizer.new_mean": torch.zeros(3, 1, 1)}
+    return normalization | prefixed("module.model.", state) | prefixed("module.attacker.model.", state)
+
+
+WRAPPINGS: dict[str, Wrap] = {
+    "bare": lambda state: state,
+    "model": lambda state: {"epoch": 3, "model": state, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}},
+    "model_state_dict": lambda state: {"model_state_dict": state, "loss": 0.1},
+    "net": lambda state: {"net": state, "acc": 93.1},
+    "lightning": lambda state: {"state_dict": prefixed("model.", state), "pytorch-lightning_version": "2.4.0"},
+    "data parallel": lambda state: {"state_dict": prefixed("module.", state), "best_acc": 0.9},
+    "compiled": lambda state: prefixed("_orig_mod.", state),
+    "compiled within data parallel": lambda state: prefixed("module._orig_mod.", state),
+    "twice": lambda state: {"checkpoint": {"model": state}},
+    "an attacker beside the model": lambda state: {"model": twin(state), "epoch": 90},
+    "another state first": lambda state: {"discriminator": {"0.weight": torch.zeros(1)}, "classifier": state},
+}
+
+
+@pytest.mark.parametrize("wrapping", sorted(WRAPPINGS))
+def test_a_state_is_found_in_every_common_wrapping(wrapping: str, tmp_path: Path) -> None:
+    torch.save(WRAPPINGS[wrapping](STATE), tmp_path / "weights.pth")
+    found = read_state(str(tmp_path / "weights.pth"), STATE)
+    assert set(STATE) <= set(found)
+    for name, tensor in STATE.items():
+        torch.testing.assert_close(found[name], tensor)
+
+
+@given(st.text("ab.", max_size=6), st.dictionaries(st.text("abc.", min_size=1, max_size=4), st.none(), min_size=1))
+def test_any_prefix_of_all_names_is_found(prefix: str, names: dict[str, None]) -> None:
+    """A prefix ends at a dot, and a longer one is never taken where a shorter one has as many names."""
+    prefix = f"{prefix}." if prefix else ""
+    state = {prefix + name: torch.zeros(1) for name in names}
+    found, count = _find_prefix(state, names)
+    assert count == len(names)
+    assert len(found) <= len(prefix)
+    assert {name.removeprefix(found) for name in state if name.startswith(found)} >= set(names)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<!DOCTYPE html><html>rate limit</html>", "web page .* download button"),
+        (b"\n <html></html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", "Git LFS pointer .*git lfs pull"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_what_was_saved_in_place_of_a_checkpoint_is_named(
+    content: bytes, message: str, suffix: str, tmp_path: Path
+) -> None:
+    file = tmp_path / f"weights.{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match=message):
+        read_state(str(file), STATE)
+
+
+def test_a_file_without_the_network_says_what_it_holds(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "generator": {"stem.weight": torch.zeros(1)}, "lr": 0.1}, tmp_path / "weights.pth")
+    with pytest.raises(
+        WeightsError, match=r"none of the network's 9 tensors, but 'epoch' \(int\), 'generator' \(dict\)"
+    ):
+        read_state(str(tmp_path / "weights.pth"), STATE)
