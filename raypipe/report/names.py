@@ -21,6 +21,7 @@ BACKBONES = {
     "googlenet": "GoogLeNet",
     "darknet53": "DarkNet-53",
     "densenet121": "DenseNet-121",
+    "efficientnet_lite0": "EfficientNet-Lite0",
     "resnet18": "ResNet-18",
     "resnet18_d": "ResNet-18-D",
     "resnet50": "ResNet-50",

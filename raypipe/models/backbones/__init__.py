@@ -3,7 +3,7 @@
 `raypipe.models.backbones.lookup` finds these and every other backbone.
 """
 
-from raypipe.models.backbones import convnet, sparsity
+from raypipe.models.backbones import convnet, efficientnet_lite0, sparsity
 from raypipe.models.backbones.base import Backbone
 from raypipe.models.backbones.from_timm import from_timm
 from raypipe.models.backbones.from_torchvision import from_torchvision
@@ -12,6 +12,7 @@ BACKBONES: dict[str, Backbone] = {
     "convnet": convnet.BACKBONE,
     "darknet53": from_timm("darknet53"),  # Redmon and Farhadi, 2018, arXiv:1804.02767
     "densenet121": from_torchvision("densenet121"),  # Huang et al., 2017, arXiv:1608.06993
+    "efficientnet_lite0": efficientnet_lite0.BACKBONE,
     "googlenet": from_torchvision("googlenet"),  # Szegedy et al., 2014, arXiv:1409.4842; auxiliary heads in training
     "resnet18": from_torchvision("resnet18"),  # He et al., 2015, arXiv:1512.03385
     "resnet18_d": sparsity.RESNET18_D,
