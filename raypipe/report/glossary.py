@@ -289,6 +289,7 @@ SECTION_TERMS: dict[str, tuple[str, ...]] = {
     "trust": ("sanity check", "worst case over attacks"),
     "checks": ("planted adversarial example", "reproducible predictions", "known-weak control"),
     "curves": ("eps", "norm", "minimum perturbation", "AutoAttack's ensemble"),
+    "frontier": ("clean accuracy", "worst case over attacks", "forward and backward passes per tile"),
     "transfer": ("transfer attack",),
     "calibration": ("calibration",),
     "differences": ("95 % interval", "group"),

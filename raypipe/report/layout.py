@@ -7,7 +7,7 @@ from typing import Any
 
 from raypipe.attacks.engine.threat import write_bound
 from raypipe.evaluation.protocols import ITSELF, CheckAttack
-from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.compute import TABLES, RunResult
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
 from raypipe.evaluation.results.run import GIVEN
 from raypipe.report.sheet import Cell
@@ -21,7 +21,7 @@ class Book:
 
     Parameters
     ----------
-    records, curves, differences, checks, certified, costs
+    records, curves, differences, checks, certified, costs, trainings
         Rows of the tables of `raypipe.evaluation.results.compute.RunResult`.
     """
 
@@ -31,12 +31,12 @@ class Book:
     checks: list[Row]
     certified: list[Row]
     costs: list[Row]
+    trainings: list[Row]
 
     @classmethod
     def from_result(cls, result: RunResult) -> "Book":
         """Return the rows of a result."""
-        tables = (result.records, result.curves, result.differences, result.checks, result.certified, result.costs)
-        return cls(*(table.to_pylist() for table in tables))
+        return cls(**{table: getattr(result, table).to_pylist() for table in TABLES})
 
     @cached_property
     def subjects(self) -> dict[str, Row]:

@@ -11,6 +11,7 @@ from raypipe.report.details import (
     seeds_table,
     stage_costs_table,
 )
+from raypipe.report.frontier import frontier_table, list_unequal_costs
 from raypipe.report.layout import Book
 from raypipe.report.paper_tables import PAPER, STATIC, table_1, table_2, threats
 from raypipe.report.robustness import (
@@ -27,6 +28,7 @@ from raypipe.report.sheet import Note, Section, Sheet
 OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
     "attacks": attacks_table,
     "certified": certified_table,
+    "frontier": frontier_table,
     "checks": checks_table,
     "failures": failures_table,
     "clinical-errors": clinical_errors_table,
@@ -61,7 +63,8 @@ def named_sections(book: Book) -> Iterator[tuple[str, Section]]:
     yield "paper", Section(table_2(book), (*map(Note, reservations), *marks))
     for name, make in OPTIONAL.items():
         if (sheet := make(book)) is not None:
-            yield name, Section(sheet, marks)
+            warnings = list_unequal_costs(book) if name == "frontier" else ()
+            yield name, Section(sheet, (*warnings, *marks))
 
 
 def sections(book: Book) -> Iterator[Section]:

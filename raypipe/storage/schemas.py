@@ -259,6 +259,21 @@ COSTS = pa.schema(
 """Cost of each cell of the run, including cached results: see `raypipe.storage.costs.Cost`. Null if its artifact does
 not contain it."""
 
+TRAININGS = pa.schema(
+    [
+        *SUBJECT,
+        ("kind", pa.string()),
+        ("hardening_passes", pa.int64()),
+        ("forwards", pa.int64()),
+        ("backwards", pa.int64()),
+        ("seconds", pa.float64()),
+        ("device", pa.string()),
+    ]
+)
+"""Cost of the training of each model under test, with that of the models and adversarial tiles that it learned from.
+See `raypipe.evaluation.results.trainings`. `hardening_passes` counts the fit of its defense alone, and is null for an
+undefended model."""
+
 DIFFERENCES = pa.schema(
     [
         *SUBJECT,

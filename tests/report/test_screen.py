@@ -40,7 +40,7 @@ def with_models(result: RunResult, count: int) -> Book:
     hardened = [row for row in book.records if row["defense"]]
     copies = [{**row, "subject": f"copy{number}", "hardened_on": f"attack{number}"}
               for number in range(count - 2) for row in hardened]  # fmt: skip
-    return Book(book.records + copies, book.curves, [], [], [], [])
+    return Book(book.records + copies, book.curves, [], [], [], [], [])
 
 
 def test_the_summary_has_a_row_for_each_model_below_the_one_it_was_hardened_from(result: RunResult) -> None:
@@ -85,7 +85,7 @@ def test_many_models_still_fit_a_screen(result: RunResult) -> None:
 
 def test_stored_results_name_their_further_tables(result: RunResult) -> None:
     text = " ".join(shown(*results_screen(Book.from_result(result))).split())
-    assert "--table robustness, metrics, paper, attacks, clinical-errors, distortions" in text
+    assert "--table robustness, metrics, paper, attacks, frontier, clinical-errors, distortions" in text
 
 
 def test_one_table_is_shown_by_its_name(result: RunResult) -> None:

@@ -16,7 +16,8 @@ from raypipe.evaluation.results.differences import compute_differences
 from raypipe.evaluation.results.outcomes import collect_examples, compute_outcomes
 from raypipe.evaluation.results.records import compute_records
 from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
-from raypipe.storage.schemas import CERTIFIED, CHECKS, COSTS, CURVES, DIFFERENCES, RESULTS
+from raypipe.evaluation.results.trainings import compute_trainings
+from raypipe.storage.schemas import CERTIFIED, CHECKS, COSTS, CURVES, DIFFERENCES, RESULTS, TRAININGS
 from raypipe.storage.store import Store
 
 
@@ -30,8 +31,9 @@ class RunResult:
         Name of the run.
     location
         Folder of its files.
-    records, curves, differences, checks, certified, costs
-        Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED` and `COSTS`.
+    records, curves, differences, checks, certified, costs, trainings
+        Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED`, `COSTS` and
+        `TRAININGS`.
     """
 
     name: str
@@ -42,6 +44,7 @@ class RunResult:
     checks: pa.Table
     certified: pa.Table
     costs: pa.Table
+    trainings: pa.Table
 
 
 TABLES = {
@@ -51,6 +54,7 @@ TABLES = {
     "checks": CHECKS,
     "certified": CERTIFIED,
     "costs": COSTS,
+    "trainings": TRAININGS,
 }
 """The schemas of a run's tables. Each table is a Parquet file of that name in the run's folder."""
 
@@ -83,6 +87,7 @@ def compute_result(store: Store, run: Run) -> RunResult:
             for row in compute_certified(subject, proofs[subject.id], examples[subject.id], run)
         ],
         "costs": list(_costs(run, store)),
+        "trainings": list(compute_trainings(run, store)),
     }
     tables = {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in TABLES.items()}
     for name, table in tables.items():

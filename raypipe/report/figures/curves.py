@@ -7,7 +7,18 @@ from matplotlib.axes import Axes
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.cells import name_family, name_hardening
 from raypipe.report.details import SCALES
-from raypipe.report.figures.theme import FAINT, INK, SERIES, STYLES, Key, Panel, canvas, percent_axis, svg, variable_of
+from raypipe.report.figures.theme import (
+    FAINT,
+    INK,
+    STYLES,
+    Key,
+    Panel,
+    canvas,
+    line_color,
+    percent_axis,
+    svg,
+    variable_of,
+)
 from raypipe.report.layout import Book, Row
 from raypipe.report.names import name_attack
 from raypipe.report.scope import attacked_tiles
@@ -30,7 +41,7 @@ def curves_panel(book: Book, name: str = "curves") -> Panel | None:
         "Robust accuracy by size of the perturbation, in the worst case over all attacks; "
         f"{attacked_tiles(book)}. {METHOD}"
     )
-    keys = (Key(kind, variable_of(_color(number)), _style(number)) for number, kind in enumerate(kinds))
+    keys = (Key(kind, variable_of(line_color(number)), _style(number)) for number, kind in enumerate(kinds))
     return Panel(caption, tuple(keys), drawings)
 
 
@@ -62,16 +73,12 @@ def _write(size: float | None, norm: str) -> str:
     return "not reached" if size is None else f"{scale * size:{form}}"
 
 
-def _color(number: int) -> str:
-    return SERIES[number % len(SERIES)]
-
-
 def _style(number: int) -> str:
     return STYLES[number % len(STYLES)]
 
 
 def _curve(axes: Axes, row: Row, number: int) -> None:
-    color, scale = _color(number), SCALES[row["norm"]][0]
+    color, scale = line_color(number), SCALES[row["norm"]][0]
     radii = [scale * eps for eps in row["eps"]]
     if None not in row["robust_accuracy_low"]:  # tiles of a single group have no interval
         low, high = ([100 * share for share in row[f"robust_accuracy_{end}"]] for end in ("low", "high"))

@@ -84,6 +84,11 @@ def svg(figure: Figure, name: str, label: str) -> str:
     return re.sub(r">\s+<", "><", text.replace("xlink:href", "href")).strip()
 
 
+def line_color(number: int) -> str:
+    """Return the color of a line or a mark without a meaning of its own, by its number from 0."""
+    return SERIES[number % len(SERIES)]
+
+
 def percent_axis(axes: Axes, *, vertical: bool = False) -> None:
     """Set an axis to 0 to 100 %, with a little room for marks at its ends."""
     if vertical:

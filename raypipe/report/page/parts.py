@@ -17,9 +17,11 @@ from raypipe.report.details import (
     stage_costs_table,
 )
 from raypipe.report.figures.curves import curves_panel, distortions_panel
+from raypipe.report.figures.frontier import frontier_panel
 from raypipe.report.figures.learning import learning_panel
 from raypipe.report.figures.reliability import reliability_panel
 from raypipe.report.figures.theme import Panel
+from raypipe.report.frontier import frontier_table, list_unequal_costs
 from raypipe.report.heats import Heat, confusions, transfers
 from raypipe.report.layout import Book
 from raypipe.report.paper_tables import COMPARED, PAPER, STATIC, table_1, table_2, table_3, threats
@@ -122,6 +124,26 @@ def _accuracy(book: Book) -> Part:
         f"only if no attack fools the model on it. {METHOD}"
     )
     panels = (curves_panel(book), distortions_panel(book))
+    compared, frontier = frontier_table(book), frontier_panel(book)
+    folds = [Fold("attacks", "Every model under every attack", tables=_tables(attacks_table(book)))]
+    if compared and frontier:
+        costs = Section(compared, tuple(list_unequal_costs(book)))
+        folds.append(
+            Fold(
+                "frontier",
+                "Clean against robust accuracy, and the cost of training",
+                panels=(frontier,),
+                tables=(costs,),
+            )
+        )
+    folds.append(
+        Fold(
+            "curves",
+            "Accuracy by size of the perturbation",
+            panels=tuple(panel for panel in panels if panel is not None),
+            tables=_tables(distortions_table(book)),
+        )
+    )
     return Part(
         "accuracy",
         "Accuracy under attack",
@@ -129,15 +151,7 @@ def _accuracy(book: Book) -> Part:
         STATIC_LEAD if any(row["defense"] for row in book.subjects.values()) else "",
         ((robustness_chart(book), caption),),
         _tables(robustness_table(book), certified_table(book)),
-        folds=(
-            Fold("attacks", "Every model under every attack", tables=_tables(attacks_table(book))),
-            Fold(
-                "curves",
-                "Accuracy by size of the perturbation",
-                panels=tuple(panel for panel in panels if panel is not None),
-                tables=_tables(distortions_table(book)),
-            ),
-        ),
+        folds=tuple(folds),
     )
 
 

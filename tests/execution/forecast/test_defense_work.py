@@ -1,13 +1,17 @@
 """The passes of a defense, counted on a tiny network and compared with the numbers in its paper."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from raypipe.defenses import DEFENSES
-from raypipe.defenses.base import CertifiedDefense
+from raypipe.defenses.base import CertifiedDefense, StaticTraining
 from raypipe.execution.forecast.defense_work import certificate_passes, prediction_passes, training_steps
+from raypipe.experiment.load import load_experiment
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -55,3 +59,18 @@ def test_counting_leaves_random_numbers_and_threads_alone() -> None:
     training_steps(DEFENSES["pgd_training"].model_validate({"steps": 3}))
     assert torch.equal(torch.rand(1), first)
     assert torch.get_num_threads() == threads
+
+
+def test_the_frontier_trains_its_defenses_with_about_equal_passes() -> None:
+    defenses = load_experiment(ROOT / "jobs" / "frontier.yaml").defenses
+    assert len(defenses) >= 10
+    passes = {}
+    for name, defense in defenses.items():
+        tile = 2 * training_steps(defense)
+        if isinstance(defense, StaticTraining):
+            clean, perturbed = defense.choose(100, seed=0)
+            crafting = 16  # of DeepFool's tiles, as benchmarks/results/attacks-64.json counts them
+            passes[name] = crafting + tile * (len(clean) + len(perturbed)) / 100 * defense.epochs
+        else:
+            passes[name] = tile * defense.epochs
+    assert passes == pytest.approx(dict.fromkeys(defenses, 144), rel=0.01)
