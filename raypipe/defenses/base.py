@@ -39,12 +39,15 @@ class TrainingSteps:
     score
         Function that rates the network, in evaluation mode, on held-out training tiles (n, h, w, 3) and their classes
         (n,); larger is better. The epoch with the best score is kept. None means that the last epoch is kept.
+    probing
+        Share of the steps, in [0, 1), in which only the head learns.
     """
 
     objective: Objective
     inputs: InputRule | None = TILES
     repeats: int = 1
     score: Callable[[nn.Module, NDArray[np.uint8], NDArray[np.int64]], float] | None = None
+    probing: float = 0.0
 
 
 class Defense(Settings):
@@ -56,17 +59,15 @@ class Defense(Settings):
         Name of the defense.
     epochs
         Number of epochs of its training, which starts from the undefended model; 0 means no training.
-
-    Attributes
-    ----------
-    starts_anew
-        True if training starts from the same weights as the training of the undefended model.
     """
-
-    starts_anew: ClassVar[bool] = False
 
     name: str
     epochs: int
+
+    @property
+    def starts_anew(self) -> bool:
+        """True if training starts from the same weights as the training of the undefended model."""
+        return False
 
     @property
     def needs_held_out(self) -> bool:

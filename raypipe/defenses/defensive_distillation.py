@@ -9,7 +9,7 @@ teacher at the temperature. The undefended model can replace it, because such tr
 factor by which the temperature divides them.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -35,12 +35,15 @@ class DefensiveDistillation(Defense):
         Learning rate of the student's training. None means the learning rate of ``train``.
     """
 
-    starts_anew: ClassVar[bool] = True
-
     name: Literal["defensive_distillation"] = "defensive_distillation"
     temperature: float = Field(20.0, ge=1)
     epochs: int = Field(10, ge=1)
     learning_rate: float | None = Field(None, gt=0)
+
+    @property
+    def starts_anew(self) -> bool:
+        """True: the student starts from the weights that the training of the undefended model started from."""
+        return True
 
     def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  The labels are soft.
         """Return steps on the cross-entropy with the teacher's predicted probabilities.

@@ -10,7 +10,7 @@ points.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -53,6 +53,13 @@ class OnlineTraining(BallSettings, Defense):
         Shares of the fit, in [0, 1], at which the radius begins to rise from 0 and at which it reaches `eps`. A network
         that starts from weights of another task adapts first to the tiles and then to the attack (epsilon-scheduling,
         arXiv:2509.23325). ``[0, 0]`` means that the radius is `eps` from the first step.
+    start
+        Weights to start from: ``undefended`` for those of the undefended model, or ``weights`` for those that its
+        training started from. The second keeps the features of an adversarially pretrained network.
+    linear_probing
+        Share of the fit, in [0, 1), in which only the head learns, on adversarial tiles. The body keeps its weights and
+        its batch statistics meanwhile. A tenth or two suit an adversarially pretrained network with ``start: weights``
+        (robust linear initialization, Hua et al., 2024, arXiv:2312.05716).
 
     Attributes
     ----------
@@ -70,8 +77,11 @@ class OnlineTraining(BallSettings, Defense):
     learning_rate: float = Field(5e-4, gt=0)
     awp: float = Field(0.0, ge=0)
     early_stopping: bool = False
-    # Left out of content keys at (0, 0), so that models that were hardened before this setting existed keep their keys.
+    # Left out of content keys at their defaults, so that models that were hardened before these settings existed keep
+    # their keys.
     eps_ramp: tuple[Ratio, Ratio] = Field((0.0, 0.0), exclude_if=lambda ramp: ramp == (0, 0))
+    start: Literal["undefended", "weights"] = Field("undefended", exclude_if=lambda start: start == "undefended")
+    linear_probing: float = Field(0.0, ge=0, lt=1, exclude_if=lambda share: share == 0)
 
     @model_validator(mode="after")
     def _ramp_rises(self) -> Self:
@@ -94,6 +104,11 @@ class OnlineTraining(BallSettings, Defense):
         if progress <= begin:
             return None
         return self.model_copy(update={"eps": self.eps * (progress - begin) / (end - begin)})
+
+    @property
+    def starts_anew(self) -> bool:
+        """True if training starts from the same weights as the training of the undefended model."""
+        return self.start == "weights"
 
     @property
     def needs_held_out(self) -> bool:
@@ -157,7 +172,7 @@ class OnlineTraining(BallSettings, Defense):
             )
 
         score = self.score if self.early_stopping else None
-        return TrainingSteps(minimize, self.make_input_rule(), score=score)
+        return TrainingSteps(minimize, self.make_input_rule(), score=score, probing=self.linear_probing)
 
     def score(self, model: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
         """Return the robust accuracy of held-out tiles (n, h, w, 3) within the ball, under 10 steps of PGD."""

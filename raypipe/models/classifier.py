@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from raypipe.base.settings import Settings
 from raypipe.models.backbones.base import Channels
 from raypipe.models.backbones.lookup import get_backbone
+from raypipe.models.state_files import WeightsError
 from raypipe.models.transforms.base import InputTransform, build_input_transform
-from raypipe.models.weights import FROM_SCRATCH, check_weights, pretrained_state
+from raypipe.models.weights import FROM_SCRATCH, check_weights, find_normalization, pretrained_state
 
 IMAGENET_NORMALIZATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OWN = "own"
@@ -37,8 +38,8 @@ class Model(Settings):
         ``none`` (from scratch), the name of published weights (``imagenet``, torchvision's ``IMAGENET1K_V1``, a tag of
         timm such as ``a1_in1k``), or a local ``.pth``, ``.pt`` or ``.safetensors`` file of the architecture.
     mean, std
-        Normalization inside the model, per channel. Default: that of the published weights if `weights` names some,
-        otherwise the paper's 0.5.
+        Normalization inside the model, per channel. Default: that of the published weights if `weights` names some, or
+        that which a checkpoint holds beside its weights, otherwise the paper's 0.5.
     resize
         Height and width, in pixels, to which the model resizes its images, bilinearly and without aliasing. ``own`` is
         the size of the published weights, or the size that the network is made for. If not set, the network gets tiles
@@ -73,8 +74,12 @@ class Model(Settings):
             return settings
         known: dict[str, Any] = {"digest": backbone.digest}
         weights = settings.get("weights", FROM_SCRATCH)
-        if isinstance(weights, str) and weights != FROM_SCRATCH and (found := backbone.published().get(weights)):
-            known |= {"mean": found.mean, "std": found.std}
+        if isinstance(weights, str) and not {"mean", "std"} <= settings.keys():
+            try:
+                normalization = find_normalization(name, weights)
+            except WeightsError as error:
+                raise ValueError(str(error)) from error
+            known |= dict(zip(("mean", "std"), normalization, strict=True)) if normalization else {}
         return known | dict(settings)
 
     @field_validator("name")

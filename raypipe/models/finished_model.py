@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from raypipe.models.backbones.base import Channels
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
 from raypipe.models.classifier import Model, build_classifier
-from raypipe.models.state_files import read_state
+from raypipe.models.state_files import read_normalization, read_state
 
 PROGRAM, SCRIPTS, ONNX, WEIGHTS = ".pt2", (".pt", ".pth", ".ts"), ".onnx", ".safetensors"
 
@@ -99,7 +99,7 @@ def open_model(
     weights
         File of the backbone's whole state, ``.safetensors`` or a state_dict.
     mean, std
-        Normalization inside a backbone; default: as in `raypipe.models.classifier.Model`.
+        Normalization inside a backbone; default: that of `weights`, or as in `raypipe.models.classifier.Model`.
 
     Raises
     ------
@@ -168,6 +168,8 @@ def _backbone(
     std: Channels | None,
 ) -> FinishedModel:
     given: dict[str, Any] = {field: value for field, value in (("mean", mean), ("std", std)) if value is not None}
+    if weights and (normalization := read_normalization(weights)):
+        given = {**dict(zip(("mean", "std"), normalization, strict=True)), **given}
     try:
         settings = Model(name=name, **given)
     except ValidationError as error:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from raypipe.base.errors import UserError
+from raypipe.models.backbones.base import Channels
 
 DEEPEST = 2
 """Number of mappings around the state that are looked through, as in ``{"checkpoint": {"model": state}}``."""
@@ -21,6 +22,13 @@ NO_CHECKPOINTS = {
     b"<": "it is a web page and not the file itself: use the address behind the page's download button",
 }
 """Beginnings of files that are often saved in place of a checkpoint, and what to do."""
+
+
+NORMALIZATION_NAMES = (("new_mean", "new_std"), ("mean", "std"), ("mu", "sigma"))
+"""Names that wrappers of networks give to the tensors of their normalization: the package robustness (Engstrom et al.,
+2019), RobustBench's and raypipe's, and those of Wong, Rice and Kolter (2020)."""
+NORMALIZED_PLACES = ("", "module", "_orig_mod", "normalize", "normalizer", "normalization", "norm", "preprocess")
+"""Names of the module that holds a normalization; without one of its own, the whole model does."""
 
 
 class WeightsError(UserError, RuntimeError):
@@ -61,6 +69,49 @@ def read_state(path: str, expected: Collection[str]) -> dict[str, Tensor]:
         raise WeightsError(f"{file} holds none of the network's {len(expected)} tensors, but {_describe(loaded)}")
     state, prefix = best
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def read_normalization(path: str) -> tuple[Channels, Channels] | None:
+    """Return the mean and the standard deviation of the normalization that a file's model holds, or None.
+
+    Adversarially trained networks are mostly published with their normalization, because their attacks are in [0, 1].
+
+    Parameters
+    ----------
+    path
+        As in `read_state`.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, or holds normalizations that differ.
+    """
+    file = Path(path).expanduser()
+    loaded = _load(file)
+    if not isinstance(loaded, Mapping) or not all(isinstance(name, str) for name in loaded):
+        return None
+    found = {pair for state in _find_states(loaded, DEEPEST) for pair in _find_normalizations(state)}
+    if len(found) > 1:
+        raise WeightsError(f"{file} holds {len(found)} normalizations that differ; set mean and std")
+    return found.pop() if found else None
+
+
+def _find_normalizations(state: Mapping[str, Any]) -> Iterator[tuple[Channels, Channels]]:
+    for mean, std in NORMALIZATION_NAMES:
+        for name, value in state.items():
+            place, _, last = name.rpartition(".")
+            if last == mean and place.rpartition(".")[2] in NORMALIZED_PLACES:
+                means, deviations = _read_channels(value), _read_channels(state.get(f"{place}.{std}" if place else std))
+                if means and deviations and min(deviations) > 0:
+                    yield means, deviations
+
+
+def _read_channels(value: Any) -> Channels | None:
+    """Return three channels to 6 digits, which remove the rounding of float32; None for anything else."""
+    if not isinstance(value, Tensor) or value.numel() != 3 or not torch.isfinite(value).all():
+        return None
+    red, green, blue = (float(f"{channel:.6g}") for channel in value.flatten().tolist())
+    return red, green, blue
 
 
 def _load(file: Path) -> Any:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from raypipe.base.settings import near_matches
-from raypipe.models.backbones.base import Backbone, Published
+from raypipe.models.backbones.base import Backbone, Channels, Published
 from raypipe.models.backbones.lookup import get_backbone
-from raypipe.models.state_files import WeightsError, read_state
+from raypipe.models.state_files import WeightsError, read_normalization, read_state
 
 FROM_SCRATCH = "none"
 
@@ -26,6 +26,21 @@ def check_weights(backbone: str, weights: str) -> None:
     names = [FROM_SCRATCH, *get_backbone(backbone).published()]
     if weights not in names and not _is_file(weights):
         raise ValueError(f"expected one of {', '.join(names)}, or an existing local file{near_matches(weights, names)}")
+
+
+def find_normalization(backbone: str, weights: str) -> tuple[Channels, Channels] | None:
+    """Return the mean and the standard deviation that weights were trained with, or None if they are not known.
+
+    Raises
+    ------
+    WeightsError
+        If a file holds normalizations that differ.
+    """
+    if published := get_backbone(backbone).published().get(weights):
+        return published.mean, published.std
+    if weights == FROM_SCRATCH or not _is_file(weights):
+        return None
+    return read_normalization(weights)
 
 
 def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
@@ -59,6 +74,19 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
             "checkpoint from before its training diverged"
         )
     return {name: state[name] for name, tensor in body.items() if _fits(state.get(name), tensor)}
+
+
+def head_parameters(backbone: str, digest: str | None = None) -> frozenset[str]:
+    """Return the names of a network's parameters whose shape depends on the number of classes.
+
+    Parameters
+    ----------
+    backbone, digest
+        Name and digest as in `raypipe.models.classifier.Model`.
+    """
+    architecture = get_backbone(backbone, digest)
+    body = _body(architecture)
+    return frozenset(name for name, _ in architecture.build(2).named_parameters() if name not in body)
 
 
 def _body(architecture: Backbone) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
+from raypipe.models.weights import head_parameters
 from raypipe.plan.cells import Cell
 from raypipe.stages.workers import FitCheckpoint, Worker
 from raypipe.storage.costs import FREE, Cost
@@ -41,6 +42,7 @@ def fit_cell(
     input_rule: InputRule | None = TILES,
     score: Callable[[Classifier], float] | None = None,
     replays: int = 1,
+    probing: float = 0.0,
 ) -> None:
     """Fit a classifier and publish it as the artifact of `cell`. Every worker of a group calls this function.
 
@@ -72,6 +74,8 @@ def fit_cell(
         Rates the classifier after each validated epoch; larger is better. The best of these epochs is published.
     replays
         Number of steps on each batch before the next batch.
+    probing
+        Share of the steps, in [0, 1), in which only the head learns.
     """
     seed = cell.spec.seed
     share = examples.share(worker.rank, worker.world_size, seed)
@@ -90,6 +94,8 @@ def fit_cell(
         objective=objective,
         input_rule=input_rule,
         replays=replays,
+        probing=probing,
+        head={f"network.{name}" for name in head_parameters(card.backbone, card.digest)} if probing else (),
     )
     best = b""
     if checkpoint:

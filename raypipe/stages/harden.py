@@ -168,6 +168,7 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
         input_rule=steps.inputs,
         score=_choose_score(steps, held_out["clean"]),
         replays=steps.repeats,
+        probing=steps.probing,
     )
 
 

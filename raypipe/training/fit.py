@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from raypipe.training.augment import augment
 from raypipe.training.batch_statistics import BATCH, Recalibration, list_batch_norms, recompute_statistics
 from raypipe.training.dataset import TileDataset, iterate_batches, to_images
+from raypipe.training.linear_probing import LinearProbing
 from raypipe.training.objective import TILES, InputRule, Objective, StepLoss, cross_entropy, unwrap_ddp
 from raypipe.training.optimization import WeightAverage, make_optimizer, make_schedule
 from raypipe.training.recipe import Recipe
@@ -83,6 +84,10 @@ class Fit:
         that the fit does not change the network's statistics.
     replays
         Number of steps on each batch before the next batch.
+    probing
+        Share of the steps, in [0, 1), in which only the parameters named in `head` learn.
+    head
+        Names of the parameters of `model`, without its DDP wrapper, whose shape depends on the number of classes.
     """
 
     def __init__(
@@ -97,6 +102,8 @@ class Fit:
         objective: Objective = cross_entropy,
         input_rule: InputRule | None = TILES,
         replays: int = 1,
+        probing: float = 0.0,
+        head: Collection[str] = (),
     ) -> None:
         self.model = model
         self.recipe = recipe
@@ -109,6 +116,7 @@ class Fit:
         self.optimizer = make_optimizer(model, recipe)
         self.steps = max(1, steps_per_epoch * replays * recipe.epochs)
         self.scheduler = make_schedule(self.optimizer, recipe, self.steps)
+        self.probing = LinearProbing(unwrap_ddp(model), head, round(probing * self.steps))
         self.average = WeightAverage(unwrap_ddp(model), recipe.ema) if recipe.ema else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.history: list[EpochRecord] = []
@@ -224,11 +232,14 @@ class Fit:
         return EpochRecord(epoch, mean_loss, accuracy, tiles, seconds, forwards, backwards)
 
     def _step(self, images: Tensor, labels: Tensor) -> StepLoss:
+        step = self.scheduler.last_epoch
+        self.probing.begin_step(step)
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.precision)
         with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
-            scored = self.objective(self.model, images, labels, self.scheduler.last_epoch / self.steps)
+            scored = self.objective(self.model, images, labels, step / self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(scored.loss).backward()  # type: ignore[no-untyped-call]
+        self.probing.drop_gradients(step)
         if self.recipe.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)

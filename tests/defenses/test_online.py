@@ -22,6 +22,9 @@ from raypipe.defenses.adversarial_weights import perturb_weights
 from raypipe.defenses.inner_attack import input_gradients, misclassification
 from raypipe.defenses.online import OnlineTraining
 from raypipe.defenses.pgd_training import PgdTraining
+from raypipe.models.artifacts import load_model
+from raypipe.models.classifier import build_classifier
+from raypipe.models.weights import head_parameters
 from raypipe.stages.train import _train_cell
 from raypipe.stages.workers import SoleWorker
 from raypipe.training.dataset import TileDataset
@@ -142,6 +145,23 @@ def test_the_best_epoch_on_held_out_tiles_is_kept(laboratory: Laboratory) -> Non
     assert defense.score(hardened, *laboratory.held_out()) == max(scores) > min(scores)
     last = laboratory.harden(defense, lost_after=3)
     assert defense.score(last, *laboratory.held_out()) == max(scores), "also where the fit was interrupted"
+
+
+@pytest.mark.parametrize("start", ["undefended", "weights"])
+def test_linear_probing_moves_the_head_alone(start: str, laboratory: Laboratory) -> None:
+    """Let all steps probe: the body, with its batch statistics, stays that of the weights that the fit starts from."""
+    hardened = laboratory.harden(training("fast_training", epochs=1, linear_probing=0.99, start=start))
+    undefended, _ = load_model(laboratory.store, laboratory.trained.key)
+    torch.manual_seed(laboratory.trained.spec.seed)
+    fresh = build_classifier(laboratory.trained.spec.model, len(laboratory.trained.inputs["tiles"].spec.labels))
+    begun, other = (undefended, fresh) if start == "undefended" else (fresh, undefended)
+    head = {f"network.{name}" for name in head_parameters(laboratory.trained.spec.model.name)}
+    states = [model.state_dict() for model in (hardened, begun, other)]
+    assert head
+    for name, tensor in states[0].items():
+        if "num_batches_tracked" not in name and "running" not in name:
+            assert torch.equal(tensor, states[1][name]) == (name not in head), name
+    assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0].keys() - head)
 
 
 def test_held_out_tiles_are_those_that_the_starting_model_never_saw(

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from raypipe.models.state_files import WeightsError, _find_prefix, read_state
+from raypipe.models.classifier import Model, build_classifier
+from raypipe.models.state_files import WeightsError, _find_prefix, read_normalization, read_state
 
 NETWORK = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
 STATE = NETWORK.state_dict()
@@ -86,3 +87,73 @@ def test_a_file_without_the_network_says_what_it_holds(tmp_path: Path) -> None:
         WeightsError, match=r"none of the network's 9 tensors, but 'epoch' \(int\), 'generator' \(dict\)"
     ):
         read_state(str(tmp_path / "weights.pth"), STATE)
+
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Normalized(nn.Module):
+    """A network behind a normalization, as adversarially trained ones are published."""
+
+    def __init__(self, network: nn.Module, layer: str, names: tuple[str, str]) -> None:
+        super().__init__()
+        self.names, inner = names, nn.Module()
+        for name, values in zip(names, (MEAN, STD), strict=True):
+            inner.register_buffer(name, torch.tensor(values).view(3, 1, 1))
+        self.normalization = inner
+        self.model = network
+        self.layer = layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean, std = (getattr(self.normalization, name) for name in self.names)
+        logits: Tensor = self.model((images - mean) / std)
+        return logits
+
+    def publish(self, prefix: str) -> dict[str, Tensor]:
+        """Return the state by the names that the wrapper's authors give it."""
+        layer = f"{self.layer}." if self.layer else ""
+        return {prefix + name.replace("normalization.", layer): value for name, value in self.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("layer", "names", "prefix"),
+    [
+        ("normalizer", ("new_mean", "new_std"), "module."),  # the package robustness; Salman et al., 2020
+        ("normalize", ("mean", "std"), ""),  # RobustBench
+        ("", ("mu", "sigma"), ""),  # Wong, Rice and Kolter, 2020
+        ("", ("mean", "std"), "module."),
+    ],
+)
+def test_an_adversarially_pretrained_network_starts_as_its_file_says(
+    layer: str, names: tuple[str, str], prefix: str, tmp_path: Path
+) -> None:
+    """The features of images in [0, 1] equal those of the published model."""
+    torch.manual_seed(0)
+    theirs = build_classifier(Model(name="resnet18"), 1000).network
+    published = Normalized(theirs, layer, names).eval()
+    state = published.publish(prefix)
+    torch.save({"model": state, "epoch": 90}, tmp_path / "robust.ckpt")
+    settings = Model(name="resnet18", weights=str(tmp_path / "robust.ckpt"))
+    assert (settings.mean, settings.std) == (MEAN, STD)
+    ours = build_classifier(settings, 3).eval()
+    ours.network.fc = theirs.fc = nn.Identity()
+    images = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(ours(images), published(images), rtol=1e-4, atol=1e-4)
+
+
+def test_given_values_have_priority_over_those_of_the_file(tmp_path: Path) -> None:
+    torch.save(Normalized(NETWORK, "normalize", ("mean", "std")).publish(""), tmp_path / "a.pth")
+    settings = Model(name="resnet18", weights=str(tmp_path / "a.pth"), mean=(0.1, 0.2, 0.3))
+    assert (settings.mean, settings.std) == ((0.1, 0.2, 0.3), STD)
+
+
+def test_a_file_without_a_normalization_says_nothing_of_it(tmp_path: Path) -> None:
+    torch.save({**STATE, "mean": torch.zeros(4), "head.norm.std": torch.ones(3)}, tmp_path / "a.pth")
+    assert read_normalization(str(tmp_path / "a.pth")) is None
+
+
+def test_normalizations_that_differ_are_refused(tmp_path: Path) -> None:
+    other = {"normalize.mean": torch.zeros(3), "normalize.std": torch.ones(3)}
+    torch.save({"model": STATE | other, "ema": STATE | other | {"normalize.mean": torch.ones(3)}}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="2 normalizations that differ; set mean and std"):
+        read_normalization(str(tmp_path / "a.pth"))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from statistics import mean
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from raypipe.models.classifier import Classifier
 from raypipe.training.recipe import Recipe
 
 SIDE, TILES, CLASSES = 8, 2, 2
+MOMENTS = 10
+"""Number of moments of a fit, evenly apart, whose steps are counted; a rising radius makes early steps cheaper."""
 FORWARD_SHARE = 1 / 3
 """Share of a training step's time for the forward pass; the backward pass takes twice as long."""
 
@@ -24,8 +27,10 @@ def training_steps(defense: Defense) -> float:
         clean, model = _tiny(defense).eval(), _tiny(defense).train()
         steps = defense.training(clean, Recipe())
         labels = torch.arange(TILES) % CLASSES
-        result = steps.objective(model, torch.rand(TILES, 3, SIDE, SIDE), labels, 0.0)
-    return steps.repeats * (FORWARD_SHARE * result.forwards + (1 - FORWARD_SHARE) * result.backwards)
+        images = torch.rand(TILES, 3, SIDE, SIDE)
+        results = [steps.objective(model, images, labels, (moment + 0.5) / MOMENTS) for moment in range(MOMENTS)]
+    forwards, backwards = mean(each.forwards for each in results), mean(each.backwards for each in results)
+    return steps.repeats * (FORWARD_SHARE * forwards + (1 - FORWARD_SHARE) * backwards)
 
 
 @cache

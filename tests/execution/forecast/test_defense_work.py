@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[3]
         ("adversarial_training", {}, 1),
         ("pgd_training", {"steps": 7}, 8),
         ("pgd_training", {"steps": 7, "awp": 0.005}, 9),
+        ("pgd_training", {"steps": 7, "eps_ramp": (0.5, 0.5)}, 4.5),  # plain steps in the first half
         ("trades", {"steps": 7}, 9),
         ("trades", {"steps": 7, "awp": 0.005}, 11),
         ("fast_training", {}, 2),
