@@ -70,6 +70,11 @@ class Defense(Settings):
         return False
 
     @property
+    def time_limit(self) -> float | None:
+        """Time in seconds that a fit may take, or None if it takes `epochs` epochs."""
+        return None
+
+    @property
     def needs_held_out(self) -> bool:
         """True if the defense compares epochs or candidates on held-out training tiles."""
         return False

@@ -43,6 +43,9 @@ class OnlineTraining(BallSettings, Defense):
         in l2.
     epochs, learning_rate
         Settings of the fine-tuning. All other settings come from ``train``.
+    seconds
+        Time in seconds that the fit may take. The number of epochs is then chosen from the time of the first steps, at
+        most `epochs`. The model depends on the speed of the machine.
     awp
         Size of the adversarial perturbation of the weights, as a share of each layer's length; 0 means none. Its
         authors take 0.005 to 0.01 (Wu, Xia and Wang, 2020, arXiv:2004.05884).
@@ -80,6 +83,7 @@ class OnlineTraining(BallSettings, Defense):
     # Left out of content keys at their defaults, so that models that were hardened before these settings existed keep
     # their keys.
     eps_ramp: tuple[Ratio, Ratio] = Field((0.0, 0.0), exclude_if=lambda ramp: ramp == (0, 0))
+    seconds: float | None = Field(None, gt=0, exclude_if=lambda seconds: seconds is None)
     start: Literal["undefended", "weights"] = Field("undefended", exclude_if=lambda start: start == "undefended")
     linear_probing: float = Field(0.0, ge=0, lt=1, exclude_if=lambda share: share == 0)
 
@@ -109,6 +113,11 @@ class OnlineTraining(BallSettings, Defense):
     def starts_anew(self) -> bool:
         """True if training starts from the same weights as the training of the undefended model."""
         return self.start == "weights"
+
+    @property
+    def time_limit(self) -> float | None:
+        """Time in seconds that a fit may take, or None if it takes `epochs` epochs."""
+        return self.seconds
 
     @property
     def needs_held_out(self) -> bool:

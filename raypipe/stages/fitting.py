@@ -14,6 +14,7 @@ from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, sav
 from raypipe.models.classifier import Classifier
 from raypipe.models.weights import head_parameters
 from raypipe.plan.cells import Cell
+from raypipe.stages.time_limit import limit_epochs
 from raypipe.stages.workers import FitCheckpoint, Worker
 from raypipe.storage.costs import FREE, Cost
 from raypipe.storage.store import Store
@@ -43,6 +44,7 @@ def fit_cell(
     score: Callable[[Classifier], float] | None = None,
     replays: int = 1,
     probing: float = 0.0,
+    time_limit: float | None = None,
 ) -> None:
     """Fit a classifier and publish it as the artifact of `cell`. Every worker of a group calls this function.
 
@@ -76,6 +78,9 @@ def fit_cell(
         Number of steps on each batch before the next batch.
     probing
         Share of the steps, in [0, 1), in which only the head learns.
+    time_limit
+        Time in seconds that the fit may take. Its number of epochs is then chosen at its beginning, at most that of
+        `recipe`.
     """
     seed = cell.spec.seed
     share = examples.share(worker.rank, worker.world_size, seed)
@@ -83,6 +88,28 @@ def fit_cell(
     if checkpoint := worker.last_checkpoint(cell):
         classifier = load_classifier(checkpoint.weights)[0]
     model = worker.prepare(classifier.to(memory_format=torch.channels_last))
+    tiles = TileDataset(share.images, share.labels)
+    validation = TileDataset(
+        held_out.images[worker.rank :: worker.world_size], held_out.labels[worker.rank :: worker.world_size]
+    )
+    if time_limit:
+        recipe = (
+            _read_limited(cell, recipe, store)
+            if checkpoint
+            else limit_epochs(
+                time_limit,
+                model,
+                recipe,
+                tiles,
+                validation,
+                batch,
+                worker=worker,
+                objective=objective,
+                input_rule=input_rule,
+                replays=replays,
+                score=score,
+            )
+        )
     steps = -(-len(share) // batch) - (len(share) % batch == 1)
     fit = Fit(
         model,
@@ -95,16 +122,12 @@ def fit_cell(
         input_rule=input_rule,
         replays=replays,
         probing=probing,
-        head={f"network.{name}" for name in head_parameters(card.backbone, card.digest)} if probing else (),
+        head=_list_head(card, probing),
     )
     best = b""
     if checkpoint:
         fit.restore(checkpoint.state)
         best = checkpoint.best
-    tiles = TileDataset(share.images, share.labels)
-    validation = TileDataset(
-        held_out.images[worker.rank :: worker.world_size], held_out.labels[worker.rank :: worker.world_size]
-    )
     if not checkpoint:  # the first sign of life, long before the first epoch is done
         _write_progress(cell, recipe, {"epoch": 0, "seconds": 0.0}, store, worker)
     for epoch in fit.epochs(tiles, batch, loader_workers):
@@ -125,11 +148,23 @@ def fit_cell(
     recalibration = _recalibrate(fit, tiles, MOST, worker)
     cost = _cost(fit.history, recalibration, time.perf_counter() - began, worker)
     if worker.rank == 0:
-        facts: dict[str, Any] = {"validation": judge(_get_evaluated(fit))} if judge else {}
-        facts |= _facts(card, held_out if recipe.validation else None, recalibration, input_rule)
+        judged = judge and judge(_get_evaluated(fit))
+        facts = _facts(judged, card, held_out if recipe.validation else None, recalibration, input_rule)
         workers = worker.world_size
         publish_model(cell, _get_evaluated(fit), card, store, history=fit.history, cost=cost, workers=workers, **facts)
         store.remove(_progress_path(cell))
+
+
+def _list_head(card: ModelCard, probing: float) -> frozenset[str]:
+    """Return the names of the head's parameters if a fit needs them; to find them, networks are built."""
+    names = head_parameters(card.backbone, card.digest) if probing else ()
+    return frozenset(f"network.{name}" for name in names)
+
+
+def _read_limited(cell: Cell, recipe: Recipe, store: Store) -> Recipe:
+    """Return a recipe with the number of epochs that an interrupted fit chose for its time limit."""
+    epochs = store.read_json(_progress_path(cell))["epochs"]
+    return recipe.model_copy(update={"epochs": epochs})
 
 
 def _write_progress(cell: Cell, recipe: Recipe, record: dict[str, Any], store: Store, worker: Worker) -> None:
@@ -140,10 +175,14 @@ def _write_progress(cell: Cell, recipe: Recipe, record: dict[str, Any], store: S
 
 
 def _facts(
-    card: ModelCard, held_out: Examples | None, recalibration: Recalibration, input_rule: InputRule | None
+    judged: dict[str, float] | None,
+    card: ModelCard,
+    held_out: Examples | None,
+    recalibration: Recalibration,
+    input_rule: InputRule | None,
 ) -> dict[str, Any]:
-    """Return the facts of a fit's held-out tiles, with the classes missing there, and of its batch statistics."""
-    facts: dict[str, Any] = {}
+    """Return a fit's own figures, and the facts of its held-out tiles and of its batch statistics."""
+    facts: dict[str, Any] = {"validation": judged} if judged else {}
     if held_out is not None:
         missing = [name for label, name in enumerate(card.labels) if label not in held_out.labels]
         facts["held_out"] = {"tiles": len(held_out), "groups": len(set(held_out.groups)), "missing": missing}

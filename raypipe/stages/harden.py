@@ -169,6 +169,7 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
         score=_choose_score(steps, held_out["clean"]),
         replays=steps.repeats,
         probing=steps.probing,
+        time_limit=defense.time_limit,
     )
 
 

@@ -35,6 +35,7 @@ from raypipe.stages.harden import harden
 from raypipe.stages.metrics import note_cells
 from raypipe.stages.placement import require_room
 from raypipe.stages.train import train
+from raypipe.stages.watch import planned_epochs
 from raypipe.storage.environment import write_environment
 from raypipe.storage.store import Store
 
@@ -135,12 +136,12 @@ def _complete(prepared: Prepared, progress: RunProgress) -> None:
     for cell, listing in zip(plan.stage("ingest"), prepared.listings, strict=True):
         complete_ingest(cell, listing.source, listing.items, executor, progress)
     if cells := unfinished(plan.stage("train"), store):
-        epochs = sum(cell.spec.recipe.epochs for cell in cells)
+        epochs = sum(planned_epochs(cell) for cell in cells)
         with progress.stage("train", epochs, "epochs") as stage:
             train(plan.stage("train"), store, resources, stage)
     complete_attacks(plan, ATTACK, executor, progress)
     if cells := unfinished(plan.stage("harden"), store):
-        epochs = sum(fit.spec.defense.epochs for fit in unfinished_fits(cells, store))
+        epochs = sum(planned_epochs(fit) for fit in unfinished_fits(cells, store))
         with progress.stage("harden", epochs, "epochs") as stage:
             harden(cells, store, resources, stage)
     complete_attacks(plan, ATTACK_HARDENED, executor, progress)

@@ -26,12 +26,16 @@ def watch_fits(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progre
         Cells of the stage that have no artifact yet.
     """
     last_epochs = {fit.key: 0 for fit in fits}
+    expected = {fit.key: planned_epochs(fit) for fit in fits}
     waiting = list(cells)
 
     def look() -> None:
         for fit in fits:
             epoch = last_epoch(store, fit)
             progress.state.alive |= bool(epoch)
+            if epoch and epoch["epochs"] != expected[fit.key]:  # a fit with a time limit chooses its number
+                progress.state.total += epoch["epochs"] - expected[fit.key]
+                expected[fit.key] = epoch["epochs"]
             if epoch and epoch["epoch"] > last_epochs[fit.key]:
                 figures = list(_figures(epoch))
                 line = f"{fit.name}  epoch {epoch['epoch']}/{epoch['epochs']}  {'  '.join(figures)}  "
@@ -49,6 +53,12 @@ def watch_fits(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progre
             yield
     finally:
         look()
+
+
+def planned_epochs(fit: Cell) -> int:
+    """Return the number of epochs of a fit, or its largest number if the fit has a time limit."""
+    epochs: int = (fit.spec.recipe if fit.stage == "train" else fit.spec.defense).epochs
+    return epochs
 
 
 def _figures(epoch: dict[str, Any]) -> Iterator[str]:

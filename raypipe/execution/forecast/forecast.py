@@ -212,7 +212,10 @@ def _forecast_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, coun
         case "train" | "harden":
             trains = cell.stage == "train"
             steps = cell.spec.recipe.epochs * counts["train"] if trains else _hardening_steps(cell, counts["train"])
-            return CellForecast(cell, steps, steps, steps * model.training, model.size)
+            seconds = steps * model.training
+            if not trains and (limit := cell.spec.defense.time_limit) and limit < seconds:
+                steps, seconds = steps * limit / seconds, limit
+            return CellForecast(cell, steps, steps, seconds, model.size)
         case "attack":
             count = min(cell.spec.tiles or counts[cell.spec.split], counts[cell.spec.split])
             work = _work(cell.inputs["model"])
