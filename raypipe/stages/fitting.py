@@ -142,8 +142,7 @@ def fit_cell(
         fit.history[-1] = record
         _write_progress(cell, recipe, asdict(record), store, worker)
         worker.report(cell, record, lambda: FitCheckpoint(save_classifier(classifier, card), fit.state(), best))  # noqa: B023
-    if best:
-        fit.evaluated.load_state_dict(load_classifier(best)[0].state_dict())
+    _restore_best(fit, best)
     began = time.perf_counter()
     recalibration = _recalibrate(fit, tiles, MOST, worker)
     cost = _cost(fit.history, recalibration, time.perf_counter() - began, worker)
@@ -153,6 +152,12 @@ def fit_cell(
         workers = worker.world_size
         publish_model(cell, _get_evaluated(fit), card, store, history=fit.history, cost=cost, workers=workers, **facts)
         store.remove(_progress_path(cell))
+
+
+def _restore_best(fit: Fit, best: bytes) -> None:
+    """Give the evaluated model the weights of the best epoch, unless the last one is kept."""
+    if best:
+        fit.evaluated.load_state_dict(load_classifier(best)[0].state_dict())
 
 
 def _list_head(card: ModelCard, probing: float) -> frozenset[str]:
