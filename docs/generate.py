@@ -9,7 +9,7 @@ from docs.reference import commands_page, experiment_page, functions_reference
 from raypipe.attacks import ATTACKS
 from raypipe.attacks.base import NamedAttack
 from raypipe.base.docstrings import summarize
-from raypipe.defenses import DEFENSES
+from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.evaluation.checks.rules import CHECKS, OF_PROOFS, OURS
 from raypipe.report.glossary import glossary_markdown
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 def defense_rows() -> Iterator[str]:
     """Yield the table of the defenses."""
     yield from ("| | what it does | source |", "| --- | --- | --- |")
-    for name, settings in DEFENSES.items():
+    for name, settings in {**DEFENSES, **PRESETS}.items():
         title, source, purpose = summarize(settings)
         yield f"| `{name}` | {title}: {purpose} | {source} |"
 

@@ -17,7 +17,7 @@ from raypipe.base.settings import Settings
 from raypipe.cli.app import app
 from raypipe.cli.errors import STATUSES
 from raypipe.data.sources import SOURCES
-from raypipe.defenses import DEFENSES
+from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.evaluation.settings import Checks, Evaluation
 from raypipe.experiment.schema import Experiment, Report, Resources, Tiles
 from raypipe.models.classifier import Model
@@ -87,7 +87,7 @@ def experiment_page() -> str:
     for name, attack in ATTACKS.items():
         parts += _record(name, attack.settings, level=3)
     parts.append("## defenses\n\nAn id, and its settings: `{pgd_training: {eps: 4/255}}`.\n")
-    for name, defense in DEFENSES.items():
+    for name, defense in {**DEFENSES, **PRESETS}.items():
         parts += _record(name, defense, level=3)
     parts += _record("evaluation", Evaluation, level=2)
     parts += _record("evaluation.autoattack", EnsembleBudget, level=3)

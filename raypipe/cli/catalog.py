@@ -48,13 +48,13 @@ def describe(
     from raypipe.base.docstrings import list_settings
     from raypipe.base.settings import Settings, near_matches
     from raypipe.data.sources import SOURCES
-    from raypipe.defenses import DEFENSES
+    from raypipe.defenses import DEFENSES, PRESETS
     from raypipe.models.backbones import BACKBONES
     from raypipe.models.classifier import Model
 
     records: dict[str, type[Settings]] = dict.fromkeys(BACKBONES, Model)
     records |= {name: entry.settings for name, entry in SOURCES.items()}
-    records |= {**DEFENSES, **{name: attack.settings for name, attack in ATTACKS.items()}}
+    records |= {**DEFENSES, **PRESETS, **{name: attack.settings for name, attack in ATTACKS.items()}}
     if name not in records:
         hint = near_matches(name, records) or "; `raypipe list attacks|defenses|backbones|data` lists the names"
         raise ConfigError("describe", [f"{name}: no attack, defense, backbone or data set of this name{hint}"])
@@ -84,9 +84,9 @@ def _list_entries(kind: str, storage: str) -> Iterator[tuple[str, str]]:
 
             yield from ((name, _method(attack.settings)) for name, attack in ATTACKS.items())
         case "defenses":
-            from raypipe.defenses import DEFENSES
+            from raypipe.defenses import DEFENSES, PRESETS
 
-            yield from ((name, _method(settings)) for name, settings in DEFENSES.items())
+            yield from ((name, _method(settings)) for name, settings in {**DEFENSES, **PRESETS}.items())
         case "backbones":
             from raypipe.models.backbones import BACKBONES
 

@@ -11,7 +11,7 @@ from raypipe.attacks import ATTACKS
 from raypipe.base.errors import ConfigError
 from raypipe.base.settings import Settings, near_matches
 from raypipe.data.sources import SOURCES
-from raypipe.defenses import DEFENSES
+from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.defenses.adversarial_training import Search
 from raypipe.evaluation.settings import Checks, Evaluation
 from raypipe.experiment.schema import Experiment, Resources, Tiles
@@ -206,5 +206,6 @@ def _field_names() -> set[str]:
         *(entry.settings for entry in SOURCES.values()),
         *(entry.settings for entry in ATTACKS.values()),
         *DEFENSES.values(),
+        *PRESETS.values(),
     ]
     return {name for record in records for name in record.model_fields}
