@@ -10,7 +10,7 @@ from raypipe.attacks import ATTACKS
 from raypipe.attacks.base import NamedAttack
 from raypipe.base.docstrings import summarize
 from raypipe.defenses import DEFENSES, PRESETS
-from raypipe.evaluation.checks.rules import CHECKS, OF_PROOFS, OURS
+from raypipe.evaluation.checks.rules import CHECKS, OF_PROBABILITIES, OF_PROOFS, OURS
 from raypipe.report.glossary import glossary_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ def _norm(attack: NamedAttack) -> str:
 
 def check_sections() -> Iterator[str]:
     """Yield a section for each sanity check."""
-    for rule in (*CHECKS, *OF_PROOFS):
+    for rule in (*CHECKS, *OF_PROOFS, *OF_PROBABILITIES):
         source = "raypipe's own" if rule.source == OURS else rule.source
         yield f"### {rule.name[0].upper()}{rule.name[1:]}\n\n{rule.meaning}\n\n*Source: {source}.*\n"
 

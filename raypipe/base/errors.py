@@ -45,6 +45,10 @@ class FetchError(UserError, RuntimeError):
     """Failure to fetch a file. The message names the file, what was expected and what to do."""
 
 
+class Notice(UserWarning):
+    """A finding that changes what the figures of healthy work mean. Commands print it in one line on standard error."""
+
+
 def last_line(error: BaseException) -> str:
     """Return the last line of an error's message, or the name of its type if it has none.
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from raypipe.base.errors import StageError
 from raypipe.cli.errors import errors_of
 from raypipe.cli.given import (
     Batch,
@@ -26,6 +27,9 @@ from raypipe.cli.given import (
 from raypipe.cli.options import Quiet, detail_of
 from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output
+
+BLIND = 0.5
+"""Share of the attacked tiles without a gradient from which on the command fails."""
 
 
 def attack(
@@ -81,3 +85,5 @@ def attack(
     if (restriction := tested.listing.source.restriction) is not None:
         console.print(f"These pictures must not be passed on: {restriction}", style="bold red", markup=False)
     console.print(f"Adversarial tiles: {out}", soft_wrap=True, highlight=False)
+    if made.without_gradient >= BLIND:
+        raise StageError("attack: most tiles have no gradient, so this white-box attack says nothing about robustness")

@@ -1,12 +1,14 @@
 """The exit status of every command, and the errors that are printed in one line."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from raypipe.base.errors import ConfigError, UserError
+from raypipe.base.errors import ConfigError, Notice, UserError
 
 STATUSES = {
     0: "The command did its work.",
@@ -21,13 +23,33 @@ STATUSES = {
 
 @contextmanager
 def tell_errors() -> Iterator[None]:
-    """Print errors that the user can fix in one line, without a traceback, and set the exit status."""
+    """Print errors that the user can fix in one line, without a traceback, and set the exit status.
+
+    Findings (`raypipe.base.errors.Notice`) are printed in the same way, and change nothing.
+    """
     try:
-        yield
+        with _print_notices():
+            yield
     except (UserError, FileNotFoundError) as error:
         Console(stderr=True).print(Text(printable(str(error)), "red"), soft_wrap=True)
         status = error.status if isinstance(error, UserError) else ConfigError.status
         raise SystemExit(status) from error
+
+
+@contextmanager
+def _print_notices() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        show = warnings.showwarning
+
+        def show_notice(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, Notice):
+                Console(stderr=True).print(Text(printable(str(message)), "yellow"), soft_wrap=True)
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = show_notice
+        yield
 
 
 @contextmanager

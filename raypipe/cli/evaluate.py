@@ -1,10 +1,11 @@
 """The command `raypipe evaluate`: the evaluation of one model on a folder of tiles, without an experiment file."""
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raypipe.base.errors import StageError
 from raypipe.cli.errors import errors_of
 from raypipe.cli.given import (
     Batch,
@@ -26,6 +27,9 @@ from raypipe.cli.given import (
 from raypipe.cli.options import AsJson, Quiet, detail_of
 from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output
+
+if TYPE_CHECKING:  # it imports PyTorch
+    from raypipe.models.finished_model import FinishedModel
 
 
 def evaluate(
@@ -90,6 +94,7 @@ def evaluate(
         )
     if as_json:
         sys.stdout.write(serialize_result(result))
+        _require_gradient(opened)
         return
     book = Book.from_result(result)
     if every:
@@ -103,6 +108,13 @@ def evaluate(
     (clean,) = (pairing for pairing in run.pairings if pairing.protocol == Protocol.CLEAN)
     if rejected := (store.manifest("tiles", clean.tiles) or {})["rejected"]:
         console.print(f"{rejected} files could not be read, and are not part of the results.", style="yellow")
+    _require_gradient(opened)
+
+
+def _require_gradient(model: "FinishedModel") -> None:
+    """Raise an error, once everything is printed, if the white-box attacks had nothing to follow."""
+    if not model.differentiable:
+        raise StageError("evaluate: the model has no gradient, so its white-box attacks say nothing about robustness")
 
 
 def _raw(attacks: list[str], eps: str | None, norm: str) -> dict[str, Any]:

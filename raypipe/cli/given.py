@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:  # both import PyTorch's slower parts
+    from torch import nn
+
     from raypipe.execution.tile_set import TileSet
     from raypipe.models.finished_model import FinishedModel
+
+DEVICES = ("cpu", "cuda")
+"""Types of devices that attacks run on. PyTorch calls AMD's GPUs cuda too."""
 
 ModelArgument = Annotated[
     str,
@@ -82,6 +87,7 @@ class Given:
         from raypipe.data.class_order import reorder_classes
         from raypipe.data.sources import open_source
         from raypipe.data.subset import choose_files
+        from raypipe.execution.adapt_network import adapt_network, use_adapted
         from raypipe.execution.tile_set import TileSet
         from raypipe.models.finished_model import open_model
         from raypipe.plan.listing import list_test_tiles
@@ -101,14 +107,24 @@ class Given:
         size = self.size or model.size
         if size is None:
             raise ValueError(f"{self.model}: does not say the size of its tiles; give --size")
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            model.network.to(device)
-        except RuntimeError as error:
-            raise ValueError(f"--device {device}: {error}") from error
+        _move(model.network, self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         labeled = reorder_classes(source, told or model.labels or source.labels)
         listing = list_test_tiles(labeled, choose_files(labeled, self.tiles))
-        return model, TileSet(listing, settings.source, size, (3, size, size))
+        shape = (3, size, size)
+        finished = use_adapted(model, adapt_network(model.network, shape), labeled.labels)
+        return finished, TileSet(listing, settings.source, size, shape)
+
+
+def _move(network: "nn.Module", device: str) -> None:
+    """Move a network to a device, a CPU or a GPU of NVIDIA or AMD. Raise ValueError if that fails."""
+    import torch
+
+    try:
+        if torch.device(device).type not in DEVICES:
+            raise ValueError(f"expected {' or '.join(DEVICES)}, such as cuda:1")
+        network.to(device)
+    except (RuntimeError, AssertionError, ValueError) as error:  # a PyTorch without CUDA asserts
+        raise ValueError(f"--device {device}: {error}") from error
 
 
 def _channels(option: str, text: str | None) -> Any:

@@ -61,6 +61,21 @@ class ArraySource:
         return compute_fingerprint(self.labels, refs, contents)
 
 
+def require_images(images: NDArray[np.uint8]) -> None:
+    """Require an array of images (n, h, w, 3), uint8.
+
+    Raises
+    ------
+    ValueError
+        If it has another type or shape.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+        raise ValueError(
+            f"images {images.dtype} {images.shape}: expected uint8 (n, h, w, 3), n >= 1; of floats in [0, 1] and "
+            "(n, 3, h, w), (255 * images).round().astype('uint8').transpose(0, 2, 3, 1)"
+        )
+
+
 def open_arrays(
     images: NDArray[np.uint8],
     labels: NDArray[np.integer],
@@ -85,11 +100,7 @@ def open_arrays(
     ValueError
         If shapes or types do not fit.
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
-        raise ValueError(
-            f"images {images.dtype} {images.shape}: expected uint8 (n, h, w, 3), n >= 1; of floats in [0, 1] and "
-            "(n, 3, h, w), (255 * images).round().astype('uint8').transpose(0, 2, 3, 1)"
-        )
+    require_images(images)
     truth = np.asarray(labels)
     if truth.shape != images.shape[:1] or truth.dtype.kind not in "iu" or truth.min() < 0:
         raise ValueError(f"labels {truth.dtype} {truth.shape}: expected ({len(images)},) whole numbers from 0")

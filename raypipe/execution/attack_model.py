@@ -7,11 +7,13 @@ from rich.console import Console
 
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.victim import freeze
+from raypipe.data.tiles import decode_images
 from raypipe.evaluation.results.run import GIVEN
 from raypipe.execution.attack import attack
-from raypipe.execution.import_model import describe_model, import_model, name_run, require_classes
+from raypipe.execution.import_model import describe_model, import_model, name_run
 from raypipe.execution.ingest import ingest
 from raypipe.execution.local_executor import hold_model
+from raypipe.execution.missing_gradients import warn_of_missing_gradients
 from raypipe.execution.tile_set import TileSet, describe_tiles
 from raypipe.models.finished_model import FinishedModel
 from raypipe.plan.cells import AttackSpec, Cell
@@ -33,12 +35,15 @@ class AttackTables:
         Files that could not be read.
     device
         Type of the device that the attack ran on, such as ``cuda``.
+    without_gradient
+        Share of the attacked tiles that have no gradient, in [0, 1]: see `raypipe.execution.missing_gradients`.
     """
 
     tiles: pa.Table
     adversarials: pa.Table
     rejected: pa.Table
     device: str
+    without_gradient: float
 
 
 def attack_model(
@@ -56,7 +61,7 @@ def attack_model(
     Parameters
     ----------
     model, tiles
-        Model to attack, and tiles to attack it on.
+        Model to attack, as `raypipe.execution.adapt_network.use_adapted` returns it, and tiles to attack it on.
     settings
         Settings of the attack.
     store
@@ -70,13 +75,10 @@ def attack_model(
 
     Raises
     ------
-    ValueError
-        If model and tiles do not fit.
     raypipe.base.errors.StageError
         If no file gives a tile, or the attack on a shard fails.
     """
     listing, name = tiles.listing, name_run(model.name)
-    require_classes(model.network, tiles.shape, listing.source.labels)
     clean = Cell("ingest", "tiles", describe_tiles(tiles))
     import_cell = Cell("import", name, describe_model(model, tiles.shape))
     import_model(import_cell, model, store)
@@ -90,9 +92,21 @@ def attack_model(
         count = (clean.manifest(store) or {})["tiles"]
         with stage_progress(console, "attack", count, "tiles", detail=detail) as stage, freeze(model.network):
             attack([cell], executor, stage)
+    clean_tiles = pa.concat_tables(store.iter_tables(clean.kind, clean.key, "test"))
+    adversarials = pa.concat_tables(store.iter_tables(cell.kind, cell.key))
+    labels = clean_tiles["label"].to_numpy()
+    without_gradient = warn_of_missing_gradients(
+        executor.models.prepare(import_cell.key, tiles.shape),
+        decode_images(clean_tiles),
+        labels,
+        attacked=adversarials["clean_prediction"].to_numpy() == labels,
+        success=adversarials["success"].to_numpy(),
+        settings=settings,
+    )
     return AttackTables(
-        pa.concat_tables(store.iter_tables(clean.kind, clean.key, "test")),
-        pa.concat_tables(store.iter_tables(cell.kind, cell.key)),
+        clean_tiles,
+        adversarials,
         pa.concat_tables([REJECTED.empty_table(), *store.iter_tables(clean.kind, clean.key, "rejected")]),
         executor.models.device.type,
+        without_gradient,
     )

@@ -11,7 +11,7 @@ from raypipe.evaluation.settings import Evaluation
 from raypipe.execution.completion import ATTACK, complete_attacks, complete_ingest, complete_tests, stage_states
 from raypipe.execution.executor import Executor
 from raypipe.execution.finish_run import FinishedRun, finish_run
-from raypipe.execution.import_model import describe_model, import_model, name_run, require_classes
+from raypipe.execution.import_model import describe_model, import_model, name_run
 from raypipe.execution.local_executor import hold_model
 from raypipe.execution.tile_set import SEED, TileSet, describe_tiles
 from raypipe.models.finished_model import FinishedModel
@@ -42,7 +42,7 @@ def evaluate_model(
     Parameters
     ----------
     model, tiles
-        Model to evaluate, and tiles to evaluate it on.
+        Model to evaluate, as `raypipe.execution.adapt_network.use_adapted` returns it, and tiles to evaluate it on.
     settings
         Settings as in the section ``evaluation`` of an experiment; `transfer` does not apply.
     store
@@ -60,13 +60,10 @@ def evaluate_model(
     ------
     FileExistsError
         If the store has a run of an experiment with the name of the model, or another model with the same state.
-    ValueError
-        If the model does not fit the tiles.
     raypipe.base.errors.StageError
         If no file gives a tile, or the work on a shard fails. Finished shards are kept.
     """
     name = name_run(model.name)
-    require_classes(model.network, tiles.shape, tiles.listing.source.labels)
     require_own_run(store, name)
     exam = Examination({}, settings, tiles.shape[1], SEED)
     plan = plan_evaluation(name, describe_model(model, tiles.shape), describe_tiles(tiles), exam)

@@ -1,7 +1,6 @@
-"""A finished model in a plan: the check that it fits the tiles, and the cell that brings it into a store."""
+"""A finished model in a plan: the cell that brings it into a store."""
 
 import re
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from raypipe.attacks.engine.victim import freeze
+from raypipe.execution.adapt_network import Shape, find_device
 from raypipe.models.checkpoint import FILE_NAME, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.models.finished_model import FinishedModel
@@ -16,54 +16,9 @@ from raypipe.plan.cells import Cell, ImportSpec
 from raypipe.storage.costs import FREE
 from raypipe.storage.store import Store
 
-Shape = tuple[int, int, int]
-"""Shape of a tile: channels, height, width."""
 PROBES = 4
 SAME = 1e-3
 """Largest difference of a model's logits between devices and batch sizes, as a share of their range."""
-
-
-def find_device(network: nn.Module) -> torch.device:
-    """Return the device of a network's parameters."""
-    return next(chain(network.parameters(), network.buffers()), torch.empty(0)).device
-
-
-def count_logits(network: nn.Module, shape: Shape) -> int:
-    """Return the number of logits that a network gives for a tile.
-
-    Raises
-    ------
-    ValueError
-        If the network takes no such tile, or gives no logits for it.
-    """
-    try:
-        logits = _logits(network, torch.zeros(1, *shape))
-    except Exception as error:  # the network is foreign code
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(
-            f"the model does not take a float32 tile {(1, *shape)} ({type(error).__name__}: {reason}); give tiles of "
-            "the size that it was made for (--size)"
-        ) from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1 or logits.shape[1] < 2:
-        description = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"the model gives {description} for a tile, expected logits (1, classes), two classes or more")
-    return int(logits.shape[1])
-
-
-def require_classes(network: nn.Module, shape: Shape, labels: tuple[str, ...]) -> None:
-    """Require that a network gives one logit for each class.
-
-    Raises
-    ------
-    ValueError
-        If the network takes no such tiles, or its number of logits differs from the number of classes.
-    """
-    logits = count_logits(network, shape)
-    if logits != len(labels):
-        raise ValueError(
-            f"the model gives {logits} logits, but there are {len(labels)} classes, {', '.join(labels)}: give the "
-            "names of all its classes, in the order of its logits (--labels)"
-        )
 
 
 def describe_model(model: FinishedModel, shape: Shape) -> ImportSpec:

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 from torch import nn
 
 from raypipe.base.errors import last_line
+from raypipe.execution.adapt_network import find_device
 from raypipe.execution.executor import TaskError
-from raypipe.execution.import_model import find_device
 from raypipe.execution.model_cache import ModelCache
 from raypipe.execution.shards import ShardResult, ShardTask, ShardWork, process_shard
 from raypipe.plan.cells import Cell

@@ -14,13 +14,14 @@ from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.generate import Adversarials, generate
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.base.settings import fill_in_names
-from raypipe.data.arrays import open_arrays
+from raypipe.data.arrays import ArraySource, open_arrays, require_images
 from raypipe.evaluation.settings import Evaluation
+from raypipe.execution.adapt_network import Shape, adapt_network, find_device, use_adapted
 from raypipe.execution.evaluate_model import evaluate_model
-from raypipe.execution.import_model import Shape, count_logits, find_device, require_classes
+from raypipe.execution.missing_gradients import warn_of_missing_gradients
 from raypipe.execution.tile_set import TileSet
 from raypipe.experiment.load import validate_settings
-from raypipe.models.finished_model import wrap_module
+from raypipe.models.finished_model import FinishedModel, wrap_module
 from raypipe.plan.listing import list_test_tiles
 from raypipe.report.results import Results
 from raypipe.storage.store import Store
@@ -38,10 +39,15 @@ def attack(
 ) -> Adversarials:
     """Attack a model on tiles in memory; see `raypipe.attack`."""
     attack_settings: NamedAttack = validate_settings(AttackSettings, {"name": name, **settings}, "attack")
-    source = open_arrays(images, labels, classes or _number_classes(model, images))
-    require_classes(model, _get_shape(images), source.labels)
-    prepared = prepare(model, _get_shape(images), device=find_device(model), batch_size=batch_size)
-    return generate(prepared, images, source.truth, attack_settings)
+    finished, source = _open(model, images, labels, name, classes)
+    device = find_device(finished.network)
+    prepared = prepare(finished.network, _get_shape(images), device=device, batch_size=batch_size)
+    result = generate(prepared, images, source.truth, attack_settings)
+    attacked = result.clean_prediction == source.truth
+    warn_of_missing_gradients(
+        prepared, images, source.truth, attacked=attacked, success=result.success, settings=attack_settings
+    )
+    return result
 
 
 def evaluate(
@@ -62,10 +68,9 @@ def evaluate(
     evaluation: Evaluation = validate_settings(
         Evaluation, {"attacks": attack_settings, "transfer": False, **settings}, "evaluation"
     )
-    source = open_arrays(images, labels, classes or _number_classes(model, images), groups)
+    finished_model, source = _open(model, images, labels, name, classes, groups)
     tiles = TileSet(list_test_tiles(source, source.list()), "", None, _get_shape(images))
     store, silent = open_results(Path(to)), Console(quiet=True)
-    finished_model = wrap_module(model, name, source.labels)
     run, result, _ = evaluate_model(
         finished_model, tiles, evaluation, store, batch_size=batch_size, console=silent, detail="quiet"
     )
@@ -77,11 +82,19 @@ def _get_shape(images: NDArray[np.uint8]) -> Shape:
     return channels, height, width
 
 
-def _number_classes(model: nn.Module, images: NDArray[np.uint8]) -> list[str] | None:
-    """Return numbers as names of a model's classes; None if `images` are no tiles, which later code reports."""
-    if images.dtype != np.uint8 or images.ndim != 4:
-        return None
-    return [str(number) for number in range(count_logits(model, _get_shape(images)))]
+def _open(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    name: str,
+    classes: Sequence[str] | None,
+    groups: Sequence[str] | None = None,
+) -> tuple[FinishedModel, ArraySource]:
+    """Return a module in memory as a model that attacks can use, and the tiles as a data set."""
+    require_images(images)
+    adapted = adapt_network(model, _get_shape(images))
+    source = open_arrays(images, labels, classes or [str(number) for number in range(adapted.classes)], groups)
+    return use_adapted(wrap_module(model, name, source.labels), adapted, source.labels), source
 
 
 def require_new(folder: Path) -> None:

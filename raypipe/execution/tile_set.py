@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from raypipe.execution.import_model import Shape
+from raypipe.execution.adapt_network import Shape
 from raypipe.experiment.schema import Tiles
 from raypipe.plan.cells import IngestSpec
 from raypipe.plan.listing import Listing, ingest_spec

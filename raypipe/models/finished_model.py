@@ -41,6 +41,8 @@ class FinishedModel:
         Hash of the model's content, 20 hexadecimal digits.
     card
         Card of a classifier of raypipe, which can be stored; None for other modules.
+    differentiable
+        True unless a trial has shown that no gradient reaches the images.
     """
 
     network: nn.Module
@@ -50,6 +52,7 @@ class FinishedModel:
     size: int | None
     content: str
     card: ModelCard | None = None
+    differentiable: bool = True
 
 
 class Program(nn.Module):

@@ -163,7 +163,7 @@ REFUSED = {
     "no weights": (["convnet", "tiles", "--size", "32"], "a backbone without weights knows nothing"),
     "another backbone's weights": (["resnet18", "tiles", "--weights", "state.pth"], "is no whole state of a resnet18"),
     "no size": (["model.pt2", "tiles", "--labels", ORDER], "give --size"),
-    "the wrong size": (["model.pt2", "tiles", "--size", "16", "--labels", ORDER], "does not take a float32 tile"),
+    "the wrong size": (["model.pt2", "tiles", "--size", "16", "--labels", ORDER], "does not take float32 tiles"),
     "too few classes": (["model.pt2", "tiles", "--size", "32", "--labels", "dots"], "does not know the class plain"),
     "too many classes": (["model.pt2", "tiles", "--size", "32", "--labels", f"{ORDER},x"], "the model gives 3 logits"),
     "a state without its backbone": (["state.pth", "tiles", "--size", "32"], "give the backbone's name"),

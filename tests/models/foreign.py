@@ -38,6 +38,14 @@ def features_only(num_classes: int) -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+def softmax(num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, num_classes), nn.Softmax(1))
+
+
+def sigmoid(num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, num_classes), nn.Sigmoid())
+
+
 def pairs(num_classes: int) -> nn.Module:
     class Pairs(nn.Module):
         def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -151,6 +151,8 @@ def _fold_batch_norms(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]
     because tracing drops `torch.no_grad`, which straight-through estimators use, and this does not change the logits.
     """
     network = copy.deepcopy(model).eval().requires_grad_(False)
+    if any(isinstance(layer, torch.jit.ScriptModule) for layer in network.modules()):
+        return network, False  # a trace keeps its compiled form, which no conversion to double or float reaches
     try:
         exact = _split_activations(copy.deepcopy(network)).double()
         candidate: nn.Module = fuse(exact).requires_grad_(False)

@@ -1,7 +1,8 @@
-"""Checks of accuracy in two cases with a known answer: on clean tiles, and where any attack must succeed."""
+"""Checks of the predictions of clean tiles, and of the accuracy where any attack must succeed."""
 
 import numpy as np
 
+from raypipe.base.predictions import are_probabilities
 from raypipe.evaluation.checks.evidence import Evidence
 from raypipe.evaluation.checks.findings import Finding, judge, report_missing, require_aligned
 from raypipe.evaluation.statistics.intervals import group_tiles, mean
@@ -49,3 +50,13 @@ def clean_accuracy_above_chance(evidence: Evidence) -> Finding:
     if value > chance and not perfect.low > chance:
         return Finding("not applicable", f"{figure}; on so few groups not even a perfect model is significantly better")
     return Finding("pass" if low > chance else "fail", figure)
+
+
+def outputs_are_logits(evidence: Evidence) -> Finding:
+    """Judge if the model's outputs for clean tiles are probabilities, on which attacks lose their way."""
+    if evidence.clean is None:
+        return report_missing("predictions of clean tiles")
+    tiles = len(evidence.clean.labels)
+    broken = are_probabilities(evidence.clean.logits)
+    figure = f"the outputs of {tiles if broken else 0} of {tiles} tiles are in [0, 1] and sum to 1"
+    return Finding("fail" if broken else "pass", figure)

@@ -16,6 +16,7 @@ F. Tramer et al., 2020, arXiv:2002.08347.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from raypipe.base.predictions import are_probabilities
 from raypipe.evaluation.checks import judging, judging_accuracy
 from raypipe.evaluation.checks.evidence import Evidence
 from raypipe.evaluation.checks.findings import Finding, Ruling, count_allowed, missed_share
@@ -197,17 +198,29 @@ OF_PROOFS = (
     ),
 )
 """The additional checks of a model that has certificates."""
+OF_PROBABILITIES = (
+    Rule(
+        "the outputs are logits",
+        judging_accuracy.outputs_are_logits,
+        "Attacks follow differences of logits. Those of probabilities vanish where the model is confident. Attacks "
+        "then need far larger perturbations, and the model looks robust. Return logits from the network.",
+        CARLINI,
+    ),
+)
+"""The additional check of a model whose outputs are probabilities. A model that enters raypipe today is recognized."""
 
 
 def run_checks(evidence: Evidence) -> tuple[Check, ...]:
-    """Run every check, in the order of `CHECKS`, and then the checks of certificates if there are any.
+    """Run every check, in the order of `CHECKS`, and then those of certificates and of probabilities if there are any.
 
     Raises
     ------
     ValueError
         If arrays that are compared do not belong to the same tiles.
     """
-    rules = CHECKS if evidence.proof is None else CHECKS + OF_PROOFS
+    rules: tuple[Rule, ...] = CHECKS if evidence.proof is None else CHECKS + OF_PROOFS
+    if evidence.clean is not None and are_probabilities(evidence.clean.logits):
+        rules += OF_PROBABILITIES
     return tuple(Check(rule.name, *rule.judge(evidence), rule.meaning, rule.source) for rule in rules)
 
 

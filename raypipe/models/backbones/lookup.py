@@ -13,6 +13,7 @@ from raypipe.models.backbones.base import Backbone, main_logits
 from raypipe.models.backbones.from_module import from_module
 from raypipe.models.backbones.from_timm import from_timm, list_timm
 from raypipe.models.backbones.from_torchvision import from_torchvision, list_torchvision
+from raypipe.models.outputs import recognize_probabilities
 
 OTHERS: dict[str, tuple[Callable[[], list[str]], Callable[[str], Backbone]]] = {
     "torchvision": (list_torchvision, from_torchvision),
@@ -89,7 +90,8 @@ def incompatibility(name: str, size: int) -> str | None:
         try:
             network = get_backbone(name).build(TRIED)
             failed, hint = f"cannot take images of {size} pixels", "; see `resize`"
-            logits: Any = network.eval()(images)
+            with torch.enable_grad():  # the graph shows a sigmoid
+                logits: Any = network.eval()(images)
             trained: Any = main_logits(network.train()(images))
         except Exception as error:  # noqa: BLE001  foreign code
             return f"{failed} ({type(error).__name__}: {error}){hint}"
@@ -97,4 +99,9 @@ def incompatibility(name: str, size: int) -> str | None:
         if not isinstance(given, Tensor) or given.shape != (2, TRIED):
             shown = list(given.shape) if isinstance(given, Tensor) else f"a {type(given).__name__}"
             return f"gives {shown} for 2 images and {TRIED} classes in {mode} mode: expected logits [2, {TRIED}]"
+    if kind := recognize_probabilities(logits):
+        return (
+            f"gives probabilities (as a {kind} does) in evaluation mode: expected logits; return them without the "
+            f"{kind}, which training and attacks take themselves"
+        )
     return None

@@ -107,7 +107,7 @@ def test_a_series_rises(name: str, field: str, keys: tuple[float, ...]) -> None:
 
 def clean(said: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Predictions:
     ids = np.array([f"{place:03}" for place in range(len(labels))])
-    return Predictions(ids, ids if groups is None else groups, labels, np.eye(3, dtype=np.float32)[said])
+    return Predictions(ids, ids if groups is None else groups, labels, 4 * np.eye(3, dtype=np.float32)[said])
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -144,6 +144,16 @@ def test_a_model_at_chance_fails() -> None:
     assert learned.verdict == "pass"
     assert "of 60 test tiles of 60 groups; always predicting the most frequent class: 33.3 %" in learned.figure
     assert made(ABOVE_CHANCE).verdict == "not applicable"
+
+
+def test_probabilities_fail_a_check_that_logits_do_not_need() -> None:
+    labels = np.arange(TILES) % 3
+    logits = clean(labels, labels)
+    assert [check.name for check in run_checks(Evidence(clean=logits))] == [rule.name for rule in CHECKS]
+    shares = np.exp(logits.logits) / np.exp(logits.logits).sum(1, keepdims=True)
+    probabilities = Predictions(logits.ids, logits.groups, labels, shares)
+    *_, last = run_checks(Evidence(clean=probabilities))
+    assert (last.name, last.verdict) == ("the outputs are logits", "fail")
 
 
 def test_chance_is_that_of_the_most_frequent_class() -> None:

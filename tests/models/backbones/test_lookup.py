@@ -70,6 +70,8 @@ def test_a_name_that_is_none_says_what_would_be_one(name: str, message: str) -> 
         ("raises", "cannot be built (RuntimeError: no 7 today)"),
         ("features_only", "gives [2, 3] for 2 images and 7 classes in evaluation mode: expected logits [2, 7]"),
         ("pairs", "gives a tuple for 2 images and 7 classes in evaluation mode"),
+        ("softmax", "gives probabilities (as a softmax does) in evaluation mode: expected logits"),
+        ("sigmoid", "gives probabilities (as a sigmoid does) in evaluation mode: expected logits"),
     ],
 )
 def test_a_module_that_is_no_classifier_is_refused_by_the_experiment(function: str, message: str) -> None:

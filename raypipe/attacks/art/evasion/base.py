@@ -1,6 +1,7 @@
 """The base of raypipe's attacks as evasion attacks of the Adversarial Robustness Toolbox."""
 
 import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from art.estimators.classification import PyTorchClassifier
 from art.utils import check_and_transform_label_format
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from raypipe.attacks import ATTACKS, get_attack
 from raypipe.attacks.art.evasion.unit_images import UnitImages
@@ -23,7 +24,9 @@ from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.prepare import PreparedModel, prepare
 from raypipe.attacks.engine.tensors import clear
 from raypipe.attacks.engine.victim import Victim, freeze
+from raypipe.base.errors import Notice
 from raypipe.base.settings import near_matches
+from raypipe.models.outputs import LogProbabilities, describe_probabilities, recognize_probabilities
 
 BATCH_SIZE = 32
 """Number of images attacked at once. The toolbox's own default for several attacks, 1, wastes most of the time."""
@@ -127,7 +130,14 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
     def _prepare(self, unit: UnitImages) -> PreparedModel:
         """Prepare the model again, because its weights may have changed."""
         shape = np.moveaxis(np.empty(self.estimator.input_shape), 0 if unit.channels_first else 2, 0).shape
-        return prepare(unit, (shape[0], shape[1], shape[2]), device=self.estimator.device, batch_size=self.batch_size)
+        device = self.estimator.device
+        network: nn.Module = unit
+        with freeze(unit):
+            outputs = unit(torch.rand(4, *shape, generator=torch.Generator().manual_seed(0)).to(device))
+        if kind := recognize_probabilities(outputs):
+            warnings.warn(describe_probabilities(kind), Notice, stacklevel=3)
+            network = LogProbabilities(unit, kind)
+        return prepare(network, (shape[0], shape[1], shape[2]), device=device, batch_size=self.batch_size)
 
     def _perturb(
         self,

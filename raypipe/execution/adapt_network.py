@@ -1,0 +1,245 @@
+"""The entry of every finished model: a trial that finds what attacks cannot use, and adapts the model where it can."""
+
+import warnings
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raypipe.attacks.engine.victim import freeze
+from raypipe.base.errors import Notice
+from raypipe.models.finished_model import FinishedModel
+from raypipe.models.outputs import LogProbabilities, describe_probabilities, recognize_probabilities
+from raypipe.models.restricted import FixedBatch, WithoutGradient
+
+Shape = tuple[int, int, int]
+"""Shape of a tile: channels, height, width."""
+RANDOM = 4
+"""Number of random images of the trial; a black one and a white one follow."""
+BATCHES = (1, 2, 4, 8, 16, 32)
+"""Batch sizes to try on a program that does not take the trial's images at once."""
+DTYPES = (torch.float16, torch.bfloat16, torch.float64)
+
+
+@dataclass(frozen=True)
+class AdaptedNetwork:
+    """A network that maps any number of images to logits.
+
+    Parameters
+    ----------
+    network
+        The given network, or one around it.
+    classes
+        Number of its logits.
+    changes
+        What was changed, in words that complete the name of the model's form; empty if nothing was.
+    differentiable
+        True if a gradient reaches an image of the trial.
+    """
+
+    network: nn.Module
+    classes: int
+    changes: tuple[str, ...]
+    differentiable: bool
+
+
+def find_device(network: nn.Module) -> torch.device:
+    """Return the device of a network's parameters."""
+    return next(chain(network.parameters(), network.buffers()), torch.empty(0)).device
+
+
+def adapt_network(network: nn.Module, shape: Shape) -> AdaptedNetwork:
+    """Try a network on images of the shape of its tiles, and adapt it to what attacks expect.
+
+    Of probabilities, the logarithm is taken. A program that takes one batch size gets such batches. Both are said by a
+    `raypipe.base.errors.Notice`, and so is a network without a gradient.
+
+    Parameters
+    ----------
+    network
+        Module from images (n, channels, h, w), float32 in [0, 1].
+    shape
+        Shape of a tile: channels, height, width.
+
+    Raises
+    ------
+    ValueError
+        If the network takes no such tiles, does not give two finite outputs or more for each, holds values that are not
+        finite, or changes its input in place. The message gives the remedy.
+    """
+    if not isinstance(network, nn.Module):
+        raise ValueError(  # noqa: TRY004  all errors of arguments are ValueErrors
+            f"the model is a {type(network).__name__}, expected a torch.nn.Module: wrap it in one, whose forward calls "
+            "it"
+        )
+    _require_finite_state(network)
+    images = _trial_images(shape).to(find_device(network))
+    changes: list[str] = []
+    network, outputs = _fit_batch(network, images, changes)
+    _require_outputs(outputs, len(images))
+    outputs, gradient = _differentiate(network, images, outputs)
+    if gradient is None:
+        network = WithoutGradient(network)
+        changes.append("without gradients")
+    if kind := recognize_probabilities(outputs):
+        network = LogProbabilities(network, kind)
+        changes.append("logarithm of probabilities")
+        _say(describe_probabilities(kind))
+    differentiable = gradient is not None and bool(gradient.nan_to_num().any())
+    if not differentiable:
+        _say(
+            f"the model has no gradient ({len(images)} of {len(images)} trial images): white-box attacks on it say "
+            "nothing about robustness; give a model that is differentiable (no torch.no_grad, detach, NumPy or "
+            "rounding inside), or take a black-box attack such as square"
+        )
+    return AdaptedNetwork(network, int(outputs.shape[1]), tuple(changes), differentiable)
+
+
+def use_adapted(model: FinishedModel, adapted: AdaptedNetwork, labels: tuple[str, ...]) -> FinishedModel:
+    """Return a model with its adapted network.
+
+    Parameters
+    ----------
+    model
+        Model whose network was adapted. Its card, if it has one, is that of a network that needed no change.
+    adapted
+        The network that `adapt_network` returned.
+    labels
+        Names of the classes in the order of the logits.
+
+    Raises
+    ------
+    ValueError
+        If the number of logits differs from the number of classes.
+    """
+    if adapted.classes != len(labels):
+        raise ValueError(
+            f"the model gives {adapted.classes} logits, but there are {len(labels)} classes, {', '.join(labels)}: give "
+            "the names of all its classes, in the order of its logits (--labels)"
+        )
+    form, card = ", ".join([model.form, *adapted.changes]), None if adapted.changes else model.card
+    return replace(
+        model, network=adapted.network, form=form, card=card, labels=labels, differentiable=adapted.differentiable
+    )
+
+
+def _say(text: str) -> None:
+    warnings.warn(text, Notice, stacklevel=3)
+
+
+def _trial_images(shape: Shape) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.cat([torch.rand(RANDOM, *shape, generator=generator), torch.zeros(1, *shape), torch.ones(1, *shape)])
+
+
+def _require_finite_state(network: nn.Module) -> None:
+    """Require finite parameters and buffers without NaN; buffers may hold infinity, as masks of attention do."""
+    state = {name: tensor.detach() for name, tensor in chain(network.named_parameters(), network.named_buffers())}
+    fixed = {name for name, _ in network.named_buffers()}
+    wrong = [
+        name
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and bool(tensor.isnan().any() or (name not in fixed and tensor.isinf().any()))
+    ]
+    if wrong:
+        raise ValueError(
+            f"the model's {wrong[0]!r} and {len(wrong) - 1} other tensors hold NaN or infinity; take a checkpoint from "
+            "before its training diverged"
+        )
+
+
+def _fit_batch(network: nn.Module, images: Tensor, changes: list[str]) -> tuple[nn.Module, Any]:
+    """Return the network, or one that gives it batches of the size that it takes, and its outputs for the images."""
+    try:
+        return network, _outputs(network, images)
+    except _InPlaceError as error:
+        raise ValueError(_explain(network, images, error)) from error
+    except Exception as error:  # the network is foreign code
+        for size in BATCHES:
+            fixed = FixedBatch(network, size)
+            try:
+                outputs = _outputs(fixed, images)
+            except Exception:  # noqa: BLE001, S112  the first error is told
+                continue
+            changes.append(f"batches of {size}")
+            _say(
+                f"the model takes batches of {size} only, so it runs {size} tile{'s' * (size > 1)} at a time, which is "
+                'slower; export it with a free batch size: dynamic_shapes=({0: torch.export.Dim("batch")},) of '
+                "torch.export.export, and no batch size as a constant in its code"
+            )
+            return fixed, outputs
+        raise ValueError(_explain(network, images, error)) from error
+
+
+def _outputs(network: nn.Module, images: Tensor) -> Any:
+    given = images.clone()
+    with freeze(network), torch.no_grad():
+        outputs = network(given)
+    if not torch.equal(given, images):
+        raise _InPlaceError
+    return outputs
+
+
+class _InPlaceError(RuntimeError):
+    """Error for a network that writes into its input."""
+
+    def __init__(self) -> None:
+        super().__init__("it changes its input in place")
+
+
+def _differentiate(network: nn.Module, images: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the outputs with their graph, and the gradient of the images.
+
+    It is None, beside the given outputs, if the network cannot be differentiated.
+
+    Raises
+    ------
+    ValueError
+        If the network writes into its input, which PyTorch notices only here where the values stay equal.
+    """
+    points = images.clone().requires_grad_()
+    try:
+        with freeze(network):
+            graphed: Tensor = network(points)
+            weights = torch.linspace(1, 2, graphed.shape[1]).to(graphed)
+            (gradient,) = torch.autograd.grad((graphed * weights).sum(), points, allow_unused=True, retain_graph=True)
+    except Exception as error:  # the network is foreign code
+        if "in-place" in str(error):
+            raise ValueError(_explain(network, images, error)) from error
+        return outputs, None
+    return graphed, gradient
+
+
+def _require_outputs(outputs: Any, count: int) -> None:
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != count or outputs.shape[1] < 2:
+        shown = tuple(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+        raise ValueError(
+            f"the model gives {shown} for {count} tiles, expected logits ({count}, classes), two classes or more; "
+            "return the tensor of logits alone, and for one logit of two classes "
+            "torch.stack([torch.zeros_like(logit), logit], 1)"
+        )
+    if not outputs.isfinite().all(1)[:RANDOM].any():
+        raise ValueError(
+            "the model gives NaN or infinity for every trial image; take a checkpoint from before its training diverged"
+        )
+
+
+def _explain(network: nn.Module, images: Tensor, error: Exception) -> str:
+    """Return the failure of a trial in one line, with the remedy for its cause."""
+    lines = str(error).strip().splitlines() or [""]
+    reason = lines[-1 if "TorchScript" in lines[0] else 0]
+    found = next((tensor.dtype for tensor in network.parameters() if tensor.dtype in DTYPES), None)
+    if isinstance(error, _InPlaceError) or "in-place" in reason:
+        return "the model changes its input in place, which destroys the tiles; begin its forward with images.clone()"
+    if found is not None:
+        name = str(found).removeprefix("torch.")
+        return (
+            f"the model's weights are {name} and do not take float32 tiles ({type(error).__name__}: {reason}); convert "
+            "it with model.float() before it is saved or given"
+        )
+    return (
+        f"the model does not take float32 tiles {tuple(images.shape)} ({type(error).__name__}: {reason}); give tiles "
+        "of the size that it was made for (--size), in RGB"
+    )
