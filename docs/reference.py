@@ -18,6 +18,7 @@ from raypipe.cli.app import app
 from raypipe.cli.errors import STATUSES
 from raypipe.data.sources import SOURCES
 from raypipe.defenses import DEFENSES, PRESETS
+from raypipe.defenses.search import Range, SettingsSearch
 from raypipe.evaluation.settings import Checks, Evaluation
 from raypipe.experiment.schema import Experiment, Report, Resources, Tiles
 from raypipe.models.classifier import Model
@@ -89,6 +90,8 @@ def experiment_page() -> str:
     parts.append("## defenses\n\nAn id, and its settings: `{pgd_training: {eps: 4/255}}`.\n")
     for name, defense in {**DEFENSES, **PRESETS}.items():
         parts += _record(name, defense, level=3)
+    parts += _record("search of online adversarial training", SettingsSearch, level=3)
+    parts += _record("a range of search.space", Range, level=4)
     parts += _record("evaluation", Evaluation, level=2)
     parts += _record("evaluation.autoattack", EnsembleBudget, level=3)
     parts += _record("evaluation.checks", Checks, level=3)

@@ -79,6 +79,10 @@ class Defense(Settings):
         """True if the defense compares epochs or candidates on held-out training tiles."""
         return False
 
+    def candidates(self) -> Sequence[Self]:
+        """Return the settings to compare on held-out tiles, or these settings if there is nothing to compare."""
+        return [self]
+
     def recipe(self, base: Recipe) -> Recipe:
         """Return the recipe of the defense's training: the undefended model's recipe with the defense's own settings.
 
@@ -123,10 +127,6 @@ class StaticTraining(Defense):
         return False
 
     @abstractmethod
-    def candidates(self) -> Sequence[Self]:
-        """Return the candidates to compare on held-out tiles, at least one."""
-
-    @abstractmethod
     def choose(self, tiles: int, seed: int) -> Choice:
         """Return the clean and the adversarial training tiles to train on.
 
@@ -141,7 +141,7 @@ class StaticTraining(Defense):
     @property
     def needs_held_out(self) -> bool:
         """True if there are candidates to compare."""
-        return len(self.candidates()) > 1
+        return list(self.candidates()) != [self]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from raypipe.attacks.engine.victim import freeze
@@ -24,6 +24,7 @@ from raypipe.base.settings import Ratio
 from raypipe.defenses.adversarial_weights import perturb_weights
 from raypipe.defenses.base import Defense, TrainingSteps
 from raypipe.defenses.inner_attack import Perturbed, ascend, misclassification
+from raypipe.defenses.search import FIXED, SettingsSearch
 from raypipe.models.backbones.base import classification_loss, main_logits
 from raypipe.training.objective import InputRule, StepInputs, StepLoss, unwrap_ddp
 from raypipe.training.recipe import Recipe
@@ -63,6 +64,8 @@ class OnlineTraining(BallSettings, Defense):
         Share of the fit, in [0, 1), in which only the head learns, on adversarial tiles. The body keeps its weights and
         its batch statistics meanwhile. A tenth or two suit an adversarially pretrained network with ``start: weights``
         (robust linear initialization, Hua et al., 2024, arXiv:2312.05716).
+    search
+        Search of these settings: see `raypipe.defenses.search.SettingsSearch`. None trains once, with them as written.
 
     Attributes
     ----------
@@ -86,6 +89,7 @@ class OnlineTraining(BallSettings, Defense):
     seconds: float | None = Field(None, gt=0, exclude_if=lambda seconds: seconds is None)
     start: Literal["undefended", "weights"] = Field("undefended", exclude_if=lambda start: start == "undefended")
     linear_probing: float = Field(0.0, ge=0, lt=1, exclude_if=lambda share: share == 0)
+    search: SettingsSearch | None = Field(None, exclude_if=lambda search: search is None)
 
     @model_validator(mode="after")
     def _ramp_rises(self) -> Self:
@@ -109,6 +113,35 @@ class OnlineTraining(BallSettings, Defense):
             return None
         return self.model_copy(update={"eps": self.eps * (progress - begin) / (end - begin)})
 
+    @model_validator(mode="after")
+    def _space_fits(self) -> Self:
+        if self.search is None:
+            return self
+        if self.seconds is not None:
+            raise ValueError("search: candidates are compared after equal numbers of epochs; leave out seconds")
+        written = self._written()
+        for name, value in self.search.extremes():
+            if name in FIXED or name not in written:
+                allowed = ", ".join(sorted(written.keys() - FIXED))
+                raise ValueError(f"search.space.{name}: no such setting; expected some of {allowed}")
+            try:
+                type(self).model_validate({**written, name: value})
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"search.space.{name} = {value!r}: {reason}") from error
+        return self
+
+    def _written(self) -> dict[str, Any]:
+        """Return the settings as written, without the search."""
+        return {name: value for name, value in self if name != "search"}
+
+    def candidates(self) -> list[Self]:
+        """Return the settings of each candidate of the search, or these settings if there is none."""
+        if self.search is None:
+            return [self]
+        written = self._written()
+        return [type(self).model_validate({**written, **values}) for values in self.search.draw(written)]
+
     @property
     def starts_anew(self) -> bool:
         """True if training starts from the same weights as the training of the undefended model."""
@@ -121,8 +154,8 @@ class OnlineTraining(BallSettings, Defense):
 
     @property
     def needs_held_out(self) -> bool:
-        """True if the settings have early stopping."""
-        return self.early_stopping
+        """True if the settings have early stopping or a search."""
+        return self.early_stopping or self.search is not None
 
     @abstractmethod
     def perturb(self, victim: nn.Module, images: Tensor, labels: Tensor) -> Perturbed:

@@ -146,6 +146,11 @@ class Evaluation(Settings):
             for norm, radii in self.radii(grid).items()
         }
 
+    def judge(self) -> BoundedAttack:
+        """Return the attack that rates models on held-out tiles: the bounded attack, at the radius of the checks."""
+        attack = at_radius(self.bounded, self.checks.eps, self.bounded.norm) if self.checks else self.bounded
+        return attack.with_early_stop(True)
+
     def check_attacks(self, size: int) -> dict[str, NamedAttack]:
         """Return the attacks that the sanity checks compare, by id.
 

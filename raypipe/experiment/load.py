@@ -13,6 +13,7 @@ from raypipe.base.settings import Settings, near_matches
 from raypipe.data.sources import SOURCES
 from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.defenses.adversarial_training import Search
+from raypipe.defenses.search import Range, SettingsSearch
 from raypipe.evaluation.settings import Checks, Evaluation
 from raypipe.experiment.schema import Experiment, Resources, Tiles
 from raypipe.models.classifier import Model
@@ -202,7 +203,7 @@ def _shorten(text: str) -> str:
 
 def _field_names() -> set[str]:
     records: list[type[Settings]] = [
-        *(Experiment, Tiles, Resources, Recipe, Model, Search, Evaluation, Checks),
+        *(Experiment, Tiles, Resources, Recipe, Model, Search, SettingsSearch, Range, Evaluation, Checks),
         *(entry.settings for entry in SOURCES.values()),
         *(entry.settings for entry in ATTACKS.values()),
         *DEFENSES.values(),

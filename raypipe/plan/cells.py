@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from pydantic import Field
+
 from raypipe.attacks import AttackSettings
 from raypipe.base.settings import Settings
 from raypipe.data.splits import SplitKind
 from raypipe.defenses import DefenseSettings
-from raypipe.defenses.base import StaticTraining
 from raypipe.models.classifier import Model
 from raypipe.storage.store import Store
 from raypipe.training.recipe import Recipe
@@ -106,12 +107,17 @@ class AttackSpec(Settings):
 class HardenSpec(Settings):
     """Settings that determine a hardened model.
 
-    The undefended model and the clean and adversarial training tiles determine it too.
+    The undefended model and the clean and adversarial training tiles determine it too. `judge` is the attack under
+    which epochs are rated on held-out tiles, and `judged_tiles` the number of these tiles; None rates all. Only
+    candidates of a search have a judge.
     """
 
     defense: DefenseSettings
     recipe: Recipe
     seed: int
+    # Left out of content keys at None, so that models that were hardened before a search existed keep their keys.
+    judge: AttackSettings | None = Field(None, exclude_if=lambda judge: judge is None)
+    judged_tiles: int | None = Field(None, exclude_if=lambda tiles: tiles is None)
 
 
 class DiagnoseSpec(Settings):
@@ -227,9 +233,9 @@ def remove_artifacts(cells: Iterable[Cell], store: Store) -> None:
 
 
 def candidates(cell: Cell) -> list[Cell]:
-    """Return the fine-tunings that a hardening cell chooses from: itself, or one for each combination of its search."""
-    defense = cell.spec.defense
-    if not isinstance(defense, StaticTraining) or len(settings := defense.candidates()) == 1:
+    """Return the fine-tunings that a hardening cell chooses from: itself, or one for each candidate of its search."""
+    settings = cell.spec.defense.candidates()
+    if list(settings) == [cell.spec.defense]:
         return [cell]
     specs = [cell.spec.model_copy(update={"defense": one}) for one in settings]
     return [Cell("harden", f"{cell.name}/{number}", spec, cell.inputs) for number, spec in enumerate(specs)]

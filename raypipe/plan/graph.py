@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from raypipe.defenses.base import CertifiedDefense, StaticTraining
+from raypipe.defenses.online import OnlineTraining
 from raypipe.evaluation.results.run import GIVEN
 from raypipe.experiment.schema import Experiment
 from raypipe.plan.cells import (
@@ -88,6 +89,9 @@ def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subjec
         yield clean
         for defense_id, defense in experiment.defenses.items():
             harden = HardenSpec(defense=defense, recipe=experiment.train, seed=seed)
+            if isinstance(defense, OnlineTraining) and defense.search:
+                judged = {"judge": experiment.evaluation.judge(), "judged_tiles": defense.search.tiles}
+                harden = harden.model_copy(update=judged)
             inputs = {"tiles": tiles, "model": clean.cell}
             if not isinstance(defense, StaticTraining):
                 cell = Cell("harden", f"{name}/{defense_id}", harden, inputs)

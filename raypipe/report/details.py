@@ -129,6 +129,31 @@ def seeds_table(book: Book) -> Sheet | None:
     return table
 
 
+def candidates_table(book: Book) -> Sheet | None:
+    """Return a table of the settings that each search tried; None without a search."""
+    if not book.candidates:
+        return None
+    table = Sheet("Search of settings. Accuracy of each candidate on held-out training tiles, in %")
+    table.add_columns("model")
+    table.add_columns("candidate", figures=True)
+    table.add_columns("settings", "state", "measure")
+    table.add_columns("epochs", "held-out", figures=True)
+    for subject in book.subjects:
+        for row in (row for row in book.candidates if row["subject"] == subject):
+            state = Cell("chosen", tone="good") if row["chosen"] else Cell(row["state"])
+            settings = ", ".join(row["settings"]) or "-"
+            epochs = f"{row['epochs']} of {row['all_epochs']}"
+            name, number = model_cell(book, subject), str(row["candidate"])
+            table.add_row(name, number, settings, state, row["measure"], epochs, percent(row["score"]))
+        table.add_section()
+    table.caption = (
+        "No candidate was rated on test tiles. Stopped: worse than other candidates after the same number of epochs. "
+        "Diverged: the loss was not finite. Robust accuracy: under the evaluation's bounded attack on the candidate "
+        "itself. The best of many candidates on few tiles is in part lucky, so its held-out figure is too high."
+    )
+    return table
+
+
 def stage_costs_table(book: Book) -> Sheet | None:
     """Return a table of the cost of every stage."""
     if not (costs := _list_costs(book)):

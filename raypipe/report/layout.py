@@ -21,7 +21,7 @@ class Book:
 
     Parameters
     ----------
-    records, curves, differences, checks, certified, costs, trainings
+    records, curves, differences, checks, certified, costs, trainings, candidates
         Rows of the tables of `raypipe.evaluation.results.compute.RunResult`.
     """
 
@@ -32,6 +32,7 @@ class Book:
     certified: list[Row]
     costs: list[Row]
     trainings: list[Row]
+    candidates: list[Row]
 
     @classmethod
     def from_result(cls, result: RunResult) -> "Book":

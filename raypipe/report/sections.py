@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from raypipe.report.details import (
     calibration_table,
+    candidates_table,
     cell_costs_table,
     cost_table,
     differences_table,
@@ -36,6 +37,7 @@ OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
     "calibration": calibration_table,
     "differences": differences_table,
     "seeds": seeds_table,
+    "candidates": candidates_table,
     "costs": cost_table,
     "stage-costs": stage_costs_table,
     "cell-costs": cell_costs_table,

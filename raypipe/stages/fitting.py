@@ -42,6 +42,7 @@ def fit_cell(
     objective: Objective = cross_entropy,
     input_rule: InputRule | None = TILES,
     score: Callable[[Classifier], float] | None = None,
+    keeps_best: bool = True,
     replays: int = 1,
     probing: float = 0.0,
     time_limit: float | None = None,
@@ -73,7 +74,9 @@ def fit_cell(
     input_rule
         Inputs that a step shows the network; None leaves its batch statistics unchanged.
     score
-        Rates the classifier after each validated epoch; larger is better. The best of these epochs is published.
+        Rates the classifier after each validated epoch; larger is better.
+    keeps_best
+        True if the best of the rated epochs is published. Otherwise the last epoch is.
     replays
         Number of steps on each batch before the next batch.
     probing
@@ -137,7 +140,7 @@ def fit_cell(
             record = _validate_epoch(record, fit, tiles, validation, worker)
         if score and validates:
             record = replace(record, score=_share_score(score, fit, worker))
-            if record.score == _best_score([*fit.history, record]):
+            if keeps_best and record.score == _best_score([*fit.history, record]):
                 best = save_classifier(_get_evaluated(fit), card)
         fit.history[-1] = record
         _write_progress(cell, recipe, asdict(record), store, worker)
@@ -151,7 +154,7 @@ def fit_cell(
         facts = _facts(judged, card, held_out if recipe.validation else None, recalibration, input_rule)
         workers = worker.world_size
         publish_model(cell, _get_evaluated(fit), card, store, history=fit.history, cost=cost, workers=workers, **facts)
-        store.remove(_progress_path(cell))
+        store.remove(progress_path(cell))
 
 
 def _restore_best(fit: Fit, best: bytes) -> None:
@@ -168,7 +171,7 @@ def _list_head(card: ModelCard, probing: float) -> frozenset[str]:
 
 def _read_limited(cell: Cell, recipe: Recipe, store: Store) -> Recipe:
     """Return a recipe with the number of epochs that an interrupted fit chose for its time limit."""
-    epochs = store.read_json(_progress_path(cell))["epochs"]
+    epochs = store.read_json(progress_path(cell))["epochs"]
     return recipe.model_copy(update={"epochs": epochs})
 
 
@@ -176,7 +179,7 @@ def _write_progress(cell: Cell, recipe: Recipe, record: dict[str, Any], store: S
     """Write down how far the fit has come, for those who watch; only the first worker of the group does."""
     if worker.rank == 0:
         where = {"name": cell.name, "epochs": recipe.epochs, "host": socket.gethostname(), "pid": os.getpid()}
-        store.write_json(_progress_path(cell), {**where, **record})
+        store.write_json(progress_path(cell), {**where, **record})
 
 
 def _facts(
@@ -284,9 +287,10 @@ def last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:
         if not history:
             return None
         return {"name": cell.name, "epochs": len(history), **history[-1]}
-    path = _progress_path(cell)
+    path = progress_path(cell)
     return store.read_json(path) if store.exists(path) else None
 
 
-def _progress_path(cell: Cell) -> str:
+def progress_path(cell: Cell) -> str:
+    """Return the path of the file in which a running fit writes its last epoch."""
     return f"progress/{cell.key}.json"

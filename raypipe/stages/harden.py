@@ -12,21 +12,24 @@ from numpy.typing import NDArray
 
 from raypipe.base.errors import StageError
 from raypipe.data.reading.png import decode_png
+from raypipe.data.subset import choose_subset
 from raypipe.defenses.base import StaticTraining, TrainingSteps
+from raypipe.evaluation.judge import measure_robust_accuracy
 from raypipe.evaluation.predict import predict
 from raypipe.experiment.schema import Resources
 from raypipe.models.artifacts import load_model
 from raypipe.models.backbones.lookup import get_backbone
-from raypipe.models.checkpoint import FILE_NAME, ModelCard
+from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import Classifier, build_classifier
-from raypipe.plan.cells import Cell, candidates, unfinished, unfinished_fits
+from raypipe.plan.cells import Cell, HardenSpec, candidates, unfinished, unfinished_fits
 from raypipe.progress.stage import StageProgress
+from raypipe.stages.choice import publish_best
 from raypipe.stages.fitting import fit_cell, publish_model
 from raypipe.stages.placement import needs_of, room_for
+from raypipe.stages.search import is_search, search_settings
 from raypipe.stages.watch import watch_fits
 from raypipe.stages.worker_group import fit_in_group
 from raypipe.stages.workers import Worker
-from raypipe.storage.costs import FREE, Cost
 from raypipe.storage.store import Store
 from raypipe.training.examples import Examples, read_examples
 
@@ -45,19 +48,23 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     StageError
         If a trial fails; the other trials are finished and their models are kept.
     """
-    todo = unfinished_fits(cells, store)
+    missing = unfinished(cells, store)
+    searches = [cell for cell in missing if is_search(cell)]
+    todo = unfinished_fits([cell for cell in missing if not is_search(cell)], store)
     fits = [cell for cell in todo if cell.spec.defense.epochs]
     try:
-        with watch_fits(fits, unfinished(cells, store), store, progress):
+        with watch_fits([*fits, *unfinished_fits(searches, store)], missing, store, progress):
             for cell in todo:
                 if not cell.spec.defense.epochs:
                     publish_model(cell, *_starting_point(cell, store), store)
             if fits:
                 _run_trials(fits, store, resources, progress)
+            for cell in searches:
+                search_settings(cell, _harden_cell, store, resources, progress)
             for cell in unfinished(cells, store):
-                _publish_best(cell, store, progress)
+                publish_best(cell, store, progress)
     except StageError:
-        progress.fail(*(cell for cell in cells if unfinished(candidates(cell), store)))
+        progress.fail(*(cell for cell in unfinished(cells, store) if unfinished(candidates(cell), store)))
         raise
 
 
@@ -138,7 +145,7 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
     sides = {name: examples.hold_out(cell.spec.recipe.validation, seed) for name, examples in parts.items()}
     parts = {name: training for name, (training, _) in sides.items()}
     held_out = {name: examples for name, (_, examples) in sides.items()}
-    if defense.needs_held_out and not len(held_out["clean"]):
+    if (defense.needs_held_out or cell.spec.judge) and not len(held_out["clean"]):
         raise StageError(
             f"{cell.name}: {defense.name} compares on held-out tiles, but every class has a single group of training "
             "tiles; add tiles of other groups, or leave out early_stopping and search"
@@ -166,15 +173,24 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
         judge=judge if "perturbed" in held_out and len(held_out["clean"]) else None,
         objective=steps.objective,
         input_rule=steps.inputs,
-        score=_choose_score(steps, held_out["clean"]),
+        score=_choose_score(cell.spec, steps, held_out["clean"], worker),
+        keeps_best=steps.score is not None,
         replays=steps.repeats,
         probing=steps.probing,
         time_limit=defense.time_limit,
     )
 
 
-def _choose_score(steps: TrainingSteps, held_out: Examples) -> Callable[[Classifier], float] | None:
-    """Return the function that rates an epoch on held-out tiles, or None if the last epoch is kept."""
+def _choose_score(
+    spec: HardenSpec, steps: TrainingSteps, held_out: Examples, worker: Worker
+) -> Callable[[Classifier], float] | None:
+    """Return the function that rates an epoch on held-out tiles, or None if no epoch is rated."""
+    if attack := spec.judge:
+        chosen = held_out
+        if spec.judged_tiles:
+            chosen = held_out.take(choose_subset(held_out.labels, held_out.groups, spec.judged_tiles, spec.seed))
+        images, labels = _images(chosen), np.array(chosen.labels)
+        return lambda classifier: measure_robust_accuracy(classifier, images, labels, attack, worker.device)
     rate = steps.score
     return rate and (lambda classifier: float(rate(classifier, _images(held_out), np.array(held_out.labels))))
 
@@ -201,25 +217,3 @@ def _accuracy(classifier: Classifier, examples: Examples, worker: Worker) -> flo
 
 def _images(examples: Examples) -> NDArray[np.uint8]:
     return np.stack([decode_png(image) for image in examples.images])
-
-
-def _publish_best(cell: Cell, store: Store, progress: StageProgress) -> None:
-    """Publish the candidate with the best mean accuracy on clean and perturbed held-out tiles."""
-    results = {candidate.key: (candidate, candidate.manifest(store) or {}) for candidate in candidates(cell)}
-    best, manifest = max(results.values(), key=lambda pair: np.mean(list(pair[1]["validation"].values())))
-    weights = store.read_bytes(f"{store.artifact(best.kind, best.key)}/{FILE_NAME}")
-    store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", weights)
-    records = [
-        {"key": key, "defense": candidate.spec.defense.model_dump(mode="json"), "validation": facts["validation"]}
-        for key, (candidate, facts) in results.items()
-    ]
-    cost = sum((Cost.of(facts) for _, facts in results.values()), FREE)
-    cell.publish(
-        store,
-        card=manifest["card"],
-        history=manifest["history"],
-        chosen=best.key,
-        candidates=records,
-        cost=cost.facts(),
-    )
-    progress.say(f"{cell.name}: {best.name} of {len(records)} candidates, held-out {manifest['validation']}")

@@ -274,6 +274,23 @@ TRAININGS = pa.schema(
 See `raypipe.evaluation.results.trainings`. `hardening_passes` counts the fit of its defense alone, and is null for an
 undefended model."""
 
+CANDIDATES = pa.schema(
+    [
+        *SUBJECT,
+        ("candidate", pa.int64()),
+        ("settings", pa.list_(pa.string())),
+        ("state", pa.string()),
+        ("epochs", pa.int64()),
+        ("all_epochs", pa.int64()),
+        ("score", pa.float64()),
+        ("measure", pa.string()),
+        ("chosen", pa.bool_()),
+    ]
+)
+"""Candidates of each search. `settings` are those in which candidates differ. `epochs` is the number of epochs that the
+candidate was trained for, of `all_epochs`. `score` is its `measure` on held-out training tiles, and null if none of its
+epochs was rated. The best candidate that reached its last epoch is `chosen`."""
+
 DIFFERENCES = pa.schema(
     [
         *SUBJECT,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from raypipe.base.errors import ConfigError
 from raypipe.evaluation.protocols import CheckAttack
 from raypipe.experiment.load import validate_experiment
 from raypipe.experiment.schema import Experiment
@@ -246,3 +247,29 @@ def test_a_candidate_that_is_another_defense_s_model_is_fitted_once(tmp_path: Pa
 def test_without_a_search_the_cell_is_its_only_candidate() -> None:
     cell = plan_of().stage("harden")[0]
     assert candidates(cell) == [cell]
+
+
+def test_a_search_has_a_cell_for_each_candidate_judged_by_the_attack_of_the_evaluation() -> None:
+    search = {"space": {"beta": [1, 6], "learning_rate": [1e-3, 1e-4]}, "samples": 3, "tiles": 40}
+    plan = plan_of(
+        defenses={"trades": {"search": search}, "plain": {"name": "trades"}}, evaluation={"checks": {"eps": "2/255"}}
+    )
+    searched, plain = (next(cell for cell in plan.stage("harden") if cell.name.endswith(name))
+                       for name in ("/trades", "/plain"))  # fmt: skip
+    found = candidates(searched)
+    assert len({cell.key for cell in (*found, searched, plain)}) == 3 + 2
+    for cell in found:
+        assert cell.spec.defense.search is None
+        assert (cell.spec.judge.name, cell.spec.judge.eps, cell.spec.judge.early_stop) == ("apgd", 2 / 255, True)
+        assert cell.spec.judged_tiles == 40
+        assert set(cell.inputs) == {"tiles", "model"}
+    assert plain.spec.judge is None
+    assert plain.spec.model_dump().keys() == {"defense", "recipe", "seed"}, "keys from before the search are kept"
+    more = plan_of(defenses={"trades": {"search": {**search, "samples": 4}}}, evaluation={"checks": {"eps": "2/255"}})
+    larger = next(cell for cell in more.stage("harden") if cell.name.endswith("/trades"))
+    assert {cell.key for cell in found} < {cell.key for cell in candidates(larger)}, "these are not computed again"
+
+
+def test_a_search_without_held_out_tiles_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"train.validation"):
+        plan_of(defenses={"trades": {"search": {"space": {"beta": [1, 6]}}}}, train={"validation": 0})

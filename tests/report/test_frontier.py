@@ -8,6 +8,7 @@ import pytest
 
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.run import Run
+from raypipe.evaluation.results.trainings import compute_trainings
 from raypipe.report.figures.curves import curves_panel
 from raypipe.report.figures.frontier import frontier_panel
 from raypipe.report.frontier import EQUAL, find_undominated, frontier_table, list_frontiers, list_unequal_costs
@@ -61,6 +62,17 @@ def test_the_cost_of_a_hardening_includes_all_that_it_learned_from(tmp_path: Pat
         "online training",
     ]
     assert rows[HARDENED]["seconds"] == 6
+
+
+def test_a_hardening_that_starts_from_published_weights_does_not_need_the_undefended_model(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = stored_run(store)
+    other = run.subjects[2].key
+    manifest = store.manifest("model", other)
+    assert manifest
+    spec = {"defense": {"name": "trades", "start": "weights"}}
+    store.publish("model", other, {**manifest, "spec": spec})
+    assert list(compute_trainings(run, store))[2]["forwards"] == 70
 
 
 def test_a_model_without_a_stored_cost_has_none(tmp_path: Path) -> None:

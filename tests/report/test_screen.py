@@ -40,7 +40,7 @@ def with_models(result: RunResult, count: int) -> Book:
     hardened = [row for row in book.records if row["defense"]]
     copies = [{**row, "subject": f"copy{number}", "hardened_on": f"attack{number}"}
               for number in range(count - 2) for row in hardened]  # fmt: skip
-    return Book(book.records + copies, book.curves, [], [], [], [], [])
+    return Book(book.records + copies, book.curves, [], [], [], [], [], [])
 
 
 def test_the_summary_has_a_row_for_each_model_below_the_one_it_was_hardened_from(result: RunResult) -> None:

@@ -55,7 +55,7 @@ def test_a_single_model_that_is_not_robust_is_not_said_to_be_shown_so(tmp_path: 
     run = hand_run(store)
     alone = tuple(pairing for pairing in run.pairings if pairing.subject == CLEAN)
     book = book_of(tmp_path, subjects=run.subjects[:1], pairings=alone)
-    book = Book([{**row, "chance": 0.1} for row in book.records], book.curves, [], [], [], [], [])
+    book = Book([{**row, "chance": 0.1} for row in book.records], book.curves, [], [], [], [], [], [])
     assert "Verdict: not robust; the model is not shown to do better than guessing" in conclude(book).sentences[2]
 
 
@@ -77,7 +77,7 @@ def test_a_gain_of_hardening_within_the_intervals_is_said_not_to_be_shown(book: 
     narrow = [
         {**row, "accuracy_low": row["accuracy"] - 1e-3, "accuracy_high": row["accuracy"] + 1e-3} for row in book.records
     ]
-    sure = list_findings(Book(narrow, book.curves, [], [], [], [], []))
+    sure = list_findings(Book(narrow, book.curves, [], [], [], [], [], []))
     assert any(finding.text.startswith("Hardening raises the worst case") for finding in sure)
 
 
@@ -88,7 +88,7 @@ def test_a_loss_by_hardening_outside_the_intervals_is_not_said_to_be_within_them
         else {**row, "accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6}
         for row in book.records
     ]
-    texts = [finding.text for finding in list_findings(Book(worse, book.curves, [], [], [], [], []))]
+    texts = [finding.text for finding in list_findings(Book(worse, book.curves, [], [], [], [], [], []))]
     (said,) = (text for text in texts if "raise the worst case" in text)
     assert "50.0 % without hardening and 1.0 % with it" in said
     assert "overlap" not in said
@@ -114,6 +114,6 @@ def test_a_judgment_follows_from_the_intervals_and_the_checks(
         names = ("accuracy", "accuracy_low", "accuracy_high")
         return {**row, "chance": 0.25, **(dict(zip(names, shares, strict=True)) if shares else {})}
 
-    changed = Book(list(map(change, book.records)), book.curves, book.differences, book.checks, [], book.costs, [])
+    changed = Book(list(map(change, book.records)), book.curves, book.differences, book.checks, [], book.costs, [], [])
     verdicts = {HARDENED: Verdict(int(withheld), 10, 0, withheld, "")}
     assert judge_model(changed, HARDENED, verdicts).word == word

@@ -10,6 +10,7 @@ import pyarrow as pa
 from raypipe.evaluation.checks.gather import gather_evidence
 from raypipe.evaluation.checks.rules import run_checks
 from raypipe.evaluation.results.artifacts import Artifacts
+from raypipe.evaluation.results.candidates import compute_candidates
 from raypipe.evaluation.results.certified import Proof, collect_proof, compute_certified
 from raypipe.evaluation.results.curves import compute_curves
 from raypipe.evaluation.results.differences import compute_differences
@@ -17,7 +18,7 @@ from raypipe.evaluation.results.outcomes import collect_examples, compute_outcom
 from raypipe.evaluation.results.records import compute_records
 from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
 from raypipe.evaluation.results.trainings import compute_trainings
-from raypipe.storage.schemas import CERTIFIED, CHECKS, COSTS, CURVES, DIFFERENCES, RESULTS, TRAININGS
+from raypipe.storage.schemas import CANDIDATES, CERTIFIED, CHECKS, COSTS, CURVES, DIFFERENCES, RESULTS, TRAININGS
 from raypipe.storage.store import Store
 
 
@@ -31,9 +32,9 @@ class RunResult:
         Name of the run.
     location
         Folder of its files.
-    records, curves, differences, checks, certified, costs, trainings
-        Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED`, `COSTS` and
-        `TRAININGS`.
+    records, curves, differences, checks, certified, costs, trainings, candidates
+        Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED`, `COSTS`,
+        `TRAININGS` and `CANDIDATES`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RunResult:
     certified: pa.Table
     costs: pa.Table
     trainings: pa.Table
+    candidates: pa.Table
 
 
 TABLES = {
@@ -55,6 +57,7 @@ TABLES = {
     "certified": CERTIFIED,
     "costs": COSTS,
     "trainings": TRAININGS,
+    "candidates": CANDIDATES,
 }
 """The schemas of a run's tables. Each table is a Parquet file of that name in the run's folder."""
 
@@ -88,6 +91,7 @@ def compute_result(store: Store, run: Run) -> RunResult:
         ],
         "costs": list(_costs(run, store)),
         "trainings": list(compute_trainings(run, store)),
+        "candidates": list(compute_candidates(run, store)),
     }
     tables = {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in TABLES.items()}
     for name, table in tables.items():

@@ -61,9 +61,15 @@ def _sum_costs(kind: str, key: str, read: Callable[[str, str], Mapping[str, Any]
     manifest = read(kind, key)
     if "cost" not in manifest:
         return None
-    inputs = manifest["inputs"].items() if manifest.get("stage") == "harden" else ()
+    unused = {"tiles"}
+    if manifest.get("stage") != "harden":
+        unused |= manifest["inputs"].keys()
+    elif manifest["spec"]["defense"].get("start") == "weights":
+        unused.add("model")
     needed = [
-        ("model" if role == "model" else "adversarials", input_key) for role, input_key in inputs if role != "tiles"
+        ("model" if role == "model" else "adversarials", input_key)
+        for role, input_key in manifest["inputs"].items()
+        if role not in unused
     ]
     costs = [Cost.of(manifest), *(_sum_costs(*each, read) for each in needed)]
     return None if None in costs else sum((cost for cost in costs if cost), FREE)

@@ -250,15 +250,15 @@ def _work(model: Cell) -> float:
 
 
 def _hardening_steps(cell: Cell, training_tiles: int) -> float:
-    """Return the number of plain training steps, one tile each, that a hardening equals in time."""
+    """Return the number of plain training steps, one tile each, that a hardening equals in time.
+
+    Every candidate of a search counts with all its epochs, although some are stopped early.
+    """
     defense: Defense = cell.spec.defense
-    if not defense.epochs:
-        return 0
-    tiles, epochs = training_tiles, defense.epochs
+    tiles = training_tiles
     if isinstance(defense, StaticTraining):
         tiles = sum(len(positions) for positions in defense.choose(training_tiles, cell.spec.seed))
-        epochs = sum(candidate.epochs for candidate in defense.candidates())
-    return training_steps(defense) * tiles * epochs
+    return tiles * sum(training_steps(each) * each.epochs for each in defense.candidates() if each.epochs)
 
 
 def _device(resources: Resources) -> torch.device:

@@ -8,14 +8,25 @@ from matplotlib.axes import Axes
 from raypipe.evaluation.results.trainings import ONLINE, OTHER, STATIC, UNDEFENDED
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.cells import name_hardening
-from raypipe.report.figures.theme import FAINT, INK, Key, Panel, canvas, line_color, percent_axis, svg, variable_of
+from raypipe.report.figures.theme import (
+    FAINT,
+    INK,
+    SERIES,
+    Key,
+    Panel,
+    canvas,
+    line_color,
+    percent_axis,
+    svg,
+    variable_of,
+)
 from raypipe.report.frontier import Frontier, find_undominated, list_bounds, list_frontiers
 from raypipe.report.layout import Book, Row
 from raypipe.report.scope import attacked_tiles
 
-SHAPES = {UNDEFENDED: "o", STATIC: "s", ONLINE: "^", OTHER: "D"}
-"""Mark of each kind of training."""
-SHAPE_NAMES = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond"}
+SHAPES = {UNDEFENDED: "oP", STATIC: "sX", ONLINE: "^v", OTHER: "D*"}
+"""Marks of each kind of training: for the first defenses, and for those whose colors are used a second time."""
+SHAPE_NAMES = {UNDEFENDED: "circle", STATIC: "square", ONLINE: "triangle", OTHER: "diamond"}
 TICK = 10
 """Distance in percentage points of the ticks of clean accuracy, which differs less than robust accuracy."""
 PLACES = ((5, 4), (5, -10), (-11, 4), (-11, -10), (12, -3), (-19, -3), (-3, 11), (-3, -18))
@@ -31,10 +42,11 @@ def frontier_panel(book: Book) -> Panel | None:
         return None
     kinds = {row["subject"]: row["kind"] for row in book.trainings}
     names = list(dict.fromkeys(name_hardening(book, subject) for subject in book.subjects))
-    marks = {
-        subject: (line_color(names.index(name_hardening(book, subject))), SHAPES[kinds.get(subject, OTHER)])
-        for subject in book.subjects
-    }
+    marks = {}
+    for subject in book.subjects:
+        number = names.index(name_hardening(book, subject))
+        shapes = SHAPES[kinds.get(subject, OTHER)]
+        marks[subject] = line_color(number), shapes[number // len(SERIES) % len(shapes)]
     drawings = tuple(
         _draw(book, frontier, bound, marks, f"frontier-{number}-{place}")
         for number, frontier in enumerate(frontiers)
@@ -45,11 +57,11 @@ def frontier_panel(book: Book) -> Panel | None:
     keys = {name_hardening(book, subject): marks[subject] for subject in shown}
     legend = [Key(name, variable_of(color), mark=mark) for name, (color, mark) in keys.items()]
     legend.append(Key("frontier: no other model is at least as good in both", variable_of(FAINT), "--"))
-    shapes = ", ".join(f"{SHAPE_NAMES[SHAPES[kind]]}: {kind}" for kind in SHAPES if kind in kinds.values())
+    kinds_shown = ", ".join(f"{shape}: {kind}" for kind, shape in SHAPE_NAMES.items() if kind in kinds.values())
     caption = (
         "Clean against robust accuracy, one point for each model, with 95 % intervals in both directions. Robust: the "
         "worst case over all attacks within the bound, AutoAttack's ensemble included. The numbers are those of the "
-        f"table. Shapes: {shapes}; {attacked_tiles(book)}. {METHOD}"
+        f"table. Shapes: {kinds_shown}; {attacked_tiles(book)}. {METHOD}"
     )
     return Panel(caption, tuple(legend), drawings)
 

@@ -8,6 +8,7 @@ from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.charts import Chart, recall_chart, robustness_chart
 from raypipe.report.details import (
     calibration_table,
+    candidates_table,
     cell_costs_table,
     cost_table,
     differences_table,
@@ -193,6 +194,8 @@ def _details(book: Book, run: Run, store: Store) -> Iterator[Fold]:
     )
     if tables := _tables(differences_table(book), seeds_table(book)):
         yield Fold("differences", "Differences in accuracy", tables=tables)
+    if tables := _tables(candidates_table(book)):
+        yield Fold("search", "Search of settings: what was tried", tables=tables)
     if learned := learning_panel(run, book, store):
         yield Fold("training", "Learning curves", panels=(learned,))
     costs = _tables(stage_costs_table(book), model_costs_table(book), cost_table(book), cell_costs_table(book))
