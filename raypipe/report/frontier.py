@@ -81,8 +81,8 @@ def find_undominated(points: Sequence[tuple[float, float]]) -> list[int]:
 def frontier_table(book: Book) -> Sheet | None:
     """Return a table of every model's clean and robust accuracy and the cost of its training; None without a frontier.
 
-    Passes are those of a tile through a network, forward and backward, from the first epoch of the undefended model to
-    the last epoch of the defense, with the adversarial tiles that it learned.
+    A pass is a forward or a backward pass of a tile through a network. The count begins with the undefended model's
+    first epoch, ends with the defense's last epoch, and includes the crafting of adversarial tiles.
     """
     frontiers, bounds = list_frontiers(book), list_bounds(book)
     if not frontiers:

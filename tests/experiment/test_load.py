@@ -173,6 +173,7 @@ def test_the_experiments_that_come_with_the_project_are_valid(path: Path) -> Non
         "leakage",
         "defenses",
         "ebhi_seg_cpu",
+        "frontier",
         "table3",
         "table3_denoising",
     ):  # the other jobs are the paper's grid
