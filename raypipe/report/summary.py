@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from raypipe.attacks.engine.threat import write_bound
 from raypipe.evaluation.protocols import ITSELF
-from raypipe.evaluation.results.run import GIVEN
+from raypipe.evaluation.results.run import GIVEN, LEAKY
 from raypipe.report.judgment import (
     INACCURATE,
     NOT_ATTACKED,
@@ -68,10 +68,14 @@ def conclude(book: Book) -> Conclusion:
 def choose_model(book: Book, judgments: dict[str, Judgment]) -> str:
     """Return the id of the model of which the most can be said: a hardened one, if there is any.
 
-    Among models with the same judgment it is the one with the highest worst case, then with the highest accuracy in
-    static evaluation.
+    Where the run has several splits, a model whose split leaks is not taken. Of several seeds, only the first counts,
+    because the best of them would look better than a training does. Among models with the same judgment it is the one
+    with the highest worst case, then with the highest accuracy in static evaluation.
     """
-    hardened = [subject for subject, row in book.subjects.items() if row["defense"] is not None]
+    fair = {subject: row for subject, row in book.subjects.items() if not _leaks(book, subject)} or book.subjects
+    seed = next(iter(fair.values()))["seed"]
+    known = [subject for subject, row in fair.items() if row["seed"] == seed]
+    hardened = [subject for subject in known if book.subjects[subject]["defense"] is not None]
 
     def rank(subject: str) -> tuple[float, ...]:
         judgment, static = judgments[subject], find_static(book, subject)
@@ -83,7 +87,11 @@ def choose_model(book: Book, judgments: dict[str, Judgment]) -> str:
             book.clean(subject)["accuracy"],
         )
 
-    return max(hardened or book.subjects, key=rank)
+    return max(hardened or known, key=rank)
+
+
+def _leaks(book: Book, subject: str) -> bool:
+    return any(stamp.startswith(LEAKY) for stamp in book.clean(subject)["stamps"])
 
 
 def find_static(book: Book, subject: str) -> Row | None:

@@ -50,6 +50,19 @@ def test_a_model_on_its_own_has_no_sentence_on_static_evaluation(tmp_path: Path)
     assert "0 % (" in found.sentences[1]
 
 
+@pytest.mark.parametrize("marked", [("LEAKY: random split",), ()])
+def test_no_leaky_split_and_no_lucky_seed_makes_the_headline(marked: tuple[str, ...], book: Book) -> None:
+    """Give the model a twin that does better: on a split that leaks, or from another seed."""
+    twin = [
+        {**row, "subject": "twin", "accuracy": 1.0, "stamps": marked, "seed": row["seed"] + (not marked)}
+        for row in book.records
+        if row["subject"] == HARDENED
+    ]
+    both = Book([*twin, *book.records] if marked else [*book.records, *twin], [], [], [], [], [], [])
+    assert conclude(both).subject == HARDENED
+    assert conclude(Book(twin, [], [], [], [], [], [])).subject == "twin", "if there is no other"
+
+
 def test_a_single_model_that_is_not_robust_is_not_said_to_be_shown_so(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     run = hand_run(store)
