@@ -28,6 +28,7 @@ BACKBONES = {
     "resnet50_d": "ResNet-50-D",
     "resnet50d": "ResNet-50-D (timm)",
     "convnet": "small convolutional network",
+    "convnet_medium": "medium convolutional network",
 }
 ATTACKS = {
     "deepfool": "DeepFool",

@@ -18,7 +18,7 @@ from raypipe.defenses.interval_bound_propagation import IntervalBoundPropagation
 from raypipe.defenses.randomized_smoothing import RandomizedSmoothing, quantile_of_votes
 from raypipe.evaluation.checks.probe import probe
 from raypipe.experiment.load import validate_experiment
-from raypipe.models.backbones.convnet import build
+from raypipe.models.backbones import BACKBONES
 from raypipe.models.bounds import bound_margins
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
@@ -96,11 +96,12 @@ def test_bounds_of_one_layer_are_exact() -> None:
             torch.testing.assert_close(bound_margins(model, images, labels, eps)[row, other], lead)
 
 
+@pytest.mark.parametrize("backbone", ["convnet", "convnet_medium"])
 @pytest.mark.parametrize("resize", [None, 20, 48])
 @pytest.mark.parametrize("eps", [0.0, 1 / 255, 8 / 255])
-def test_no_point_of_the_ball_is_beyond_the_bounds(eps: float, resize: int | None) -> None:
+def test_no_point_of_the_ball_is_beyond_the_bounds(eps: float, resize: int | None, backbone: str) -> None:
     torch.manual_seed(0)
-    model = Classifier(build(4), HALF, HALF, resize=resize).double().eval()
+    model = Classifier(BACKBONES[backbone].build(4), HALF, HALF, resize=resize).double().eval()
     images, labels = torch.rand(3, 3, 32, 32).double(), torch.tensor([0, 1, 3])
     with torch.no_grad():
         lower = bound_margins(model, images, labels, eps)

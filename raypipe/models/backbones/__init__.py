@@ -9,7 +9,8 @@ from raypipe.models.backbones.from_timm import from_timm
 from raypipe.models.backbones.from_torchvision import from_torchvision
 
 BACKBONES: dict[str, Backbone] = {
-    "convnet": convnet.BACKBONE,
+    "convnet": convnet.SMALL,
+    "convnet_medium": convnet.MEDIUM,
     "darknet53": from_timm("darknet53"),  # Redmon and Farhadi, 2018, arXiv:1804.02767
     "densenet121": from_torchvision("densenet121"),  # Huang et al., 2017, arXiv:1608.06993
     "efficientnet_lite0": efficientnet_lite0.BACKBONE,
