@@ -1,9 +1,9 @@
 """Interval bound propagation (Gowal et al., 2018, arXiv:1810.12715): train with bounds, and certify in L-infinity.
 
 Half of the loss is the loss of the worst logits that interval bounds allow within a ball. Bounds are sound for plain
-sequences of convolutions, linear layers, ReLU and pooling: the backbones `convnet` and `convnet_medium`, or a network of
-the user's own. Other backbones are incompatible. Through batch normalization in training, or through dozens of layers,
-the bounds would prove nothing.
+sequences of convolutions, linear layers, ReLU and pooling: the backbones `convnet` and `convnet_medium`, or a network
+of the user's own. Other backbones are incompatible. Through batch normalization in training, or through dozens of
+layers, the bounds would prove nothing.
 """
 
 import copy

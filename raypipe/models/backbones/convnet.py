@@ -1,8 +1,8 @@
 """Small networks without batch normalization, after the small and medium ones of Gowal et al., 2018 (arXiv:1810.12715).
 
-They can be trained through interval bounds, and are the only backbones here on which these prove anything. The small one
-has two convolutions and two linear layers, the medium one four and three. Both depart from the paper in an average over a
-grid instead of a layer for each image size, and the small one has twice the channels.
+They can be trained through interval bounds, and are the only backbones here on which these prove anything. The small
+one has two convolutions and two linear layers, the medium one four and three. Both depart from the paper in an average
+over a grid instead of a layer for each image size, and the small one has twice the channels.
 """
 
 from torch import nn
