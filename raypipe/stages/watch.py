@@ -56,9 +56,10 @@ def watch_fits(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progre
 
 
 def planned_epochs(fit: Cell) -> int:
-    """Return the number of epochs of a fit, or its largest number if the fit has a time limit."""
-    epochs: int = (fit.spec.recipe if fit.stage == "train" else fit.spec.defense).epochs
-    return epochs
+    """Return the number of epochs of a fit; 1 if a time limit will determine it, once the fit has begun."""
+    settings = fit.spec.recipe if fit.stage == "train" else fit.spec.defense
+    limited = fit.stage == "harden" and settings.time_limit
+    return 1 if limited else int(settings.epochs)
 
 
 def _figures(epoch: dict[str, Any]) -> Iterator[str]:

@@ -1,14 +1,18 @@
 """Fits that may take a time instead of a number of epochs."""
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from raypipe.defenses.fast_training import FastTraining
+from raypipe.progress.stage import stage_progress
 from raypipe.stages import fitting, time_limit
 from raypipe.stages.time_limit import TRIAL_STEPS, limit_epochs
+from raypipe.stages.watch import planned_epochs, watch_fits
 from raypipe.stages.workers import SoleWorker
 from raypipe.training import fit
 from raypipe.training.objective import TILES, cross_entropy
@@ -75,6 +79,22 @@ def test_a_resumed_fit_keeps_its_number_of_epochs(laboratory: Laboratory, monkey
     defense = FastTraining(epochs=9, seconds=60)
     laboratory.harden(defense, lost_after=1)
     assert len(laboratory.history(defense)) == 3
+
+
+def test_the_epochs_to_do_follow_what_a_fit_chooses(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count one epoch before the fit has chosen, and its own number afterwards."""
+
+    def choose(seconds: float, model: Any, recipe: Recipe, *_: Any, **__: Any) -> Recipe:
+        return recipe.model_copy(update={"epochs": 4})
+
+    monkeypatch.setattr(fitting, "limit_epochs", choose)
+    defense, store = FastTraining(epochs=900, seconds=60), laboratory.store
+    cell = laboratory.cell(defense)
+    expected = planned_epochs(cell)
+    with stage_progress(Console(file=io.StringIO()), "harden", expected, "epochs") as progress:
+        with watch_fits([cell], [cell], store, progress):
+            laboratory.harden(defense)
+        assert (expected, progress.state.total, progress.state.units) == (1, 4, 4)
 
 
 def test_a_fit_within_a_time_takes_at_least_an_epoch(laboratory: Laboratory) -> None:
