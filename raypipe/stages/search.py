@@ -181,7 +181,10 @@ class _StopRecorder(ray.tune.Callback):
 
 
 def _publish_chosen(cell: Cell, all_candidates: Sequence[Cell], store: Store, progress: StageProgress) -> None:
-    """Publish the candidate with the best robust accuracy among those that reached their last epoch."""
+    """Publish the candidate with the best robust accuracy among those that reached their last epoch.
+
+    Candidates with equal robust accuracy, which few held-out tiles make likely, are compared by clean accuracy.
+    """
     records = {each.key: read_candidate(cell, each, store) for each in all_candidates}
     scores = {each.key: rate_candidate(each, records[each.key].history) for each in all_candidates}
     for each in all_candidates:
@@ -196,7 +199,10 @@ def _publish_chosen(cell: Cell, all_candidates: Sequence[Cell], store: Store, pr
             f"{cell.name}: none of {len(records)} candidates reached its last epoch ({reasons}); lower learning_rate "
             "in search.space"
         )
-    best = max(finished, key=lambda each: scores[each.key] or 0)
+    best = max(
+        finished,
+        key=lambda each: (scores[each.key] or 0, records[each.key].history[-1]["validation_accuracy"] or 0),
+    )
     facts = [
         {
             "key": each.key,

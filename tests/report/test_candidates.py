@@ -22,22 +22,28 @@ def searched_run(store: Store, records: list[dict[str, Any]], chosen: str) -> Ru
 
 def test_the_report_lists_every_candidate_with_its_settings_state_and_figure(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
-    shared = {"name": "trades", "epochs": 4, "eps": 0.0157}
+    shared = {"name": "trades", "epochs": 4, "norm": "linf", "eps": 4 / 255}
     records = [
         {"key": "a", "defense": {**shared, "beta": 1.0}, "state": "finished", "epochs": 4, "score": 0.5},
         {"key": "b", "defense": {**shared, "beta": 6.0}, "state": "finished", "epochs": 4, "score": 0.625},
         {"key": "c", "defense": {**shared, "beta": 9.0}, "state": "stopped", "epochs": 1, "score": 0.25},
-        {"key": "d", "defense": {**shared, "beta": 12.0}, "state": "diverged", "epochs": 0, "score": None},
+        {
+            "key": "d",
+            "defense": {**shared, "beta": 12.0, "eps": 8 / 255},
+            "state": "diverged",
+            "epochs": 0,
+            "score": None,
+        },
     ]
     run = searched_run(store, records, chosen="b")
     result = compute_result(store, run)
     table = candidates_table(Book.from_result(result))
     assert table is not None
     assert [[cell.text for cell in row][1:] for row, _ in table.lines()] == [
-        ["1", "beta: 1", "finished", "robust accuracy", "4 of 4", "50.0"],
-        ["2", "beta: 6", "chosen", "robust accuracy", "4 of 4", "62.5"],
-        ["3", "beta: 9", "stopped", "robust accuracy", "1 of 4", "25.0"],
-        ["4", "beta: 12", "diverged", "robust accuracy", "0 of 4", "-"],
+        ["1", "eps: 4/255, beta: 1", "finished", "robust accuracy", "4 of 4", "50.0"],
+        ["2", "eps: 4/255, beta: 6", "chosen", "robust accuracy", "4 of 4", "62.5"],
+        ["3", "eps: 4/255, beta: 9", "stopped", "robust accuracy", "1 of 4", "25.0"],
+        ["4", "eps: 8/255, beta: 12", "diverged", "robust accuracy", "0 of 4", "-"],
     ]
     html = Path(write_report(run, result, store)).read_text()
     assert "Search of settings: what was tried" in html

@@ -18,7 +18,7 @@ def compute_candidates(run: Run, store: Store) -> Iterator[dict[str, Any]]:
             yield {
                 **subject.columns(),
                 "candidate": number,
-                "settings": [f"{name}: {_write(record['defense'].get(name))}" for name in searched],
+                "settings": [f"{name}: {_write(name, record['defense'])}" for name in searched],
                 "state": record.get("state", "finished"),
                 "epochs": record.get("epochs", record["defense"]["epochs"]),
                 "all_epochs": record["defense"]["epochs"],
@@ -34,5 +34,8 @@ def _find_searched(defenses: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in names if any(defense.get(name) != defenses[0].get(name) for defense in defenses)]
 
 
-def _write(value: Any) -> str:
+def _write(name: str, defense: Mapping[str, Any]) -> str:
+    value = defense.get(name)
+    if name == "eps" and defense.get("norm") == "linf":
+        return f"{255 * defense[name]:.3g}/255"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
