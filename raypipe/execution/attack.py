@@ -44,8 +44,8 @@ def attack(cells: Sequence[Cell], executor: Executor, progress: StageProgress) -
         if lowered := result.figures["lowered_batch"]:
             progress.say(f"a worker ran out of memory: it continues with {lowered} tiles at once")
 
-    first_wave = [cell for cell in cells if not cell.spec.radii]
-    second_wave = [cell for cell in cells if cell.spec.radii]  # these read the results of the first wave
+    first_wave = [cell for cell in cells if not cell.earlier_attacks]
+    second_wave = [cell for cell in cells if cell.earlier_attacks]  # these read the results of the first wave
     for wave in (first_wave, second_wave):
         tasks = [
             _task(cell, shard, positions, store)

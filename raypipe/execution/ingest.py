@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -95,7 +96,8 @@ def _tasks(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Ingest
     """Return the items by split, shuffled by group because sources list them by class, and cut into shards.
 
     Items of one group stay together, because the cost of reading one of them may serve the others. Training shuffles
-    again, by tile.
+    again, by tile. Sizes of shards differ by at most one item: a small last shard would cost nearly as many passes as a
+    full one, with nearly empty batches.
     """
     tasks = []
     for part in sorted({item.split or SET_ASIDE for item in items}):
@@ -104,9 +106,10 @@ def _tasks(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Ingest
             if (item.split or SET_ASIDE) == part:
                 members[item.ref.group or item.ref.path].append(item)
         ordered = [item for group in shuffle_by_hash(members, seed) for item in members[group]]
-        for number, start in enumerate(range(0, len(ordered), shard_size)):
-            shard = f"{part}/part-{number:05d}.parquet"
-            tasks.append(IngestTask(shard, tuple(ordered[start : start + shard_size])))
+        count = -(-len(ordered) // shard_size)
+        bounds = [len(ordered) * number // count for number in range(count + 1)]
+        for number, (start, end) in enumerate(pairwise(bounds)):
+            tasks.append(IngestTask(f"{part}/part-{number:05d}.parquet", tuple(ordered[start:end])))
     return tasks
 
 

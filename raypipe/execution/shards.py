@@ -43,7 +43,7 @@ class ShardTask:
     positions
         Positions of the tiles to take from the shard; None takes all.
     earlier
-        Paths of other attacks' results on the same tiles, which an attack at several radii starts from.
+        Paths of other attacks' results on the same tiles. The attack skips the tiles that they fool.
     planted
         Positions in the shard of the tiles on which a diagnosis plants adversarial examples.
     """

@@ -50,7 +50,7 @@ class Tiles(Settings):
     splits
         CSV with the columns ``filename,split`` (``train`` or ``test``) that replaces a drawn split.
     shard_size
-        Number of tiles in a Parquet file, which is also the unit of parallel work.
+        Largest number of tiles in a Parquet file, which is also the unit of parallel work.
     scaled_decoding
         True to decode large JPEGs at a reduced scale before they are resized. `raypipe.data.reading.images.decode`
         documents the savings and the small difference of the pixels.

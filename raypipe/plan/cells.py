@@ -186,7 +186,7 @@ class Cell:
 
     @property
     def earlier_attacks(self) -> tuple["Cell", ...]:
-        """Attack cells whose results an attack at several radii starts from."""
+        """Attack cells whose results an attack starts from: it skips the tiles that they fool."""
         return tuple(cell for role, cell in self.inputs.items() if role.startswith(EARLIER))
 
     @cached_property

@@ -51,6 +51,7 @@ def describe_run(name: str, plan: Plan, source: Source, data: str, store: Store,
             threat=get_threat_model(settings) if settings else None,
             tiles=pairing.predictions.inputs["tiles"].key,
             predictions=pairing.predictions.key,
+            after=pairing.after,
         )
 
     return Run(

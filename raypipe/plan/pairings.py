@@ -1,6 +1,6 @@
 """Models under test, and the tests of each: pairs of a model and the tiles that it is tested on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from raypipe.attacks.base import NamedAttack
@@ -71,6 +71,8 @@ class Pairing:
         Source model, which the attack ran against. None for clean tiles.
     radii
         Ascending radii of the attack. If empty, the attack has its own settings.
+    after
+        Id of the attack whose fooled tiles this attack skips; None if it runs on all tiles.
     """
 
     subject: Subject
@@ -81,6 +83,7 @@ class Pairing:
     settings: NamedAttack | None = None
     source: Subject | None = None
     radii: tuple[float, ...] = ()
+    after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def pairings_of(subject: Subject, subjects: Sequence[Subject], exam: Examination
     name, evaluation = subject.name, exam.evaluation
     clean = Cell("evaluate", f"{name} on clean tiles", EvaluateSpec(split="test"), inputs_of(subject, subject.tiles))
     yield Pairing(subject, Protocol.CLEAN, Role.GRID, clean)
-    checks = evaluation.check_attacks(exam.size)
+    checks, after_reference = evaluation.check_attacks(exam.size), evaluation.checks_after_reference(exam.attacks)
     attacks: list[tuple[Role, Mapping[str, NamedAttack]]] = [
         (Role.GRID, exam.attacks),
         (Role.EVALUATION, evaluation.attacks),
@@ -133,10 +136,13 @@ def pairings_of(subject: Subject, subjects: Sequence[Subject], exam: Examination
                 # These tiles are shown to the model itself only, so the attack may stop at its first success.
                 attack = settings.with_early_stop(source is subject)
                 tiles = attack_cell(source, attack_id, AttackSpec(attack=attack, split="test", tiles=evaluation.tiles))
+                after = CheckAttack.REFERENCE if role == Role.CHECK and attack_id in after_reference else None
+                if after:
+                    tiles = _skip_fooled(tiles, checks, (after,), subject, evaluation)
                 predictions = Cell(
                     "evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), inputs_of(subject, tiles)
                 )
-                yield Pairing(subject, protocol, role, predictions, attack_id, attack, source)
+                yield Pairing(subject, protocol, role, predictions, attack_id, attack, source, after=after)
     yield from _ensembles(subject, exam)
 
 
@@ -147,21 +153,28 @@ def _ensembles(subject: Subject, exam: Examination) -> Iterator[Pairing]:
     """
     evaluation, name = exam.evaluation, subject.name
 
-    def attack_with(attack_id: str, settings: NamedAttack, radii: tuple[float, ...] = ()) -> Cell:
-        attack = settings.with_early_stop(True)
-        spec = AttackSpec(attack=attack, split="test", tiles=evaluation.tiles, radii=radii)
-        return attack_cell(subject, attack_id, spec)
-
     others = {**exam.attacks, **evaluation.attacks}
     if reference := evaluation.check_attacks(exam.size).get(CheckAttack.REFERENCE):
         others[CheckAttack.REFERENCE] = reference
-    earlier = {f"{EARLIER}{attack_id}": attack_with(attack_id, settings) for attack_id, settings in others.items()}
     for attack_id, (settings, radii) in evaluation.ensembles(exam.attacks).items():
-        tiles = attack_with(attack_id, settings, radii)
-        tiles = replace(tiles, inputs={**tiles.inputs, **earlier})
+        attack = settings.with_early_stop(True)
+        spec = AttackSpec(attack=attack, split="test", tiles=evaluation.tiles, radii=radii)
+        tiles = _skip_fooled(attack_cell(subject, attack_id, spec), others, others, subject, evaluation)
         predictions = Cell("evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), inputs_of(subject, tiles))
         protocol = Protocol.ADAPTIVE if subject.undefended else Protocol.WHITE_BOX
         yield Pairing(subject, protocol, Role.CURVE, predictions, attack_id, tiles.spec.attack, subject, radii)
+
+
+def _skip_fooled(
+    tiles: Cell, attacks: Mapping[str, NamedAttack], earlier: Iterable[str], subject: Subject, evaluation: Evaluation
+) -> Cell:
+    """Return a cell of an attack that starts from the results of earlier attacks on the model, by their ids."""
+    specs = {
+        attack_id: AttackSpec(attack=attacks[attack_id].with_early_stop(True), split="test", tiles=evaluation.tiles)
+        for attack_id in earlier
+    }
+    known = {f"{EARLIER}{attack_id}": attack_cell(subject, attack_id, spec) for attack_id, spec in specs.items()}
+    return replace(tiles, inputs={**tiles.inputs, **known})
 
 
 def attack_cell(victim: Subject, attack_id: str, spec: AttackSpec) -> Cell:

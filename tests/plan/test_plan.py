@@ -132,6 +132,25 @@ def test_the_ensemble_meets_every_bounded_threat_model_after_the_other_attacks()
             assert {cell.inputs["model"].key for cell in tiles.earlier_attacks} == {subject.cell.key}
 
 
+def test_a_check_s_weaker_attack_skips_what_the_reference_fools() -> None:
+    plan = plan_of(evaluation={"curves": {"linf": ["8/255"]}, "checks": {"eps": "8/255"}})
+    skipping = {CheckAttack.HALF_STEPS, CheckAttack.TWICE_RESTARTS, CheckAttack.SINGLE_STEP, CheckAttack.BLACK_BOX}
+    skipping.add(CheckAttack.HALF_EPS)
+    for pairing in plan.pairings:
+        if pairing.role == "check":
+            after = CheckAttack.REFERENCE if pairing.attack in skipping else None
+            assert pairing.after == after
+            earlier = [cell.name for cell in pairing.predictions.inputs["tiles"].earlier_attacks]
+            assert earlier == ([f"{pairing.subject.name}/{after}/test"] if after else [])
+
+
+def test_half_the_eps_runs_on_all_tiles_where_its_radius_is_reported() -> None:
+    plan = plan_of(evaluation={"curves": {"linf": ["4/255", "8/255"]}, "checks": {"eps": "8/255"}})
+    (half, *_) = (pairing for pairing in plan.pairings if pairing.attack == CheckAttack.HALF_EPS)
+    assert half.after is None
+    assert not half.predictions.inputs["tiles"].earlier_attacks
+
+
 def test_the_ensemble_can_be_left_out() -> None:
     plan = plan_of(attacks={"pgd": {"eps": "3/255"}}, evaluation={"autoattack": None})
     assert not [pairing for pairing in plan.pairings if pairing.role == "curve"]

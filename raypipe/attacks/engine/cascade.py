@@ -1,7 +1,7 @@
-"""An attack at several radii, at each radius only on tiles without a known success.
+"""An attack on tiles without a known success, at several radii or at its own.
 
 A tile that is fooled within a small radius is fooled within every larger one. A tile that another attack has fooled
-within a radius needs no pass there. The strong attack then runs only on tiles where its result matters.
+within a radius needs no pass there. The attack then runs only on tiles where its result matters.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def generate_over_radii(
     radii: Sequence[float] = (),
     known: Sequence[Adversarials] = (),
 ) -> Adversarials:
-    """Attack tiles within balls of growing radius until each tile is fooled.
+    """Attack tiles within balls of growing radius until each tile is fooled, or once.
 
     Parameters
     ----------
@@ -39,14 +39,15 @@ def generate_over_radii(
         Radii of the balls, ascending, with pixels in [0, 1]. Without radii the attack runs once with its settings.
     known
         Results of other attacks on the same model and tiles, in the same order. A tile that one of them has fooled
-        within a radius is not attacked there.
+        within a radius is not attacked there. Without radii, a tile that one of them has fooled is not attacked at all.
 
     Returns
     -------
     Adversarials
         Adversarial example of each tile for the smallest radius within which it is fooled: this attack's example, or
-        the smallest known one. A tile that stays correct has the result of the largest radius. The passes are those of
-        this attack only, over all radii; they are 0 where known results decide every radius.
+        the smallest known one. A tile that stays correct has the result of the largest radius. Without radii, a tile
+        that is not attacked has the first known example. The passes are those of this attack only, over all radii;
+        they are 0 where known results decide every radius.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def generate_over_radii(
         If shapes or types do not match.
     """
     if not radii:
-        return generate(model, images, labels, settings)
+        return _generate_once(model, images, labels, settings, known)
     if not isinstance(settings, BoundedAttack):
         raise TypeError(f"{settings.name} has no ball: expected a bounded attack for radii {list(radii)}")
     result, counts = init_results(images), {name: np.zeros(len(images)) for name in COUNTS}
@@ -85,10 +86,39 @@ def generate_over_radii(
     return result
 
 
+def _generate_once(
+    model: PreparedModel,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    settings: NamedAttack,
+    known: Sequence[Adversarials],
+) -> Adversarials:
+    """Attack the tiles that no known result fools, and copy the known results of the others."""
+    if not known:
+        return generate(model, images, labels, settings)
+    result, standing = init_results(images), np.ones(len(images), dtype=np.bool_)
+    for other in known:
+        _require_same_tiles(other, images)
+        decided = np.flatnonzero(standing & (other.success | (other.clean_prediction != labels)))
+        copy_rows(other, decided, into=(result, decided))
+        standing[decided] = False
+    for name in COUNTS:
+        getattr(result, name)[:] = 0
+    rows = np.flatnonzero(standing)
+    if len(rows):
+        made = generate(model, images[rows], labels[rows], settings)
+        copy_rows(made, np.arange(len(rows)), into=(result, rows))
+    return result
+
+
+def _require_same_tiles(other: Adversarials, images: NDArray[np.uint8]) -> None:
+    if other.images.shape != images.shape:
+        raise ValueError(f"known examples {other.images.shape}: expected those of the tiles, {images.shape}")
+
+
 def _keep_smaller(smallest: Adversarials, other: Adversarials, norm: str) -> None:
     """Copy the examples of another attack that fool the model and are smaller than the known ones."""
-    if other.images.shape != smallest.images.shape:
-        raise ValueError(f"known examples {other.images.shape}: expected those of the tiles, {smallest.images.shape}")
+    _require_same_tiles(other, smallest.images)
     before = np.where(smallest.success, getattr(smallest, norm), np.inf)
     taken = np.flatnonzero(other.success & (getattr(other, norm) < before))
     copy_rows(other, taken, into=(smallest, taken))

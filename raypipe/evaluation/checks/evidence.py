@@ -53,7 +53,8 @@ class PlantedSearch:
 class Evidence:
     """Evidence on a model under test; None where it was not measured.
 
-    Arrays that are compared must belong to the same tiles in the same order.
+    Arrays that are compared must belong to the same tiles in the same order. An attack that skips the tiles that the
+    white-box attack fools counts them as fooled: they cannot break a law that the white-box attack is the stronger one.
 
     Parameters
     ----------

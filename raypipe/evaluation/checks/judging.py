@@ -82,8 +82,7 @@ def _compare_attacks(
     lost, allowed = _count_lost(stronger, weaker, f"{stronger_name} and {weaker_name}"), count_allowed(len(weaker))
     figure = (
         f"{lost} of {len(weaker)} tiles fooled by the {weaker_name} only, at most {allowed} allowed; "
-        f"robust accuracy {_write_robust_accuracy(weaker)} under it, {_write_robust_accuracy(stronger)} under the "
-        f"{stronger_name}"
+        f"robust accuracy {_write_robust_accuracy(stronger)} under the {stronger_name}"
     )
     return judge(lost, allowed, len(weaker), figure)
 
@@ -96,9 +95,12 @@ def _judge_series(fooled: Mapping[int, FooledMask] | Mapping[float, FooledMask] 
     lost = max(_count_lost(stronger, weaker, unit) for (_, weaker), (_, stronger) in pairwise(series))
     tiles = len(series[0][1])
     allowed = count_allowed(tiles)
-    curve = ", ".join(f"{_write_robust_accuracy(fooled)} at {value:.4g}" for value, fooled in series)
+    # The weakest attack has no robust accuracy of its own, because it skips the tiles that the next one fools.
+    curve = ", ".join(f"{_write_robust_accuracy(fooled)} at {value:.4g}" for value, fooled in series[1:])
+    values = ", ".join(f"{value:.4g}" for value, _ in series)
     figure = (
-        f"robust accuracy by {unit}: {curve}; up to {lost} tiles fooled by the weaker of two only, {allowed} allowed"
+        f"{values} {unit}: up to {lost} tiles fooled by the weaker of two only, {allowed} allowed; robust accuracy "
+        f"{curve}"
     )
     return judge(lost, allowed, tiles, figure)
 

@@ -28,7 +28,7 @@ def compute_records(
     """Yield the rows of `raypipe.storage.schemas.RESULTS` for one model.
 
     There is one row for each set of tiles, and then one for each worst case. The clean tiles have a row, and so have
-    the clean versions of the attacked tiles.
+    the clean versions of the attacked tiles. An attack that skipped tiles has none: it has no accuracy of its own.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def compute_records(
         groups = group_tiles(tiles.groups)
         return reweighted_accuracy(correct, tiles.labels, all_labels, groups).columns("accuracy_reweighted")
 
-    for pairing in pairings:
+    for pairing in (pairing for pairing in pairings if pairing.after is None):
         predictions = artifacts.read_predictions(pairing)
         row = _record(pairing, predictions, run, artifacts)
         yield {**marks, **row, **({} if pairing == clean else reweight(predictions.correct, predictions))}

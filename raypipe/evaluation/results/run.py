@@ -71,6 +71,9 @@ class PairingRecord(Settings):
         Threat model; None for clean tiles.
     tiles, predictions
         Keys of the artifacts: the tiles (``adversarials``, or ``tiles`` if clean), and the model's predictions of them.
+    after
+        Id of the attack whose fooled tiles this attack skipped. Its artifact has the examples of that attack for them.
+        None if it ran on all tiles.
     """
 
     subject: str
@@ -83,6 +86,7 @@ class PairingRecord(Settings):
     threat: ThreatModel | None = None
     tiles: str
     predictions: str
+    after: str | None = None
 
 
 class CellRecord(Settings):

@@ -1,4 +1,4 @@
-"""An attack at several radii, on the tiles that no attack has fooled yet."""
+"""An attack on the tiles that no attack has fooled yet, at several radii or once."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.engine.cascade import generate_over_radii
 from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.norms import at_radius
+from raypipe.attacks.pgd import ProjectedGradient
 
 RADII = {"linf": (4 / 255, 8 / 255, 16 / 255, 32 / 255), "l2": (0.2, 0.5, 1.0, 2.0)}
 NOISE = 1 + 1e-6
@@ -56,6 +57,21 @@ def test_what_another_attack_has_fooled_costs_no_pass(cases, norm):
     assert counted.sum() > (free & counted).sum(), "some are known beyond the smallest radius only"
     assert found.success[counted].all()
     assert (getattr(found, norm)[counted] <= np.maximum(size[counted], RADII[norm][0]) * NOISE).all()
+
+
+def test_without_radii_it_attacks_only_what_no_other_attack_has_fooled(cases):
+    case, settings = cases[5], ProjectedGradient(eps=16 / 255, max_iterations=10)
+    model = case.prepared(16)
+    first = generate(model, case.images, case.labels, ProjectedGradient(eps=4 / 255, max_iterations=5))
+    found = generate_over_radii(model, case.images, case.labels, settings, known=[first])
+    alone = generate(model, case.images, case.labels, settings)
+    attacked = ~first.success & (first.clean_prediction == case.labels)
+    assert attacked.any()
+    assert first.success.any()
+    np.testing.assert_array_equal(found.forwards > 0, attacked)
+    np.testing.assert_array_equal(found.success, first.success | (attacked & alone.success))
+    np.testing.assert_array_equal(found.images[~attacked], first.images[~attacked])
+    np.testing.assert_array_equal(found.clean_prediction, alone.clean_prediction)
 
 
 def test_its_successes_are_those_of_the_stored_tiles(cases, norm):

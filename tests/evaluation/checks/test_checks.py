@@ -72,7 +72,7 @@ def test_what_the_weaker_attack_fools_the_stronger_one_fools_too(name: str, weak
     sound = made(name, white_box=fooled(0, 1, 2), **{weaker: fooled(1, 2)})
     assert sound.verdict == "pass"
     assert "0 of 20 tiles" in sound.figure
-    assert "robust accuracy 90.0 % under it, 85.0 % under the white-box attack" in sound.figure
+    assert "robust accuracy 85.0 % under the white-box attack" in sound.figure
     # One tile may be lost to rounding or to another random start. Two may not, even if the rates look fine.
     assert made(name, white_box=fooled(0, 1, 2), **{weaker: fooled(9)}).verdict == "pass"
     assert made(name, white_box=fooled(0, 1, 2), **{weaker: fooled(8, 9)}).verdict == "fail"
@@ -99,7 +99,8 @@ def test_a_series_rises(name: str, field: str, keys: tuple[float, ...]) -> None:
     rising = {high: fooled(1, 2, 3, 4), low: fooled(1), middle: fooled(1, 2)}
     sound = made(name, **{field: rising})
     assert sound.verdict == "pass"
-    assert sound.figure.index("95.0 %") < sound.figure.index("90.0 %") < sound.figure.index("80.0 %")
+    assert sound.figure.index("90.0 %") < sound.figure.index("80.0 %")
+    assert "95.0 %" not in sound.figure, "the weakest attack may have skipped tiles"
     assert made(name, **{field: {**rising, high: first(0)}}).verdict == "fail"
     assert made(name, **{field: {low: fooled(1)}}).verdict == "not applicable"
     assert made(name).verdict == "not applicable"
