@@ -16,7 +16,7 @@ from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
 from raypipe.storage.schemas import DIAGNOSTICS
 
-BATCH = 32
+BATCH = 64
 """Number of tiles per pass, if the experiment does not set it."""
 
 

@@ -16,6 +16,7 @@ from raypipe.data.subset import choose_subset
 from raypipe.defenses.base import StaticTraining, TrainingSteps
 from raypipe.evaluation.judge import measure_robust_accuracy
 from raypipe.evaluation.predict import predict
+from raypipe.execution.forecast.defense_work import hardening_steps
 from raypipe.experiment.schema import Resources
 from raypipe.models.artifacts import load_model
 from raypipe.models.backbones.lookup import get_backbone
@@ -51,7 +52,7 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     missing = unfinished(cells, store)
     searches = [cell for cell in missing if is_search(cell)]
     todo = unfinished_fits([cell for cell in missing if not is_search(cell)], store)
-    fits = [cell for cell in todo if cell.spec.defense.epochs]
+    fits = _longest_first([cell for cell in todo if cell.spec.defense.epochs], store)
     try:
         with watch_fits([*fits, *unfinished_fits(searches, store)], missing, store, progress):
             for cell in todo:
@@ -66,6 +67,16 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     except StageError:
         progress.fail(*(cell for cell in unfinished(cells, store) if unfinished(candidates(cell), store)))
         raise
+
+
+def _longest_first(cells: Sequence[Cell], store: Store) -> list[Cell]:
+    """Return cells in the order of their work, so that no long fit is left over when all others are done."""
+
+    def count_steps(cell: Cell) -> float:
+        counts = (cell.inputs["tiles"].manifest(store) or {})["counts"]
+        return hardening_steps(cell, sum(counts["train"].values()))
+
+    return sorted(cells, key=count_steps, reverse=True)
 
 
 def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progress: StageProgress) -> None:

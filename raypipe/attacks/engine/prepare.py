@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
+from raypipe.attacks.engine.crop import crop_kernels
+
 SMALLEST_BATCH = 8
 """Smallest batch to choose, if memory suffices."""
 LARGEST_BATCH = {"cpu": 64, "cuda": 1024}
@@ -39,8 +41,9 @@ class PreparedModel:
     plain
         Unchanged model, as it will be used. It alone decides if a stored tile fools the model.
     fast
-        Frozen form of the model for the attack's own passes. Its batch normalization is folded into the convolutions.
-        It takes images with channels last in memory where its layers allow it, and the fastest precision of the device.
+        Frozen form of the model for the attack's own passes. Its batch normalization is folded into the convolutions,
+        and kernels lose the values that meet nothing but padding. It takes images with channels last in memory where
+        its layers allow it, and the fastest precision of the device.
     exact
         `fast` in float32, with the same weights. It is `fast` itself if that computes in float32. Attacks run again on
         it where half precision misled them.
@@ -155,7 +158,9 @@ def _fold_batch_norms(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]
         return network, False  # a trace keeps its compiled form, which no conversion to double or float reaches
     try:
         exact = _split_activations(copy.deepcopy(network)).double()
-        candidate: nn.Module = fuse(exact).requires_grad_(False)
+        candidate: nn.Module = fuse(exact)
+        crop_kernels(candidate, tiles.double())  # the traced maps depend on the shape of the tiles only
+        candidate.requires_grad_(False)
         both = [_logits_and_gradient(form, tiles.double()) for form in (exact, candidate)]
         same = all((one - other).norm() <= SAME * one.norm() for one, other in zip(*both, strict=True))
     except Exception:  # noqa: BLE001  Tracing runs foreign code, and untraceable models are common.

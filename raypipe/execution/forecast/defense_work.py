@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raypipe.defenses.base import CertifiedDefense, Defense
+from raypipe.defenses.base import CertifiedDefense, Defense, StaticTraining
 from raypipe.models.classifier import Classifier
+from raypipe.plan.cells import Cell
 from raypipe.training.recipe import Recipe
 
 SIDE, TILES, CLASSES = 8, 2, 2
@@ -31,6 +32,18 @@ def training_steps(defense: Defense) -> float:
         results = [steps.objective(model, images, labels, (moment + 0.5) / MOMENTS) for moment in range(MOMENTS)]
     forwards, backwards = mean(each.forwards for each in results), mean(each.backwards for each in results)
     return steps.repeats * (FORWARD_SHARE * forwards + (1 - FORWARD_SHARE) * backwards)
+
+
+def hardening_steps(cell: Cell, training_tiles: int) -> float:
+    """Return the number of plain training steps, one tile each, that a hardening equals in time.
+
+    Every candidate of a search counts with all its epochs, although some are stopped early.
+    """
+    defense: Defense = cell.spec.defense
+    tiles = training_tiles
+    if isinstance(defense, StaticTraining):
+        tiles = sum(len(positions) for positions in defense.choose(training_tiles, cell.spec.seed))
+    return tiles * sum(training_steps(each) * each.epochs for each in defense.candidates() if each.epochs)
 
 
 @cache

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from raypipe.base.errors import StageError
-from raypipe.defenses.base import Defense, StaticTraining
-from raypipe.execution.forecast.defense_work import certificate_passes, prediction_passes, training_steps
+from raypipe.execution.forecast.defense_work import certificate_passes, hardening_steps, prediction_passes
 from raypipe.execution.forecast.trials import (
     ModelTrial,
     TilesTrial,
@@ -211,7 +210,7 @@ def _forecast_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, coun
     match cell.stage:
         case "train" | "harden":
             trains = cell.stage == "train"
-            steps = cell.spec.recipe.epochs * counts["train"] if trains else _hardening_steps(cell, counts["train"])
+            steps = cell.spec.recipe.epochs * counts["train"] if trains else hardening_steps(cell, counts["train"])
             seconds = steps * model.training
             if not trains and (limit := cell.spec.defense.time_limit) and limit < seconds:
                 steps, seconds = steps * limit / seconds, limit
@@ -247,18 +246,6 @@ def _expected_accuracy(model: ModelTrial) -> float:
 def _work(model: Cell) -> float:
     """Return the number of passes through the network per pass of a cell's model."""
     return prediction_passes(model.spec.defense) if model.stage == "harden" else 1
-
-
-def _hardening_steps(cell: Cell, training_tiles: int) -> float:
-    """Return the number of plain training steps, one tile each, that a hardening equals in time.
-
-    Every candidate of a search counts with all its epochs, although some are stopped early.
-    """
-    defense: Defense = cell.spec.defense
-    tiles = training_tiles
-    if isinstance(defense, StaticTraining):
-        tiles = sum(len(positions) for positions in defense.choose(training_tiles, cell.spec.seed))
-    return tiles * sum(training_steps(each) * each.epochs for each in defense.candidates() if each.epochs)
 
 
 def _device(resources: Resources) -> torch.device:
