@@ -58,9 +58,9 @@ def test_no_leaky_split_and_no_lucky_seed_makes_the_headline(marked: tuple[str, 
         for row in book.records
         if row["subject"] == HARDENED
     ]
-    both = Book([*twin, *book.records] if marked else [*book.records, *twin], [], [], [], [], [], [])
+    both = Book([*twin, *book.records] if marked else [*book.records, *twin], [], [], [], [], [], [], [])
     assert conclude(both).subject == HARDENED
-    assert conclude(Book(twin, [], [], [], [], [], [])).subject == "twin", "if there is no other"
+    assert conclude(Book(twin, [], [], [], [], [], [], [])).subject == "twin", "if there is no other"
 
 
 def test_a_single_model_that_is_not_robust_is_not_said_to_be_shown_so(tmp_path: Path) -> None:
