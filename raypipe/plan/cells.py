@@ -26,7 +26,7 @@ Split = Literal["train", "test"]
 
 STAGES: tuple[Stage, ...] = ("ingest", "import", "train", "attack", "harden", "diagnose", "certify", "evaluate")
 VERSIONS: dict[Stage, int] = {
-    "ingest": 1,
+    "ingest": 2,
     "import": 1,
     "train": 2,
     "attack": 6,
