@@ -161,7 +161,7 @@ REFUSED = {
     "no folder": (["exported", "elsewhere"], "not found"),
     "no model": (["resnet19", "tiles"], "did you mean 'resnet18'"),
     "no weights": (["convnet", "tiles", "--size", "32"], "a backbone without weights knows nothing"),
-    "another backbone's weights": (["resnet18", "tiles", "--weights", "state.pth"], "is no whole state of a resnet18"),
+    "another backbone's weights": (["resnet18", "tiles", "--weights", "state.pth"], "none of the network's 122"),
     "no size": (["model.pt2", "tiles", "--labels", ORDER], "give --size"),
     "the wrong size": (["model.pt2", "tiles", "--size", "16", "--labels", ORDER], "does not take float32 tiles"),
     "too few classes": (["model.pt2", "tiles", "--size", "32", "--labels", "dots"], "does not know the class plain"),
