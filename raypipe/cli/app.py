@@ -3,6 +3,7 @@
 Commands import what they need when they run, because PyTorch alone takes seconds that `raypipe --help` does not have.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from raypipe.cli.audit import audit
 from raypipe.cli.errors import STATUSES, tell_errors
 from raypipe.cli.evaluate import evaluate
 from raypipe.cli.export import export
-from raypipe.cli.terminal import output
+from raypipe.cli.terminal import escape_unencodable, output
 
 app = typer.Typer(
     help="Measure how easily a medical image classifier is fooled, and how much a defense helps.",
@@ -68,6 +69,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line, as the entry point of the console script."""
+    escape_unencodable(sys.stdout, sys.stderr)
     with tell_errors():
         app()
 

@@ -9,6 +9,7 @@ from raypipe.base.errors import StageError
 from raypipe.cli.errors import errors_of
 from raypipe.cli.given import (
     Batch,
+    BitDepth,
     Device,
     FolderArgument,
     Given,
@@ -47,6 +48,7 @@ def attack(
     groups: Groups = None,
     group_pattern: GroupPattern = None,
     device: Device = None,
+    bit_depth: BitDepth = None,
     batch: Batch = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the PNG files of an earlier attack in the same folder.")
@@ -71,7 +73,7 @@ def attack(
         if (out / IMAGES).exists() and not force:
             raise FileExistsError(f"{out / IMAGES} has the tiles of an attack: give a new folder, or --force")
         opened, tested = Given(
-            model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device
+            model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device, bit_depth
         ).open()
         detail = detail_of(quiet, verbose=False)
         made = attack_model(opened, tested, chosen, store, batch_size=batch, console=console, detail=detail)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from raypipe.cli.errors import errors_of
+from raypipe.cli.options import expand_home, require_writable
 from raypipe.cli.terminal import output
 
 
@@ -20,7 +21,9 @@ def audit(
         str | None,
         typer.Option(metavar="REGEX", help="Regular expression for file names; its first group is the case."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="CSV", help="File to write the found groups to.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="File to write the found groups to.", callback=expand_home)
+    ] = None,
     train_fraction: Annotated[
         float, typer.Option(help="Share of training tiles in the random split that is checked.")
     ] = 0.7,
@@ -35,6 +38,8 @@ def audit(
 
     console = output()
     with errors_of("audit"):
+        if out is not None:
+            require_writable(out)
         source = open_data(data, groups, group_pattern)
         found = audit_source(
             source,
@@ -44,8 +49,9 @@ def audit(
             workers=workers,
             progress=partial(stage_progress, console),
         )
+        if out is not None:
+            write_groups(found.tiles, out)
     for table in audit_tables(found, data, pairs):
         console.print(table)
     if out is not None:
-        write_groups(found.tiles, out)
         console.print(f"Groups: {out}", soft_wrap=True, highlight=False)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.base.errors import ConfigError
-from raypipe.cli.options import AsJson
+from raypipe.cli.options import AsJson, expand_home
 from raypipe.cli.terminal import output
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def list_data(as_json: AsJson = False) -> None:
 @app.command("fetch")
 def fetch_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set in `raypipe data list`.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to download to.")] = Path("data"),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to download to.", callback=expand_home)] = Path(
+        "data"
+    ),
     files: Annotated[
         list[str] | None,
         typer.Option("--file", metavar="FILE", help="Name of one file of the data set; can be repeated."),

@@ -30,10 +30,10 @@ def tell_errors() -> Iterator[None]:
     try:
         with _print_notices():
             yield
-    except (UserError, FileNotFoundError) as error:
+    except (UserError, OSError) as error:
         Console(stderr=True).print(Text(printable(str(error)), "red"), soft_wrap=True)
-        status = error.status if isinstance(error, UserError) else ConfigError.status
-        raise SystemExit(status) from error
+        status = ConfigError.status if isinstance(error, FileNotFoundError) else UserError.status
+        raise SystemExit(error.status if isinstance(error, UserError) else status) from error
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def errors_of(command: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (ValueError, FileExistsError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:  # an input or a place for results that cannot be read or written
         raise ConfigError(command, [str(error)]) from error
 
 

@@ -9,6 +9,7 @@ from raypipe.base.errors import StageError
 from raypipe.cli.errors import errors_of
 from raypipe.cli.given import (
     Batch,
+    BitDepth,
     Device,
     FolderArgument,
     Given,
@@ -58,6 +59,7 @@ def evaluate(
     groups: Groups = None,
     group_pattern: GroupPattern = None,
     device: Device = None,
+    bit_depth: BitDepth = None,
     batch: Batch = None,
     every: Annotated[bool, typer.Option("--all", help="Print every table.")] = False,
     as_json: AsJson = False,
@@ -86,7 +88,7 @@ def evaluate(
     with stop_signals(console), errors_of("evaluate"):
         store = open_results(out)
         opened, tested = Given(
-            model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device, name
+            model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device, bit_depth, name
         ).open()
         detail = detail_of(quiet or as_json, verbose=False)
         run, result, report = evaluate_model(

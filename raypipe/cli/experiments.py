@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # importing PyTorch takes seconds that `--help` does not have
 
 def validate(file: ExperimentFile, overrides: Overrides = [], as_json: AsJson = False) -> None:
     """Check an experiment file and its data, and list every error."""
-    from raypipe.plan.listing import check_experiment, evaluation_warnings, outline
-    from raypipe.report.plan import describe_grid
+    from raypipe.plan.listing import check_experiment, count_classes, evaluation_warnings, outline
+    from raypipe.report.plan import classes_line, describe_grid
 
     experiment, listings = check_experiment(file, overrides)
     plan, files = outline(experiment, listings), listings[0].items
@@ -32,12 +32,16 @@ def validate(file: ExperimentFile, overrides: Overrides = [], as_json: AsJson = 
     if as_json:
         warnings = list(evaluation_warnings(experiment, listings))
         _write_json({"name": experiment.name, "cells": len(plan.cells), "files": len(files), "rejected": aside,
+                     "classes": {listing.split: count_classes(listing) for listing in listings},
                      "warnings": warnings})  # fmt: skip
         return
     text = f"{file}: valid. {describe_grid(experiment, plan)}, {len(files):,} files"
     console = output()
     _warn(experiment, listings, console)
     console.print(f"{text}, {aside} of them rejected" if aside else text, highlight=False, soft_wrap=True)
+    for listing in listings:
+        line = classes_line(listing.split, count_classes(listing))
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def plan(

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import Force, RunName, RunStorage, open_store
+from raypipe.cli.options import Force, RunName, RunStorage, expand_home, open_store
 from raypipe.cli.terminal import output
 
 
 def export(
     name: RunName,
     model: Annotated[str, typer.Option("--model", help="Name of the model in the tables of the run.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="New folder for the model.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="New folder for the model.", callback=expand_home)],
     storage: RunStorage = "results",
     weights_license: Annotated[
         str | None, typer.Option("--license", help="License of the weights as an SPDX identifier, such as apache-2.0.")

@@ -1,10 +1,13 @@
 """The arguments that commands on a model and a folder share, and the code that opens both."""
 
+import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from raypipe.cli.options import expand_home
 
 if TYPE_CHECKING:  # both import PyTorch's slower parts
     from torch import nn
@@ -14,6 +17,9 @@ if TYPE_CHECKING:  # both import PyTorch's slower parts
 
 DEVICES = ("cpu", "cuda")
 """Types of devices that attacks run on. PyTorch calls AMD's GPUs cuda too."""
+
+LONGEST_PATH = 1024
+"""Number of characters from which on a value of --labels is no path."""
 
 ModelArgument = Annotated[
     str,
@@ -27,7 +33,9 @@ FolderArgument = Annotated[
 ]
 Out = Annotated[
     Path,
-    typer.Option(metavar="FOLDER", help="New folder for the results, or a store with earlier results."),
+    typer.Option(
+        metavar="FOLDER", help="New folder for the results, or a store with earlier results.", callback=expand_home
+    ),
 ]
 Name = Annotated[
     str | None, typer.Option(help="Name of the model and its run in the results; default: the name of its file.")
@@ -38,7 +46,11 @@ Set = Annotated[
 ]
 Weights = Annotated[str | None, typer.Option(metavar="FILE", help="File with the weights of the backbone.")]
 Labels = Annotated[
-    str | None, typer.Option(metavar="A,B,...", help="Names of the classes, in the order of the logits.")
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help='Names of the classes in the order of the logits: A,B or "A, with comma",B, or a file, a name a line.',
+    ),
 ]
 Size = Annotated[int | None, typer.Option(min=1, help="Height and width that tiles are resized to, in pixels.")]
 Mean = Annotated[str | None, typer.Option(metavar="R,G,B", help="Mean of the backbone's normalization; default: 0.5.")]
@@ -53,6 +65,9 @@ GroupPattern = Annotated[
     str | None, typer.Option(metavar="REGEX", help="Regular expression for file names; its first group is the case.")
 ]
 Device = Annotated[str | None, typer.Option(help="Device, such as cuda; default: a GPU if there is one.")]
+BitDepth = Annotated[
+    int | None, typer.Option(min=9, max=16, help="Number of bits that 16-bit images use; default: as files state.")
+]
 Batch = Annotated[int | None, typer.Option(min=1, help="Number of tiles in a batch; default: found by trial.")]
 
 
@@ -71,6 +86,7 @@ class Given:
     groups: str | None
     group_pattern: str | None
     device: str | None
+    bit_depth: int | None = None
     name: str | None = None
 
     def open(self) -> "tuple[FinishedModel, TileSet]":
@@ -94,7 +110,7 @@ class Given:
 
         settings = class_folders(self.folder, self.groups, self.group_pattern)
         source = open_source(settings, seed=0)
-        told = tuple(self.labels.split(",")) if self.labels else None
+        told = read_names(self.labels) if self.labels else None
         model = open_model(
             self.model,
             told or source.labels,
@@ -112,7 +128,24 @@ class Given:
         listing = list_test_tiles(labeled, choose_files(labeled, self.tiles))
         shape = (3, size, size)
         finished = use_adapted(model, adapt_network(model.network, shape), labeled.labels)
-        return finished, TileSet(listing, settings.source, size, shape)
+        return finished, TileSet(listing, settings.source, size, shape, self.bit_depth)
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """Return the class names of an option: separated by commas, quoted if they have one, or in a file, a name a line.
+
+    Raises
+    ------
+    ValueError
+        If a name is empty or occurs twice.
+    """
+    is_file = len(text) < LONGEST_PATH and Path(text).is_file()
+    lines = Path(text).read_text(encoding="utf-8-sig").splitlines() if is_file else []
+    names = lines if is_file else next(csv.reader([text], skipinitialspace=True))
+    found = tuple(name.strip() for name in names if name.strip() or not is_file)
+    if not all(found) or len(set(found)) < len(found):
+        raise ValueError(f"--labels {text}: expected different names, as in benign,malignant, found {', '.join(found)}")
+    return found
 
 
 def _move(network: "nn.Module", device: str) -> None:

@@ -1,5 +1,6 @@
 """The options and arguments that several commands share."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,15 @@ from raypipe.base.errors import ConfigError
 if TYPE_CHECKING:  # importing pyarrow takes time that `--help` does not have
     from raypipe.progress.stage import Detail
     from raypipe.storage.store import Store
+
+
+def expand_home(path: Path | None) -> Path | None:
+    """Return the path of an option with ``~`` expanded. Raise typer.BadParameter if there is no such home."""
+    try:
+        return path and path.expanduser()
+    except RuntimeError as error:
+        raise typer.BadParameter(f"{path}: {error}; write the path out") from error
+
 
 ExperimentFile = Annotated[Path, typer.Argument(metavar="FILE", help="Experiment file (YAML).")]
 Overrides = Annotated[
@@ -37,6 +47,24 @@ def detail_of(quiet: bool, verbose: bool) -> "Detail":
     if quiet and verbose:
         raise ConfigError("options", ["--quiet and --verbose: expected at most one of them"])
     return "quiet" if quiet else "verbose" if verbose else "normal"
+
+
+def require_writable(path: Path) -> None:
+    """Require a place for a file, and make its folder, before any work whose results it gets.
+
+    Raises
+    ------
+    OSError
+        If the place is a folder, or cannot be written.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; give the name of a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PermissionError(f"{path.parent}: cannot be made ({error.strerror}); give another place") from error
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionError(f"{path}: cannot be written; give a place that can")
 
 
 def open_store(storage: str) -> "Store":

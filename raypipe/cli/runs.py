@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from raypipe.base.errors import ConfigError
+from raypipe.cli.errors import errors_of
 from raypipe.cli.options import AsJson, RunName, RunStorage, open_store
 from raypipe.cli.terminal import output
 
@@ -155,13 +156,16 @@ def track(
     storage: RunStorage = "results",
 ) -> None:
     """Log a run to MLflow or TensorBoard."""
+    from raypipe.base.tracking import require_tracking_address
     from raypipe.evaluation.results.compute import load_result
     from raypipe.evaluation.results.run import read_run
     from raypipe.export.tracking import track as log_run
     from raypipe.storage.environment import hide_credentials
 
     store = open_store(storage)
-    log_run(read_run(store, name), load_result(store, name), store, uri)
+    with errors_of("track"):
+        require_tracking_address(uri)
+        log_run(read_run(store, name), load_result(store, name), store, uri)
     output().print(f"Logged to {hide_credentials(uri)}", soft_wrap=True, highlight=False)
 
 

@@ -1,6 +1,8 @@
 """The console that commands print to."""
 
+import io
 import sys
+from typing import TextIO
 
 from rich.console import Console
 
@@ -11,3 +13,10 @@ LOG_WIDTH = 160
 def output() -> Console:
     """Return standard output as a console, as wide as the terminal if it is one."""
     return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+
+
+def escape_unencodable(*streams: TextIO) -> None:
+    """Make text streams escape characters that their encoding lacks, instead of an error that loses the output."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from raypipe.data.reading.annotations import clean_value
 from raypipe.data.reading.png import encode_png
 from raypipe.data.source import TileRef, compute_fingerprint
 
@@ -40,7 +41,7 @@ class ArraySource:
     def list(self) -> Sequence[TileRef]:
         """List every image, by its position."""
         width = len(str(len(self.images)))
-        groups = self.groups or [None] * len(self.images)
+        groups = map(clean_value, self.groups or [None] * len(self.images))
         return [
             TileRef(f"{position:0{width}}", self.labels[label], group)
             for position, (label, group) in enumerate(zip(self.truth.tolist(), groups, strict=True))

@@ -69,6 +69,6 @@ def reorder_classes(source: Source, labels: Sequence[str]) -> ReorderedSource:
     if unknown := sorted(set(source.labels) - set(labels)):
         raise ValueError(
             f"the model does not know the class {', '.join(unknown)}; it has {', '.join(labels)}: rename the folders, "
-            "or give --labels in the order of its logits"
+            "or give --labels in the order of its logits (a name with a comma in double quotes)"
         )
     return ReorderedSource(source, tuple(labels))

@@ -1,9 +1,11 @@
 """A subset of tiles for work that would take too long on all of them, spread over groups and balanced by class."""
 
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
+from raypipe.base.errors import Notice
 from raypipe.data.source import Source, TileRef, shuffle_by_hash
 
 
@@ -33,7 +35,7 @@ def choose_subset(labels: Sequence[int], groups: Sequence[str], count: int, seed
 
 
 def choose_files(source: Source, count: int | None, seed: int = 0) -> tuple[TileRef, ...]:
-    """Return the files of a data set that can be tiles, or some of them.
+    """Return the files of a data set that can be tiles, or some of them. A published split leaves its test side.
 
     Parameters
     ----------
@@ -45,6 +47,14 @@ def choose_files(source: Source, count: int | None, seed: int = 0) -> tuple[Tile
         Seed of the choice.
     """
     refs = [ref for ref in source.list() if ref.problem is None]
+    if (held_out := [ref for ref in refs if ref.official == "test"]) and len(held_out) < len(refs):
+        warnings.warn(
+            f"the data set has a published split: {len(held_out)} test tiles are used, and {len(refs) - len(held_out)} "
+            "training tiles are left out",
+            Notice,
+            stacklevel=2,
+        )
+        refs = held_out
     if count is None:
         return tuple(refs)
     labels = [source.labels.index(str(ref.label_name)) for ref in refs]

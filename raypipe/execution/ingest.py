@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -13,7 +13,7 @@ import pyarrow as pa
 from raypipe.base.errors import StageError
 from raypipe.data.leakage import LeakageError, measure_leakage, require_disjoint
 from raypipe.data.source import Source, shuffle_by_hash
-from raypipe.data.tiles import TileItem, make_tiles
+from raypipe.data.tiles import TileItem, make_tiles, read_brightest
 from raypipe.evaluation.results.run import GIVEN
 from raypipe.execution.executor import Executor
 from raypipe.plan.cells import Cell
@@ -63,13 +63,17 @@ def ingest(cell: Cell, source: Source, items: Sequence[TileItem], executor: Exec
     raypipe.data.leakage.LeakageError
         If a group split has a group on both sides.
     """
-    store = executor.store
+    store, spec = executor.store, cell.spec
     root = store.artifact(cell.kind, cell.key)
     todo = [
         task for task in _tasks(items, cell.spec.shard_size, cell.spec.seed) if not store.exists(f"{root}/{task.shard}")
     ]
     read = partial(
-        _ingest_shard, source=source, store=store, root=root, size=cell.spec.size, scaled=cell.spec.scaled_decoding
+        _ingest_shard,
+        source=source,
+        store=store,
+        root=root,
+        make=partial(make_tiles, size=spec.size, scaled=spec.scaled_decoding, bit_depth=spec.bit_depth),
     )
     try:
         if todo:
@@ -78,6 +82,7 @@ def ingest(cell: Cell, source: Source, items: Sequence[TileItem], executor: Exec
                 rejected += result.rejected
                 progress.advance(result.tiles + result.rejected, cell, note=f"{rejected} rejected" if rejected else "")
         facts = _facts(cell, store, source)
+        _require_every_class(items, facts)
         if facts["tiles"] + facts["rejected"] != len(items):
             raise StageError(
                 f"ingest: {len(items)} files were listed, but {facts['tiles']} tiles and {facts['rejected']} rejected "
@@ -88,6 +93,11 @@ def ingest(cell: Cell, source: Source, items: Sequence[TileItem], executor: Exec
         raise
     cell.publish(store, **facts)
     progress.finish(cell)
+    if facts["dark"]:
+        progress.say(
+            f"{facts['dark']} 16-bit images are dark: the brightest value of all is {facts['brightest']} of 65535; if "
+            "their values have fewer bits, say so: tiles.bit_depth (--bit-depth) = 12 for values up to 4095"
+        )
     for reason, count in list(facts["reasons"].items())[:MAX_PROBLEMS_SHOWN]:
         progress.say(f"{count} rejected: {reason}")
 
@@ -114,14 +124,14 @@ def _tasks(items: Sequence[TileItem], shard_size: int, seed: int) -> list[Ingest
 
 
 def _ingest_shard(
-    task: IngestTask, source: Source, store: Store, root: str, size: int | None, scaled: bool
+    task: IngestTask, source: Source, store: Store, root: str, make: Callable[..., tuple[pa.Table, pa.Table]]
 ) -> IngestResult:
     """Write a shard, unless it exists already: a task may be repeated."""
     target, rejects_target = f"{root}/{task.shard}", f"{root}/rejected/{task.shard.replace('/', '-')}"
     if store.exists(target):
         return IngestResult(_rows(store, target), _rows(store, rejects_target) if store.exists(rejects_target) else 0)
     start = time.perf_counter()
-    tiles, rejected = make_tiles(source, task.items, size, scaled=scaled)
+    tiles, rejected = make(source, task.items)
     cost = Cost(seconds=time.perf_counter() - start, device="cpu")
     if rejected.num_rows:
         store.write_table(rejects_target, rejected)
@@ -145,6 +155,7 @@ def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
         if not any(s == split for s, _ in counts):
             reasons = "; ".join(f"{count} x {reason}" for reason, count in rejected.most_common(MAX_PROBLEMS_SHOWN))
             raise StageError(f"ingest: no {split} tile could be read; rejected: {reasons or 'nothing'}")
+    dark, brightest = read_brightest(tables)
     groups = list(zip(tiles["group_id"], tiles["split"], strict=True))
     if cell.spec.split == "group":
         require_disjoint(groups)
@@ -156,9 +167,23 @@ def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
         "counts": {split: {label: counts[split, label] for label in source.labels} for split in ("train", "test")},
         "tiles": len(groups),
         "rejected": sum(rejected.values()),
+        "dark": dark,
+        "brightest": brightest,
         "reasons": dict(rejected.most_common()),
         "cost": sum((read_cost(store, shard) for shard in shards), Cost()).facts(),
     }
+
+
+def _require_every_class(items: Sequence[TileItem], facts: dict[str, Any]) -> None:
+    """Require a tile of every class of which files were listed. Raise StageError if all of one were rejected."""
+    listed = {str(item.ref.label_name) for item in items if item.split is not None}
+    read = {label for counts in facts["counts"].values() for label, count in counts.items() if count}
+    if lost := sorted(listed - read):
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in list(facts["reasons"].items())[:1])
+        raise StageError(
+            f"ingest: no file of the class {', '.join(lost)} gives a tile ({reasons}); repair its files, or remove the "
+            "class from the data set"
+        )
 
 
 def _rejected(store: Store, cell: Cell) -> Counter[str]:

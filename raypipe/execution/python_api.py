@@ -1,5 +1,6 @@
 """The implementation of `raypipe.attack` and `raypipe.evaluate` for arrays and any PyTorch module."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,13 @@ def open_results(folder: Path) -> Store:
     ------
     FileExistsError
         If the folder holds something else.
+    PermissionError
+        If the folder cannot be written.
     """
+    folder = folder.expanduser()
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not os.access(existing, os.W_OK):
+        raise PermissionError(f"{folder}: cannot be written; give a folder that can")
     if not (folder / "artifacts").is_dir():
         require_new(folder)
     return Store.open(str(folder.absolute()))

@@ -25,12 +25,15 @@ class TileSet:
         Height and width that images are resized to, in pixels; None if they keep their own size.
     shape
         Shape of every tile: channels, height, width.
+    bit_depth
+        Number of bits that 16-bit images use, see `raypipe.data.reading.images.decode`.
     """
 
     listing: Listing
     data: str
     size: int | None
     shape: Shape
+    bit_depth: int | None = None
 
 
 def describe_tiles(tiles: TileSet) -> IngestSpec:
@@ -38,5 +41,11 @@ def describe_tiles(tiles: TileSet) -> IngestSpec:
     listing = tiles.listing
     fingerprint = listing.source.fingerprint([item.ref for item in listing.items])
     return ingest_spec(
-        listing, fingerprint, size=tiles.size, seed=SEED, shard_size=Tiles().shard_size, scaled_decoding=False
+        listing,
+        fingerprint,
+        size=tiles.size,
+        seed=SEED,
+        shard_size=Tiles().shard_size,
+        scaled_decoding=False,
+        bit_depth=tiles.bit_depth,
     )

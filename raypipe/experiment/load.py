@@ -1,6 +1,6 @@
 """Reading of experiment files: a validated experiment, or all errors at once with the paths of their fields."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.defenses.adversarial_training import Search
 from raypipe.defenses.search import Range, SettingsSearch
 from raypipe.evaluation.settings import Checks, Evaluation
+from raypipe.experiment.plain_yaml import PlainLoader, RefusedYamlError
 from raypipe.experiment.schema import Experiment, Resources, Tiles
 from raypipe.models.classifier import Model
 from raypipe.training.recipe import Recipe
@@ -142,11 +143,11 @@ def _read_yaml(text: str) -> Any:
     if len(text) > LONGEST:
         raise ValueError(f"has more than {LONGEST:,} characters; give the path of an experiment file")
     try:
-        _require_few(yaml.compose(text, Loader=yaml.SafeLoader))
-        return yaml.safe_load(text)
+        _require_few_distinct(yaml.compose(text, Loader=PlainLoader))
+        return yaml.load(text, Loader=PlainLoader)  # noqa: S506  it is a safe loader
     except RecursionError:
         raise ValueError("is nested too deeply; an experiment needs half a dozen levels") from None
-    except OversizedError:
+    except RefusedYamlError:
         raise
     except yaml.MarkedYAMLError as error:
         raise ValueError(f"is not YAML: {_place(error)}") from error
@@ -162,26 +163,37 @@ def _place(error: yaml.MarkedYAMLError) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {reason}" if mark else reason
 
 
-class OversizedError(ValueError):
-    """Error for YAML that is small but expands to something large."""
-
-
-def _require_few(root: yaml.Node | None) -> None:
-    """Require a small document, with its aliases expanded, before values and merged mappings are built from it."""
-    waiting, count = [root] if root else [], 0
+def _require_few_distinct(root: yaml.Node | None) -> None:
+    """Require a small document, with its aliases expanded, and different keys, before values are built from it."""
+    waiting, count, repeated = [root] if root else [], 0, dict[int, str]()
     while waiting:
         node = waiting.pop()
         count += 1
         if count > LARGEST:
-            raise OversizedError(
+            raise RefusedYamlError(
                 f"holds more than {LARGEST:,} values once its aliases (`*name`) are followed; write out what is needed"
             )
         if isinstance(node, yaml.MappingNode):
+            repeated |= dict(_find_repeated_keys(node))
             waiting += [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif node.tag == "tag:yaml.org,2002:int" and len(node.value) > DIGITS:
-            raise OversizedError(f"holds a number of {len(node.value):,} digits; none may have more than {DIGITS}")
+            raise RefusedYamlError(f"holds a number of {len(node.value):,} digits; none may have more than {DIGITS}")
+    if repeated:
+        raise RefusedYamlError(f"has {'; '.join(repeated[line] for line in sorted(repeated))}; keep one of each")
+
+
+def _find_repeated_keys(node: yaml.MappingNode) -> Iterator[tuple[int, str]]:
+    """Yield the line of each key that its mapping has before, and the words that say so."""
+    seen: dict[tuple[str, str], yaml.Node] = {}
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        first = seen.setdefault((key.tag, key.value), key)
+        if first is not key:
+            line = key.start_mark.line + 1
+            yield line, f"the key {key.value!r} twice, in line {first.start_mark.line + 1} and in line {line}"
 
 
 def _describe(problem: Any) -> str:

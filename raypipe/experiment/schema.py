@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, mo
 
 from raypipe.attacks import AttackSettings
 from raypipe.base.settings import ID, Settings, choose_by, fill_in_names, require_plain_ids
+from raypipe.base.tracking import require_tracking_address
 from raypipe.data.sources import SOURCES
 from raypipe.data.splits import SplitKind
 from raypipe.defenses import DefenseSettings
@@ -54,6 +55,9 @@ class Tiles(Settings):
     scaled_decoding
         True to decode large JPEGs at a reduced scale before they are resized. `raypipe.data.reading.images.decode`
         documents the savings and the small difference of the pixels.
+    bit_depth
+        Number of bits that 16-bit images use, 9 to 16, such as 12 if their values are 0 to 4095. If not set, each file
+        states it (sBIT of PNG, tags of TIFF), or uses all 16.
     """
 
     size: int = Field(255, ge=32, le=4096)
@@ -62,6 +66,7 @@ class Tiles(Settings):
     splits: str | None = None
     shard_size: int = Field(256, ge=1)
     scaled_decoding: bool = True
+    bit_depth: int | None = Field(None, ge=9, le=16, exclude_if=lambda bits: bits is None)
 
     @field_validator("split")
     @classmethod
@@ -178,8 +183,8 @@ class Experiment(Settings):
     storage
         Store of the results: a folder, or a URI such as ``s3://bucket/path``.
     tracking
-        Second destination of the results: the address of an MLflow server, ``file:FOLDER`` for its files, or
-        ``tensorboard:FOLDER``.
+        Second destination of the results: the address of an MLflow server, ``file:FOLDER`` or ``sqlite:///FILE`` for
+        its files, or ``tensorboard:FOLDER``. If it fails, the run is finished all the same.
     data
         The data set, see `raypipe.data.sources`.
     tiles
@@ -262,6 +267,13 @@ class Experiment(Settings):
         if not ID.match(name):
             raise ValueError("expected letters, digits, '_', '.', '-', beginning with a letter or digit")
         return name
+
+    @field_validator("tracking")
+    @classmethod
+    def _tracking_is_an_address(cls, tracking: str | None) -> str | None:
+        if tracking is not None:
+            require_tracking_address(tracking)
+        return tracking
 
     @field_validator("storage")
     @classmethod

@@ -68,6 +68,7 @@ class IngestSpec(Settings):
     shard_size: int
     seed: int
     scaled_decoding: bool
+    bit_depth: int | None = Field(None, exclude_if=lambda bits: bits is None)  # tiles without it keep their keys
 
 
 class ImportSpec(Settings):

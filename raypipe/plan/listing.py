@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,7 @@ def _spec(listing: Listing, experiment: Experiment, fingerprint: str) -> IngestS
         seed=experiment.seed,
         shard_size=tiles.shard_size,
         scaled_decoding=tiles.scaled_decoding,
+        bit_depth=tiles.bit_depth,
     )
 
 
@@ -143,7 +145,14 @@ def list_test_tiles(source: Source, refs: Iterable[TileRef]) -> Listing:
 
 
 def ingest_spec(
-    listing: Listing, fingerprint: str, *, size: int | None, seed: int, shard_size: int, scaled_decoding: bool
+    listing: Listing,
+    fingerprint: str,
+    *,
+    size: int | None,
+    seed: int,
+    shard_size: int,
+    scaled_decoding: bool,
+    bit_depth: int | None,
 ) -> IngestSpec:
     """Return the settings that determine the tiles of a listing.
 
@@ -153,7 +162,7 @@ def ingest_spec(
         Files and their sides of the split.
     fingerprint
         Digest of the files' content.
-    size, shard_size, scaled_decoding
+    size, shard_size, scaled_decoding, bit_depth
         Settings as in `raypipe.experiment.schema.Tiles`; `size` is None if images keep their own size.
     seed
         Seed of the order of tiles.
@@ -168,16 +177,23 @@ def ingest_spec(
         shard_size=shard_size,
         seed=seed,
         scaled_decoding=scaled_decoding,
+        bit_depth=bit_depth,
     )
 
 
 def evaluation_warnings(experiment: Experiment, listings: Sequence[Listing]) -> Iterator[str]:
     """Yield warnings about too few attacked tiles, as far as the listing shows them: files may prove unreadable.
 
-    They concern classes without an attacked tile, and sanity checks that cannot pass.
+    They concern classes without a training tile or an attacked tile, and sanity checks that cannot pass.
     """
     count = experiment.evaluation.tiles
     for listing in listings:
+        trained = {item.ref.label_name for item in listing.items if item.split == "train"}
+        if listing.split != GIVEN and (untrained := [name for name in listing.source.labels if name not in trained]):
+            yield (
+                f"{listing.split} split: no training tile is of the class {', '.join(untrained)}, which no model can "
+                "learn; add tiles, change the seed or the split, or remove the class"
+            )
         refs = [item.ref for item in listing.items if item.split == "test"]
         names = listing.source.labels
         labels = [names.index(str(ref.label_name)) for ref in refs]
@@ -194,6 +210,13 @@ def evaluation_warnings(experiment: Experiment, listings: Sequence[Listing]) -> 
                 f"{listing.split} split: {len(positions)} attacked tiles are too few for most sanity checks, which "
                 f"pass on at least {least}; no model can be called robust"
             )
+
+
+def count_classes(listing: Listing) -> dict[str, dict[str, int]]:
+    """Return the number of files of each class by the side of the split, in the order of the labels."""
+    counts = Counter((item.split, item.ref.label_name) for item in listing.items)
+    sides = [side for side in ("train", "test") if any(item.split == side for item in listing.items)]
+    return {side: {name: counts[side, name] for name in listing.source.labels} for side in sides}
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,12 @@ def attack_sheet(table: pa.Table, settings: NamedAttack, model: str, device: str
     for passes, name in (("forwards", "forward"), ("backwards", "backward")):
         sheet.add_row(f"{name} passes per tile", f"{table[passes].to_numpy().mean():.1f}", "")
     sheet.add_row("seconds", f"{table['seconds'].to_numpy().sum():.1f}", Cell(device, tone="dim"))
-    known = pc.count_distinct(table["group_id"]).as_py() > 0
+    unknown = table["group_id"].null_count
+    whose = "Source tiles are unknown" if unknown == table.num_rows else f"{unknown} tiles have no known source tile"
     sheet.caption = (
         "Success is counted on the stored 8-bit pixels, for tiles that were classified correctly. l0 counts changed "
         "channel values; l2 and linf have pixels in [0, 1]. "
-        + ("" if known else "Source tiles are unknown: each tile is its own group. ")
+        + (f"{whose}: each is its own group. " if unknown else "")
         + METHOD
     )
     return sheet

@@ -1,6 +1,7 @@
 """Tables and lines on a plan: how many cells it has, and how many of them are done."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from raypipe.experiment.schema import Experiment
 from raypipe.plan.cells import Cell as PlannedCell
@@ -23,6 +24,12 @@ def describe_grid(experiment: Experiment, plan: Plan) -> str:
     parts += [_count(len(experiment.tiles.split), "split")] if len(experiment.tiles.split) > 1 else []
     parts += [_count(len(experiment.training_seeds), "seed")] if len(experiment.training_seeds) > 1 else []
     return f"{', '.join(parts)}: {_count(len(plan.cells), 'cell')}"
+
+
+def classes_line(split: str, counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Return the classes of a split with their numbers of files: ``paper split: train benign 6, malignant 5; ...``."""
+    sides = (f"{side} " + ", ".join(f"{name} {count:,}" for name, count in by.items()) for side, by in counts.items())
+    return f"{split} split: {'; '.join(sides)}"
 
 
 def plan_line(experiment: Experiment, plan: Plan, store: Store) -> str:

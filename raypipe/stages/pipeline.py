@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from raypipe.base.errors import StageError
 from raypipe.evaluation.results.compute import RunResult
 from raypipe.execution.completion import (
     ATTACK,
@@ -105,7 +106,10 @@ def run_experiment(
     else:
         _print_results(result, report, experiment.storage, console, detail)
     if experiment.tracking:
-        track(run, result, store, experiment.tracking)
+        try:
+            track(run, result, store, experiment.tracking)
+        except StageError as error:  # the results are finished, and `raypipe track` can log them later
+            console.print(line_of(Note(str(error), "bad")), soft_wrap=True)
     return result
 
 

@@ -12,7 +12,7 @@ from raypipe.data.audit.sketch import Progress, sketch_tiles
 from raypipe.data.leakage import measure_leakage
 from raypipe.data.reading.tree import open_tree
 from raypipe.data.source import Source, Split, TileRef
-from raypipe.data.sources.folder import Folder, open_folder
+from raypipe.data.sources.folder import Folder, open_folder, split_side
 from raypipe.data.sources.lc25000 import LABELS, LC25000, open_lc25000
 from raypipe.data.splits import assign_splits
 
@@ -80,7 +80,8 @@ def class_folders(location: str, groups: str | None = None, group_pattern: str |
         If the pattern is invalid, or if both groups and a pattern are given.
     """
     folders = {PurePosixPath(entry.path).parent for entry in open_tree(location).files()}
-    if group_pattern is None and any(folder.name in LABELS and len(folder.parts) > 1 for folder in folders):
+    nested = [folder for folder in folders if len(folder.parts) > 1 and split_side(folder.parts[0]) is None]
+    if group_pattern is None and any(folder.name in LABELS for folder in nested):
         return LC25000(path=location, groups=groups)
     return Folder(path=location, groups=groups, group_pattern=group_pattern)
 

@@ -12,6 +12,12 @@ from raypipe.data.reading.tree import read_location
 from raypipe.data.source import TileRef
 
 T = TypeVar("T")
+MISSING = frozenset(
+    ("", "#n/a", "#n/a n/a", "#na", "<na>", "n/a", "na", "nan", "-nan", "none", "null", "nil", "#null!", "#value!")
+)
+"""Words for a missing value, in lower case, as R, pandas and Excel write them."""
+INVISIBLE = "\ufeff\u200b"
+"""Characters besides white space that exported tables have around values."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,8 @@ def read_annotations(location: str, column: str) -> list[Annotation]:
     location
         Local path or URI of the file, UTF-8.
     column
-        Column with the values, such as "group". Rows without a value are left out.
+        Column with the values, such as "group". Rows without a value are left out, also those whose value is one of
+        `MISSING`.
 
     Raises
     ------
@@ -41,12 +48,19 @@ def read_annotations(location: str, column: str) -> list[Annotation]:
         If the file is not UTF-8 text or not CSV, or if a column is missing or occurs twice.
     """
     rows = read_rows(read_location(location), location, ("filename", column), optional=("label",))
-    return [Annotation(row["filename"], row["label"] or None, row[column]) for _, row in rows if row[column]]
+    values = ((row, clean_value(row[column])) for _, row in rows)
+    return [Annotation(row["filename"], row["label"] or None, value) for row, value in values if value is not None]
+
+
+def clean_value(value: object) -> str | None:
+    """Return a value of a table without white space around it, or None if it stands for a missing one."""
+    text = str(value).strip().strip(INVISIBLE).strip()
+    return None if value is None or text.lower() in MISSING else text
 
 
 def read_header(data: bytes, location: str) -> list[str]:
     """Return the column names of a CSV. Raise ValueError if it is not UTF-8 text or not CSV."""
-    return list(_parse_csv(data, location, lambda rows: rows.fieldnames or []))
+    return [name.strip() for name in _parse_csv(data, location, lambda rows: rows.fieldnames or [])]
 
 
 def read_rows(
@@ -68,7 +82,7 @@ def read_rows(
     Returns
     -------
     list
-        Line number and row, for each row. A missing value is "".
+        Line number and row, for each row, without white space around values. A missing value is "".
 
     Raises
     ------
@@ -83,9 +97,14 @@ def read_rows(
     wanted = (*columns, *optional)
     if twice := {name for name in wanted if header.count(name) > 1}:
         raise ValueError(f"{location}: the header has {', '.join(sorted(twice))} more than once; keep one column of it")
-    return _parse_csv(
-        data, location, lambda rows: [(rows.line_num, {name: row.get(name) or "" for name in wanted}) for row in rows]
-    )
+    written = {name.strip(): name for name in _parse_csv(data, location, lambda rows: rows.fieldnames or [])}
+
+    def read(rows: "csv.DictReader[str]") -> list[tuple[int, dict[str, str]]]:
+        return [
+            (rows.line_num, {name: (row.get(written.get(name, "")) or "").strip() for name in wanted}) for row in rows
+        ]
+
+    return _parse_csv(data, location, read)
 
 
 def _parse_csv(data: bytes, location: str, read: "Callable[[csv.DictReader[str]], T]") -> T:
@@ -128,18 +147,22 @@ def match_annotations(
     Raises
     ------
     ValueError
-        If a name fits several tiles, or a tile has two different values.
+        If a name fits several tiles, a tile has two different values, or only rows with a label that is no class name
+        a tile.
     """
     places: dict[str, list[TileRef]] = defaultdict(list)
     for ref in refs:
         for name in {ref.path, PurePosixPath(ref.path).name}:
             places[name].append(ref)
+    classes = {ref.label_name for ref in refs}
     values: dict[str, str] = {}
-    unknown = []
+    unknown, mislabeled = [], dict[str, Annotation]()
     for row in annotations:
-        found = [ref for ref in places.get(row.filename, []) if row.label_name in (None, ref.label_name)]
+        named = places.get(row.filename, [])
+        found = [ref for ref in named if row.label_name in (None, ref.label_name)]
         if not found:
             unknown.append(row.filename)
+            mislabeled |= {ref.path: row for ref in named if row.label_name not in classes and ref.problem is None}
             continue
         if len(found) > 1:
             raise ValueError(
@@ -150,6 +173,13 @@ def match_annotations(
             raise ValueError(
                 f"{location}: {found[0].path} has both {values[found[0].path]!r} and {row.value!r}; keep one"
             )
+    if lost := sorted(path for path in mislabeled if path not in values):
+        (label,) = {str(ref.label_name) for ref in refs if ref.path == lost[0]}
+        raise ValueError(
+            f"{location}: {len(lost)} tiles are named with a label that is no class: {lost[0]} has the label "
+            f"{mislabeled[lost[0]].label_name!r}, expected {label!r}; write the names of the classes, or leave the "
+            "column label out if no file name repeats"
+        )
     return values, unknown
 
 

@@ -2,11 +2,14 @@
 
 import io
 import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from raypipe.data.reading.deep_images import RangeError, convert_to_eight_bits, is_deep
 
 # Formats of tiles, not all that Pillow opens: its EPS reader would start Ghostscript. Its JPEG 2000 reader accepts a
 # file that was cut between two tile-parts as complete.
@@ -29,13 +32,19 @@ class UnreadableImage(Exception):  # noqa: N818 - the name states the problem wi
 
 
 def decode(
-    data: bytes, size: int | None, max_pixels: int = 100_000_000, *, scaled: bool = False
+    data: bytes,
+    size: int | None,
+    max_pixels: int = 100_000_000,
+    *,
+    scaled: bool = False,
+    bit_depth: int | None = None,
+    report_dark: Callable[[int], None] = lambda _: None,
 ) -> npt.NDArray[np.uint8]:
     """Decode an image of any supported format to 8-bit RGB, square unless it keeps its own size.
 
-    Orientation from EXIF is applied. Transparent pixels are laid over white, as on a slide. 16-bit grayscale is scaled,
-    not clipped. The tile is resized to `size` x `size` with antialiased bilinear interpolation whatever its shape, as
-    in Nisa et al. (IPTEK 2024).
+    Orientation from EXIF is applied. Transparent pixels are laid over white, as on a slide. 16-bit values are scaled,
+    not clipped, from the range that `bit_depth` or the file states, and from 0 to 65535 otherwise. The tile is resized
+    to `size` x `size` with antialiased bilinear interpolation whatever its shape, as in Nisa et al. (IPTEK 2024).
 
     Parameters
     ----------
@@ -51,6 +60,11 @@ def decode(
         This halves the cost. PyTorch then resizes it, at a third of Pillow's cost and with values that differ by at
         most 1 of 255. On LC25000's tiles at 224 of 768 pixels, values differ on average by 0.9 of 255 from a full
         decode with Pillow's resize. 99 of 100 values differ by at most 5.
+    bit_depth
+        Number of bits that 16-bit images use, such as 12 if their values are 0 to 4095. None takes the number that each
+        file states.
+    report_dark
+        Called with the brightest value of a 16-bit image that uses less than a quarter of the range and states none.
 
     Returns
     -------
@@ -72,7 +86,7 @@ def decode(
             _require_one_image_of_known_range(image, max_pixels)
             pixels = _scaled_jpeg(data, image, size) if scaled and size else None
             if pixels is None:
-                upright = _to_rgb(ImageOps.exif_transpose(image))
+                upright = _to_rgb(ImageOps.exif_transpose(_to_eight_bits(image, data, bit_depth, report_dark)))
                 pixels = np.array(upright.resize((size, size), Image.Resampling.BILINEAR) if size else upright)
             return pixels
     except UnreadableImage:
@@ -84,6 +98,29 @@ def decode(
     except Exception as error:
         # Damaged files make Pillow's readers raise nearly anything: struct.error, SyntaxError, KeyError, MemoryError.
         raise UnreadableImage(f"damaged image ({type(error).__name__}: {error})") from error
+
+
+def find_image(candidates: Iterable[str], read: Callable[[str], bytes]) -> str | None:
+    """Return None if one of some files gives an image, and otherwise the reason of the first that does not.
+
+    Files are read one by one until one gives an image.
+
+    Parameters
+    ----------
+    candidates
+        Paths of the files, at least one.
+    read
+        Function that returns the bytes of a path, or raises OSError.
+    """
+    first = ""
+    for path in candidates:
+        try:
+            decode(read(path), 1)
+        except (UnreadableImage, OSError) as error:
+            first = first or f"{path}: {error}"
+        else:
+            return None
+    return first
 
 
 def _require_one_image_of_known_range(image: Image.Image, max_pixels: int) -> None:
@@ -125,17 +162,22 @@ def _resize(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        return _from_16_bits(image)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
 
 
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    # Pillow's own conversion clips everything above 255 to white.
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:
-        raise UnreadableImage(f"integer pixels from {values.min()} to {values.max()}: expected 0..65535")
-    return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
+def _to_eight_bits(
+    image: Image.Image, data: bytes, bit_depth: int | None, report_dark: Callable[[int], None]
+) -> Image.Image:
+    """Return an image as it is, or an image of more than 8 bits with 8."""
+    if not is_deep(image):
+        return image
+    try:
+        converted, brightest = convert_to_eight_bits(image, data, bit_depth)
+    except RangeError as error:
+        raise UnreadableImage(str(error)) from error
+    if brightest is not None:
+        report_dark(brightest)
+    return converted

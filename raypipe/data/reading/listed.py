@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from raypipe.data.reading.annotations import examples, match_annotations, read_annotations
+from raypipe.data.reading.annotations import clean_value, examples, match_annotations, read_annotations
 from raypipe.data.reading.tree import Tree, is_outside
 from raypipe.data.source import Split, TileRef, compute_fingerprint, shuffle_by_hash
 
@@ -71,6 +71,7 @@ class ListedSource:
             tiles = _group_by_table(tiles, self.groups)
         if self.group_pattern is not None:
             tiles = _group_by_name(tiles, self.group_pattern)
+        tiles = [replace(ref, group=clean_value(ref.group)) for ref in tiles]
         if self.per_class is not None:
             tiles = limit_per_class(tiles, self.per_class, self.seed)
         return sorted(tiles + aside, key=lambda ref: ref.path)

@@ -86,7 +86,7 @@ class NpzTree:
         if int(number) >= len(images):
             raise FileNotFoundError(f"{path}: not in {self.location}")
         picture = images[int(number)]
-        color = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
+        color = np.broadcast_to(np.atleast_3d(picture), (*picture.shape[:2], 3))
         return encode_png(np.ascontiguousarray(color))
 
     def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:  # noqa: ARG002
@@ -116,12 +116,12 @@ class NpzTree:
         name = f"{side}_images.npy"
         with self._open(name) as file:
             shape, dtype = self._header(file, name)
-        color = len(shape) == 4 and shape[3] == 3
+        color = len(shape) == 4 and shape[3] in (1, 3)
         if not (len(shape) == 3 or color) or "3d" in self.location.rpartition("/")[2].split("_")[0]:
-            what = "volumes, which are no tiles; save slices of them as pictures, and use `folder`"
-            raise ValueError(f"{self.location}: {name} holds {what}" if len(shape) >= 4 else (
-                f"{self.location}: {name} has shape {shape}; expected (n, height, width) or (n, height, width, 3)"
-            ))  # fmt: skip
+            raise ValueError(
+                f"{self.location}: {name} has shape {shape}; expected (n, height, width), (n, height, width, 1) or "
+                "(n, height, width, 3); of volumes, which are no tiles, save slices as pictures, and use `folder`"
+            )
         if dtype != np.uint8:
             raise ValueError(f"{self.location}: {name} holds {dtype}; expected 8 bits a value")
         return shape

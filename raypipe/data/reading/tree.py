@@ -107,7 +107,7 @@ class DirectoryTree:
 
 
 class ZipTree:
-    """A zip archive on a pyarrow filesystem, read in place."""
+    """A zip archive on a pyarrow filesystem, read in place. A backslash in a name separates folders, as on Windows."""
 
     def __init__(self, location: str, filesystem: fs.FileSystem, root: str) -> None:
         self.location = location
@@ -118,6 +118,8 @@ class ZipTree:
             raise
         except Exception as error:  # damaged archives raise BadZipFile, NotImplementedError, pyarrow's ValueError, ...
             raise OSError(f"{location}: not a readable zip archive ({error}); copy or download it again") from error
+        # Archivers of Windows write backslashes, although the format demands slashes.
+        self._members = {info.filename.replace("\\", "/"): info for info in self._archive.NameToInfo.values()}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An open archive cannot be sent to a worker, so each process opens its own.
@@ -125,15 +127,18 @@ class ZipTree:
 
     def files(self) -> list[FileEntry]:
         """List every file, including hidden ones, sorted by path. Of several files with one name, the last counts."""
-        members = [info for name, info in self._archive.NameToInfo.items() if name and not name.endswith("/")]
-        entries = [FileEntry(info.filename, info.file_size, f"{info.CRC:08x}") for info in members]
+        entries = [
+            FileEntry(name, info.file_size, f"{info.CRC:08x}")
+            for name, info in self._members.items()
+            if name and not name.endswith("/")
+        ]
         return sorted(entries, key=lambda entry: entry.path)
 
     def read(self, path: str) -> bytes:
         """Return the bytes of one file, or raise OSError."""
         _require_inside(path, self.location)
         try:
-            member = self._archive.getinfo(path)
+            member = self._members[path]
             _require_size(member.file_size, path)
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 # With other methods zipfile unpacks all of its input at once, and bzip2 makes gigabytes of 4 kB.
@@ -231,10 +236,10 @@ def _walk(root: str, location: str) -> Iterator[FileEntry]:
         with os.scandir(Path(root, below)) as entries:
             for entry in entries:
                 path = f"{below}{entry.name}"
-                path.encode()
+                stored = os.fsencode(path).decode("utf-8")  # the name on the disk, whatever the locale is
                 about = _stat(entry)
                 if not stat.S_ISDIR(about.st_mode):
-                    yield FileEntry(path, about.st_size, str(about.st_mtime_ns))
+                    yield FileEntry(stored, about.st_size, str(about.st_mtime_ns))
                 elif not entry.is_symlink():
                     waiting.append((f"{path}/", behind))
                 else:

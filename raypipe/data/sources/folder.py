@@ -1,16 +1,29 @@
 """Any data set with one folder for each class."""
 
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from raypipe.base.settings import Settings
+from raypipe.data.reading.annotations import examples
+from raypipe.data.reading.images import find_image
 from raypipe.data.reading.listed import ListedSource, is_hidden, list_class_folders
-from raypipe.data.reading.tree import is_outside, open_tree
-from raypipe.data.source import DataSet, Source
+from raypipe.data.reading.tree import Tree, is_outside, open_tree
+from raypipe.data.source import DataSet, Source, Split, TileRef
 from raypipe.data.sources.patterns import GroupPattern
+
+SIDE = re.compile(
+    "((?P<train>train|training|trn)|(?P<val>val|valid|validation|dev)|(?P<test>test|testing|tst))"
+    "([ _.-]?(set|data|images|imgs|split))?",
+    re.IGNORECASE,
+)
+"""Names of the folders of a published split, as in ``train``, ``Testing`` and ``val_set``."""
 
 
 class Folder(Settings):
@@ -19,7 +32,9 @@ class Folder(Settings):
     Parameters
     ----------
     path
-        Directory or zip archive, a local path or a URI, whose top-level folders are the classes.
+        Directory or zip archive, a local path or a URI, whose top-level folders are the classes. If they are named as
+        the sides of a split, such as ``train``, ``val`` and ``test``, the folders below them are the classes. The split
+        is ``tiles.split: official`` then; ``val`` trains if there is a ``test``.
     groups
         CSV with the columns filename, group and, if base names repeat, label.
     group_pattern
@@ -50,23 +65,35 @@ class Folder(Settings):
 
 
 def open_folder(settings: Folder, seed: int) -> Source:
-    """Open class folders. Their names in sorted order are the labels.
+    """Open class folders. Their names in sorted order are the labels. Folders of a published split may hold them.
 
     Raises
     ------
     FileNotFoundError
         If `settings.path` does not exist.
     ValueError
-        If fewer than two class folders hold a file, or `settings.malignant` names a class without a folder.
+        If there are fewer than two class folders, one of them has no readable image, or `settings.malignant` names a
+        class without a folder. Also if the folders of a published split hold no class folders.
     """
     tree = open_tree(settings.path)
-    labels = {top_folder(entry.path) for entry in tree.files() if not (is_hidden(entry.path) or is_outside(entry.path))}
-    labels.discard("")
+    paths = [entry.path for entry in tree.files() if not (is_hidden(entry.path) or is_outside(entry.path))]
+    layout = _find_layout(paths, settings.path)
+    members: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        if name := layout.get_class(path):
+            members[name].append(path)
+    labels = set(members)
     if len(labels) < 2:
         raise ValueError(
             f"path = {settings.path!r}: expected at least two class folders with files directly below it, found "
             f"{', '.join(labels) or 'none'}; point to the folder that holds the class folders (an archive must not "
             "wrap them in another folder)"
+        )
+    without = {name: find_image(found, tree.read) for name, found in sorted(members.items())}
+    if reasons := [f"{name} ({reason})" for name, reason in without.items() if reason is not None]:
+        raise ValueError(
+            f"path = {settings.path!r}: no file of the class folder {examples(reasons)} gives an image; move it out of "
+            "the data set, or repair its files"
         )
     if unknown := sorted(set(settings.malignant) - labels):
         known = ", ".join(sorted(labels))
@@ -74,7 +101,7 @@ def open_folder(settings: Folder, seed: int) -> Source:
     return ListedSource(
         tree=tree,
         labels=tuple(sorted(labels)),
-        list_refs=partial(list_class_folders, tree, tuple(sorted(labels)), top_folder),
+        list_refs=partial(_list_refs, tree, tuple(sorted(labels)), layout),
         groups=settings.groups,
         group_pattern=settings.group_pattern,
         per_class=settings.per_class,
@@ -87,7 +114,52 @@ def open_folder(settings: Folder, seed: int) -> Source:
 DATA_SET = DataSet(Folder, open_folder)
 
 
+class _Layout(NamedTuple):
+    """The place of the class folders. `sides` are the sides of a published split by the name of their folder."""
+
+    get_class: Callable[[str], str]
+    sides: Mapping[str, Split]
+
+
+def _find_layout(paths: Sequence[str], location: str) -> _Layout:
+    """Return the layout of the files, class folders with or without the folders of a split above them.
+
+    Raises
+    ------
+    ValueError
+        If the folders of a split hold files, but no class folders.
+    """
+    tops = {top_folder(path) for path in paths} - {""}
+    kinds = {name: kind for name in tops if (kind := split_side(name)) is not None}
+    if len(kinds) < 2 or len(kinds) < len(tops):
+        return _Layout(top_folder, {})
+    if not any(second_folder(path) for path in paths):
+        raise ValueError(
+            f"path = {location!r}: {', '.join(sorted(tops))} are named as the sides of a split, and hold no class "
+            "folders; put a folder for each class below each of them, or rename them if they are the classes"
+        )
+    held_out = "test" if "test" in kinds.values() else "val"
+    return _Layout(second_folder, {name: "test" if kind == held_out else "train" for name, kind in kinds.items()})
+
+
+def split_side(folder: str) -> Literal["train", "val", "test"] | None:
+    """Return the side of a split that a folder's name states, or None if it states none."""
+    match = SIDE.fullmatch(folder)
+    return None if match is None else "train" if match["train"] else "val" if match["val"] else "test"
+
+
+def _list_refs(tree: Tree, labels: tuple[str, ...], layout: _Layout) -> list[TileRef]:
+    refs = list_class_folders(tree, labels, layout.get_class)
+    return [ref if ref.problem else replace(ref, official=layout.sides.get(top_folder(ref.path))) for ref in refs]
+
+
 def top_folder(path: str) -> str:
     """Return the first folder of a relative path, or "" for a file at the root."""
     parts = PurePosixPath(path).parts
     return parts[0] if len(parts) > 1 else ""
+
+
+def second_folder(path: str) -> str:
+    """Return the second folder of a relative path, or "" for a file above it."""
+    parts = PurePosixPath(path).parts
+    return parts[1] if len(parts) > 2 else ""

@@ -8,6 +8,7 @@ reason: the 3D sets, because a volume is not a tile, and chestmnist, which has 1
 named, so only the publishers know what their split keeps apart.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Literal
@@ -20,6 +21,8 @@ from raypipe.data.reading.listed import ListedSource
 from raypipe.data.reading.npz_tree import NpzTree, open_npz_tree
 from raypipe.data.source import DataSet, Source, TileRef
 
+MOST_CLASSES = 1000
+"""Largest number of classes of a file under another name. More are no classes, but values."""
 SIZES = ("", "_64", "_128", "_224")
 """Suffix of the file name for each height and width. 28 pixels have none."""
 
@@ -188,7 +191,7 @@ class MedMNIST(Settings):
     ----------
     path
         The npz file, a local path or a URI. Its name identifies the data set and therefore the class names. Under
-        another name the classes are numbers.
+        another name the classes are the numbers that occur.
     per_class
         Number of pictures of each class to keep. None keeps all.
     malignant
@@ -218,18 +221,22 @@ def open_medmnist(settings: MedMNIST, seed: int) -> Source:
     tree = open_npz_tree(settings.path)
     numbers = sorted({label for _, found in tree.labels() for label in found})
     name = PurePosixPath(settings.path).stem.split("_")[0]
-    labels = CLASSES.get(name) or tuple(str(number) for number in range(max(numbers, default=0) + 1))
-    if len(labels) < 2 or (numbers and not 0 <= numbers[0] <= numbers[-1] < len(labels)):
+    known = CLASSES.get(name)
+    names = dict(enumerate(known)) if known else {number: str(number) for number in numbers}
+    if len(names) < 2 or (numbers and (numbers[0] < 0 or not names.keys() >= set(numbers))):
         raise ValueError(
             f"{tree.location}: labels run from {min(numbers, default='none')} to {max(numbers, default='none')}; "
-            f"expected 0..{len(labels) - 1}" + (f", the classes of {name}" if name in CLASSES else "")
+            f"expected {f'0..{len(known) - 1}, the classes of {name}' if known else 'two numbers or more, from 0 on'}"
         )
+    if len(names) > MOST_CLASSES:
+        raise ValueError(f"{tree.location}: {len(names)} different labels; expected {MOST_CLASSES} classes or fewer")
+    labels = tuple(names.values())
     if unknown := sorted(set(settings.malignant) - set(labels)):
         raise ValueError(f"malignant: no class {', '.join(unknown)}; there are {', '.join(labels)}")
     return ListedSource(
         tree=tree,
         labels=labels,
-        list_refs=partial(_list_refs, tree, labels),
+        list_refs=partial(_list_refs, tree, names),
         per_class=settings.per_class,
         seed=seed,
         malignant=settings.malignant,
@@ -239,9 +246,9 @@ def open_medmnist(settings: MedMNIST, seed: int) -> Source:
 DATA_SET = DataSet(MedMNIST, open_medmnist, PUBLISHED)
 
 
-def _list_refs(tree: NpzTree, labels: tuple[str, ...]) -> list[TileRef]:
+def _list_refs(tree: NpzTree, names: Mapping[int, str]) -> list[TileRef]:
     return [
-        TileRef(path, labels[number], None, official="test" if side == "test" else "train")
+        TileRef(path, names[number], None, official="test" if side == "test" else "train")
         for side, numbers in tree.labels()
         for path, number in zip(tree.paths(side), numbers, strict=True)
     ]

@@ -162,7 +162,7 @@ def _try_side(source: Source, items: Sequence[TileItem], spec: Any, split: Split
         for path in shuffle_by_hash([item.ref.path for item in group], spec.seed)[:each]
     ]
     start = time.perf_counter()
-    table, rejected = make_tiles(source, selection, spec.size, scaled=spec.scaled_decoding)
+    table, rejected = make_tiles(source, selection, spec.size, scaled=spec.scaled_decoding, bit_depth=spec.bit_depth)
     seconds = time.perf_counter() - start
     if not table.num_rows:
         raise StageError(f"none of {rejected.num_rows} {split} tiles can be read: {rejected['reason'][0]}")

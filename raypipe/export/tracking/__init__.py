@@ -2,6 +2,7 @@
 
 from types import ModuleType
 
+from raypipe.base.tracking import require_tracking_address
 from raypipe.evaluation.results.compute import RunResult
 from raypipe.evaluation.results.run import Run
 from raypipe.export.tracking import mlflow, tensorboard
@@ -22,12 +23,24 @@ def track(run: Run, result: RunResult, store: Store, uri: str) -> None:
     ------
     raypipe.base.errors.StageError
         If the target cannot be reached or written, or a package is not installed.
+    ValueError
+        If no program takes the address.
     """
+    require_tracking_address(uri)
     _tracker(uri).log_run(run, result, store, uri)
 
 
 def require_tracker(uri: str) -> None:
-    """Raise StageError if the package that an address needs is not installed."""
+    """Require an address that a program takes, and the package that it needs.
+
+    Raises
+    ------
+    raypipe.base.errors.StageError
+        If the package is not installed.
+    ValueError
+        If no program takes the address.
+    """
+    require_tracking_address(uri)
     _tracker(uri).require()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from raypipe.base.errors import StageError
+from raypipe.base.errors import StageError, last_line
 from raypipe.evaluation.results.compute import TABLES, RunResult
 from raypipe.evaluation.results.run import Run
 from raypipe.export.tracking.figures import figures
@@ -36,14 +36,15 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
         If MLflow is not installed or cannot be reached.
     """
     mlflow = require()
-    client = mlflow.MlflowClient(tracking_uri=uri)
     try:
+        client = mlflow.MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(EXPERIMENT)
         experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT)
         _log(client, experiment, run, result, store)
-    except (mlflow.MlflowException, OSError) as error:
+    except Exception as error:  # MLflow lets errors of SQLAlchemy, of requests and its own through
         raise StageError(
-            f"MLflow at {hide_credentials(uri)} refused the run: {error}; its results are in {result.location}"
+            f"MLflow at {hide_credentials(uri)} refused the run: {last_line(error)}; its results are in "
+            f"{result.location}, and `raypipe track` logs them again"
         ) from error
 
 

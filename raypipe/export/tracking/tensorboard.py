@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from raypipe.base.errors import StageError
+from raypipe.base.tracking import TENSORBOARD
 from raypipe.evaluation.results.compute import RunResult
 from raypipe.evaluation.results.run import Run
 from raypipe.export.tracking.figures import figures
 from raypipe.report.layout import Book
 from raypipe.storage.store import Store
 
-SCHEME = "tensorboard:"
+SCHEME = TENSORBOARD
 EVENTS = "events.out.tfevents.*"
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raypipe.data.reading.annotations import read_annotations
+from raypipe.data.reading.annotations import Annotation, match_annotations, read_annotations
 from raypipe.data.source import TileRef
 from raypipe.data.splits import read_split_file
 
@@ -55,3 +55,25 @@ def test_any_bytes_are_a_table_or_refused(table: Path, data: bytes, read: Callab
         read(str(table))
     except ValueError as error:
         assert str(error).startswith(str(table)), "the message says which file"  # noqa: PT017
+
+
+@pytest.mark.parametrize("missing", ["NA", "nan", "None", "#N/A", "NULL", " n/a "])
+def test_a_missing_group_is_no_group(missing, tmp_path):
+    (tmp_path / "g.csv").write_text(f"filename,group\na.png,{missing}\nb.png,P1\n")
+    assert [row.filename for row in read_annotations(str(tmp_path / "g.csv"), "group")] == ["b.png"]
+
+
+def test_white_space_around_values_and_names_of_columns_is_removed(tmp_path):
+    (tmp_path / "g.csv").write_text(" filename , label,group \n a.png, x ,P1 \nb.png,x,P1\u00a0\n")
+    rows = read_annotations(str(tmp_path / "g.csv"), "group")
+    assert [(row.filename, row.label_name, row.value) for row in rows] == [("a.png", "x", "P1"), ("b.png", "x", "P1")]
+
+
+@pytest.mark.parametrize("label", ["0", "X"])
+def test_a_label_that_is_no_class_is_told(label):
+    refs = [TileRef("x/a.png", "x", None), TileRef("y/b.png", "y", None)]
+    rows = [Annotation("a.png", label, "P1"), Annotation("b.png", "y", "P2")]
+    with pytest.raises(ValueError, match=f"x/a.png has the label '{label}', expected 'x'"):
+        match_annotations(rows, refs, "g.csv")
+    values, unknown = match_annotations([*rows, Annotation("x/a.png", "x", "P3")], refs, "g.csv")
+    assert (values, unknown) == ({"x/a.png": "P3", "y/b.png": "P2"}, ["a.png"])

@@ -102,3 +102,18 @@ def test_an_npz_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     source = open_source(MedMNIST(path=str(tmp_path / "b.npz")), seed=0)
     with pytest.raises(OSError, match="is shorter than its shape"):
         source.read("train/0000000.png")
+
+
+@pytest.mark.parametrize(("numbers", "labels"), [((1, 2), ("1", "2")), ((0, 500), ("0", "500"))])
+def test_numbers_that_do_not_occur_are_no_classes(
+    numbers: tuple[int, int], labels: tuple[str, str], tmp_path: Path
+) -> None:
+    source = open_source(unfit(tmp_path, train_labels=np.array([[number] for number in numbers])), seed=0)
+    assert source.labels == labels
+    assert [ref.label_name for ref in source.list()] == list(labels)
+
+
+def test_one_channel_is_gray(tmp_path: Path) -> None:
+    gray = pictures(2, 8, 8)
+    flat = open_source(unfit(tmp_path, train_images=gray), seed=0).read("train/0000001.png")
+    assert open_source(unfit(tmp_path, "b.npz", train_images=gray[..., None]), seed=0).read("train/0000001.png") == flat

@@ -1,0 +1,116 @@
+"""Class folders as people have them: inside a published split, beside other folders, and in archives of Windows."""
+
+import json
+import sys
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from raypipe.base.errors import Notice
+from raypipe.cli.app import main
+from raypipe.data.audit.audit import class_folders
+from raypipe.data.source import Source
+from raypipe.data.sources import open_source
+from raypipe.data.sources.folder import Folder
+from raypipe.data.splits import assign_splits
+from raypipe.data.subset import choose_files
+from tests.data.layouts import png, write
+
+
+def opened(root: Path, *names: str, contents: bytes | None = None) -> Source:
+    files = {name: contents or png(place) for place, name in enumerate(names)}
+    return open_source(Folder(path=write(root, files, as_zip=False)), seed=0)
+
+
+def below(*sides: str) -> list[str]:
+    return [f"{side}/{label}/{number}.png" for side in sides for label in ("benign", "malignant") for number in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("sides", "test"),
+    [
+        (("train", "val", "test"), {"test"}),
+        (("Training", "Testing"), {"Testing"}),
+        (("TRAIN", "VALID"), {"VALID"}),
+        (("train_set", "test_set"), {"test_set"}),
+    ],
+)
+def test_the_folders_of_a_published_split_are_its_sides_and_no_classes(
+    sides: tuple[str, ...], test: set[str], tmp_path: Path
+) -> None:
+    source = opened(tmp_path, *below(*sides))
+    assert source.labels == ("benign", "malignant")
+    assigned = assign_splits(source.list(), "official", 0.5, 0)
+    assert {path for path, side in assigned.items() if side == "test"} == set(below(*sorted(test)))
+    assert len(assigned) == 4 * len(sides)
+
+
+def test_a_finished_model_is_tested_on_the_test_side(tmp_path: Path) -> None:
+    with pytest.warns(Notice, match="4 test tiles are used, and 8 training tiles are left out"):
+        chosen = choose_files(opened(tmp_path, *below("train", "val", "test")), None)
+    assert [ref.path for ref in chosen] == below("test")
+
+
+def test_lung_tiles_in_a_published_split_are_not_taken_for_the_layout_of_lc25000(tmp_path: Path) -> None:
+    files = {f"{side}/{label}/1.png": png(1) for side in ("train", "test") for label in ("lung_n", "lung_aca")}
+    assert isinstance(class_folders(write(tmp_path, files, as_zip=False)), Folder)
+
+
+def test_sides_without_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="test, train are named as the sides of a split, and hold no class folders"):
+        opened(tmp_path, "train/1.png", "test/1.png")
+
+
+def test_classes_that_are_named_like_a_side_stay_classes_beside_others(tmp_path: Path) -> None:
+    source = opened(tmp_path, "test/1.png", "train/1.png", "control/1.png")
+    assert source.labels == ("control", "test", "train")
+
+
+@pytest.mark.parametrize("contents", [b"readme", b"", b"<html>login</html>", png(1)[:40]])
+def test_a_class_without_an_image_is_named(contents: bytes, tmp_path: Path) -> None:
+    (tmp_path / "tiles" / "docs").mkdir(parents=True)
+    (tmp_path / "tiles" / "docs" / "1.png").write_bytes(contents)
+    with pytest.raises(ValueError, match=r"no file of the class folder docs \(docs/1\.png: .*\) gives an image"):
+        opened(tmp_path, "a/1.png", "b/1.png")
+
+
+def test_a_class_with_one_image_among_damaged_files_is_a_class(tmp_path: Path) -> None:
+    (tmp_path / "tiles" / "a").mkdir(parents=True)
+    (tmp_path / "tiles" / "a" / "0.png").write_bytes(b"damaged")
+    assert opened(tmp_path, "a/1.png", "b/1.png").labels == ("a", "b")
+
+
+def test_backslashes_in_an_archive_separate_folders(tmp_path: Path) -> None:
+    names = ("a/1.png", "b/deep/1.png")
+    with zipfile.ZipFile(tmp_path / "windows.zip", "w") as archive:
+        for place, name in enumerate((*names, "..\\up.png")):
+            member = zipfile.ZipInfo("x")
+            member.filename = name.replace("/", "\\")
+            archive.writestr(member, png(place))
+    source = open_source(Folder(path=str(tmp_path / "windows.zip")), seed=0)
+    assert source.labels == ("a", "b")
+    assert [ref.path for ref in source.list() if ref.problem is None] == list(names)
+    assert source.read(names[1]) == png(1)
+    assert len(source.fingerprint(source.list())) == 64
+
+
+def test_validate_counts_the_classes_and_warns_of_missing_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened(tmp_path, "b/1.png", *(f"a/{number}.png" for number in range(6)))
+    monkeypatch.chdir(tmp_path)
+    settings = (
+        "data: {source: folder, path: tiles}, models: [convnet], attacks: [fgsm], tiles: {size: 32, split: paper}"
+    )
+    (tmp_path / "t.yaml").write_text(f"{{name: t, {settings}}}")
+    monkeypatch.setattr(sys, "argv", ["raypipe", "validate", "t.yaml", "--json"])
+    with pytest.raises(SystemExit):
+        main()
+    told = json.loads(capsys.readouterr().out)
+    counts = told["classes"]["paper"]
+    assert sum((Counter(side) for side in counts.values()), Counter()) == {"a": 6, "b": 1}
+    (missing,) = (side for side in counts if counts[side]["b"] == 0)
+    of = {"train": "no training tile is of the class b", "test": "attacked tiles is of the class b"}[missing]
+    assert any(of in warning for warning in told["warnings"])
