@@ -17,8 +17,8 @@ from raypipe.defenses.online import OnlineTraining
 from raypipe.defenses.pgd_training import PgdTraining
 
 FEW, MANY = 40, 160
-"""Budgets, in plain epochs, from which the attack takes 3 and 7 steps; with less it takes one. A fit then has at least 10
-epochs, or 20 with 7 steps. The thresholds are a choice, and not measured."""
+"""Budgets, in plain epochs, from which the attack takes 3 and 7 steps; with less it takes one. A fit then has at least
+10 epochs, or 20 with 7 steps. The thresholds are a choice, and not measured."""
 MOST_EPOCHS = 1000
 """Largest number of epochs of a fit with a time limit."""
 
