@@ -94,7 +94,7 @@ RANDOM = {"deterministic inference", "batch-independent inference"}
         ("quantized", BLIND | FLAT | PLANTED),
         ("thermometer", BLIND | FLAT | PLANTED),
         ("overconfident", {"the cross-entropy does not underflow"}),
-        ("saturating", BLIND | FLAT),
+        ("saturating", BLIND | FLAT | {"the outputs are logits"}),  # it ends in a softmax
         ("noisy", RANDOM),
         ("shattered", BLIND | PLANTED),
         ("high frequency", BLIND),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save
 from torch import nn
 
@@ -127,8 +128,10 @@ def test_a_foreign_file_is_not_executed(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "executed",))  # type: ignore[return-value]
 
     torch.save({"fc.weight": Trap()}, tmp_path / "w.pth")
+    with pytest.raises(ValidationError, match="cannot read weights"):
+        Model(name="resnet18", weights=str(tmp_path / "w.pth"))
     with pytest.raises(WeightsError, match="cannot read weights"):
-        build_classifier(Model(name="resnet18", weights=str(tmp_path / "w.pth")), 5)
+        build_classifier(Model(name="resnet18", weights=str(tmp_path / "w.pth"), mean=HALF, std=HALF), 5)
     assert not (tmp_path / "executed").exists()
 
 
