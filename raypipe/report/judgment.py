@@ -6,6 +6,7 @@ from typing import NamedTuple
 from raypipe.evaluation.checks.rules import Verdict
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.report.layout import Book, Row
+from raypipe.report.ranking import is_above_chance
 from raypipe.report.robustness import find_lowest, verdicts_of
 from raypipe.report.sheet import Tone
 
@@ -63,18 +64,13 @@ def judge_model(book: Book, subject: str, verdicts: Mapping[str, Verdict]) -> Ju
 
 
 def _find_word(clean: Row, worst: Row | None, verdict: Verdict | None) -> str:
-    if not _is_above_chance(clean):
+    if not is_above_chance(clean):
         return INACCURATE
     if worst is None:
         return NOT_ATTACKED
-    if not _is_above_chance(worst):
+    if not is_above_chance(worst):
         return NOT_ROBUST  # an upper bound at chance is conclusive, even if the attacks could have been stronger
     if verdict is None or verdict.withheld:
         return NOT_JUDGED
     # The worst case is of the same tiles, so that every tile between the two is fooled: no interval can excuse it.
     return ROBUST if clean["accuracy"] - worst["accuracy"] <= SMALL_LOSS else PARTLY
-
-
-def _is_above_chance(row: Row) -> bool:
-    low = row["accuracy_low"]
-    return bool(row["accuracy"] > row["chance"] if low is None else low > row["chance"])

@@ -6,8 +6,9 @@ from raypipe.evaluation.checks.rules import Verdict
 from raypipe.report.layout import Row
 
 RULE = (
-    "A model is called best only if no check of its evaluation failed, enough checks were judged, its worst case is "
-    "above always predicting the most frequent class, and its interval lies above that of every other such model. "
+    "A model is called best only if no check of its evaluation failed, enough checks were judged, the "
+    "interval of its worst case lies above the accuracy of always predicting the most frequent class, and above that "
+    "of every other such model. "
     "Where intervals overlap, no model is best."
 )
 
@@ -15,9 +16,18 @@ RULE = (
 def may_be_best(row: Row, verdict: Verdict | None) -> bool:
     """Return True if a model may be called best for a robust accuracy.
 
-    It must have been checked, with no verdict withheld, and its accuracy must be above chance.
+    It must have been checked, with no verdict withheld, and its accuracy must be shown above chance.
     """
-    return verdict is not None and not verdict.withheld and row["accuracy"] > row["chance"]
+    return verdict is not None and not verdict.withheld and is_above_chance(row)
+
+
+def is_above_chance(row: Row) -> bool:
+    """Return True if an accuracy is shown above that of always predicting the most frequent class.
+
+    Its interval must lie above, or the accuracy itself if there is no interval.
+    """
+    low = row["accuracy_low"]
+    return bool(row["accuracy"] > row["chance"] if low is None else low > row["chance"])
 
 
 def find_winner(rows: Iterable[Row]) -> Row | None:

@@ -20,7 +20,7 @@ from raypipe.report.page.compare import write_comparison
 from raypipe.report.page.index import write_index
 from raypipe.report.ranking import find_winner
 from raypipe.report.sheet import Sheet
-from raypipe.storage.schemas import CHECKS
+from raypipe.storage.schemas import CHECKS, RESULTS
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, attack_only, hand_run
 from tests.report.browser import CHROMIUM, look
@@ -100,10 +100,15 @@ def test_a_run_stands_beside_another(tmp_path: Path) -> None:
             assert (seen.errors, seen.overflow, seen.unseen) == ([], 0, [])
 
 
-def keep(store: Store, run: Run, **verdicts: str) -> None:
-    """Compute a run, and add a check with one verdict for the undefended and the hardened model."""
+def keep(store: Store, run: Run, chance: float = 0.05, **verdicts: str) -> None:
+    """Compute a run, and add a check with one verdict for the undefended and the hardened model.
+
+    Its 8 tiles show no accuracy above that of guessing between two classes, so another chance is stored.
+    """
     write_run(store, run)
-    compute_result(store, run)
+    records = compute_result(store, run).records.to_pylist()
+    changed = [{**row, "chance": chance} for row in records]
+    store.write_table(f"runs/{run.name}/records.parquet", pa.Table.from_pylist(changed, schema=RESULTS))
     rows = [
         {"subject": {"undefended": CLEAN, "hardened": HARDENED}[name], "check": "a law", "verdict": verdict}
         for name, verdict in verdicts.items()
@@ -132,6 +137,15 @@ def test_a_leaderboard_has_the_models_of_the_same_tiles_threat_and_attacks(tmp_p
         ("not ranked", "undefended", "hand", "0.0"),
     ]
     assert sheet.sections[0][0][2].href == "runs/better/report.html"
+
+
+def test_a_model_that_is_not_shown_above_chance_has_no_place(tmp_path: Path) -> None:
+    """Its accuracy is above that of guessing, and the interval is not."""
+    store = Store.open(str(tmp_path))
+    for run in two_runs(store):
+        keep(store, run, chance=0.5, undefended="pass", hardened="pass")
+    (sheet,), _ = leaderboards(store)
+    assert [row[:1] + row[3:] for row in ranked(sheet)[:2]] == [("not ranked", "87.5"), ("not ranked", "62.5")]
 
 
 def with_settings(run: Run, settings: dict[str, Any]) -> dict[str, Any]:
