@@ -88,4 +88,4 @@ def attack(
         console.print(f"These pictures must not be passed on: {restriction}", style="bold red", markup=False)
     console.print(f"Adversarial tiles: {out}", soft_wrap=True, highlight=False)
     if made.without_gradient >= BLIND:
-        raise StageError("attack: most tiles have no gradient, so this white-box attack says nothing about robustness")
+        raise StageError("attack: most tiles have no gradient, so this white-box attack cannot show robustness")

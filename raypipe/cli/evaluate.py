@@ -116,7 +116,7 @@ def evaluate(
 def _require_gradient(model: "FinishedModel") -> None:
     """Raise an error, once everything is printed, if the white-box attacks had nothing to follow."""
     if not model.differentiable:
-        raise StageError("evaluate: the model has no gradient, so its white-box attacks say nothing about robustness")
+        raise StageError("evaluate: the model has no gradient, so its white-box attacks cannot show robustness")
 
 
 def _raw(attacks: list[str], eps: str | None, norm: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class AdaptedNetwork:
     classes
         Number of its logits.
     changes
-        What was changed, in words that complete the name of the model's form; empty if nothing was.
+        Changes to the network, in words that complete the name of the model's form; empty if there are none.
     differentiable
         True if a gradient reaches an image of the trial.
     """
@@ -161,7 +161,7 @@ def _fit_batch(network: nn.Module, images: Tensor, changes: list[str]) -> tuple[
             fixed = FixedBatch(network, size)
             try:
                 outputs = _outputs(fixed, images)
-            except Exception:  # noqa: BLE001, S112  the first error is told
+            except Exception:  # noqa: BLE001, S112  the first error is the one that users see
                 continue
             changes.append(f"batches of {size}")
             _say(

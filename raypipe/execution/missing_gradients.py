@@ -1,4 +1,4 @@
-"""The tiles on which a white-box attack had no gradient to follow, so that its failure says nothing."""
+"""Tiles on which a white-box attack has no gradient to follow: its failure on them does not show robustness."""
 
 import warnings
 
@@ -59,7 +59,7 @@ def warn_of_missing_gradients(
     Parameters
     ----------
     model, images, labels
-        As in `find_missing_gradients`.
+        The arguments of `find_missing_gradients`.
     attacked, success
         (n,) True for the tiles that the attack began with, and for those on which it succeeded.
     settings
@@ -82,7 +82,7 @@ def warn_of_missing_gradients(
 def describe_missing_gradients(missing: int, count: int) -> str:
     """Return the sentence on tiles without a gradient, for `missing` of `count` attacked tiles."""
     return (
-        f"{missing} of {count} tiles have no gradient: the success of a white-box attack on them says nothing about "
+        f"{missing} of {count} tiles have no gradient: a white-box attack that fails on them does not show "
         "robustness; give a model that is differentiable (no torch.no_grad, detach, NumPy, rounding or saturated "
         "softmax inside), or take a black-box attack such as square"
     )

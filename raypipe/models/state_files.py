@@ -79,7 +79,7 @@ def read_normalization(path: str) -> tuple[Channels, Channels] | None:
     Parameters
     ----------
     path
-        As in `read_state`.
+        File that `read_state` accepts.
 
     Raises
     ------

@@ -114,7 +114,7 @@ def test_a_network_without_gradients_says_that_success_says_nothing(kind: str) -
     assert not result.success.any()
     notices = " ".join(str(warning.message) for warning in caught if warning.category is Notice)
     assert "the model has no gradient (6 of 6 trial images)" in notices
-    assert "6 of 6 tiles have no gradient: the success of a white-box attack on them says nothing" in notices
+    assert "6 of 6 tiles have no gradient: a white-box attack that fails on them does not show robustness" in notices
 
 
 def test_tiles_without_a_gradient_are_counted_and_a_black_box_attack_needs_none() -> None:

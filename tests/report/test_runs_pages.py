@@ -140,7 +140,7 @@ def test_a_leaderboard_has_the_models_of_the_same_tiles_threat_and_attacks(tmp_p
 
 
 def test_a_model_that_is_not_shown_above_chance_has_no_place(tmp_path: Path) -> None:
-    """Its accuracy is above that of guessing, and the interval is not."""
+    """Take accuracies above that of guessing whose intervals include it."""
     store = Store.open(str(tmp_path))
     for run in two_runs(store):
         keep(store, run, chance=0.5, undefended="pass", hardened="pass")
