@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from raypipe.attacks.engine.crop import crop_kernels
+from raypipe.attacks.engine.fix_padding import fix_padding
 
 SMALLEST_BATCH = 8
 """Smallest batch to choose, if memory suffices."""
@@ -158,7 +159,9 @@ def _fold_batch_norms(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]
         return network, False  # a trace keeps its compiled form, which no conversion to double or float reaches
     try:
         exact = _split_activations(copy.deepcopy(network)).double()
-        candidate: nn.Module = fuse(exact)
+        fixed = copy.deepcopy(exact)
+        fix_padding(fixed, tiles.double())
+        candidate: nn.Module = fuse(fixed)
         crop_kernels(candidate, tiles.double())  # the traced maps depend on the shape of the tiles only
         candidate.requires_grad_(False)
         both = [_logits_and_gradient(form, tiles.double()) for form in (exact, candidate)]
