@@ -1,5 +1,6 @@
 """Write the documents that are generated from the package: `make docs`. A test fails while one of them is outdated."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
@@ -8,7 +9,8 @@ from benchmarks.readme_figures import read_record, readme_table
 from docs.reference import commands_page, experiment_page, functions_reference
 from raypipe.attacks import ATTACKS
 from raypipe.attacks.base import NamedAttack
-from raypipe.base.docstrings import summarize
+from raypipe.base.docstrings import one_line, summarize
+from raypipe.corruptions import CORRUPTIONS
 from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.evaluation.checks.rules import CHECKS, OF_PROBABILITIES, OF_PROOFS, OURS
 from raypipe.report.glossary import glossary_markdown
@@ -38,6 +40,16 @@ def _norm(attack: NamedAttack) -> str:
     return f"minimal {norms}" if attack.ball is None else f"within {norms}"
 
 
+def corruption_rows() -> Iterator[str]:
+    """Yield the table of the corruptions."""
+    yield "| | what it does | level | severity 1 | 2 | 3 | 4 | 5 |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for name, corruption in CORRUPTIONS.items():
+        purpose = one_line(re.split(r"\.(?:\s|$)", corruption.apply.__doc__ or "")[0]).removeprefix("Return images ")
+        levels = " | ".join(f"{level:g}" for level in corruption.levels)
+        yield f"| `{name}` | {purpose} | {corruption.unit} | {levels} |"
+
+
 def check_sections() -> Iterator[str]:
     """Yield a section for each sanity check."""
     for rule in (*CHECKS, *OF_PROOFS, *OF_PROBABILITIES):
@@ -53,6 +65,7 @@ def figures_rows() -> Iterator[str]:
 TABLES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "README.md": {"figures": figures_rows},
     "docs/attacks.md": {"attacks": attack_rows},
+    "docs/corruptions.md": {"corruptions": corruption_rows},
     "docs/defenses.md": {"defenses": defense_rows},
     "docs/sanity-checks.md": {"checks": check_sections},
     "docs/python.md": {"functions": functions_reference},

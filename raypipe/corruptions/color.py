@@ -15,13 +15,13 @@ def change_brightness(images: Tensor, amount: float, draws: Draws) -> Tensor:
 
 def change_contrast(images: Tensor, amount: float, draws: Draws) -> Tensor:
     """Return images whose distance from their mean gray level is multiplied by 1 + `amount` or 1 - `amount`."""
-    gray = v2.functional.rgb_to_grayscale(images).mean((1, 2, 3), keepdim=True)
+    gray: Tensor = v2.functional.rgb_to_grayscale(images).mean((1, 2, 3), keepdim=True)
     return gray + (images - gray) * (1 + amount * _signs(draws, images))
 
 
 def change_saturation(images: Tensor, amount: float, draws: Draws) -> Tensor:
     """Return images whose distance from their gray version is multiplied by 1 + `amount` or 1 - `amount`."""
-    gray = v2.functional.rgb_to_grayscale(images)
+    gray: Tensor = v2.functional.rgb_to_grayscale(images)
     return gray + (images - gray) * (1 + amount * _signs(draws, images))
 
 

@@ -15,7 +15,8 @@ from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.square import SquareAttack
 from raypipe.base.norms import Norm, require_scaled
-from raypipe.base.settings import Ratio, Settings, choose_by, fill_in_names, require_plain_ids
+from raypipe.base.settings import Ratio, Settings, choose_by, fill_in_names, near_matches, require_plain_ids
+from raypipe.corruptions import CORRUPTIONS
 from raypipe.evaluation.checks.judging import LEAST_PLANTED
 from raypipe.evaluation.protocols import CheckAttack
 
@@ -29,12 +30,28 @@ STEPS, INITIAL_STEP = 100, 0.25
 they find all of 20 planted adversarial examples. The published first step of 2 finds 8 with 50 steps and 14 with 100
 (docs/measured.md)."""
 MOST_TARGETS = 9
+PATHOLOGY = "pathology"
+"""Name of all corruptions together."""
 RESTARTS_DRAW = 3
 """Number that is added to the seed of the reference attack for as many further restarts. Together with its own they are
 twice as many."""
 LARGE = 0.5
 """Change of each value, with pixels in [0, 1]. It can turn any image into the same gray one, so no model can be robust
 to it."""
+
+
+def _read_corruptions(value: Any) -> Any:
+    """Return the names of corruptions, for ``pathology`` those of all."""
+    if value == PATHOLOGY:
+        return tuple(CORRUPTIONS)
+    names = [value] if isinstance(value, str) else value
+    for name in names if isinstance(names, list | tuple) else ():
+        if name not in CORRUPTIONS:
+            raise ValueError(
+                f"{name!r}: expected {PATHOLOGY}, or names among {', '.join(CORRUPTIONS)}"
+                f"{near_matches(str(name), CORRUPTIONS)}"
+            )
+    return tuple(dict.fromkeys(names)) if isinstance(names, list | tuple) else names
 
 
 class Checks(Settings):
@@ -75,6 +92,9 @@ class Evaluation(Settings):
     autoattack
         Budget of AutoAttack's ensemble at each radius. The ensemble runs only on tiles that no other attack has fooled
         there. None leaves the ensemble out: robust accuracy within a ball then rests on the other attacks alone.
+    corruptions
+        Natural corruptions that every model is tested on, at five severities each: ``pathology`` for all that
+        `raypipe.corruptions` has, or a list of names. Default: none.
     transfer
         True if every model is also tested on tiles that were crafted against the other undefended backbones.
     checks
@@ -90,6 +110,7 @@ class Evaluation(Settings):
         default_factory=lambda: {"linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255)}, validate_default=True
     )
     autoattack: EnsembleBudget | None = EnsembleBudget()
+    corruptions: Annotated[tuple[str, ...], BeforeValidator(_read_corruptions)] = ()
     transfer: bool = True
     checks: Checks | None = Checks()
     replicates: int = Field(2000, ge=100)

@@ -6,6 +6,7 @@ from raypipe.data.source import Source
 from raypipe.data.tiles import TileItem
 from raypipe.execution.attack import attack
 from raypipe.execution.certify import certify
+from raypipe.execution.corrupt import corrupt
 from raypipe.execution.diagnose import diagnose
 from raypipe.execution.evaluate import evaluate
 from raypipe.execution.executor import Executor
@@ -27,7 +28,7 @@ def stage_states(plan: Plan, store: Store) -> Iterator[StageState]:
     steps |= {name: plan.stage(name) for name in ("import", "train")}
     steps |= {ATTACK: attacks_on_undefended(plan)}
     steps |= {"harden": plan.stage("harden"), ATTACK_HARDENED: attacks_on_hardened(plan)}
-    steps |= {name: plan.stage(name) for name in ("diagnose", "certify", "evaluate")}
+    steps |= {name: plan.stage(name) for name in ("diagnose", "certify", "corrupt", "evaluate")}
     for name, cells in steps.items():
         if cells:
             yield stage_of(name, cells, store)
@@ -69,10 +70,11 @@ def complete_attacks(plan: Plan, name: str, executor: Executor, progress: RunPro
 
 
 def complete_tests(plan: Plan, executor: Executor, progress: RunProgress) -> None:
-    """Complete everything that comes after all attacks: diagnostics, certificates and predictions."""
+    """Complete everything that comes after all attacks: diagnostics, certificates, corruptions and predictions."""
     store = executor.store
     _examine(unfinished(plan.stage("diagnose"), store), "diagnose", diagnose, executor, progress)
     _examine(unfinished(plan.stage("certify"), store), "certify", certify, executor, progress)
+    _examine(unfinished(plan.stage("corrupt"), store), "corrupt", corrupt, executor, progress)
     if cells := unfinished(plan.stage("evaluate"), store):
         predictions = sum(store.ask_all(lambda cell: _count_predictions(cell, store), cells))
         with progress.stage("evaluate", predictions, "predictions") as stage:

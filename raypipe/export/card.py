@@ -196,7 +196,9 @@ def _untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[s
         yield "The attacks themselves: no sanity check was run, so the model must not be called robust."
     if not any(row["subject"] == subject.id for row in book.certified):
         yield "Certificates: robust accuracy is an upper bound, and stronger attacks may lower it."
+    tested = any(row["subject"] == subject.id for row in book.corruptions)
+    changes = "other changes than the natural corruptions of the report" if tested else "blur and other corruptions"
     yield (
-        "Other stains, scanners, laboratories and patients than those of the data set, patches, rotations, blur and "
-        f"other corruptions, and tiles that were not {card.size} x {card.size} pixels when they were scored."
+        "Other stains, scanners, laboratories and patients than those of the data set, patches, rotations, "
+        f"{changes}, and tiles that were not {card.size} x {card.size} pixels when they were scored."
     )

@@ -21,10 +21,13 @@ from raypipe.models.classifier import Model
 from raypipe.storage.store import Store
 from raypipe.training.recipe import Recipe
 
-Stage = Literal["ingest", "import", "train", "attack", "harden", "diagnose", "certify", "evaluate"]
+Stage = Literal["ingest", "import", "train", "attack", "harden", "diagnose", "certify", "corrupt", "evaluate"]
 Split = Literal["train", "test"]
 
-STAGES: tuple[Stage, ...] = ("ingest", "import", "train", "attack", "harden", "diagnose", "certify", "evaluate")
+STAGES: tuple[Stage, ...] = (
+    *("ingest", "import", "train", "attack", "harden"),
+    *("diagnose", "certify", "corrupt", "evaluate"),
+)
 VERSIONS: dict[Stage, int] = {
     "ingest": 2,
     "import": 1,
@@ -33,6 +36,7 @@ VERSIONS: dict[Stage, int] = {
     "harden": 2,
     "diagnose": 2,
     "certify": 2,
+    "corrupt": 1,
     "evaluate": 1,
 }
 """Version of each stage. Raise it when the stage computes another result from equal settings; its cached results are
@@ -46,6 +50,7 @@ KINDS: dict[Stage, str] = {
     "harden": "model",
     "diagnose": "diagnostics",
     "certify": "certificates",
+    "corrupt": "corrupted",
     "evaluate": "predictions",
 }
 
@@ -145,13 +150,26 @@ class CertifySpec(Settings):
     seed: int
 
 
+class CorruptSpec(Settings):
+    """Settings that determine a model's predictions of corrupted tiles, in addition to the model and the test tiles.
+
+    `levels` are those of the severities 1 to 5. `tiles` is as in `AttackSpec`.
+    """
+
+    corruption: str
+    levels: tuple[float, ...]
+    tiles: int | None
+    seed: int
+
+
 class EvaluateSpec(Settings):
     """Settings that determine predictions, in addition to the model and the tiles."""
 
     split: Split
 
 
-Spec = IngestSpec | ImportSpec | TrainSpec | AttackSpec | HardenSpec | DiagnoseSpec | CertifySpec | EvaluateSpec
+TestSpec = DiagnoseSpec | CertifySpec | CorruptSpec | EvaluateSpec
+Spec = IngestSpec | ImportSpec | TrainSpec | AttackSpec | HardenSpec | TestSpec
 
 
 @dataclass(frozen=True)

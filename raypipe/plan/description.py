@@ -2,7 +2,15 @@
 
 from raypipe.attacks.engine.threat import get_threat_model
 from raypipe.data.source import Source
-from raypipe.evaluation.results.run import CellRecord, PairingRecord, Run, SubjectRecord, record_settings, stamps
+from raypipe.evaluation.results.run import (
+    CellRecord,
+    CorruptedRecord,
+    PairingRecord,
+    Run,
+    SubjectRecord,
+    record_settings,
+    stamps,
+)
 from raypipe.plan.graph import Plan
 from raypipe.plan.pairings import Pairing, Subject
 from raypipe.storage.store import Store
@@ -71,6 +79,12 @@ def describe_run(name: str, plan: Plan, source: Source, data: str, store: Store,
         pairings=tuple(pairing_of(pairing) for pairing in plan.pairings),
         diagnostics={subject.name: cell.key for subject, cell in plan.diagnostics},
         certificates={subject.name: cell.key for subject, cell in plan.certificates},
+        corrupted=tuple(
+            CorruptedRecord(
+                subject=subject.name, corruption=cell.spec.corruption, levels=cell.spec.levels, key=cell.key
+            )
+            for subject, cell in plan.corrupted
+        ),
         cells=tuple(
             CellRecord(stage=cell.stage, name=cell.name, model=cell.model, kind=cell.kind, key=cell.key)
             for cell in plan.cells

@@ -23,6 +23,7 @@ from raypipe.plan.pairings import (
     Pairing,
     Subject,
     attack_cell,
+    corrupted_of,
     diagnostics_of,
     inputs_of,
     pairings_of,
@@ -38,6 +39,7 @@ class Plan:
     pairings: tuple[Pairing, ...]
     diagnostics: tuple[tuple[Subject, Cell], ...]
     certificates: tuple[tuple[Subject, Cell], ...]
+    corrupted: tuple[tuple[Subject, Cell], ...]
     exam: Examination
 
     def stage(self, stage: Stage) -> tuple[Cell, ...]:
@@ -73,9 +75,16 @@ def _plan_tests(
     """Return the plan of all tests of models, and of everything that these need."""
     pairings = [pairing for subject in subjects for pairing in pairings_of(subject, subjects, exam)]
     diagnostics = [(subject, cell) for subject in subjects if (cell := diagnostics_of(subject, exam))]
-    required = [pairing.predictions for pairing in pairings] + [cell for _, cell in (*diagnostics, *certificates)]
+    corrupted = [(subject, cell) for subject in subjects for cell in corrupted_of(subject, exam)]
+    examined = [cell for _, cell in (*diagnostics, *certificates, *corrupted)]
     return Plan(
-        tuple(_in_order(required)), tuple(subjects), tuple(pairings), tuple(diagnostics), tuple(certificates), exam
+        tuple(_in_order([*(pairing.predictions for pairing in pairings), *examined])),
+        tuple(subjects),
+        tuple(pairings),
+        tuple(diagnostics),
+        tuple(certificates),
+        tuple(corrupted),
+        exam,
     )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from raypipe.attacks.base import NamedAttack
+from raypipe.corruptions import CORRUPTIONS
 from raypipe.evaluation.protocols import CheckAttack, Protocol, Role
 from raypipe.evaluation.settings import Evaluation
-from raypipe.plan.cells import EARLIER, AttackSpec, Cell, DiagnoseSpec, EvaluateSpec, ImportSpec
+from raypipe.plan.cells import EARLIER, AttackSpec, Cell, CorruptSpec, DiagnoseSpec, EvaluateSpec, ImportSpec
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,14 @@ def diagnostics_of(subject: Subject, exam: Examination) -> Cell | None:
         seed=exam.seed,
     )
     return Cell("diagnose", f"{subject.name} diagnosed", spec, inputs_of(subject, subject.tiles))
+
+
+def corrupted_of(subject: Subject, exam: Examination) -> Iterator[Cell]:
+    """Yield a cell for each corruption that a model is tested on."""
+    for name in exam.evaluation.corruptions:
+        levels = CORRUPTIONS[name].levels
+        spec = CorruptSpec(corruption=name, levels=levels, tiles=exam.evaluation.tiles, seed=exam.seed)
+        yield Cell("corrupt", f"{subject.name} under {name}", spec, inputs_of(subject, subject.tiles))
 
 
 def inputs_of(subject: Subject, tiles: Cell) -> dict[str, Cell]:

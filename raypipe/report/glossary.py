@@ -206,6 +206,17 @@ GLOSSARY: dict[str, tuple[Term, ...]] = {
             "attacked accuracy",
         ),
         Term(
+            "natural corruption",
+            "A natural corruption is a change of a tile that a laboratory, a scanner or a file format makes, such as "
+            "another stain, JPEG or a fold. It has five severities, and unlike an attack it does not depend on the "
+            "model.",
+        ),
+        Term(
+            "relative error",
+            "A relative error is a model's number of errors as a share of those of a named baseline on the same tiles. "
+            "Below 1 the model does better than the baseline.",
+        ),
+        Term(
             "certified accuracy",
             "Certified accuracy is the share of tiles that are classified correctly with a proof that no perturbation "
             "within a radius changes the prediction. It is a lower bound of the true robust accuracy.",
@@ -285,6 +296,7 @@ SECTION_TERMS: dict[str, tuple[str, ...]] = {
     "clinical": ("clinical errors", "precision, recall and F1"),
     "accuracy": ("clean accuracy", "robust accuracy", "static evaluation", "worst case over attacks", "95 % interval"),
     "attacks": ("white-box attack", "black-box attack", "adaptive attack"),
+    "shifts": ("natural corruption", "relative error", "clean accuracy", "95 % interval"),
     "paper": ("static evaluation", "static adversarial training", "precision, recall and F1"),
     "trust": ("sanity check", "worst case over attacks"),
     "checks": ("planted adversarial example", "reproducible predictions", "known-weak control"),

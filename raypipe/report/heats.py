@@ -83,14 +83,15 @@ def _confusion(title: str, row: Row, color: str) -> Heat:
     rows = (
         (
             name_class(label),
-            tuple(_shade(str(count or ""), count / sum(counts) if sum(counts) else None) for count in counts),
+            tuple(shade(str(count or ""), count / sum(counts) if sum(counts) else None) for count in counts),
         )
         for label, counts in zip(row["labels"], row["confusion"], strict=True)
     )
     return Heat(title, tuple(map(name_class, row["labels"])), tuple(rows), color)
 
 
-def _shade(text: str, share: float | None) -> Shade:
+def shade(text: str, share: float | None) -> Shade:
+    """Return a cell with a text and the color of a share; without a share it has no color."""
     return Shade(text, "0", "") if share is None else Shade(text, f"{share:.3f}", f"{100 * share:.1f} %")
 
 
@@ -115,4 +116,4 @@ def transfers(book: Book) -> Iterator[Heat]:
 
 
 def _transferred(accuracy: float | None) -> Shade:
-    return _shade("" if accuracy is None else f"{100 * accuracy:.0f}", accuracy)
+    return shade("" if accuracy is None else f"{100 * accuracy:.0f}", accuracy)

@@ -1,7 +1,7 @@
 """Shared parts of a run's tables: look-up of rows, and formats of figures, intervals and threat models."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,7 @@ class Book:
 
     Parameters
     ----------
-    records, curves, differences, checks, certified, costs, trainings, candidates
+    records, curves, differences, checks, certified, costs, trainings, candidates, corruptions
         Rows of the tables of `raypipe.evaluation.results.compute.RunResult`.
     """
 
@@ -33,6 +33,7 @@ class Book:
     costs: list[Row]
     trainings: list[Row]
     candidates: list[Row]
+    corruptions: list[Row] = field(default_factory=list)
 
     @classmethod
     def from_result(cls, result: RunResult) -> "Book":

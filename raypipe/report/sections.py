@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from raypipe.report.corruptions import corruptions_table
 from raypipe.report.details import (
     calibration_table,
     candidates_table,
@@ -29,6 +30,7 @@ from raypipe.report.sheet import Note, Section, Sheet
 OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
     "attacks": attacks_table,
     "certified": certified_table,
+    "corruptions": corruptions_table,
     "frontier": frontier_table,
     "checks": checks_table,
     "failures": failures_table,
@@ -79,7 +81,7 @@ LEFT_OUT = (
     "Not measured, because they need other models: static evaluation and transfer attacks. A run of an experiment "
     "measures both."
 )
-OF_ONE = ("attacks", "checks", "failures", "clinical-errors", "distortions", "calibration", "costs")
+OF_ONE = ("attacks", "corruptions", "checks", "failures", "clinical-errors", "distortions", "calibration", "costs")
 """The tables of a model that was evaluated on its own, besides its robustness."""
 
 

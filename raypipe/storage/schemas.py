@@ -86,6 +86,17 @@ CERTIFICATES = pa.schema(
 """Certificates of a model, for each tile: no perturbation of at most `radius` in `norm` changes the prediction. The
 prediction is -1 if nothing is proved. See `raypipe.defenses.base.Certificates`."""
 
+CORRUPTED = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("group_id", pa.string()),
+        ("label", pa.int64()),
+        ("clean_prediction", pa.int64()),
+        ("predictions", pa.list_(pa.int64())),
+    ]
+)
+"""Predicted classes of a model for each tile: unchanged, and with a corruption at the severities 1 to 5."""
+
 PREDICTIONS = pa.schema(
     [
         ("sample_id", pa.string()),
@@ -310,6 +321,25 @@ DIFFERENCES = pa.schema(
 """Accuracy of a model minus that of another one, on the same tiles if `paired`, otherwise on another split's tiles.
 `p_value` is that of the exact sign-flip permutation test over groups, and null if not paired. `p_adjusted` is Holm's,
 over all rows of the run's table."""
+
+CORRUPTIONS = pa.schema(
+    [
+        *SUBJECT,
+        ("corruption", pa.string()),
+        ("severity", pa.int64()),
+        ("level", pa.float64()),
+        ("tiles", pa.int64()),
+        ("groups", pa.int64()),
+        *_interval("clean_accuracy"),
+        *_interval("accuracy"),
+        *_interval("drop"),
+        ("baseline", pa.string()),
+        ("relative_error", pa.float64()),
+    ]
+)
+"""Accuracy of each model under each corruption and severity, and of the same tiles unchanged. `drop` is the paired
+difference. `relative_error` is the error as a share of that of the model `baseline`, and null if that makes none. A row
+with severity 0 is the mean over all severities of its corruption."""
 
 CHECKS = pa.schema(
     [

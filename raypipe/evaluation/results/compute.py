@@ -12,13 +12,24 @@ from raypipe.evaluation.checks.rules import run_checks
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.candidates import compute_candidates
 from raypipe.evaluation.results.certified import Proof, collect_proof, compute_certified
+from raypipe.evaluation.results.corrupted import compute_corruptions
 from raypipe.evaluation.results.curves import compute_curves
 from raypipe.evaluation.results.differences import compute_differences
 from raypipe.evaluation.results.outcomes import collect_examples, compute_outcomes
 from raypipe.evaluation.results.records import compute_records
 from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
 from raypipe.evaluation.results.trainings import compute_trainings
-from raypipe.storage.schemas import CANDIDATES, CERTIFIED, CHECKS, COSTS, CURVES, DIFFERENCES, RESULTS, TRAININGS
+from raypipe.storage.schemas import (
+    CANDIDATES,
+    CERTIFIED,
+    CHECKS,
+    CORRUPTIONS,
+    COSTS,
+    CURVES,
+    DIFFERENCES,
+    RESULTS,
+    TRAININGS,
+)
 from raypipe.storage.store import Store
 
 
@@ -32,9 +43,9 @@ class RunResult:
         Name of the run.
     location
         Folder of its files.
-    records, curves, differences, checks, certified, costs, trainings, candidates
-        Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED`, `COSTS`,
-        `TRAININGS` and `CANDIDATES`.
+    records, curves, differences, checks, certified, corruptions, costs, trainings, candidates
+        Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED`, `CORRUPTIONS`,
+        `COSTS`, `TRAININGS` and `CANDIDATES`.
     """
 
     name: str
@@ -44,6 +55,7 @@ class RunResult:
     differences: pa.Table
     checks: pa.Table
     certified: pa.Table
+    corruptions: pa.Table
     costs: pa.Table
     trainings: pa.Table
     candidates: pa.Table
@@ -55,6 +67,7 @@ TABLES = {
     "differences": DIFFERENCES,
     "checks": CHECKS,
     "certified": CERTIFIED,
+    "corruptions": CORRUPTIONS,
     "costs": COSTS,
     "trainings": TRAININGS,
     "candidates": CANDIDATES,
@@ -89,6 +102,7 @@ def compute_result(store: Store, run: Run) -> RunResult:
             for subject in run.subjects
             for row in compute_certified(subject, proofs[subject.id], examples[subject.id], run)
         ],
+        "corruptions": list(compute_corruptions(run, artifacts)),
         "costs": list(_costs(run, store)),
         "trainings": list(compute_trainings(run, store)),
         "candidates": list(compute_candidates(run, store)),

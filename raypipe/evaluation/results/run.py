@@ -99,6 +99,25 @@ class CellRecord(Settings):
     key: str
 
 
+class CorruptedRecord(Settings):
+    """A model's predictions of tiles with one corruption.
+
+    Parameters
+    ----------
+    subject
+        Id of the model.
+    corruption, levels
+        Name in `raypipe.corruptions.CORRUPTIONS`, and the levels of the severities 1 to 5.
+    key
+        Key of the predictions.
+    """
+
+    subject: str
+    corruption: str
+    levels: tuple[float, ...]
+    key: str
+
+
 class Run(Settings):
     """The record of a run.
 
@@ -126,6 +145,8 @@ class Run(Settings):
         Key of the diagnostics, by subject.
     certificates
         Key of the certificates, by subject.
+    corrupted
+        The predictions of corrupted tiles.
     cells
         All cells that the run computed or reused.
     """
@@ -144,6 +165,7 @@ class Run(Settings):
     pairings: tuple[PairingRecord, ...]
     diagnostics: dict[str, str]
     certificates: dict[str, str] = Field(default_factory=dict)
+    corrupted: tuple[CorruptedRecord, ...] = ()
     cells: tuple[CellRecord, ...] = ()
 
     def find_pairings(self, subject: str) -> list[PairingRecord]:

@@ -232,10 +232,17 @@ def _forecast_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, coun
             count = min(cell.spec.tiles or counts["test"], counts["test"])
             passes = count * certificate_passes(cell.spec.defense)
             return CellForecast(cell, passes, 0, passes * model.prediction, count * ROW_BYTES)
-    source = cell.inputs["tiles"].spec
-    count = min(getattr(source, "tiles", None) or counts[cell.spec.split], counts[cell.spec.split])
+    count = _count_predictions(cell, counts)
     seconds = _work(cell.inputs["model"]) * count * model.prediction
     return CellForecast(cell, count, 0, seconds, count * ROW_BYTES)
+
+
+def _count_predictions(cell: Cell, counts: dict[str, int]) -> int:
+    """Return the number of predictions of a cell that only predicts."""
+    if cell.stage == "corrupt":
+        return (1 + len(cell.spec.levels)) * min(cell.spec.tiles or counts["test"], counts["test"])
+    tiles, split = cell.inputs["tiles"].spec, cell.spec.split
+    return min(getattr(tiles, "tiles", None) or counts[split], counts[split])
 
 
 def _expected_accuracy(model: ModelTrial) -> float:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.charts import Chart, recall_chart, robustness_chart
+from raypipe.report.corruptions import corruptions_heat, corruptions_table
 from raypipe.report.details import (
     calibration_table,
     candidates_table,
@@ -82,6 +83,8 @@ def list_parts(book: Book, run: Run, store: Store, subject: str) -> Iterator[Par
     """
     yield _clinical(book, subject)
     yield _accuracy(book)
+    if book.corruptions:
+        yield _shifts(book)
     if run.paper_tables:
         yield _paper(book, run)
     yield _trust(book)
@@ -152,6 +155,30 @@ def _accuracy(book: Book) -> Part:
         STATIC_LEAD if any(row["defense"] for row in book.subjects.values()) else "",
         ((robustness_chart(book), caption),),
         _tables(robustness_table(book), certified_table(book)),
+        folds=tuple(folds),
+    )
+
+
+def _shifts(book: Book) -> Part:
+    heat = corruptions_heat(book)
+    folds = (
+        [
+            Fold(
+                "corruptions",
+                "Every model under every corruption",
+                "Accuracy, in %, of each model (row) under each corruption (column), mean over severities.",
+                heats=(("", (heat,)),),
+            )
+        ]
+        if heat
+        else []
+    )
+    return Part(
+        "shifts",
+        "Natural changes",
+        "Accuracy under natural changes of the tiles",
+        "Stains, scanners, slides and files differ between laboratories. No attacker chooses these changes.",
+        tables=_tables(corruptions_table(book)),
         folds=tuple(folds),
     )
 
