@@ -22,6 +22,7 @@ from raypipe.defenses.search import Range, SettingsSearch
 from raypipe.evaluation.settings import Checks, Evaluation
 from raypipe.experiment.schema import Experiment, Report, Resources, Tiles
 from raypipe.models.classifier import Model
+from raypipe.progress.callback import Progress
 from raypipe.report.results import Results
 from raypipe.training.recipe import Recipe
 
@@ -157,9 +158,10 @@ def functions_reference() -> Iterator[str]:
         if inspect.isfunction(function) and not name.startswith("_"):
             yield from _function(f"raypipe.{name}", function, read_docstring(function))
     yield f"### Results\n\n{read_docstring(Results).text}\n"
-    for name in ("to_pandas", "tiles", "plot"):
+    for name in ("to_pandas", "tiles", "figure", "plot", "report"):
         function = getattr(Results, name)
         yield from _function(f"Results.{name}", function, read_docstring(function))
+    yield from _function("Progress", Progress, read_docstring(Progress))
 
 
 def _function(name: str, function: Any, described: Docstring) -> Iterator[str]:

@@ -11,15 +11,27 @@ from typing import TYPE_CHECKING, Any
 from raypipe.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
     from raypipe.attacks.engine.generate import Adversarials
+    from raypipe.progress.callback import ProgressCallback
+    from raypipe.progress.stage import Detail
     from raypipe.report.results import Results
 
 
-def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "Results":
+def run(
+    experiment: "str | Path",
+    overrides: Sequence[str] = (),
+    *,
+    address: str | None = None,
+    force: bool = False,
+    detail: "Detail" = "normal",
+    progress: "ProgressCallback | None" = None,
+) -> "Results":
     """Run an experiment file and return its results; cached results in its store are reused.
 
     Parameters
@@ -28,8 +40,15 @@ def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "Re
         Path of the experiment's YAML file.
     overrides
         Settings to replace, as on the command line: ``("train.epochs=3",)``.
-    options
-        Options of `raypipe.stages.pipeline.run_experiment`, such as ``address``.
+    address
+        Address of a Ray cluster; default: that of ``RAY_ADDRESS``, or a local Ray.
+    force
+        True to compute every cell again, and replace the ones that the store has.
+    detail
+        Amount of text: ``quiet``, ``normal`` or ``verbose``. In a notebook, a bar takes the place of the text.
+    progress
+        Function that is called with a `raypipe.progress.callback.Progress` each time something is done. An exception
+        that it raises ends the run; finished results are kept. Default: a bar in a notebook, nothing elsewhere.
 
     Returns
     -------
@@ -40,44 +59,58 @@ def run(experiment: str, overrides: tuple[str, ...] = (), **options: Any) -> "Re
     ------
     raypipe.base.errors.ConfigError
         If the file has errors; all of them are listed.
+    raypipe.base.errors.StageError
+        If a stage fails. Finished results are kept, and the same call continues from there.
     """
-    from raypipe.experiment.load import load_experiment  # noqa: PLC0415  keeps `import raypipe` fast
+    from rich.console import Console  # noqa: PLC0415  keeps `import raypipe` fast
+
+    from raypipe.experiment.load import load_experiment  # noqa: PLC0415
+    from raypipe.progress.notebook import choose_callback, is_notebook  # noqa: PLC0415
     from raypipe.stages.pipeline import run_experiment  # noqa: PLC0415
 
     settings = load_experiment(experiment, overrides)
-    run_experiment(settings, **options)
+    run_experiment(
+        settings,
+        address=address,
+        console=Console(quiet=is_notebook()),
+        force=force,
+        detail=detail,
+        callback=choose_callback(progress),
+    )
     return load(settings.name, settings.storage)
 
 
-def load(run: str, storage: str = "results") -> "Results":
+def load(run: "str | Path", storage: "str | Path | None" = None) -> "Results":
     """Load the results of an earlier run of an experiment or an evaluation, in this process and without Ray.
 
     Parameters
     ----------
     run
-        Name of the run.
+        Name of the run, the path of its folder or of its report, or the path of a store with a single run, such as the
+        folder of ``raypipe evaluate --out``. A path may be a URI.
     storage
-        Store of the run: a folder, or a URI such as ``s3://bucket/path``.
+        Store of the named run: a folder, or a URI such as ``s3://bucket/path``. Default: ``results``.
 
     Returns
     -------
     Results
         ``to_pandas()`` is a summary of one row per model. ``records`` has 95 % intervals for every model and attack,
         ``checks`` the sanity checks; ``curves``, ``differences``, ``certified`` and ``costs`` are Arrow tables too.
-        ``tiles()`` has a row for each model and tile, ``plot()`` draws the accuracy, and ``conclusion`` and ``stamps``
-        say what the figures mean.
+        ``tiles()`` has a row for each model and tile, ``figure()`` and ``plot()`` draw, ``report()`` writes the report,
+        and ``conclusion`` and ``stamps`` say what the figures mean.
 
     Raises
     ------
     FileNotFoundError
-        If the store has no finished run of that name. The message lists the existing runs.
+        If there is no finished run of that name or at that path. The message lists the existing runs.
     raypipe.base.errors.UserError
         If a newer raypipe wrote the run, or the run is damaged.
     """
+    from raypipe.evaluation.results.locate import locate_run  # noqa: PLC0415
     from raypipe.report.results import Results  # noqa: PLC0415
-    from raypipe.storage.store import Store  # noqa: PLC0415
 
-    return Results.load(run, Store.open(storage))
+    store, name = locate_run(run, storage)
+    return Results.load(name, store)
 
 
 def attack(
@@ -137,6 +170,7 @@ def evaluate(
     classes: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
     batch_size: int | None = None,
+    progress: "ProgressCallback | None" = None,
     **settings: Any,
 ) -> "Results":
     """Evaluate a model on tiles in memory as a run evaluates its models: attacks, worst case, sanity checks.
@@ -158,6 +192,8 @@ def evaluate(
     groups
         (n,) source tile or patient of each tile, because tiles of one group are no independent evidence; default: each
         its own.
+    progress
+        Function that is called with the progress, as in `run`.
     settings
         Other settings of the section ``evaluation``: ``curves={"linf": [4/255]}``, ``checks={"eps": 4/255}``.
 
@@ -191,4 +227,5 @@ def evaluate(
         groups=groups,
         batch_size=batch_size,
         settings=settings,
+        progress=progress,
     )

@@ -10,7 +10,8 @@ class UserError(Exception):
     Attributes
     ----------
     status
-        Exit status of the command: 1 if its work failed, 2 if it cannot be carried out as it was given.
+        Exit status of the command: 1 if its work failed, 2 if it cannot be carried out as it was given, 3 if a model
+        does not meet a requirement.
     """
 
     status: ClassVar[int] = 1
@@ -39,6 +40,12 @@ class ConfigError(UserError, ValueError):
 
 class StageError(UserError, RuntimeError):
     """Failure of a stage. The message names the cell, what was expected and what to do."""
+
+
+class RequirementError(UserError):
+    """A model that does not meet what a command requires. The work is done; the message names what is not met."""
+
+    status = 3
 
 
 class FetchError(UserError, RuntimeError):

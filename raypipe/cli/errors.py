@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.text import Text
 
 from raypipe.base.errors import ConfigError, Notice, UserError
+from raypipe.base.text import escape_controls
 
 STATUSES = {
     0: "The command did its work.",
     1: "The work failed: a stage, a download, or a store that is damaged or was written by a newer raypipe.",
     2: "The command cannot be carried out as given: an unknown name, a missing file or folder, a wrong option, or "
     "errors in an experiment file.",
+    3: "The model does not meet a requirement of `raypipe evaluate --fail-under`. Its results are complete.",
     130: "Ctrl-C (SIGINT) stopped the command.",
     143: "SIGTERM stopped the command.",
 }
@@ -31,7 +33,7 @@ def tell_errors() -> Iterator[None]:
         with _print_notices():
             yield
     except (UserError, OSError) as error:
-        Console(stderr=True).print(Text(printable(str(error)), "red"), soft_wrap=True)
+        Console(stderr=True).print(Text(escape_controls(str(error)), "red"), soft_wrap=True)
         status = ConfigError.status if isinstance(error, FileNotFoundError) else UserError.status
         raise SystemExit(error.status if isinstance(error, UserError) else status) from error
 
@@ -44,7 +46,7 @@ def _print_notices() -> Iterator[None]:
 
         def show_notice(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if issubclass(category, Notice):
-                Console(stderr=True).print(Text(printable(str(message)), "yellow"), soft_wrap=True)
+                Console(stderr=True).print(Text(escape_controls(str(message)), "yellow"), soft_wrap=True)
             else:
                 show(message, category, *place, **more)
 
@@ -61,8 +63,3 @@ def errors_of(command: str) -> Iterator[None]:
         raise
     except (ValueError, OSError) as error:  # an input or a place for results that cannot be read or written
         raise ConfigError(command, [str(error)]) from error
-
-
-def printable(text: str) -> str:
-    """Return a text with control characters escaped, so that file names cannot control the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raypipe.base.errors import StageError
+from raypipe.base.errors import RequirementError, StageError
 from raypipe.cli.errors import errors_of
+from raypipe.cli.gates import FailUnder, JunitFile, SarifFile, read_requirements, require_places, write_gates
 from raypipe.cli.given import (
     Batch,
     BitDepth,
@@ -29,7 +30,8 @@ from raypipe.cli.options import AsJson, Quiet, detail_of
 from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output
 
-if TYPE_CHECKING:  # it imports PyTorch
+if TYPE_CHECKING:  # they import PyTorch
+    from raypipe.export.gates.outcomes import GateOutcome
     from raypipe.models.finished_model import FinishedModel
 
 
@@ -65,12 +67,16 @@ def evaluate(
     as_json: AsJson = False,
     quiet: Quiet = False,
     name: Name = None,
+    fail_under: FailUnder = [],
+    junit: JunitFile = None,
+    sarif: SarifFile = None,
     force: Annotated[
         bool, typer.Option("--force", help="Compute everything again, and replace the results that the store has.")
     ] = False,
 ) -> None:
     """Evaluate a model on a folder of tiles: clean accuracy, robust accuracy and sanity checks."""
     from raypipe.evaluation.protocols import Protocol
+    from raypipe.evaluation.requirements import add_radii
     from raypipe.evaluation.results.compute import serialize_result
     from raypipe.evaluation.settings import Evaluation
     from raypipe.execution.evaluate_model import evaluate_model
@@ -83,9 +89,11 @@ def evaluate(
 
     fields = [field.removeprefix("evaluation.") for field in settings]  # their names in an experiment file
     raw = apply_overrides(_raw(attacks.split(","), eps, norm), fields, "evaluate")
-    chosen: Evaluation = validate_settings(Evaluation, raw, "evaluate")
+    required = read_requirements(fail_under)
+    chosen: Evaluation = add_radii(validate_settings(Evaluation, raw, "evaluate"), required)
     console = output()
     with stop_signals(console), errors_of("evaluate"):
+        require_places(junit, sarif)
         store = open_results(out)
         opened, tested = Given(
             model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device, bit_depth, name
@@ -94,11 +102,13 @@ def evaluate(
         run, result, report = evaluate_model(
             opened, tested, chosen, store, batch_size=batch, console=console, detail=detail, force=force
         )
+    book = Book.from_result(result)
+    unmet = write_gates(book, run, required, model, junit, sarif)
     if as_json:
         sys.stdout.write(serialize_result(result))
         _require_gradient(opened)
+        _require_met(unmet)
         return
-    book = Book.from_result(result)
     if every:
         console.print(*map(line_of, verdicts(book)), *map(section_of, sections_of_one(book)), sep="\n")
     if quiet:
@@ -111,6 +121,16 @@ def evaluate(
     if rejected := (store.manifest("tiles", clean.tiles) or {})["rejected"]:
         console.print(f"{rejected} files could not be read, and are not part of the results.", style="yellow")
     _require_gradient(opened)
+    _require_met(unmet)
+    if required:
+        console.print(f"Requirements met: {', '.join(each.text for each in required)}", soft_wrap=True, highlight=False)
+
+
+def _require_met(unmet: "tuple[GateOutcome, ...]") -> None:
+    """Raise an error, once everything is printed, if requirements are not met."""
+    if unmet:
+        lines = "\n".join(f"  {outcome.name}: {outcome.figure}" for outcome in unmet)
+        raise RequirementError(f"evaluate: {len(unmet)} requirement{'s' * (len(unmet) > 1)} not met\n{lines}")
 
 
 def _require_gradient(model: "FinishedModel") -> None:

@@ -18,6 +18,7 @@ from raypipe.models.finished_model import FinishedModel
 from raypipe.plan.cells import remove_artifacts, unfinished
 from raypipe.plan.graph import Plan, plan_evaluation
 from raypipe.plan.pairings import Examination
+from raypipe.progress.callback import ProgressCallback, ignore_progress
 from raypipe.progress.run import RunProgress, run_progress
 from raypipe.progress.stage import Detail
 from raypipe.storage.environment import describe_environment, write_environment
@@ -36,6 +37,7 @@ def evaluate_model(
     console: Console,
     detail: Detail = "normal",
     force: bool = False,
+    callback: ProgressCallback = ignore_progress,
 ) -> FinishedRun:
     """Run every attack in `settings` on a model, check the attacks, and store everything as a run in `store`.
 
@@ -55,6 +57,8 @@ def evaluate_model(
         Amount of text; ``quiet`` shows no progress.
     force
         True to compute every cell again, and replace the ones that the store has. Other runs may share them.
+    callback
+        Called with the progress each time something is done.
 
     Raises
     ------
@@ -73,7 +77,8 @@ def evaluate_model(
     import_model(import_cell, model, store)
     executor = hold_model(import_cell, model.network, store, batch_size)
     record = {"name": name, "model": model.form, "evaluation": settings.model_dump(mode="json"), "seed": SEED}
-    with run_progress(console, store, name, tuple(stage_states(plan, store)), detail=detail) as progress:
+    states = tuple(stage_states(plan, store))
+    with run_progress(console, store, name, states, detail=detail, callback=callback) as progress:
         if unfinished(plan.cells, store):
             gpus = {"GPU": 1.0} if executor.models.device.type == "cuda" else {}
             write_environment(store, name, describe_environment(1, {"CPU": float(os.cpu_count() or 1), **gpus}))

@@ -24,6 +24,8 @@ from raypipe.execution.tile_set import TileSet
 from raypipe.experiment.load import validate_settings
 from raypipe.models.finished_model import FinishedModel, wrap_module
 from raypipe.plan.listing import list_test_tiles
+from raypipe.progress.callback import ProgressCallback
+from raypipe.progress.notebook import choose_callback
 from raypipe.report.results import Results
 from raypipe.storage.store import Store
 
@@ -63,6 +65,7 @@ def evaluate(
     groups: Sequence[str] | None,
     batch_size: int | None,
     settings: Mapping[str, Any],
+    progress: ProgressCallback | None = None,
 ) -> Results:
     """Evaluate a model on tiles in memory; see `raypipe.evaluate`."""
     attack_settings = fill_in_names(attacks if isinstance(attacks, Mapping) else list(attacks))
@@ -73,7 +76,14 @@ def evaluate(
     tiles = TileSet(list_test_tiles(source, source.list()), "", None, _get_shape(images))
     store, silent = open_results(Path(to)), Console(quiet=True)
     run, result, _ = evaluate_model(
-        finished_model, tiles, evaluation, store, batch_size=batch_size, console=silent, detail="quiet"
+        finished_model,
+        tiles,
+        evaluation,
+        store,
+        batch_size=batch_size,
+        console=silent,
+        detail="quiet",
+        callback=choose_callback(progress),
     )
     return Results.from_run(run, result, store)
 

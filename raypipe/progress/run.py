@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.live import Live
 
+from raypipe.progress.callback import ProgressCallback, describe_progress, ignore_progress
 from raypipe.progress.stage import Detail, StageProgress, stage_progress
 from raypipe.progress.state import RunState, StageState, write_state
 from raypipe.progress.tree import run_tree
@@ -31,6 +32,10 @@ class RunProgress:
     fail
         Writes down that the run ends, and why. Call it before the connection to Ray closes: a Ray thread that comes too
         late for that ends the whole process.
+    detail
+        Amount of text.
+    callback
+        Called with the progress each time something is done, in the thread of the run.
     """
 
     state: RunState
@@ -38,12 +43,18 @@ class RunProgress:
     note: Callable[[], None]
     fail: Callable[[BaseException], None]
     detail: Detail = "normal"
+    callback: ProgressCallback = ignore_progress
 
     def say(self, activity: str) -> None:
         """Show what the run does between or after its stages."""
         self.state.activity = activity
+        self.tell()
         if self.detail != "quiet" and not self.console.is_terminal:
             self.console.print(f"  {activity}", highlight=False)
+
+    def tell(self) -> None:
+        """Call the callback with the progress of the run."""
+        self.callback(describe_progress(self.state))
 
     def stage(self, name: str, total: int, unit: str) -> AbstractContextManager[StageProgress]:
         """Return a context manager with the progress of one stage of the run.
@@ -53,7 +64,7 @@ class RunProgress:
         StopIteration
             If the run has no such stage.
         """
-        return stage_progress(self.console, name, total, unit, run=self.state, detail=self.detail)
+        return stage_progress(self.console, name, total, unit, run=self.state, detail=self.detail, observe=self.tell)
 
 
 @contextmanager
@@ -64,6 +75,7 @@ def run_progress(
     stages: Sequence[StageState],
     observe: Callable[[RunState], None] = lambda _: None,
     detail: Detail = "normal",
+    callback: ProgressCallback = ignore_progress,
 ) -> Iterator[RunProgress]:
     """Show a run's progress while the block runs, and write it down every few seconds, with the end and its reason.
 
@@ -73,6 +85,8 @@ def run_progress(
         Called with the state each time it is written down.
     detail
         Amount of text.
+    callback
+        Called with the progress each time something is done, and at the end. An exception that it raises ends the run.
 
     Raises
     ------
@@ -103,6 +117,8 @@ def run_progress(
                 state.error = _stopped_line(error, state, store)
                 console.print(state.error, highlight=False, markup=False, soft_wrap=True)
                 vars(error)["reported"] = True  # code that catches the error need not report it again
+            with suppress(Exception):  # the first error says more
+                callback(describe_progress(state))
         with suppress(StoreError):  # the first error says more
             note()
 
@@ -111,8 +127,9 @@ def run_progress(
     writer.start()
     try:
         with live if console.is_terminal and detail != "quiet" else nullcontext():
-            yield RunProgress(state, console, note, fail, detail)
+            yield RunProgress(state, console, note, fail, detail, callback)
         state.complete()
+        callback(describe_progress(state))
     except BaseException as error:
         fail(error)
         raise

@@ -1,7 +1,7 @@
 """The progress of a stage, as its work reports it and as people see it."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
@@ -20,6 +20,10 @@ Detail = Literal["quiet", "normal", "verbose"]
 """Amount of text: ``quiet`` shows no progress, and ``verbose`` has a line for every epoch and every finished model."""
 LINE_EVERY_SECONDS = 10.0
 CELLS_REMEMBERED = 50
+
+
+def do_nothing() -> None:
+    """Do nothing with a change of the state."""
 
 
 @dataclass
@@ -42,6 +46,8 @@ class StageProgress:
         Largest number of workers seen at once.
     kinds
         Kinds of work of the cells that had a shard in work, by name.
+    observe
+        Called each time the state has changed.
     """
 
     run: str
@@ -52,6 +58,7 @@ class StageProgress:
     workers: int = 1
     kinds: dict[str, Kind] = field(default_factory=dict)
     last_line: float = field(default_factory=time.monotonic)
+    observe: Callable[[], None] = do_nothing
 
     def say(self, text: str) -> None:
         """Print a line that stays, unless no text is wanted."""
@@ -106,6 +113,7 @@ class StageProgress:
             self.say(line)
         else:
             self._say_now_and_then(line or "  ".join(filter(None, (summary(state), cell.name if cell else ""))))
+        self.observe()
 
     def expect(self, cells: Sequence[Cell], tiles: Sequence[int], forecast: Mapping[str, float]) -> None:
         """Take in the work of the stage, for the estimate of the time left.
@@ -183,6 +191,7 @@ class StageProgress:
         if len(self.state.groups) > 1 and group.done == group.cells and self.detail == "verbose":
             done = f"{cell.model}  {group.done} {'cell' if group.done == 1 else 'cells'} done"
             self.say("  ".join(filter(None, (done, figures(group)))))
+        self.observe()
 
     def fail(self, *cells: Cell) -> None:
         """Mark cells as failed. The error that ends the stage gives the reason."""
@@ -211,6 +220,7 @@ def stage_progress(
     *,
     run: RunState | None = None,
     detail: Detail = "normal",
+    observe: Callable[[], None] = do_nothing,
 ) -> Iterator[StageProgress]:
     """Show a stage's progress while the block runs, and print its duration and its figures at the end.
 
@@ -224,6 +234,8 @@ def stage_progress(
         State of the run that the stage belongs to, which another display shows. Default: the stage is shown alone.
     detail
         Amount of text.
+    observe
+        Called each time the state of the stage has changed.
 
     Raises
     ------
@@ -233,7 +245,8 @@ def stage_progress(
     whole = run or RunState(run=name, stages=[StageState(name=name)])
     state = next(stage for stage in whole.stages if stage.name == name)
     state.state, state.total, state.unit, state.began = "running", total, unit, time.time()
-    stage = StageProgress(whole.run, state, console, detail)
+    stage = StageProgress(whole.run, state, console, detail, observe=observe)
+    observe()
     if not console.is_terminal:
         stage.say(f"{total} {unit} to do")
     live = Live(
@@ -246,5 +259,6 @@ def stage_progress(
         state.state = "failed"
         raise
     state.state, state.seconds = "done", time.time() - state.began
+    observe()
     done = state.whole
     stage.say("  ".join(filter(None, (f"{done.units} {unit} done in {duration(state.seconds)}", figures(done)))))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import pyarrow as pa
 
@@ -13,8 +13,10 @@ from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.compute import RunResult, load_result
 from raypipe.evaluation.results.run import PairingRecord, Run, read_run
 from raypipe.report.figures.bars import draw_bars
+from raypipe.report.figures.lines import draw_lines
 from raypipe.report.judgment import judge_models
 from raypipe.report.layout import Book
+from raypipe.report.page.report import write_report
 from raypipe.report.robustness import verdicts_of
 from raypipe.report.summary import conclude, find_direct, find_static
 from raypipe.storage.schemas import PER_TILE
@@ -23,7 +25,9 @@ from raypipe.storage.store import Store
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+FigureName = Literal["accuracy", "curves"]
 SHARES = ("clean", "static", "white_box", "worst_case", "worst_case_low", "worst_case_high")
 """Columns of the summary that are shares from 0 to 1."""
 
@@ -33,7 +37,7 @@ class Results(RunResult):
     """The results of a run, with what they were computed from.
 
     Besides the tables of `raypipe.evaluation.results.compute.RunResult`, which are Arrow tables, it has a summary of
-    one row per model, a table of single tiles, and a figure.
+    one row per model, a table of single tiles, figures and the report. It cannot be changed.
 
     Parameters
     ----------
@@ -150,6 +154,34 @@ class Results(RunResult):
             The axes. `raypipe` saves nothing: ``results.plot().figure.savefig("accuracy.png")``.
         """
         return draw_bars(self.book, axes)
+
+    def figure(self, name: FigureName = "accuracy") -> "Figure":
+        """Draw a figure of the report with matplotlib.
+
+        Parameters
+        ----------
+        name
+            ``accuracy`` as `plot` draws it, or ``curves``: robust accuracy by the size of the perturbation.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The figure, which a notebook shows: ``results.figure("curves").savefig("curves.png")``.
+
+        Raises
+        ------
+        ValueError
+            If there is no such figure, or the run has no data for it.
+        """
+        if name not in get_args(FigureName):
+            raise ValueError(f"there is no figure {name!r}; expected {' or '.join(map(repr, get_args(FigureName)))}")
+        if name == "curves":
+            return draw_lines(self.book)
+        return cast("Figure", self.plot().figure)  # the axes of a new figure lie in no figure of another
+
+    def report(self) -> str:
+        """Write the report of the run, one HTML page, to its folder in the store, and return its path."""
+        return write_report(self.run, self, self.store)
 
     def _repr_html_(self) -> str:
         """Return the conclusion and the summary, as a notebook shows them."""

@@ -23,6 +23,7 @@ from raypipe.experiment.schema import Experiment
 from raypipe.export.tracking import require_tracker, track
 from raypipe.plan.cells import remove_artifacts, unfinished, unfinished_fits
 from raypipe.plan.listing import Prepared, evaluation_warnings, prepare
+from raypipe.progress.callback import ProgressCallback, ignore_progress
 from raypipe.progress.run import RunProgress, run_progress
 from raypipe.progress.stage import Detail
 from raypipe.report.layout import Book
@@ -48,6 +49,7 @@ def run_experiment(
     console: Console | None = None,
     force: bool = False,
     detail: Detail = "normal",
+    callback: ProgressCallback = ignore_progress,
 ) -> RunResult:
     """Run the missing cells of an experiment, and print its conclusion.
 
@@ -63,6 +65,8 @@ def run_experiment(
         True to compute every cell again, and replace the ones that the store has. Other runs may share them.
     detail
         ``quiet`` prints only the place of the report, and ``verbose`` every epoch, finished model and table too.
+    callback
+        Called with the progress each time something is done. An exception that it raises ends the run.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def run_experiment(
     for warning in evaluation_warnings(experiment, prepared.listings):
         console.print(line_of(Note(warning, "bad")), soft_wrap=True)
     states = tuple(stage_states(plan, store))
-    with run_progress(console, store, experiment.name, states, note_cells, detail) as progress:
+    with run_progress(console, store, experiment.name, states, note_cells, detail, callback) as progress:
         if todo := {cell.stage for cell in unfinished(plan.cells, store)}:
             with connect(address, _log_file(store, experiment.name)), _record_end(progress):
                 require_room(todo, experiment.resources)

@@ -1,5 +1,6 @@
 """A finished model that enters by the command line: notices, refusals, and the exit status without gradients."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -99,3 +100,37 @@ def test_a_device_that_runs_no_attack_is_refused(
 ) -> None:
     assert attack(monkeypatch, "plain.pt", "--device", device) == 2
     assert f"--device {device}: " in capsys.readouterr().err
+
+
+def test_a_model_below_a_requirement_ends_with_its_own_status_and_files_for_ci(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = [word for field in ("autoattack=null", "checks=null", "curves={}") for word in ("--set", field)]
+
+    def evaluate(*more: str) -> tuple[int, str, str]:
+        words = ["evaluate", "plain.pt", "tiles", "--size", "8", "--attacks", "fgsm", *few, "--out", "judged", *more]
+        monkeypatch.setattr(sys, "argv", ["raypipe", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (int(ended.value.code or 0), *capsys.readouterr())
+
+    files = ["--junit", "ci/junit.xml", "--sarif", "ci/raypipe.sarif"]
+    status, _, said = evaluate("--fail-under", "robust=0.9@linf:64/255", "--fail-under", "clean=0.5", *files)
+    assert status == 3, said
+    assert "evaluate: 1 requirement not met" in said
+    assert "robust=0.9@linf:64/255: robust accuracy in the ball linf:64/255 is " in said
+    junit = (place / "ci" / "junit.xml").read_text()
+    assert junit.count("<testcase") == 2
+    assert junit.count("<failure") == 1
+    assert [
+        result["kind"] for result in json.loads((place / "ci" / "raypipe.sarif").read_text())["runs"][0]["results"]
+    ] == [
+        "fail",
+        "pass",
+    ]
+    status, said, _ = evaluate("--fail-under", "clean=0.5", "--fail-under", "robust=0@l2:1")
+    assert (status, "Requirements met: clean=0.5, robust=0@l2:1" in said) == (0, True)
+    status, _, said = evaluate("--fail-under", "clean=80", "--fail-under", "robust=1", "--junit", "no/junit.xml")
+    assert status == 2
+    assert len(said.splitlines()) == 3, "every error at once"
+    assert not (place / "no").exists(), "nothing ran"

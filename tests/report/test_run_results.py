@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pyarrow.compute as pc
 import pytest
@@ -16,6 +18,7 @@ from raypipe.storage.schemas import PER_TILE
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 
+mpl.use("agg")
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
 WITHOUT_RAY = """
 import sys
@@ -75,6 +78,44 @@ def test_the_figure_has_a_bar_and_an_interval_for_every_accuracy(results: Result
     assert all(stamp in axes.get_title(loc="left") for stamp in results.stamps)
 
 
+def test_a_figure_of_another_name_is_refused_and_curves_begin_at_clean_accuracy(results: Results) -> None:
+    figure = results.figure("curves")
+    rows = [row for row in results.curves.to_pylist() if row["attack"] is None]
+    lines = [line for axes in figure.axes for line in axes.lines]
+    assert sorted(line.get_ydata()[0] for line in lines) == sorted(100 * row["robust_accuracy"][0] for row in rows)
+    assert results.figure().axes[0].get_xlabel() == "accuracy in %, with 95 % intervals"
+    with pytest.raises(ValueError, match="there is no figure 'curve'; expected 'accuracy' or 'curves'"):
+        results.figure("curve")  # type: ignore[arg-type]
+
+
+def test_the_report_is_written_where_its_path_says(results: Results) -> None:
+    assert "hand" in Path(results.report()).read_text()
+
+
+def test_results_cannot_be_changed(results: Results) -> None:
+    with pytest.raises(FrozenInstanceError):
+        results.name = "other"  # type: ignore[misc]
+
+
+def test_a_run_is_found_by_its_name_its_folder_its_files_and_its_store(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    folder = tmp_path / "runs" / "hand"
+    places = (tmp_path, folder, f"{folder}/", folder / "report.html", str(tmp_path), tmp_path.name, tmp_path.as_uri())
+    for place in places:
+        assert raypipe.load(place).location == results.location
+    monkeypatch.chdir(tmp_path)
+    assert raypipe.load("runs/hand").name == "hand"
+    (tmp_path / "runs" / "other").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"is a store with 2 runs: .*there are: hand, other"):
+        raypipe.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds no run: expected the folder of a run"):
+        raypipe.load(tmp_path.parent / "nowhere")
+    with pytest.raises(FileNotFoundError, match="no finished run 'hund'"):
+        raypipe.load(tmp_path / "runs" / "hund")
+
+
 def test_a_notebook_shows_the_conclusion_the_warnings_and_the_summary(results: Results) -> None:
     shown = results._repr_html_()
     assert results.conclusion.split(".")[0] in shown
@@ -95,4 +136,4 @@ def test_the_notebook_runs_without_ray(tmp_path: Path) -> None:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "accuracy.png").stat().st_size > 1000
+    assert all((tmp_path / name).stat().st_size > 1000 for name in ("accuracy.png", "curves.png"))
