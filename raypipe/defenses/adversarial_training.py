@@ -84,10 +84,10 @@ class AdversarialTraining(StaticTraining):
         kept = tuple(name for name in base.augment if name != "hed_jitter")
         return super().recipe(base).model_copy(update={"augment": kept})
 
-    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:
+    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:
         """Return plain training steps on clean and adversarial tiles."""
         inputs = replace(TILES, inputs="clean tiles and tiles perturbed beforehand")
-        return replace(super().training(clean, recipe), inputs=inputs)
+        return replace(super().training(clean, recipe, start), inputs=inputs)
 
     def choose(self, tiles: int, seed: int) -> Choice:
         """Return the clean and the adversarial tiles to train on, with the share `mix` of adversarial ones."""

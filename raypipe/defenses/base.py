@@ -105,7 +105,7 @@ class Defense(Settings):
         """Return the input transform of the defense, or None."""
         return None
 
-    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  Some defenses learn from it.
+    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  Some defenses learn from it.
         """Return the steps of the defense's training.
 
         Parameters
@@ -114,6 +114,8 @@ class Defense(Settings):
             Undefended model, on the device, in evaluation mode.
         recipe
             Recipe of this training.
+        start
+            Model that this training starts from, on the device.
         """
         return TrainingSteps(smoothed_cross_entropy(recipe.label_smoothing))
 

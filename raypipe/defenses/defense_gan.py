@@ -56,7 +56,7 @@ class DefenseGan(Defense):
         """Return the projection."""
         return GanProjection(**self.model_dump(include=set(GanProjection.model_fields) - {"name"}))
 
-    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  The base class has them.
+    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The base class has them.
         """Return steps of the generator and the critic, each with the other frozen; the network does not change."""
 
         def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:  # noqa: ARG001

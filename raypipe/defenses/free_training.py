@@ -34,8 +34,8 @@ class FreeTraining(OnlineTraining):
         Number of steps on each batch; the authors take 4.
     step_size
         Length of a step as a share of `eps`.
-    awp
-        Size of the weight perturbation, always 0: this defense spends no pass on it.
+    awp, frozen_statistics
+        Always 0: a replay has one pass, which neither a weight perturbation nor a second loss shares.
     """
 
     name: Literal["free_training"] = "free_training"
@@ -43,6 +43,7 @@ class FreeTraining(OnlineTraining):
     replays: int = Field(4, ge=1)
     step_size: float = Field(1.0, gt=0)
     awp: Literal[0] = 0
+    frozen_statistics: Literal[0] = Field(0, exclude_if=lambda weight: weight == 0)
 
     def perturb(self, victim: nn.Module, images: Tensor, labels: Tensor) -> Perturbed:  # noqa: ARG002
         """Return the random points at which a batch starts."""
@@ -58,7 +59,7 @@ class FreeTraining(OnlineTraining):
 
         return InputRule(f"tiles perturbed by {self.name}", make)
 
-    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:
+    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:
         """Return steps on the points that the gradient of the previous replay gives."""
         batch = points = torch.empty(0)
 
@@ -81,4 +82,4 @@ class FreeTraining(OnlineTraining):
             points.register_hook(move)  # type: ignore[no-untyped-call]
             return self.loss(model, images, points, labels)
 
-        return replace(super().training(clean, recipe), objective=minimize, repeats=self.replays)
+        return replace(super().training(clean, recipe, start), objective=minimize, repeats=self.replays)

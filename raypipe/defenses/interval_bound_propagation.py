@@ -57,7 +57,7 @@ class IntervalBoundPropagation(CertifiedDefense):
         """Return the reason why a backbone has no known bounds, or None."""
         return explain_missing_bounds(backbone)
 
-    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  The base class has them.
+    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The base class has them.
         """Return steps on the plain and the bounded cross-entropy."""
 
         def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:

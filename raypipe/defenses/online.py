@@ -23,6 +23,7 @@ from raypipe.base.norms import BallSettings, Norm
 from raypipe.base.settings import Ratio
 from raypipe.defenses.adversarial_weights import perturb_weights
 from raypipe.defenses.base import Defense, TrainingSteps
+from raypipe.defenses.frozen_statistics import freeze_statistics, normalize_by
 from raypipe.defenses.inner_attack import Perturbed, ascend, misclassification
 from raypipe.defenses.search import FIXED, SettingsSearch
 from raypipe.models.backbones.base import classification_loss, main_logits
@@ -64,6 +65,10 @@ class OnlineTraining(BallSettings, Defense):
         Share of the fit, in [0, 1), in which only the head learns, on adversarial tiles. The body keeps its weights and
         its batch statistics meanwhile. A tenth or two suit an adversarially pretrained network with ``start: weights``
         (robust linear initialization, Hua et al., 2024, arXiv:2312.05716).
+    frozen_statistics
+        Weight of a second loss, of the same weights under the batch statistics that the fit starts with; 0 means none.
+        It keeps more of a pretrained network, at twice the passes of a step (TWINS, Liu et al., 2023,
+        arXiv:2303.11135). 1 suits an adversarially pretrained network with ``start: weights``.
     search
         Search of these settings: see `raypipe.defenses.search.SettingsSearch`. None trains once, with them as written.
 
@@ -89,6 +94,7 @@ class OnlineTraining(BallSettings, Defense):
     seconds: float | None = Field(None, gt=0, exclude_if=lambda seconds: seconds is None)
     start: Literal["undefended", "weights"] = Field("undefended", exclude_if=lambda start: start == "undefended")
     linear_probing: float = Field(0.0, ge=0, lt=1, exclude_if=lambda share: share == 0)
+    frozen_statistics: float = Field(0.0, ge=0, exclude_if=lambda weight: weight == 0)
     search: SettingsSearch | None = Field(None, exclude_if=lambda search: search is None)
 
     @model_validator(mode="after")
@@ -195,8 +201,9 @@ class OnlineTraining(BallSettings, Defense):
         clean = "clean tiles and " if self.shows_clean_tiles else ""
         return InputRule(f"{clean}tiles perturbed by {self.name}", make)
 
-    def training(self, clean: nn.Module, recipe: Recipe) -> TrainingSteps:  # noqa: ARG002  The base class has them.
+    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The base class has them.
         """Return steps that perturb a batch and minimize the loss on it."""
+        statistics = freeze_statistics(start) if self.frozen_statistics else {}
 
         def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:
             perturbed, passes = images, 0
@@ -209,9 +216,11 @@ class OnlineTraining(BallSettings, Defense):
 
             scored = loss(perturb_weights(model, loss, self.awp) if self.awp else model)
             steps = 2 if self.awp else 1
-            return scored._replace(
-                forwards=passes + steps * scored.forwards, backwards=passes + steps * scored.backwards
-            )
+            total = scored.loss
+            if statistics:
+                total = total + self.frozen_statistics * loss(normalize_by(statistics, unwrap_ddp(model))).loss
+                steps += 1
+            return StepLoss(total, scored.logits, passes + steps * scored.forwards, passes + steps * scored.backwards)
 
         score = self.score if self.early_stopping else None
         return TrainingSteps(minimize, self.make_input_rule(), score=score, probing=self.linear_probing)

@@ -171,10 +171,12 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
         of_clean, of_perturbed = defense.choose(len(examples), seed)
         examples = examples.take(of_clean).join(parts["perturbed"].take(of_perturbed))
     recipe = defense.recipe(cell.spec.recipe)
-    steps = defense.training(clean.to(worker.device), recipe)
+    start, card = _starting_point(cell, store)
+    steps = defense.training(clean.to(worker.device), recipe, start.to(worker.device))
     fit_cell(
         cell,
-        *_starting_point(cell, store),
+        start,
+        card,
         examples,
         store,
         worker,

@@ -26,7 +26,7 @@ def training_steps(defense: Defense) -> float:
     """Return the number of plain training steps that one step of the defense equals, with its repeats of a batch."""
     with _preserve_state():
         clean, model = _tiny(defense).eval(), _tiny(defense).train()
-        steps = defense.training(clean, Recipe())
+        steps = defense.training(clean, Recipe(), clean)
         labels = torch.arange(TILES) % CLASSES
         images = torch.rand(TILES, 3, SIDE, SIDE)
         results = [steps.objective(model, images, labels, (moment + 0.5) / MOMENTS) for moment in range(MOMENTS)]
