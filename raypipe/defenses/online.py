@@ -9,7 +9,7 @@ points.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -25,7 +25,8 @@ from raypipe.defenses.adversarial_weights import perturb_weights
 from raypipe.defenses.base import Defense, TrainingSteps
 from raypipe.defenses.frozen_statistics import freeze_statistics, normalize_by
 from raypipe.defenses.inner_attack import Perturbed, ascend, misclassification
-from raypipe.defenses.search import FIXED, SettingsSearch
+from raypipe.defenses.search import FIXED, Range, SettingsSearch
+from raypipe.defenses.tpe import explain_missing_optuna, propose
 from raypipe.models.backbones.base import classification_loss, main_logits
 from raypipe.training.objective import InputRule, StepInputs, StepLoss, unwrap_ddp
 from raypipe.training.recipe import Recipe
@@ -142,11 +143,48 @@ class OnlineTraining(BallSettings, Defense):
         return {name: value for name, value in self if name != "search"}
 
     def candidates(self) -> list[Self]:
-        """Return the settings of each candidate of the search, or these settings if there is none."""
+        """Return the settings of each candidate of the search, or these settings if there is none.
+
+        With the searcher ``tpe`` only those of the first round are tried; `later_candidates` replaces the others.
+        """
         if self.search is None:
             return [self]
-        written = self._written()
-        return [type(self).model_validate({**written, **values}) for values in self.search.draw(written)]
+        return [self._with(values) for values in self.search.draw(self._written())]
+
+    def later_candidates(self, tried: Sequence[tuple[Self, float]]) -> list[Self]:
+        """Return the next round of candidates of the searcher ``tpe``, or none if there are as many as wanted.
+
+        Parameters
+        ----------
+        tried
+            All candidates so far, in order, each with its score; larger is better.
+        """
+        search = self.search
+        if search is None or search.searcher != "tpe" or len(tried) >= search.samples:
+            return []
+        results = [(self._searched_values(candidate, search), score) for candidate, score in tried]
+        count = min(search.per_round, search.samples - len(tried))
+        return [self._with(values) for values in propose(search, self._written(), results, count)]
+
+    def incompatibility(self, backbone: str) -> str | None:
+        """Return the reason why the searcher cannot be used, or the defense with a backbone, or None."""
+        missing = explain_missing_optuna() if self.search and self.search.searcher == "tpe" else None
+        return missing or super().incompatibility(backbone)
+
+    def _with(self, values: Mapping[str, Any]) -> Self:
+        """Return the settings without the search, and with other values."""
+        return type(self).model_validate({**self._written(), **values})
+
+    def _searched_values(self, candidate: Self, search: SettingsSearch) -> dict[str, Any]:
+        """Return the values of a candidate, in the space's own words for choices."""
+
+        def find(name: str) -> Any:
+            value, dimension = getattr(candidate, name), search.space[name]
+            if isinstance(dimension, Range):
+                return value
+            return next(choice for choice in dimension if getattr(self._with({name: choice}), name) == value)
+
+        return {name: find(name) for name in search.space}
 
     @property
     def starts_anew(self) -> bool:

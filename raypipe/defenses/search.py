@@ -59,7 +59,7 @@ Dimension = Annotated[Range | tuple[Any, ...], BeforeValidator(_dimension)]
 class SettingsSearch(Settings):
     """Search of the settings of a defense.
 
-    Every candidate is a set of values drawn at random from `space`. Its model is rated on held-out training groups, by
+    Every candidate is a set of values drawn from `space`. Its model is rated on held-out training groups, by
     robust accuracy under the evaluation's bounded attack at the radius of the sanity checks. Test tiles are never used.
     The best candidate is hardened into the model under test.
 
@@ -69,6 +69,12 @@ class SettingsSearch(Settings):
         Values to try, by the name of the setting: a list of choices, or ``{low: 0.0001, high: 0.01, log: true}``.
     samples
         Number of candidates. A space with fewer combinations has fewer.
+    searcher
+        ``random`` draws all candidates at the beginning. ``tpe`` draws the first round at random, and each later round
+        near the best candidates so far (tree-structured Parzen estimator, Bergstra et al., 2011, by Optuna).
+    per_round
+        Number of candidates that ``tpe`` draws at a time. With more, more are trained beside each other; with fewer,
+        each round knows more results.
     scheduler
         ``asha`` stops candidates early that are worse than others after the same number of epochs (Li et al., 2018,
         arXiv:1810.05934). ``none`` trains every candidate to its last epoch.
@@ -85,6 +91,9 @@ class SettingsSearch(Settings):
 
     space: Annotated[dict[str, Dimension], Field(min_length=1)]
     samples: int = Field(8, ge=1)
+    # Left out of content keys at their defaults, so that earlier searches keep their keys.
+    searcher: Literal["random", "tpe"] = Field("random", exclude_if=lambda name: name == "random")
+    per_round: int = Field(4, ge=2, exclude_if=lambda count: count == 4)
     scheduler: Literal["asha", "none"] = "asha"
     grace_epochs: int = Field(1, ge=1)
     reduction: float = Field(3, gt=1)

@@ -256,8 +256,12 @@ def candidates(cell: Cell) -> list[Cell]:
     settings = cell.spec.defense.candidates()
     if list(settings) == [cell.spec.defense]:
         return [cell]
-    specs = [cell.spec.model_copy(update={"defense": one}) for one in settings]
-    return [Cell("harden", f"{cell.name}/{number}", spec, cell.inputs) for number, spec in enumerate(specs)]
+    return [candidate_cell(cell, number, one) for number, one in enumerate(settings)]
+
+
+def candidate_cell(cell: Cell, number: int, settings: DefenseSettings) -> Cell:
+    """Return the fine-tuning of one candidate of a hardening cell's search, counted from 0."""
+    return Cell("harden", f"{cell.name}/{number}", cell.spec.model_copy(update={"defense": settings}), cell.inputs)
 
 
 def unfinished_fits(cells: Iterable[Cell], store: Store) -> list[Cell]:

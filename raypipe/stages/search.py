@@ -16,7 +16,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from raypipe.base.errors import StageError
 from raypipe.defenses.search import SettingsSearch
 from raypipe.experiment.schema import Resources
-from raypipe.plan.cells import Cell, candidates
+from raypipe.plan.cells import Cell, candidate_cell, candidates
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.candidate_records import (
     CandidateRecord,
@@ -61,7 +61,32 @@ def search_settings(cell: Cell, fit: FitOne, store: Store, resources: Resources,
     StageError
         If a candidate fails, or if no candidate is trained to its last epoch.
     """
+    search = cell.spec.defense.search
     all_candidates = candidates(cell)
+    if search.searcher == "tpe":
+        all_candidates = all_candidates[: search.per_round]
+    _train_candidates(cell, all_candidates, fit, store, resources, progress)
+    while later := cell.spec.defense.later_candidates(_list_scores(cell, all_candidates, store)):
+        progress.say(f"{cell.name}: candidates {len(all_candidates)} to {len(all_candidates) + len(later) - 1}, by TPE")
+        all_candidates += [
+            candidate_cell(cell, len(all_candidates) + number, each) for number, each in enumerate(later)
+        ]
+        _train_candidates(cell, all_candidates, fit, store, resources, progress)
+    _publish_chosen(cell, all_candidates, store, progress)
+    remove_candidates(cell, store)
+    for candidate in all_candidates:
+        store.remove(progress_path(candidate))
+
+
+def _train_candidates(
+    cell: Cell,
+    all_candidates: Sequence[Cell],
+    fit: FitOne,
+    store: Store,
+    resources: Resources,
+    progress: StageProgress,
+) -> None:
+    """Train the candidates that have no stored result; the scheduler compares them with all of them."""
     # The scheduler sees the stored results first, and compares the other candidates with them.
     ordered = sorted(all_candidates, key=lambda each: read_candidate(cell, each, store).state == "running")
     by_name = {candidate.name: candidate for candidate in ordered}
@@ -100,10 +125,19 @@ def search_settings(cell: Cell, fit: FitOne, store: Store, resources: Resources,
             "continue"
         ) from results.errors[0]
     store.remove(f"{SCRATCH}/{run_name}")
-    _publish_chosen(cell, all_candidates, store, progress)
-    remove_candidates(cell, store)
-    for candidate in all_candidates:
-        store.remove(progress_path(candidate))
+
+
+def _list_scores(cell: Cell, all_candidates: Sequence[Cell], store: Store) -> list[tuple[Any, float]]:
+    """Return the settings and the score of each candidate.
+
+    A candidate that was stopped has the score of its last rated epoch, and one that diverged has 0.
+    """
+    records = [read_candidate(cell, each, store) for each in all_candidates]
+    scores = [
+        0.0 if record.state == "diverged" else rate_candidate(each, record.history) or 0.0
+        for each, record in zip(all_candidates, records, strict=True)
+    ]
+    return [(each.spec.defense, score) for each, score in zip(all_candidates, scores, strict=True)]
 
 
 def _make_scheduler(search: SettingsSearch, all_candidates: Sequence[Cell]) -> TrialScheduler:

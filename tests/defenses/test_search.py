@@ -42,6 +42,45 @@ def test_fewer_combinations_than_samples_are_each_tried_once() -> None:
     ]  # fmt: skip
 
 
+def test_tpe_proposes_new_settings_near_the_better_ones() -> None:
+    """Score candidates by their distance from one corner of the space: later rounds come closer to it."""
+    space = {
+        "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+        "beta": [1, 3, 6],
+        "eps_ramp": [[0, 0], [0, 0.5]],
+    }
+    written = defense(space=space, samples=40, searcher="tpe", per_round=4)
+
+    def score(each: Any) -> float:
+        return -abs(math.log10(each.learning_rate) + 2) - abs(each.beta - 3) - each.eps_ramp[1]
+
+    tried = [(each, score(each)) for each in written.candidates()[:4]]
+    while later := written.later_candidates(tried):
+        assert later == written.later_candidates(tried), "the same results give the same proposals"
+        tried += [(each, score(each)) for each in later]
+    assert len({each.model_dump_json() for each, _ in tried}) == len(tried) == 40
+    assert all(1e-4 <= each.learning_rate <= 1e-1 and each.search is None for each, _ in tried)
+    scores = [score for _, score in tried]
+    drawn = [score(each) for each in written.candidates()]
+    assert np.mean(scores[-20:]) > np.mean(drawn) + 0.5
+
+
+def test_tpe_ends_with_an_exhausted_space() -> None:
+    written = defense(space={"beta": [1, 3, 6]}, samples=9, searcher="tpe", per_round=2)
+    first = written.candidates()[:2]
+    (last,) = written.later_candidates([(each, 0.5) for each in first])
+    assert {each.beta for each in [*first, last]} == {1, 3, 6}  # type: ignore[attr-defined]
+    assert written.later_candidates([(each, 0.5) for each in [*first, last]]) == []
+
+
+def test_tpe_without_optuna_is_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = defense(space={"beta": [1, 6]}, searcher="tpe")
+    assert written.incompatibility("resnet18") is None
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert "pip install 'raypipe[optuna]'" in (written.incompatibility("resnet18") or "")
+    assert defense(space={"beta": [1, 6]}).incompatibility("resnet18") is None
+
+
 def test_a_logarithmic_range_is_uniform_in_orders_of_magnitude() -> None:
     random = np.random.default_rng(0)
     values = [math.log10(Range(low=1e-4, high=1, log=True).draw(random)) for _ in range(2000)]

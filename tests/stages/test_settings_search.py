@@ -124,6 +124,34 @@ def test_a_search_stops_bad_candidates_and_trains_none_twice(tmp_path: Path, mon
     assert (cell.manifest(store) or {})["chosen"] == manifest["chosen"]
 
 
+def test_tpe_continues_with_the_rounds_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score candidates by their learning rate instead of training them, and interrupt the second round."""
+    store = Store.open(str(tmp_path))
+    space = {"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}}
+    settings = {"space": space, "samples": 6, "searcher": "tpe", "per_round": 2}
+    defense = FastTraining(epochs=1, search=settings)
+    cell = Cell("harden", "convnet/fast_training", HardenSpec(defense=defense, recipe=Recipe(), seed=0))
+    rounds, published = list[list[float]](), list[list[Cell]]()
+    monkeypatch.setattr(search, "_publish_chosen", lambda _, found, *__: published.append(found))
+
+    def pretend(cell: Cell, found: list[Cell], *_: Any) -> None:
+        rounds.append([each.spec.defense.learning_rate for each in found])
+        for each in found:
+            epoch = {"epoch": 1, "score": each.spec.defense.learning_rate}
+            write_candidate(cell, each, CandidateRecord("stopped", (epoch,)), store)
+        if len(rounds) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "_train_candidates", pretend)
+    with stage_progress(Console(file=io.StringIO()), "harden", 1, "epochs") as progress:
+        with pytest.raises(KeyboardInterrupt):
+            search.search_settings(cell, lambda *_: None, store, Resources(), progress)
+        search.search_settings(cell, lambda *_: None, store, Resources(), progress)
+    assert [len(each) for each in rounds] == [2, 4, 2, 4, 6]
+    assert rounds[3] == rounds[1] == rounds[4][:4], "the second run goes the same way"
+    assert len({each.key for each in published[0]}) == 6
+
+
 def test_a_candidate_is_rated_on_held_out_training_tiles_under_the_judge(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     cell = searching_cell(store)
