@@ -118,6 +118,8 @@ class Fit:
         self.scheduler = make_schedule(self.optimizer, recipe, self.steps)
         self.probing = LinearProbing(unwrap_ddp(model), head, round(probing * self.steps))
         self.average = WeightAverage(unwrap_ddp(model), recipe.ema) if recipe.ema else None
+        if recipe.compile:
+            unwrap_ddp(model).compile()  # type: ignore[no-untyped-call]  after the copy of the average, which is not
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.history: list[EpochRecord] = []
 

@@ -58,6 +58,9 @@ class Recipe(Settings):
         gradients are shortened. None means no limit.
     precision
         Precision of the passes. Parameters stay float32.
+    compile
+        True to compile the network with ``torch.compile``, for training and for the attacks within it. It needs a C++
+        compiler, takes a minute or more at the beginning, and pays in long fits on GPUs. Results differ by rounding.
     label_smoothing
         Share of each label's weight that is spread evenly over all classes, in [0, 1) (Szegedy et al., 2016,
         arXiv:1512.00567). It applies to the plain cross-entropy, not to the losses of online adversarial training.
@@ -94,6 +97,8 @@ class Recipe(Settings):
     warm_up: float = Field(0.1, ge=0, lt=1)
     clip_norm: float | None = Field(1.0, gt=0)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    # Left out of content keys at its default, so that models that were trained before this setting existed keep theirs.
+    compile: bool = Field(False, exclude_if=lambda compiled: not compiled)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     brightness: float = Field(0.0, ge=0, lt=1)
     augment: Annotated[tuple[Augmentation, ...], BeforeValidator(_as_list)] = ("flips_and_turns", "hed_jitter")
