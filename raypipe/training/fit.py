@@ -119,7 +119,7 @@ class Fit:
         self.probing = LinearProbing(unwrap_ddp(model), head, round(probing * self.steps))
         self.average = WeightAverage(unwrap_ddp(model), recipe.ema) if recipe.ema else None
         if recipe.compile:
-            unwrap_ddp(model).compile()  # type: ignore[no-untyped-call]  after the copy of the average, which is not
+            unwrap_ddp(model).compile()
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.history: list[EpochRecord] = []
 
