@@ -115,7 +115,7 @@ class HardenSpec(Settings):
 
     The undefended model and the clean and adversarial training tiles determine it too. `judge` is the attack under
     which epochs are rated on held-out tiles, and `judged_tiles` the number of these tiles; None rates all. Only
-    candidates of a search have a judge.
+    candidates of a search have a judge, and fits with ``early_stopping: reported``.
     """
 
     defense: DefenseSettings

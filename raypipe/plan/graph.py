@@ -98,8 +98,9 @@ def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subjec
         yield clean
         for defense_id, defense in experiment.defenses.items():
             harden = HardenSpec(defense=defense, recipe=experiment.train, seed=seed)
-            if isinstance(defense, OnlineTraining) and defense.search:
-                judged = {"judge": experiment.evaluation.judge(), "judged_tiles": defense.search.tiles}
+            if isinstance(defense, OnlineTraining) and (defense.search or defense.early_stopping == "reported"):
+                judged_tiles = defense.search.tiles if defense.search else None
+                judged = {"judge": experiment.evaluation.judge(), "judged_tiles": judged_tiles}
                 harden = harden.model_copy(update=judged)
             inputs = {"tiles": tiles, "model": clean.cell}
             if not isinstance(defense, StaticTraining):

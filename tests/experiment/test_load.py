@@ -176,6 +176,7 @@ def test_the_experiments_that_come_with_the_project_are_valid(path: Path) -> Non
         "defenses",
         "ebhi_seg_cpu",
         "frontier",
+        "robust",
         "table3",
         "table3_denoising",
     ):  # the other jobs are the paper's grid

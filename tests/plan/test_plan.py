@@ -283,6 +283,8 @@ def test_a_search_has_a_cell_for_each_candidate_judged_by_the_attack_of_the_eval
         assert cell.spec.judged_tiles == 40
         assert set(cell.inputs) == {"tiles", "model"}
     assert plain.spec.judge is None
+    stopped = plan_of(defenses={"trades": {"early_stopping": "reported"}}, evaluation={"checks": {"eps": "2/255"}})
+    assert stopped.stage("harden")[0].spec.judge == found[0].spec.judge
     assert plain.spec.model_dump().keys() == {"defense", "recipe", "seed"}, "keys from before the search are kept"
     more = plan_of(defenses={"trades": {"search": {**search, "samples": 4}}}, evaluation={"checks": {"eps": "2/255"}})
     larger = next(cell for cell in more.stage("harden") if cell.name.endswith("/trades"))
