@@ -19,6 +19,7 @@ from raypipe.cli.errors import STATUSES
 from raypipe.data.sources import SOURCES
 from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.defenses.search import Range, SettingsSearch
+from raypipe.evaluation.external import ExternalTiles
 from raypipe.evaluation.settings import Checks, Evaluation
 from raypipe.experiment.schema import Experiment, Report, Resources, Tiles
 from raypipe.models.classifier import Model
@@ -96,6 +97,7 @@ def experiment_page() -> str:
     parts += _record("evaluation", Evaluation, level=2)
     parts += _record("evaluation.autoattack", EnsembleBudget, level=3)
     parts += _record("evaluation.checks", Checks, level=3)
+    parts += _record("evaluation.external", ExternalTiles, level=3)
     parts += _record("report", Report, level=2)
     parts += _record("resources", Resources, level=2)
     return "\n".join(parts)

@@ -75,7 +75,7 @@ class Clock:
 
 def load(experiment_file: str, overrides: Sequence[str], tiles: int | None) -> dict[str, Any]:
     """Return the experiment's tiles in memory, (n, 3, size, size) in [0, 1], by split."""
-    experiment, (listing, *_) = check_experiment(experiment_file, overrides)
+    experiment, (listing, *_), _ = check_experiment(experiment_file, overrides)
     names = {name: label for label, name in enumerate(listing.source.labels)}
     sides: dict[str, Any] = {}
     size, total = experiment.tiles.size, sum(item.split is not None for item in listing.items)

@@ -18,7 +18,8 @@ from raypipe.cli.terminal import output
 
 if TYPE_CHECKING:  # importing PyTorch takes seconds that `--help` does not have
     from raypipe.experiment.schema import Experiment
-    from raypipe.plan.listing import Listing, Prepared
+    from raypipe.plan.files import Listing
+    from raypipe.plan.listing import Prepared
 
 
 def validate(file: ExperimentFile, overrides: Overrides = [], as_json: AsJson = False) -> None:
@@ -26,13 +27,14 @@ def validate(file: ExperimentFile, overrides: Overrides = [], as_json: AsJson = 
     from raypipe.plan.listing import check_experiment, count_classes, evaluation_warnings, outline
     from raypipe.report.plan import classes_line, describe_grid
 
-    experiment, listings = check_experiment(file, overrides)
-    plan, files = outline(experiment, listings), listings[0].items
+    experiment, listings, external = check_experiment(file, overrides)
+    plan, files = outline(experiment, listings, external), listings[0].items
     aside = sum(item.split is None for item in files)
     if as_json:
         warnings = list(evaluation_warnings(experiment, listings))
         _write_json({"name": experiment.name, "cells": len(plan.cells), "files": len(files), "rejected": aside,
                      "classes": {listing.split: count_classes(listing) for listing in listings},
+                     "external": {set_id: count_classes(listing)["test"] for set_id, listing in external.items()},
                      "warnings": warnings})  # fmt: skip
         return
     text = f"{file}: valid. {describe_grid(experiment, plan)}, {len(files):,} files"
@@ -40,7 +42,10 @@ def validate(file: ExperimentFile, overrides: Overrides = [], as_json: AsJson = 
     _warn(experiment, listings, console)
     console.print(f"{text}, {aside} of them rejected" if aside else text, highlight=False, soft_wrap=True)
     for listing in listings:
-        line = classes_line(listing.split, count_classes(listing))
+        line = classes_line(f"{listing.split} split", count_classes(listing))
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for set_id, listing in external.items():
+        line = classes_line(f"external set {set_id}", count_classes(listing))
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -106,7 +106,7 @@ class Given:
         from raypipe.execution.adapt_network import adapt_network, use_adapted
         from raypipe.execution.tile_set import TileSet
         from raypipe.models.finished_model import open_model
-        from raypipe.plan.listing import list_test_tiles
+        from raypipe.plan.files import list_test_tiles
 
         settings = class_folders(self.folder, self.groups, self.group_pattern)
         source = open_source(settings, seed=0)

@@ -18,6 +18,7 @@ from raypipe.base.norms import Norm, require_scaled
 from raypipe.base.settings import Ratio, Settings, choose_by, fill_in_names, near_matches, require_plain_ids
 from raypipe.corruptions import CORRUPTIONS
 from raypipe.evaluation.checks.judging import LEAST_PLANTED
+from raypipe.evaluation.external import ExternalTiles
 from raypipe.evaluation.protocols import CheckAttack
 
 Eps = Annotated[Ratio, Field(gt=0)]
@@ -95,6 +96,9 @@ class Evaluation(Settings):
     corruptions
         Natural corruptions that every model is tested on, at five severities each: ``pathology`` for all that
         `raypipe.corruptions` has, or a list of names. Default: none.
+    external
+        External test sets by id: tiles from elsewhere that every model is tested on, see
+        `raypipe.evaluation.external.ExternalTiles`.
     transfer
         True if every model is also tested on tiles that were crafted against the other undefended backbones.
     checks
@@ -111,15 +115,16 @@ class Evaluation(Settings):
     )
     autoattack: EnsembleBudget | None = EnsembleBudget()
     corruptions: Annotated[tuple[str, ...], BeforeValidator(_read_corruptions)] = ()
+    external: dict[str, ExternalTiles] = Field(default_factory=dict)
     transfer: bool = True
     checks: Checks | None = Checks()
     replicates: int = Field(2000, ge=100)
 
-    @field_validator("attacks")
+    @field_validator("attacks", "external")
     @classmethod
-    def _ids_are_plain(cls, attacks: dict[str, NamedAttack]) -> dict[str, NamedAttack]:
-        require_plain_ids(attacks)
-        return attacks
+    def _ids_are_plain(cls, entries: dict[str, Any]) -> dict[str, Any]:
+        require_plain_ids(entries)
+        return entries
 
     @field_validator("curves")
     @classmethod

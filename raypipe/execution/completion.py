@@ -1,6 +1,6 @@
 """The stages of a plan that any executor can complete, with the progress of each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from raypipe.data.source import Source
 from raypipe.data.tiles import TileItem
@@ -11,7 +11,9 @@ from raypipe.execution.diagnose import diagnose
 from raypipe.execution.evaluate import evaluate
 from raypipe.execution.executor import Executor
 from raypipe.execution.ingest import ingest
-from raypipe.plan.cells import Cell, unfinished
+from raypipe.execution.overlap import count_compared, search_overlap
+from raypipe.plan.cells import STAGES, Cell, unfinished
+from raypipe.plan.files import Listing
 from raypipe.plan.graph import Plan
 from raypipe.progress.pace import read_forecast
 from raypipe.progress.run import RunProgress
@@ -25,10 +27,10 @@ ATTACK, ATTACK_HARDENED = "attack", "attack hardened"
 def stage_states(plan: Plan, store: Store) -> Iterator[StageState]:
     """Yield the states of the stages that a plan consists of, in their order."""
     steps: dict[str, tuple[Cell, ...]] = {_ingest_name(cell): (cell,) for cell in plan.stage("ingest")}
-    steps |= {name: plan.stage(name) for name in ("import", "train")}
+    steps |= {name: plan.stage(name) for name in ("overlap", "import", "train")}
     steps |= {ATTACK: attacks_on_undefended(plan)}
     steps |= {"harden": plan.stage("harden"), ATTACK_HARDENED: attacks_on_hardened(plan)}
-    steps |= {name: plan.stage(name) for name in ("diagnose", "certify", "corrupt", "evaluate")}
+    steps |= {name: plan.stage(name) for name in STAGES[STAGES.index("diagnose") :]}
     for name, cells in steps.items():
         if cells:
             yield stage_of(name, cells, store)
@@ -57,6 +59,22 @@ def complete_ingest(
             ingest(cell, source, items, executor, stage)
 
 
+def complete_overlaps(plan: Plan, listings: Mapping[str, Listing], executor: Executor, progress: RunProgress) -> None:
+    """Search external test sets for siblings of training tiles.
+
+    Parameters
+    ----------
+    listings
+        Files of every set of tiles, by the key of its cell.
+    """
+    if cells := unfinished(plan.stage("overlap"), executor.store):
+        pairs = [(listings[cell.inputs["tiles"].key], listings[cell.inputs["external"].key]) for cell in cells]
+        files = sum(count_compared(training, external) for training, external in pairs)
+        with progress.stage("overlap", files, "files") as stage:
+            for cell, (training, external) in zip(cells, pairs, strict=True):
+                search_overlap(cell, training, external, executor, stage)
+
+
 def complete_attacks(plan: Plan, name: str, executor: Executor, progress: RunProgress) -> None:
     """Complete the attacks of a plan on undefended or on hardened models, as the stage of that name."""
     store = executor.store
@@ -70,7 +88,7 @@ def complete_attacks(plan: Plan, name: str, executor: Executor, progress: RunPro
 
 
 def complete_tests(plan: Plan, executor: Executor, progress: RunProgress) -> None:
-    """Complete everything that comes after all attacks: diagnostics, certificates, corruptions and predictions."""
+    """Complete everything that comes after all attacks on single tiles."""
     store = executor.store
     _examine(unfinished(plan.stage("diagnose"), store), "diagnose", diagnose, executor, progress)
     _examine(unfinished(plan.stage("certify"), store), "certify", certify, executor, progress)

@@ -1,6 +1,9 @@
 """The evaluation of one finished model in this process: a plan over one model, completed by the local executor."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -16,6 +19,7 @@ from raypipe.execution.local_executor import hold_model
 from raypipe.execution.tile_set import SEED, TileSet, describe_tiles
 from raypipe.models.finished_model import FinishedModel
 from raypipe.plan.cells import remove_artifacts, unfinished
+from raypipe.plan.files import list_external
 from raypipe.plan.graph import Plan, plan_evaluation
 from raypipe.plan.pairings import Examination
 from raypipe.progress.callback import ProgressCallback, ignore_progress
@@ -62,6 +66,8 @@ def evaluate_model(
 
     Raises
     ------
+    raypipe.base.errors.ConfigError
+        If an external test set cannot be listed.
     FileExistsError
         If the store has a run of an experiment with the name of the model, or another model with the same state.
     raypipe.base.errors.StageError
@@ -70,7 +76,9 @@ def evaluate_model(
     name = name_run(model.name)
     require_own_run(store, name)
     exam = Examination({}, settings, tiles.shape[1], SEED)
-    plan = plan_evaluation(name, describe_model(model, tiles.shape), describe_tiles(tiles), exam)
+    external = list_external_tiles(settings, tiles)
+    others = {set_id: describe_tiles(each) for set_id, each in external.items()}
+    plan = plan_evaluation(name, describe_model(model, tiles.shape), describe_tiles(tiles), exam, others)
     if force:
         remove_artifacts(plan.cells, store)
     (import_cell,) = plan.stage("import")
@@ -83,16 +91,37 @@ def evaluate_model(
             gpus = {"GPU": 1.0} if executor.models.device.type == "cuda" else {}
             write_environment(store, name, describe_environment(1, {"CPU": float(os.cpu_count() or 1), **gpus}))
         with freeze(model.network):
-            complete_evaluation(plan, tiles, executor, progress)
+            complete_evaluation(plan, tiles, executor, progress, external)
         end = finish_run(name, plan, tiles.listing.source, tiles.data, record, store, say=progress.say)
         store.write_bytes(f"runs/{name}/{RESULTS_FILE}", serialize_result(end.result).encode())
     return end
 
 
-def complete_evaluation(plan: Plan, tiles: TileSet, executor: Executor, progress: RunProgress) -> None:
-    """Complete a plan over one imported model with any executor."""
-    (cell,) = plan.stage("ingest")
-    complete_ingest(cell, tiles.listing.source, tiles.listing.items, executor, progress)
+def list_external_tiles(settings: Evaluation, tiles: TileSet) -> dict[str, TileSet]:
+    """Return the external test sets of an evaluation by id, in the size and with the labels of its own tiles.
+
+    Raises
+    ------
+    raypipe.base.errors.ConfigError
+        If a set cannot be listed, or its classes cannot be mapped.
+    """
+    listings = list_external(settings.external, tiles.listing.source.labels, SEED, "evaluate")
+    size = tiles.shape[1]
+    return {set_id: replace(tiles, listing=listing, size=size) for set_id, listing in listings.items()}
+
+
+def complete_evaluation(
+    plan: Plan,
+    tiles: TileSet,
+    executor: Executor,
+    progress: RunProgress,
+    external: Mapping[str, TileSet] = MappingProxyType({}),
+) -> None:
+    """Complete a plan over one imported model, its tiles and its external test sets with any executor."""
+    (cell,) = plan.tiles
+    sets = [(cell, tiles), *((plan.external_tiles[set_id], each) for set_id, each in external.items())]
+    for each, files in sets:
+        complete_ingest(each, files.listing.source, files.listing.items, executor, progress)
     complete_attacks(plan, ATTACK, executor, progress)
     complete_tests(plan, executor, progress)
 

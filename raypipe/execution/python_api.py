@@ -23,7 +23,7 @@ from raypipe.execution.missing_gradients import warn_of_missing_gradients
 from raypipe.execution.tile_set import TileSet
 from raypipe.experiment.load import validate_settings
 from raypipe.models.finished_model import FinishedModel, wrap_module
-from raypipe.plan.listing import list_test_tiles
+from raypipe.plan.files import list_test_tiles
 from raypipe.progress.callback import ProgressCallback
 from raypipe.progress.notebook import choose_callback
 from raypipe.report.results import Results

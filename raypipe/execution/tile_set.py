@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from raypipe.execution.adapt_network import Shape
 from raypipe.experiment.schema import Tiles
 from raypipe.plan.cells import IngestSpec
-from raypipe.plan.listing import Listing, ingest_spec
+from raypipe.plan.files import Listing
+from raypipe.plan.listing import ingest_spec
 
 SEED = 0
 """Seed of the calibration error's bootstrap, of the planted examples and of the order of tiles."""

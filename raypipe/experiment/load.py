@@ -14,6 +14,7 @@ from raypipe.data.sources import SOURCES
 from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.defenses.adversarial_training import Search
 from raypipe.defenses.search import Range, SettingsSearch
+from raypipe.evaluation.external import ExternalTiles
 from raypipe.evaluation.settings import Checks, Evaluation
 from raypipe.experiment.plain_yaml import PlainLoader, RefusedYamlError
 from raypipe.experiment.schema import Experiment, Resources, Tiles
@@ -215,7 +216,8 @@ def _shorten(text: str) -> str:
 
 def _field_names() -> set[str]:
     records: list[type[Settings]] = [
-        *(Experiment, Tiles, Resources, Recipe, Model, Search, SettingsSearch, Range, Evaluation, Checks),
+        *(Experiment, Tiles, Resources, Recipe, Model, Search, SettingsSearch, Range),
+        *(Evaluation, Checks, ExternalTiles),
         *(entry.settings for entry in SOURCES.values()),
         *(entry.settings for entry in ATTACKS.values()),
         *DEFENSES.values(),

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from raypipe.attacks import AttackSettings
-from raypipe.base.settings import ID, Settings, choose_by, fill_in_names, require_plain_ids
+from raypipe.base.settings import ID, Settings, fill_in_names, require_plain_ids
 from raypipe.base.tracking import require_tracking_address
-from raypipe.data.sources import SOURCES
+from raypipe.data.sources import AnySource
 from raypipe.data.splits import SplitKind
 from raypipe.defenses import DefenseSettings
 from raypipe.evaluation.settings import Evaluation
@@ -162,10 +162,6 @@ class Resources(Settings):
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """Seed in the range that every generator accepts."""
-
-AnySource = Annotated[
-    SerializeAsAny[Settings], choose_by("source", {name: entry.settings for name, entry in SOURCES.items()})
-]
 
 
 class Experiment(Settings):

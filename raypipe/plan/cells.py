@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -21,15 +21,24 @@ from raypipe.models.classifier import Model
 from raypipe.storage.store import Store
 from raypipe.training.recipe import Recipe
 
-Stage = Literal["ingest", "import", "train", "attack", "harden", "diagnose", "certify", "corrupt", "evaluate"]
+Stage = Literal[
+    "ingest",
+    "overlap",
+    "import",
+    "train",
+    "attack",
+    "harden",
+    "diagnose",
+    "certify",
+    "corrupt",
+    "evaluate",
+]
 Split = Literal["train", "test"]
 
-STAGES: tuple[Stage, ...] = (
-    *("ingest", "import", "train", "attack", "harden"),
-    *("diagnose", "certify", "corrupt", "evaluate"),
-)
+STAGES: tuple[Stage, ...] = get_args(Stage)
 VERSIONS: dict[Stage, int] = {
     "ingest": 2,
+    "overlap": 1,
     "import": 1,
     "train": 2,
     "attack": 6,
@@ -44,6 +53,7 @@ then not reused."""
 
 KINDS: dict[Stage, str] = {
     "ingest": "tiles",
+    "overlap": "overlaps",
     "import": "model",
     "train": "model",
     "attack": "adversarials",
@@ -74,6 +84,10 @@ class IngestSpec(Settings):
     seed: int
     scaled_decoding: bool
     bit_depth: int | None = Field(None, exclude_if=lambda bits: bits is None)  # tiles without it keep their keys
+
+
+class OverlapSpec(Settings):
+    """Settings that determine the siblings of an external test set's tiles among training tiles: nothing but both."""
 
 
 class ImportSpec(Settings):
@@ -169,7 +183,7 @@ class EvaluateSpec(Settings):
 
 
 TestSpec = DiagnoseSpec | CertifySpec | CorruptSpec | EvaluateSpec
-Spec = IngestSpec | ImportSpec | TrainSpec | AttackSpec | HardenSpec | TestSpec
+Spec = IngestSpec | OverlapSpec | ImportSpec | TrainSpec | AttackSpec | HardenSpec | TestSpec
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from raypipe.data.source import Source
 from raypipe.evaluation.results.run import (
     CellRecord,
     CorruptedRecord,
+    ExternalRecord,
     PairingRecord,
     Run,
     SubjectRecord,
@@ -68,9 +69,7 @@ def describe_run(name: str, plan: Plan, source: Source, data: str, store: Store,
         malignant=source.malignant,
         data=data,
         restriction=source.restriction,
-        stamps={
-            cell.spec.split: stamps(cell.manifest(store) or {}, source.restriction) for cell in plan.stage("ingest")
-        },
+        stamps={cell.spec.split: stamps(cell.manifest(store) or {}, source.restriction) for cell in plan.tiles},
         replicates=plan.exam.evaluation.replicates,
         seed=plan.exam.seed,
         radii=plan.exam.evaluation.radii(plan.exam.attacks),
@@ -84,6 +83,17 @@ def describe_run(name: str, plan: Plan, source: Source, data: str, store: Store,
                 subject=subject.name, corruption=cell.spec.corruption, levels=cell.spec.levels, key=cell.key
             )
             for subject, cell in plan.corrupted
+        ),
+        external=tuple(
+            ExternalRecord(
+                subject=test.subject.name,
+                set_id=test.set_id,
+                labels=plan.exam.evaluation.external[test.set_id].labels,
+                tiles=test.predictions.inputs["tiles"].key,
+                predictions=test.predictions.key,
+                overlap=test.overlap.key if test.overlap else None,
+            )
+            for test in plan.external
         ),
         cells=tuple(
             CellRecord(stage=cell.stage, name=cell.name, model=cell.model, kind=cell.kind, key=cell.key)

@@ -1,7 +1,8 @@
 """Graph of cells: the models of an experiment, or one finished model, and all cells that their tests need."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from raypipe.defenses.base import CertifiedDefense, StaticTraining
 from raypipe.defenses.online import OnlineTraining
@@ -20,11 +21,13 @@ from raypipe.plan.cells import (
 )
 from raypipe.plan.pairings import (
     Examination,
+    ExternalTest,
     Pairing,
     Subject,
     attack_cell,
     corrupted_of,
     diagnostics_of,
+    external_tests,
     inputs_of,
     pairings_of,
 )
@@ -40,15 +43,38 @@ class Plan:
     diagnostics: tuple[tuple[Subject, Cell], ...]
     certificates: tuple[tuple[Subject, Cell], ...]
     corrupted: tuple[tuple[Subject, Cell], ...]
+    external: tuple[ExternalTest, ...]
     exam: Examination
+
+    @property
+    def tiles(self) -> tuple[Cell, ...]:
+        """Cells of the tiles that models are trained or tested on, one for each split, without external test sets."""
+        return tuple({subject.tiles.key: subject.tiles for subject in self.subjects}.values())
+
+    @property
+    def external_tiles(self) -> dict[str, Cell]:
+        """Cell of the tiles of each external test set, by its id."""
+        return {test.set_id: test.predictions.inputs["tiles"] for test in self.external}
 
     def stage(self, stage: Stage) -> tuple[Cell, ...]:
         """Return the cells of one stage."""
         return tuple(cell for cell in self.cells if cell.stage == stage)
 
 
-def make_plan(experiment: Experiment, ingests: Sequence[IngestSpec]) -> Plan:
-    """Return the plan of an experiment over the tiles that `ingests` describe, one for each of its splits."""
+def make_plan(
+    experiment: Experiment, ingests: Sequence[IngestSpec], external: Mapping[str, IngestSpec] = MappingProxyType({})
+) -> Plan:
+    """Return the plan of an experiment.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    ingests
+        Settings of its tiles, one for each of its splits.
+    external
+        Settings of the tiles of its external test sets, by id.
+    """
     subjects = [
         subject
         for ingest in ingests
@@ -59,24 +85,36 @@ def make_plan(experiment: Experiment, ingests: Sequence[IngestSpec]) -> Plan:
     ]
     exam = Examination(experiment.attacks, experiment.evaluation, experiment.tiles.size, experiment.seed)
     certificates = [(subject, cell) for subject in subjects if (cell := _certificates(experiment, subject))]
-    return _plan_tests(subjects, exam, certificates)
+    return _plan_tests(subjects, exam, external, certificates)
 
 
-def plan_evaluation(name: str, model: ImportSpec, tiles: IngestSpec, exam: Examination) -> Plan:
+def plan_evaluation(
+    name: str,
+    model: ImportSpec,
+    tiles: IngestSpec,
+    exam: Examination,
+    external: Mapping[str, IngestSpec] = MappingProxyType({}),
+) -> Plan:
     """Return the plan that tests one finished model on tiles that are only test tiles."""
     ingest = Cell("ingest", "tiles", tiles)
     subject = Subject(name, GIVEN, 0, None, None, Cell("import", name, model), ingest)
-    return _plan_tests([subject], exam)
+    return _plan_tests([subject], exam, external)
 
 
 def _plan_tests(
-    subjects: Sequence[Subject], exam: Examination, certificates: Sequence[tuple[Subject, Cell]] = ()
+    subjects: Sequence[Subject],
+    exam: Examination,
+    external: Mapping[str, IngestSpec],
+    certificates: Sequence[tuple[Subject, Cell]] = (),
 ) -> Plan:
     """Return the plan of all tests of models, and of everything that these need."""
+    elsewhere = {set_id: Cell("ingest", f"tiles of {set_id}", spec) for set_id, spec in external.items()}
+    external_pairs = [test for subject in subjects for test in external_tests(subject, elsewhere)]
     pairings = [pairing for subject in subjects for pairing in pairings_of(subject, subjects, exam)]
     diagnostics = [(subject, cell) for subject in subjects if (cell := diagnostics_of(subject, exam))]
     corrupted = [(subject, cell) for subject in subjects for cell in corrupted_of(subject, exam)]
     examined = [cell for _, cell in (*diagnostics, *certificates, *corrupted)]
+    examined += [cell for test in external_pairs for cell in (test.overlap, test.predictions) if cell is not None]
     return Plan(
         tuple(_in_order([*(pairing.predictions for pairing in pairings), *examined])),
         tuple(subjects),
@@ -84,6 +122,7 @@ def _plan_tests(
         tuple(diagnostics),
         tuple(certificates),
         tuple(corrupted),
+        tuple(external_pairs),
         exam,
     )
 

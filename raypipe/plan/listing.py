@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from raypipe.base.errors import ConfigError
 from raypipe.data.leakage import LeakageError, require_disjoint
@@ -19,30 +19,12 @@ from raypipe.evaluation.checks.findings import least_tiles
 from raypipe.evaluation.results.run import GIVEN
 from raypipe.experiment.load import read_experiment, validate_experiment
 from raypipe.experiment.schema import Experiment
-from raypipe.plan.cells import IngestSpec
+from raypipe.plan.cells import Cell, IngestSpec
+from raypipe.plan.files import Listing, list_external
 from raypipe.plan.graph import Plan, make_plan
 from raypipe.storage.store import Store, StoreError
 
 FINGERPRINTS = "cache/fingerprints.json"
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Files of a source, and their use in an experiment.
-
-    Parameters
-    ----------
-    source
-        The data set.
-    split
-        Kind of the split.
-    items
-        Every file once, with its side of the split. A file that the listing already rejects has no side.
-    """
-
-    source: Source
-    split: SplitKind | Literal["given"]
-    items: tuple[TileItem, ...]
 
 
 def list_files(experiment: Experiment) -> tuple[Listing, ...]:
@@ -74,8 +56,10 @@ def _split(experiment: Experiment, source: Source, refs: Sequence[TileRef], kind
     return Listing(source, kind, tuple(TileItem(ref, sides.get(ref.path)) for ref in refs))
 
 
-def check_experiment(path: str | Path, overrides: Iterable[str] = ()) -> tuple[Experiment, tuple[Listing, ...]]:
-    """Read an experiment file and list its data set.
+def check_experiment(
+    path: str | Path, overrides: Iterable[str] = ()
+) -> tuple[Experiment, tuple[Listing, ...], dict[str, Listing]]:
+    """Read an experiment file, and list its data set and its external test sets.
 
     Raises
     ------
@@ -89,9 +73,15 @@ def check_experiment(path: str | Path, overrides: Iterable[str] = ()) -> tuple[E
     except ConfigError as error:
         raise ConfigError(str(path), [*error.problems, *_problems_of_data(raw)]) from error
     try:
-        return experiment, list_files(experiment)
+        listings = list_files(experiment)
+        return experiment, listings, _list_external(experiment, listings)
     except ConfigError as error:
         raise ConfigError(str(path), error.problems) from error
+
+
+def _list_external(experiment: Experiment, listings: Sequence[Listing]) -> dict[str, Listing]:
+    labels = listings[0].source.labels
+    return list_external(experiment.evaluation.external, labels, experiment.seed, experiment.name)
 
 
 def _problems_of_data(raw: dict[str, Any]) -> tuple[str, ...]:
@@ -118,12 +108,15 @@ def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str
     return _spec(listing, experiment, listing.source.fingerprint([item.ref for item in listing.items], cache))
 
 
-def outline(experiment: Experiment, listings: Sequence[Listing]) -> Plan:
+def outline(experiment: Experiment, listings: Sequence[Listing], external: Mapping[str, Listing]) -> Plan:
     """Return the plan of an experiment without a look into its files.
 
     The names and the number of its cells are those of `prepare`; their keys are not.
     """
-    return make_plan(experiment, [_spec(listing, experiment, fingerprint="") for listing in listings])
+    specs = [_spec(listing, experiment, fingerprint="") for listing in listings]
+    # The fingerprints keep the cells of different sets apart.
+    others = {set_id: _spec(listing, experiment, fingerprint=set_id) for set_id, listing in external.items()}
+    return make_plan(experiment, specs, others)
 
 
 def _spec(listing: Listing, experiment: Experiment, fingerprint: str) -> IngestSpec:
@@ -137,11 +130,6 @@ def _spec(listing: Listing, experiment: Experiment, fingerprint: str) -> IngestS
         scaled_decoding=tiles.scaled_decoding,
         bit_depth=tiles.bit_depth,
     )
-
-
-def list_test_tiles(source: Source, refs: Iterable[TileRef]) -> Listing:
-    """Return files that a finished model is tested on, all of them test tiles."""
-    return Listing(source, GIVEN, tuple(TileItem(ref, "test") for ref in refs))
 
 
 def ingest_spec(
@@ -221,12 +209,29 @@ def count_classes(listing: Listing) -> dict[str, dict[str, int]]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """An experiment whose data set has been listed, so that its cells and their keys are known."""
+    """An experiment whose data sets have been listed, so that its cells and their keys are known.
+
+    Parameters
+    ----------
+    experiment, store, plan
+        The experiment, the store of its results, and its cells.
+    listings
+        Files of its data set, for each split.
+    external
+        Files of its external test sets, by id.
+    """
 
     experiment: Experiment
     store: Store
     listings: tuple[Listing, ...]
     plan: Plan
+    external: Mapping[str, Listing] = field(default_factory=dict)
+
+    @property
+    def ingests(self) -> tuple[tuple[Cell, Listing], ...]:
+        """Each cell that writes tiles, with the files that it reads."""
+        external = ((self.plan.external_tiles[set_id], listing) for set_id, listing in self.external.items())
+        return (*zip(self.plan.tiles, self.listings, strict=True), *external)
 
 
 def prepare(experiment: Experiment) -> Prepared:
@@ -235,7 +240,7 @@ def prepare(experiment: Experiment) -> Prepared:
     Raises
     ------
     ConfigError
-        If the store cannot be opened, or `list_files` raises it.
+        If the store cannot be opened, or `list_files` or `raypipe.plan.files.list_external` raises it.
     """
     try:
         store = Store.open(experiment.storage)
@@ -245,12 +250,14 @@ def prepare(experiment: Experiment) -> Prepared:
             [f"storage = {experiment.storage!r}: {error}; expected a directory or a URI such as s3://..."],
         ) from error
     listings = list_files(experiment)
+    external = _list_external(experiment, listings)
     stored = _stored_fingerprints(store)
     cache = dict(stored)
     specs = [describe(listing, experiment, cache) for listing in listings]
+    others = {set_id: describe(listing, experiment, cache) for set_id, listing in external.items()}
     if cache != stored:
         store.write_json(FINGERPRINTS, cache)
-    return Prepared(experiment, store, listings, make_plan(experiment, specs))
+    return Prepared(experiment, store, listings, make_plan(experiment, specs, others), external)
 
 
 def _stored_fingerprints(store: Store) -> dict[str, str]:

@@ -7,7 +7,16 @@ from raypipe.attacks.base import NamedAttack
 from raypipe.corruptions import CORRUPTIONS
 from raypipe.evaluation.protocols import CheckAttack, Protocol, Role
 from raypipe.evaluation.settings import Evaluation
-from raypipe.plan.cells import EARLIER, AttackSpec, Cell, CorruptSpec, DiagnoseSpec, EvaluateSpec, ImportSpec
+from raypipe.plan.cells import (
+    EARLIER,
+    AttackSpec,
+    Cell,
+    CorruptSpec,
+    DiagnoseSpec,
+    EvaluateSpec,
+    ImportSpec,
+    OverlapSpec,
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,28 @@ class Pairing:
     source: Subject | None = None
     radii: tuple[float, ...] = ()
     after: str | None = None
+
+
+@dataclass(frozen=True)
+class ExternalTest:
+    """A model under test and an external test set.
+
+    Parameters
+    ----------
+    subject
+        The model.
+    set_id
+        Id of the set.
+    predictions
+        Cell of its predictions.
+    overlap
+        Cell that searches the set for siblings of the model's training tiles; None if these are unknown.
+    """
+
+    subject: Subject
+    set_id: str
+    predictions: Cell
+    overlap: Cell | None
 
 
 @dataclass(frozen=True)
@@ -205,6 +236,22 @@ def corrupted_of(subject: Subject, exam: Examination) -> Iterator[Cell]:
         levels = CORRUPTIONS[name].levels
         spec = CorruptSpec(corruption=name, levels=levels, tiles=exam.evaluation.tiles, seed=exam.seed)
         yield Cell("corrupt", f"{subject.name} under {name}", spec, inputs_of(subject, subject.tiles))
+
+
+def external_tests(subject: Subject, external: Mapping[str, Cell]) -> Iterator[ExternalTest]:
+    """Yield the tests of a model on external test sets, from the cells of their tiles by id."""
+    trained = not isinstance(subject.cell.spec, ImportSpec)
+    for set_id, tiles in external.items():
+        overlap = Cell(
+            "overlap",
+            f"siblings of {tiles.name} in {subject.tiles.name}",
+            OverlapSpec(),
+            {"tiles": subject.tiles, "external": tiles},
+        )
+        predictions = Cell(
+            "evaluate", f"{subject.name} on {tiles.name}", EvaluateSpec(split="test"), inputs_of(subject, tiles)
+        )
+        yield ExternalTest(subject, set_id, predictions, overlap if trained else None)
 
 
 def inputs_of(subject: Subject, tiles: Cell) -> dict[str, Cell]:

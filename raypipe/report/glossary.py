@@ -217,6 +217,16 @@ GLOSSARY: dict[str, tuple[Term, ...]] = {
             "Below 1 the model does better than the baseline.",
         ),
         Term(
+            "external test set",
+            "An external test set has tiles from another source than the training tiles, such as another hospital. Its "
+            "classes are mapped to those of the run.",
+        ),
+        Term(
+            "balanced accuracy",
+            "Balanced accuracy is the mean of the recalls of the classes. It does not depend on how common each class "
+            "is, so it compares sets with different shares of the classes.",
+        ),
+        Term(
             "certified accuracy",
             "Certified accuracy is the share of tiles that are classified correctly with a proof that no perturbation "
             "within a radius changes the prediction. It is a lower bound of the true robust accuracy.",
@@ -297,6 +307,7 @@ SECTION_TERMS: dict[str, tuple[str, ...]] = {
     "accuracy": ("clean accuracy", "robust accuracy", "static evaluation", "worst case over attacks", "95 % interval"),
     "attacks": ("white-box attack", "black-box attack", "adaptive attack"),
     "shifts": ("natural corruption", "relative error", "clean accuracy", "95 % interval"),
+    "external": ("external test set", "balanced accuracy", "95 % interval", "group"),
     "paper": ("static evaluation", "static adversarial training", "precision, recall and F1"),
     "trust": ("sanity check", "worst case over attacks"),
     "checks": ("planted adversarial example", "reproducible predictions", "known-weak control"),

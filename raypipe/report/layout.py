@@ -21,7 +21,7 @@ class Book:
 
     Parameters
     ----------
-    records, curves, differences, checks, certified, costs, trainings, candidates, corruptions
+    records, curves, differences, checks, certified, costs, trainings, candidates, corruptions, external
         Rows of the tables of `raypipe.evaluation.results.compute.RunResult`.
     """
 
@@ -34,6 +34,7 @@ class Book:
     trainings: list[Row]
     candidates: list[Row]
     corruptions: list[Row] = field(default_factory=list)
+    external: list[Row] = field(default_factory=list)
 
     @classmethod
     def from_result(cls, result: RunResult) -> "Book":
@@ -155,7 +156,8 @@ def interval_cell(row: Mapping[str, Any] | None, absent: str = "-", name: str = 
     if row is None or row[name] is None:
         return Cell(absent, tone="dim")
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return Cell(percent(row[name]), below="no interval" if low is None else f"{percent(low)}-{percent(high)}")
+    until = " to " if low is not None and low < 0 else "-"
+    return Cell(percent(row[name]), below="no interval" if low is None else f"{percent(low)}{until}{percent(high)}")
 
 
 def verdict_cell(failed: int | None) -> Cell:

@@ -26,10 +26,18 @@ def describe_grid(experiment: Experiment, plan: Plan) -> str:
     return f"{', '.join(parts)}: {_count(len(plan.cells), 'cell')}"
 
 
-def classes_line(split: str, counts: Mapping[str, Mapping[str, int]]) -> str:
-    """Return the classes of a split with their numbers of files: ``paper split: train benign 6, malignant 5; ...``."""
+def classes_line(name: str, counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Return classes with their numbers of files: ``paper split: train benign 6, malignant 5; ...``.
+
+    Parameters
+    ----------
+    name
+        Name of the split, or of an external test set.
+    counts
+        Numbers of files by side and class.
+    """
     sides = (f"{side} " + ", ".join(f"{name} {count:,}" for name, count in by.items()) for side, by in counts.items())
-    return f"{split} split: {'; '.join(sides)}"
+    return f"{name}: {'; '.join(sides)}"
 
 
 def plan_line(experiment: Experiment, plan: Plan, store: Store) -> str:

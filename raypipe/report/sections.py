@@ -1,6 +1,6 @@
 """Sections of a run's results in their order, most important first."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from raypipe.report.corruptions import corruptions_table
 from raypipe.report.details import (
@@ -13,6 +13,7 @@ from raypipe.report.details import (
     seeds_table,
     stage_costs_table,
 )
+from raypipe.report.external import external_classes_table, external_notes, external_table
 from raypipe.report.frontier import frontier_table, list_unequal_costs
 from raypipe.report.layout import Book
 from raypipe.report.paper_tables import PAPER, STATIC, table_1, table_2, threats
@@ -31,6 +32,8 @@ OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
     "attacks": attacks_table,
     "certified": certified_table,
     "corruptions": corruptions_table,
+    "external": external_table,
+    "external-classes": external_classes_table,
     "frontier": frontier_table,
     "checks": checks_table,
     "failures": failures_table,
@@ -45,6 +48,8 @@ OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
     "cell-costs": cell_costs_table,
 }
 """The tables that a run has only if it measured their figures, by name."""
+RESERVATIONS: dict[str, Callable[[Book], Iterable[Note]]] = {"frontier": list_unequal_costs, "external": external_notes}
+"""Functions that return the notes below a table, by its name."""
 
 
 def stamps(book: Book) -> tuple[Note, ...]:
@@ -67,8 +72,11 @@ def named_sections(book: Book) -> Iterator[tuple[str, Section]]:
     yield "paper", Section(table_2(book), (*map(Note, reservations), *marks))
     for name, make in OPTIONAL.items():
         if (sheet := make(book)) is not None:
-            warnings = list_unequal_costs(book) if name == "frontier" else ()
-            yield name, Section(sheet, (*warnings, *marks))
+            yield name, Section(sheet, (*_reservations(name, book), *marks))
+
+
+def _reservations(name: str, book: Book) -> Iterable[Note]:
+    return RESERVATIONS[name](book) if name in RESERVATIONS else ()
 
 
 def sections(book: Book) -> Iterator[Section]:
@@ -81,7 +89,10 @@ LEFT_OUT = (
     "Not measured, because they need other models: static evaluation and transfer attacks. A run of an experiment "
     "measures both."
 )
-OF_ONE = ("attacks", "corruptions", "checks", "failures", "clinical-errors", "distortions", "calibration", "costs")
+OF_ONE = (
+    *("attacks", "corruptions", "external", "external-classes"),
+    *("checks", "failures", "clinical-errors", "distortions", "calibration", "costs"),
+)
 """The tables of a model that was evaluated on its own, besides its robustness."""
 
 
@@ -91,7 +102,7 @@ def named_sections_of_one(book: Book) -> Iterator[tuple[str, Section]]:
     yield "robustness", Section(robustness_table(book), (Note(LEFT_OUT), *marks))
     for name in OF_ONE:
         if (sheet := OPTIONAL[name](book)) is not None:
-            yield name, Section(sheet, marks)
+            yield name, Section(sheet, (*_reservations(name, book), *marks))
 
 
 def sections_of_one(book: Book) -> Iterator[Section]:

@@ -15,6 +15,7 @@ from raypipe.execution.completion import (
     ATTACK_HARDENED,
     complete_attacks,
     complete_ingest,
+    complete_overlaps,
     complete_tests,
     stage_states,
 )
@@ -141,8 +142,9 @@ def _complete(prepared: Prepared, progress: RunProgress) -> None:
     """Complete every stage in turn, because each stage needs the results of the earlier ones."""
     plan, store, resources = prepared.plan, prepared.store, prepared.experiment.resources
     executor = ClusterExecutor(store, resources)
-    for cell, listing in zip(plan.stage("ingest"), prepared.listings, strict=True):
+    for cell, listing in prepared.ingests:
         complete_ingest(cell, listing.source, listing.items, executor, progress)
+    complete_overlaps(plan, {cell.key: listing for cell, listing in prepared.ingests}, executor, progress)
     if cells := unfinished(plan.stage("train"), store):
         epochs = sum(planned_epochs(cell) for cell in cells)
         with progress.stage("train", epochs, "epochs") as stage:

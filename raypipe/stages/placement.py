@@ -154,7 +154,7 @@ def require_room(stages: Collection[Stage], resources: Resources) -> None:
         return
     for stage in sorted(stages, key=STAGES.index):
         match stage:
-            case "ingest":
+            case "ingest" | "overlap":
                 capacity().workers(resources.model_copy(update={"gpu": False}))
             case "train" | "harden":
                 capacity(resources.train_on).workers(resources)

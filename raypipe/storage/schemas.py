@@ -97,6 +97,18 @@ CORRUPTED = pa.schema(
 )
 """Predicted classes of a model for each tile: unchanged, and with a corruption at the severities 1 to 5."""
 
+OVERLAPS = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("source_path", pa.string()),
+        ("training_path", pa.string()),
+        ("similarity", pa.float64()),
+        ("sibling", pa.bool_()),
+    ]
+)
+"""Tiles of an external test set, each with the training tile that resembles it most, and True if they seem to be
+siblings: see `raypipe.data.audit.overlap.find_overlap`."""
+
 PREDICTIONS = pa.schema(
     [
         ("sample_id", pa.string()),
@@ -340,6 +352,38 @@ CORRUPTIONS = pa.schema(
 """Accuracy of each model under each corruption and severity, and of the same tiles unchanged. `drop` is the paired
 difference. `relative_error` is the error as a share of that of the model `baseline`, and null if that makes none. A row
 with severity 0 is the mean over all severities of its corruption."""
+
+EXTERNAL = pa.schema(
+    [
+        *SUBJECT,
+        ("set_id", pa.string()),
+        ("label", pa.string()),
+        ("tiles", pa.int64()),
+        ("groups", pa.int64()),
+        ("own_tiles", pa.int64()),
+        ("own_groups", pa.int64()),
+        *_interval("own_accuracy"),
+        *_interval("accuracy"),
+        *_interval("drop"),
+        *_interval("own_balanced_accuracy"),
+        *_interval("balanced_accuracy"),
+        *_interval("balanced_drop"),
+        ("chance", pa.float64()),
+        ("outside", pa.int64()),
+        ("own_outside", pa.int64()),
+        ("left_out", pa.list_(pa.string())),
+        ("synthetic", pa.bool_()),
+        ("siblings", pa.int64()),
+        ("compared", pa.int64()),
+    ]
+)
+"""Accuracy of each model on each external test set, beside that on its own test tiles of the mapped classes. A row with
+a `label` is about the tiles of that class, and its accuracies are recalls. `drop` is own_accuracy - accuracy. Balanced
+accuracy is the mean of the recalls; `chance` is that of a model that always predicts the same class. They are null in
+the rows of single classes. `outside` and `own_outside` are numbers of predictions of classes that are not mapped.
+`left_out` has the reasons for which files of the set are not tiles, with their numbers. `siblings` is the number of
+tiles that seem to be siblings of a training tile, among `compared` ones; both are null if the training tiles are
+unknown."""
 
 CHECKS = pa.schema(
     [

@@ -175,6 +175,8 @@ def test_the_experiments_that_come_with_the_project_are_valid(path: Path) -> Non
         "leakage",
         "defenses",
         "ebhi_seg_cpu",
+        "external_colon",
+        "external_colon_back",
         "frontier",
         "robust",
         "table3",

@@ -39,12 +39,14 @@ def test_every_model_is_tested_in_every_way_and_no_cell_is_planned_twice() -> No
     hardened = models * attacks
     assert {stage: len(plan.stage(stage)) for stage in STAGES} == {
         "ingest": 1,
+        "overlap": 0,
         "import": 0,
         "train": models,
         "attack": models * attacks + (models + hardened) * attacks,  # training tiles, then test tiles of every model
         "harden": hardened,
         "diagnose": 0,
         "certify": 0,
+        "corrupt": 0,
         # clean; white-box; static; transfer from the other backbone
         "evaluate": (models + hardened) * (1 + attacks + attacks) + hardened * attacks,
     }

@@ -25,8 +25,8 @@ from raypipe.models.backbones import BACKBONES
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.models.finished_model import FinishedModel, open_model
+from raypipe.plan.files import list_test_tiles
 from raypipe.plan.graph import Plan, plan_evaluation
-from raypipe.plan.listing import list_test_tiles
 from raypipe.plan.pairings import Examination
 from raypipe.progress.run import run_progress
 from raypipe.stages.cluster_executor import ClusterExecutor

@@ -60,6 +60,10 @@ class Sketch(NamedTuple):
     details: npt.NDArray[np.int8]
 
 
+Result = tuple[str, Sketch | str]
+"""Path of a file, and its sketch or the reason why it gives no image."""
+
+
 def sketch_tiles(
     source: Source, paths: Sequence[str], workers: int, progress: Progress
 ) -> tuple[Sketch, list[str], dict[str, str]]:
@@ -90,23 +94,30 @@ def sketch_tiles(
     ValueError
         If fewer than two files give an image.
     """
-    sketches, readable, problems = [], [], {}
+    results: list[Result] = []
     with progress("read", len(paths), "tiles") as stage:
         for done in _in_chunks(source, paths, workers):
-            for path, result in done:
-                if isinstance(result, str):
-                    problems[path] = result
-                else:
-                    readable.append(path)
-                    sketches.append(result)
+            results += done
             stage.advance(len(done))
+    problems = {path: result for path, result in results if isinstance(result, str)}
+    readable = [path for path, result in results if isinstance(result, Sketch)]
     if len(readable) < 2:
         reasons = [f"{path} ({problem})" for path, problem in problems.items()]
         raise ValueError(
             f"{len(readable)} of {len(paths)} files give an image, expected at least two to compare; "
             f"the others: {examples(reasons)}"
         )
-    return Sketch(*(np.stack(field) for field in zip(*sketches, strict=True))), readable, problems
+    return stack_sketches(result for _, result in results if isinstance(result, Sketch)), readable, problems
+
+
+def stack_sketches(sketches: Iterable[Sketch]) -> Sketch:
+    """Return the sketches of single tiles, which lack the first axis of every array, as one."""
+    return Sketch(*(np.stack(field) for field in zip(*sketches, strict=True)))
+
+
+def join_sketches(first: Sketch, second: Sketch) -> Sketch:
+    """Return the sketches of two sets of tiles as one, the first set first."""
+    return Sketch(*(np.concatenate([one, other]) for one, other in zip(first, second, strict=True)))
 
 
 def sketch_tile(pixels: npt.NDArray[np.uint8]) -> Sketch:
@@ -118,21 +129,19 @@ def sketch_tile(pixels: npt.NDArray[np.uint8]) -> Sketch:
     return Sketch(histogram(pixels), places, descriptors, kept)
 
 
-Result = tuple[str, Sketch | str]
-
-
 def _in_chunks(source: Source, paths: Sequence[str], workers: int) -> Iterator[list[Result]]:
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     workers = min(workers, len(chunks) // LEAST_CHUNKS)
     if workers < 2:
-        yield from map(partial(_sketch_chunk, source), chunks)
+        yield from map(partial(sketch_chunk, source), chunks)
         return
     # Not forked: the threads of pyarrow, and of the caller, do not survive a fork.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(partial(_sketch_chunk, source), chunks)
+        yield from pool.map(partial(sketch_chunk, source), chunks)
 
 
-def _sketch_chunk(source: Source, paths: Iterable[str]) -> list[Result]:
+def sketch_chunk(source: Source, paths: Iterable[str]) -> list[Result]:
+    """Return the sketch of each file of a source, or the reason why it gives no image, with its path."""
     return [(path, _sketch_file(source, path)) for path in paths]
 
 

@@ -1,6 +1,11 @@
 """Data sets by name. To add one, write a file that exports a `DATA_SET`, and add it to `SOURCES`."""
 
-from raypipe.base.settings import Settings, index_by_name
+from typing import Annotated
+
+from pydantic import SerializeAsAny
+
+from raypipe.base.settings import Settings, choose_by, index_by_name
+from raypipe.data.class_choice import ClassChoice, choose_classes
 from raypipe.data.source import DataSet, Source
 from raypipe.data.sources import (
     areds,
@@ -32,6 +37,11 @@ SOURCES: dict[str, DataSet] = index_by_name(
 )
 """The data sets, by the default ``source`` of their settings."""
 
+AnySource = Annotated[
+    SerializeAsAny[Settings], choose_by("source", {name: entry.settings for name, entry in SOURCES.items()})
+]
+"""The settings of any data set. A field of this type takes ``{"source": "folder", ...}``."""
+
 
 def open_source(settings: Settings, seed: int) -> Source:
     """Open the data set that `settings` describe.
@@ -47,11 +57,15 @@ def open_source(settings: Settings, seed: int) -> Source:
     ------
     FileNotFoundError
         If the data set is not at the place that `settings` give.
+    ValueError
+        If the settings choose a class that the data set does not have.
     TypeError
         If the settings are not those of a data set.
     """
     for entry in SOURCES.values():
         if type(settings) is entry.settings:
-            return entry.open(settings, seed)
+            source = entry.open(settings, seed)
+            classes = settings.classes if isinstance(settings, ClassChoice) else None
+            return choose_classes(source, classes) if classes else source
     names = ", ".join(entry.settings.__name__ for entry in SOURCES.values())
     raise TypeError(f"expected the settings of a data set ({names}), got {type(settings).__name__}")

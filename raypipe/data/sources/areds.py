@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from raypipe.base.settings import Settings
+from raypipe.data.class_choice import ClassChoice
 from raypipe.data.published import Published
 from raypipe.data.source import DataSet, Source
 from raypipe.data.sources.folder import Folder, open_folder
@@ -24,7 +24,7 @@ PUBLISHED = Published(
 )
 
 
-class AREDS(Settings):
+class AREDS(ClassChoice):
     """Settings of a folder of AREDS photographs.
 
     Parameters

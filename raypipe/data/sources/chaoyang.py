@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from raypipe.base.settings import Settings
+from raypipe.data.class_choice import ClassChoice
 from raypipe.data.published import Published
 from raypipe.data.reading.listed import Fact, ListedSource, find_file, list_from_tables
 from raypipe.data.reading.tree import Tree, open_tree
@@ -38,7 +38,7 @@ PUBLISHED = Published(
 )
 
 
-class Chaoyang(Settings):
+class Chaoyang(ClassChoice):
     """Settings of Chaoyang.
 
     Parameters

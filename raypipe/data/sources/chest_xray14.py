@@ -14,7 +14,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from raypipe.base.settings import Settings, near_matches
+from raypipe.base.settings import near_matches
+from raypipe.data.class_choice import ClassChoice
 from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading.annotations import examples, read_rows
 from raypipe.data.reading.listed import Fact, ListedSource, find_file, list_from_tables
@@ -60,7 +61,7 @@ PUBLISHED = Published(
 )
 
 
-class ChestXray14(Settings):
+class ChestXray14(ClassChoice):
     """Settings of ChestX-ray14.
 
     Parameters

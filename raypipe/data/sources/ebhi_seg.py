@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from raypipe.base.settings import Settings
+from raypipe.data.class_choice import ClassChoice
 from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading.listed import ListedSource, list_class_folders
 from raypipe.data.reading.tree import open_tree
@@ -32,7 +32,7 @@ PUBLISHED = Published(
 )
 
 
-class EBHISeg(Settings):
+class EBHISeg(ClassChoice):
     """Settings of EBHI-Seg.
 
     Parameters

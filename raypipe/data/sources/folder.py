@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from raypipe.base.settings import Settings
+from raypipe.data.class_choice import ClassChoice
 from raypipe.data.reading.annotations import examples
 from raypipe.data.reading.images import find_image
 from raypipe.data.reading.listed import ListedSource, is_hidden, list_class_folders
@@ -26,7 +26,7 @@ SIDE = re.compile(
 """Names of the folders of a published split, as in ``train``, ``Testing`` and ``val_set``."""
 
 
-class Folder(Settings):
+class Folder(ClassChoice):
     r"""Settings of a data set with one folder for each class.
 
     Parameters

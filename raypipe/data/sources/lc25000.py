@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from raypipe.base.settings import Settings
+from raypipe.data.class_choice import ClassChoice
 from raypipe.data.published import Published
 from raypipe.data.reading.listed import ListedSource, list_class_folders
 from raypipe.data.reading.parquet_tree import ParquetTree, contains_parquet, open_parquet_tree
@@ -32,7 +32,7 @@ PUBLISHED = Published(
 )
 
 
-class LC25000(Settings):
+class LC25000(ClassChoice):
     """Settings of LC25000.
 
     Parameters

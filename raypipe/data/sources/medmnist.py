@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from raypipe.base.settings import Settings
+from raypipe.data.class_choice import ClassChoice
 from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading.listed import ListedSource
 from raypipe.data.reading.npz_tree import NpzTree, open_npz_tree
@@ -184,7 +184,7 @@ PUBLISHED = Published(
 )
 
 
-class MedMNIST(Settings):
+class MedMNIST(ClassChoice):
     """Settings of a file of MedMNIST+.
 
     Parameters

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from raypipe.base.settings import Settings
+from raypipe.data.class_choice import ClassChoice
 from raypipe.data.reading.annotations import examples
 from raypipe.data.reading.listed import ListedSource
 from raypipe.data.reading.parquet_tree import ParquetTree, official_side, open_parquet_tree
@@ -19,7 +19,7 @@ CLASSES = 1000
 """Largest number of classes. With more, the column does not hold classes."""
 
 
-class Parquet(Settings):
+class Parquet(ClassChoice):
     """Settings of a data set of Parquet files.
 
     Files whose name or folder begins with train, validation or test are on that side of ``tiles.split: official``.

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from raypipe.base.settings import Settings
+from raypipe.data.class_choice import ClassChoice
 from raypipe.data.reading.png import encode_png
 from raypipe.data.source import DataSet, Source, TileRef, compute_fingerprint
 from raypipe.data.sources.lc25000 import MALIGNANT
@@ -20,7 +20,7 @@ GENERATOR_VERSION = 1
 identified by it."""
 
 
-class Synthetic(Settings):
+class Synthetic(ClassChoice):
     """Settings of synthetic tissue.
 
     Parameters

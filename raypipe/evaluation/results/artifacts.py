@@ -145,7 +145,16 @@ class Artifacts:
         ValueError
             If a tile was predicted twice, or if there are no tiles.
         """
-        key = pairing.predictions
+        return self.read_logits(pairing.predictions)
+
+    def read_logits(self, key: str) -> Predictions:
+        """Return the logits of a predictions artifact.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            See `read_predictions`.
+        """
         if key not in self._tested:
             table = self._read("predictions", key, ["sample_id", "group_id", "label", "logits"])
             logits = np.stack(table["logits"].to_numpy())

@@ -15,6 +15,7 @@ from raypipe.evaluation.results.certified import Proof, collect_proof, compute_c
 from raypipe.evaluation.results.corrupted import compute_corruptions
 from raypipe.evaluation.results.curves import compute_curves
 from raypipe.evaluation.results.differences import compute_differences
+from raypipe.evaluation.results.external import compute_external
 from raypipe.evaluation.results.outcomes import collect_examples, compute_outcomes
 from raypipe.evaluation.results.records import compute_records
 from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
@@ -27,6 +28,7 @@ from raypipe.storage.schemas import (
     COSTS,
     CURVES,
     DIFFERENCES,
+    EXTERNAL,
     RESULTS,
     TRAININGS,
 )
@@ -43,9 +45,9 @@ class RunResult:
         Name of the run.
     location
         Folder of its files.
-    records, curves, differences, checks, certified, corruptions, costs, trainings, candidates
+    records, curves, differences, checks, certified, corruptions, external, costs, trainings, candidates
         Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED`, `CORRUPTIONS`,
-        `COSTS`, `TRAININGS` and `CANDIDATES`.
+        `EXTERNAL`, `COSTS`, `TRAININGS` and `CANDIDATES`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class RunResult:
     checks: pa.Table
     certified: pa.Table
     corruptions: pa.Table
+    external: pa.Table
     costs: pa.Table
     trainings: pa.Table
     candidates: pa.Table
@@ -68,6 +71,7 @@ TABLES = {
     "checks": CHECKS,
     "certified": CERTIFIED,
     "corruptions": CORRUPTIONS,
+    "external": EXTERNAL,
     "costs": COSTS,
     "trainings": TRAININGS,
     "candidates": CANDIDATES,
@@ -103,6 +107,7 @@ def compute_result(store: Store, run: Run) -> RunResult:
             for row in compute_certified(subject, proofs[subject.id], examples[subject.id], run)
         ],
         "corruptions": list(compute_corruptions(run, artifacts)),
+        "external": list(compute_external(run, artifacts)),
         "costs": list(_costs(run, store)),
         "trainings": list(compute_trainings(run, store)),
         "candidates": list(compute_candidates(run, store)),

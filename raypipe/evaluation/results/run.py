@@ -118,6 +118,29 @@ class CorruptedRecord(Settings):
     key: str
 
 
+class ExternalRecord(Settings):
+    """A model's predictions of an external test set.
+
+    Parameters
+    ----------
+    subject, set_id
+        Ids of the model and of the set.
+    labels
+        Class of the run for each class of the set. Tiles of other classes were left out.
+    tiles, predictions
+        Keys of the set's tiles and of the predictions.
+    overlap
+        Key of the search for siblings of the training tiles; None if these are unknown.
+    """
+
+    subject: str
+    set_id: str
+    labels: dict[str, str]
+    tiles: str
+    predictions: str
+    overlap: str | None
+
+
 class Run(Settings):
     """The record of a run.
 
@@ -147,6 +170,8 @@ class Run(Settings):
         Key of the certificates, by subject.
     corrupted
         The predictions of corrupted tiles.
+    external
+        The predictions of external test sets.
     cells
         All cells that the run computed or reused.
     """
@@ -166,6 +191,7 @@ class Run(Settings):
     diagnostics: dict[str, str]
     certificates: dict[str, str] = Field(default_factory=dict)
     corrupted: tuple[CorruptedRecord, ...] = ()
+    external: tuple[ExternalRecord, ...] = ()
     cells: tuple[CellRecord, ...] = ()
 
     def find_pairings(self, subject: str) -> list[PairingRecord]:

@@ -140,8 +140,13 @@ def unpaired_difference(
     R. G. Newcombe, Interval estimation for the difference between independent proportions, Statistics in Medicine
     17(8), 1998.
     """
-    one, other = np.array(mean(first, first_groups)), np.array(mean(second, second_groups))
-    return Interval(*hybrid_differences(one[:, None], other[:, None], np.zeros(1))[:, 0].tolist())
+    return independent_difference(mean(first, first_groups), mean(second, second_groups))
+
+
+def independent_difference(first: Interval, second: Interval) -> Interval:
+    """Return the difference of two shares of independent sets of tiles; see `unpaired_difference`."""
+    one, other = np.array(first)[:, None], np.array(second)[:, None]
+    return Interval(*hybrid_differences(one, other, np.zeros(1))[:, 0].tolist())
 
 
 def hybrid_differences(

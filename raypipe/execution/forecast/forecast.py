@@ -20,10 +20,14 @@ from raypipe.execution.forecast.trials import (
 )
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import STAGES, Cell, Split, Stage, unfinished
+from raypipe.plan.files import Listing
 from raypipe.plan.listing import Prepared
 
 EFFICIENCY = 0.93
 """Efficiency of several workers, measured on 2 CPUs. The rest is reading, writing and waiting for the last worker."""
+WITHOUT_MODEL: tuple[Stage, ...] = ("ingest", "overlap")
+SKETCH_SECONDS = 0.03
+"""Seconds to sketch and compare a training tile in the search for siblings of an external test set."""
 IN_STEP = 0.65
 """Efficiency of CPUs that train one network together, measured on 2. After every step they exchange gradients over the
 cores that also compute, and wait for each other. GPUs exchange gradients while they compute."""
@@ -160,12 +164,15 @@ def forecast(
     device = _device(resources)
     torch.set_num_threads(max(1, int(resources.cpus_per_worker)))
     say("tiles")
-    listing, ingest = prepared.listings[0], prepared.plan.stage("ingest")[0]
+    listing, ingest = prepared.listings[0], prepared.plan.tiles[0]
     tiles = try_tiles(listing.source, listing.items, ingest.spec)
     trials = _try_models(prepared, todo, tiles, device, attacked, say)
-    counts = {split: sum(item.split == split for item in listing.items) for split in ("train", "test")}
+    counts = {cell.key: _count_sides(each) for cell, each in prepared.ingests}
     say("a worker's start")
-    cells = tuple(_forecast_cell(cell, trials.get(_backbone(cell), None), tiles["train"], counts) for cell in todo)
+    cells = tuple(
+        _forecast_cell(cell, trials.get(_backbone(cell), None), tiles["train"], counts[_ingest_of(cell).key])
+        for cell in todo
+    )
     return Forecast(cells, workers or _workers_here(resources), measure_worker_start())
 
 
@@ -179,8 +186,8 @@ def _try_models(
 ) -> dict[str, ModelTrial]:
     attacks = list_attacks(cell for cell in todo if cell.stage == "attack")
     planted_attacks = {find_backbone(cell): cell.spec.planted for cell in todo if cell.stage == "diagnose"}
-    backbones = {find_backbone(cell) for cell in todo if cell.stage != "ingest"}
-    labels = prepared.plan.stage("ingest")[0].spec.labels
+    backbones = {find_backbone(cell) for cell in todo if cell.stage not in WITHOUT_MODEL}
+    labels = prepared.plan.tiles[0].spec.labels
     return {
         backbone: try_model(
             cell.spec.model,
@@ -200,13 +207,24 @@ def _try_models(
 
 
 def _backbone(cell: Cell) -> str:
-    return "" if cell.stage == "ingest" else find_backbone(cell)
+    return "" if cell.stage in WITHOUT_MODEL else find_backbone(cell)
+
+
+def _ingest_of(cell: Cell) -> Cell:
+    """Return the cell of the clean tiles that a cell works on."""
+    return cell if cell.stage == "ingest" else _ingest_of(cell.inputs["tiles"])
+
+
+def _count_sides(listing: Listing) -> dict[str, int]:
+    return {split: sum(item.split == split for item in listing.items) for split in ("train", "test")}
 
 
 def _forecast_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, counts: dict[str, int]) -> CellForecast:
     if model is None:
-        count = sum(counts.values())
-        return CellForecast(cell, 0, 0, count * tiles.seconds, count * tiles.size)
+        searches = cell.stage == "overlap"  # in the training tiles; the external ones are few
+        count = counts["train"] if searches else sum(counts.values())
+        seconds, size = (SKETCH_SECONDS, ROW_BYTES) if searches else (tiles.seconds, tiles.size)
+        return CellForecast(cell, 0, 0, count * seconds, count * size)
     match cell.stage:
         case "train" | "harden":
             trains = cell.stage == "train"

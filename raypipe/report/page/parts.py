@@ -18,6 +18,7 @@ from raypipe.report.details import (
     seeds_table,
     stage_costs_table,
 )
+from raypipe.report.external import external_classes_table, external_notes, external_table
 from raypipe.report.figures.curves import curves_panel, distortions_panel
 from raypipe.report.figures.frontier import frontier_panel
 from raypipe.report.figures.learning import learning_panel
@@ -85,6 +86,8 @@ def list_parts(book: Book, run: Run, store: Store, subject: str) -> Iterator[Par
     yield _accuracy(book)
     if book.corruptions:
         yield _shifts(book)
+    if external := external_table(book):
+        yield _external(book, external)
     if run.paper_tables:
         yield _paper(book, run)
     yield _trust(book)
@@ -180,6 +183,18 @@ def _shifts(book: Book) -> Part:
         "Stains, scanners, slides and files differ between laboratories. No attacker chooses these changes.",
         tables=_tables(corruptions_table(book)),
         folds=tuple(folds),
+    )
+
+
+def _external(book: Book, table: Sheet) -> Part:
+    classes = Fold("external-classes", "Recall by class", tables=_tables(external_classes_table(book)))
+    return Part(
+        "external",
+        "Other hospitals",
+        "Accuracy on external test sets",
+        "These tiles come from elsewhere, and no model was trained on them. Their classes are mapped to the run's.",
+        tables=(Section(table, tuple(external_notes(book))),),
+        folds=(classes,),
     )
 
 
