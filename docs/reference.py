@@ -12,6 +12,7 @@ from typer.core import TyperArgument, TyperGroup, TyperOption
 import raypipe
 from raypipe.attacks import ATTACKS
 from raypipe.attacks.autoattack import EnsembleBudget
+from raypipe.attacks.universal import Universal
 from raypipe.base.docstrings import Docstring, one_line, read_docstring
 from raypipe.base.settings import Settings
 from raypipe.cli.app import app
@@ -98,6 +99,7 @@ def experiment_page() -> str:
     parts += _record("evaluation.autoattack", EnsembleBudget, level=3)
     parts += _record("evaluation.checks", Checks, level=3)
     parts += _record("evaluation.external", ExternalTiles, level=3)
+    parts += _record("evaluation.universal", Universal, level=3)
     parts += _record("report", Report, level=2)
     parts += _record("resources", Resources, level=2)
     return "\n".join(parts)

@@ -14,6 +14,7 @@ from raypipe.attacks.engine.norms import BoundedAttack, at_radius
 from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.square import SquareAttack
+from raypipe.attacks.universal import Universal
 from raypipe.base.norms import Norm, require_scaled
 from raypipe.base.settings import Ratio, Settings, choose_by, fill_in_names, near_matches, require_plain_ids
 from raypipe.corruptions import CORRUPTIONS
@@ -99,8 +100,12 @@ class Evaluation(Settings):
     external
         External test sets by id: tiles from elsewhere that every model is tested on, see
         `raypipe.evaluation.external.ExternalTiles`.
+    universal
+        Settings of the universal perturbation, one pattern for all tiles: see `raypipe.attacks.universal.Universal`.
+        Every model of the run is tested with the pattern of every model. Default: none.
     transfer
-        True if every model is also tested on tiles that were crafted against the other undefended backbones.
+        True if every model is also tested on tiles, and with universal perturbations, that were crafted against other
+        models.
     checks
         Settings of the sanity checks. None leaves them out; then no model is called robust.
     replicates
@@ -116,6 +121,7 @@ class Evaluation(Settings):
     autoattack: EnsembleBudget | None = EnsembleBudget()
     corruptions: Annotated[tuple[str, ...], BeforeValidator(_read_corruptions)] = ()
     external: dict[str, ExternalTiles] = Field(default_factory=dict)
+    universal: Universal | None = None
     transfer: bool = True
     checks: Checks | None = Checks()
     replicates: int = Field(2000, ge=100)

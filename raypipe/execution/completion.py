@@ -12,6 +12,7 @@ from raypipe.execution.evaluate import evaluate
 from raypipe.execution.executor import Executor
 from raypipe.execution.ingest import ingest
 from raypipe.execution.overlap import count_compared, search_overlap
+from raypipe.execution.universal import find_patterns, perturb
 from raypipe.plan.cells import STAGES, Cell, unfinished
 from raypipe.plan.files import Listing
 from raypipe.plan.graph import Plan
@@ -93,6 +94,10 @@ def complete_tests(plan: Plan, executor: Executor, progress: RunProgress) -> Non
     _examine(unfinished(plan.stage("diagnose"), store), "diagnose", diagnose, executor, progress)
     _examine(unfinished(plan.stage("certify"), store), "certify", certify, executor, progress)
     _examine(unfinished(plan.stage("corrupt"), store), "corrupt", corrupt, executor, progress)
+    if cells := unfinished(plan.stage("pattern"), store):
+        with progress.stage("pattern", len(cells), "patterns") as stage:
+            find_patterns(cells, executor, stage)
+    _examine(unfinished(plan.stage("perturb"), store), "perturb", perturb, executor, progress)
     if cells := unfinished(plan.stage("evaluate"), store):
         predictions = sum(store.ask_all(lambda cell: _count_predictions(cell, store), cells))
         with progress.stage("evaluate", predictions, "predictions") as stage:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from rich.console import Console
 
 from raypipe.attacks.engine.victim import freeze
+from raypipe.base.errors import ConfigError
 from raypipe.evaluation.results.compute import serialize_result
 from raypipe.evaluation.results.run import GIVEN, RUN_FILE, read_run
 from raypipe.evaluation.settings import Evaluation
@@ -29,6 +30,10 @@ from raypipe.storage.environment import describe_environment, write_environment
 from raypipe.storage.store import Store
 
 RESULTS_FILE = "results.json"
+NO_TRAINING_TILES = (
+    "universal: the pattern is made from training tiles, and a finished model comes without them; leave it out, or run "
+    "an experiment"
+)
 
 
 def evaluate_model(
@@ -67,12 +72,14 @@ def evaluate_model(
     Raises
     ------
     raypipe.base.errors.ConfigError
-        If an external test set cannot be listed.
+        If the settings need training tiles, or an external test set cannot be listed.
     FileExistsError
         If the store has a run of an experiment with the name of the model, or another model with the same state.
     raypipe.base.errors.StageError
         If no file gives a tile, or the work on a shard fails. Finished shards are kept.
     """
+    if settings.universal is not None:
+        raise ConfigError("evaluate", [NO_TRAINING_TILES])
     name = name_run(model.name)
     require_own_run(store, name)
     exam = Examination({}, settings, tiles.shape[1], SEED)

@@ -46,6 +46,8 @@ class ShardTask:
         Paths of other attacks' results on the same tiles. The attack skips the tiles that they fool.
     planted
         Positions in the shard of the tiles on which a diagnosis plants adversarial examples.
+    further
+        Other shards whose tiles are needed at the same time, each with the positions of the tiles to take.
     """
 
     cell: str
@@ -58,6 +60,7 @@ class ShardTask:
     positions: tuple[int, ...] | None = None
     earlier: tuple[str, ...] = ()
     planted: tuple[int, ...] = ()
+    further: tuple[tuple[str, tuple[int, ...] | None], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from raypipe.attacks import ATTACKS
+from raypipe.attacks.universal import Universal
 from raypipe.base.errors import ConfigError
 from raypipe.base.settings import Settings, near_matches
 from raypipe.data.sources import SOURCES
@@ -217,7 +218,7 @@ def _shorten(text: str) -> str:
 def _field_names() -> set[str]:
     records: list[type[Settings]] = [
         *(Experiment, Tiles, Resources, Recipe, Model, Search, SettingsSearch, Range),
-        *(Evaluation, Checks, ExternalTiles),
+        *(Evaluation, Checks, ExternalTiles, Universal),
         *(entry.settings for entry in SOURCES.values()),
         *(entry.settings for entry in ATTACKS.values()),
         *DEFENSES.values(),

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field
 
 from raypipe.attacks import AttackSettings
+from raypipe.attacks.universal import Universal
 from raypipe.base.settings import Settings
 from raypipe.data.splits import SplitKind
 from raypipe.defenses import DefenseSettings
@@ -31,6 +32,8 @@ Stage = Literal[
     "diagnose",
     "certify",
     "corrupt",
+    "pattern",
+    "perturb",
     "evaluate",
 ]
 Split = Literal["train", "test"]
@@ -46,6 +49,8 @@ VERSIONS: dict[Stage, int] = {
     "diagnose": 2,
     "certify": 2,
     "corrupt": 1,
+    "pattern": 1,
+    "perturb": 1,
     "evaluate": 1,
 }
 """Version of each stage. Raise it when the stage computes another result from equal settings; its cached results are
@@ -61,6 +66,8 @@ KINDS: dict[Stage, str] = {
     "diagnose": "diagnostics",
     "certify": "certificates",
     "corrupt": "corrupted",
+    "pattern": "patterns",
+    "perturb": "perturbed",
     "evaluate": "predictions",
 }
 
@@ -176,13 +183,29 @@ class CorruptSpec(Settings):
     seed: int
 
 
+class PatternSpec(Settings):
+    """Settings that determine a model's universal perturbation, in addition to the model and its training tiles."""
+
+    universal: Universal
+    seed: int
+
+
+class PerturbSpec(Settings):
+    """Settings that determine predictions of tiles with a universal perturbation, in addition to its inputs.
+
+    `tiles` is as in `AttackSpec`.
+    """
+
+    tiles: int | None
+
+
 class EvaluateSpec(Settings):
     """Settings that determine predictions, in addition to the model and the tiles."""
 
     split: Split
 
 
-TestSpec = DiagnoseSpec | CertifySpec | CorruptSpec | EvaluateSpec
+TestSpec = DiagnoseSpec | CertifySpec | CorruptSpec | PatternSpec | PerturbSpec | EvaluateSpec
 Spec = IngestSpec | OverlapSpec | ImportSpec | TrainSpec | AttackSpec | HardenSpec | TestSpec
 
 

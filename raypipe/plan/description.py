@@ -9,6 +9,7 @@ from raypipe.evaluation.results.run import (
     PairingRecord,
     Run,
     SubjectRecord,
+    UniversalRecord,
     record_settings,
     stamps,
 )
@@ -94,6 +95,18 @@ def describe_run(name: str, plan: Plan, source: Source, data: str, store: Store,
                 overlap=test.overlap.key if test.overlap else None,
             )
             for test in plan.external
+        ),
+        universal=tuple(
+            UniversalRecord(
+                subject=test.subject.name,
+                source=test.source.name,
+                norm=test.predictions.inputs["pattern"].spec.universal.norm,
+                eps=test.predictions.inputs["pattern"].spec.universal.eps,
+                tiles=test.subject.tiles.key,
+                pattern=test.predictions.inputs["pattern"].key,
+                key=test.predictions.key,
+            )
+            for test in plan.universal
         ),
         cells=tuple(
             CellRecord(stage=cell.stage, name=cell.name, model=cell.model, kind=cell.kind, key=cell.key)

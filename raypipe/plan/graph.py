@@ -24,12 +24,14 @@ from raypipe.plan.pairings import (
     ExternalTest,
     Pairing,
     Subject,
+    UniversalTest,
     attack_cell,
     corrupted_of,
     diagnostics_of,
     external_tests,
     inputs_of,
     pairings_of,
+    universal_tests,
 )
 
 
@@ -44,6 +46,7 @@ class Plan:
     certificates: tuple[tuple[Subject, Cell], ...]
     corrupted: tuple[tuple[Subject, Cell], ...]
     external: tuple[ExternalTest, ...]
+    universal: tuple[UniversalTest, ...]
     exam: Examination
 
     @property
@@ -114,6 +117,8 @@ def _plan_tests(
     diagnostics = [(subject, cell) for subject in subjects if (cell := diagnostics_of(subject, exam))]
     corrupted = [(subject, cell) for subject in subjects for cell in corrupted_of(subject, exam)]
     examined = [cell for _, cell in (*diagnostics, *certificates, *corrupted)]
+    universal = [test for subject in subjects for test in universal_tests(subject, subjects, exam)]
+    examined += [test.predictions for test in universal]
     examined += [cell for test in external_pairs for cell in (test.overlap, test.predictions) if cell is not None]
     return Plan(
         tuple(_in_order([*(pairing.predictions for pairing in pairings), *examined])),
@@ -123,6 +128,7 @@ def _plan_tests(
         tuple(certificates),
         tuple(corrupted),
         tuple(external_pairs),
+        tuple(universal),
         exam,
     )
 

@@ -16,6 +16,8 @@ from raypipe.plan.cells import (
     EvaluateSpec,
     ImportSpec,
     OverlapSpec,
+    PatternSpec,
+    PerturbSpec,
 )
 
 
@@ -116,6 +118,23 @@ class ExternalTest:
     set_id: str
     predictions: Cell
     overlap: Cell | None
+
+
+@dataclass(frozen=True)
+class UniversalTest:
+    """A model under test, and the model whose universal perturbation it is shown.
+
+    Parameters
+    ----------
+    subject, source
+        The model under test, and the model that the pattern is made for.
+    predictions
+        Cell of the predictions.
+    """
+
+    subject: Subject
+    source: Subject
+    predictions: Cell
 
 
 @dataclass(frozen=True)
@@ -252,6 +271,26 @@ def external_tests(subject: Subject, external: Mapping[str, Cell]) -> Iterator[E
             "evaluate", f"{subject.name} on {tiles.name}", EvaluateSpec(split="test"), inputs_of(subject, tiles)
         )
         yield ExternalTest(subject, set_id, predictions, overlap if trained else None)
+
+
+def universal_tests(subject: Subject, subjects: Sequence[Subject], exam: Examination) -> Iterator[UniversalTest]:
+    """Yield the tests of a model with the universal perturbations of the models that share its training tiles."""
+    evaluation = exam.evaluation
+    if evaluation.universal is None:
+        return
+    for source in subjects:
+        together = (source.split, source.seed) == (subject.split, subject.seed)
+        if not together or not (evaluation.transfer or source is subject):
+            continue
+        spec = PatternSpec(universal=evaluation.universal, seed=exam.seed)
+        pattern = Cell("pattern", f"{source.name}/universal", spec, inputs_of(source, source.tiles))
+        predictions = Cell(
+            "perturb",
+            f"{subject.name} with the pattern of {source.name}",
+            PerturbSpec(tiles=evaluation.tiles),
+            {**inputs_of(subject, subject.tiles), "pattern": pattern},
+        )
+        yield UniversalTest(subject, source, predictions)
 
 
 def inputs_of(subject: Subject, tiles: Cell) -> dict[str, Cell]:

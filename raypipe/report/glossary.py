@@ -217,6 +217,11 @@ GLOSSARY: dict[str, tuple[Term, ...]] = {
             "Below 1 the model does better than the baseline.",
         ),
         Term(
+            "universal perturbation",
+            "A universal perturbation is one pattern that is added to every tile. It is made for one model, from "
+            "training tiles, and tested on test tiles with this and other models, beside a random pattern of its size.",
+        ),
+        Term(
             "external test set",
             "An external test set has tiles from another source than the training tiles, such as another hospital. Its "
             "classes are mapped to those of the run.",
@@ -308,6 +313,7 @@ SECTION_TERMS: dict[str, tuple[str, ...]] = {
     "attacks": ("white-box attack", "black-box attack", "adaptive attack"),
     "shifts": ("natural corruption", "relative error", "clean accuracy", "95 % interval"),
     "external": ("external test set", "balanced accuracy", "95 % interval", "group"),
+    "universal": ("universal perturbation", "eps", "norm", "transfer attack"),
     "paper": ("static evaluation", "static adversarial training", "precision, recall and F1"),
     "trust": ("sanity check", "worst case over attacks"),
     "checks": ("planted adversarial example", "reproducible predictions", "known-weak control"),

@@ -21,7 +21,7 @@ class Book:
 
     Parameters
     ----------
-    records, curves, differences, checks, certified, costs, trainings, candidates, corruptions, external
+    records, curves, differences, checks, certified, costs, trainings, candidates, corruptions, external, universal
         Rows of the tables of `raypipe.evaluation.results.compute.RunResult`.
     """
 
@@ -35,6 +35,7 @@ class Book:
     candidates: list[Row]
     corruptions: list[Row] = field(default_factory=list)
     external: list[Row] = field(default_factory=list)
+    universal: list[Row] = field(default_factory=list)
 
     @classmethod
     def from_result(cls, result: RunResult) -> "Book":

@@ -61,7 +61,11 @@ class Picture:
 
 def draw_difference(original: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
     """Return the amplified difference of two images (height, width, 3) around middle gray, and its factor."""
-    change = adversarial.astype(np.int16) - original
+    return draw_change(adversarial.astype(np.int16) - original)
+
+
+def draw_change(change: NDArray[np.int16]) -> tuple[NDArray[np.uint8], int]:
+    """Return an amplified change of 8-bit values (height, width, 3) around middle gray, and its factor."""
     factor = max(1, (MIDDLE_GRAY - 1) // max(1, int(np.abs(change).max())))
     return np.clip(MIDDLE_GRAY + factor * change, 0, 255).astype(np.uint8), factor
 

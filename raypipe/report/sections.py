@@ -27,6 +27,7 @@ from raypipe.report.robustness import (
     verdict_lines,
 )
 from raypipe.report.sheet import Note, Section, Sheet
+from raypipe.report.universal import universal_table, universal_transfer_table
 
 OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
     "attacks": attacks_table,
@@ -34,6 +35,8 @@ OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
     "corruptions": corruptions_table,
     "external": external_table,
     "external-classes": external_classes_table,
+    "universal": universal_table,
+    "universal-transfer": universal_transfer_table,
     "frontier": frontier_table,
     "checks": checks_table,
     "failures": failures_table,

@@ -158,7 +158,7 @@ def require_room(stages: Collection[Stage], resources: Resources) -> None:
                 capacity().workers(resources.model_copy(update={"gpu": False}))
             case "train" | "harden":
                 capacity(resources.train_on).workers(resources)
-            case "attack" | "diagnose" | "certify" | "corrupt" | "evaluate":
+            case "attack" | "diagnose" | "certify" | "corrupt" | "pattern" | "perturb" | "evaluate":
                 capacity(resources.attack_on).workers(resources)
 
 

@@ -97,6 +97,30 @@ CORRUPTED = pa.schema(
 )
 """Predicted classes of a model for each tile: unchanged, and with a corruption at the severities 1 to 5."""
 
+PATTERNS = pa.schema(
+    [
+        ("shape", pa.list_(pa.int64())),
+        ("change", pa.list_(pa.int16())),
+        ("random", pa.list_(pa.int16())),
+        ("fooled", pa.float64()),
+        ("random_fooled", pa.float64()),
+    ]
+)
+"""A universal perturbation, in one row: changes of 8-bit values in the order of `shape` (height, width, channels), and
+those of the random pattern of the same size. See `raypipe.attacks.universal.Pattern`."""
+
+PERTURBED = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("group_id", pa.string()),
+        ("label", pa.int64()),
+        ("clean_prediction", pa.int64()),
+        ("prediction", pa.int64()),
+        ("random_prediction", pa.int64()),
+    ]
+)
+"""Predicted classes of a model for each tile: unchanged, with a universal perturbation, and with a random pattern."""
+
 OVERLAPS = pa.schema(
     [
         ("sample_id", pa.string()),
@@ -352,6 +376,26 @@ CORRUPTIONS = pa.schema(
 """Accuracy of each model under each corruption and severity, and of the same tiles unchanged. `drop` is the paired
 difference. `relative_error` is the error as a share of that of the model `baseline`, and null if that makes none. A row
 with severity 0 is the mean over all severities of its corruption."""
+
+UNIVERSAL = pa.schema(
+    [
+        *SUBJECT,
+        ("source", pa.string()),
+        ("norm", pa.string()),
+        ("eps", pa.float64()),
+        ("tiles", pa.int64()),
+        ("groups", pa.int64()),
+        *_interval("clean_accuracy"),
+        *_interval("accuracy"),
+        *_interval("random_accuracy"),
+        *_interval("beyond_random"),
+        *_interval("fooled"),
+        *_interval("random_fooled"),
+    ]
+)
+"""Accuracy of each model under the universal perturbation of each model, `source`, on the same tiles: clean, with the
+pattern, and with a random pattern of the same size. `beyond_random` is random_accuracy - accuracy, paired. `fooled` and
+`random_fooled` are shares of tiles whose prediction changes."""
 
 EXTERNAL = pa.schema(
     [

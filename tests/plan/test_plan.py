@@ -47,6 +47,8 @@ def test_every_model_is_tested_in_every_way_and_no_cell_is_planned_twice() -> No
         "diagnose": 0,
         "certify": 0,
         "corrupt": 0,
+        "pattern": 0,
+        "perturb": 0,
         # clean; white-box; static; transfer from the other backbone
         "evaluate": (models + hardened) * (1 + attacks + attacks) + hardened * attacks,
     }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.results.run import PairingRecord
 from raypipe.evaluation.statistics.metrics import predicted_labels
-from raypipe.storage.schemas import ADVERSARIALS, CERTIFICATES, CORRUPTED, DIAGNOSTICS, PREDICTIONS
+from raypipe.storage.schemas import ADVERSARIALS, CERTIFICATES, CORRUPTED, DIAGNOSTICS, PERTURBED, PREDICTIONS
 from raypipe.storage.store import Store
 
 SCHEMAS = {
@@ -22,6 +22,7 @@ SCHEMAS = {
     "diagnostics": DIAGNOSTICS,
     "certificates": CERTIFICATES,
     "corrupted": CORRUPTED,
+    "perturbed": PERTURBED,
 }
 READERS = 16
 """Number of files that are read at once. An object store takes tens of milliseconds to send a file, and reading it
@@ -218,6 +219,16 @@ class Artifacts:
             See `read_predictions`.
         """
         return self._read("corrupted", key, None)
+
+    def read_perturbed(self, key: str) -> pa.Table:
+        """Return the predictions of a model for tiles with a universal perturbation.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            See `read_predictions`.
+        """
+        return self._read("perturbed", key, None)
 
     def _read(self, kind: str, key: str, columns: list[str] | None) -> pa.Table:
         if self.store.manifest(kind, key) is None:

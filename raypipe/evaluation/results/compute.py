@@ -17,6 +17,7 @@ from raypipe.evaluation.results.curves import compute_curves
 from raypipe.evaluation.results.differences import compute_differences
 from raypipe.evaluation.results.external import compute_external
 from raypipe.evaluation.results.outcomes import collect_examples, compute_outcomes
+from raypipe.evaluation.results.patterns import compute_universal
 from raypipe.evaluation.results.records import compute_records
 from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
 from raypipe.evaluation.results.trainings import compute_trainings
@@ -31,6 +32,7 @@ from raypipe.storage.schemas import (
     EXTERNAL,
     RESULTS,
     TRAININGS,
+    UNIVERSAL,
 )
 from raypipe.storage.store import Store
 
@@ -45,9 +47,9 @@ class RunResult:
         Name of the run.
     location
         Folder of its files.
-    records, curves, differences, checks, certified, corruptions, external, costs, trainings, candidates
+    records, curves, differences, checks, certified, corruptions, external, universal, costs, trainings, candidates
         Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED`, `CORRUPTIONS`,
-        `EXTERNAL`, `COSTS`, `TRAININGS` and `CANDIDATES`.
+        `EXTERNAL`, `UNIVERSAL`, `COSTS`, `TRAININGS` and `CANDIDATES`.
     """
 
     name: str
@@ -59,6 +61,7 @@ class RunResult:
     certified: pa.Table
     corruptions: pa.Table
     external: pa.Table
+    universal: pa.Table
     costs: pa.Table
     trainings: pa.Table
     candidates: pa.Table
@@ -72,6 +75,7 @@ TABLES = {
     "certified": CERTIFIED,
     "corruptions": CORRUPTIONS,
     "external": EXTERNAL,
+    "universal": UNIVERSAL,
     "costs": COSTS,
     "trainings": TRAININGS,
     "candidates": CANDIDATES,
@@ -108,6 +112,7 @@ def compute_result(store: Store, run: Run) -> RunResult:
         ],
         "corruptions": list(compute_corruptions(run, artifacts)),
         "external": list(compute_external(run, artifacts)),
+        "universal": list(compute_universal(run, artifacts)),
         "costs": list(_costs(run, store)),
         "trainings": list(compute_trainings(run, store)),
         "candidates": list(compute_candidates(run, store)),

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.threat import ThreatModel
+from raypipe.base.norms import Norm
 from raypipe.base.settings import ID, Settings, near_matches
 from raypipe.evaluation.protocols import Protocol, Role
 from raypipe.storage.store import Store, describe_damage
@@ -118,6 +119,28 @@ class CorruptedRecord(Settings):
     key: str
 
 
+class UniversalRecord(Settings):
+    """A model's predictions of tiles with a universal perturbation.
+
+    Parameters
+    ----------
+    subject, source
+        Ids of the model, and of the model that the pattern was made for.
+    norm, eps
+        Norm and size of the pattern.
+    tiles, pattern, key
+        Keys of the clean tiles, of the pattern and of the predictions.
+    """
+
+    subject: str
+    source: str
+    norm: Norm
+    eps: float
+    tiles: str
+    pattern: str
+    key: str
+
+
 class ExternalRecord(Settings):
     """A model's predictions of an external test set.
 
@@ -172,6 +195,8 @@ class Run(Settings):
         The predictions of corrupted tiles.
     external
         The predictions of external test sets.
+    universal
+        The predictions of tiles with universal perturbations.
     cells
         All cells that the run computed or reused.
     """
@@ -192,6 +217,7 @@ class Run(Settings):
     certificates: dict[str, str] = Field(default_factory=dict)
     corrupted: tuple[CorruptedRecord, ...] = ()
     external: tuple[ExternalRecord, ...] = ()
+    universal: tuple[UniversalRecord, ...] = ()
     cells: tuple[CellRecord, ...] = ()
 
     def find_pairings(self, subject: str) -> list[PairingRecord]:

@@ -219,7 +219,9 @@ def _count_sides(listing: Listing) -> dict[str, int]:
     return {split: sum(item.split == split for item in listing.items) for split in ("train", "test")}
 
 
-def _forecast_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, counts: dict[str, int]) -> CellForecast:
+def _forecast_cell(  # noqa: PLR0911  one for each stage
+    cell: Cell, model: ModelTrial | None, tiles: TilesTrial, counts: dict[str, int]
+) -> CellForecast:
     if model is None:
         searches = cell.stage == "overlap"  # in the training tiles; the external ones are few
         count = counts["train"] if searches else sum(counts.values())
@@ -250,6 +252,11 @@ def _forecast_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, coun
             count = min(cell.spec.tiles or counts["test"], counts["test"])
             passes = count * certificate_passes(cell.spec.defense)
             return CellForecast(cell, passes, 0, passes * model.prediction, count * ROW_BYTES)
+        case "pattern":
+            universal = cell.spec.universal
+            passes = universal.epochs * min(universal.tiles, counts["train"])
+            seconds = _work(cell.inputs["model"]) * passes * (model.training + model.prediction)
+            return CellForecast(cell, 2 * passes, passes, seconds, ROW_BYTES)
     count = _count_predictions(cell, counts)
     seconds = _work(cell.inputs["model"]) * count * model.prediction
     return CellForecast(cell, count, 0, seconds, count * ROW_BYTES)
@@ -257,8 +264,9 @@ def _forecast_cell(cell: Cell, model: ModelTrial | None, tiles: TilesTrial, coun
 
 def _count_predictions(cell: Cell, counts: dict[str, int]) -> int:
     """Return the number of predictions of a cell that only predicts."""
-    if cell.stage == "corrupt":
-        return (1 + len(cell.spec.levels)) * min(cell.spec.tiles or counts["test"], counts["test"])
+    if cell.stage in ("corrupt", "perturb"):
+        versions = len(cell.spec.levels) if cell.stage == "corrupt" else len(("pattern", "random"))
+        return (1 + versions) * min(cell.spec.tiles or counts["test"], counts["test"])
     tiles, split = cell.inputs["tiles"].spec, cell.spec.split
     return min(getattr(tiles, "tiles", None) or counts[split], counts[split])
 

@@ -28,6 +28,7 @@ from raypipe.report.frontier import frontier_table, list_unequal_costs
 from raypipe.report.heats import Heat, confusions, transfers
 from raypipe.report.layout import Book
 from raypipe.report.paper_tables import COMPARED, PAPER, STATIC, table_1, table_2, table_3, threats
+from raypipe.report.pictures import Picture
 from raypipe.report.robustness import (
     attacks_table,
     certified_table,
@@ -39,6 +40,12 @@ from raypipe.report.scope import attacked_tiles, find_defects
 from raypipe.report.sheet import Note, Section, Sheet
 from raypipe.report.threats import threats_table
 from raypipe.report.trust import checks_overview, verdict_table
+from raypipe.report.universal import (
+    pattern_pictures,
+    universal_heat,
+    universal_table,
+    universal_transfer_table,
+)
 from raypipe.storage.store import Store
 
 STATIC_LEAD = (
@@ -71,6 +78,7 @@ class Part(NamedTuple):
     charts: Charts = ()
     tables: tuple[Section, ...] = ()
     notes: tuple[Note, ...] = ()
+    pictures: tuple[Picture, ...] = ()
     folds: tuple[Fold, ...] = ()
 
 
@@ -88,6 +96,8 @@ def list_parts(book: Book, run: Run, store: Store, subject: str) -> Iterator[Par
         yield _shifts(book)
     if external := external_table(book):
         yield _external(book, external)
+    if book.universal:
+        yield _universal(book, run, store)
     if run.paper_tables:
         yield _paper(book, run)
     yield _trust(book)
@@ -195,6 +205,28 @@ def _external(book: Book, table: Sheet) -> Part:
         "These tiles come from elsewhere, and no model was trained on them. Their classes are mapped to the run's.",
         tables=(Section(table, tuple(external_notes(book))),),
         folds=(classes,),
+    )
+
+
+def _universal(book: Book, run: Run, store: Store) -> Part:
+    heat = universal_heat(book)
+    lead = "Accuracy, in %, of the model (row) on tiles with the pattern that was made for another model (column)."
+    transfer = Fold(
+        "universal-transfer",
+        "Transfer of the patterns between models",
+        lead,
+        heats=(("", (heat,)),) if heat else (),
+        tables=_tables(universal_transfer_table(book)),
+    )
+    return Part(
+        "universal",
+        "Universal perturbation",
+        "Accuracy with one pattern for all tiles",
+        "The attacker adds the same pattern to every tile, and needs no access to the model once it is made. Each "
+        "picture shows a test tile without and with the pattern, and the pattern itself, amplified as stated below it.",
+        tables=_tables(universal_table(book)),
+        pictures=tuple(pattern_pictures(run, book, store)),
+        folds=(transfer,) if heat else (),
     )
 
 

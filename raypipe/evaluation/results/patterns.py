@@ -1,0 +1,47 @@
+"""Accuracy under universal perturbations: of each model, with its own pattern and with those of other models."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from raypipe.evaluation.results.artifacts import Artifacts
+from raypipe.evaluation.results.run import Run
+from raypipe.evaluation.statistics.comparison import compare
+from raypipe.evaluation.statistics.intervals import group_tiles, mean
+
+
+def parse_pattern(table: pa.Table) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Return a pattern and its random control, each (h, w, channels), from `raypipe.storage.schemas.PATTERNS`."""
+    (row,) = table.to_pylist()
+    change, random = (np.array(row[name], np.int16).reshape(row["shape"]) for name in ("change", "random"))
+    return change, random
+
+
+def compute_universal(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `raypipe.storage.schemas.UNIVERSAL`."""
+    subjects = {subject.id: subject for subject in run.subjects}
+    for record in run.universal:
+        table = artifacts.read_perturbed(record.key)
+        groups = group_tiles(pc.coalesce(table["group_id"], table["sample_id"]).to_pylist())
+        labels = table["label"].to_numpy()
+        clean, fooled, random = (
+            table[name].to_numpy() for name in ("clean_prediction", "prediction", "random_prediction")
+        )
+        yield {
+            **subjects[record.subject].columns(),
+            "source": record.source,
+            "norm": record.norm,
+            "eps": record.eps,
+            "tiles": len(labels),
+            "groups": groups.count,
+            **mean(clean == labels, groups).columns("clean_accuracy"),
+            **mean(fooled == labels, groups).columns("accuracy"),
+            **mean(random == labels, groups).columns("random_accuracy"),
+            **compare(random == labels, fooled == labels, groups).difference.columns("beyond_random"),
+            **mean(fooled != clean, groups).columns("fooled"),
+            **mean(random != clean, groups).columns("random_fooled"),
+        }
