@@ -1,7 +1,7 @@
 """Schema of an experiment: one immutable, validated record, with a record for each section of its file."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -107,6 +107,8 @@ class Resources(Settings):
     train_workers
         Number of DDP workers of a backbone's training. 0 trains each backbone in one process, and several backbones at
         the same time. That saves small machines the exchange of gradients, but an interrupted training starts again.
+        ``auto`` chooses what should finish first, by the number of backbones, the room for workers and the size of a
+        step, and says so.
     harden_workers
         Number of DDP workers of each hardening. 0 trains in the Tune trial's own process, which saves small machines
         the start of a worker group for each cell.
@@ -134,7 +136,7 @@ class Resources(Settings):
         expires. 0 starts with the nodes that exist.
     """
 
-    train_workers: int = Field(1, ge=0)
+    train_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     harden_workers: int = Field(1, ge=0)
     attack_actors: int | None = Field(None, ge=1)
     cpus_per_worker: float = Field(1, gt=0)

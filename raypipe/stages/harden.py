@@ -83,7 +83,8 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
     by_name = {cell.name: cell for cell in todo}
     name = f"harden-{hashlib.sha256(' '.join(cell.key for cell in todo).encode()).hexdigest()[:20]}"
     resources = resources.for_group(resources.harden_workers)
-    several = max(resources.train_workers, resources.harden_workers)  # trials at once, on training's resources
+    trained = 0 if resources.train_workers == "auto" else resources.train_workers
+    several = max(trained, resources.harden_workers)  # trials at once, on training's resources
     room = room_for(resources, ask=several or None, on=resources.train_on, say=progress.say)
     workers = min(resources.harden_workers, room)
     at_once = room // max(1, workers)

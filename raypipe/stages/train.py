@@ -13,6 +13,7 @@ from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import build_classifier
 from raypipe.models.weights import pretrained_state
 from raypipe.plan.cells import Cell, unfinished
+from raypipe.plan.train_workers import choose_train_workers
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.fitting import fit_cell
 from raypipe.stages.placement import room_for
@@ -37,12 +38,13 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
     """
     for cell in cells:
         pretrained_state(cell.spec.model.name, cell.spec.model.weights)
-    resources = resources.for_group(resources.train_workers)
     todo = unfinished(cells, store)
+    wanted = _choose_workers(todo, resources, progress)
+    resources = resources.for_group(wanted)
     try:
         with watch_fits(todo, todo, store, progress):
-            if resources.train_workers:
-                workers = room_for(resources, resources.train_workers, on=resources.train_on, say=progress.say)
+            if wanted:
+                workers = room_for(resources, wanted, on=resources.train_on, say=progress.say)
                 fit_in_group(_train_cell, cells, store, resources, workers)
             else:
                 fit_side_by_side(_train_cell, todo, store, resources, progress.say)
@@ -53,6 +55,17 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
     except StageError:
         progress.fail(*unfinished(todo, store)[:1])  # the other cells were never started
         raise
+
+
+def _choose_workers(todo: Sequence[Cell], resources: Resources, progress: StageProgress) -> int:
+    """Return the number of DDP workers, or 0 for trainings side by side."""
+    if resources.train_workers != "auto":
+        return resources.train_workers
+    room = room_for(resources, ask=len(todo), on=resources.train_on, say=progress.say)
+    first = todo[0]
+    count, reason = choose_train_workers(len(todo), room, first.spec.recipe.batch_size, first.inputs["tiles"].spec.size)
+    progress.say(reason)
+    return count
 
 
 def _train_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -> None:

@@ -27,7 +27,8 @@ def test_backbones_that_train_side_by_side_get_the_weights_that_they_get_alone(t
     cells = [Cell("train", name, spec, {"tiles": together.tiles}) for name, spec in specs.items()]
     text = io.StringIO()
     with stage_progress(Console(file=text, width=160), "train", 4, "epochs", detail="verbose") as progress:
-        train(cells, together.store, Resources(train_workers=0), progress)
+        train(cells, together.store, Resources(), progress)
+    assert "2 of 2 models at a time, each in one process" in text.getvalue(), "the default chooses"
     assert text.getvalue().count("epoch 2/2") == 2
     for cell in cells:
         _train_cell(cell, alone.store, SoleWorker(gpu=False), 0)

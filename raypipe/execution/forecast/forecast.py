@@ -22,6 +22,7 @@ from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import STAGES, Cell, Split, Stage, unfinished
 from raypipe.plan.files import Listing
 from raypipe.plan.listing import Prepared
+from raypipe.plan.train_workers import choose_train_workers
 
 EFFICIENCY = 0.93
 """Efficiency of several workers, measured on 2 CPUs. The rest is reading, writing and waiting for the last worker."""
@@ -105,7 +106,19 @@ class Forecast:
     def stages(self, resources: Resources) -> list[StageForecast]:
         """Return the forecast of each stage with cells to do, in order."""
         members = {stage: [each for each in self.cells if each.cell.stage == stage] for stage in STAGES}
+        resources = self._with_train_workers(resources, members["train"])
         return [self._stage(stage, cells, resources) for stage, cells in members.items() if cells]
+
+    def _with_train_workers(self, resources: Resources, trainings: Sequence[CellForecast]) -> Resources:
+        """Return the resources with the number of training workers that ``auto`` will choose."""
+        if resources.train_workers != "auto":
+            return resources
+        if not trainings:
+            return resources.model_copy(update={"train_workers": 1})
+        first = trainings[0].cell
+        sizes = first.spec.recipe.batch_size, first.inputs["tiles"].spec.size
+        chosen = choose_train_workers(len(trainings), self.workers, *sizes).count
+        return resources.model_copy(update={"train_workers": chosen})
 
     def _stage(self, stage: Stage, cells: Sequence[CellForecast], resources: Resources) -> StageForecast:
         seconds = sum(each.seconds for each in cells)
