@@ -17,7 +17,7 @@ FEWEST_TILES = 4
 class TrainWorkers(NamedTuple):
     """A number of DDP workers, or 0 for trainings side by side, and the reason."""
 
-    count: int
+    workers: int
     reason: str
 
 

@@ -63,9 +63,11 @@ def _choose_workers(todo: Sequence[Cell], resources: Resources, progress: StageP
         return resources.train_workers
     room = room_for(resources, ask=len(todo), on=resources.train_on, say=progress.say)
     first = todo[0]
-    count, reason = choose_train_workers(len(todo), room, first.spec.recipe.batch_size, first.inputs["tiles"].spec.size)
+    workers, reason = choose_train_workers(
+        len(todo), room, first.spec.recipe.batch_size, first.inputs["tiles"].spec.size
+    )
     progress.say(reason)
-    return count
+    return workers
 
 
 def _train_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) -> None:

@@ -22,7 +22,7 @@ from raypipe.plan.train_workers import FEWEST_TILES, choose_train_workers, estim
 def test_models_are_trained_beside_each_other_and_ddp_is_for_what_is_left(
     trainings: int, room: int, batch_size: int, size: int, count: int
 ) -> None:
-    assert choose_train_workers(trainings, room, batch_size, size).count == count
+    assert choose_train_workers(trainings, room, batch_size, size).workers == count
 
 
 @pytest.mark.parametrize(

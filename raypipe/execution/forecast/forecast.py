@@ -106,26 +106,27 @@ class Forecast:
     def stages(self, resources: Resources) -> list[StageForecast]:
         """Return the forecast of each stage with cells to do, in order."""
         members = {stage: [each for each in self.cells if each.cell.stage == stage] for stage in STAGES}
-        resources = self._with_train_workers(resources, members["train"])
-        return [self._stage(stage, cells, resources) for stage, cells in members.items() if cells]
+        train_workers = self._count_train_workers(resources, members["train"])
+        return [self._stage(stage, cells, resources, train_workers) for stage, cells in members.items() if cells]
 
-    def _with_train_workers(self, resources: Resources, trainings: Sequence[CellForecast]) -> Resources:
-        """Return the resources with the number of training workers that ``auto`` will choose."""
+    def _count_train_workers(self, resources: Resources, trainings: Sequence[CellForecast]) -> int:
+        """Return the number of training workers, for ``auto`` the one that the run will choose."""
         if resources.train_workers != "auto":
-            return resources
+            return resources.train_workers
         if not trainings:
-            return resources.model_copy(update={"train_workers": 1})
+            return 1
         first = trainings[0].cell
         sizes = first.spec.recipe.batch_size, first.inputs["tiles"].spec.size
-        chosen = choose_train_workers(len(trainings), self.workers, *sizes).count
-        return resources.model_copy(update={"train_workers": chosen})
+        return choose_train_workers(len(trainings), self.workers, *sizes).workers
 
-    def _stage(self, stage: Stage, cells: Sequence[CellForecast], resources: Resources) -> StageForecast:
+    def _stage(
+        self, stage: Stage, cells: Sequence[CellForecast], resources: Resources, train_workers: int
+    ) -> StageForecast:
         seconds = sum(each.seconds for each in cells)
-        workers, efficiency = self._at_once(stage, resources, len(cells)), EFFICIENCY
-        if _trains_together(stage, resources) and workers > 1 and not resources.gpu:
+        workers, efficiency = self._at_once(stage, resources, len(cells), train_workers), EFFICIENCY
+        if _trains_together(stage, resources, train_workers) and workers > 1 and not resources.gpu:
             seconds, efficiency = seconds / IN_STEP, 1  # the workers' seconds include the time they wait for each other
-        alone = stage == "train" and not resources.train_workers  # in tasks, which need no group of workers
+        alone = stage == "train" and not train_workers  # in tasks, which need no group of workers
         starts = STARTS[stage] if stage in STARTS and not alone else int(resources.gpu)
         if stage == "harden" and resources.harden_workers:  # every trial starts its own group of workers
             starts += STARTS["train"] * len(cells) * resources.harden_workers / workers
@@ -134,10 +135,10 @@ class Forecast:
         passes = sum(each.forwards + each.backwards for each in cells)
         return StageForecast(stage, len(cells), passes, seconds, wall, sum(each.size for each in cells))
 
-    def _at_once(self, stage: Stage, resources: Resources, cells: int) -> int:
+    def _at_once(self, stage: Stage, resources: Resources, cells: int, train_workers: int) -> int:
         match stage:
             case "train":  # one backbone after the other, or all side by side
-                return min(self.workers, resources.train_workers or cells)
+                return min(self.workers, train_workers or cells)
             case "harden":
                 return min(self.workers, max(1, resources.harden_workers) * cells)
             case "ingest":
@@ -303,8 +304,8 @@ def _device(resources: Resources) -> torch.device:
     return torch.device("cuda" if resources.gpu else "cpu")
 
 
-def _trains_together(stage: Stage, resources: Resources) -> bool:
-    return (stage == "train" and resources.train_workers > 1) or (stage == "harden" and resources.harden_workers > 1)
+def _trains_together(stage: Stage, resources: Resources, train_workers: int) -> bool:
+    return (stage == "train" and train_workers > 1) or (stage == "harden" and resources.harden_workers > 1)
 
 
 def _workers_here(resources: Resources) -> int:
