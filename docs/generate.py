@@ -36,6 +36,8 @@ def attack_rows() -> Iterator[str]:
 
 def _norm(attack: NamedAttack) -> str:
     field = type(attack).model_fields.get("norm")
+    if attack.limits:
+        return "other limits"
     norms = " or ".join(get_args(field.annotation)) if field else attack.minimizes
     return f"minimal {norms}" if attack.ball is None else f"within {norms}"
 

@@ -10,15 +10,18 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, SerializeAsAny
 
 from raypipe.attacks import (
+    adversarial_patch,
     apgd,
     autoattack,
     carlini_wagner,
+    cgba,
     ddn,
     deepfool,
     fab,
     fgsm,
     minimal_l2,
     pgd,
+    rays,
     saliency_map,
     sigma_zero,
     sparse_l0,
@@ -43,6 +46,9 @@ ATTACKS: dict[str, Attack] = index_by_name(
     square.ATTACK,
     fab.ATTACK,
     ddn.ATTACK,
+    rays.ATTACK,
+    cgba.ATTACK,
+    adversarial_patch.ATTACK,
 )
 """The attacks of ``backend: raypipe``, by the default ``name`` of their settings."""
 

@@ -13,8 +13,10 @@ from raypipe.base.settings import Settings, default_name
 Target = Literal["runner_up", "random"]
 """A class to aim at: the likeliest wrong class on the clean image, or one drawn from the seed and the pixels."""
 
-Knowledge = Literal["white-box", "transfer", "score-based", "decision-based"]
+Knowledge = Literal["white-box", "transfer", "score-based", "decision-based", "none"]
 """Knowledge of the model that an attacker has: see `raypipe.attacks.engine.threat.ThreatModel`."""
+BLACK_BOX: tuple[Knowledge, ...] = ("score-based", "decision-based")
+"""Knowledge of the attackers that only query the model. The queries of their attacks are counted."""
 
 
 class NamedAttack(Settings):
@@ -40,6 +42,14 @@ class NamedAttack(Settings):
     def minimizes(self) -> AnyNorm:
         """Norm that an attack without a ball minimizes."""
         raise NotImplementedError(f"{type(self).__name__} has no ball: expected the norm that it minimizes")
+
+    @property
+    def limits(self) -> str | None:
+        """Limits of an attack that no norm describes, as text, such as ranges of stain amounts; None for other attacks.
+
+        Tiles of such an attack are only rounded to 8 bits, because a longer perturbation could leave the limits.
+        """
+        return None
 
     @property
     def knowledge(self) -> Knowledge:
@@ -79,6 +89,25 @@ class TargetedAttack(NativeAttack):
 
     target: Target | None = None
     seed: int = 0
+
+
+class StoppableAttack(TargetedAttack):
+    """The base of attacks that can continue after a tile is fooled.
+
+    Parameters
+    ----------
+    early_stop
+        True if the attack leaves a tile once the tile fools the model. False if it spends the whole budget on every
+        tile, and keeps the point with the largest loss among those that fool the model. Both fool the same tiles, but
+        tiles of the whole budget fool other models far more often. A run sets this for each set of tiles. It stops
+        early only where the tiles are shown to no other model (`raypipe.plan.graph`).
+    """
+
+    early_stop: bool = False
+
+    def with_early_stop(self, early_stop: bool) -> Self:
+        """Return the attack with the given `early_stop`."""
+        return self.model_copy(update={"early_stop": early_stop})
 
 
 class Attack(NamedTuple):

@@ -11,23 +11,22 @@ paper has.
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from raypipe.attacks.base import Attack, TargetedAttack
+from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.hyperplane import project_onto_hyperplane
-from raypipe.attacks.engine.norms import project, sizes, unit_ball_draws
+from raypipe.attacks.engine.norms import MinimalAttack, project, sizes, unit_ball_draws
 from raypipe.attacks.engine.targets import likeliest_wrong
 from raypipe.attacks.engine.tensors import TINY, per_tile
 from raypipe.attacks.engine.victim import Victim
-from raypipe.base.norms import AnyNorm, Ball, Norm, require_scaled
-from raypipe.base.settings import Ratio
+from raypipe.base.norms import Norm
 
 FARTHEST_START: dict[Norm, float] = {"linf": 0.3, "l2": 1.0}
 """Radius by norm: restarts begin within half of it, or within half of the shortest result's length if that is less."""
@@ -36,16 +35,11 @@ DUAL: dict[Norm, float] = {"linf": 1, "l2": 2}
 distance to the boundary."""
 
 
-class FastAdaptiveBoundary(TargetedAttack):
-    """Settings of `fast_adaptive_boundary`.
+class FastAdaptiveBoundary(MinimalAttack):
+    """Settings of `fast_adaptive_boundary`, beside those of `raypipe.attacks.engine.norms.MinimalAttack`.
 
     Parameters
     ----------
-    norm
-        Norm that the attack minimizes.
-    eps
-        Bound, as in `raypipe.attacks.engine.norms.BoundedAttack`. The attack stops on a tile at the first success
-        within the bound, and no success beyond it counts. None means that the attack is minimal.
     targets
         Largest number of wrong classes to aim at, one after the other, the likeliest first. Iterations then go to the
         boundary of that class, and any wrong class still counts as success. This is FAB-T. With 0 iterations go to the
@@ -64,8 +58,6 @@ class FastAdaptiveBoundary(TargetedAttack):
     """
 
     name: Literal["fab"] = "fab"
-    norm: Norm = "linf"
-    eps: Annotated[Ratio, Field(gt=0)] | None = None
     targets: int = Field(0, ge=0)
     max_iterations: int = Field(100, ge=1)
     restarts: int = Field(1, ge=1)
@@ -73,20 +65,8 @@ class FastAdaptiveBoundary(TargetedAttack):
     eta: float = Field(1.05, ge=1)
     beta: float = Field(0.9, gt=0, lt=1)
 
-    @property
-    def ball(self) -> Ball | None:
-        """Ball of the bound, or None if there is no bound."""
-        return None if self.eps is None else Ball(self.norm, self.eps)
-
-    @property
-    def minimizes(self) -> AnyNorm:
-        """Norm that the settings name."""
-        return self.norm
-
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.eps is not None:
-            require_scaled(self.eps, self.norm)
         if self.targets and self.target is not None:
             raise ValueError(f"targets = {self.targets}: `target: {self.target}` is a single target; remove either")
         return self

@@ -111,6 +111,7 @@ def square_attack(victim: Victim, images: Tensor, goal: Goal, settings: SquareAt
         margins = margin(logits, goal, state.rows)
         fooled = goal.clearly_reached(logits, state.rows)
         best.offer(state.rows, state.proposed, margins, fooled)
+        victim.note_success(state.rows[fooled])
         better = margins > state.margins
         state = replace(
             state,

@@ -34,6 +34,8 @@ class Role(StrEnum):
     """The evaluation names the attack."""
     CURVE = "curve"
     """The attack gives the robust accuracy at several radii."""
+    QUERIES = "queries"
+    """The attack gives the accuracy against the number of queries."""
     CHECK = "check"
     """A sanity check compares the attack with others."""
 

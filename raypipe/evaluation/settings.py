@@ -21,6 +21,7 @@ from raypipe.corruptions import CORRUPTIONS
 from raypipe.evaluation.checks.judging import LEAST_PLANTED
 from raypipe.evaluation.external import ExternalTiles
 from raypipe.evaluation.protocols import CheckAttack
+from raypipe.evaluation.queries import Queries
 
 Eps = Annotated[Ratio, Field(gt=0)]
 BoundedChoice = Annotated[
@@ -94,6 +95,9 @@ class Evaluation(Settings):
     autoattack
         Budget of AutoAttack's ensemble at each radius. The ensemble runs only on tiles that no other attack has fooled
         there. None leaves the ensemble out: robust accuracy within a ball then rests on the other attacks alone.
+    queries
+        Accuracy against the number of queries: a ball, the largest number, and attacks that only query the model.
+        Default: none.
     corruptions
         Natural corruptions that every model is tested on, at five severities each: ``pathology`` for all that
         `raypipe.corruptions` has, or a list of names. Default: none.
@@ -119,6 +123,7 @@ class Evaluation(Settings):
         default_factory=lambda: {"linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255)}, validate_default=True
     )
     autoattack: EnsembleBudget | None = EnsembleBudget()
+    queries: Queries | None = None
     corruptions: Annotated[tuple[str, ...], BeforeValidator(_read_corruptions)] = ()
     external: dict[str, ExternalTiles] = Field(default_factory=dict)
     universal: Universal | None = None
@@ -160,12 +165,14 @@ class Evaluation(Settings):
         ----------
         grid
             The attacks that also harden models. Each untargeted attack of the grid or the evaluation that has a ball
-            adds its own threat model.
+            adds its own threat model, and so does the ball of `queries`.
         """
         radii_by_norm = {norm: set(radii) for norm, radii in self.curves.items()}
         for attack in (*grid.values(), *self.attacks.values()):
             if attack.ball and getattr(attack, "target", None) is None:
                 radii_by_norm.setdefault(attack.ball.norm, set()).add(attack.ball.eps)
+        if self.queries:
+            radii_by_norm.setdefault(self.queries.norm, set()).add(self.queries.eps)
         return {norm: tuple(sorted(radii)) for norm, radii in radii_by_norm.items() if radii}
 
     def ensembles(self, grid: Mapping[str, NamedAttack]) -> dict[str, tuple[AutoAttack, tuple[float, ...]]]:

@@ -17,6 +17,8 @@ from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.export.forms import Form
 from raypipe.export.rendering import escape_markdown, render
 from raypipe.models.checkpoint import ModelCard
+from raypipe.report.declaration import METRICS, by_class
+from raypipe.report.evidence import DISCLAIMER, NOT_TESTED, evidence_table
 from raypipe.report.layout import Book, Row, threat, with_interval
 from raypipe.report.robustness import verdicts_of
 
@@ -31,7 +33,7 @@ ORDER = (
     Protocol.TRANSFER,
     WORST_CASE,
 )
-SHOWN_ROLES = (Role.GRID, Role.EVALUATION, Role.CURVE)
+SHOWN_ROLES = (Role.GRID, Role.EVALUATION, Role.CURVE, Role.QUERIES)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Origin:
         Resolved settings of the experiment.
     environment
         Versions of Python and of packages; empty if they are unknown.
+    digests
+        Names and digests of the data, the model, the code and the software.
     """
 
     run: Run
@@ -61,6 +65,7 @@ class Origin:
     tiles: dict[str, Any]
     experiment: dict[str, Any]
     environment: dict[str, str]
+    digests: tuple[tuple[str, str], ...] = ()
 
 
 def card_text(origin: Origin, forms: Sequence[Form], weights_license: str | None) -> str:
@@ -106,7 +111,11 @@ def card_text(origin: Origin, forms: Sequence[Form], weights_license: str | None
             for row in book.certified
             if row["subject"] == subject.id
         ],
-        untested=list(_untested(book, subject, origin.card)),
+        classes=list(_classes(book, subject.id)),
+        evidence=list(_evidence(book)),
+        disclaimer=DISCLAIMER,
+        digests=origin.digests,
+        untested=[*_untested(book, subject, origin.card), *NOT_TESTED],
         environment=origin.environment,
         method=METHOD,
         version=__version__,
@@ -180,6 +189,20 @@ def _medicine(book: Book, subject: str) -> Iterator[tuple[str, str, str]]:
             yield _name_row(row), with_interval(row, "cancer_called_benign"), with_interval(row, "benign_called_cancer")
 
 
+def _classes(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
+    """Yield the metrics of each class: name, tiles, recall, precision, F1, and recall in the worst case."""
+    clean, worst = book.subjects[subject], book.headline_case(subject)
+    for number, label in enumerate(clean["labels"]):
+        metrics = (with_interval(by_class(clean, name, number), name) for name in METRICS)
+        attacked = with_interval(by_class(worst, "recall", number) if worst else None, "recall")
+        yield escape_markdown(label), str(clean["support"][number]), *metrics, attacked
+
+
+def _evidence(book: Book) -> Iterator[tuple[str, ...]]:
+    for row, _ in evidence_table(book).lines():
+        yield tuple(escape_markdown(cell.text) for cell in row)
+
+
 def _untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[str]:
     """Yield the properties that a reader might take for granted."""
     rows = list(book.find_records(subject.id))
@@ -197,8 +220,11 @@ def _untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[s
     if not any(row["subject"] == subject.id for row in book.certified):
         yield "Certificates: robust accuracy is an upper bound, and stronger attacks may lower it."
     tested = any(row["subject"] == subject.id for row in book.corruptions)
+    patched = any((row["subject"], row["threat"]) == (subject.id, "patch") for row in book.overview)
+    patches = "" if patched else "patches, "
     changes = "other changes than the natural corruptions of the report" if tested else "blur and other corruptions"
     yield (
-        "Other stains, scanners, laboratories and patients than those of the data set, patches, rotations, "
-        f"{changes}, and tiles that were not {card.size} x {card.size} pixels when they were scored."
+        "Other stains, scanners, laboratories and patients than those of the data set, "
+        f"{patches}rotations, {changes}, and tiles that were not {card.size} x {card.size} pixels when they were "
+        "scored."
     )

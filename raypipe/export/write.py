@@ -22,6 +22,7 @@ from raypipe.export.card import Origin, card_text
 from raypipe.export.forms import Form, write_forms
 from raypipe.models.artifacts import load_model
 from raypipe.models.checkpoint import FILE_NAME, ModelCard
+from raypipe.report.declaration import list_digests
 from raypipe.report.layout import Book
 from raypipe.storage.environment import read_environment
 from raypipe.storage.store import Store
@@ -154,4 +155,5 @@ def _origin(store: Store, run: Run, subject: SubjectRecord, card: ModelCard, til
         tiles=store.manifest("tiles", tiles) or {},
         experiment=yaml.safe_load(store.read_bytes(f"runs/{run.name}/experiment.yaml")),
         environment={"Python": about.python, **about.packages} if about else {},
+        digests=tuple(list_digests(run, store, subject.id)),
     )

@@ -168,6 +168,7 @@ def pairings_of(subject: Subject, subjects: Sequence[Subject], exam: Examination
     attacks: list[tuple[Role, Mapping[str, NamedAttack]]] = [
         (Role.GRID, exam.attacks),
         (Role.EVALUATION, evaluation.attacks),
+        (Role.QUERIES, evaluation.queries.runs() if evaluation.queries else {}),
         (Role.CHECK, checks),
     ]
     others = [

@@ -136,6 +136,16 @@ GLOSSARY: dict[str, tuple[Term, ...]] = {
             "the white-box attacks do, the gradients of that model mislead.",
         ),
         Term(
+            "query",
+            "A query shows a model one image and returns its answer: the logits in a score-based attack, and only the "
+            "predicted class in a decision-based one. An attack that needs many queries costs time and can be noticed.",
+        ),
+        Term(
+            "adversarial patch",
+            "An adversarial patch sets the pixels of one rectangle of a tile to anything and changes no other pixel. "
+            "Its threat model is the area and the position instead of a norm.",
+        ),
+        Term(
             "adaptive attack",
             "An adaptive attack is a white-box attack on the hardened model that is built around its defense, for "
             "example with gradients through an input transform (BPDA) or averaged over its randomness (EOT). Only such "
@@ -310,13 +320,14 @@ SECTION_TERMS: dict[str, tuple[str, ...]] = {
     "pictures": ("adversarial example", "perturbation"),
     "clinical": ("clinical errors", "precision, recall and F1"),
     "accuracy": ("clean accuracy", "robust accuracy", "static evaluation", "worst case over attacks", "95 % interval"),
-    "attacks": ("white-box attack", "black-box attack", "adaptive attack"),
+    "attacks": ("white-box attack", "black-box attack", "adaptive attack", "adversarial patch"),
     "shifts": ("natural corruption", "relative error", "clean accuracy", "95 % interval"),
     "external": ("external test set", "balanced accuracy", "95 % interval", "group"),
     "universal": ("universal perturbation", "eps", "norm", "transfer attack"),
     "paper": ("static evaluation", "static adversarial training", "precision, recall and F1"),
     "trust": ("sanity check", "worst case over attacks"),
     "checks": ("planted adversarial example", "reproducible predictions", "known-weak control"),
+    "queries": ("query", "black-box attack", "eps"),
     "curves": ("eps", "norm", "minimum perturbation", "AutoAttack's ensemble"),
     "frontier": ("clean accuracy", "worst case over attacks", "forward and backward passes per tile"),
     "transfer": ("transfer attack",),

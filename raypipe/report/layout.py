@@ -21,7 +21,8 @@ class Book:
 
     Parameters
     ----------
-    records, curves, differences, checks, certified, costs, trainings, candidates, corruptions, external, universal
+    records, curves, differences, checks, certified, costs, trainings, candidates
+    corruptions, external, universal, queries, overview
         Rows of the tables of `raypipe.evaluation.results.compute.RunResult`.
     """
 
@@ -36,6 +37,8 @@ class Book:
     corruptions: list[Row] = field(default_factory=list)
     external: list[Row] = field(default_factory=list)
     universal: list[Row] = field(default_factory=list)
+    queries: list[Row] = field(default_factory=list)
+    overview: list[Row] = field(default_factory=list)
 
     @classmethod
     def from_result(cls, result: RunResult) -> "Book":
@@ -172,7 +175,7 @@ def threat(row: Mapping[str, Any]) -> str:
     """Return the bound of an attack as text: ``linf <= 2.5/255, stored 2/255``, ``minimal l2``, or ``any size``."""
     if row["eps"] is not None:
         return f"{row['norm']} {write_bound(row['eps'], row['norm'])}"
-    return "any size" if row["norm"] == "any" else f"minimal {row['norm']}"
+    return row.get("limits") or {"any": "any size", "none": "unbounded"}.get(row["norm"], f"minimal {row['norm']}")
 
 
 def name_or_dash(value: str | None) -> str:

@@ -44,6 +44,9 @@ ATTACKS = {
     "ddn": "DDN",
     "square": "Square",
     "autoattack": "AutoAttack",
+    "rays": "RayS",
+    "cgba": "CGBA",
+    "adversarial_patch": "adversarial patch",
 }
 DEFENSES = {"pgd_training": "PGD training", "trades": "TRADES", "mart": "MART", "awp": "AWP"}
 _SHUFFLENET = re.compile(r"shufflenet_v2_x(\d)_(\d)")
@@ -69,8 +72,10 @@ def name_backbone(backbone: str) -> str:
 def name_attack(attack: str) -> str:
     """Return the name of an attack by its id: ``DeepFool`` for ``deepfool``, ``AutoAttack linf`` for its ensemble.
 
-    An id of the user stays as it is.
+    An attack that is run for the number of queries has the id ``queries/square``. An id of the user stays as it is.
     """
+    if attack.startswith("queries/"):
+        return f"{name_attack(attack.removeprefix('queries/'))} by queries"
     name, _, norm = attack.partition(" ")
     return f"{ATTACKS[name]} {norm}" if name == "autoattack" and norm else ATTACKS.get(attack, attack)
 

@@ -16,7 +16,9 @@ from raypipe.report.details import (
 from raypipe.report.external import external_classes_table, external_notes, external_table
 from raypipe.report.frontier import frontier_table, list_unequal_costs
 from raypipe.report.layout import Book
+from raypipe.report.overview import overview_notes, overview_table
 from raypipe.report.paper_tables import PAPER, STATIC, table_1, table_2, threats
+from raypipe.report.queries import queries_table
 from raypipe.report.robustness import (
     attacks_table,
     certified_table,
@@ -30,6 +32,7 @@ from raypipe.report.sheet import Note, Section, Sheet
 from raypipe.report.universal import universal_table, universal_transfer_table
 
 OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
+    "overview": overview_table,
     "attacks": attacks_table,
     "certified": certified_table,
     "corruptions": corruptions_table,
@@ -37,6 +40,7 @@ OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
     "external-classes": external_classes_table,
     "universal": universal_table,
     "universal-transfer": universal_transfer_table,
+    "queries": queries_table,
     "frontier": frontier_table,
     "checks": checks_table,
     "failures": failures_table,
@@ -51,7 +55,11 @@ OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
     "cell-costs": cell_costs_table,
 }
 """The tables that a run has only if it measured their figures, by name."""
-RESERVATIONS: dict[str, Callable[[Book], Iterable[Note]]] = {"frontier": list_unequal_costs, "external": external_notes}
+RESERVATIONS: dict[str, Callable[[Book], Iterable[Note]]] = {
+    "overview": overview_notes,
+    "frontier": list_unequal_costs,
+    "external": external_notes,
+}
 """Functions that return the notes below a table, by its name."""
 
 
@@ -93,7 +101,7 @@ LEFT_OUT = (
     "measures both."
 )
 OF_ONE = (
-    *("attacks", "corruptions", "external", "external-classes"),
+    *("overview", "attacks", "corruptions", "external", "external-classes", "queries"),
     *("checks", "failures", "clinical-errors", "distortions", "calibration", "costs"),
 )
 """The tables of a model that was evaluated on its own, besides its robustness."""

@@ -2,12 +2,18 @@
 
 import json
 
-from raypipe.attacks.engine.threat import write_bound, write_radius
+from raypipe.attacks.engine.threat import ThreatModel, write_bound, write_radius
 from raypipe.base.norms import AnyNorm
 from raypipe.evaluation.results.run import Run
 from raypipe.report.sheet import Cell, Sheet
 
-ROLES = {"grid": "grid", "evaluation": "evaluation", "curve": "curve", "check": "sanity check"}
+ROLES = {
+    "grid": "grid",
+    "evaluation": "evaluation",
+    "curve": "curve",
+    "queries": "number of queries",
+    "check": "sanity check",
+}
 
 
 def threats_table(run: Run) -> Sheet:
@@ -19,13 +25,12 @@ def threats_table(run: Run) -> Sheet:
         if (threat := pairing.threat) is None or (pairing.attack, threat) in keys:
             continue
         keys.add((pairing.attack, threat))
-        budget = "unbounded, minimal" if threat.eps is None else write_bound(threat.eps, threat.norm)
         settings = {name: value for name, value in (pairing.settings or {}).items() if value is not None}
         table.add_row(
             Cell(str(pairing.attack), below=pairing.method or ""),
             ROLES[pairing.role],
             threat.norm,
-            budget,
+            _write_budget(threat),
             threat.knowledge,
             threat.goal,
             threat.precision,
@@ -39,9 +44,17 @@ def threats_table(run: Run) -> Sheet:
     table.caption = (
         "White-box: the attacker knows the model and its gradients. Transfer: the attacker knows only another model. "
         "Score-based: the attacker sees the logits of chosen images. Decision-based: the attacker sees only their "
-        "predicted classes. Success is counted on the stored 8-bit pixels, by the unchanged model in single precision."
+        "predicted classes. None: changes are drawn at random, without a look at any model. A patch may change its "
+        "pixels by any amount, and no other pixel. Success is counted on the "
+        "stored 8-bit pixels, by the unchanged model in single precision."
     )
     return table
+
+
+def _write_budget(threat: ThreatModel) -> str:
+    if threat.eps is not None:
+        return write_bound(threat.eps, threat.norm)
+    return threat.limits or ("unbounded" if threat.norm == "none" else "unbounded, minimal")
 
 
 def _write(name: str, value: object, norm: AnyNorm) -> str:

@@ -1,6 +1,7 @@
 """Software and hardware of a run, which are needed to reproduce its figures."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from raypipe.base.settings import Settings
+from raypipe.storage.bill_of_materials import BILL_FILE, describe_distributions
 from raypipe.storage.store import Store, describe_damage
 
 PACKAGES = ("raypipe", "torch", "torchvision", "ray", "adversarial-robustness-toolbox", "numpy", "scikit-learn")
@@ -85,7 +87,8 @@ def read_environment(store: Store, run: str) -> Environment | None:
 
 
 def write_environment(store: Store, run: str, environment: Environment) -> None:
-    """Store the environment of a run."""
+    """Store the environment of a run, and beside it the bill of materials of the installed software."""
+    store.write_bytes(f"runs/{run}/{BILL_FILE}", json.dumps(describe_distributions(), indent=1).encode())
     store.write_bytes(f"runs/{run}/{ENVIRONMENT_FILE}", environment.model_dump_json(indent=1).encode())
 
 

@@ -39,13 +39,16 @@ ADVERSARIALS = pa.schema(
         ("linf", pa.float64()),
         ("float_success", pa.bool_()),
         ("float_l2", pa.float64()),
+        ("queries", pa.int64()),
         ("forwards", pa.int64()),
         ("backwards", pa.int64()),
         ("seconds", pa.float64()),
     ]
 )
 """Adversarial tiles. l0 counts changed channel values; l2 and linf are on the [0, 1] scale. All three are of the stored
-8-bit image. `float_*` describe the perturbation before rounding. Passes and seconds are per tile."""
+8-bit image. `float_*` describe the perturbation before rounding. `queries` is the number of queries up to the first
+success of a score-based or decision-based attack, and 0 where it fails or knows gradients. Passes and seconds are per
+tile."""
 
 DIAGNOSTICS = pa.schema(
     [
@@ -190,13 +193,14 @@ THREAT = [
     ("norm", pa.string()),
     ("eps", pa.float64()),
     ("stored_eps", pa.float64()),
+    ("limits", pa.string()),
     ("knowledge", pa.string()),
     ("goal", pa.string()),
     ("pixels", pa.string()),
 ]
 """Columns of a threat model: see `raypipe.attacks.engine.threat.ThreatModel`. Without `eps` the perturbation is
 unbounded, but minimal. `eps` is the requested radius. `stored_eps` is the radius that 8-bit pixels allow: in linf whole
-steps of 1/255."""
+steps of 1/255. `limits` are those that no norm describes, as text."""
 
 QUARTILES = pa.struct([("lower", pa.float64()), ("median", pa.float64()), ("upper", pa.float64())])
 
@@ -428,6 +432,36 @@ the rows of single classes. `outside` and `own_outside` are numbers of predictio
 `left_out` has the reasons for which files of the set are not tiles, with their numbers. `siblings` is the number of
 tiles that seem to be siblings of a training tile, among `compared` ones; both are null if the training tiles are
 unknown."""
+QUERIES = pa.schema(
+    [
+        *SUBJECT,
+        ("attack", pa.string()),
+        ("method", pa.string()),
+        *THREAT,
+        ("queries", pa.int64()),
+        ("tiles", pa.int64()),
+        ("groups", pa.int64()),
+        *_interval("accuracy"),
+    ]
+)
+"""Accuracy of each model after a number of queries for each tile, under each attack that only queries the model. A tile
+counts as fooled once the attack has found an image within the ball that fools the model, and stored it in 8 bits."""
+
+OVERVIEW = pa.schema(
+    [
+        *SUBJECT,
+        ("threat", pa.string()),
+        ("detail", pa.string()),
+        ("tiles", pa.int64()),
+        ("groups", pa.int64()),
+        *_interval("accuracy"),
+        ("against", pa.string()),
+        *_interval("difference"),
+    ]
+)
+"""Accuracy of each model under each kind of threat that was measured, see `raypipe.evaluation.results.overview`.
+`difference` is the accuracy minus that of the undefended model `against` on the same tiles, and null for undefended
+models."""
 
 CHECKS = pa.schema(
     [

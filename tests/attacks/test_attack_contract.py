@@ -59,6 +59,18 @@ SETTINGS = {name: {"name": name} for name in ATTACKS} | {
         "targets": 2,
     },
     "ddn, not rounded": {"name": "ddn", "levels": None, "max_iterations": 20},
+    "rays": {"name": "rays", "max_queries": 120},
+    "rays, bounded": {"name": "rays", "eps": 0.1, "max_queries": 120},
+    "cgba": {"name": "cgba", "max_queries": 150},
+    "cgba, bounded": {"name": "cgba", "eps": 2.0, "max_queries": 150},
+    "adversarial_patch": {"name": "adversarial_patch", "area": 0.3, "max_iterations": 15},
+    "adversarial_patch, random place": {
+        "name": "adversarial_patch",
+        "area": 0.3,
+        "position": "random",
+        "max_iterations": 5,
+        "restarts": 1,
+    },
     "art deepfool": {"backend": "art", "name": "deepfool", "parameters": {"max_iter": 10}},
     "art carlini_wagner_l2": {
         "backend": "art",
@@ -97,6 +109,12 @@ BUDGET = {  # forward and backward passes per tile, without clean prediction, 8-
     "autoattack, to the last": (1 + (1 + 4 + 1) + (1 + 2 * 4 + 1) + (1 + 2 * 7 + 1) + (1 + 8 + 1), 3 + 2 * 3 + 2 * 3),
     "ddn": (100, 99),
     "ddn, not rounded": (20, 19),
+    "rays": (1 + 120, 0),
+    "rays, bounded": (1 + 120, 0),
+    "cgba": (1 + 150, 0),
+    "cgba, bounded": (1 + 150, 0),
+    "adversarial_patch": (2 + 2 * 16, 1 + 2 * 15),
+    "adversarial_patch, random place": (1 + 6, 5),
 }
 
 AIMED = (*ATTACKS, "deepfool, every class", "apgd, targets", "fab, targets in l2", "autoattack, to the last")

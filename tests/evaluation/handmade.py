@@ -65,7 +65,7 @@ def perturb(store: Store, name: str, clean: list[int], said: list[int], steps: l
         "success": [c == y != s for c, y, s in zip(clean, LABELS, said, strict=True)],
         "l0": [int(step > 0) for step in steps], "l2": sizes, "linf": sizes,
         "float_success": [c == y != s for c, y, s in zip(clean, LABELS, said, strict=True)], "float_l2": sizes,
-        "forwards": [3] * 8, "backwards": [2] * 8, "seconds": [0.5] * 8,
+        "queries": [0] * 8, "forwards": [3] * 8, "backwards": [2] * 8, "seconds": [0.5] * 8,
     }  # fmt: skip
     store.write_table(
         f"{store.artifact('adversarials', key(name))}/part.parquet", pa.table(columns, schema=ADVERSARIALS)

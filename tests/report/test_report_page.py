@@ -61,7 +61,7 @@ def test_the_report_begins_with_three_sentences_findings_and_limits(html: str) -
 def test_the_parts_come_in_the_order_in_which_a_reader_asks(html: str) -> None:
     found = re.findall(r'<section id="(\w+)">', html)
     assert found == [
-        "summary", "pictures", "clinical", "accuracy", "trust", "details", "reproduce", "glossary"
+        "summary", "pictures", "clinical", "accuracy", "trust", "evidence", "details", "reproduce", "glossary"
     ]  # fmt: skip
     assert "not shown above chance" in part(html, "trust"), "the verdict on each model"
     assert "not checked" in part(html, "trust")

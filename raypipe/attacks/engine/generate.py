@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raypipe.attacks import get_attack
-from raypipe.attacks.base import NamedAttack, TargetedAttack
+from raypipe.attacks.base import BLACK_BOX, NamedAttack, TargetedAttack
 from raypipe.attacks.engine.active import predict
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import observe_headway, one_round
 from raypipe.attacks.engine.norms import BoundedAttack
 from raypipe.attacks.engine.prepare import PreparedModel
-from raypipe.attacks.engine.quantize import to_eight_bit, to_eight_bit_within, to_unit, whole_steps
+from raypipe.attacks.engine.quantize import to_bytes, to_eight_bit, to_eight_bit_within, to_unit, whole_steps
 from raypipe.attacks.engine.targets import random_targets, runner_up
 from raypipe.attacks.engine.tensors import lengths
 from raypipe.attacks.engine.victim import Victim, freeze
@@ -46,6 +46,7 @@ class Adversarials:
     linf: NDArray[np.float64]
     float_success: NDArray[np.bool_]
     float_l2: NDArray[np.float64]
+    queries: NDArray[np.int64]
     forwards: NDArray[np.int64]
     backwards: NDArray[np.int64]
     seconds: NDArray[np.float64]
@@ -120,6 +121,7 @@ def init_results(images: NDArray[np.uint8]) -> Adversarials:
         linf=zeros(np.float64),
         float_success=zeros(np.bool_),
         float_l2=zeros(np.float64),
+        queries=zeros(np.int64),
         forwards=zeros(np.int64),
         backwards=zeros(np.int64),
         seconds=zeros(np.float64),
@@ -157,15 +159,21 @@ def _attack(
 
     at = rows[right.cpu().numpy()]
     if len(at):
-        victim = Victim(model.fast, len(at), seen.batch_size)
+        # Half precision answers wrongly near the boundary, which is all that an attack on decisions sees.
+        network = model.exact if settings.knowledge == "decision-based" else model.fast
+        victim = Victim(network, len(at), seen.batch_size)
         stored, clean, truth, logits = stored[right], clean[right], truth[right], logits[right]
         goal = build_goal(settings, clean, truth, logits)
         with one_round(decided=len(rows) - len(at), rounds_left=1):
             floats = _perturb(model, victim, clean, goal, settings)
+        most = victim.forwards - 1
         plain, gradients = victim.with_model(model.plain), settings.knowledge == "white-box"
         with observe_headway(None):  # storing the tiles is a small part of the work
             if settings.ball:
                 finished, after = to_eight_bit_within(plain, stored, floats, goal, settings.ball, gradients=gradients)
+            elif settings.limits:
+                finished = to_bytes(floats)
+                after = predict(plain, to_unit(finished), plain.rows())
             else:
                 finished, after = to_eight_bit(plain, stored, floats, goal, gradients=gradients)
         float_after = predict(plain, floats, plain.rows())
@@ -176,6 +184,9 @@ def _attack(
         result.l0[at] = difference.count_nonzero(dim=1).cpu().numpy()
         result.l2[at] = lengths(difference).cpu().numpy()
         result.linf[at] = difference.abs().amax(1).cpu().numpy()
+        if settings.knowledge in BLACK_BOX:
+            queries = torch.where(victim.queries > 0, victim.queries, most)  # rounding can fool a model too
+            result.queries[at] = torch.where(goal.reached(after, victim.rows()), queries, 0).cpu().numpy()
         result.float_success[at] = goal.reached(float_after, victim.rows()).cpu().numpy()
         result.float_l2[at] = lengths(floats.double() - clean).cpu().numpy()
         result.forwards[at] += victim.forwards.cpu().numpy()
@@ -195,7 +206,7 @@ def _perturb(model: PreparedModel, victim: Victim, clean: Tensor, goal: Goal, se
     attack = get_attack(settings)
     floats = attack.generate(victim, clean, goal, settings)
     half = model.fast.half_precision
-    if half is None:
+    if half is None or victim.model is model.exact:
         return floats
     rows, plain = victim.rows(), victim.with_model(model.plain)
     logits = predict(victim, floats, rows)
@@ -205,6 +216,7 @@ def _perturb(model: PreparedModel, victim: Victim, clean: Tensor, goal: Goal, se
         part = victim.part(again, model.exact)
         floats[again] = attack.generate(part, clean[again], goal.part(again), settings)
         victim.add(part, again)
+        victim.queries[again] = part.queries
     return floats
 
 

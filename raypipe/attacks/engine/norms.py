@@ -1,16 +1,16 @@
 """Perturbations bounded in a norm: the settings of the bound, and the geometry of the ball."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from raypipe.attacks.base import TargetedAttack
+from raypipe.attacks.base import StoppableAttack, TargetedAttack
 from raypipe.attacks.engine.draws import make_generators
 from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
-from raypipe.base.norms import BallSettings, Norm
+from raypipe.base.norms import AnyNorm, Ball, BallSettings, Norm, require_scaled
 from raypipe.base.settings import Ratio
 
 
@@ -33,28 +33,45 @@ class BoundedAttack(BallSettings, TargetedAttack):
     eps: Ratio = Field(usual_eps["linf"], gt=0)
 
 
+class MinimalAttack(TargetedAttack):
+    """The base of attacks that search for the smallest perturbation in a norm, or for one within a bound.
+
+    Parameters
+    ----------
+    norm
+        Norm that the attack minimizes.
+    eps
+        Bound, as in `BoundedAttack`. The attack stops on a tile at the first success within the bound, and no success
+        beyond it counts. None means that the attack is minimal.
+    """
+
+    norm: Norm = "linf"
+    eps: Annotated[Ratio, Field(gt=0)] | None = None
+
+    @property
+    def ball(self) -> Ball | None:
+        """Ball of the bound, or None if there is no bound."""
+        return None if self.eps is None else Ball(self.norm, self.eps)
+
+    @property
+    def minimizes(self) -> AnyNorm:
+        """Norm that the settings name."""
+        return self.norm
+
+    @model_validator(mode="after")
+    def _is_scaled(self) -> Self:
+        if self.eps is not None:
+            require_scaled(self.eps, self.norm)
+        return self
+
+
 def at_radius(attack: BoundedAttack, eps: float, norm: Norm) -> BoundedAttack:
     """Return the attack with another ball."""
     return attack.model_copy(update={"eps": eps, "norm": norm})
 
 
-class IterativeAttack(BoundedAttack):
-    """The base of attacks within a ball that can continue after a tile is fooled.
-
-    Parameters
-    ----------
-    early_stop
-        True if the attack leaves a tile once the tile fools the model. False if it spends the whole budget on every
-        tile, and keeps the point with the largest loss among those that fool the model. Both fool the same tiles, but
-        tiles of the whole budget fool other models far more often. A run sets this for each set of tiles. It stops
-        early only where the tiles are shown to no other model (`raypipe.plan.graph`).
-    """
-
-    early_stop: bool = False
-
-    def with_early_stop(self, early_stop: bool) -> Self:
-        """Return the attack with the given `early_stop`."""
-        return self.model_copy(update={"early_stop": early_stop})
+class IterativeAttack(BoundedAttack, StoppableAttack):
+    """The base of attacks within a ball that can continue after a tile is fooled."""
 
 
 def sizes(perturbations: Tensor, norm: Norm) -> Tensor:

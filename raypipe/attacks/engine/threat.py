@@ -24,17 +24,19 @@ class ThreatModel:
     ----------
     norm
         Norm that bounds the perturbations, or that the attack minimizes. ``l0`` counts values, not pixels. ``none``
-        means that the attack uses no norm, for example if it rotates images.
+        means that the attack uses no norm, for example if it rotates images or changes their stains.
     eps
         Bound that the settings request, with pixels in [0, 1]. None means that there is no bound.
     knowledge
         Knowledge of the model. ``white-box`` is everything, including gradients. ``score-based`` is the logits of
         images that the attacker chooses, and ``decision-based`` is only their predicted classes. ``transfer`` is
-        knowledge of another model and none of this one.
+        knowledge of another model and none of this one. ``none`` is no model at all: changes are drawn at random.
     goal
         Goal that counts as success: any wrong class, or one class that the attacker chooses.
     precision
         Precision of the pixels in the evaluation: 8-bit images, or floats.
+    limits
+        Limits that no norm describes, as text; None if there are none.
     """
 
     norm: AnyNorm
@@ -42,18 +44,23 @@ class ThreatModel:
     knowledge: Knowledge = "white-box"
     goal: Literal["untargeted", "targeted"] = "untargeted"
     precision: Literal["8-bit", "float"] = "8-bit"
+    limits: str | None = None
 
     @property
     def stored_eps(self) -> float | None:
         """Bound that stored pixels keep to: see `stored_radius`. None means that there is no bound."""
         return self.eps if self.eps is None or self.precision == "float" else stored_radius(self.eps, self.norm)
 
+    @property
+    def bound(self) -> str:
+        """Bound as text: ``linf <= 8/255``, ``minimal l2``, ``unbounded``, or limits that no norm describes."""
+        if self.eps is not None:
+            return f"{self.norm} {write_bound(self.eps, self.norm)}"
+        return self.limits or ("unbounded" if self.norm == "none" else f"minimal {self.norm}")
+
     def __str__(self) -> str:
         """Return the text for tables, such as ``linf <= 8/255, white-box, untargeted, 8-bit``."""
-        bound = "unbounded" if self.norm == "none" else f"minimal {self.norm}"
-        if self.eps is not None:
-            bound = f"{self.norm} {write_bound(self.eps, self.norm)}"
-        return f"{bound}, {self.knowledge}, {self.goal}, {self.precision}"
+        return f"{self.bound}, {self.knowledge}, {self.goal}, {self.precision}"
 
 
 def get_threat_model(settings: NamedAttack) -> ThreatModel:
@@ -72,7 +79,9 @@ def get_threat_model(settings: NamedAttack) -> ThreatModel:
     """
     norm, eps = settings.ball or (settings.minimizes, None)
     targeted = isinstance(settings, TargetedAttack) and settings.target is not None
-    return ThreatModel(norm, eps, settings.knowledge, goal="targeted" if targeted else "untargeted")
+    return ThreatModel(
+        norm, eps, settings.knowledge, goal="targeted" if targeted else "untargeted", limits=settings.limits
+    )
 
 
 def stored_radius(eps: float, norm: str) -> float:

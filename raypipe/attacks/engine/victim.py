@@ -62,6 +62,9 @@ class Victim:
     ----------
     forwards, backwards
         (tiles,) numbers of forward and backward passes, integers on the model's device.
+    queries
+        (tiles,) numbers of forward passes up to the first success, without the one for the unchanged tile; 0 where
+        the attack noted no success. Attacks without gradients note it.
     """
 
     def __init__(self, model: nn.Module, tiles: int, batch_size: int = 64) -> None:
@@ -70,6 +73,7 @@ class Victim:
         self.batch_size = batch_size
         self.forwards = torch.zeros(tiles, dtype=torch.long, device=own.device)
         self.backwards = torch.zeros_like(self.forwards)
+        self.queries = torch.zeros_like(self.forwards)
 
     def with_model(self, model: nn.Module) -> "Victim":
         """Return a victim with another form of the model, whose passes are counted together with this one's."""
@@ -150,6 +154,11 @@ class Victim:
             (gradient,) = torch.autograd.grad(objective, images, retain_graph=retain_graph, materialize_grads=True)
         self.backwards.index_add_(0, rows, torch.ones_like(rows))
         return gradient.detach()
+
+    def note_success(self, rows: Tensor) -> None:
+        """Note that the last pass of the tiles at the positions `rows` is a success; only the first one counts."""
+        first = rows[self.queries[rows] == 0]
+        self.queries[first] = self.forwards[first] - 1
 
     def halve_batch(self) -> None:
         """Halve the batch size after memory runs out, and warn."""

@@ -184,6 +184,20 @@ class Artifacts:
             self._perturbed[key] = AdversarialTiles(_strings(table["sample_id"]), distortions=distortions, **columns)
         return self._perturbed[key]
 
+    def read_queries(self, pairing: PairingRecord) -> NDArray[np.int64]:
+        """Return the number of queries up to the first success for each tile, in the order of `read_adversarials`.
+
+        It is 0 where the attack failed.
+
+        Raises
+        ------
+        raypipe.storage.store.StoreError
+            If an older raypipe stored the tiles, without this number.
+        """
+        table = self._read("adversarials", pairing.tiles, ["sample_id", "queries"])
+        counts: NDArray[np.int64] = table["queries"].to_numpy()
+        return counts
+
     def read_device(self, pairing: PairingRecord) -> str | None:
         """Return the device that the attack ran on; None if it is not recorded."""
         manifest = self.store.manifest("adversarials", pairing.tiles) or {}

@@ -17,7 +17,9 @@ from raypipe.evaluation.results.curves import compute_curves
 from raypipe.evaluation.results.differences import compute_differences
 from raypipe.evaluation.results.external import compute_external
 from raypipe.evaluation.results.outcomes import collect_examples, compute_outcomes
+from raypipe.evaluation.results.overview import Model, compute_overview
 from raypipe.evaluation.results.patterns import compute_universal
+from raypipe.evaluation.results.queries import compute_queries
 from raypipe.evaluation.results.records import compute_records
 from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
 from raypipe.evaluation.results.trainings import compute_trainings
@@ -30,6 +32,8 @@ from raypipe.storage.schemas import (
     CURVES,
     DIFFERENCES,
     EXTERNAL,
+    OVERVIEW,
+    QUERIES,
     RESULTS,
     TRAININGS,
     UNIVERSAL,
@@ -47,9 +51,10 @@ class RunResult:
         Name of the run.
     location
         Folder of its files.
-    records, curves, differences, checks, certified, corruptions, external, universal, costs, trainings, candidates
+    records, curves, differences, checks, certified, corruptions, external, universal, queries, overview, costs,
+    trainings, candidates
         Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED`, `CORRUPTIONS`,
-        `EXTERNAL`, `UNIVERSAL`, `COSTS`, `TRAININGS` and `CANDIDATES`.
+        `EXTERNAL`, `UNIVERSAL`, `QUERIES`, `OVERVIEW`, `COSTS`, `TRAININGS` and `CANDIDATES`.
     """
 
     name: str
@@ -62,6 +67,8 @@ class RunResult:
     corruptions: pa.Table
     external: pa.Table
     universal: pa.Table
+    queries: pa.Table
+    overview: pa.Table
     costs: pa.Table
     trainings: pa.Table
     candidates: pa.Table
@@ -76,6 +83,8 @@ TABLES = {
     "corruptions": CORRUPTIONS,
     "external": EXTERNAL,
     "universal": UNIVERSAL,
+    "queries": QUERIES,
+    "overview": OVERVIEW,
     "costs": COSTS,
     "trainings": TRAININGS,
     "candidates": CANDIDATES,
@@ -113,6 +122,15 @@ def compute_result(store: Store, run: Run) -> RunResult:
         "corruptions": list(compute_corruptions(run, artifacts)),
         "external": list(compute_external(run, artifacts)),
         "universal": list(compute_universal(run, artifacts)),
+        "queries": list(compute_queries(run, artifacts)),
+        "overview": list(
+            compute_overview(
+                {
+                    subject.id: Model(subject, run, artifacts, examples[subject.id], outcomes[subject.id])
+                    for subject in run.subjects
+                }
+            )
+        ),
         "costs": list(_costs(run, store)),
         "trainings": list(compute_trainings(run, store)),
         "candidates": list(compute_candidates(run, store)),

@@ -17,12 +17,28 @@ OVERALL = 0
 
 
 @dataclass(frozen=True, eq=False)
-class _Answers:
-    """A model's correct answers: (n,) for clean tiles and (severities, n) for corrupted ones, with their groups."""
+class Answers:
+    """A model's correct answers under one corruption.
 
+    Parameters
+    ----------
+    ids, groups
+        (n,) ids and groups of the tiles. A tile whose group is unknown is a group of its own.
+    clean
+        (n,) True where the unchanged tile is classified correctly.
+    corrupted
+        (severities, n) the same for the corrupted tiles.
+    """
+
+    ids: NDArray[np.str_]
+    groups: NDArray[np.str_]
     clean: NDArray[np.bool_]
     corrupted: NDArray[np.bool_]
-    groups: Groups
+
+    @property
+    def severities(self) -> range:
+        """Severities from 1 on."""
+        return range(1, 1 + len(self.corrupted))
 
     def at(self, severity: int) -> NDArray[np.bool_]:
         """Return the correct answers at a severity, or those at all severities, one after the other."""
@@ -38,12 +54,12 @@ def compute_corruptions(run: Run, artifacts: Artifacts) -> Iterator[dict[str, An
     (Hendrycks and Dietterich, 2019, arXiv:1903.12261).
     """
     found = {(record.subject, record.corruption): record for record in run.corrupted}
-    answers = {place: _read(record, artifacts) for place, record in found.items()}
+    answers = {place: read_answers(record, artifacts) for place, record in found.items()}
     subjects = {subject.id: subject for subject in run.subjects}
     for (name, corruption), own in answers.items():
         subject = subjects[name]
         baseline = _find_baseline(subject, run)
-        theirs = answers[baseline.id, corruption]
+        theirs, groups = answers[baseline.id, corruption], group_tiles(own.groups)
         levels = found[name, corruption].levels
         for severity in range(OVERALL, 1 + len(levels)):
             wrong, reference = (1 - each.at(severity).mean() for each in (own, theirs))
@@ -53,21 +69,27 @@ def compute_corruptions(run: Run, artifacts: Artifacts) -> Iterator[dict[str, An
                 "severity": severity,
                 "level": None if severity == OVERALL else levels[severity - 1],
                 "tiles": len(own.clean),
-                "groups": own.groups.count,
-                **mean(own.clean, own.groups).columns("clean_accuracy"),
-                **_compare(own, severity),
+                "groups": groups.count,
+                **mean(own.clean, groups).columns("clean_accuracy"),
+                **_compare(own, groups, severity),
                 "baseline": baseline.id,
                 "relative_error": float(wrong / reference) if reference else None,
             }
 
 
-def _read(record: CorruptedRecord, artifacts: Artifacts) -> _Answers:
+def read_answers(record: CorruptedRecord, artifacts: Artifacts) -> Answers:
+    """Return the answers of a model under one corruption, sorted by the ids of the tiles."""
     table = artifacts.read_corrupted(record.key)
     labels = table["label"].to_numpy()
     predictions = np.stack(table["predictions"].to_numpy())
     ids, groups = table["sample_id"].to_pylist(), table["group_id"].to_pylist()
-    known = group_tiles([group if group is not None else name for group, name in zip(groups, ids, strict=True)])
-    return _Answers(table["clean_prediction"].to_numpy() == labels, (predictions == labels[:, None]).T, known)
+    known = [group if group is not None else name for group, name in zip(groups, ids, strict=True)]
+    return Answers(
+        np.array(ids, dtype=np.str_),
+        np.array(known, dtype=np.str_),
+        table["clean_prediction"].to_numpy() == labels,
+        (predictions == labels[:, None]).T,
+    )
 
 
 def _find_baseline(subject: SubjectRecord, run: Run) -> SubjectRecord:
@@ -78,13 +100,13 @@ def _find_baseline(subject: SubjectRecord, run: Run) -> SubjectRecord:
     )
 
 
-def _compare(answers: _Answers, severity: int) -> dict[str, Any]:
+def _compare(answers: Answers, tiles: Groups, severity: int) -> dict[str, Any]:
     """Return the accuracy at a severity, and by how much it is lower than that of the same tiles unchanged.
 
     Over all severities, the versions of a tile count as siblings in its group.
     """
     correct = answers.at(severity)
     versions = len(correct) // len(answers.clean)
-    groups = replace(answers.groups, codes=np.tile(answers.groups.codes, versions))
+    groups = replace(tiles, codes=np.tile(tiles.codes, versions))
     drop = compare(np.tile(answers.clean, versions), correct, groups).difference
     return {**mean(correct, groups).columns("accuracy"), **drop.columns("drop")}

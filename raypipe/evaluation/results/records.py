@@ -79,6 +79,7 @@ def _record(pairing: PairingRecord, predictions: Predictions, run: Run, artifact
         "eps": threat.eps,
         "stored_eps": threat.stored_eps,
         "goal": threat.goal,
+        "limits": threat.limits,
         "knowledge": threat.knowledge if itself else "transfer",
         "pixels": threat.precision,
     }

@@ -31,6 +31,8 @@ def tabulate_adversarials(tiles: pa.Table, adversarials: Adversarials) -> pa.Tab
 
 def parse_adversarials(table: pa.Table) -> Adversarials:
     """Return the adversarial tiles of a stored table, in the order of its rows."""
+    if "queries" not in table.column_names:  # an older raypipe did not count them
+        table = table.append_column("queries", pa.array(np.zeros(table.num_rows, dtype=np.int64)))
     names = [column.name for column in fields(Adversarials) if column.name != "images"]
     return Adversarials(images=decode_images(table), **{name: table[name].to_numpy() for name in names})
 

@@ -7,6 +7,7 @@ from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.charts import Chart, recall_chart, robustness_chart
 from raypipe.report.corruptions import corruptions_heat, corruptions_table
+from raypipe.report.declaration import declared_metrics_table, digests_table
 from raypipe.report.details import (
     calibration_table,
     candidates_table,
@@ -18,17 +19,22 @@ from raypipe.report.details import (
     seeds_table,
     stage_costs_table,
 )
+from raypipe.report.evidence import DISCLAIMER, evidence_notes, evidence_table
 from raypipe.report.external import external_classes_table, external_notes, external_table
 from raypipe.report.figures.curves import curves_panel, distortions_panel
 from raypipe.report.figures.frontier import frontier_panel
 from raypipe.report.figures.learning import learning_panel
+from raypipe.report.figures.overview import overview_panel
+from raypipe.report.figures.queries import queries_panel
 from raypipe.report.figures.reliability import reliability_panel
 from raypipe.report.figures.theme import Panel
 from raypipe.report.frontier import frontier_table, list_unequal_costs
 from raypipe.report.heats import Heat, confusions, transfers
 from raypipe.report.layout import Book
+from raypipe.report.overview import overview_notes, overview_table
 from raypipe.report.paper_tables import COMPARED, PAPER, STATIC, table_1, table_2, table_3, threats
 from raypipe.report.pictures import Picture
+from raypipe.report.queries import queries_table
 from raypipe.report.robustness import (
     attacks_table,
     certified_table,
@@ -92,6 +98,8 @@ def list_parts(book: Book, run: Run, store: Store, subject: str) -> Iterator[Par
     """
     yield _clinical(book, subject)
     yield _accuracy(book)
+    if overview := overview_table(book):
+        yield _overview(book, overview)
     if book.corruptions:
         yield _shifts(book)
     if external := external_table(book):
@@ -101,6 +109,7 @@ def list_parts(book: Book, run: Run, store: Store, subject: str) -> Iterator[Par
     if run.paper_tables:
         yield _paper(book, run)
     yield _trust(book)
+    yield _evidence(book, run, store)
     yield Part("details", "Details", "Details", folds=tuple(_details(book, run, store)))
 
 
@@ -161,6 +170,10 @@ def _accuracy(book: Book) -> Part:
             tables=_tables(distortions_table(book)),
         )
     )
+    if (queried := queries_panel(book)) is not None:
+        folds.append(
+            Fold("queries", "Accuracy by number of queries", panels=(queried,), tables=_tables(queries_table(book)))
+        )
     return Part(
         "accuracy",
         "Accuracy under attack",
@@ -169,6 +182,19 @@ def _accuracy(book: Book) -> Part:
         ((robustness_chart(book), caption),),
         _tables(robustness_table(book), certified_table(book)),
         folds=tuple(folds),
+    )
+
+
+def _overview(book: Book, table: Sheet) -> Part:
+    panel = overview_panel(book)
+    fold = Fold("overview-figure", "All threats as a figure", panels=(panel,) if panel else ())
+    return Part(
+        "overview",
+        "All threats",
+        "All threats in one view",
+        "What each defense buys, and what it costs: a defense against attacks in a ball may help or hurt elsewhere.",
+        tables=(Section(table, tuple(overview_notes(book))),),
+        folds=(fold,),
     )
 
 
@@ -250,6 +276,21 @@ def _trust(book: Book) -> Part:
         tables=_tables(verdict_table(book)),
         notes=tuple(find_defects(book)),
         folds=(folds,) if folds.tables else (),
+    )
+
+
+def _evidence(book: Book, run: Run, store: Store) -> Part:
+    tables = (declared_metrics_table(book), digests_table(run, store))
+    return Part(
+        "evidence",
+        "Evidence",
+        "Evidence for regulators",
+        DISCLAIMER,
+        notes=tuple(evidence_notes()),
+        folds=(
+            Fold("evidence-table", "What was measured, by document", tables=_tables(evidence_table(book))),
+            Fold("declaration", "Declared metrics and digests", tables=_tables(*tables)),
+        ),
     )
 
 

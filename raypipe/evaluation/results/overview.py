@@ -1,0 +1,245 @@
+"""All threats in one view: the accuracy of each model under each kind of threat, beside that of its undefended twin.
+
+To add a kind of threat, write a function that returns the tiles that a model withstands, and add it to `COLUMNS`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from raypipe.attacks.engine.threat import ThreatModel
+from raypipe.corruptions import CORRUPTIONS
+from raypipe.evaluation.protocols import ITSELF, CheckAttack, Role
+from raypipe.evaluation.results.artifacts import Artifacts
+from raypipe.evaluation.results.corrupted import Answers, read_answers
+from raypipe.evaluation.results.outcomes import WORST_CASE, AdversarialExamples, Measure, Outcome
+from raypipe.evaluation.results.queries import count_most, find_query_pairings, queries_needed
+from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
+from raypipe.evaluation.statistics.comparison import compare
+from raypipe.evaluation.statistics.intervals import group_tiles, mean
+
+FEW_QUERIES = 1000
+"""Number of queries of the attacker who only queries the model."""
+
+
+class Withstood(NamedTuple):
+    """The tiles that a model classifies correctly under one kind of threat.
+
+    Parameters
+    ----------
+    ids, groups
+        (n,) ids and groups of the tiles. A tile that is shown in several versions has an id for each.
+    correct
+        (n,) True where the model is correct.
+    detail
+        Limits of the threat as text, such as ``linf <= 4/255``.
+    """
+
+    ids: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    correct: NDArray[np.bool_]
+    detail: str
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model and everything that was measured on it.
+
+    Parameters
+    ----------
+    subject, run, artifacts
+        The model, the run, and the reader of its tables.
+    examples, outcomes
+        Results of `raypipe.evaluation.results.outcomes`.
+    """
+
+    subject: SubjectRecord
+    run: Run
+    artifacts: Artifacts
+    examples: AdversarialExamples | None
+    outcomes: Mapping[Measure, Outcome]
+
+    def withstands(
+        self, wanted: Callable[[PairingRecord], bool], norm: str | None = None, eps: float | None = None
+    ) -> Withstood | None:
+        """Return the tiles on which none of some attacks on the model itself fools it; None without such an attack.
+
+        Parameters
+        ----------
+        wanted
+            Function that returns True for these attacks.
+        norm, eps
+            Ball outside of which a perturbation does not count; None for no ball.
+        """
+        if self.examples is None:
+            return None
+        chosen = [pairing.protocol in ITSELF and wanted(pairing) for pairing in self.examples.pairings]
+        if not any(chosen):
+            return None
+        examples = self.examples.select(chosen)
+        fooled = (examples.fooled & examples.within(norm, eps)).any(axis=0)
+        threats = [pairing.threat for pairing in examples.pairings if pairing.threat]
+        detail = ", ".join(dict.fromkeys(_write(threat, norm, eps) for threat in threats))
+        clean = examples.clean
+        return Withstood(clean.ids, clean.groups, clean.correct & ~fooled, detail)
+
+    def answers(self) -> dict[str, Answers]:
+        """Return the model's answers on corrupted tiles, by corruption."""
+        own = [record for record in self.run.corrupted if record.subject == self.subject.id]
+        return {record.corruption: read_answers(record, self.artifacts) for record in own}
+
+
+def headline_ball(run: Run) -> tuple[str, float] | None:
+    """Return the ball in which models are compared: that of the sanity checks, or else the smallest; None without."""
+    threats = [pairing.threat for pairing in run.pairings if pairing.attack == CheckAttack.REFERENCE]
+    judged = {(threat.norm, threat.eps) for threat in threats if threat}
+    balls = [(norm, eps) for norm, radii in run.radii.items() for eps in radii]
+    return min(balls, key=lambda ball: (ball not in judged, ball[1]), default=None)
+
+
+def _clean(model: Model) -> Withstood | None:
+    outcome = model.outcomes[Measure("clean")] if model.examples is None else model.examples.clean
+    return Withstood(outcome.ids, outcome.groups, outcome.correct, "no change")
+
+
+def _corruptions(model: Model) -> Withstood | None:
+    answers = model.answers()
+    if not answers:
+        return None
+    parts = [
+        (np.char.add(own.ids, f"/{name}/{severity}"), own.groups, own.at(severity))
+        for name, own in answers.items()
+        for severity in own.severities
+    ]
+    ids, groups, correct = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return Withstood(ids, groups, correct, f"mean of {len(answers)} corruptions at all severities")
+
+
+def _worst_corruption(model: Model) -> Withstood | None:
+    cases = [(own.at(severity), name, severity) for name, own in model.answers().items() for severity in own.severities]
+    if not cases:
+        return None
+    correct, name, severity = min(cases, key=lambda case: case[0].mean())
+    own = model.answers()[name]
+    return Withstood(own.ids, own.groups, correct, f"{CORRUPTIONS[name].title}, severity {severity}")
+
+
+def _stain_attack(model: Model) -> Withstood | None:
+    return model.withstands(lambda pairing: pairing.method == "stain" and _searches(pairing))
+
+
+def _external(model: Model) -> Withstood | None:
+    own = [record for record in model.run.external if record.subject == model.subject.id]
+    if not own:
+        return None
+    parts = []
+    for record in own:
+        tiles, prefix = model.artifacts.read_logits(record.predictions), f"{record.set_id}/"
+        parts.append((np.char.add(prefix, tiles.ids), np.char.add(prefix, tiles.groups), tiles.correct))
+    ids, groups, correct = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return Withstood(ids, groups, correct, ", ".join(record.set_id for record in own))
+
+
+def _universal(model: Model) -> Withstood | None:
+    own = (record for record in model.run.universal if record.subject == record.source == model.subject.id)
+    if (record := next(own, None)) is None:
+        return None
+    table = model.artifacts.read_perturbed(record.key)
+    ids = np.array(table["sample_id"].to_pylist(), dtype=np.str_)
+    groups = np.array(pc.coalesce(table["group_id"], table["sample_id"]).to_pylist(), dtype=np.str_)
+    correct = table["prediction"].to_numpy() == table["label"].to_numpy()
+    return Withstood(ids, groups, correct, f"one pattern, {ThreatModel(record.norm, record.eps).bound}")
+
+
+def _patch(model: Model) -> Withstood | None:
+    return model.withstands(lambda pairing: pairing.method == "adversarial_patch")
+
+
+def _black_box(model: Model) -> Withstood | None:
+    pairings = list(find_query_pairings(model.run.find_pairings(model.subject.id)))
+    if not pairings:
+        return None
+    tiles = model.artifacts.read_predictions(pairings[0])
+    needed = np.min([queries_needed(pairing, model.artifacts) for pairing in pairings], axis=0)
+    most = min(FEW_QUERIES, *map(count_most, pairings))
+    bounds = dict.fromkeys(pairing.threat.bound for pairing in pairings if pairing.threat)
+    return Withstood(tiles.ids, tiles.groups, needed > most, f"{', '.join(bounds)}, {most:,} queries")
+
+
+def _autoattack(model: Model) -> Withstood | None:
+    ball = headline_ball(model.run)
+
+    def covers(pairing: PairingRecord) -> bool:
+        threat = pairing.threat
+        if pairing.method != "autoattack" or threat is None or ball is None or threat.norm != ball[0]:
+            return False
+        return pairing.role == Role.CURVE or threat.eps == ball[1]
+
+    return model.withstands(covers, *ball) if ball else None
+
+
+def _worst_case(model: Model) -> Withstood | None:
+    ball = headline_ball(model.run)
+    outcome = model.outcomes.get(Measure(WORST_CASE, None, *(ball or (None, None))))
+    if outcome is None:
+        return None
+    detail = _write(ThreatModel("none", None), *ball) if ball else "any size"
+    return Withstood(outcome.ids, outcome.groups, outcome.correct, detail)
+
+
+COLUMNS: dict[str, Callable[[Model], Withstood | None]] = {
+    "clean": _clean,
+    "natural corruptions": _corruptions,
+    "worst corruption": _worst_corruption,
+    "stain attack": _stain_attack,
+    "external": _external,
+    "universal perturbation": _universal,
+    "black box": _black_box,
+    "patch": _patch,
+    "AutoAttack": _autoattack,
+    "worst case": _worst_case,
+}
+"""The kinds of threats, in the order in which tables show them. Each function returns None where the model was not
+tested."""
+
+
+def compute_overview(models: Mapping[str, Model]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `raypipe.storage.schemas.OVERVIEW`: one for each model and each threat that was measured.
+
+    Parameters
+    ----------
+    models
+        All models of a run, by id.
+    """
+    for model in models.values():
+        twin = models.get(model.subject.undefended or "")
+        for threat, find in COLUMNS.items():
+            if (own := find(model)) is None:
+                continue
+            groups = group_tiles(own.groups)
+            row = {
+                **model.subject.columns(),
+                "threat": threat,
+                "detail": own.detail,
+                "tiles": len(own.ids),
+                "groups": groups.count,
+                **mean(own.correct, groups).columns("accuracy"),
+            }
+            other = find(twin) if twin else None
+            if twin and other and np.array_equal(own.ids, other.ids):
+                difference = compare(own.correct, other.correct, groups).difference
+                row |= {"against": twin.subject.id, **difference.columns("difference")}
+            yield row
+
+
+def _searches(pairing: PairingRecord) -> bool:
+    """Return True if an attack looks at the model, and does not only draw at random."""
+    return pairing.threat is not None and pairing.threat.knowledge != "none"
+
+
+def _write(threat: ThreatModel, norm: str | None, eps: float | None) -> str:
+    return threat.bound if norm is None else ThreatModel(norm, eps).bound  # type: ignore[arg-type]

@@ -1,0 +1,90 @@
+"""All threats in one view: a table, and for each hardened model a sentence on what its defense buys."""
+
+from collections.abc import Iterator
+
+from raypipe.evaluation.results.overview import COLUMNS
+from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
+from raypipe.report.cells import model_cell, name_family, name_hardening
+from raypipe.report.layout import Book, Row, interval_cell
+from raypipe.report.scope import attacked_tiles
+from raypipe.report.sheet import Note, Sheet, Tone
+
+NATURAL = "natural corruptions"
+"""The threat whose difference says if a defense costs natural robustness."""
+ALWAYS = ("clean", "AutoAttack", "worst case")
+"""Threats that the table of robustness shows anyway. A run with no other threat needs no view of all."""
+UNMEASURED = "-"
+
+
+def list_threats(book: Book) -> list[str]:
+    """Return the kinds of threats that were measured for some model, in their order; none without a view of all."""
+    found = {row["threat"] for row in book.overview}
+    return [] if found <= set(ALWAYS) else [threat for threat in COLUMNS if threat in found]
+
+
+def index_overview(book: Book) -> dict[tuple[str, str], Row]:
+    """Return the rows of the view by model and kind of threat."""
+    return {(row["subject"], row["threat"]): row for row in book.overview}
+
+
+def overview_table(book: Book) -> Sheet | None:
+    """Return a table of every model under every kind of threat; None if only attacks in a ball were measured."""
+    threats, rows = list_threats(book), index_overview(book)
+    if not threats:
+        return None
+    table = Sheet(f"All threats in one view. Accuracy and its 95 % interval, in %; {attacked_tiles(book)}")
+    table.add_columns("model", whole=True)
+    for threat in threats:
+        details = dict.fromkeys(row["detail"] for row in book.overview if row["threat"] == threat)
+        table.add_columns(threat, figures=True, hint="; ".join(details))
+    for members in book.families().values():
+        for subject in members:
+            cells = (interval_cell(rows.get((subject, threat)), UNMEASURED) for threat in threats)
+            table.add_row(model_cell(book, subject), *cells)
+        table.add_section()
+    limits = "; ".join(f"{threat}: {_detail(book, threat)}" for threat in threats if _detail(book, threat))
+    table.caption = f"A dash: not measured. {limits[:1].upper()}{limits[1:]}. {METHOD}"
+    return table
+
+
+def _detail(book: Book, threat: str) -> str:
+    details = dict.fromkeys(row["detail"] for row in book.overview if row["threat"] == threat)
+    return next(iter(details)) if len(details) == 1 else "another one for each model"
+
+
+def overview_notes(book: Book) -> Iterator[Note]:
+    """Yield a sentence for each hardened model: its differences to the undefended model, and its natural robustness."""
+    threats, rows = list_threats(book), index_overview(book)
+    for subject, own in book.subjects.items():
+        differences = {
+            threat: row
+            for threat in threats
+            if (row := rows.get((subject, threat))) is not None and row["difference"] is not None
+        }
+        if own["defense"] is None or not differences:
+            continue
+        texts = "; ".join(f"{threat} {write_difference(row)}" for threat, row in differences.items())
+        verdict, tone = _judge(differences.get(NATURAL))
+        model = f"{name_family(book, subject)}, {name_hardening(book, subject)}"
+        yield Note(f"{model}, minus the undefended model, in percentage points: {texts}. {verdict}", tone)
+    if any(row["difference"] is not None for row in book.overview):
+        yield Note(DIFFERENCE_METHOD)
+
+
+def write_difference(row: Row) -> str:
+    """Return a difference with its interval, in percentage points: ``+12.5 [+3.1, +21.0]``."""
+    difference = f"{100 * row['difference']:+.1f}"
+    if row["difference_low"] is None:
+        return f"{difference} [no interval]"
+    return f"{difference} [{100 * row['difference_low']:+.1f}, {100 * row['difference_high']:+.1f}]"
+
+
+def _judge(natural: Row | None) -> tuple[str, Tone]:
+    """Return a sentence on natural robustness: the defense costs or adds it only where the interval leaves out 0."""
+    if natural is None:
+        return "Natural robustness was not measured.", "dim"
+    if natural["difference_high"] is not None and natural["difference_high"] < 0:
+        return "The defense costs natural robustness.", "bad"
+    if natural["difference_low"] is not None and natural["difference_low"] > 0:
+        return "The defense adds natural robustness.", "good"
+    return "No effect on natural robustness is shown.", ""
