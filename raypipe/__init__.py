@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from raypipe.attacks.engine.generate import Adversarials
+    from raypipe.models.foreign.black_box import Function
     from raypipe.progress.callback import ProgressCallback
     from raypipe.progress.stage import Detail
     from raypipe.report.results import Results
@@ -114,7 +115,7 @@ def load(run: "str | Path", storage: "str | Path | None" = None) -> "Results":
 
 
 def attack(
-    model: "nn.Module",
+    model: "nn.Module | Function",
     images: "NDArray[np.uint8]",
     labels: "NDArray[np.integer]",
     name: str,
@@ -129,6 +130,8 @@ def attack(
     ----------
     model
         Module from images (n, 3, h, w), float32 in [0, 1], to logits (n, classes). It is returned to its former state.
+        Or a function from such a NumPy array to an array of logits or probabilities, for a model of JAX or Keras: it
+        has no gradients, so that only black-box attacks such as ``square`` work on it.
     images
         Images (n, h, w, 3), uint8.
     labels
@@ -160,7 +163,7 @@ def attack(
 
 
 def evaluate(
-    model: "nn.Module",
+    model: "nn.Module | Function",
     images: "NDArray[np.uint8]",
     labels: "NDArray[np.integer]",
     attacks: "Iterable[str] | Mapping[str, Any]" = ("deepfool",),

@@ -25,7 +25,8 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="Folder of `raypipe export`; .safetensors, .pt2 or TorchScript file; or a backbone with --weights.",
+        help="Folder of `raypipe export` or of transformers; .safetensors, .pt2, TorchScript or .onnx file; "
+        "robustbench:NAME; or a backbone with --weights.",
     ),
 ]
 FolderArgument = Annotated[
@@ -53,9 +54,12 @@ Labels = Annotated[
     ),
 ]
 Size = Annotated[int | None, typer.Option(min=1, help="Height and width that tiles are resized to, in pixels.")]
-Mean = Annotated[str | None, typer.Option(metavar="R,G,B", help="Mean of the backbone's normalization; default: 0.5.")]
+Mean = Annotated[
+    str | None,
+    typer.Option(metavar="R,G,B", help="Mean of the normalization; default: 0.5 of a backbone, none of a program."),
+]
 Std = Annotated[
-    str | None, typer.Option(metavar="R,G,B", help="Standard deviation of the backbone's normalization; default: 0.5.")
+    str | None, typer.Option(metavar="R,G,B", help="Standard deviation of the normalization; default: as of --mean.")
 ]
 Tiles = Annotated[
     int | None, typer.Option(min=1, help="Number of tiles, spread over as many groups as possible; default: all.")
@@ -104,6 +108,7 @@ class Given:
         from raypipe.data.sources import open_source
         from raypipe.data.subset import choose_files
         from raypipe.execution.adapt_network import adapt_network, use_adapted
+        from raypipe.execution.probe_inputs import report_preprocessing, some_tiles
         from raypipe.execution.tile_set import TileSet
         from raypipe.models.finished_model import open_model
         from raypipe.plan.files import list_test_tiles
@@ -128,7 +133,9 @@ class Given:
         listing = list_test_tiles(labeled, choose_files(labeled, self.tiles))
         shape = (3, size, size)
         finished = use_adapted(model, adapt_network(model.network, shape), labeled.labels)
-        return finished, TileSet(listing, settings.source, size, shape, self.bit_depth)
+        tiles = TileSet(listing, settings.source, size, shape, self.bit_depth)
+        report_preprocessing(finished, *some_tiles(tiles))
+        return finished, tiles
 
 
 def read_names(text: str) -> tuple[str, ...]:

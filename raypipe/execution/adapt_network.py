@@ -71,8 +71,8 @@ def adapt_network(network: nn.Module, shape: Shape) -> AdaptedNetwork:
     """
     if not isinstance(network, nn.Module):
         raise ValueError(  # noqa: TRY004  all errors of arguments are ValueErrors
-            f"the model is a {type(network).__name__}, expected a torch.nn.Module: wrap it in one, whose forward calls "
-            "it"
+            f"the model is a {type(network).__name__}, expected a torch.nn.Module, or a function from images "
+            "(n, 3, h, w) to logits"
         )
     _require_finite_state(network)
     images = _trial_images(shape).to(find_device(network))

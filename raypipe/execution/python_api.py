@@ -20,9 +20,11 @@ from raypipe.evaluation.settings import Evaluation
 from raypipe.execution.adapt_network import Shape, adapt_network, find_device, use_adapted
 from raypipe.execution.evaluate_model import evaluate_model
 from raypipe.execution.missing_gradients import warn_of_missing_gradients
+from raypipe.execution.probe_inputs import report_preprocessing
 from raypipe.execution.tile_set import TileSet
 from raypipe.experiment.load import validate_settings
 from raypipe.models.finished_model import FinishedModel, wrap_module
+from raypipe.models.foreign.black_box import BlackBox, Function
 from raypipe.plan.files import list_test_tiles
 from raypipe.progress.callback import ProgressCallback
 from raypipe.progress.notebook import choose_callback
@@ -31,7 +33,7 @@ from raypipe.storage.store import Store
 
 
 def attack(
-    model: nn.Module,
+    model: nn.Module | Function,
     images: NDArray[np.uint8],
     labels: NDArray[np.integer],
     name: str,
@@ -54,7 +56,7 @@ def attack(
 
 
 def evaluate(
-    model: nn.Module,
+    model: nn.Module | Function,
     images: NDArray[np.uint8],
     labels: NDArray[np.integer],
     attacks: Iterable[str] | Mapping[str, Any],
@@ -94,7 +96,7 @@ def _get_shape(images: NDArray[np.uint8]) -> Shape:
 
 
 def _open(
-    model: nn.Module,
+    model: nn.Module | Function,
     images: NDArray[np.uint8],
     labels: NDArray[np.integer],
     name: str,
@@ -103,9 +105,13 @@ def _open(
 ) -> tuple[FinishedModel, ArraySource]:
     """Return a module in memory as a model that attacks can use, and the tiles as a data set."""
     require_images(images)
+    if not isinstance(model, nn.Module) and callable(model):
+        model = BlackBox(model)
     adapted = adapt_network(model, _get_shape(images))
     source = open_arrays(images, labels, classes or [str(number) for number in range(adapted.classes)], groups)
-    return use_adapted(wrap_module(model, name, source.labels), adapted, source.labels), source
+    finished = use_adapted(wrap_module(model, name, source.labels), adapted, source.labels)
+    report_preprocessing(finished, images, source.truth)
+    return finished, source
 
 
 def require_new(folder: Path) -> None:

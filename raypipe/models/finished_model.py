@@ -4,7 +4,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from raypipe.models.backbones.base import Channels
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
 from raypipe.models.classifier import Model, build_classifier
+from raypipe.models.foreign.huggingface import is_huggingface, open_huggingface
+from raypipe.models.foreign.normalized import Normalized
+from raypipe.models.foreign.onnx import open_onnx
+from raypipe.models.foreign.robustbench import is_robustbench, open_robustbench
 from raypipe.models.state_files import read_normalization, read_state
 
 PROGRAM, SCRIPTS, ONNX, WEIGHTS = ".pt2", (".pt", ".pth", ".ts"), ".onnx", ".safetensors"
@@ -92,9 +96,10 @@ def open_model(
     Parameters
     ----------
     where
-        Folder that `raypipe export` wrote, ``.safetensors`` checkpoint of raypipe, program written by
-        `torch.export.save` (``.pt2``) or `torch.jit.save` (``.pt``, ``.pth``, ``.ts``), or name of a backbone as in an
-        experiment. Programs run code: open only those that you trust.
+        Folder that `raypipe export` or transformers wrote, ``.safetensors`` checkpoint of raypipe, program written by
+        `torch.export.save` (``.pt2``) or `torch.jit.save` (``.pt``, ``.pth``, ``.ts``), ``.onnx`` file, name of a model
+        of RobustBench (``robustbench:NAME``), or name of a backbone as in an experiment. Programs run code: open only
+        those that you trust.
     classes
         Classes of a backbone, in the order of its logits.
     size
@@ -102,22 +107,52 @@ def open_model(
     weights
         File of the backbone's whole state, ``.safetensors`` or a state_dict.
     mean, std
-        Normalization inside a backbone; default: that of `weights`, or as in `raypipe.models.classifier.Model`.
+        Normalization inside a backbone; default: that of `weights`, or as in `raypipe.models.classifier.Model`. Before
+        a program or an ONNX file it is added; default: none.
 
     Raises
     ------
     ValueError
-        If the model cannot be opened, or is of a kind without gradients; the message lists the accepted kinds.
+        If the model cannot be opened; the message lists the accepted kinds.
     raypipe.models.weights.WeightsError
         If the weights cannot be read.
     """
     path = Path(where)
+    if is_robustbench(where):
+        network, name = open_robustbench(where, weights)
+        model = FinishedModel(network, name, f"RobustBench model {name}", None, None, hash_content(network))
+        return _normalize(model, mean, std)
     if not path.exists():
         return _backbone(where, tuple(classes), size, weights, mean, std)
-    if weights or mean or std:
-        raise ValueError(
-            f"{where}: is a file with its own weights and normalization; leave out --weights, --mean, --std"
-        )
+    if weights:
+        raise ValueError(f"{where}: is a file with its own weights; leave out --weights")
+    if is_huggingface(path):
+        found = open_huggingface(path, mean, std)
+        content = hash_content(found.network)
+        return FinishedModel(found.network, path.absolute().name, found.form, found.labels, found.size, content)
+    if path.suffix == ONNX and path.is_file():
+        network, form = open_onnx(path, size)
+        content = hashlib.sha256(path.read_bytes()).hexdigest()[:20]
+        return _normalize(FinishedModel(network, path.absolute().name, form, None, None, content), mean, std)
+    if path.is_dir() or path.suffix == WEIGHTS:
+        if mean or std:
+            raise ValueError(f"{where}: has its own normalization; leave out --mean and --std")
+        return _open_file(where, path)
+    return _normalize(_open_file(where, path), mean, std)
+
+
+def _normalize(model: FinishedModel, mean: Channels | None, std: Channels | None) -> FinishedModel:
+    """Return a model behind a normalization, if one is given."""
+    if mean is None and std is None:
+        return model
+    red, green, blue = mean or (0.0, 0.0, 0.0)
+    deviation = std or (1.0, 1.0, 1.0)
+    network = Normalized(model.network, (red, green, blue), deviation)
+    return replace(model, network=network, form=f"{model.form}, normalized", content=hash_content(network))
+
+
+def _open_file(where: str, path: Path) -> FinishedModel:
+    """Open a folder of `raypipe export`, a checkpoint of raypipe, or a program."""
     file = path / FILE_NAME if path.is_dir() else path
     if not file.is_file():
         raise ValueError(f"{where}: holds no {FILE_NAME}; expected a folder that `raypipe export` wrote")
@@ -138,13 +173,9 @@ def open_model(
             f"{where}: cannot be opened as a {_called(file.suffix)} ({type(error).__name__}: {reason}); for the bare "
             "weights of a backbone, give the backbone's name and the file as --weights"
         ) from error
-    if file.suffix == ONNX:
-        raise ValueError(
-            f"{where}: an ONNX file gives no gradients, and a white-box attack needs them; give the PyTorch model that "
-            "it was made from"
-        )
     raise ValueError(
-        f"{where}: expected a folder that `raypipe export` wrote, or a {', '.join((WEIGHTS, PROGRAM, *SCRIPTS))} file"
+        f"{where}: expected a folder that `raypipe export` or transformers wrote, or a "
+        f"{', '.join((WEIGHTS, PROGRAM, *SCRIPTS, ONNX))} file"
     )
 
 

@@ -90,13 +90,14 @@ def read_normalization(path: str) -> tuple[Channels, Channels] | None:
     loaded = _load(file)
     if not isinstance(loaded, Mapping) or not all(isinstance(name, str) for name in loaded):
         return None
-    found = {pair for state in _find_states(loaded, DEEPEST) for pair in _find_normalizations(state)}
+    found = {pair for state in _find_states(loaded, DEEPEST) for pair in find_normalizations(state)}
     if len(found) > 1:
         raise WeightsError(f"{file} holds {len(found)} normalizations that differ; set mean and std")
     return found.pop() if found else None
 
 
-def _find_normalizations(state: Mapping[str, Any]) -> Iterator[tuple[Channels, Channels]]:
+def find_normalizations(state: Mapping[str, Any]) -> Iterator[tuple[Channels, Channels]]:
+    """Yield the mean and the standard deviation of every normalization that a state has as tensors."""
     for mean, std in NORMALIZATION_NAMES:
         for name, value in state.items():
             place, _, last = name.rpartition(".")

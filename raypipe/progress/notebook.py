@@ -40,7 +40,7 @@ class NotebookBar:
         if progress.state == "running" and now - self.shown < SECONDS:
             return
         self.shown = now
-        from IPython.display import HTML, display  # type: ignore[import-not-found]  # noqa: PLC0415  a notebook has it
+        from IPython.display import HTML, display  # noqa: PLC0415  a notebook has it
 
         if self.handle is None:
             self.handle = display(HTML(draw_bar(progress)), display_id=True)

@@ -153,10 +153,32 @@ def test_a_refusal_names_the_remedy_of_its_cause(case: str) -> None:
         adapt_network(Small(forward), SHAPE)
 
 
-def test_a_function_must_be_wrapped() -> None:
+def test_what_is_no_model_is_refused() -> None:
     images, labels = tiles()
-    with pytest.raises(ValueError, match=r"model is a method, expected a torch\.nn\.Module: wrap it"):
-        raypipe.attack(PLAIN.forward, images, labels, "fgsm", eps=1 / 255)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"model is a str, expected a torch\.nn\.Module, or a function from images"):
+        raypipe.attack("model.pt", images, labels, "fgsm", eps=1 / 255)  # type: ignore[arg-type]
+
+
+def of_another_framework(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return probabilities as a function of JAX or Keras does: NumPy in, an array without gradients out."""
+    assert images.dtype == np.float32
+    assert images.flags.c_contiguous
+    with torch.no_grad():
+        return PLAIN(torch.from_numpy(images)).softmax(1).double().numpy()  # type: ignore[no-any-return]
+
+
+def test_a_function_is_attacked_as_a_black_box(tmp_path: Path) -> None:
+    images, labels = tiles()
+    with pytest.warns(Notice, match="the model has no gradient"):
+        found = raypipe.attack(of_another_framework, images, labels, "square", eps=64 / 255, max_queries=50)
+    assert found.success.any()
+    with torch.no_grad():
+        said = PLAIN(torch.from_numpy(found.images).permute(0, 3, 1, 2) / 255).argmax(1).numpy()
+    assert (found.success == (said != labels)).all()
+    few = {"autoattack": None, "checks": None, "curves": {}, "to": str(tmp_path / "out")}
+    with pytest.warns(Notice, match="gives probabilities"):
+        result = raypipe.evaluate(of_another_framework, images, labels, {"square": {"max_queries": 5}}, **few)
+    assert result.to_pandas().clean.item() == 1
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

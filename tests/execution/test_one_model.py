@@ -84,7 +84,7 @@ def place(trained: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path
         torch.export.export(trained, (torch.rand(2, 3, SIZE, SIZE),), dynamic_shapes=batches), folder / "model.pt2"
     )
     torch.save(trained.network.state_dict(), folder / "state.pth")
-    (folder / "model.onnx").write_bytes(b"never read")
+    (folder / "model.onnx").write_bytes(b"no ONNX")
     return folder
 
 
@@ -167,7 +167,7 @@ REFUSED = {
     "too few classes": (["model.pt2", "tiles", "--size", "32", "--labels", "dots"], "does not know the class plain"),
     "too many classes": (["model.pt2", "tiles", "--size", "32", "--labels", f"{ORDER},x"], "the model gives 3 logits"),
     "a state without its backbone": (["state.pth", "tiles", "--size", "32"], "give the backbone's name"),
-    "ONNX": (["model.onnx", "tiles", "--size", "32"], "gives no gradients"),
+    "ONNX": (["model.onnx", "tiles", "--size", "32"], "cannot be opened as an ONNX file"),
     "weights twice": (["exported", "tiles", "--weights", "state.pth"], "its own weights"),
     "two colors": (["convnet", "tiles", "--weights", "state.pth", "--mean", "1,2"], "expected three numbers"),
     "no such device": (["exported", "tiles", "--device", "nowhere"], "--device nowhere"),
