@@ -18,15 +18,26 @@ def export(
     weights_license: Annotated[
         str | None, typer.Option("--license", help="License of the weights as an SPDX identifier, such as apache-2.0.")
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="OWNER/NAME", help="Repository of the Hugging Face hub to upload to; token: HF_TOKEN."),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     force: Force = False,
 ) -> None:
     """Export a model of a run as safetensors, plain PyTorch source and ONNX, with a model card."""
+    from raypipe.export.push import push_folder, require_hub
     from raypipe.export.write import export_model
 
     console = output()
     with errors_of("export"):
+        if push is not None:
+            require_hub(push)
         done = export_model(open_store(storage), name, model, out, weights_license, force=force)
     for form in done.forms:
         said = f"not written: {form.reason}" if form.reason else f"as the model on stored tiles: {form.difference:.1e}"
         console.print(f"{form.file}: {said}", style="bold red" if form.reason else None, markup=False, soft_wrap=True)
     console.print(f"Exported: {done.folder}", soft_wrap=True, highlight=False)
+    if push is not None:
+        where = push_folder(done.folder, push, private=private)
+        console.print(f"Uploaded: {where}", soft_wrap=True, highlight=False)

@@ -151,11 +151,14 @@ def index(storage: RunStorage = "results") -> None:
 def track(
     name: RunName,
     uri: Annotated[
-        str, typer.Option("--to", help="MLflow server, file:FOLDER for MLflow files, or tensorboard:FOLDER.")
+        str,
+        typer.Option(
+            "--to", help="MLflow server, file:FOLDER or sqlite:///FILE of MLflow, tensorboard:FOLDER, or wandb:PROJECT."
+        ),
     ],
     storage: RunStorage = "results",
 ) -> None:
-    """Log a run to MLflow or TensorBoard."""
+    """Log a run to MLflow, TensorBoard, or Weights & Biases."""
     from raypipe.base.tracking import require_tracking_address
     from raypipe.evaluation.results.compute import load_result
     from raypipe.evaluation.results.run import read_run

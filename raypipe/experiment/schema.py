@@ -182,7 +182,8 @@ class Experiment(Settings):
         Store of the results: a folder, or a URI such as ``s3://bucket/path``.
     tracking
         Second destination of the results: the address of an MLflow server, ``file:FOLDER`` or ``sqlite:///FILE`` for
-        its files, or ``tensorboard:FOLDER``. If it fails, the run is finished all the same.
+        its files, ``tensorboard:FOLDER``, or ``wandb:PROJECT`` for Weights & Biases. If it fails, the run is finished
+        all the same.
     data
         The data set, see `raypipe.data.sources`.
     tiles

@@ -2,15 +2,18 @@
 
 import struct
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from raypipe.base.errors import StageError
+from raypipe.base.tracking import require_tracking_address
 from raypipe.evaluation.results.compute import compute_result
-from raypipe.export.tracking import track
+from raypipe.export.tracking import require_tracker, track
 from raypipe.report.page.report import write_report
 from raypipe.storage.environment import describe_environment, hide_credentials, write_environment
 from raypipe.storage.store import Store
@@ -94,3 +97,83 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "events").write_text("a file")
     with pytest.raises(StageError, match="no event files could be written"):
         track(run, compute_result(store, run), store, f"tensorboard:{tmp_path / 'events'}")
+
+
+def test_mlflow_takes_a_sqlite_file_too(tmp_path: Path) -> None:
+    pytest.importorskip("sqlalchemy")
+    store = Store.open(str(tmp_path / "store"))
+    run = hand_run(store)
+    result = compute_result(store, run)
+    write_report(run, result, store)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    track(run, result, store, uri)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (experiment,) = (found for found in client.search_experiments() if found.name == "raypipe")
+    assert len(client.search_runs([experiment.experiment_id])) == 3
+
+
+class Wandb(types.ModuleType):
+    """Weights & Biases as far as raypipe uses it: it keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.runs: list[dict[str, Any]] = []
+        self.api = types.SimpleNamespace(api_key=None)
+        self.Settings = dict
+
+    def init(self, **about: Any) -> Any:
+        kept: dict[str, Any] = {**about, "logged": [], "summary": {}, "finished": False}
+        self.runs.append(kept)
+        return types.SimpleNamespace(
+            log=kept["logged"].append, summary=kept["summary"], finish=lambda: kept.update(finished=True)
+        )
+
+
+def test_weights_and_biases_gets_a_run_for_each_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = Wandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    store = Store.open(str(tmp_path / "store"))
+    run = hand_run(store)
+    result = compute_result(store, run)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    with pytest.raises(StageError, match="has no key: set WANDB_API_KEY, run `wandb login`, or set WANDB_MODE=offline"):
+        require_tracker("wandb:me/robust")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    require_tracker("wandb:me/robust")
+    track(run, result, store, "wandb:me/robust")
+    assert [(each["entity"], each["project"], each["group"], each["name"]) for each in wandb.runs] == [
+        ("me", "robust", "hand", CLEAN),
+        ("me", "robust", "hand", HARDENED),
+    ]
+    assert wandb.runs[1]["summary"]["adaptive/cw/accuracy"] == 0.5
+    assert wandb.runs[1]["config"]["hardened_on"] == "cw"
+    assert all(each["finished"] for each in wandb.runs)
+
+
+def test_any_failure_of_a_tracker_is_an_error_that_names_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    run = hand_run(store)
+
+    def fail(*_: object) -> None:
+        raise KeyError("scalar")
+
+    monkeypatch.setattr("raypipe.export.tracking.tensorboard._log_subject", fail)
+    with pytest.raises(StageError, match=r"could not be logged to tensorboard:events \(KeyError: .*results are in"):
+        track(run, compute_result(store, run), store, "tensorboard:events")
+
+
+@pytest.mark.parametrize(
+    "uri", ["wandb:", "wandb:a/b/c", "wandb:a b", "https://", "http://:5000", "http://host:99999", "mlflow", "file:"]
+)
+def test_a_wrong_address_is_refused_before_anything_runs(uri: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        require_tracking_address(uri)
+
+
+@pytest.mark.parametrize(
+    "uri", ["wandb:p", "wandb:me/p.1", "https://me:secret@host:5000/x", "http://[::1]:5000", "sqlite:///a.db"]
+)
+def test_an_address_of_every_kind_is_taken(uri: str) -> None:
+    require_tracking_address(uri)

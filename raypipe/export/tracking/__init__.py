@@ -2,13 +2,15 @@
 
 from types import ModuleType
 
+from raypipe.base.errors import StageError, last_line
 from raypipe.base.tracking import require_tracking_address
 from raypipe.evaluation.results.compute import RunResult
 from raypipe.evaluation.results.run import Run
-from raypipe.export.tracking import mlflow, tensorboard
+from raypipe.export.tracking import mlflow, tensorboard, wandb
+from raypipe.storage.environment import hide_credentials
 from raypipe.storage.store import Store
 
-TRACKERS: dict[str, ModuleType] = {tensorboard.SCHEME: tensorboard}
+TRACKERS: dict[str, ModuleType] = {tensorboard.SCHEME: tensorboard, wandb.SCHEME: wandb}
 
 
 def track(run: Run, result: RunResult, store: Store, uri: str) -> None:
@@ -17,7 +19,8 @@ def track(run: Run, result: RunResult, store: Store, uri: str) -> None:
     Parameters
     ----------
     uri
-        ``tensorboard:FOLDER``, or else the address of an MLflow server, or ``file:FOLDER`` for its files.
+        ``tensorboard:FOLDER``, ``wandb:PROJECT``, or else the address of an MLflow server, or ``file:FOLDER`` for its
+        files.
 
     Raises
     ------
@@ -27,7 +30,15 @@ def track(run: Run, result: RunResult, store: Store, uri: str) -> None:
         If no program takes the address.
     """
     require_tracking_address(uri)
-    _tracker(uri).log_run(run, result, store, uri)
+    try:
+        _tracker(uri).log_run(run, result, store, uri)
+    except StageError:
+        raise
+    except Exception as error:  # a tracker must not turn a finished run into a failed one
+        raise StageError(
+            f"the run could not be logged to {hide_credentials(uri)} ({type(error).__name__}: {last_line(error)}); its "
+            f"results are in {result.location}, and `raypipe track` logs them again"
+        ) from error
 
 
 def require_tracker(uri: str) -> None:

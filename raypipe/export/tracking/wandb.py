@@ -1,0 +1,86 @@
+"""The results of a run for Weights & Biases: a run for every model under test, in one group, with its figures."""
+
+import os
+from typing import Any
+
+import yaml
+
+from raypipe.base.errors import StageError, last_line
+from raypipe.base.tracking import WANDB
+from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.run import Run
+from raypipe.export.tracking.figures import figures
+from raypipe.report.layout import Book
+from raypipe.storage.store import Store
+
+SCHEME = WANDB
+EXTRA = "pip install 'raypipe[wandb]'"
+
+
+def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
+    """Log a run to Weights & Biases: its settings, the figures and the training history of every model.
+
+    The key and the mode come from the environment, as the program reads them: ``WANDB_API_KEY``, and
+    ``WANDB_MODE=offline``, which writes to the folder ``WANDB_DIR`` for a later ``wandb sync``.
+
+    Parameters
+    ----------
+    uri
+        ``wandb:PROJECT``, or ``wandb:ENTITY/PROJECT``.
+
+    Raises
+    ------
+    raypipe.base.errors.StageError
+        If wandb is not installed, has no key, or cannot be reached.
+    """
+    wandb = require()
+    entity, _, project = uri.removeprefix(SCHEME).rpartition("/")
+    book = Book.from_result(result)
+    settings = yaml.safe_load(store.read_bytes(f"runs/{run.name}/experiment.yaml"))
+    try:
+        for subject in run.subjects:
+            about = {name: book.subjects[subject.id][name] for name in ("model", "backbone", "defense", "hardened_on")}
+            logged = wandb.init(
+                project=project,
+                entity=entity or None,
+                group=run.name,
+                name=subject.id,
+                config={**about, "experiment": settings, "stamps": book.stamps, "location": result.location},
+                settings=wandb.Settings(silent=True, console="off"),
+            )
+            history = (store.manifest("model", subject.key) or {}).get("history", ())
+            _log_subject(logged, history, book, subject.id)
+            logged.finish()
+    except Exception as error:  # wandb lets errors of requests and its own through
+        raise StageError(
+            f"Weights & Biases refused the run for {uri}: {last_line(error)}; its results are in {result.location}, "
+            "and `raypipe track` logs them again"
+        ) from error
+
+
+def require() -> Any:
+    """Return the module wandb.
+
+    Raises
+    ------
+    StageError
+        If it is not installed, or it has no key and is not offline, so that it would ask for one.
+    """
+    try:
+        import wandb  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise StageError(f"tracking needs Weights & Biases: {EXTRA}") from error
+    offline = os.environ.get("WANDB_MODE") in ("offline", "disabled")
+    if not offline and not getattr(wandb.api, "api_key", None):
+        raise StageError(
+            "Weights & Biases has no key: set WANDB_API_KEY, run `wandb login`, or set WANDB_MODE=offline and upload "
+            "later with `wandb sync`"
+        )
+    return wandb
+
+
+def _log_subject(logged: Any, history: Any, book: Book, subject: str) -> None:
+    for epoch in history:
+        logged.log({f"training/{name}": value for name, value in epoch.items() if value is not None})
+    failed = sum(row["verdict"] == "fail" for row in book.checks if row["subject"] == subject)
+    logged.summary.update({"checks_failed": failed, **dict(figures(book.find_records(subject)))})
