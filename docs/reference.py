@@ -1,19 +1,17 @@
 """The reference pages: commands from typer, settings of experiment files from pydantic, and functions from Python."""
 
 import inspect
-import types
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import typer
-from pydantic.fields import FieldInfo
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 import raypipe
 from raypipe.attacks import ATTACKS
 from raypipe.attacks.autoattack import EnsembleBudget
 from raypipe.attacks.universal import Universal
-from raypipe.base.docstrings import Docstring, one_line, read_docstring
+from raypipe.base.docstrings import Docstring, Setting, list_settings, one_line, read_docstring
 from raypipe.base.settings import Settings
 from raypipe.cli.app import app
 from raypipe.cli.errors import STATUSES
@@ -33,7 +31,13 @@ FIELDS = (
     "`--set FIELD=VALUE` sets a field by its name in an [experiment file](experiment-file.md): of the whole experiment "
     "in `validate`, `plan` and `run`, of its section `evaluation` in `evaluate`, and of one attack in `attack`.\n"
 )
-SIMPLE = {int: "integer", float: "number", str: "text", bool: "true or false"}
+EDITORS = (
+    "Editors with a YAML language server complete and check the settings, if the file begins with the line "
+    "`# yaml-language-server: $schema=PATH`. The JSON schema is [experiment.schema.json]"
+    "(../raypipe/experiment/experiment.schema.json) in the package, and `experiment.schema.json` beside the pages of "
+    "the documentation's site. `raypipe init` writes the line. Without an editor, `check-jsonschema --schemafile PATH "
+    "FILE` does the same check.\n"
+)
 
 
 def commands_page() -> str:
@@ -80,6 +84,7 @@ def experiment_page() -> str:
         "An experiment is one YAML file. Each section below is a section of the file. A setting that does not exist is "
         "an error. Numbers may be fractions, such as `4/255`. `raypipe validate FILE` lists every error at once, and "
         "`--set SECTION.FIELD=VALUE` overrides a setting on the command line.\n",
+        EDITORS,
         *_record("", Experiment, level=2, title="Top level"),
         "## data\n\n`source` chooses the data set: {source: folder, path: tiles}.\n",
     ]
@@ -107,53 +112,20 @@ def experiment_page() -> str:
 
 def _record(name: str, record: type[Settings], level: int, title: str = "") -> Iterator[str]:
     yield f"{'#' * level} {title or name}\n\n{read_docstring(record).text}\n"
-    described: dict[str, str] = {}
-    for base in reversed(record.__mro__):
-        described |= read_docstring(base).parameters
-    rows = [
-        [f"`{field}`", _kind(info.annotation), _default(info), described.get(field, "")]
-        for field, info in record.model_fields.items()
-        if field not in {"source", "backend"} and not (field == "name" and not info.is_required())
-    ]
+    rows = [[f"`{each.name}`", _type(each), _code(each.default), each.description] for each in list_settings(record)]
     if rows:
         yield table(["setting", "type", "default", "meaning"], rows)
 
 
-def _kind(annotation: Any) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    kind = SIMPLE.get(annotation, "")
-    if origin is Annotated:
-        kind = _kind(arguments[0])
-    elif origin is Literal:
-        kind = ", ".join(f"`{value}`" for value in arguments)
-    elif origin in (Union, types.UnionType):
-        kind = " or ".join(dict.fromkeys(_kind(each) for each in arguments if each is not type(None)))
-    elif origin is tuple:
-        kind = f"list of {_kind(arguments[0])}"
-    elif origin is dict:
-        kind = "mapping"
-    elif inspect.isclass(annotation) and issubclass(annotation, Settings):
-        kind = "section"
-    return kind
+def _type(setting: Setting) -> str:
+    """Return a setting's type with its range, which does not concern no value: ``integer >= 1 or none``."""
+    kind, none, _ = setting.type.partition(" or none")
+    return f"{kind} {setting.range}".strip() + none
 
 
-def _default(info: FieldInfo) -> str:
-    if info.is_required():
-        return "required"
-    value = info.get_default(call_default_factory=True)
-    if value in (None, "", (), {}) or isinstance(value, Settings):
-        return ""
-    return f"`{_plain(value)}`"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, float) and 0 < value < 1 and abs(value * 255 - round(value * 255)) < 1e-9:
-        return f"{round(value * 255)}/255"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_plain(item)}' for key, item in value.items())}}}"
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_plain, value))}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _code(default: str) -> str:
+    """Return a default as code, without those that say nothing: no value, and the defaults of a section."""
+    return {"none": "", "section": "", "[]": "", "{}": "", "required": "required"}.get(default, f"`{default}`")
 
 
 def functions_reference() -> Iterator[str]:

@@ -58,12 +58,13 @@ def page_text(document: Path, names: dict[Path, str], folder: Path) -> str:
 
 
 def write_pages(folder: Path) -> None:
-    """Write all pages into a folder, which is emptied first."""
+    """Write all pages, and the JSON schema of experiment files, into a folder, which is emptied first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     names = pages()
     for document, name in names.items():
         (folder / name).write_text(page_text(document, names, folder))
+    shutil.copy(ROOT / "raypipe" / "experiment" / "experiment.schema.json", folder)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from raypipe.base.rounding import write_fraction
+from raypipe.base.setting_types import setting_types
 from raypipe.base.settings import Settings
 
 SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}$\n", re.M)
@@ -23,9 +24,11 @@ class Summary(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """A setting, its default as text ("required" if it has none), and its description."""
+    """A setting, its type and range, its default as text ("required" if it has none), and its description."""
 
     name: str
+    type: str
+    range: str
     default: str
     description: str
 
@@ -54,20 +57,36 @@ def first_paragraph(record: type[Any]) -> str:
 
 
 def list_settings(record: type[Settings]) -> Iterator[Setting]:
-    """Yield the settings of a record, without the fields that name it."""
+    """Yield the settings of a record, without the fields whose default names it."""
     texts: dict[str, str] = {}
     for base in reversed(record.__mro__):
         texts |= read_docstring(base).parameters
+    types = setting_types(record)
     for name, field in record.model_fields.items():
-        if name not in ("name", "backend", "source"):
+        if name not in ("backend", "source") and not (name == "name" and not field.is_required()):
             default = None if field.is_required() else field.get_default(call_default_factory=True)
             text = "required" if field.is_required() else write_value(default)
-            yield Setting(name, text, texts.get(name, "").replace("`", ""))
+            yield Setting(name, *types[name], text, texts.get(name, ""))
 
 
 def write_value(value: Any) -> str:
     """Return a setting's value as an experiment file has it, with ``8/255`` for 0.0314 and ``none`` for no value."""
-    return write_fraction(value) if isinstance(value, float) else "none" if value is None else str(value)
+    match value:
+        case None:
+            text = "none"
+        case bool():
+            text = str(value).lower()
+        case float():
+            text = write_fraction(value)
+        case tuple():
+            text = f"[{', '.join(map(write_value, value))}]"
+        case dict():
+            text = f"{{{', '.join(f'{key}: {write_value(each)}' for key, each in value.items())}}}"
+        case Settings():
+            text = "section"
+        case _:
+            text = str(value)
+    return text
 
 
 class Docstring(NamedTuple):

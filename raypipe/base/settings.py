@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 """Pattern of the id of a run, a model, an attack or a defense."""
@@ -31,7 +32,16 @@ def _ratio(value: Any) -> Any:
         return value
 
 
-Ratio = Annotated[float, BeforeValidator(_ratio)]
+class _FractionForm:
+    """Metadata of a number for the JSON schema: editors accept a fraction in its place."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(core), {"type": "string", "pattern": FRACTION}]}
+
+
+FRACTION = r"^ *[-+]?[0-9.]+(e[-+]?[0-9]+)? */ *[-+]?[0-9.]+(e[-+]?[0-9]+)? *$"
+"""Pattern of a number that is written as a fraction."""
+Ratio = Annotated[float, BeforeValidator(_ratio), _FractionForm()]
 """A number that may be written as a fraction, such as ``8/255``."""
 
 

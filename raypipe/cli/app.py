@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from raypipe import __version__
-from raypipe.cli import catalog, data, experiments, runs
+from raypipe.cli import catalog, data, experiments, runs, store
 from raypipe.cli.attack import attack
 from raypipe.cli.audit import audit
+from raypipe.cli.doctor import doctor
 from raypipe.cli.errors import STATUSES, tell_errors
 from raypipe.cli.evaluate import evaluate
 from raypipe.cli.export import export
@@ -39,11 +40,13 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     export,
     audit,
     catalog.describe,
+    doctor,
 )
 for command in COMMANDS:
     app.command()(command)
 app.command("list")(catalog.list_entries)
 app.add_typer(data.app, name="data")
+app.add_typer(store.app, name="store")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,9 +1,7 @@
 """The commands `raypipe list` and `raypipe describe`: everything that an experiment can name, and its settings."""
 
-import json
-import sys
 from collections.abc import Iterator
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -13,9 +11,15 @@ from rich.text import Text
 from raypipe.base.errors import ConfigError
 from raypipe.cli.options import AsJson, RunStorage, open_store
 from raypipe.cli.runs import list_runs
-from raypipe.cli.terminal import output
+from raypipe.cli.terminal import NARROW, output, print_json
 
-Kind = Literal["attacks", "defenses", "backbones", "data", "runs"]
+if TYPE_CHECKING:  # both import pydantic
+    from raypipe.base.docstrings import Setting
+    from raypipe.base.settings import Settings
+
+Kind = Literal["attacks", "defenses", "models", "data", "corruptions", "runs"]
+FORMER = {"backbones": "models"}
+"""Kinds under the names that they had before."""
 
 
 def list_entries(
@@ -23,57 +27,89 @@ def list_entries(
     storage: RunStorage = "results",
     as_json: AsJson = False,
 ) -> None:
-    """List the attacks, defenses, backbones or data sets that an experiment can name, or the runs of a store."""
+    """List the attacks, defenses, models, data sets or corruptions that an experiment can name, or a store's runs."""
+    kind = FORMER.get(kind, kind)
     entries = dict(_list_entries(kind, storage))
     if as_json:
-        sys.stdout.write(f"{json.dumps(entries, indent=1)}\n")
+        print_json(entries)
         return
     console = output()
     table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, text in entries.items():
-        table.add_row(Text(name, no_wrap=True), Text(text))
+        table.add_row(Text(name), Text(text))
     console.print(table)
     if not entries:
         console.print(f"There is no run in {storage} yet.", soft_wrap=True, highlight=False)
+    elif kind == "models":
+        console.print(f"\n{ELSEWHERE}\nSettings of one: raypipe describe NAME", highlight=False, soft_wrap=True)
     elif kind != "runs":
         console.print("\nSettings of one: raypipe describe NAME", highlight=False)
 
 
+ELSEWHERE = (
+    "Any other classifier: torchvision:NAME, timm:NAME, or module:PACKAGE.MODULE:FUNCTION for a network of your own."
+)
+
+
 def describe(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Attack, defense, backbone or data set.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Attack, defense, model, data set or corruption.")],
     as_json: AsJson = False,
 ) -> None:
-    """Describe an attack, a defense, a backbone or a data set, and list its settings."""
-    from raypipe.attacks import ATTACKS
+    """Describe an attack, a defense, a model, a data set or a corruption, with all settings."""
     from raypipe.base.docstrings import list_settings
-    from raypipe.base.settings import Settings, near_matches
+    from raypipe.base.settings import near_matches
+    from raypipe.data.sources import SOURCES
+
+    records = _records()
+    if name not in records:
+        hint = near_matches(name, records) or f"; `raypipe list {'|'.join(get_args(Kind)[:-1])}` lists the names"
+        raise ConfigError("describe", [f"{name}: no attack, defense, model, data set or corruption of this name{hint}"])
+    (text,) = (text for kind in get_args(Kind)[:-1] for each, text in _list_entries(kind, "") if each == name)
+    found = list_settings(record) if (record := records[name]) else ()
+    settings = [each._replace(description=each.description.replace("`", "")) for each in found]
+    if as_json:
+        print_json({"name": name, "about": text, "settings": [setting._asdict() for setting in settings]})
+        return
+    console = output()
+    console.print(Text.assemble((name, "bold"), f"  {text}"))
+    if settings:
+        console.print(_settings_table(settings, console.width))
+    if name in SOURCES and (about_data := SOURCES[name].published):
+        console.print(f"License: {about_data.license}\nGroups: {about_data.groups}\n{about_data.where}", markup=False)
+
+
+def _settings_table(settings: "list[Setting]", width: int) -> Table:
+    """Return the table of settings. On a narrow terminal the description has a row of its own."""
+    columns = ("setting", "type", "range", "default")
+    if width < NARROW:
+        rows = Table.grid(padding=(0, 1))
+        rows.add_column(overflow="fold")
+        for each in settings:
+            facts = ", ".join(filter(None, (each.type, each.range, f"default {each.default}")))
+            rows.add_row(Text.assemble((each.name, "bold"), f" ({facts}): {each.description}"))
+        return rows
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in (*columns, "meaning"):
+        table.add_column(heading, overflow="fold")
+    for setting in settings:
+        table.add_row(*map(Text, setting))
+    return table
+
+
+def _records() -> "dict[str, type[Settings] | None]":
+    """Return the record of the settings of everything that an experiment can name; None for what has no settings."""
+    from raypipe.attacks import ATTACKS
+    from raypipe.corruptions import CORRUPTIONS
     from raypipe.data.sources import SOURCES
     from raypipe.defenses import DEFENSES, PRESETS
     from raypipe.models.backbones import BACKBONES
     from raypipe.models.classifier import Model
 
-    records: dict[str, type[Settings]] = dict.fromkeys(BACKBONES, Model)
+    records: dict[str, type[Settings] | None] = {**dict.fromkeys(CORRUPTIONS), **dict.fromkeys(BACKBONES, Model)}
     records |= {name: entry.settings for name, entry in SOURCES.items()}
-    records |= {**DEFENSES, **PRESETS, **{name: attack.settings for name, attack in ATTACKS.items()}}
-    if name not in records:
-        hint = near_matches(name, records) or "; `raypipe list attacks|defenses|backbones|data` lists the names"
-        raise ConfigError("describe", [f"{name}: no attack, defense, backbone or data set of this name{hint}"])
-    (text,) = (text for kind in get_args(Kind)[:-1] for each, text in _list_entries(kind, "") if each == name)
-    settings = list(list_settings(records[name]))
-    if as_json:
-        about = {"name": name, "about": text, "settings": [setting._asdict() for setting in settings]}
-        sys.stdout.write(f"{json.dumps(about, indent=1)}\n")
-        return
-    console = output()
-    console.print(Text.assemble((name, "bold"), f"  {text}"))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("setting", "default", "meaning"):
-        table.add_column(heading, overflow="fold")
-    for setting in settings:
-        table.add_row(setting.name, Text(setting.default), Text(setting.description))
-    console.print(table)
-    if name in SOURCES and (about_data := SOURCES[name].published):
-        console.print(f"License: {about_data.license}\nGroups: {about_data.groups}\n{about_data.where}", markup=False)
+    return records | {**DEFENSES, **PRESETS, **{name: attack.settings for name, attack in ATTACKS.items()}}
 
 
 def _list_entries(kind: str, storage: str) -> Iterator[tuple[str, str]]:
@@ -87,7 +123,7 @@ def _list_entries(kind: str, storage: str) -> Iterator[tuple[str, str]]:
             from raypipe.defenses import DEFENSES, PRESETS
 
             yield from ((name, _method(settings)) for name, settings in {**DEFENSES, **PRESETS}.items())
-        case "backbones":
+        case "models":
             from raypipe.models.backbones import BACKBONES
 
             for name, backbone in BACKBONES.items():
@@ -98,6 +134,12 @@ def _list_entries(kind: str, storage: str) -> Iterator[tuple[str, str]]:
 
             for name, entry in SOURCES.items():
                 yield name, entry.published.title if entry.published else first_paragraph(entry.settings)
+        case "corruptions":
+            from raypipe.corruptions import CORRUPTIONS
+
+            for name, corruption in CORRUPTIONS.items():
+                levels = ", ".join(f"{level:g}" for level in corruption.levels)
+                yield name, f"{corruption.title}, severities 1 to 5: {levels} ({corruption.unit})"
         case "runs":
             yield from list_runs(open_store(storage))
         case _:

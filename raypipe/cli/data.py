@@ -1,7 +1,5 @@
 """The command `raypipe data`: the readable data sets, their locations, and downloads where they are allowed."""
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +12,7 @@ from rich.text import Text
 
 from raypipe.base.errors import ConfigError
 from raypipe.cli.options import AsJson, expand_home
-from raypipe.cli.terminal import output
+from raypipe.cli.terminal import output, print_json
 
 if TYPE_CHECKING:
     from raypipe.data.published import Published, RemoteFile
@@ -38,7 +36,7 @@ def list_data(as_json: AsJson = False) -> None:
         fetched, terms = (about.fetched, about.license) if about else ("-", "-")
         rows.append({"name": name, "data": text, "fetch": fetched, "license": terms})
     if as_json:
-        sys.stdout.write(f"{json.dumps(rows, indent=1)}\n")
+        print_json(rows)
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in rows[0]:

@@ -17,6 +17,7 @@ STATUSES = {
     2: "The command cannot be carried out as given: an unknown name, a missing file or folder, a wrong option, or "
     "errors in an experiment file.",
     3: "The model does not meet a requirement of `raypipe evaluate --fail-under`. Its results are complete.",
+    129: "The terminal was closed (SIGHUP).",
     130: "Ctrl-C (SIGINT) stopped the command.",
     143: "SIGTERM stopped the command.",
 }

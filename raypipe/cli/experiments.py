@@ -1,8 +1,6 @@
 """The commands on an experiment file: `raypipe validate`, `raypipe plan` and `raypipe run`."""
 
 import gc
-import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ from rich.text import Text
 
 from raypipe.cli.options import Address, AsJson, ExperimentFile, Overrides, Quiet, Storage, Verbose, detail_of
 from raypipe.cli.signals import stop_signals
-from raypipe.cli.terminal import output
+from raypipe.cli.terminal import output, print_json
 
 if TYPE_CHECKING:  # importing PyTorch takes seconds that `--help` does not have
     from raypipe.experiment.schema import Experiment
@@ -32,7 +30,7 @@ def validate(file: ExperimentFile, overrides: Overrides = [], as_json: AsJson = 
     aside = sum(item.split is None for item in files)
     if as_json:
         warnings = list(evaluation_warnings(experiment, listings))
-        _write_json({"name": experiment.name, "cells": len(plan.cells), "files": len(files), "rejected": aside,
+        print_json({"name": experiment.name, "cells": len(plan.cells), "files": len(files), "rejected": aside,
                      "classes": {listing.split: count_classes(listing) for listing in listings},
                      "external": {set_id: count_classes(listing)["test"] for set_id, listing in external.items()},
                      "warnings": warnings})  # fmt: skip
@@ -70,7 +68,7 @@ def plan(
 
     prepared = prepare(_load(file, overrides, storage))
     if as_json:
-        _write_json(_cells_json(prepared))
+        print_json(_cells_json(prepared))
         return
     console = output()
     if estimate:
@@ -166,7 +164,3 @@ def _cells_json(prepared: "Prepared") -> list[dict[str, Any]]:
          "done": cell.key not in to_do}
         for cell in prepared.plan.cells
     ]  # fmt: skip
-
-
-def _write_json(value: Any) -> None:
-    sys.stdout.write(f"{json.dumps(value, indent=1)}\n")

@@ -1,6 +1,5 @@
 """The commands on runs: `raypipe status`, `results`, `report`, `compare`, `index` and `track`."""
 
-import json
 import sys
 import time
 import webbrowser
@@ -15,7 +14,7 @@ from rich.text import Text
 from raypipe.base.errors import ConfigError
 from raypipe.cli.errors import errors_of
 from raypipe.cli.options import AsJson, RunName, RunStorage, open_store
-from raypipe.cli.terminal import output
+from raypipe.cli.terminal import output, print_json
 
 if TYPE_CHECKING:
     from raypipe.storage.store import Store
@@ -130,7 +129,7 @@ def compare(
     books = {name: Book.from_result(load_result(store, name)) for name in names}
     differences = differences_across(runs, store)
     if as_json:
-        sys.stdout.write(f"{json.dumps(differences, indent=1)}\n")
+        print_json(differences)
         return
     console = output()
     for part in comparison_screen(books, differences, every=every):

@@ -1,23 +1,22 @@
-"""The stop of a run on SIGTERM and Ctrl-C: an exception ends it, so that it can print its progress."""
+"""The stop of a run by a signal: an exception ends it, so that it can print its progress."""
 
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
-STATUS_OF_SIGNAL = 128
-"""Number that a shell adds to the signal that ended a command."""
+from raypipe.base.stopping import STATUS_OF_SIGNAL, STOPPING, raise_exit, stopped_by
 
 
 @contextmanager
 def stop_signals(console: Console, remedy: str = "before anything was computed.") -> Iterator[None]:
-    """End the block with an exception on SIGTERM and SIGINT, and exit with the status that a shell expects.
+    """End the block with an exception on SIGTERM, SIGINT and SIGHUP, and exit with the status that a shell expects.
 
-    A started run prints how many cells are finished. Otherwise a line with the `remedy` is printed. Signals can be
-    handled in the main thread only, so this does nothing in other threads.
+    A started run prints how many cells are finished. Otherwise a line with the `remedy` is printed. A signal that is
+    ignored already, as SIGHUP is under `nohup`, stays so. Signals can be handled in the main thread only, so this does
+    nothing in other threads.
 
     Parameters
     ----------
@@ -27,24 +26,22 @@ def stop_signals(console: Console, remedy: str = "before anything was computed."
     Raises
     ------
     SystemExit
-        With status 143 after SIGTERM and 130 after SIGINT.
+        With status 143 after SIGTERM, 130 after SIGINT, and 129 after SIGHUP.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {signal.SIGTERM: _raise_exit, signal.SIGINT: signal.default_int_handler}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    handlers = {**dict.fromkeys(STOPPING, raise_exit), signal.SIGINT: signal.default_int_handler}
+    heard = [number for number in handlers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handlers[number]) for number in heard}
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:  # Ray replaces our SystemExit with one of its own
-        number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+        number = stopped_by(error)
         if not vars(error).get("reported"):
-            console.print(f"Stopped by {number.name} {remedy}", highlight=False, markup=False, soft_wrap=True)
+            with suppress(OSError):  # the terminal may be closed
+                console.print(f"Stopped by {number.name} {remedy}", highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(STATUS_OF_SIGNAL + number) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _raise_exit(number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(STATUS_OF_SIGNAL + number)

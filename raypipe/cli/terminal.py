@@ -1,18 +1,28 @@
 """The console that commands print to."""
 
 import io
+import json
+import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 
 LOG_WIDTH = 160
 """Number of columns of tables if the output is not a terminal."""
 
+NARROW = 72
+"""Number of columns below which tables become lists."""
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, without the colors and line breaks of a console."""
+    sys.stdout.write(f"{json.dumps(value, indent=1)}\n")
+
 
 def output() -> Console:
-    """Return standard output as a console, as wide as the terminal if it is one."""
-    return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+    """Return standard output as a console, as wide as the terminal, the variable COLUMNS, or `LOG_WIDTH`."""
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=LOG_WIDTH)
 
 
 def escape_unencodable(*streams: TextIO) -> None:

@@ -18,6 +18,7 @@ from raypipe.execution.tile_set import TileSet, describe_tiles
 from raypipe.models.finished_model import FinishedModel
 from raypipe.plan.cells import AttackSpec, Cell
 from raypipe.plan.pairings import Subject, attack_cell
+from raypipe.plan.record import write_plan
 from raypipe.progress.stage import Detail, stage_progress
 from raypipe.storage.schemas import REJECTED
 from raypipe.storage.store import Store
@@ -81,13 +82,15 @@ def attack_model(
     listing, name = tiles.listing, name_run(model.name)
     clean = Cell("ingest", "tiles", describe_tiles(tiles))
     import_cell = Cell("import", name, describe_model(model, tiles.shape))
+    subject = Subject(name, GIVEN, 0, None, None, import_cell, clean)
+    cell = attack_cell(subject, settings.name, AttackSpec(attack=settings, split="test"))
+    record = f"attack-{cell.key}"
+    write_plan(store, record, (clean, import_cell, cell))
     import_model(import_cell, model, store)
     executor = hold_model(import_cell, model.network, store, batch_size)
     if clean.manifest(store) is None:
         with stage_progress(console, "ingest", len(listing.items), "files", detail=detail) as stage:
             ingest(clean, listing.source, listing.items, executor, stage)
-    subject = Subject(name, GIVEN, 0, None, None, import_cell, clean)
-    cell = attack_cell(subject, settings.name, AttackSpec(attack=settings, split="test"))
     if cell.manifest(store) is None:
         count = (clean.manifest(store) or {})["tiles"]
         with stage_progress(console, "attack", count, "tiles", detail=detail) as stage, freeze(model.network):
@@ -103,6 +106,7 @@ def attack_model(
         success=adversarials["success"].to_numpy(),
         settings=settings,
     )
+    store.remove(f"runs/{record}")  # the caller has all that a finished attack gives
     return AttackTables(
         clean_tiles,
         adversarials,

@@ -23,6 +23,7 @@ from raypipe.plan.cells import remove_artifacts, unfinished
 from raypipe.plan.files import list_external
 from raypipe.plan.graph import Plan, plan_evaluation
 from raypipe.plan.pairings import Examination
+from raypipe.plan.record import write_plan
 from raypipe.progress.callback import ProgressCallback, ignore_progress
 from raypipe.progress.run import RunProgress, run_progress
 from raypipe.progress.stage import Detail
@@ -86,6 +87,7 @@ def evaluate_model(
     external = list_external_tiles(settings, tiles)
     others = {set_id: describe_tiles(each) for set_id, each in external.items()}
     plan = plan_evaluation(name, describe_model(model, tiles.shape), describe_tiles(tiles), exam, others)
+    write_plan(store, name, plan.cells)
     if force:
         remove_artifacts(plan.cells, store)
     (import_cell,) = plan.stage("import")

@@ -7,20 +7,10 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from raypipe.attacks import ATTACKS
-from raypipe.attacks.universal import Universal
 from raypipe.base.errors import ConfigError
-from raypipe.base.settings import Settings, near_matches
-from raypipe.data.sources import SOURCES
-from raypipe.defenses import DEFENSES, PRESETS
-from raypipe.defenses.adversarial_training import Search
-from raypipe.defenses.search import Range, SettingsSearch
-from raypipe.evaluation.external import ExternalTiles
-from raypipe.evaluation.settings import Checks, Evaluation
 from raypipe.experiment.plain_yaml import PlainLoader, RefusedYamlError
-from raypipe.experiment.schema import Experiment, Resources, Tiles
-from raypipe.models.classifier import Model
-from raypipe.training.recipe import Recipe
+from raypipe.experiment.schema import Experiment
+from raypipe.experiment.suggestions import settings_at, suggest_settings
 
 LONGEST = 2**16
 """Largest number of characters of an experiment file, which PyYAML reads in a second or two. The longest of this
@@ -115,7 +105,7 @@ def validate_settings(kind: Any, raw: Any, source: str) -> Any:
     try:
         return TypeAdapter(kind).validate_python(raw)
     except ValidationError as error:
-        raise ConfigError(source, [_describe(problem) for problem in error.errors()]) from error
+        raise ConfigError(source, [_describe(problem, kind, raw) for problem in error.errors()]) from error
 
 
 def _override(raw: dict[str, Any], override: str) -> str | None:
@@ -198,7 +188,7 @@ def _find_repeated_keys(node: yaml.MappingNode) -> Iterator[tuple[int, str]]:
             yield line, f"the key {key.value!r} twice, in line {first.start_mark.line + 1} and in line {line}"
 
 
-def _describe(problem: Any) -> str:
+def _describe(problem: Any, kind: Any, raw: Any) -> str:
     """Return one of pydantic's errors as ``field.path = value: what is expected``."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
     message = problem["msg"].removeprefix("Value error, ")
@@ -206,22 +196,11 @@ def _describe(problem: Any) -> str:
         case "missing":
             return f"{path}: required, but not given"
         case "extra_forbidden":
-            return f"{path}: no such setting{near_matches(str(problem['loc'][-1]), _field_names())}"
+            *place, name = problem["loc"]
+            return f"{path}: no such setting{suggest_settings(name, settings_at(kind, raw, place))}"
     shown = "" if isinstance(problem["input"], dict | list) else f" = {_shorten(repr(problem['input']))}"
     return f"{path or 'experiment'}{shown}: {message[:1].lower() + message[1:]}"
 
 
 def _shorten(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-
-
-def _field_names() -> set[str]:
-    records: list[type[Settings]] = [
-        *(Experiment, Tiles, Resources, Recipe, Model, Search, SettingsSearch, Range),
-        *(Evaluation, Checks, ExternalTiles, Universal),
-        *(entry.settings for entry in SOURCES.values()),
-        *(entry.settings for entry in ATTACKS.values()),
-        *DEFENSES.values(),
-        *PRESETS.values(),
-    ]
-    return {name for record in records for name in record.model_fields}

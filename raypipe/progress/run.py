@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.live import Live
 
+from raypipe.base.stopping import stopped_by
 from raypipe.progress.callback import ProgressCallback, describe_progress, ignore_progress
 from raypipe.progress.stage import Detail, StageProgress, stage_progress
 from raypipe.progress.state import RunState, StageState, write_state
@@ -115,7 +116,8 @@ def run_progress(
             state.state, state.error = "failed", str(error) or type(error).__name__
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 state.error = _stopped_line(error, state, store)
-                console.print(state.error, highlight=False, markup=False, soft_wrap=True)
+                with suppress(OSError):  # the terminal may be closed; `raypipe status` prints the line too
+                    console.print(state.error, highlight=False, markup=False, soft_wrap=True)
                 vars(error)["reported"] = True  # code that catches the error need not report it again
             with suppress(Exception):  # the first error says more
                 callback(describe_progress(state))
@@ -141,11 +143,8 @@ def run_progress(
 
 
 def _stopped_line(error: KeyboardInterrupt | SystemExit, state: RunState, store: Store) -> str:
-    """Return how far the run came and how to continue.
-
-    SIGTERM arrives as a `SystemExit`, Ctrl-C as a `KeyboardInterrupt`.
-    """
-    name = "SIGINT" if isinstance(error, KeyboardInterrupt) else "SIGTERM"
+    """Return how far the run came and how to continue."""
+    name = stopped_by(error).name
     cells, done = (sum(getattr(stage.whole, count) for stage in state.stages) for count in ("cells", "done"))
     return (
         f"Stopped by {name}: {done} of {cells} cells are finished and kept in {store.root}. Run the same command again "

@@ -24,6 +24,7 @@ from raypipe.experiment.schema import Experiment
 from raypipe.export.tracking import require_tracker, track
 from raypipe.plan.cells import remove_artifacts, unfinished, unfinished_fits
 from raypipe.plan.listing import Prepared, evaluation_warnings, prepare
+from raypipe.plan.record import write_plan
 from raypipe.progress.callback import ProgressCallback, ignore_progress
 from raypipe.progress.run import RunProgress, run_progress
 from raypipe.progress.stage import Detail
@@ -81,6 +82,7 @@ def run_experiment(
         require_tracker(experiment.tracking)
     prepared = prepare(experiment)
     store, plan = prepared.store, prepared.plan
+    write_plan(store, experiment.name, plan.cells)
     if force:
         remove_artifacts(plan.cells, store)
     if detail != "quiet":

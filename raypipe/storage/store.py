@@ -27,6 +27,8 @@ from raypipe.base.version import __version__
 from raypipe.storage.filesystems import open_filesystem
 
 MANIFEST = "_manifest.json"
+TEMPORARY = ".tmp-"
+"""Prefix of the names of files whose writing has not finished."""
 IMAGE = "image"
 """Column that makes up nearly all of the size of a table of tiles."""
 FORMAT = 1
@@ -49,6 +51,23 @@ def describe_damage(where: str, reason: object) -> StoreError:
         f"{where}: cannot be read: {reason}; something else changed it, or the disk fails: delete the folder that "
         "it is in, and run the experiment again to compute it again"
     )
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a store: its path relative to the root, its size in bytes, and the time of its last change.
+
+    The time is in seconds since 1970.
+    """
+
+    path: str
+    size: int
+    changed: float
+
+    @property
+    def is_temporary(self) -> bool:
+        """True if its writing has not finished."""
+        return PurePosixPath(self.path).name.startswith(TEMPORARY)
 
 
 @dataclass(frozen=True)
@@ -104,7 +123,7 @@ class Store:
 
     def list_files(self, relative: str) -> list[str]:
         """List the names of the complete files directly in a directory, sorted. A missing directory has none."""
-        return sorted(i.base_name for i in self._list(relative) if i.is_file and not i.base_name.startswith(".tmp-"))
+        return sorted(i.base_name for i in self._list(relative) if i.is_file and not i.base_name.startswith(TEMPORARY))
 
     def list_directories(self, relative: str) -> list[str]:
         """List the names of the directories directly in a directory, sorted. A missing directory has none."""
@@ -114,6 +133,15 @@ class Store:
         with _explain_errors("list", path := self.path(relative)):
             infos: list[pafs.FileInfo] = self.filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
             return infos
+
+    def list_tree(self, relative: str = "") -> list[StoredFile]:
+        """List all files of the store or a directory, also unfinished ones, sorted by path. A missing one has none."""
+        with _explain_errors("list", path := self.path(relative) if relative else self.root):
+            everything = pafs.FileSelector(path, allow_not_found=True, recursive=True)
+            infos = self.filesystem.get_file_info(everything)
+        start = len(self.root.rstrip("/")) + 1
+        files = [StoredFile(i.path[start:], i.size or 0, (i.mtime_ns or 0) / 1e9) for i in infos if i.is_file]
+        return sorted(files, key=lambda file: file.path)
 
     def read_bytes(self, relative: str) -> bytes:
         """Return the whole content of a file."""
@@ -238,6 +266,16 @@ class Store:
                 case pafs.FileType.Directory:
                     self.filesystem.delete_dir(path)
 
+    def move(self, relative: str, target: str) -> None:
+        """Move a file or a whole directory of a local store at once. What the target has is left alone."""
+        with _explain_errors("move", path := self.path(relative)):
+            place = Path(self.path(target))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.exists():  # a run has computed it again meanwhile
+                self.filesystem.delete_dir(path)
+            else:
+                Path(path).rename(place)
+
     def ask_all(self, question: Callable[[T], R], about: Iterable[T]) -> list[R]:
         """Return the results of a function for many arguments, in their order.
 
@@ -295,7 +333,7 @@ def _explain_errors(action: str, path: str, more: str = "") -> Iterator[None]:
 
 def _write_local(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".tmp-{uuid.uuid4().hex}-{target.name}")
+    temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}")
     try:
         with temporary.open("wb") as stream:
             stream.write(data)

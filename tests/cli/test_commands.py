@@ -53,8 +53,9 @@ def test_shell_completion_can_be_installed(cli: Command) -> None:
     [
         ("attacks", "pgd", "Projected gradient descent"),
         ("defenses", "trades", "Zhang et al., 2019"),
-        ("backbones", "resnet18", "imagenet"),
+        ("models", "resnet18", "imagenet"),
         ("data", "folder", "one folder for each class"),
+        ("corruptions", "defocus", "radius in tile heights"),
     ],
 )
 def test_what_an_experiment_can_name_is_listed_and_described(kind: str, name: str, about: str, cli: Command) -> None:
@@ -73,6 +74,21 @@ def test_a_radius_is_described_as_a_fraction(cli: Command) -> None:
     assert (settings["eps"], settings["max_iterations"], settings["target"]) == ("8/255", "40", "none")
 
 
+def test_settings_are_described_with_type_and_range(cli: Command) -> None:
+    settings = {each["name"]: each for each in json.loads(cli("describe", "pgd", "--json").out)["settings"]}
+    assert (settings["eps"]["type"], settings["eps"]["range"]) == ("number or fraction", "> 0")
+    assert (settings["max_iterations"]["type"], settings["max_iterations"]["range"]) == ("integer", ">= 1")
+    assert settings["target"]["type"] == "runner_up, random or none"
+
+
+@pytest.mark.parametrize("columns", [40, 120])
+def test_settings_fit_the_terminal(columns: int, cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = cli("describe", "trades").out
+    assert max(map(len, text.splitlines())) <= columns
+    assert "early_stopping" in text
+
+
 def test_runs_are_listed_with_their_state(cli: Command, store: Store) -> None:
     assert cli("list", "runs").out.splitlines()[0].split() == ["hand", "done"]
 
@@ -81,9 +97,10 @@ def test_an_unknown_name_is_answered_with_near_ones(cli: Command) -> None:
     done = cli("describe", "resnet19")
     assert done.code == 2
     assert "did you mean 'resnet18'" in done.err
-    done = cli("list", "models")
+    done = cli("list", "networks")
     assert done.code == 2
-    assert "models: expected one of attacks, defenses, backbones, data, runs" in done.err
+    assert "networks: expected one of attacks, defenses, models, data, corruptions, runs" in done.err
+    assert cli("list", "backbones").out == cli("list", "models").out, "the former name"
 
 
 def test_data_sets_are_listed_in_plain_words(cli: Command) -> None:

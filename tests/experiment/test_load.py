@@ -87,6 +87,21 @@ def test_every_error_is_listed_at_once_with_its_path() -> None:
         assert expected in text
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"source": "synthetic", "per_class": 4}}, "data.per_class: no such setting; did you mean 'sources_per_class'?"),
+        ({"attacks": {"mine": {"name": "pgd", "overshoot": 1}}}, "attacks.mine.overshoot: no such setting; expected some of target"),
+        ({"evaluation": {"checks": {"epochs": 1}}}, "checks.epochs: no such setting; expected some of eps, max_queries"),
+        ({"evaluation": {"bounded": {"name": "pgd", "steps": 1}}}, "bounded.steps: no such setting; did you mean 'step_size'"),
+        ({"defenses": {"pgd_training": {"search": {"space": {"eps": [0.1]}, "sample": 2}}}}, "did you mean 'samples'?"),
+        ({"evaluation": {"external": {"b": {"data": {"source": "folder", "pth": "x"}, "labels": {}}}}}, "did you mean 'path'?"),
+    ],
+)  # fmt: skip
+def test_a_suggestion_is_a_setting_that_the_place_takes(changes: dict[str, Any], message: str) -> None:
+    assert message in problems(**changes)
+
+
 def test_a_missing_section_is_named() -> None:
     with pytest.raises(ConfigError, match=r"models: required, but not given"):
         validate_experiment({key: value for key, value in MINIMAL.items() if key != "models"})

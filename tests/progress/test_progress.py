@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from raypipe.base.stopping import stopped_by
 from raypipe.cli.app import app
 from raypipe.cli.signals import stop_signals
 from raypipe.plan.cells import Cell, EvaluateSpec, IngestSpec, Split
@@ -194,7 +195,9 @@ def stopped(error: BaseException, tmp_path: Path) -> tuple[str, str]:
     return console.file.getvalue(), early.error
 
 
-@pytest.mark.parametrize(("error", "name"), [(SystemExit(143), "SIGTERM"), (KeyboardInterrupt(), "SIGINT")])
+@pytest.mark.parametrize(
+    ("error", "name"), [(SystemExit(143), "SIGTERM"), (KeyboardInterrupt(), "SIGINT"), (SystemExit(129), "SIGHUP")]
+)
 def test_a_stopped_run_says_once_what_is_finished_and_how_to_continue(
     error: BaseException, name: str, tmp_path: Path
 ) -> None:
@@ -206,7 +209,7 @@ def test_a_stopped_run_says_once_what_is_finished_and_how_to_continue(
     assert printed == f"{written}\n"
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_command_that_is_stopped_before_it_computes_says_so(number: signal.Signals, status: int) -> None:
     console, before = log(), signal.getsignal(number)
     with pytest.raises(SystemExit) as end, stop_signals(console):
@@ -214,6 +217,34 @@ def test_a_command_that_is_stopped_before_it_computes_says_so(number: signal.Sig
     assert end.value.code == status
     assert lines(console) == [f"Stopped by {number.name} before anything was computed."]
     assert signal.getsignal(number) == before
+
+
+def test_a_run_under_nohup_survives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals(console := log()):
+            signal.raise_signal(signal.SIGHUP)
+        assert lines(console) == []
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_signal_is_known_if_ray_replaces_the_exception() -> None:
+    replaced = SystemExit(1)
+    replaced.__context__ = SystemExit(129)
+    assert stopped_by(replaced) == signal.SIGHUP
+
+
+def test_a_run_whose_terminal_is_closed_writes_down_how_to_continue(tmp_path: Path) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    store = Store.open(str(tmp_path))
+    with pytest.raises(SystemExit), run_progress(Console(file=Closed()), store, "demo", stages()):
+        raise SystemExit(129)
+    assert read_state(store, "demo").error.startswith("Stopped by SIGHUP: ")
 
 
 def test_a_failure_is_written_down_with_its_reason(tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""The command `raypipe store`: the size of a store, what no run needs, and the removal of runs."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.filesize import decimal
+from rich.table import Table
+
+from raypipe.base.errors import ConfigError
+from raypipe.cli.options import AsJson, RunName, RunStorage, open_store
+from raypipe.cli.terminal import output, print_json
+
+if TYPE_CHECKING:
+    from raypipe.execution.housekeeping import Inventory, Part
+    from raypipe.storage.store import Store
+
+app = typer.Typer(help="Show the size of a store, and delete what no run needs.", no_args_is_help=True)
+Delete = Annotated[bool, typer.Option("--delete", help="Delete what is listed; without it nothing is deleted.")]
+
+
+@app.command()
+def size(storage: RunStorage = "results", as_json: AsJson = False) -> None:
+    """Print the size of a store, by kind of its content and by run."""
+    from raypipe.execution.housekeeping import shares
+
+    store, inventory = _open(storage)
+    kinds: dict[str, list[Part]] = defaultdict(list)
+    for part in inventory.parts.values():
+        kinds[part.kind].append(part)
+    runs = {run: {"bytes": whole, "only this run": alone} for run, whole, alone in shares(inventory)}
+    unneeded = _total(inventory.unneeded())
+    if as_json:
+        content = {kind: {"parts": len(parts), "bytes": _total(parts)} for kind, parts in kinds.items()}
+        print_json({"storage": store.root, "bytes": _total(inventory.parts.values()), "unneeded": unneeded,
+                    "content": content, "runs": runs})  # fmt: skip
+        return
+    console = output()
+    table = _table("content", "parts", "size")
+    for kind, parts in sorted(kinds.items()):
+        table.add_row(kind, f"{len(parts):,}", decimal(_total(parts)))
+    console.print(table)
+    if runs:
+        table = _table("run", "size", "only this run")
+        for run, sizes in runs.items():
+            table.add_row(run, *map(decimal, sizes.values()))
+        console.print(table)
+    line = f"{store.root}: {decimal(_total(inventory.parts.values()))}, of which no run needs {decimal(unneeded)}"
+    console.print(f"{line}: raypipe store gc" if unneeded else line, soft_wrap=True, highlight=False)
+
+
+@app.command()
+def gc(storage: RunStorage = "results", delete: Delete = False, as_json: AsJson = False) -> None:
+    """List what no run needs, and delete it on request. What runs need that are in work is kept."""
+    from raypipe.execution.housekeeping import delete_unneeded
+
+    store, inventory = _open(storage)
+    parts = delete_unneeded(store, inventory) if delete else inventory.unneeded()
+    _print_parts(parts, store, delete, as_json, "which no run needs")
+    if inventory.unknown and not as_json:
+        runs = ", ".join(inventory.unknown)
+        output().print(
+            f"Unfinished runs of an older raypipe may need some of it: {runs}", style="yellow", soft_wrap=True
+        )
+
+
+@app.command()
+def rm(name: RunName, storage: RunStorage = "results", delete: Delete = False, as_json: AsJson = False) -> None:
+    """List a run's folder and what only this run needs, and delete it on request."""
+    from raypipe.base.settings import near_matches
+    from raypipe.execution.housekeeping import delete_run
+    from raypipe.report.page.index import write_index
+
+    store, inventory = _open(storage)
+    if name not in inventory.needs:
+        hint = near_matches(name, inventory.needs) or f"; there are: {', '.join(inventory.needs) or 'none'}"
+        raise ConfigError("store rm", [f"no run {name!r} in {store.root}{hint}"])
+    if delete:
+        parts = delete_run(store, inventory, name)
+        write_index(store)
+    else:
+        parts = [inventory.parts[f"runs/{name}"], *inventory.only_of(name)]
+    _print_parts(parts, store, delete, as_json, f"which only the run {name} needs")
+
+
+def _open(storage: str) -> "tuple[Store, Inventory]":
+    from raypipe.execution.housekeeping import take_inventory
+
+    store = open_store(storage)
+    inventory = take_inventory(store)
+    if not inventory.parts:
+        raise ConfigError("--storage", [f"{storage}: there is no store; give the folder or URI of one"])
+    return store, inventory
+
+
+def _print_parts(parts: "list[Part]", store: "Store", deleted: bool, as_json: bool, what: str) -> None:
+    if as_json:
+        listed = [
+            {"path": part.path, "kind": part.kind, "files": len(part.files), "bytes": part.size} for part in parts
+        ]
+        print_json({"storage": store.root, "deleted": deleted, "bytes": _total(parts), "parts": listed})
+        return
+    console = output()
+    for part in parts:
+        console.print(f"{decimal(part.size):>9}  {part.path}", soft_wrap=True, highlight=False, markup=False)
+    whole = f"{len(parts):,} parts, {decimal(_total(parts))}, {what}"
+    end = "deleted" if deleted else "nothing was deleted; add --delete" if parts else "nothing to delete"
+    console.print(f"{whole}: {end}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _total(parts: "Iterable[Part]") -> int:
+    return sum(part.size for part in parts)
+
+
+def _table(first: str, *numbers: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table

@@ -1,0 +1,37 @@
+"""Checks of a machine before a run: each is a function that yields findings, with a remedy in one line for each."""
+
+from collections.abc import Callable, Iterator
+
+from raypipe.execution.machine import hardware, places, software
+from raypipe.execution.machine.finding import Finding as Finding
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    software.check_python,
+    software.check_packages,
+    software.check_extras,
+    hardware.check_gpu,
+    hardware.check_cpus,
+    hardware.check_memory,
+    hardware.check_shared_memory,
+    hardware.check_files,
+    places.check_temporary,
+    places.check_ports,
+    software.check_locale,
+)
+"""The checks, in the order of their findings. The check of the store has an argument, and comes last."""
+
+
+def check_machine(storage: str) -> Iterator[Finding]:
+    """Yield the findings of all checks. A check that fails itself is a problem, and does not end the others.
+
+    Parameters
+    ----------
+    storage
+        Store that is written to, as by a run.
+    """
+    for check in (*CHECKS, lambda: places.check_storage(storage)):
+        try:
+            yield from check()
+        except Exception as error:  # noqa: BLE001  any failure of a check is its finding
+            name = check.__name__.removeprefix("check_")
+            yield Finding(name, "problem", f"cannot be checked: {error}", "report it with this line")
