@@ -15,7 +15,7 @@ from functools import cached_property
 from raypipe.base.errors import StageError
 from raypipe.evaluation.results.run import RUN_FILE, read_run
 from raypipe.plan.record import PLAN_FILE, read_plan
-from raypipe.progress.state import PROGRESS_FILE, read_state
+from raypipe.progress.state import PROGRESS_FILE, RunState, read_state
 from raypipe.progress.tree import silent
 from raypipe.storage.store import MANIFEST, Store, StoredFile
 
@@ -23,6 +23,8 @@ TRASH = "trash"
 """Folder of a local store for what a deletion puts aside. What is in it was left by an interrupted deletion."""
 CRASHED_SECONDS = 24 * 3600
 """Age from which a temporary file was left by a crash. Writing one takes seconds."""
+CLOCKS_DIFFER = 3600.0
+"""Seconds by which the clocks of the store and of a run's driver may differ."""
 PARTS = re.compile(r"(?P<artifact>artifacts/(?P<kind>[^/]+)/[^/]+)/|(?P<run>runs/[^/]+)/|(?P<folder>[^/]+)/")
 
 
@@ -49,6 +51,11 @@ class Part:
         """Size in bytes."""
         return sum(file.size for file in self.files)
 
+    @property
+    def changed(self) -> float:
+        """Time of the last change of its files."""
+        return max(file.changed for file in self.files)
+
 
 @dataclass(frozen=True)
 class Inventory:
@@ -62,17 +69,23 @@ class Inventory:
         Paths of the artifacts that each run needs, by run.
     unknown
         Runs that began with an older raypipe and never finished, so that nothing says what they need.
+    working_since
+        Start of the oldest run at work, in seconds since 1970; infinite if none is at work. What was written since is
+        kept: a search chooses later candidates while it runs, so no plan names them.
     """
 
     parts: Mapping[str, Part]
     needs: Mapping[str, frozenset[str]]
     unknown: tuple[str, ...]
+    working_since: float
 
     def unneeded(self) -> list[Part]:
         """Return the artifacts that no run needs, what an interrupted deletion left, and files that a crash left."""
         needed = frozenset().union(*self.needs.values())
         unneeded = [
-            each for each in self.parts.values() if each.path.startswith("artifacts/") and each.path not in needed
+            each
+            for each in self.parts.values()
+            if each.path.startswith("artifacts/") and each.path not in needed and each.changed < self.working_since
         ]
         trash = [each for each in self.parts.values() if each.kind == TRASH]
         paths = {each.path for each in unneeded}
@@ -110,7 +123,8 @@ def take_inventory(store: Store) -> Inventory:
         kinds[path] = groups.get("kind") or ("runs" if groups.get("run") else path)
     parts = {path: Part(path, kinds[path], tuple(each)) for path, each in sorted(files.items())}
     needs, unknown = _needs(store, [path.removeprefix("runs/") for path in parts if kinds[path] == "runs"])
-    return Inventory(parts, needs, tuple(unknown))
+    working = [state.started for run in needs if (state := _state_at_work(store, run))]
+    return Inventory(parts, needs, tuple(unknown), min(working, default=float("inf")) - CLOCKS_DIFFER)
 
 
 def _needs(store: Store, runs: Iterable[str]) -> tuple[dict[str, frozenset[str]], list[str]]:
@@ -150,10 +164,8 @@ def delete_run(store: Store, inventory: Inventory, run: str) -> list[Part]:
     raypipe.base.errors.StageError
         If the run is running.
     """
-    if store.exists(f"runs/{run}/{PROGRESS_FILE}"):
-        state = read_state(store, run)
-        if state.state == "running" and not silent(state):
-            raise StageError(f"{run}: is running on {state.host}; stop it first; nothing was deleted")
+    if state := _state_at_work(store, run):
+        raise StageError(f"{run}: is running on {state.host}; stop it first; nothing was deleted")
     artifacts = inventory.only_of(run)
     folder = inventory.parts[f"runs/{run}"]
     store.remove(f"{folder.path}/{PLAN_FILE}")  # without its records, the run does not keep its artifacts
@@ -161,6 +173,14 @@ def delete_run(store: Store, inventory: Inventory, run: str) -> list[Part]:
     deleted = _delete(store, artifacts)
     store.remove(folder.path)
     return [folder, *deleted]
+
+
+def _state_at_work(store: Store, run: str) -> RunState | None:
+    """Return the state of a run if it is at work, otherwise None."""
+    if not store.exists(f"runs/{run}/{PROGRESS_FILE}"):
+        return None
+    state = read_state(store, run)
+    return state if state.state == "running" and not silent(state) else None
 
 
 def _delete(store: Store, parts: Iterable[Part]) -> list[Part]:

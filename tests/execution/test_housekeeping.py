@@ -131,12 +131,25 @@ def test_a_running_run_is_not_removed(store: Store) -> None:
 
 def test_nothing_is_deleted_while_the_needs_of_a_run_are_unknown(store: Store) -> None:
     compute(store, tiles("whose"))
-    write_state(store, RunState(run="older", stages=[]))
+    write_state(store, RunState(run="older", stages=[], state="failed"))
     inventory = take_inventory(store)
     assert inventory.unknown == ("older",)
     with pytest.raises(StageError, match="older began with an older raypipe"):
         delete_unneeded(store, inventory)
     assert len(take_inventory(store).unneeded()) == 1
+
+
+def test_what_is_written_while_a_run_is_at_work_is_kept(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    candidate, old = tiles("chosen by a search"), tiles("old")
+    path, gone = compute(store, candidate), compute(store, old)
+    for file in (tmp_path / gone).iterdir():
+        os.utime(file, (time.time() - 2 * 24 * 3600,) * 2)
+    write_plan(store, "busy", [])
+    write_state(store, RunState(run="busy", stages=[]))
+    assert [part.path for part in take_inventory(store).unneeded()] == [gone]
+    write_state(store, RunState(run="busy", stages=[], state="failed"))
+    assert [part.path for part in take_inventory(store).unneeded()] == sorted([gone, path])
 
 
 def test_files_of_a_crash_and_of_an_interrupted_deletion_go(tmp_path: Path) -> None:

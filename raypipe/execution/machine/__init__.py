@@ -1,6 +1,7 @@
 """Checks of a machine before a run: each is a function that yields findings, with a remedy in one line for each."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from raypipe.execution.machine import hardware, places, software
 from raypipe.execution.machine.finding import Finding as Finding
@@ -29,9 +30,13 @@ def check_machine(storage: str) -> Iterator[Finding]:
     storage
         Store that is written to, as by a run.
     """
-    for check in (*CHECKS, lambda: places.check_storage(storage)):
-        try:
-            yield from check()
-        except Exception as error:  # noqa: BLE001  any failure of a check is its finding
-            name = check.__name__.removeprefix("check_")
-            yield Finding(name, "problem", f"cannot be checked: {error}", "report it with this line")
+    for check in CHECKS:
+        yield from _guard(check.__name__.removeprefix("check_"), check)
+    yield from _guard("storage", partial(places.check_storage, storage))
+
+
+def _guard(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except Exception as error:  # noqa: BLE001  any failure of a check is its finding
+        yield Finding(name, "problem", f"cannot be checked: {error}", "report it with this line")
