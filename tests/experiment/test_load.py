@@ -90,14 +90,23 @@ def test_every_error_is_listed_at_once_with_its_path() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": {"source": "synthetic", "per_class": 4}}, "data.per_class: no such setting; did you mean 'sources_per_class'?"),
-        ({"attacks": {"mine": {"name": "pgd", "overshoot": 1}}}, "attacks.mine.overshoot: no such setting; expected some of target"),
-        ({"evaluation": {"checks": {"epochs": 1}}}, "checks.epochs: no such setting; expected some of eps, max_queries"),
-        ({"evaluation": {"bounded": {"name": "pgd", "steps": 1}}}, "bounded.steps: no such setting; did you mean 'step_size'"),
-        ({"defenses": {"pgd_training": {"search": {"space": {"eps": [0.1]}, "sample": 2}}}}, "did you mean 'samples'?"),
-        ({"evaluation": {"external": {"b": {"data": {"source": "folder", "pth": "x"}, "labels": {}}}}}, "did you mean 'path'?"),
+        ({"data": {"source": "synthetic", "per_class": 4}}, "did you mean 'sources_per_class' or 'classes'?"),
+        ({"attacks": {"mine": {"name": "pgd", "overshoot": 1}}}, "overshoot: no such setting; expected some of target"),
+        (
+            {"evaluation": {"checks": {"epochs": 1}}},
+            "checks.epochs: no such setting; expected some of eps, max_queries",
+        ),
+        (
+            {"evaluation": {"bounded": {"name": "pgd", "steps": 1}}},
+            "steps: no such setting; did you mean 'eps' or 'step_size'",
+        ),
+        ({"defenses": {"pgd_training": {"search": {"space": {"eps": [1]}, "sample": 2}}}}, "did you mean 'samples'?"),
+        (
+            {"evaluation": {"external": {"b": {"data": {"source": "folder", "pth": "x"}, "labels": {}}}}},
+            "evaluation.external.b.data.pth: no such setting; did you mean 'path'?",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_suggestion_is_a_setting_that_the_place_takes(changes: dict[str, Any], message: str) -> None:
     assert message in problems(**changes)
 
