@@ -93,8 +93,8 @@ def test_every_error_is_listed_at_once_with_its_path() -> None:
         ({"data": {"source": "synthetic", "per_class": 4}}, "did you mean 'sources_per_class' or 'classes'?"),
         ({"attacks": {"mine": {"name": "pgd", "overshoot": 1}}}, "overshoot: no such setting; expected some of target"),
         (
-            {"evaluation": {"checks": {"epochs": 1}}},
-            "checks.epochs: no such setting; expected some of eps, max_queries",
+            {"evaluation": {"checks": {"rounds": 1}}},
+            "checks.rounds: no such setting; expected some of eps, max_queries",
         ),
         (
             {"evaluation": {"bounded": {"name": "pgd", "steps": 1}}},
