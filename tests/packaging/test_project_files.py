@@ -1,6 +1,7 @@
 """The files of a project on GitHub, which agree with each other and with the package, and hold no placeholder."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def test_the_license_is_the_whole_text_of_apache_2() -> None:
 
 
 def test_every_supported_python_is_tested_by_ci_and_no_other() -> None:
-    (job,) = load(".github/workflows/ci.yml")["jobs"].values()
+    job = load(".github/workflows/ci.yml")["jobs"]["run"]
     tested = job["strategy"]["matrix"]["python"]
     declared = [line.split(" :: ")[-1] for line in PROJECT["project"]["classifiers"] if re.search(r":: 3\.\d+$", line)]
     assert tested == declared
@@ -56,13 +57,25 @@ def test_every_supported_python_is_tested_by_ci_and_no_other() -> None:
 
 
 def test_ci_runs_the_gate_with_the_python_of_its_matrix() -> None:
-    (job,) = load(".github/workflows/ci.yml")["jobs"].values()
+    job = load(".github/workflows/ci.yml")["jobs"]["run"]
     (gate,) = (step for step in job["steps"] if "run" in step)
     assert gate["run"] == ".ci/run"
     assert gate["env"]["PYTHON"] == "python${{ matrix.python }}"
     assert re.search(r"^PYTHON \?= ", (ROOT / "Makefile").read_text(), re.M), (
         "make must take PYTHON from the environment"
     )
+
+
+def test_ci_runs_the_oldest_and_the_newest_ray_that_the_project_declares() -> None:
+    job = load(".github/workflows/ci.yml")["jobs"]["ray"]
+    assert job["strategy"]["matrix"]["ray"] == ["oldest", "newest"]
+    (install,) = (step["run"] for step in job["steps"] if "Ray" in step.get("name", ""))
+    *names, _, _ = install.splitlines()
+    command = "\n".join([*names, 'echo "$oldest $range"'])
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    (declared,) = (each for each in PROJECT["project"]["dependencies"] if each.startswith("ray["))
+    oldest, accepted = re.search(r">=([\d.]+),", declared)[1], declared.partition("]")[2]  # type: ignore[index]
+    assert done.stdout.split() == [f"=={oldest}.*", accepted]
 
 
 def test_pre_commit_runs_what_make_lint_runs() -> None:
