@@ -223,8 +223,9 @@ def _untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[s
     patched = any((row["subject"], row["threat"]) == (subject.id, "patch") for row in book.overview)
     patches = "" if patched else "patches, "
     changes = "other changes than the natural corruptions of the report" if tested else "blur and other corruptions"
+    sets = dict.fromkeys(row["set_id"] for row in book.external if row["subject"] == subject.id)
     yield (
-        "Other stains, scanners, laboratories and patients than those of the data set, "
+        f"Other stains, scanners, laboratories and patients than those of {' and '.join(('the data set', *sets))}, "
         f"{patches}rotations, {changes}, and tiles that were not {card.size} x {card.size} pixels when they were "
         "scored."
     )

@@ -207,12 +207,22 @@ def list_limits(book: Book, run: Run) -> Iterator[str]:
     )
     yield (
         "Accuracy under attack is an upper bound: a stronger attack may exist. The attacker changes the pixels of the "
-        "digital image; changes of the tissue, the slide or the scanner are not tested."
+        f"digital image; {_shifts(book)}."
     )
     if any(is_reweighted(book.headline_case(subject), book) for subject in book.subjects):
         yield "The attacked tiles are balanced by class, so their class shares differ from those of the test set."
     if run.malignant:
         yield "A tile is not a patient: a missed cancer is one tile of a cancer that is called benign."
+
+
+def _shifts(book: Book) -> str:
+    """Return a clause on the changes of the tissue, the slide or the scanner that the run tested."""
+    tested = ["simulated"] if book.corruptions else []
+    sets = dict.fromkeys(row["set_id"] for row in book.external)
+    tested += [f"those of {', '.join(sets)}"] if sets else []
+    if not tested:
+        return "changes of the tissue, the slide or the scanner are not tested"
+    return f"changes of the tissue, the slide or the scanner are tested only as {' and as '.join(tested)}"
 
 
 def _list_attacked(book: Book) -> Iterator[Row]:

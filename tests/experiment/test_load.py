@@ -203,6 +203,7 @@ def test_the_experiments_that_come_with_the_project_are_valid(path: Path) -> Non
         "external_colon_back",
         "frontier",
         "robust",
+        "universal_colon",
         "table3",
         "table3_denoising",
     ):  # the other jobs are the paper's grid
