@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 
 from raypipe.attacks.engine.threat import ThreatModel
+from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.compute import compute_result
-from raypipe.evaluation.results.overview import headline_ball
-from raypipe.evaluation.results.run import CorruptedRecord, PairingRecord, Run
+from raypipe.evaluation.results.overview import COLUMNS, Model, headline_ball
+from raypipe.evaluation.results.run import CorruptedRecord, ExternalRecord, PairingRecord, Run
 from raypipe.report.figures.overview import overview_panel
 from raypipe.report.layout import Book
 from raypipe.report.overview import overview_notes, overview_table
@@ -161,3 +162,22 @@ def test_the_ball_is_that_of_the_report(measured: tuple[Run, Book]) -> None:
     run, book = measured
     assert headline_ball(run) == ("linf", 2 / 255)
     assert book.headline == "linf <= 2/255"
+
+
+def test_external_tiles_of_all_sets_count_together(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    labels = {"cancer": "cancer", "benign": "benign"}
+    external = tuple(
+        ExternalRecord(subject=HARDENED, set_id=name, labels=labels, tiles="ab", predictions=predict(store, name, said),
+                       overlap=None)
+        for name, said in (("east", LABELS), ("west", [*LABELS[:2], *WRONG[2:]]))
+    )  # fmt: skip
+    run = run.model_copy(update={"external": external})
+    (hardened,) = (subject for subject in run.subjects if subject.id == HARDENED)
+    found = COLUMNS["external"](Model(hardened, run, Artifacts(store), None, {}))
+    assert found is not None
+    assert found.correct.mean() == pytest.approx(10 / 16)
+    assert len(set(found.ids)) == 16
+    assert len(set(found.groups)) == 8, "groups of two hospitals differ even if their names are equal"
+    assert found.detail == "east, west"
