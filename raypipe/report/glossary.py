@@ -327,6 +327,8 @@ SECTION_TERMS: dict[str, tuple[str, ...]] = {
     "paper": ("static evaluation", "static adversarial training", "precision, recall and F1"),
     "trust": ("sanity check", "worst case over attacks"),
     "checks": ("planted adversarial example", "reproducible predictions", "known-weak control"),
+    "overview": ("natural corruption", "query", "worst case over attacks", "95 % interval"),
+    "evidence": ("threat model", "precision, recall and F1", "95 % interval"),
     "queries": ("query", "black-box attack", "eps"),
     "curves": ("eps", "norm", "minimum perturbation", "AutoAttack's ensemble"),
     "frontier": ("clean accuracy", "worst case over attacks", "forward and backward passes per tile"),

@@ -22,8 +22,9 @@ class Book:
     Parameters
     ----------
     records, curves, differences, checks, certified, costs, trainings, candidates
-    corruptions, external, universal, queries, overview
         Rows of the tables of `raypipe.evaluation.results.compute.RunResult`.
+    corruptions, external, universal, queries, overview
+        Rows of the tables of kinds of threats, which a run may not have.
     """
 
     records: list[Row]

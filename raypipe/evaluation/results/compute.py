@@ -51,10 +51,11 @@ class RunResult:
         Name of the run.
     location
         Folder of its files.
-    records, curves, differences, checks, certified, corruptions, external, universal, queries, overview, costs,
-    trainings, candidates
-        Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED`, `CORRUPTIONS`,
-        `EXTERNAL`, `UNIVERSAL`, `QUERIES`, `OVERVIEW`, `COSTS`, `TRAININGS` and `CANDIDATES`.
+    records, curves, differences, checks, certified, costs, trainings, candidates
+        Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED`, `COSTS`, `TRAININGS`
+        and `CANDIDATES`.
+    corruptions, external, universal, queries, overview
+        Tables `raypipe.storage.schemas.CORRUPTIONS`, `EXTERNAL`, `UNIVERSAL`, `QUERIES` and `OVERVIEW`.
     """
 
     name: str

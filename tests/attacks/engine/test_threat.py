@@ -24,6 +24,9 @@ OWN = {
     "square": "linf <= 8/255, score-based",
     "fab": "minimal linf, white-box",
     "ddn": "minimal l2, white-box",
+    "rays": "minimal linf, decision-based",
+    "cgba": "minimal l2, decision-based",
+    "adversarial_patch": "patch on 5 % of the area, anywhere, white-box",
 }
 THEIRS = {
     "AutoAttack": "linf <= 0.1, stored 25/255, white-box",
