@@ -17,6 +17,7 @@ from raypipe.cli.doctor import doctor
 from raypipe.cli.errors import STATUSES, tell_errors
 from raypipe.cli.evaluate import evaluate
 from raypipe.cli.export import export
+from raypipe.cli.init import init
 from raypipe.cli.terminal import escape_unencodable, output
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
+    init,
     experiments.validate,
     experiments.plan,
     experiments.run,

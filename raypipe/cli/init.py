@@ -1,0 +1,60 @@
+"""The command `raypipe init`: a first experiment file for a data set."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raypipe.base.errors import ConfigError
+from raypipe.cli.errors import errors_of
+from raypipe.cli.options import Quiet, detail_of, expand_home, require_writable
+from raypipe.cli.terminal import output
+
+
+def init(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Folder, zip archive, Parquet, npz or CSV file, or a URI of one.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Experiment file to write.", callback=expand_home)] = Path(
+        "experiment.yaml"
+    ),
+    name: Annotated[str | None, typer.Option(help="Name of the run; default: that of the data.")] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit/--no-audit", help="Look for siblings in the pixels if names show no groups.")
+    ] = True,
+    estimate: Annotated[
+        bool, typer.Option("--estimate/--no-estimate", help="Estimate the time of the run by short trials.")
+    ] = True,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file, and that of found groups.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look at a data set, and write a commented experiment file that suits it."""
+    from raypipe.execution.starter.write import start_experiment
+    from raypipe.progress.stage import stage_progress
+
+    console = output()
+    groups = out.with_name(f"{out.stem}-groups.csv")
+    if existing := [str(path) for path in (out, groups) if path.exists() and not force]:
+        raise ConfigError("init", [f"{', '.join(existing)}: exists; give another --out, or --force to replace it"])
+    replaced = [str(path) for path in (out, groups) if path.exists()]
+    with errors_of("init"), console.status("") as status:
+        require_writable(out)
+
+        def say(text: str) -> None:
+            status.update(f"trying {text}")
+
+        detail = detail_of(quiet or console.is_terminal, verbose=False)
+        progress = partial(stage_progress, console, detail=detail)
+        written = start_experiment(data, groups, name=name, audit=audit, estimate=estimate, progress=progress, say=say)
+        out.write_text(written.text, encoding="utf-8")
+    if replaced and not quiet:
+        console.print(f"Replaced: {', '.join(replaced)}", soft_wrap=True, highlight=False, markup=False)
+    if not quiet:
+        for line in written.text.splitlines()[2:6]:
+            console.print(line.lstrip("# "), soft_wrap=True, highlight=False, markup=False)
+    if written.groups:
+        console.print(f"Groups: {written.groups}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"Experiment: {out}", soft_wrap=True, highlight=False, markup=False)
+    if not quiet:
+        console.print(f"Next: raypipe validate {out}; raypipe run {out}", soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,115 @@
+"""The command `raypipe init`: whatever the data set, the file that it writes is valid at once."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from raypipe.data.source import TileRef
+from raypipe.execution.starter.look import find_pattern
+from raypipe.experiment.load import load_experiment
+from tests.cli.conftest import Command
+
+RANDOM = np.random.default_rng(0)
+
+
+def picture(size: int = 40) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(RANDOM.integers(0, 255, (size, size, 3), dtype=np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def make_folder(folder: Path, names: str) -> Path:
+    for label in ("benign", "lung_aca"):
+        (folder / label).mkdir(parents=True)
+        for number in range(16):
+            name = names.format(label=label, case=label[0] + str(number // 2), number=number)
+            (folder / label / name).write_bytes(picture())
+    return folder
+
+
+def make_parquet(folder: Path) -> Path:
+    rows = [
+        {"image": {"bytes": picture(), "path": f"{n}.png"}, "labels": "ab"[n % 2], "patient_id": f"p{n // 4}"}
+        for n in range(40)
+    ]
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "tiles.parquet")
+    return folder / "tiles.parquet"
+
+
+def make_npz(folder: Path) -> Path:
+    folder.mkdir()
+    sides = {"train": 30, "val": 6, "test": 12}
+    images = {f"{side}_images": RANDOM.integers(0, 255, (n, 28, 28, 3), dtype=np.uint8) for side, n in sides.items()}
+    labels = {f"{side}_labels": (np.arange(n) % 3)[:, None] for side, n in sides.items()}
+    np.savez(folder / "mine.npz", **images, **labels)
+    return folder / "mine.npz"
+
+
+def make_csv(folder: Path) -> Path:
+    make_folder(folder, "{label}_{number}.png")
+    rows = [f"{label}/{label}_{n}.png,{label},{label}{n // 2}" for label in ("benign", "lung_aca") for n in range(16)]
+    (folder / "groups.csv").write_text("\n".join(["filename,label,group", *rows]))
+    return folder / "groups.csv"
+
+
+@pytest.mark.parametrize(
+    ("make", "split", "source"),
+    [
+        (lambda folder: make_folder(folder, "patient-{case}_tile{number}.png"), "group", "folder"),
+        (lambda folder: make_folder(folder, "{label}_{number}.png"), "paper", "folder"),
+        (make_parquet, "group", "parquet"),
+        (make_npz, "official", "medmnist"),
+        (make_csv, "group", "folder"),
+    ],
+    ids=["cases", "no groups", "Parquet", "npz", "CSV"],
+)
+def test_the_written_file_is_valid(make: object, split: str, source: str, cli: Command, tmp_path: Path) -> None:
+    place = make(tmp_path / "my data: #1")  # type: ignore[operator]
+    done = cli("init", str(place), "--out", "first.yaml", "--no-estimate", "--no-audit")
+    assert done.code == 0, done.err
+    assert "Classes: " in done.out
+    checked = cli("validate", "first.yaml")
+    assert checked.code == 0, checked.err
+    experiment = load_experiment(tmp_path / "first.yaml")
+    assert experiment.tiles.split == (split,)
+    assert experiment.data.source == source  # type: ignore[attr-defined]
+    assert experiment.tiles.size == (32 if source == "medmnist" else 40)
+    assert experiment.evaluation.checks is not None
+    assert experiment.evaluation.checks.eps == pytest.approx(8 / 255)
+
+
+def test_nothing_is_overwritten_without_force(cli: Command, tmp_path: Path) -> None:
+    place = make_npz(tmp_path / "data")
+    (tmp_path / "first.yaml").write_text("mine")
+    refused = cli("init", str(place), "--out", "first.yaml", "--no-estimate")
+    assert refused.code == 2
+    assert "first.yaml: exists; give another --out, or --force" in refused.err
+    assert (tmp_path / "first.yaml").read_text() == "mine"
+    assert "Replaced: first.yaml" in cli("init", str(place), "--out", "first.yaml", "--no-estimate", "--force").out
+
+
+def test_what_is_no_data_set_is_an_error_and_leaves_no_file(cli: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "odd.csv").write_text("a,b\n1,2\n")
+    for place, message in (
+        ("empty", "expected at least two class folders"),
+        ("odd.csv", "found a, b"),
+        ("no", "not found"),
+    ):
+        done = cli("init", place, "--out", "first.yaml")
+        assert done.code == 2
+        assert message in done.err
+    assert not (tmp_path / "first.yaml").exists()
+
+
+def test_a_class_in_the_name_is_no_case() -> None:
+    refs = [TileRef(f"{label}/{label}_{n}.png", label, None) for label in ("a", "b") for n in range(20)]
+    assert find_pattern(refs) is None
+    refs = [TileRef(f"{label}/TCGA-AA-{n // 4:04}-01_{n}.png", label, None) for label in ("a", "b") for n in range(40)]
+    assert find_pattern(refs) == r"(TCGA-\w{2}-\w{4})"
