@@ -26,6 +26,7 @@ from raypipe.attacks import (
     sigma_zero,
     sparse_l0,
     square,
+    stain,
 )
 from raypipe.attacks.art.backend import ArtAttack, art_attack
 from raypipe.attacks.base import Attack, NamedAttack, NativeAttack
@@ -49,6 +50,7 @@ ATTACKS: dict[str, Attack] = index_by_name(
     rays.ATTACK,
     cgba.ATTACK,
     adversarial_patch.ATTACK,
+    stain.ATTACK,
 )
 """The attacks of ``backend: raypipe``, by the default ``name`` of their settings."""
 

@@ -1,7 +1,7 @@
-"""The command `raypipe data`: the readable data sets, their locations, and downloads where they are allowed."""
+"""The command `raypipe data`: the readable data sets, downloads where they are allowed, and the spread of stains."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.base.errors import ConfigError
+from raypipe.cli.errors import errors_of
 from raypipe.cli.options import AsJson, expand_home
 from raypipe.cli.terminal import output, print_json
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 MANY = 8
 """Number of files that a message names."""
 
-app = typer.Typer(help="List and download data sets.", no_args_is_help=True)
+app = typer.Typer(help="List, download and measure data sets.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -78,6 +79,42 @@ def fetch_data(
     console.print(f"{about.where}", soft_wrap=True, highlight=False)
     if about.then:
         console.print(f"Then {about.then}", soft_wrap=True, highlight=False)
+
+
+@app.command("stains")
+def measure_stains(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder or zip archive with one folder for each class.")],
+    groups: Annotated[
+        str | None, typer.Option(metavar="CSV", help="Source tile of each tile: columns filename, label, group.")
+    ] = None,
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Regular expression for file names; its first group is the case."),
+    ] = None,
+    basis: Annotated[str, typer.Option(help="Colors of the stains: hed or macenko.")] = "hed",
+    share: Annotated[float, typer.Option(help="Share of the source tiles that each range holds.")] = 0.9,
+) -> None:
+    """Measure how much the stains of source tiles differ, and print the ranges as settings of the stain attack."""
+    from typing import get_args
+
+    from raypipe.data.audit.audit import open_data
+    from raypipe.data.stain_spread import measure_stain_spread
+    from raypipe.data.stains import Basis
+
+    if basis not in get_args(Basis):
+        raise ConfigError("--basis", [f"{basis!r}: expected one of {', '.join(get_args(Basis))}"])
+    if not 0 < share < 1:
+        raise ConfigError("--share", [f"{share:g}: expected more than 0 and less than 1"])
+    with errors_of("data stains"):
+        spread = measure_stain_spread(open_data(data, groups, group_pattern), cast("Basis", basis), share)
+    console = output()
+    shown = f"{spread.tiles} tiles of {spread.groups} source tiles, {len(spread.rejected)} files rejected"
+    console.print(f"{shown}; each range holds {100 * share:g} % of the source tiles:", soft_wrap=True, highlight=False)
+    settings = [f"name: stain, basis: {basis}"]
+    for name in ("hematoxylin_factor", "eosin_factor", "hematoxylin_shift", "eosin_shift"):
+        low, high = getattr(spread, name)
+        settings.append(f"{name}: [{low:.2f}, {high:.2f}]")
+    console.print(f"{{{', '.join(settings)}}}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _published(name: str) -> "Published":

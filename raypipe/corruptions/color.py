@@ -5,7 +5,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from raypipe.corruptions.base import Draws, draw_uniform
-from raypipe.training.augment import jitter_stains
+from raypipe.data.stains import jitter_stains
 
 
 def change_brightness(images: Tensor, amount: float, draws: Draws) -> Tensor:

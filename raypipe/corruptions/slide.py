@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from raypipe.corruptions.base import Draws, coordinates, draw_uniform
-from raypipe.training.augment import DARKEST, combine_stains
+from raypipe.data.stains import DARKEST, combine_stains
 
 SOFT = 0.03
 """Width of the soft edge of a shape, as a share of the tile's height."""

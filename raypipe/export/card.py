@@ -206,9 +206,12 @@ def _evidence(book: Book) -> Iterator[tuple[str, ...]]:
 def _untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[str]:
     """Yield the properties that a reader might take for granted."""
     rows = list(book.find_records(subject.id))
-    norms = sorted({row["norm"] for row in rows if row["norm"] and row["protocol"] != WORST_CASE})
-    if not norms:
+    attacks = [row for row in rows if row["norm"] and row["protocol"] != WORST_CASE]
+    norms = sorted({row["norm"] for row in attacks} - {"none"})
+    if not attacks:
         yield "Attacks: the run had none on this model."
+    elif not norms:
+        yield "Perturbations that are small in a pixel norm."
     else:
         yield f"Perturbations that are small in other norms than {', '.join(norms)}."
     if subject.defense and not any(row["protocol"] == Protocol.STATIC for row in rows):

@@ -43,6 +43,7 @@ ATTACKS = {
     "fab": "FAB",
     "ddn": "DDN",
     "square": "Square",
+    "stain": "stain attack",
     "autoattack": "AutoAttack",
     "rays": "RayS",
     "cgba": "CGBA",

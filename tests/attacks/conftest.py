@@ -15,6 +15,13 @@ from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.prepare import PreparedModel, prepare
 
 SIZE = 16
+WIDE_STAINS = {
+    "hematoxylin_factor": [0, 4],
+    "eosin_factor": [0, 4],
+    "hematoxylin_shift": [-1.5, 1.5],
+    "eosin_shift": [-1.5, 1.5],
+}
+"""Ranges of the stain attack within which it fools the small victims."""
 
 
 @dataclass(frozen=True)

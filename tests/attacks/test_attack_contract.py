@@ -11,6 +11,7 @@ from torch import nn
 
 from raypipe.attacks import ATTACKS, AttackSettings, get_attack
 from raypipe.attacks.engine.victim import Victim, freeze
+from tests.attacks.conftest import WIDE_STAINS
 
 pytestmark = pytest.mark.xdist_group("attack_laws")  # in one process, so that the tests share their attacks
 CLASSES = 5
@@ -71,6 +72,9 @@ SETTINGS = {name: {"name": name} for name in ATTACKS} | {
         "max_iterations": 5,
         "restarts": 1,
     },
+    "stain": {"name": "stain", **WIDE_STAINS},  # the small model is robust within the measured ranges
+    "stain, random": {"name": "stain", **WIDE_STAINS, "search": "random", "max_queries": 30},
+    "stain, macenko": {"name": "stain", "basis": "macenko", "max_iterations": 4, "restarts": 2},
     "art deepfool": {"backend": "art", "name": "deepfool", "parameters": {"max_iter": 10}},
     "art carlini_wagner_l2": {
         "backend": "art",
@@ -115,6 +119,9 @@ BUDGET = {  # forward and backward passes per tile, without clean prediction, 8-
     "cgba, bounded": (1 + 150, 0),
     "adversarial_patch": (2 + 2 * 16, 1 + 2 * 15),
     "adversarial_patch, random place": (1 + 6, 5),
+    "stain": (1 + 5 * 21, 5 * 20),
+    "stain, random": (1 + 30, 0),
+    "stain, macenko": (1 + 2 * 5, 2 * 4),
 }
 
 AIMED = (*ATTACKS, "deepfool, every class", "apgd, targets", "fab, targets in l2", "autoattack, to the last")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from raypipe.training.augment import augment, combine_stains, flip_and_turn, jitter_stains, separate_stains
+from raypipe.data.stains import combine_stains, jitter_stains, separate_stains
+from raypipe.training.augment import augment, flip_and_turn
 from raypipe.training.recipe import Recipe
 
 

@@ -27,6 +27,8 @@ OWN = {
     "rays": "minimal linf, decision-based",
     "cgba": "minimal l2, decision-based",
     "adversarial_patch": "patch on 5 % of the area, anywhere, white-box",
+    "stain": "stain (hed): hematoxylin and eosin times 0.68 to 1.41 and 0.61 to 1.81, plus -0.2 to 0.2 and "
+    "-0.11 to 0.09; no pixel norm, white-box",
 }
 THEIRS = {
     "AutoAttack": "linf <= 0.1, stored 25/255, white-box",
