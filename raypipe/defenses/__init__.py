@@ -22,6 +22,7 @@ from raypipe.defenses.pgd_training import PgdTraining
 from raypipe.defenses.randomized_smoothing import RandomizedSmoothing
 from raypipe.defenses.robust import Robust
 from raypipe.defenses.sparsity_denoising import SparsityDenoising
+from raypipe.defenses.stain_augmentation import StainAugmentation
 from raypipe.defenses.trades import Trades
 
 DEFENSES: dict[str, type[Defense]] = index_by_name(
@@ -38,6 +39,7 @@ DEFENSES: dict[str, type[Defense]] = index_by_name(
     PgdTraining,
     RandomizedSmoothing,
     SparsityDenoising,
+    StainAugmentation,
     Trades,
 )
 """The settings of each defense, by the default of their ``name``."""

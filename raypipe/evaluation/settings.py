@@ -16,8 +16,8 @@ from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.square import SquareAttack
 from raypipe.attacks.universal import Universal
 from raypipe.base.norms import Norm, require_scaled
-from raypipe.base.settings import Ratio, Settings, choose_by, fill_in_names, near_matches, require_plain_ids
-from raypipe.corruptions import CORRUPTIONS
+from raypipe.base.settings import Ratio, Settings, choose_by, fill_in_names, require_plain_ids
+from raypipe.corruptions.choice import CorruptionNames
 from raypipe.evaluation.checks.judging import LEAST_PLANTED
 from raypipe.evaluation.external import ExternalTiles
 from raypipe.evaluation.protocols import CheckAttack
@@ -33,28 +33,12 @@ STEPS, INITIAL_STEP = 100, 0.25
 they find all of 20 planted adversarial examples. The published first step of 2 finds 8 with 50 steps and 14 with 100
 (docs/measured.md)."""
 MOST_TARGETS = 9
-PATHOLOGY = "pathology"
-"""Name of all corruptions together."""
 RESTARTS_DRAW = 3
 """Number that is added to the seed of the reference attack for as many further restarts. Together with its own they are
 twice as many."""
 LARGE = 0.5
 """Change of each value, with pixels in [0, 1]. It can turn any image into the same gray one, so no model can be robust
 to it."""
-
-
-def _read_corruptions(value: Any) -> Any:
-    """Return the names of corruptions, for ``pathology`` those of all."""
-    if value == PATHOLOGY:
-        return tuple(CORRUPTIONS)
-    names = [value] if isinstance(value, str) else value
-    for name in names if isinstance(names, list | tuple) else ():
-        if name not in CORRUPTIONS:
-            raise ValueError(
-                f"{name!r}: expected {PATHOLOGY}, or names among {', '.join(CORRUPTIONS)}"
-                f"{near_matches(str(name), CORRUPTIONS)}"
-            )
-    return tuple(dict.fromkeys(names)) if isinstance(names, list | tuple) else names
 
 
 class Checks(Settings):
@@ -124,7 +108,7 @@ class Evaluation(Settings):
     )
     autoattack: EnsembleBudget | None = EnsembleBudget()
     queries: Queries | None = None
-    corruptions: Annotated[tuple[str, ...], BeforeValidator(_read_corruptions)] = ()
+    corruptions: CorruptionNames = ()
     external: dict[str, ExternalTiles] = Field(default_factory=dict)
     universal: Universal | None = None
     transfer: bool = True
