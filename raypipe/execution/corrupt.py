@@ -4,12 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
-from raypipe.attacks.engine.draws import make_generators
-from raypipe.corruptions import CORRUPTIONS
-from raypipe.corruptions.base import SEVERITIES
+from raypipe.corruptions.pixels import corrupt_pixels
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.statistics.metrics import predicted_labels
 from raypipe.execution.executor import Executor, complete_cells
@@ -53,11 +50,12 @@ class CorruptShard:
         images: NDArray[np.uint8],
     ) -> NDArray[np.int64]:
         """Return the predicted classes, (n, 1 + severities): of the clean tiles first, then by severity."""
+        spec: CorruptSpec = task.spec
         model, batch = models.network(task.model), models.batch_size or BATCH
         shown = [images]
-        for severity in SEVERITIES:
+        for level in task.spec.levels:
             parts = np.split(images, range(batch, len(images), batch))
-            changed = [corrupt_pixels(part, task.spec, severity, models.device) for part in parts]
+            changed = [corrupt_pixels(part, spec.corruption, level, spec.seed, models.device) for part in parts]
             shown.append(np.concatenate(changed))
         predicted = [predicted_labels(predict(model, version, batch, models.device)) for version in shown]
         return np.stack(predicted, axis=1)
@@ -74,26 +72,3 @@ class CorruptShard:
         identity = {name: tiles[name] for name in ("sample_id", "group_id", "label")}
         columns = {"clean_prediction": predicted[:, 0], "predictions": predicted[:, 1:].tolist()}
         return pa.table({**identity, **columns}, schema=CORRUPTED), {"forwards": predicted.size}
-
-
-def corrupt_pixels(
-    images: NDArray[np.uint8], spec: CorruptSpec, severity: int, device: torch.device
-) -> NDArray[np.uint8]:
-    """Return corrupted tiles (n, h, w, 3) in 8 bits, as a file would hold them.
-
-    Parameters
-    ----------
-    images
-        (n, h, w, 3) tiles.
-    spec, severity
-        Corruption and seed, and a severity from 1 to 5.
-    device
-        Device of the computation.
-    """
-    clean = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device).float().div_(255)
-    with torch.no_grad():
-        changed = CORRUPTIONS[spec.corruption].corrupt(
-            clean, severity, make_generators(clean, f"corruption {spec.seed}")
-        )
-    pixels: NDArray[np.uint8] = changed.mul(255).round().byte().cpu().numpy().transpose(0, 2, 3, 1)
-    return pixels

@@ -12,11 +12,11 @@ from torch import nn
 import raypipe
 from raypipe.base.errors import ConfigError
 from raypipe.corruptions import CORRUPTIONS
+from raypipe.corruptions.pixels import corrupt_pixels
 from raypipe.evaluation.predict import predict
-from raypipe.execution.corrupt import corrupt_pixels
-from raypipe.plan.cells import CorruptSpec
 from raypipe.report.corruptions import corruptions_heat, corruptions_table
 from raypipe.report.results import Results
+from raypipe.report.strips import corruption_strips
 
 CPU = torch.device("cpu")
 SETTINGS: dict[str, Any] = {"autoattack": None, "checks": None, "curves": {}}
@@ -60,10 +60,9 @@ def test_every_severity_is_measured_as_if_by_hand(
     ]
     clean = (predict(Bluest(), images, 8, CPU).argmax(1) == labels).mean()
     for name in ("noise", "hue", "contrast"):
-        spec = CorruptSpec(corruption=name, levels=CORRUPTIONS[name].levels, tiles=None, seed=0)
         right = [
-            predict(Bluest(), corrupt_pixels(images, spec, severity, CPU), 8, CPU).argmax(1) == labels
-            for severity in range(1, 6)
+            predict(Bluest(), corrupt_pixels(images, name, level, 0, CPU), 8, CPU).argmax(1) == labels
+            for level in CORRUPTIONS[name].levels
         ]
         shares = [float(np.mean(right)), *(float(each.mean()) for each in right)]
         own = [row for row in rows if row["corruption"] == name]
@@ -90,6 +89,24 @@ def test_the_report_shows_the_worst_corruption(result: Results) -> None:
     ((cells, _),) = table.lines()
     assert f"{CORRUPTIONS[worst['corruption']].title}, severity {worst['severity']}" in [cell.text for cell in cells]
     assert heat.columns == ("noise", "hue", "contrast")
+
+
+def test_the_report_shows_tiles_at_every_severity_of_the_worst_corruptions(result: Results) -> None:
+    strips = tuple(corruption_strips(result.run, result.book, result.store, "model"))
+    overall = {row["corruption"]: row["accuracy"] for row in result.corruptions.to_pylist() if row["severity"] == 0}
+    titles = [CORRUPTIONS[name].title for name in sorted(overall, key=lambda name: (overall[name], name))]
+    assert [strip.title.split(":")[0] for strip in strips] == titles
+    assert all(len({version.image for version in strip.versions}) == 6 for strip in strips)
+    assert all(strip.versions[0].correct for strip in strips)
+    assert any(not version.correct for version in strips[0].versions)
+    page = Path(result.report()).read_text()
+    assert page.count('<figure class="strip">') == len(titles)
+    assert strips[0].versions[5].image in page
+
+
+def test_tiles_that_may_not_be_redistributed_are_not_shown(result: Results) -> None:
+    run = result.run.model_copy(update={"restriction": "the license forbids it"})
+    assert not tuple(corruption_strips(run, result.book, result.store, "model"))
 
 
 def test_a_run_without_corruptions_has_no_table(

@@ -44,6 +44,7 @@ from raypipe.report.robustness import (
 )
 from raypipe.report.scope import attacked_tiles, find_defects
 from raypipe.report.sheet import Note, Section, Sheet
+from raypipe.report.strips import Strip, corruption_strips
 from raypipe.report.threats import threats_table
 from raypipe.report.trust import checks_overview, verdict_table
 from raypipe.report.universal import (
@@ -86,6 +87,7 @@ class Part(NamedTuple):
     notes: tuple[Note, ...] = ()
     pictures: tuple[Picture, ...] = ()
     folds: tuple[Fold, ...] = ()
+    strips: tuple[Strip, ...] = ()
 
 
 def list_parts(book: Book, run: Run, store: Store, subject: str) -> Iterator[Part]:
@@ -101,7 +103,7 @@ def list_parts(book: Book, run: Run, store: Store, subject: str) -> Iterator[Par
     if overview := overview_table(book):
         yield _overview(book, overview)
     if book.corruptions:
-        yield _shifts(book)
+        yield _shifts(book, run, store, subject)
     if external := external_table(book):
         yield _external(book, external)
     if book.universal:
@@ -198,7 +200,7 @@ def _overview(book: Book, table: Sheet) -> Part:
     )
 
 
-def _shifts(book: Book) -> Part:
+def _shifts(book: Book, run: Run, store: Store, subject: str) -> Part:
     heat = corruptions_heat(book)
     folds = (
         [
@@ -219,6 +221,7 @@ def _shifts(book: Book) -> Part:
         "Stains, scanners, slides and files differ between laboratories. No attacker chooses these changes.",
         tables=_tables(corruptions_table(book)),
         folds=tuple(folds),
+        strips=tuple(corruption_strips(run, book, store, subject)),
     )
 
 
