@@ -22,13 +22,14 @@ from raypipe.attacks.universal import Universal
 from raypipe.base.docstrings import one_line, read_docstring
 from raypipe.base.settings import ID, Settings, default_name
 from raypipe.corruptions import CORRUPTIONS
+from raypipe.corruptions.choice import PATHOLOGY
 from raypipe.data.sources import SOURCES
 from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.defenses.adversarial_training import Search
 from raypipe.defenses.base import Defense
 from raypipe.defenses.search import Range, SettingsSearch
 from raypipe.evaluation.external import ExternalTiles
-from raypipe.evaluation.settings import PATHOLOGY, Checks, Evaluation
+from raypipe.evaluation.settings import Checks, Evaluation
 from raypipe.experiment.schema import Experiment, Report, Resources, Tiles
 from raypipe.models.backbones import BACKBONES
 from raypipe.models.classifier import OWN, Model
