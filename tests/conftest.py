@@ -16,6 +16,7 @@ HOME = tempfile.mkdtemp(prefix="raypipe-home-")
 """Home of all tests of this process; Ray keeps its token there."""
 for name in [name for name in os.environ if name.startswith("RAY_")]:
     del os.environ[name]
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it; a user's pipe has no width
 os.environ |= {"HOME": HOME, "RAY_AUTH_MODE": "token"}  # Ray reads the mode once, when it is imported
 
 

@@ -192,7 +192,7 @@ def test_the_toolbox_s_user_changes_one_import() -> None:
 
 
 def test_the_experiment_shown_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.S)
+    (example,) = (block for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.S) if block.startswith("name:"))
     (tmp_path / "mypkg").mkdir()
     (tmp_path / "mypkg" / "net.py").write_text(OWN_NETWORK)
     monkeypatch.chdir(tmp_path)

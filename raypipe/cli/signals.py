@@ -32,7 +32,8 @@ def stop_signals(console: Console, remedy: str = "before anything was computed."
         yield
         return
     handlers = {**dict.fromkeys(STOPPING, raise_exit), signal.SIGINT: signal.default_int_handler}
-    heard = [number for number in handlers if signal.getsignal(number) is not signal.SIG_IGN]
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heard = [number for number in handlers if not (nohup and number == signal.SIGHUP)]
     before = {number: signal.signal(number, handlers[number]) for number in heard}
     try:
         yield

@@ -339,7 +339,11 @@ def test_no_name_becomes_markup(tmp_path: Path) -> None:
     store.write_bytes(f"{store.artifact('model', run.subjects[0].key)}/{FILE_NAME}", save_classifier(model, card))
     export_model(store, "hand", CLEAN, tmp_path / "exported")
     _, text = card_of(tmp_path / "exported")
-    (line,) = [line for line in text.splitlines() if "script" in line]
+    lines = [line for line in text.splitlines() if "javascript" in line]
+    assert lines
+    for line in lines:
+        assert "&lt;script&gt;\\|\\`\\*\\[x\\](javascript:a) --- # '''\"\"\"" in line
+    (line,) = [line for line in lines if "benign" in line]
     assert "&lt;script&gt;\\|\\`\\*\\[x\\](javascript:a) --- # '''\"\"\", benign." in line
     found: dict[str, Any] = {}
     exec((tmp_path / "exported" / "model.py").read_text().split("SIZE =")[0].split("import Tensor, nn")[1], found)

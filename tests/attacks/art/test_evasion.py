@@ -84,7 +84,7 @@ class TestTheToolboxsNames:
 
 def attack_of(name, classifier, **options):
     """Return one of our attacks with a bound that is large enough for the small model, and a small number of steps."""
-    enough = {"eps": 0.12, "max_iterations": 40, **WIDE_STAINS}
+    enough = {"eps": 0.12, "area": 0.5, "max_iterations": 40, **WIDE_STAINS}
     fitting = {key: value for key, value in enough.items() if key in ATTACKS[name].settings.model_fields}
     return evasion.get_attack_class(name)(classifier, **fitting, **options)
 
