@@ -99,8 +99,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         track(run, compute_result(store, run), store, f"tensorboard:{tmp_path / 'events'}")
 
 
-def test_mlflow_takes_a_sqlite_file_too(tmp_path: Path) -> None:
+def test_mlflow_takes_a_sqlite_file_and_puts_the_report_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("sqlalchemy")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     store = Store.open(str(tmp_path / "store"))
     run = hand_run(store)
     result = compute_result(store, run)
@@ -110,6 +114,8 @@ def test_mlflow_takes_a_sqlite_file_too(tmp_path: Path) -> None:
     client = mlflow.MlflowClient(tracking_uri=uri)
     (experiment,) = (found for found in client.search_experiments() if found.name == "raypipe")
     assert len(client.search_runs([experiment.experiment_id])) == 3
+    assert list((tmp_path / "mlartifacts").rglob("report.html"))
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 class Wandb(types.ModuleType):

@@ -17,6 +17,7 @@ from raypipe.storage.environment import hide_credentials, read_environment
 from raypipe.storage.store import Store
 
 EXPERIMENT = "raypipe"
+SQLITE = "sqlite:///"
 FILES = ("experiment.yaml", REPORT_FILE, *(f"{name}.parquet" for name in TABLES))
 
 
@@ -39,7 +40,7 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(EXPERIMENT)
-        experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT)
+        experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT, _place_files(uri))
         _log(client, experiment, run, result, store)
     except Exception as error:  # MLflow lets errors of SQLAlchemy, of requests and its own through
         raise StageError(
@@ -57,6 +58,16 @@ def require() -> Any:
     except ImportError as error:
         raise StageError("tracking needs MLflow: pip install 'raypipe[mlflow]'") from error
     return mlflow
+
+
+def _place_files(uri: str) -> str | None:
+    """Return the folder of the files beside an SQLite file, or None for the server's own place.
+
+    MLflow would put them into the folder in which the command happens to run.
+    """
+    if not uri.startswith(SQLITE):
+        return None
+    return (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlartifacts").as_uri()
 
 
 def _log(client: Any, experiment: str, run: Run, result: RunResult, store: Store) -> None:
