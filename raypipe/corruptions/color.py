@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from raypipe.corruptions.base import Draws, draw_uniform
 from raypipe.data.stains import jitter_stains
@@ -15,20 +14,22 @@ def change_brightness(images: Tensor, amount: float, draws: Draws) -> Tensor:
 
 def change_contrast(images: Tensor, amount: float, draws: Draws) -> Tensor:
     """Return images whose distance from their mean gray level is multiplied by 1 + `amount` or 1 - `amount`."""
-    gray: Tensor = v2.functional.rgb_to_grayscale(images).mean((1, 2, 3), keepdim=True)
+    gray = _to_gray(images).mean((1, 2, 3), keepdim=True)
     return gray + (images - gray) * (1 + amount * _signs(draws, images))
 
 
 def change_saturation(images: Tensor, amount: float, draws: Draws) -> Tensor:
     """Return images whose distance from their gray version is multiplied by 1 + `amount` or 1 - `amount`."""
-    gray: Tensor = v2.functional.rgb_to_grayscale(images)
+    gray = _to_gray(images)
     return gray + (images - gray) * (1 + amount * _signs(draws, images))
 
 
 def shift_hue(images: Tensor, amount: float, draws: Draws) -> Tensor:
     """Return images whose hue is shifted by `amount` of the color circle, in either direction."""
+    from torchvision.transforms.v2.functional import adjust_hue  # noqa: PLC0415  slow
+
     signs = _signs(draws, images).flatten().tolist()
-    shifted = [v2.functional.adjust_hue(image, amount * sign) for image, sign in zip(images, signs, strict=True)]
+    shifted = [adjust_hue(image, amount * sign) for image, sign in zip(images, signs, strict=True)]
     return torch.stack(shifted)
 
 
@@ -70,3 +71,11 @@ def change_scanner(images: Tensor, amount: float, draws: Draws) -> Tensor:
 def _signs(draws: Draws, images: Tensor) -> Tensor:
     """Return 1 or -1 for each image, (n, 1, 1, 1)."""
     return torch.where(draw_uniform(draws, 1, images) < 0.5, -1.0, 1.0)[:, :, None, None].to(images)
+
+
+def _to_gray(images: Tensor) -> Tensor:
+    """Return the gray versions of images, (n, 1, h, w)."""
+    from torchvision.transforms.v2.functional import rgb_to_grayscale  # noqa: PLC0415  slow
+
+    gray: Tensor = rgb_to_grayscale(images)
+    return gray
