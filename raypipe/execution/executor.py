@@ -10,7 +10,7 @@ from raypipe.plan.cells import Cell
 from raypipe.progress.shards import follow_headway, shard_name
 from raypipe.progress.stage import StageProgress
 from raypipe.storage.costs import Cost, read_cost
-from raypipe.storage.store import Store
+from raypipe.storage.store import Store, StoreError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -74,7 +74,7 @@ def complete_cells(
     Raises
     ------
     raypipe.base.errors.StageError
-        If a task fails; the message names its cell.
+        If a task fails, or a finished cell cannot be published; the message names the cell.
     """
     store = executor.store
     by_key = {cell.key: cell for cell in cells}
@@ -91,18 +91,16 @@ def complete_cells(
 
     def publish_if_complete(cell: Cell) -> None:
         if not remaining[cell.key]:
-            cell_facts = facts(cell)
-            executor.record_facts(progress.run, cell, cell_facts)
-            cell.publish(store, **cell_facts, cost=costs[cell.key].facts())
+            _publish(cell, facts, costs[cell.key], executor, progress.run)
             progress.finish(cell)
 
-    for cell in cells:
-        publish_if_complete(cell)
-    if not todo:
-        return
     names = [shard_name(task.key, task.target) for task in todo]
     watch = follow_headway(store, names, lambda shards: progress.show_shards(shards, by_name))
     try:
+        for cell in cells:
+            publish_if_complete(cell)
+        if not todo:
+            return
         with watch:
             for result in executor.run_shards(work, todo, cells, progress):
                 cell = by_key[result.key]
@@ -116,3 +114,13 @@ def complete_cells(
     except TaskError as error:
         progress.fail(by_name[error.cell])
         raise
+
+
+def _publish(cell: Cell, facts: Callable[[Cell], Mapping[str, Any]], cost: Cost, executor: Executor, run: str) -> None:
+    """Publish a complete cell; an error of the store is named like the failure of a task, which also writes to it."""
+    try:
+        cell_facts = facts(cell)
+        executor.record_facts(run, cell, cell_facts)
+        cell.publish(executor.store, **cell_facts, cost=cost.facts())
+    except StoreError as error:
+        raise TaskError(f"{cell.stage} failed: {cell.name}: {type(error).__name__}: {error}", cell.name) from error

@@ -39,7 +39,7 @@ class Part:
     kind
         Kind of the artifact; ``runs`` for a run, and the name of the folder otherwise.
     files
-        Its files.
+        Files of the part.
     """
 
     path: str
@@ -68,7 +68,7 @@ class Inventory:
     needs
         Paths of the artifacts that each run needs, by run.
     unknown
-        Runs that began with an older raypipe and never finished, so that nothing says what they need.
+        Unfinished runs of an older raypipe, which recorded no plan. The artifacts that they need are unknown.
     working_since
         Start of the oldest run at work, in seconds since 1970; infinite if none is at work. What was written since is
         kept: a search chooses later candidates while it runs, so no plan names them.
@@ -111,7 +111,7 @@ def take_inventory(store: Store) -> Inventory:
     Raises
     ------
     raypipe.storage.store.StoreError
-        If the store cannot be read, or a record is damaged: then nothing says what the run needs.
+        If the store cannot be read, or a record is damaged, so that the run's artifacts are unknown.
     """
     files: dict[str, list[StoredFile]] = {}
     kinds: dict[str, str] = {}
@@ -146,7 +146,7 @@ def delete_unneeded(store: Store, inventory: Inventory) -> list[Part]:
     Raises
     ------
     raypipe.base.errors.StageError
-        If nothing says what a run of the store needs.
+        If the artifacts that a run of the store needs are unknown.
     """
     if inventory.unknown:
         raise StageError(

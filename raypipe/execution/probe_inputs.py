@@ -40,7 +40,7 @@ share of their range."""
 def report_preprocessing(model: FinishedModel, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
     """Try a model on tiles, and say by a `raypipe.base.errors.Notice` what it does with images before its network.
 
-    Nothing is said of classifiers of raypipe, whose preprocessing is known, and nothing is changed.
+    Classifiers of raypipe are left out, because their preprocessing is known. The model is not changed.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from raypipe.report.layout import Book
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
 
 DISCLAIMER = (
-    "This table says which figures of the run a reader can use as evidence. It is no claim of compliance, no legal "
+    "This table lists the figures of the run that a reader can use as evidence. It is no claim of compliance, no legal "
     "advice and no complete list of requirements."
 )
 NOT_TESTED = (
@@ -22,7 +22,7 @@ NOT_TESTED = (
     "Change of the data over time after deployment (drift), and monitoring.",
     "Use by people: usability, automation bias, and clinical performance on patients.",
 )
-"""What no run of raypipe tests."""
+"""Properties that no run of raypipe tests."""
 AI_ACT = "EU AI Act, Regulation (EU) 2024/1689"
 FDA = "FDA, AI-Enabled Device Software Functions, draft guidance of January 2025"
 NIST = "NIST AI 100-2, Adversarial Machine Learning taxonomy"

@@ -1,4 +1,4 @@
-"""All threats in one view: a table, and for each hardened model a sentence on what its defense buys."""
+"""Overview of all threats: a table, and for each hardened model a sentence on what its defense buys."""
 
 from collections.abc import Iterator
 

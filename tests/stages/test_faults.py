@@ -335,8 +335,8 @@ def test_a_full_disk_stops_the_run_which_goes_on_once_there_is_space(
     assert driver.wait() == 1
     told = driver.output().replace("\n", " ")
     assert re.search(
-        r"(attack failed: \S+/pgd/\S+: StoreError: |\s)cannot write \S+ \([\d,]+ bytes\): No space left on device; "
-        r"free space or choose another `storage`, then run again: finished work is kept", told
+        r"attack failed: \S+/pgd/\S+: StoreError: cannot write \S+ \([\d,]+ bytes\): No space left on device; free "
+        r"space or choose another `storage`, then run again: finished work is kept", told
     ), told  # fmt: skip
     kept = {path: (root / "store" / path).stat().st_mtime_ns for path in files.of("adversarials")}
     assert not list((root / "store" / "artifacts").rglob(".tmp-*"))

@@ -1,6 +1,6 @@
-"""All threats in one view: the accuracy of each model under each kind of threat, beside that of its undefended twin.
+"""Overview of all threats: the accuracy of each model under each kind of threat, beside that of its undefended twin.
 
-To add a kind of threat, write a function that returns the tiles that a model withstands, and add it to `COLUMNS`.
+To add a kind of threat, write a function that returns the outcome of a model under it, and add it to `COLUMNS`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +26,7 @@ FEW_QUERIES = 1000
 """Number of queries of the attacker who only queries the model."""
 
 
-class Withstood(NamedTuple):
+class ThreatOutcome(NamedTuple):
     """The tiles that a model classifies correctly under one kind of threat.
 
     Parameters
@@ -63,9 +63,9 @@ class Model:
     examples: AdversarialExamples | None
     outcomes: Mapping[Measure, Outcome]
 
-    def withstands(
+    def find_outcome(
         self, wanted: Callable[[PairingRecord], bool], norm: str | None = None, eps: float | None = None
-    ) -> Withstood | None:
+    ) -> ThreatOutcome | None:
         """Return the tiles on which none of some attacks on the model itself fools it; None without such an attack.
 
         Parameters
@@ -85,7 +85,7 @@ class Model:
         threats = [pairing.threat for pairing in examples.pairings if pairing.threat]
         detail = ", ".join(dict.fromkeys(_write(threat, norm, eps) for threat in threats))
         clean = examples.clean
-        return Withstood(clean.ids, clean.groups, clean.correct & ~fooled, detail)
+        return ThreatOutcome(clean.ids, clean.groups, clean.correct & ~fooled, detail)
 
     def answers(self) -> dict[str, Answers]:
         """Return the model's answers on corrupted tiles, by corruption."""
@@ -101,12 +101,12 @@ def headline_ball(run: Run) -> tuple[str, float] | None:
     return min(balls, key=lambda ball: (ball not in judged, ball[1]), default=None)
 
 
-def _clean(model: Model) -> Withstood | None:
+def _clean(model: Model) -> ThreatOutcome | None:
     outcome = model.outcomes[Measure("clean")] if model.examples is None else model.examples.clean
-    return Withstood(outcome.ids, outcome.groups, outcome.correct, "no change")
+    return ThreatOutcome(outcome.ids, outcome.groups, outcome.correct, "no change")
 
 
-def _corruptions(model: Model) -> Withstood | None:
+def _corruptions(model: Model) -> ThreatOutcome | None:
     answers = model.answers()
     if not answers:
         return None
@@ -116,23 +116,23 @@ def _corruptions(model: Model) -> Withstood | None:
         for severity in own.severities
     ]
     ids, groups, correct = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return Withstood(ids, groups, correct, f"mean of {len(answers)} corruptions at all severities")
+    return ThreatOutcome(ids, groups, correct, f"mean of {len(answers)} corruptions at all severities")
 
 
-def _worst_corruption(model: Model) -> Withstood | None:
+def _worst_corruption(model: Model) -> ThreatOutcome | None:
     cases = [(own.at(severity), name, severity) for name, own in model.answers().items() for severity in own.severities]
     if not cases:
         return None
     correct, name, severity = min(cases, key=lambda case: case[0].mean())
     own = model.answers()[name]
-    return Withstood(own.ids, own.groups, correct, f"{CORRUPTIONS[name].title}, severity {severity}")
+    return ThreatOutcome(own.ids, own.groups, correct, f"{CORRUPTIONS[name].title}, severity {severity}")
 
 
-def _stain_attack(model: Model) -> Withstood | None:
-    return model.withstands(lambda pairing: pairing.method == "stain" and _searches(pairing))
+def _stain_attack(model: Model) -> ThreatOutcome | None:
+    return model.find_outcome(lambda pairing: pairing.method == "stain" and _searches(pairing))
 
 
-def _external(model: Model) -> Withstood | None:
+def _external(model: Model) -> ThreatOutcome | None:
     own = [record for record in model.run.external if record.subject == model.subject.id]
     if not own:
         return None
@@ -141,10 +141,10 @@ def _external(model: Model) -> Withstood | None:
         tiles, prefix = model.artifacts.read_logits(record.predictions), f"{record.set_id}/"
         parts.append((np.char.add(prefix, tiles.ids), np.char.add(prefix, tiles.groups), tiles.correct))
     ids, groups, correct = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return Withstood(ids, groups, correct, ", ".join(record.set_id for record in own))
+    return ThreatOutcome(ids, groups, correct, ", ".join(record.set_id for record in own))
 
 
-def _universal(model: Model) -> Withstood | None:
+def _universal(model: Model) -> ThreatOutcome | None:
     own = (record for record in model.run.universal if record.subject == record.source == model.subject.id)
     if (record := next(own, None)) is None:
         return None
@@ -152,14 +152,14 @@ def _universal(model: Model) -> Withstood | None:
     ids = np.array(table["sample_id"].to_pylist(), dtype=np.str_)
     groups = np.array(pc.coalesce(table["group_id"], table["sample_id"]).to_pylist(), dtype=np.str_)
     correct = table["prediction"].to_numpy() == table["label"].to_numpy()
-    return Withstood(ids, groups, correct, f"one pattern, {ThreatModel(record.norm, record.eps).bound}")
+    return ThreatOutcome(ids, groups, correct, f"one pattern, {ThreatModel(record.norm, record.eps).bound}")
 
 
-def _patch(model: Model) -> Withstood | None:
-    return model.withstands(lambda pairing: pairing.method == "adversarial_patch")
+def _patch(model: Model) -> ThreatOutcome | None:
+    return model.find_outcome(lambda pairing: pairing.method == "adversarial_patch")
 
 
-def _black_box(model: Model) -> Withstood | None:
+def _black_box(model: Model) -> ThreatOutcome | None:
     pairings = list(find_query_pairings(model.run.find_pairings(model.subject.id)))
     if not pairings:
         return None
@@ -167,10 +167,10 @@ def _black_box(model: Model) -> Withstood | None:
     needed = np.min([queries_needed(pairing, model.artifacts) for pairing in pairings], axis=0)
     most = min(FEW_QUERIES, *map(count_most, pairings))
     bounds = dict.fromkeys(pairing.threat.bound for pairing in pairings if pairing.threat)
-    return Withstood(tiles.ids, tiles.groups, needed > most, f"{', '.join(bounds)}, {most:,} queries")
+    return ThreatOutcome(tiles.ids, tiles.groups, needed > most, f"{', '.join(bounds)}, {most:,} queries")
 
 
-def _autoattack(model: Model) -> Withstood | None:
+def _autoattack(model: Model) -> ThreatOutcome | None:
     ball = headline_ball(model.run)
 
     def covers(pairing: PairingRecord) -> bool:
@@ -179,19 +179,19 @@ def _autoattack(model: Model) -> Withstood | None:
             return False
         return pairing.role == Role.CURVE or threat.eps == ball[1]
 
-    return model.withstands(covers, *ball) if ball else None
+    return model.find_outcome(covers, *ball) if ball else None
 
 
-def _worst_case(model: Model) -> Withstood | None:
+def _worst_case(model: Model) -> ThreatOutcome | None:
     ball = headline_ball(model.run)
     outcome = model.outcomes.get(Measure(WORST_CASE, None, *(ball or (None, None))))
     if outcome is None:
         return None
     detail = _write(ThreatModel("none", None), *ball) if ball else "any size"
-    return Withstood(outcome.ids, outcome.groups, outcome.correct, detail)
+    return ThreatOutcome(outcome.ids, outcome.groups, outcome.correct, detail)
 
 
-COLUMNS: dict[str, Callable[[Model], Withstood | None]] = {
+COLUMNS: dict[str, Callable[[Model], ThreatOutcome | None]] = {
     "clean": _clean,
     "natural corruptions": _corruptions,
     "worst corruption": _worst_corruption,

@@ -34,7 +34,7 @@ BENIGN = re.compile(r"benign|normal|non[_ -]?|healthy|no[_ -]", re.I)
 
 @dataclass(frozen=True)
 class Look:
-    """What a data set shows before an image is decoded.
+    """Properties of a data set that are known before an image is decoded.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def look_at(source: Source, *, by_name: bool) -> Look:
 def find_pattern(refs: Sequence[TileRef]) -> str | None:
     """Return the first pattern that gives nearly every file a case, and most cases several files, or None.
 
-    A case that is the class itself, as in ``benign_12.png``, says nothing about siblings.
+    A case that is the class itself, as in ``benign_12.png``, does not identify siblings.
     """
     classes = {ref.label_name for ref in refs}
     for pattern in PATTERNS:

@@ -1,4 +1,4 @@
-"""All threats in one view, on the run whose figures can be computed manually."""
+"""Overview of all threats, on the run whose figures can be computed manually."""
 
 from pathlib import Path
 from typing import Any
