@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from raypipe.defenses.base import Certificates
 from raypipe.execution.executor import Executor, complete_cells
 from raypipe.execution.model_cache import ModelCache
-from raypipe.execution.shards import Figures, ShardTask, shard_task
+from raypipe.execution.shards import Figures, ShardTask
 from raypipe.execution.tile_selection import TileSelector
 from raypipe.models.classifier import Classifier
 from raypipe.models.precision import full_precision
@@ -26,13 +26,8 @@ def certify(cells: Sequence[Cell], executor: Executor, progress: StageProgress) 
     raypipe.base.errors.StageError
         If a shard fails.
     """
-    store = executor.store
-    selector = TileSelector(store)
-    tasks = [
-        shard_task(cell, shard, store, positions)
-        for cell in cells
-        for shard, positions in selector.shards(cell.inputs["tiles"], "test", cell.spec.tiles)
-    ]
+    selector = TileSelector(executor.store)
+    tasks = [task for cell in cells for task in selector.list_test_tasks(cell)]
     complete_cells(CertifyShard(), tasks, cells, executor, progress)
 
 

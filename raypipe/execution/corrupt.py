@@ -11,7 +11,7 @@ from raypipe.evaluation.predict import predict
 from raypipe.evaluation.statistics.metrics import predicted_labels
 from raypipe.execution.executor import Executor, complete_cells
 from raypipe.execution.model_cache import ModelCache
-from raypipe.execution.shards import Figures, ShardTask, shard_task
+from raypipe.execution.shards import Figures, ShardTask
 from raypipe.execution.tile_selection import TileSelector
 from raypipe.plan.cells import Cell, CorruptSpec
 from raypipe.progress.stage import StageProgress
@@ -29,13 +29,8 @@ def corrupt(cells: Sequence[Cell], executor: Executor, progress: StageProgress) 
     raypipe.base.errors.StageError
         If a shard fails.
     """
-    store = executor.store
-    selector = TileSelector(store)
-    tasks = [
-        shard_task(cell, shard, store, positions)
-        for cell in cells
-        for shard, positions in selector.shards(cell.inputs["tiles"], "test", cell.spec.tiles)
-    ]
+    selector = TileSelector(executor.store)
+    tasks = [task for cell in cells for task in selector.list_test_tasks(cell)]
     complete_cells(CorruptShard(), tasks, cells, executor, progress)
 
 

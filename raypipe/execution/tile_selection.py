@@ -1,11 +1,13 @@
 """The shards of a set of tiles that a cell works on, and the selected tiles in each."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe.data.subset import choose_subset
+from raypipe.execution.shards import ShardTask, shard_task
 from raypipe.plan.cells import Cell
 from raypipe.storage.store import Store
 
@@ -45,6 +47,21 @@ class TileSelector:
                 [(shard, None) for shard in shards] if count is None else self._subset(shards, count, tiles.spec.seed)
             )
         return self.cache[request]
+
+    def list_test_tasks(self, cell: Cell, **own: tuple[Any, ...]) -> list[ShardTask]:
+        """Return a task for each shard of a cell's test tiles, whose number its spec has.
+
+        Parameters
+        ----------
+        cell
+            Cell that works on test tiles.
+        own
+            Fields of the tasks that only its stage needs.
+        """
+        return [
+            shard_task(cell, shard, self.store, positions, **own)
+            for shard, positions in self.shards(cell.inputs["tiles"], "test", cell.spec.tiles)
+        ]
 
     def _subset(self, shards: list[str], count: int, seed: int) -> list[Selection]:
         tables = [self.store.read_table(shard, ["label", "group_id", "sample_id"]) for shard in shards]

@@ -59,10 +59,7 @@ def perturb(cells: Sequence[Cell], executor: Executor, progress: StageProgress) 
     for cell in cells:
         pattern = cell.inputs["pattern"]
         (path,) = store.shards(pattern.kind, pattern.key)
-        tasks += [
-            shard_task(cell, shard, store, positions, earlier=(path,))
-            for shard, positions in selector.shards(cell.inputs["tiles"], "test", cell.spec.tiles)
-        ]
+        tasks += selector.list_test_tasks(cell, earlier=(path,))
     complete_cells(PerturbShard(), tasks, cells, executor, progress)
 
 

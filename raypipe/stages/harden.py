@@ -28,6 +28,7 @@ from raypipe.stages.choice import publish_best
 from raypipe.stages.fitting import fit_cell, publish_model
 from raypipe.stages.placement import needs_of, room_for
 from raypipe.stages.search import is_search, search_settings
+from raypipe.stages.trials import configure_trials
 from raypipe.stages.watch import watch_fits
 from raypipe.stages.worker_group import fit_in_group
 from raypipe.stages.workers import Worker
@@ -105,13 +106,7 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
-        run_config=ray.tune.RunConfig(
-            name=name,
-            storage_path=store.path(SCRATCH),
-            storage_filesystem=store.filesystem,
-            verbose=0,
-            failure_config=ray.tune.FailureConfig(max_failures=1),
-        ),
+        run_config=configure_trials(name, SCRATCH, store),
     ).fit()
     if results.errors:
         names = ", ".join(cell.name for cell in unfinished(todo, store))

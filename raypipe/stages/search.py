@@ -30,6 +30,7 @@ from raypipe.stages.candidate_records import (
 from raypipe.stages.choice import publish_choice
 from raypipe.stages.fitting import progress_path
 from raypipe.stages.placement import needs_of, room_for
+from raypipe.stages.trials import configure_trials
 from raypipe.stages.worker_group import FitOne
 from raypipe.stages.workers import SoleWorker
 from raypipe.storage.store import Store
@@ -109,14 +110,7 @@ def _train_candidates(
             trial_name_creator=_name_trial,
             trial_dirname_creator=_name_trial,
         ),
-        run_config=ray.tune.RunConfig(
-            name=run_name,
-            storage_path=store.path(SCRATCH),
-            storage_filesystem=store.filesystem,
-            verbose=0,
-            failure_config=ray.tune.FailureConfig(max_failures=1),
-            callbacks=[_StopRecorder(cell, by_name, store)],
-        ),
+        run_config=configure_trials(run_name, SCRATCH, store, [_StopRecorder(cell, by_name, store)]),
     ).fit()
     if results.errors:
         cause = str(results.errors[0]).strip().splitlines()[-1]
