@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from torch import Tensor, nn
 
 from raypipe.attacks.engine.victim import freeze
@@ -99,6 +99,13 @@ class OnlineTraining(BallSettings, Defense):
     linear_probing: float = Field(0.0, ge=0, lt=1, exclude_if=lambda share: share == 0)
     frozen_statistics: float = Field(0.0, ge=0, exclude_if=lambda weight: weight == 0)
     search: SettingsSearch | None = Field(None, exclude_if=lambda search: search is None)
+
+    @field_validator("early_stopping", mode="before")
+    @classmethod
+    def _flag_or_reported(cls, value: Any) -> Any:
+        if isinstance(value, bool) or value == "reported":
+            return value
+        raise ValueError("expected true, false or reported")
 
     @model_validator(mode="after")
     def _ramp_rises(self) -> Self:

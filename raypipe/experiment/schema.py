@@ -149,6 +149,13 @@ class Resources(Settings):
     attack_on: str | None = None
     wait_minutes: float = Field(0, ge=0)
 
+    @field_validator("train_workers", mode="before")
+    @classmethod
+    def _count_or_auto(cls, value: Any) -> Any:
+        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+            return value
+        raise ValueError("expected auto or a whole number of at least 0")
+
     @property
     def gpus_per_worker(self) -> float:
         """Share of a GPU that a worker gets, in [0, 1]."""

@@ -211,6 +211,14 @@ def test_the_experiments_that_come_with_the_project_are_valid(path: Path) -> Non
     assert experiment.evaluation.checks is not None, "no experiment of ours goes unchecked"
 
 
+@pytest.mark.parametrize("value", ["many", -1, 1.5, True, None])
+def test_a_wrong_number_of_training_workers_is_one_line(value: Any) -> None:
+    with pytest.raises(ConfigError) as error:
+        validate_experiment({**MINIMAL, "resources": {"train_workers": value}})
+    assert str(error.value).count("train_workers") == 1
+    assert "expected auto or a whole number of at least 0" in str(error.value)
+
+
 def test_radii_may_be_written_as_fractions() -> None:
     experiment = validate_experiment({
         **MINIMAL, "attacks": {"pgd": {"eps": "8/255"}}, "evaluation": {"curves": {"linf": ["4/255", "0.5/255", 0.1]}},
