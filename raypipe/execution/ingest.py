@@ -129,19 +129,20 @@ def _ingest_shard(
     """Write a shard, unless it exists already: a task may be repeated."""
     target, rejects_target = f"{root}/{task.shard}", f"{root}/rejected/{task.shard.replace('/', '-')}"
     if store.exists(target):
-        return IngestResult(_rows(store, target), _rows(store, rejects_target) if store.exists(rejects_target) else 0)
+        rejected = _rows(store, rejects_target, "reason") if store.exists(rejects_target) else 0
+        return IngestResult(_rows(store, target, "label"), rejected)
     start = time.perf_counter()
-    tiles, rejected = make(source, task.items)
+    tiles, rejects = make(source, task.items)
     cost = Cost(seconds=time.perf_counter() - start, device="cpu")
-    if rejected.num_rows:
-        store.write_table(rejects_target, rejected)
+    if rejects.num_rows:
+        store.write_table(rejects_target, rejects)
     # The shard is written last, because its presence means that it is complete.
     store.write_table(target, add_cost(tiles, cost))
-    return IngestResult(tiles.num_rows, rejected.num_rows)
+    return IngestResult(tiles.num_rows, rejects.num_rows)
 
 
-def _rows(store: Store, shard: str) -> int:
-    return int(store.read_table(shard, ["label"]).num_rows)
+def _rows(store: Store, table: str, column: str) -> int:
+    return int(store.read_table(table, [column]).num_rows)
 
 
 def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
