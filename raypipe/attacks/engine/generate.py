@@ -210,8 +210,10 @@ def _perturb(model: PreparedModel, victim: Victim, clean: Tensor, goal: Goal, se
         return floats
     rows, plain = victim.rows(), victim.with_model(model.plain)
     logits = predict(victim, floats, rows)
-    doubtful = goal.lead(logits, rows) <= HALF_NOISE * torch.finfo(half).eps * logits.abs().amax(1)
-    again = rows[doubtful][~goal.reached(predict(plain, floats[doubtful], rows[doubtful]), rows[doubtful])]
+    doubtful = rows[goal.lead(logits, rows) <= HALF_NOISE * torch.finfo(half).eps * logits.abs().amax(1)]
+    if not len(doubtful):
+        return floats
+    again = doubtful[~goal.reached(predict(plain, floats[doubtful], doubtful), doubtful)]
     if len(again):
         part = victim.part(again, model.exact)
         floats[again] = attack.generate(part, clean[again], goal.part(again), settings)

@@ -12,6 +12,7 @@ from torch import nn
 from raypipe.attacks import AttackSettings
 from raypipe.attacks.engine.generate import Adversarials, generate
 from raypipe.attacks.engine.prepare import PreparedModel, prepare
+from raypipe.attacks.fgsm import FastGradient
 from tests.attacks.conftest import Case, tiles, trained
 
 SETTINGS = {
@@ -57,3 +58,16 @@ def test_without_single_precision_tiles_are_lost(case: Case, name: str) -> None:
         attacked(case, replace(model, exact=model.fast), name),
     )
     assert (single.success & ~careless.success).any()
+
+
+def test_an_attack_that_brings_no_tile_near_another_class_ends_without_a_success() -> None:
+    """Attack tiles far from every boundary within a tiny radius, so that no result is doubtful in half precision."""
+    model, (images, labels) = trained(5).eval(), tiles(5, 60, seed=3)
+    with torch.no_grad():
+        first, second = model(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).topk(2, dim=1).values.T
+    far = (first - second > 1).numpy()
+    assert far.sum() >= 2
+    case = Case(model, images[far], labels[far])
+    result = generate(prepared(case, torch.float16), case.images, case.labels, FastGradient(eps=1e-4))
+    assert not result.success.any()
+    assert not result.float_success.any()
