@@ -61,6 +61,37 @@ def _changes(images: Tensor, others: Tensor) -> Tensor:
     return (images != others).flatten(1).sum(1)
 
 
+def _rank_changes(worth: Tensor, changed: Tensor) -> Tensor:
+    """Return the position of each changed feature in rising order of its worth; unchanged features come last.
+
+    Only the changed features are sorted, because they are few.
+
+    Parameters
+    ----------
+    worth
+        (n, features) values to order by; equal ones stay in the order of the features.
+    changed
+        (n, features) booleans.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, features) positions, from 0; the number of features for an unchanged feature.
+    """
+    rows, features = changed.nonzero(as_tuple=True)
+    counts = changed.sum(1)
+    columns = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    packed = worth.new_full((len(worth), int(counts.max())), torch.inf)
+    packed[rows, columns] = worth[rows, features]
+    order = packed.argsort(dim=1, stable=True)
+    positions = torch.empty_like(order).scatter_(
+        1, order, torch.arange(packed.shape[1], device=order.device).expand_as(order)
+    )
+    rank = torch.full_like(worth, worth.shape[1], dtype=torch.long)
+    rank[rows, features] = positions[rows, columns]
+    return rank
+
+
 def _restore(victim: Victim, images: Tensor, result: Tensor, goal: Goal, rows: Tensor) -> None:
     """Run one round, in place."""
 
@@ -80,8 +111,7 @@ def _restore(victim: Victim, images: Tensor, result: Tensor, goal: Goal, rows: T
         gradient = victim.gradient(leads.sum(), points, state.rows[reached])
         change = state.points - images[state.rows]
         # This is the fall of the lead for each change. The smallest values, also negative ones, are restored first.
-        worth = (-gradient * change).masked_fill(change == 0, torch.inf).flatten(1)
-        rank = worth.argsort(dim=1, stable=True).argsort(dim=1)
+        rank = _rank_changes((-gradient * change).flatten(1), (change != 0).flatten(1))
         return keep(replace(state, rank=rank.view_as(change)), reached)
 
     def step(state: _Bisection) -> _Bisection:
