@@ -10,6 +10,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Python compiles the modules that it imports; pip would compile all of them.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 
 BENCH_EXPERIMENT ?= jobs/lc25000_cpu.yaml
 BENCH_OUT ?= results/bench-pipeline
@@ -54,16 +56,16 @@ install: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 $(VENV)/bench-installed: $(VENV)/installed benchmarks/peers.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --requirement benchmarks/peers.txt
+	$(PIP_INSTALL) --constraint constraints.txt --editable '.[bench]'
+	$(PIP_INSTALL) --constraint constraints.txt --no-deps --requirement benchmarks/peers.txt
 	touch $@
 
 $(VENV)/docs-installed: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(PIP_INSTALL) --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 $(VENV)-audit/installed:

@@ -20,8 +20,12 @@ os.environ.pop("COLUMNS", None)  # pytest-xdist sets it; a user's pipe has no wi
 os.environ |= {"HOME": HOME, "RAY_AUTH_MODE": "token"}  # Ray reads the mode once, when it is imported
 
 
-LONGEST = ("faults", "ray")
-"""Groups of tests that share a cluster, each of which a single process runs for minutes."""
+LONGEST = ("faults", "ray", "readme", "launching", "readme-alone")
+"""Groups of tests with a cluster, each of which a single process runs for minutes, in the order of their start.
+
+A process takes the next group when two tests are left, so it often takes two neighbors. The groups of the README are
+apart here, so that two processes share them.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,8 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> int:
         group = item.get_closest_marker("xdist_group")
         if group and group.args[0] in LONGEST:
-            return 1
-        return 2 if item.get_closest_marker("cluster") else 0
+            return 1 + LONGEST.index(group.args[0])
+        return 1 + len(LONGEST) if item.get_closest_marker("cluster") else 0
 
     items.sort(key=rank)
 

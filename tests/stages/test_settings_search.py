@@ -83,6 +83,7 @@ def run(cell: Cell, store: Store) -> str:
 
 
 @pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("two_nodes")
 def test_a_search_stops_bad_candidates_and_trains_none_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "room_for", lambda *_, **__: 1)  # one after the other, so that the good one is first
