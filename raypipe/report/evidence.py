@@ -169,6 +169,11 @@ REQUIREMENTS = (
     ),
     Requirement(
         FDA,
+        "Cybersecurity, data leakage, overfitting, model bias, performance drift",
+        "Threats that are specific to AI: leaked data, and training data or inputs that somebody changes on purpose.",
+    ),
+    Requirement(
+        FDA,
         "Cybersecurity, software components",
         "A list of the software components that the model depends on.",
         ("digests and bill of materials",),
