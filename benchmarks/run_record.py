@@ -3,11 +3,15 @@
 The record has the accuracy of each model with its interval, clean, static and in the worst case within each radius, the
 quartiles of the smallest L2 perturbation, the cost of each training, the sanity checks, and the experiment itself. The
 figure, beside the record as SVG, shows clean against robust accuracy at the largest radius with ``--eps`` or below.
+
+With ``--add``, the record keeps the models that it has, and the run's are added: its models may be measured one by one.
+The settings that both experiments have must then be equal, apart from their names and models.
 """
 
 import argparse
 import json
 from collections import Counter
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ def main() -> None:
     parser.add_argument("--storage", required=True)
     parser.add_argument("--eps", type=float, default=4 / 255, help="linf radius of the figure, with pixels in [0, 1]")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--add", action="store_true", help="keep the other models of the record")
     options = parser.parse_args()
     results = raypipe.load(options.run, options.storage)
     record = {
@@ -38,9 +43,35 @@ def main() -> None:
         record["experiment"].pop(private, None)
     for place in ("path", "groups"):
         record["experiment"]["data"].pop(place, None)
+    if options.add:
+        record = add(record, json.loads(options.out.read_text()))
     options.out.write_text(json.dumps(record, indent=1) + "\n")
     mpl.rcParams.update({"svg.hashsalt": "raypipe", "svg.fonttype": "none"})
     draw(record["models"], options.eps).savefig(options.out.with_suffix(".svg"), metadata={"Date": None})
+
+
+def add(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with the models of two.
+
+    Raises
+    ------
+    SystemExit
+        If a setting that both experiments have differs.
+    """
+    own = {"name", "models"}
+    if differing := sorted(find_differences(old["experiment"], new["experiment"], own)):
+        raise SystemExit(f"the runs cannot share a record, because their settings differ: {', '.join(differing)}")
+    models = {**old["experiment"]["models"], **new["experiment"]["models"]}
+    return {"models": {**old["models"], **new["models"]}, "experiment": {**old["experiment"], "models": models}}
+
+
+def find_differences(one: dict[str, Any], two: dict[str, Any], own: Set[str] = frozenset()) -> Iterator[str]:
+    """Yield the paths of the settings that two experiments have with different values, without the names in `own`."""
+    for name in (one.keys() & two.keys()) - own:
+        if isinstance(one[name], dict) and isinstance(two[name], dict):
+            yield from (f"{name}.{inner}" for inner in find_differences(one[name], two[name]))
+        elif one[name] != two[name]:
+            yield name
 
 
 def describe(results: Results, subject: str) -> dict[str, Any]:

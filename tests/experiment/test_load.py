@@ -203,9 +203,10 @@ def test_the_experiments_that_come_with_the_project_are_valid(path: Path) -> Non
         "external_colon_back",
         "frontier",
         "robust",
-        "universal_colon",
         "table3",
         "table3_denoising",
+        "threats",
+        "universal_colon",
     ):  # the other jobs are the paper's grid
         assert len(experiment.models) == len(experiment.attacks) == 3
     assert experiment.evaluation.checks is not None, "no experiment of ours goes unchecked"
