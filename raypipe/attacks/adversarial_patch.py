@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from raypipe.attacks.base import Attack, StoppableAttack
-from raypipe.attacks.engine.active import keep, map_batches, predict, run_active
+from raypipe.attacks.engine.active import keep, map_batches, predict_clean, run_active
 from raypipe.attacks.engine.draws import make_generators
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
@@ -106,7 +106,7 @@ def adversarial_patch(victim: Victim, images: Tensor, goal: Goal, settings: Adve
     arXiv:1710.06081.
     """
     best, size = Strongest(images), patch_size(settings.area, images.shape[2], images.shape[3])
-    standing = ~goal.reached(predict(victim, images, victim.rows()), victim.rows())
+    standing = ~goal.reached(predict_clean(victim, images), victim.rows())
     ranked = standing.nonzero()[:, 0]
     places = _random_places(images, size, settings)
     if settings.position == "search":

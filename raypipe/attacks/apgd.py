@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from raypipe.attacks.base import Attack
-from raypipe.attacks.engine.active import keep, predict, run_active
+from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.losses import Strongest, cross_entropy, difference_of_logits_ratio
@@ -124,7 +124,7 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
     ----------
     Croce and Hein, 2020, arXiv:2003.01690, algorithm 1 and section 4.
     """
-    logits = predict(victim, images, victim.rows())
+    logits = predict_clean(victim, images)
     best, standing = Strongest(images), ~goal.reached(logits, victim.rows())
     intervals = _intervals(settings.max_iterations).to(images.device)
 

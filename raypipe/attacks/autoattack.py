@@ -12,7 +12,7 @@ from torch import Tensor
 
 from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
 from raypipe.attacks.base import Attack, NamedAttack
-from raypipe.attacks.engine.active import predict
+from raypipe.attacks.engine.active import predict, predict_clean
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.losses import Strongest, margin
@@ -86,7 +86,7 @@ def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack)
     Croce and Hein, 2020, arXiv:2003.01690, section 5.
     """
     best, rows = Strongest(images), victim.rows()
-    logits = predict(victim, images, rows)
+    logits = predict_clean(victim, images)
     standing = ~goal.reached(logits, rows)
     ensemble = list(_ensemble(settings, logits.shape[1], goal.targeted))
     for number, (attack, own) in enumerate(ensemble):

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from raypipe.attacks.base import Attack, Knowledge
-from raypipe.attacks.engine.active import keep, predict, run_active
+from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.draws import derive_seeds
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.norms import MinimalAttack
@@ -116,7 +116,7 @@ def geometric_black_box(victim: Victim, images: Tensor, goal: Goal, settings: Ge
     Reza, Rahmati, Wu and Dai, 2023, arXiv:2308.03163, algorithm 1.
     """
     result = images.clone()
-    standing = ~goal.reached(predict(victim, images, victim.rows()), victim.rows())
+    standing = ~goal.reached(predict_clean(victim, images), victim.rows())
 
     def start(rows: Tensor) -> _State:
         clean, none = images[rows], torch.zeros_like(rows)

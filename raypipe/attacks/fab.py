@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from raypipe.attacks.base import Attack
-from raypipe.attacks.engine.active import keep, predict, run_active
+from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.hyperplane import project_onto_hyperplane
@@ -110,7 +110,7 @@ def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings:
     ----------
     Croce and Hein, 2020, arXiv:1907.02044, algorithm 1; FAB-T: arXiv:2003.01690.
     """
-    logits = predict(victim, images, victim.rows())
+    logits = predict_clean(victim, images)
     standing = ~goal.reached(logits, victim.rows())
     best = _Shortest(images, settings)
     aims: list[Tensor | None] = [None]

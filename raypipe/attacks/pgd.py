@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raypipe.attacks.base import Attack
-from raypipe.attacks.engine.active import keep, predict, run_active
+from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.losses import Strongest, cross_entropy, margin
@@ -89,7 +89,7 @@ def projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: Pro
     best, step_size = Strongest(images), settings.step_size or REACH / settings.max_iterations
     standing = torch.ones_like(best.fooled)
     if settings.random_start:
-        standing = ~goal.reached(predict(victim, images, victim.rows()), victim.rows())
+        standing = ~goal.reached(predict_clean(victim, images), victim.rows())
 
     def start(rows: Tensor, run: int) -> _State:
         clean = points = images[rows]

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raypipe.attacks.base import Attack, Knowledge
-from raypipe.attacks.engine.active import keep, predict, run_active
+from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.norms import MinimalAttack
 from raypipe.attacks.engine.tensors import per_tile
@@ -93,7 +93,7 @@ def ray_search(victim: Victim, images: Tensor, goal: Goal, settings: RayS) -> Te
     Chen and Gu, 2020, arXiv:2006.12792, algorithms 1 to 3.
     """
     result = images.clone()
-    standing = ~goal.reached(predict(victim, images, victim.rows()), victim.rows())
+    standing = ~goal.reached(predict_clean(victim, images), victim.rows())
     bound = settings.eps or 0.0
 
     def start(rows: Tensor) -> _State:

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raypipe.attacks.base import Attack, Knowledge
-from raypipe.attacks.engine.active import keep, predict, run_active
+from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.draws import make_generators
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
@@ -88,7 +88,7 @@ def square_attack(victim: Victim, images: Tensor, goal: Goal, settings: SquareAt
     Andriushchenko, Croce, Flammarion and Hein, 2020, arXiv:1912.00049, algorithms 1 to 3.
     """
     best = Strongest(images)
-    standing = ~goal.reached(predict(victim, images, victim.rows()), victim.rows())
+    standing = ~goal.reached(predict_clean(victim, images), victim.rows())
     windows = Windows(images, settings.eps, settings.norm, settings.max_queries, settings.p_init)
 
     def start(rows: Tensor, run: int) -> _State:

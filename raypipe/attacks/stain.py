@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from raypipe.attacks.base import Attack, Knowledge, StoppableAttack
-from raypipe.attacks.engine.active import predict
+from raypipe.attacks.engine.active import predict_clean
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
 from raypipe.attacks.engine.losses import Strongest
@@ -126,7 +126,7 @@ def stain_attack(victim: Victim, images: Tensor, goal: Goal, settings: StainAtta
     if images.shape[1] != 3:
         raise ValueError(f"stain attack on images of {images.shape[1]} channels: expected 3, red, green and blue")
     best = Strongest(images)
-    standing = ~goal.reached(predict(victim, images, victim.rows()), victim.rows())
+    standing = ~goal.reached(predict_clean(victim, images), victim.rows())
     search = StainSearch(victim, images, goal, best, settings.spans, settings.basis, settings.seed, settings.early_stop)
     if settings.search != "gradient":
         queries = settings.max_queries if settings.search == "random" else 1

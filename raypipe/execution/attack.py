@@ -82,7 +82,8 @@ class AttackShard:
         before = model.batch_size
         labels = tiles["label"].to_numpy()
         earlier = [parse_adversarials(models.store.read_table(path)) for path in task.earlier]
-        adversarials = generate_over_radii(model, images, labels, task.spec.attack, task.spec.radii, earlier)
+        clean = models.predict_clean(task.model, (task.shard, task.positions), images)
+        adversarials = generate_over_radii(model, images, labels, task.spec.attack, task.spec.radii, earlier, clean)
         if models.device.type == "cuda":
             torch.cuda.empty_cache()
         return AttackOutcome(adversarials, model.batch_size if model.batch_size < before else 0)

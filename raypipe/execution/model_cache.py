@@ -3,9 +3,12 @@
 from collections.abc import Hashable, Mapping
 from types import MappingProxyType
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from raypipe.attacks.engine.generate import predict_tiles
 from raypipe.attacks.engine.prepare import PreparedModel, prepare
 from raypipe.models.artifacts import load_model
 from raypipe.storage.store import Store
@@ -39,6 +42,7 @@ class ModelCache:
         self.in_memory = in_memory
         self._network: tuple[str, nn.Module, Hashable] | None = None
         self._prepared: tuple[str, PreparedModel] | None = None
+        self._clean_logits: dict[Hashable, NDArray[np.float32]] = {}
         self._batch_sizes: dict[tuple[Hashable, tuple[int, int, int]], int] = {}
 
     def network(self, key: str) -> nn.Module:
@@ -58,7 +62,26 @@ class ModelCache:
             )
             self._batch_sizes[request] = model.batch_size
             self._prepared = key, model
+            self._clean_logits = {}
         return self._prepared[1]
+
+    def predict_clean(self, key: str, name: Hashable, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the logits (n, classes) of a model for unchanged tiles, which all attacks on them share.
+
+        Parameters
+        ----------
+        key
+            Key of the model.
+        name
+            Name of the tiles, by which their logits are found again while the model is kept.
+        images
+            (n, h, w, channels), uint8.
+        """
+        _, height, width, channels = images.shape
+        model = self.prepare(key, (channels, height, width))
+        if name not in self._clean_logits:
+            self._clean_logits[name] = predict_tiles(model, images)
+        return self._clean_logits[name]
 
     def _load(self, key: str) -> tuple[nn.Module, Hashable]:
         """Return the network of a model artifact, and what it shares with other models of its architecture."""

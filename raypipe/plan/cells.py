@@ -44,7 +44,7 @@ VERSIONS: dict[Stage, int] = {
     "overlap": 1,
     "import": 1,
     "train": 2,
-    "attack": 6,
+    "attack": 7,
     "harden": 2,
     "diagnose": 2,
     "certify": 2,

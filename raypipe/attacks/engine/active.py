@@ -141,6 +141,19 @@ def predict(victim: Victim, images: Tensor, rows: Tensor) -> Tensor:
     return torch.cat(batches)
 
 
+def predict_clean(victim: Victim, images: Tensor) -> Tensor:
+    """Return the logits (n, classes) of the unchanged tiles, without a pass if the victim knows them.
+
+    Parameters
+    ----------
+    victim
+        The frozen model.
+    images
+        (n, channels, h, w), float32 in [0, 1]: all tiles of the victim.
+    """
+    return predict(victim, images, victim.rows()) if victim.clean_logits is None else victim.clean_logits
+
+
 def keep(tiles: Tiles, mask: Tensor) -> Tiles:
     """Drop tiles from a state.
 

@@ -26,12 +26,13 @@ def generate_over_radii(
     settings: NamedAttack,
     radii: Sequence[float] = (),
     known: Sequence[Adversarials] = (),
+    clean_logits: NDArray[np.float32] | None = None,
 ) -> Adversarials:
     """Attack tiles within balls of growing radius until each tile is fooled, or once.
 
     Parameters
     ----------
-    model, images, labels
+    model, images, labels, clean_logits
         See `raypipe.attacks.engine.generate.generate`.
     settings
         Settings of the attack. With `radii` it must be a bounded attack, and its own radius has no effect.
@@ -57,7 +58,7 @@ def generate_over_radii(
         If shapes or types do not match.
     """
     if not radii:
-        return _generate_once(model, images, labels, settings, known)
+        return _generate_once(model, images, labels, settings, known, clean_logits)
     if not isinstance(settings, BoundedAttack):
         raise TypeError(f"{settings.name} has no ball: expected a bounded attack for radii {list(radii)}")
     result, counts = init_results(images), {name: np.zeros(len(images)) for name in COUNTS}
@@ -76,7 +77,8 @@ def generate_over_radii(
         rows = np.flatnonzero(standing)
         if len(rows):
             with one_round(len(images) - len(rows), len(radii) - number):
-                made = generate(model, images[rows], labels[rows], at_radius(settings, eps, settings.norm))
+                attack = at_radius(settings, eps, settings.norm)
+                made = generate(model, images[rows], labels[rows], attack, _take(clean_logits, rows))
             copy_rows(made, np.arange(len(rows)), into=(result, rows))
             standing[rows] = (made.clean_prediction == labels[rows]) & ~made.success
             for name, total in counts.items():
@@ -92,10 +94,11 @@ def _generate_once(
     labels: NDArray[np.int64],
     settings: NamedAttack,
     known: Sequence[Adversarials],
+    clean_logits: NDArray[np.float32] | None,
 ) -> Adversarials:
     """Attack the tiles that no known result fools, and copy the known results of the others."""
     if not known:
-        return generate(model, images, labels, settings)
+        return generate(model, images, labels, settings, clean_logits)
     result, standing = init_results(images), np.ones(len(images), dtype=np.bool_)
     for other in known:
         _require_same_tiles(other, images)
@@ -106,9 +109,13 @@ def _generate_once(
         getattr(result, name)[:] = 0
     rows = np.flatnonzero(standing)
     if len(rows):
-        made = generate(model, images[rows], labels[rows], settings)
+        made = generate(model, images[rows], labels[rows], settings, _take(clean_logits, rows))
         copy_rows(made, np.arange(len(rows)), into=(result, rows))
     return result
+
+
+def _take(logits: NDArray[np.float32] | None, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    return None if logits is None else logits[rows]
 
 
 def _require_same_tiles(other: Adversarials, images: NDArray[np.uint8]) -> None:

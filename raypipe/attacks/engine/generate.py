@@ -11,7 +11,7 @@ from torch import Tensor
 
 from raypipe.attacks import get_attack
 from raypipe.attacks.base import BLACK_BOX, NamedAttack, TargetedAttack
-from raypipe.attacks.engine.active import predict
+from raypipe.attacks.engine.active import predict, predict_clean
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import observe_headway, one_round
 from raypipe.attacks.engine.norms import BoundedAttack
@@ -54,7 +54,11 @@ class Adversarials:
 
 @full_precision()
 def generate(
-    model: PreparedModel, images: NDArray[np.uint8], labels: NDArray[np.int64], settings: NamedAttack
+    model: PreparedModel,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    settings: NamedAttack,
+    clean_logits: NDArray[np.float32] | None = None,
 ) -> Adversarials:
     """Attack tiles and store the results as 8-bit images.
 
@@ -75,12 +79,15 @@ def generate(
         (n,) true classes.
     settings
         Settings of the attack.
+    clean_logits
+        (n, classes) logits of the plain model for the unchanged tiles, from `predict_tiles`. None computes them.
 
     Returns
     -------
     Adversarials
-        Results of all tiles. Passes and seconds include the clean prediction and the 8-bit search. The wall time of a
-        block of tiles is shared among its tiles in proportion to their passes.
+        Results of all tiles. Passes and seconds include the 8-bit search, and the prediction of the unchanged tiles
+        unless `clean_logits` has it. The wall time of a block of tiles is shared among its tiles in proportion to their
+        passes.
 
     Raises
     ------
@@ -101,8 +108,23 @@ def generate(
         for begin in range(0, len(images), block):
             rows = np.arange(begin, min(begin + block, len(images)))
             with one_round(decided=begin, rounds_left=1):
-                _attack(model, images[rows], labels[rows], settings, into=(result, rows))
+                known = None if clean_logits is None else clean_logits[rows]
+                _attack(model, images[rows], labels[rows], settings, known, into=(result, rows))
     return result
+
+
+@full_precision()
+def predict_tiles(model: PreparedModel, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the logits (n, classes) of the plain model for 8-bit tiles (n, h, w, channels)."""
+    with freeze(model.plain):
+        victim = Victim(model.plain, len(images), model.batch_size)
+        logits = predict(victim, to_unit(_channels_first(images, model.device)), victim.rows())
+    model.batch_size = min(model.batch_size, victim.batch_size)
+    return logits.float().cpu().numpy()
+
+
+def _channels_first(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous()
 
 
 def init_results(images: NDArray[np.uint8]) -> Adversarials:
@@ -140,18 +162,20 @@ def _attack(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     settings: NamedAttack,
+    clean_logits: NDArray[np.float32] | None,
     *,
     into: tuple[Adversarials, NDArray[np.int64]],
 ) -> None:
     """Attack a block of tiles, and write the results into its rows of the whole result."""
     begun = time.perf_counter()
     result, rows = into
-    stored = torch.from_numpy(images).to(model.device).permute(0, 3, 1, 2).contiguous()
+    stored = _channels_first(images, model.device)
     truth = torch.from_numpy(labels).to(model.device)
     clean = to_unit(stored)
 
-    seen = Victim(model.plain, len(rows), model.batch_size)
-    logits = predict(seen, clean, seen.rows())
+    known = None if clean_logits is None else torch.from_numpy(clean_logits).to(model.device)
+    seen = Victim(model.plain, len(rows), model.batch_size, known)
+    logits = predict_clean(seen, clean)
     predicted = torch.where(logits.isfinite().all(1), logits.argmax(1), NO_CLASS)
     right = predicted == truth
     result.clean_prediction[rows] = result.adversarial_prediction[rows] = predicted.cpu().numpy()
@@ -161,12 +185,12 @@ def _attack(
     if len(at):
         # Half precision answers wrongly near the boundary, which is all that an attack on decisions sees.
         network = model.exact if settings.knowledge == "decision-based" else model.fast
-        victim = Victim(network, len(at), seen.batch_size)
         stored, clean, truth, logits = stored[right], clean[right], truth[right], logits[right]
+        victim = Victim(network, len(at), seen.batch_size, logits)
         goal = build_goal(settings, clean, truth, logits)
         with one_round(decided=len(rows) - len(at), rounds_left=1):
             floats = _perturb(model, victim, clean, goal, settings)
-        most = victim.forwards - 1
+        most = victim.count_queries()
         plain, gradients = victim.with_model(model.plain), settings.knowledge == "white-box"
         with observe_headway(None):  # storing the tiles is a small part of the work
             if settings.ball:
@@ -193,7 +217,7 @@ def _attack(
         result.backwards[at] += victim.backwards.cpu().numpy()
         model.batch_size = min(model.batch_size, plain.batch_size)
     passes = result.forwards[rows] + result.backwards[rows]
-    result.seconds[rows] += passes / passes.sum() * (time.perf_counter() - begun)
+    result.seconds[rows] += passes / max(1, passes.sum()) * (time.perf_counter() - begun)
 
 
 def _perturb(model: PreparedModel, victim: Victim, clean: Tensor, goal: Goal, settings: NamedAttack) -> Tensor:

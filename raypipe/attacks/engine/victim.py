@@ -57,6 +57,9 @@ class Victim:
         Number of tiles to attack. Passes identify a tile by its position, 0 to ``tiles - 1``.
     batch_size
         Largest number of tiles attacked at once. Lowered when memory runs out.
+    clean_logits
+        (tiles, classes) logits of the unchanged tiles, which `raypipe.attacks.engine.active.predict_clean` then returns
+        without a pass. None if they are unknown.
 
     Attributes
     ----------
@@ -67,10 +70,11 @@ class Victim:
         the attack noted no success. Attacks without gradients note it.
     """
 
-    def __init__(self, model: nn.Module, tiles: int, batch_size: int = 64) -> None:
+    def __init__(self, model: nn.Module, tiles: int, batch_size: int = 64, clean_logits: Tensor | None = None) -> None:
         own = next(chain(model.parameters(), model.buffers()), torch.empty(0))
         self.model = model
         self.batch_size = batch_size
+        self.clean_logits = clean_logits
         self.forwards = torch.zeros(tiles, dtype=torch.long, device=own.device)
         self.backwards = torch.zeros_like(self.forwards)
         self.queries = torch.zeros_like(self.forwards)
@@ -91,7 +95,8 @@ class Victim:
         model
             Another form of the model. None means this victim's model.
         """
-        return Victim(model or self.model, len(rows), self.batch_size)
+        clean_logits = None if self.clean_logits is None else self.clean_logits[rows]
+        return Victim(model or self.model, len(rows), self.batch_size, clean_logits)
 
     def add(self, part: "Victim", rows: Tensor) -> None:
         """Add the passes of a victim from `part` for the positions `rows`, and take over its batch size."""
@@ -155,10 +160,14 @@ class Victim:
         self.backwards.index_add_(0, rows, torch.ones_like(rows))
         return gradient.detach()
 
+    def count_queries(self) -> Tensor:
+        """Return the (tiles,) numbers of forward passes so far, without the one for the unchanged tile."""
+        return self.forwards - int(self.clean_logits is None)
+
     def note_success(self, rows: Tensor) -> None:
         """Note that the last pass of the tiles at the positions `rows` is a success; only the first one counts."""
         first = rows[self.queries[rows] == 0]
-        self.queries[first] = self.forwards[first] - 1
+        self.queries[first] = self.count_queries()[first]
 
     def halve_batch(self) -> None:
         """Halve the batch size after memory runs out, and warn."""

@@ -7,9 +7,15 @@ from pydantic import TypeAdapter
 
 from raypipe.attacks import AttackSettings
 from raypipe.attacks.deepfool import DeepFool
-from raypipe.attacks.engine.generate import Adversarials, generate
+from raypipe.attacks.engine.generate import Adversarials, generate, predict_tiles
 from raypipe.attacks.saliency_map import SaliencyMap
 from raypipe.storage.schemas import ADVERSARIALS
+
+BUDGETS = {
+    "autoattack": {"max_iterations": 5, "max_queries": 20},
+    "square": {"max_queries": 30},
+    "rays": {"max_queries": 30},
+}
 
 
 def test_the_columns_are_the_tables():
@@ -45,6 +51,18 @@ def test_no_tiles(cases):
     result = generate(cases[3].prepared(), nothing, np.zeros(0, dtype=np.int64), DeepFool())
     assert result.images.shape == (0, 16, 16, 3)
     assert result.success.shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["apgd", "autoattack", "deepfool", "pgd", "square", "rays"])
+def test_known_predictions_of_the_tiles_save_their_passes_and_change_nothing_else(cases, name):
+    case = cases[3]
+    model = case.prepared(batch_size=16)
+    settings = TypeAdapter(AttackSettings).validate_python({"name": name, **BUDGETS.get(name, {})})
+    alone = generate(model, case.images, case.truth.numpy(), settings)
+    known = generate(model, case.images, case.truth.numpy(), settings, clean_logits=predict_tiles(model, case.images))
+    for field in {field.name for field in fields(Adversarials)} - {"forwards", "seconds"}:
+        np.testing.assert_array_equal(getattr(known, field), getattr(alone, field), err_msg=field)
+    np.testing.assert_array_equal(known.forwards, alone.forwards - 1)
 
 
 def test_float_figures_beside_the_stored_ones(cases):
