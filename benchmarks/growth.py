@@ -38,9 +38,10 @@ from raypipe.evaluation.results.run import read_run
 from raypipe.experiment.load import validate_experiment
 from raypipe.plan.listing import prepare
 from raypipe.progress.state import read_state
+from raypipe.report.fitting_table import table_of
 from raypipe.report.page.report import write_report
 from raypipe.report.plan import cells_sheet, groups_sheet
-from raypipe.report.tables import result_tables, table_of
+from raypipe.report.tables import result_tables
 from raypipe.stages.cluster import QUIET, WARM_WORKERS
 from raypipe.stages.pipeline import run_experiment
 

@@ -46,7 +46,7 @@ from rich.console import Console
 from raypipe.experiment.load import load_experiment
 from raypipe.plan.listing import prepare
 from raypipe.report.plan import cells_sheet, groups_sheet
-from raypipe.report.tables import table_of
+from raypipe.report.fitting_table import table_of
 imported, used = time.perf_counter(), time.process_time()
 prepared = prepare(load_experiment(sys.argv[1]))
 console = Console(width=160)

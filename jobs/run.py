@@ -8,12 +8,11 @@ or a shared mount.
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from raypipe.cli.errors import tell_errors
 from raypipe.cli.options import Overrides, Storage
 from raypipe.cli.signals import stop_signals
-from raypipe.cli.terminal import LOG_WIDTH
+from raypipe.cli.terminal import output
 from raypipe.experiment.load import load_experiment
 from raypipe.stages.pipeline import run_experiment
 
@@ -24,7 +23,7 @@ def run(file: Path, overrides: Overrides = [], storage: Storage = None) -> None:
     location = storage or experiment.storage
     if "://" not in location:
         location = str(Path.home() / "raypipe" / location)  # an absolute location stays unchanged
-    console = Console(width=LOG_WIDTH)
+    console = output()
     with stop_signals(console):
         run_experiment(experiment.model_copy(update={"storage": location}), console=console)
 

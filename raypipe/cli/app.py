@@ -13,18 +13,21 @@ from raypipe import __version__
 from raypipe.cli import catalog, data, experiments, runs, store
 from raypipe.cli.attack import attack
 from raypipe.cli.audit import audit
+from raypipe.cli.detail import Quiet, Verbose, choose_detail, reset_detail, with_detail
 from raypipe.cli.doctor import doctor
 from raypipe.cli.errors import STATUSES, tell_errors
 from raypipe.cli.evaluate import evaluate
 from raypipe.cli.export import export
 from raypipe.cli.init import init
-from raypipe.cli.terminal import escape_unencodable, output
+from raypipe.cli.options import AsJson
+from raypipe.cli.terminal import escape_unencodable, help_width, output, print_json
 
 app = typer.Typer(
     help="Measure how easily a medical image classifier is fooled, and how much a defense helps.",
     epilog="Exit status: " + " ".join(f"{status}: {meaning}" for status, meaning in STATUSES.items()),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its boxes break lines, which cannot be searched
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
     init,
@@ -45,8 +48,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     doctor,
 )
 for command in COMMANDS:
-    app.command()(command)
-app.command("list")(catalog.list_entries)
+    app.command()(with_detail(command))
+app.command("list")(with_detail(catalog.list_entries))
 app.add_typer(data.app, name="data")
 app.add_typer(store.app, name="store")
 
@@ -62,21 +65,29 @@ def _options(
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Declare the options of `raypipe` itself."""
+    choose_detail(quiet, verbose)
 
 
 @app.command()
-def version() -> None:
+@with_detail
+def version(as_json: AsJson = False) -> None:
     """Print the version."""
-    _print_version(True)
+    if as_json:
+        print_json({"version": __version__})
+    else:
+        _print_version(True)
 
 
 def main() -> None:
     """Run the command line, as the entry point of the console script."""
     escape_unencodable(sys.stdout, sys.stderr)
+    reset_detail()
     with tell_errors():
-        app()
+        app(terminal_width=help_width())
 
 
 if __name__ == "__main__":

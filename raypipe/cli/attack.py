@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from raypipe.base.errors import StageError
+from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
 from raypipe.cli.given import (
     Batch,
@@ -19,15 +20,14 @@ from raypipe.cli.given import (
     Mean,
     ModelArgument,
     Out,
-    Set,
     Size,
     Std,
     Tiles,
     Weights,
 )
-from raypipe.cli.options import Quiet, detail_of
+from raypipe.cli.options import AsJson, Overrides, names_within
 from raypipe.cli.signals import stop_signals
-from raypipe.cli.terminal import output
+from raypipe.cli.terminal import output, print_json
 
 BLIND = 0.5
 """Share of the attacked tiles without a gradient from which on the command fails."""
@@ -38,7 +38,7 @@ def attack(
     folder: FolderArgument,
     out: Out,
     name: Annotated[str, typer.Option("--attack", help="Name of the attack in experiment files.")] = "deepfool",
-    settings: Set = [],
+    overrides: Overrides = [],
     weights: Weights = None,
     labels: Labels = None,
     size: Size = None,
@@ -53,7 +53,7 @@ def attack(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the PNG files of an earlier attack in the same folder.")
     ] = False,
-    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Attack a model on a folder of tiles, and write the adversarial tiles as PNG files and a table."""
     from raypipe.attacks import AttackSettings
@@ -61,12 +61,12 @@ def attack(
     from raypipe.execution.python_api import open_results
     from raypipe.experiment.load import apply_overrides, validate_settings
     from raypipe.export.pictures import IMAGES, write_pictures
-    from raypipe.report.attack import attack_sheet
-    from raypipe.report.tables import table_of
+    from raypipe.report.attack import attack_sheet, summarize_attack
+    from raypipe.report.fitting_table import table_of
 
-    raw: dict[str, Any] = apply_overrides({"name": name}, settings, "attack")
+    raw: dict[str, Any] = apply_overrides({"name": name}, names_within(f"attacks.{name}", overrides), "attack")
     chosen = validate_settings(AttackSettings, raw, "attack")
-    console = output()
+    console = output(as_json=as_json)
     kept = f"while it attacked. Finished shards are kept in {out}: run the same command again to continue."
     with stop_signals(console, kept), errors_of("attack"):
         store = open_results(out)
@@ -75,12 +75,15 @@ def attack(
         opened, tested = Given(
             model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device, bit_depth
         ).open()
-        detail = detail_of(quiet, verbose=False)
-        made = attack_model(opened, tested, chosen, store, batch_size=batch, console=console, detail=detail)
+        made = attack_model(opened, tested, chosen, store, batch_size=batch, console=console, detail=detail())
     if (out / IMAGES).exists():
         shutil.rmtree(out / IMAGES)
     write_pictures(made.tiles, made.adversarials, made.rejected, out)
-    if not quiet:
+    if as_json:
+        about = {"model": opened.name, "attack": chosen.name, "device": made.device, "folder": str(out)}
+        print_json({**about, **summarize_attack(made.adversarials), "rejected": made.rejected.num_rows,
+                    "without_gradient": made.without_gradient})  # fmt: skip
+    elif detail() != "quiet":
         console.print(table_of(attack_sheet(made.adversarials, chosen, opened.name, made.device)))
     if made.rejected.num_rows:
         console.print(f"{made.rejected.num_rows} files could not be read: {out / 'rejected.parquet'}", soft_wrap=True)

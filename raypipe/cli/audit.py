@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import expand_home, require_writable
-from raypipe.cli.terminal import output
+from raypipe.cli.options import AsJson, expand_home, require_writable
+from raypipe.cli.terminal import output, print_json
 
 
 def audit(
@@ -30,13 +31,14 @@ def audit(
     seed: Annotated[int, typer.Option(help="Seed of the random split.")] = 0,
     pairs: Annotated[int, typer.Option(min=0, help="Number of closest pairs to print.")] = 10,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = os.cpu_count() or 1,
+    as_json: AsJson = False,
 ) -> None:
     """Find augmented siblings, and count the test tiles of a random split that have one in training."""
     from raypipe.data.audit.audit import audit_source, open_data, write_groups
     from raypipe.progress.stage import stage_progress
-    from raypipe.report.audit import audit_tables
+    from raypipe.report.audit import audit_tables, summarize_audit
 
-    console = output()
+    console = output(as_json=as_json)
     with errors_of("audit"):
         if out is not None:
             require_writable(out)
@@ -47,11 +49,14 @@ def audit(
             train_fraction=train_fraction,
             seed=seed,
             workers=workers,
-            progress=partial(stage_progress, console),
+            progress=partial(stage_progress, console, detail=detail()),
         )
         if out is not None:
             write_groups(found.tiles, out)
-    for table in audit_tables(found, data, pairs):
-        console.print(table)
+    if as_json:
+        print_json({**summarize_audit(found, pairs), "out": out and str(out)})
+    elif detail() != "quiet":
+        for table in audit_tables(found, data, pairs):
+            console.print(table)
     if out is not None:
         console.print(f"Groups: {out}", soft_wrap=True, highlight=False)

@@ -9,21 +9,32 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.base.errors import ConfigError
+from raypipe.cli.detail import detail
 from raypipe.cli.options import AsJson, RunStorage, open_store
 from raypipe.cli.runs import list_runs
-from raypipe.cli.terminal import NARROW, output, print_json
+from raypipe.cli.terminal import output, print_json
 
 if TYPE_CHECKING:  # both import pydantic
     from raypipe.base.docstrings import Setting
     from raypipe.base.settings import Settings
 
+NARROW = 72
+"""Number of columns below which the table of settings becomes a list."""
 Kind = Literal["attacks", "defenses", "models", "data", "corruptions", "runs"]
 FORMER = {"backbones": "models"}
 """Kinds under the names that they had before."""
 
 
+def complete_kinds(incomplete: str) -> list[str]:
+    """Return the kinds that begin with the typed letters, for the completion of a shell."""
+    return [kind for kind in get_args(Kind) if kind.startswith(incomplete)]
+
+
 def list_entries(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"One of {', '.join(get_args(Kind))}.")],
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="KIND", help=f"One of {', '.join(get_args(Kind))}.", autocompletion=complete_kinds),
+    ],
     storage: RunStorage = "results",
     as_json: AsJson = False,
 ) -> None:
@@ -34,6 +45,10 @@ def list_entries(
         print_json(entries)
         return
     console = output()
+    if detail() == "quiet":
+        for name in entries:
+            console.print(name, soft_wrap=True, highlight=False, markup=False)
+        return
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -73,6 +88,10 @@ def describe(
         print_json({"name": name, "about": text, "settings": [setting._asdict() for setting in settings]})
         return
     console = output()
+    if detail() == "quiet":
+        for setting in settings:
+            console.print(setting.name)
+        return
     console.print(Text.assemble((name, "bold"), f"  {text}"))
     if settings:
         console.print(_settings_table(settings, console.width))

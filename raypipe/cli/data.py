@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
 from rich.text import Text
 
 from raypipe.base.errors import ConfigError
+from raypipe.cli.detail import choose_detail, detail, with_detail
 from raypipe.cli.errors import errors_of
 from raypipe.cli.options import AsJson, expand_home
 from raypipe.cli.terminal import output, print_json
@@ -22,13 +21,17 @@ MANY = 8
 """Number of files that a message names."""
 
 app = typer.Typer(help="List, download and measure data sets.", no_args_is_help=True)
+app.callback()(choose_detail)
 
 
 @app.command("list")
+@with_detail
 def list_data(as_json: AsJson = False) -> None:
     """List the data sets that an experiment can name, with their licenses."""
     from raypipe.base.docstrings import first_paragraph
     from raypipe.data.sources import SOURCES
+    from raypipe.report.fitting_table import table_of
+    from raypipe.report.sheet import Sheet
 
     rows = []
     for name, entry in SOURCES.items():
@@ -39,17 +42,22 @@ def list_data(as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in rows[0]:
-        table.add_column(heading, no_wrap=heading == "name")
-    for row in rows:
-        table.add_row(*row.values())
     console = output()
-    console.print(table)
+    if detail() == "quiet":
+        for row in rows:
+            console.print(row["name"])
+        return
+    sheet = Sheet("")
+    for heading in rows[0]:
+        sheet.add_columns(heading, whole=heading == "name")
+    for row in rows:
+        sheet.add_row(*row.values())
+    console.print(table_of(sheet))
     console.print("Download: raypipe data fetch NAME. Settings and place: raypipe describe NAME", highlight=False)
 
 
 @app.command("fetch")
+@with_detail
 def fetch_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set in `raypipe data list`.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to download to.", callback=expand_home)] = Path(
@@ -63,25 +71,31 @@ def fetch_data(
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Confirm that you have read the license and follow it.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Download a data set, or say where to get it and under which terms. An interrupted download is resumed."""
     about = _published(name)
-    console = output()
+    console = output(as_json=as_json)
     if not about.files:
         where = f"{about.title}. License: {about.license}. {about.where}"
         raise ConfigError(name, [f"nothing was downloaded, because its publishers let no program do it. {where}"])
-    console.print(f"{about.title}. License: {about.license}", soft_wrap=True, highlight=False)
+    if detail() != "quiet":
+        console.print(f"{about.title}. License: {about.license}", soft_wrap=True, highlight=False)
     chosen = _chosen(name, about, files or [], every)
     if not accept_license and (asking := sorted({str(file.license) for file in chosen if file.asks})):
         raise ConfigError(name, [f"{', '.join(asking)} forbids some uses: read it, then add --accept-license"])
-    for file in chosen:
-        _fetch(file, out, console)
+    fetched = [_fetch(file, out, console) for file in chosen]
+    if as_json:
+        print_json(fetched)
+    if detail() == "quiet":
+        return
     console.print(f"{about.where}", soft_wrap=True, highlight=False)
     if about.then:
         console.print(f"Then {about.then}", soft_wrap=True, highlight=False)
 
 
 @app.command("stains")
+@with_detail
 def measure_stains(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Folder or zip archive with one folder for each class.")],
     groups: Annotated[
@@ -93,6 +107,7 @@ def measure_stains(
     ] = None,
     basis: Annotated[str, typer.Option(help="Colors of the stains: hed or macenko.")] = "hed",
     share: Annotated[float, typer.Option(help="Share of the source tiles that each range holds.")] = 0.9,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how much the stains of source tiles differ, and print the ranges as settings of the stain attack."""
     from typing import get_args
@@ -107,13 +122,19 @@ def measure_stains(
         raise ConfigError("--share", [f"{share:g}: expected more than 0 and less than 1"])
     with errors_of("data stains"):
         spread = measure_stain_spread(open_data(data, groups, group_pattern), cast("Basis", basis), share)
+    factors = ("hematoxylin_factor", "eosin_factor", "hematoxylin_shift", "eosin_shift")
+    ranges = {name: [round(end, 2) for end in getattr(spread, name)] for name in factors}
+    if as_json:
+        print_json({"tiles": spread.tiles, "groups": spread.groups, "rejected": len(spread.rejected), "share": share,
+                    "settings": {"name": "stain", "basis": basis, **ranges}})  # fmt: skip
+        return
     console = output()
     shown = f"{spread.tiles} tiles of {spread.groups} source tiles, {len(spread.rejected)} files rejected"
-    console.print(f"{shown}; each range holds {100 * share:g} % of the source tiles:", soft_wrap=True, highlight=False)
+    if detail() != "quiet":
+        said = f"{shown}; each range holds {100 * share:g} % of the source tiles:"
+        console.print(said, soft_wrap=True, highlight=False)
     settings = [f"name: stain, basis: {basis}"]
-    for name in ("hematoxylin_factor", "eosin_factor", "hematoxylin_shift", "eosin_shift"):
-        low, high = getattr(spread, name)
-        settings.append(f"{name}: [{low:.2f}, {high:.2f}]")
+    settings += [f"{name}: [{low:.2f}, {high:.2f}]" for name, (low, high) in ranges.items()]
     console.print(f"{{{', '.join(settings)}}}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -139,12 +160,16 @@ def _chosen(name: str, about: "Published", names: list[str], every: bool) -> "li
     return [known[each] for each in dict.fromkeys(names)] if names and not every else [*about.files]
 
 
-def _fetch(file: "RemoteFile", to: Path, console: Console) -> None:
+def _fetch(file: "RemoteFile", to: Path, console: Console) -> dict[str, str | bool]:
+    """Download a file, print its place, and return it with its checksum."""
     from raypipe.data.reading.fetching import fetch
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    hidden = not console.is_terminal or detail() == "quiet"
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task(file.name, total=None)
         path, checksum = fetch(file, to, lambda here, size: progress.update(task, completed=here, total=size))
     told = "as published" if file.checksum else "no checksum is published: this one is remembered beside it"
-    console.print(Text(f"{path}: {checksum}, {told}"), soft_wrap=True, highlight=False)
+    line = str(path) if detail() == "quiet" else f"{path}: {checksum}, {told}"
+    console.print(Text(line), soft_wrap=True, highlight=False)
+    return {"file": str(path), "checksum": checksum, "published": bool(file.checksum)}

@@ -6,7 +6,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.cli.options import AsJson, Quiet
+from raypipe.cli.detail import detail
+from raypipe.cli.options import AsJson
 from raypipe.cli.terminal import output, print_json
 
 STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
@@ -16,7 +17,6 @@ SIGNS = {"ok": "\u2713", "note": "!", "problem": "\u2717"}
 def doctor(
     storage: Annotated[str, typer.Option("--storage", help="Store to test: a folder or a URI.")] = "results",
     as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> None:
     """Check this machine for runs: versions, GPU, ports, memory, storage and more. Exit with 1 if something fails."""
     from raypipe.execution.machine import check_machine
@@ -26,7 +26,7 @@ def doctor(
     if as_json:
         print_json([finding._asdict() for finding in findings])
         raise typer.Exit(int(failed))
-    console = output()
+    console, quiet = output(), detail() == "quiet"
     table = Table.grid(padding=(0, 1))
     table.add_column()
     table.add_column(no_wrap=True)

@@ -1,5 +1,6 @@
 """The exit status of every command, and the errors that are printed in one line."""
 
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from raypipe.base.errors import ConfigError, Notice, UserError
 from raypipe.base.text import escape_controls
+from raypipe.cli.detail import detail
 
 STATUSES = {
     0: "The command did its work.",
@@ -26,7 +28,7 @@ STATUSES = {
 
 @contextmanager
 def tell_errors() -> Iterator[None]:
-    """Print errors that the user can fix in one line, without a traceback, and set the exit status.
+    """Print errors that the user can fix in one line, and set the exit status; -v prints the traceback before it.
 
     Findings (`raypipe.base.errors.Notice`) are printed in the same way, and change nothing.
     """
@@ -34,6 +36,8 @@ def tell_errors() -> Iterator[None]:
         with _print_notices():
             yield
     except (UserError, OSError) as error:
+        if detail() == "verbose":
+            traceback.print_exception(error)
         Console(stderr=True).print(Text(escape_controls(str(error)), "red"), soft_wrap=True)
         status = ConfigError.status if isinstance(error, FileNotFoundError) else UserError.status
         raise SystemExit(error.status if isinstance(error, UserError) else status) from error

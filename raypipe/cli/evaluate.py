@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raypipe.base.errors import RequirementError, StageError
+from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
 from raypipe.cli.gates import FailUnder, JunitFile, SarifFile, read_requirements, require_places, write_gates
 from raypipe.cli.given import (
@@ -26,7 +27,7 @@ from raypipe.cli.given import (
     Tiles,
     Weights,
 )
-from raypipe.cli.options import AsJson, Quiet, detail_of
+from raypipe.cli.options import AsJson, Overrides, names_within
 from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output
 
@@ -46,12 +47,7 @@ def evaluate(
         str | None, typer.Option(help="Radius of bounded attacks, the worst case and the sanity checks, such as 4/255.")
     ] = None,
     norm: Annotated[str, typer.Option(help="Norm of eps: linf or l2.")] = "linf",
-    settings: Annotated[
-        list[str],
-        typer.Option(
-            "--set", metavar="FIELD=VALUE", help="Set a field of the evaluation, such as checks.max_queries=100."
-        ),
-    ] = [],
+    overrides: Overrides = [],
     weights: Weights = None,
     labels: Labels = None,
     size: Size = None,
@@ -65,7 +61,6 @@ def evaluate(
     batch: Batch = None,
     every: Annotated[bool, typer.Option("--all", help="Print every table.")] = False,
     as_json: AsJson = False,
-    quiet: Quiet = False,
     name: Name = None,
     fail_under: FailUnder = [],
     junit: JunitFile = None,
@@ -87,20 +82,19 @@ def evaluate(
     from raypipe.report.sections import sections_of_one, verdicts
     from raypipe.report.tables import line_of, section_of
 
-    fields = [field.removeprefix("evaluation.") for field in settings]  # their names in an experiment file
+    fields = names_within("evaluation", overrides)
     raw = apply_overrides(_raw(attacks.split(","), eps, norm), fields, "evaluate")
     required = read_requirements(fail_under)
     chosen: Evaluation = add_radii(validate_settings(Evaluation, raw, "evaluate"), required)
-    console = output()
+    console = output(as_json=as_json)
     with stop_signals(console), errors_of("evaluate"):
         require_places(junit, sarif)
         store = open_results(out)
         opened, tested = Given(
             model, folder, weights, labels, size, mean, std, tiles, groups, group_pattern, device, bit_depth, name
         ).open()
-        detail = detail_of(quiet or as_json, verbose=False)
         run, result, report = evaluate_model(
-            opened, tested, chosen, store, batch_size=batch, console=console, detail=detail, force=force
+            opened, tested, chosen, store, batch_size=batch, console=console, detail=detail(), force=force
         )
     book = Book.from_result(result)
     unmet = write_gates(book, run, required, model, junit, sarif)
@@ -109,9 +103,9 @@ def evaluate(
         _require_gradient(opened)
         _require_met(unmet)
         return
-    if every:
+    if every or detail() == "verbose":
         console.print(*map(line_of, verdicts(book)), *map(section_of, sections_of_one(book)), sep="\n")
-    if quiet:
+    if detail() == "quiet":
         console.print(f"Results: {result.location}\nReport: {report}", soft_wrap=True, highlight=False)
     else:
         places = {"storage": str(out), "folder": result.location, "report": report}

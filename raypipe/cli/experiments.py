@@ -1,6 +1,7 @@
 """The commands on an experiment file: `raypipe validate`, `raypipe plan` and `raypipe run`."""
 
 import gc
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from raypipe.cli.options import Address, AsJson, ExperimentFile, Overrides, Quiet, Storage, Verbose, detail_of
+from raypipe.cli.detail import detail
+from raypipe.cli.options import Address, AsJson, ExperimentFile, Overrides, Storage
 from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output, print_json
 
@@ -38,6 +40,8 @@ def validate(file: ExperimentFile, overrides: Overrides = [], as_json: AsJson = 
     text = f"{file}: valid. {describe_grid(experiment, plan)}, {len(files):,} files"
     console = output()
     _warn(experiment, listings, console)
+    if detail() == "quiet":
+        return
     console.print(f"{text}, {aside} of them rejected" if aside else text, highlight=False, soft_wrap=True)
     for listing in listings:
         line = classes_line(f"{listing.split} split", count_classes(listing))
@@ -66,15 +70,12 @@ def plan(
     """Count the cells of an experiment, finished and missing, and estimate the missing ones."""
     from raypipe.plan.listing import prepare
 
-    prepared = prepare(_load(file, overrides, storage))
-    if as_json:
-        print_json(_cells_json(prepared))
-        return
-    console = output()
+    prepared, console = prepare(_load(file, overrides, storage)), output(as_json=as_json)
+    every = every or detail() == "verbose"
     if estimate:
-        _print_estimate(prepared, console, workers, price, trial_tiles, every)
+        _print_estimate(prepared, console, workers, price, trial_tiles, every, as_json)
     else:
-        _print_plan(prepared, console, every)
+        _print_plan(prepared, console, every, as_json)
 
 
 def run(
@@ -88,22 +89,24 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Compute every cell again, and replace the ones that the store has.")
     ] = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the missing cells of an experiment, and print the conclusion."""
-    console = output()
+    console = output(as_json=as_json)
     with stop_signals(console):
         if dry_run:
             from raypipe.plan.listing import prepare
 
-            _print_plan(prepare(_load(file, overrides, storage)), console, every=False)
+            _print_plan(prepare(_load(file, overrides, storage)), console, detail() == "verbose", as_json)
             return
+        from raypipe.evaluation.results.compute import serialize_result
         from raypipe.stages.pipeline import run_experiment  # only this needs Ray
 
         gc.freeze()  # skip about a million objects from imports that live to the end; one pass over them takes 0.3 s
-        detail = detail_of(quiet, verbose)
-        run_experiment(_load(file, overrides, storage), address=address, console=console, force=force, detail=detail)
+        experiment = _load(file, overrides, storage)
+        result = run_experiment(experiment, address=address, console=console, force=force, detail=detail())
+    if as_json:
+        sys.stdout.write(serialize_result(result))
 
 
 def _load(file: Path, overrides: list[str], storage: str | None) -> "Experiment":
@@ -119,36 +122,52 @@ def _warn(experiment: "Experiment", listings: "Sequence[Listing]", console: Cons
         console.print(Text(warning, "bold red"), soft_wrap=True)
 
 
-def _print_plan(prepared: "Prepared", console: Console, every: bool) -> None:
+def _print_plan(prepared: "Prepared", console: Console, every: bool, as_json: bool) -> None:
+    from raypipe.report.fitting_table import table_of
     from raypipe.report.plan import cells_sheet, groups_sheet, plan_line
-    from raypipe.report.tables import table_of
 
-    make = cells_sheet if every else groups_sheet
-    console.print(table_of(make(prepared.plan, prepared.store)))
+    if as_json:
+        print_json(_cells_json(prepared))
+        return
+    if detail() != "quiet":
+        make = cells_sheet if every else groups_sheet
+        console.print(table_of(make(prepared.plan, prepared.store)))
     _warn(prepared.experiment, prepared.listings, console)
     line = plan_line(prepared.experiment, prepared.plan, prepared.store)
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_estimate(
-    prepared: "Prepared", console: Console, workers: int | None, price: float | None, trial_tiles: int, every: bool
+    prepared: "Prepared",
+    console: Console,
+    workers: int | None,
+    price: float | None,
+    trial_tiles: int,
+    every: bool,
+    as_json: bool,
 ) -> None:
     from raypipe.execution.forecast.forecast import forecast
     from raypipe.execution.forecast.sheets import cells_sheet, stages_sheet
     from raypipe.progress.pace import write_forecast
     from raypipe.progress.tree import duration
-    from raypipe.report.tables import table_of
+    from raypipe.report.fitting_table import table_of
 
     begun = time.perf_counter()
     with console.status("") as status:
 
         def say(text: str) -> None:
             status.update(f"trying {text}")
-            if not console.is_terminal:
+            if not console.is_terminal and detail() != "quiet":
                 console.print(f"trying {text}", highlight=False)
 
         found = forecast(prepared, workers=workers, attacked=trial_tiles, say=say)
     write_forecast(prepared.store, prepared.experiment.name, {each.cell.key: each.seconds for each in found.cells})
+    if as_json:
+        seconds = {each.cell.key: each.seconds for each in found.cells}
+        stages = [{"stage": each.stage, "seconds": each.wall} for each in found.stages(prepared.experiment.resources)]
+        cells = [{**cell, "seconds": seconds.get(cell["key"], 0.0)} for cell in _cells_json(prepared)]
+        print_json({"workers": found.workers, "stages": stages, "cells": cells})
+        return
     if every:
         console.print(table_of(cells_sheet(prepared.experiment, found, price)))
     console.print(table_of(stages_sheet(prepared.experiment, found, price)))

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import Force, RunName, RunStorage, expand_home, open_store
-from raypipe.cli.terminal import output
+from raypipe.cli.options import AsJson, Force, RunName, RunStorage, expand_home, open_store
+from raypipe.cli.terminal import output, print_json
 
 
 def export(
@@ -24,20 +25,26 @@ def export(
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Export a model of a run as safetensors, plain PyTorch source and ONNX, with a model card."""
     from raypipe.export.push import push_folder, require_hub
     from raypipe.export.write import export_model
 
-    console = output()
+    console, where = output(as_json=as_json), None
     with errors_of("export"):
         if push is not None:
             require_hub(push)
         done = export_model(open_store(storage), name, model, out, weights_license, force=force)
     for form in done.forms:
+        if detail() == "quiet" and not form.reason:
+            continue
         said = f"not written: {form.reason}" if form.reason else f"as the model on stored tiles: {form.difference:.1e}"
         console.print(f"{form.file}: {said}", style="bold red" if form.reason else None, markup=False, soft_wrap=True)
     console.print(f"Exported: {done.folder}", soft_wrap=True, highlight=False)
     if push is not None:
         where = push_folder(done.folder, push, private=private)
         console.print(f"Uploaded: {where}", soft_wrap=True, highlight=False)
+    if as_json:
+        forms = [{"file": form.file, "difference": form.difference, "reason": form.reason} for form in done.forms]
+        print_json({"folder": str(done.folder), "forms": forms, "uploaded": where})

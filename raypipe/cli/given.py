@@ -41,10 +41,6 @@ Out = Annotated[
 Name = Annotated[
     str | None, typer.Option(help="Name of the model and its run in the results; default: the name of its file.")
 ]
-Set = Annotated[
-    list[str],
-    typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the attack, such as eps=4/255."),
-]
 Weights = Annotated[str | None, typer.Option(metavar="FILE", help="File with the weights of the backbone.")]
 Labels = Annotated[
     str | None,

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from raypipe.base.errors import ConfigError
+from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import Quiet, detail_of, expand_home, require_writable
-from raypipe.cli.terminal import output
+from raypipe.cli.options import AsJson, expand_home, require_writable
+from raypipe.cli.terminal import output, print_json
 
 
 def init(
@@ -27,13 +28,13 @@ def init(
         bool, typer.Option("--estimate/--no-estimate", help="Estimate the time of the run by short trials.")
     ] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace the file, and that of found groups.")] = False,
-    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look at a data set, and write a commented experiment file that suits it."""
     from raypipe.execution.starter.write import start_experiment
     from raypipe.progress.stage import stage_progress
 
-    console = output()
+    console, quiet = output(as_json=as_json), detail() == "quiet"
     groups = out.with_name(f"{out.stem}-groups.csv")
     if existing := [str(path) for path in (out, groups) if path.exists() and not force]:
         raise ConfigError("init", [f"{', '.join(existing)}: exists; give another --out, or --force to replace it"])
@@ -44,10 +45,16 @@ def init(
         def say(text: str) -> None:
             status.update(f"trying {text}")
 
-        detail = detail_of(quiet or console.is_terminal, verbose=False)
-        progress = partial(stage_progress, console, detail=detail)
+        progress = partial(stage_progress, console, detail="quiet" if console.is_terminal else detail())
         written = start_experiment(data, groups, name=name, audit=audit, estimate=estimate, progress=progress, say=say)
         out.write_text(written.text, encoding="utf-8")
+    if as_json:
+        look = written.look
+        counts = {label: look.counts[label] for label in look.labels}
+        groups_file = str(written.groups) if written.groups else None
+        print_json({"experiment": str(out), "groups": groups_file, "replaced": replaced, "classes": counts,
+                    "rejected": look.rejected})  # fmt: skip
+        return
     if replaced and not quiet:
         console.print(f"Replaced: {', '.join(replaced)}", soft_wrap=True, highlight=False, markup=False)
     if not quiet:

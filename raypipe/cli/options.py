@@ -1,6 +1,8 @@
 """The options and arguments that several commands share."""
 
+import glob
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +11,6 @@ import typer
 from raypipe.base.errors import ConfigError
 
 if TYPE_CHECKING:  # importing pyarrow takes time that `--help` does not have
-    from raypipe.progress.stage import Detail
     from raypipe.storage.store import Store
 
 
@@ -21,32 +22,38 @@ def expand_home(path: Path | None) -> Path | None:
         raise typer.BadParameter(f"{path}: {error}; write the path out") from error
 
 
+def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the runs of a local store whose names begin with the typed letters, for the completion of a shell."""
+    runs = Path(ctx.params.get("storage") or "results").expanduser() / "runs"
+    return sorted(path.name for path in runs.glob(f"{glob.escape(incomplete)}*") if path.is_dir())
+
+
 ExperimentFile = Annotated[Path, typer.Argument(metavar="FILE", help="Experiment file (YAML).")]
 Overrides = Annotated[
     list[str],
-    typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the experiment, such as train.epochs=3."),
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Set a field by its name in an experiment file, such as train.epochs=3 or evaluation.tiles=100.",
+    ),
 ]
 Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster; default: RAY_ADDRESS, or a local Ray.")]
 Storage = Annotated[str | None, typer.Option(help="Folder for results, or a URI such as s3://bucket/path.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.", autocompletion=complete_runs)]
 RunStorage = Annotated[str, typer.Option("--storage", help="Store of the run: a folder or a URI.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the folder of results if it exists.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the places of the results.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print every epoch, finished model and table.")]
 
 
-def detail_of(quiet: bool, verbose: bool) -> "Detail":
-    """Return the level of detail that the options ask for.
+def names_within(section: str, overrides: Sequence[str]) -> list[str]:
+    """Return overrides with names within a section, for a command that has no other; the section may be left out.
 
-    Raises
-    ------
-    ConfigError
-        If both are given.
+    Parameters
+    ----------
+    section
+        Path of the section in an experiment file, such as ``attacks.pgd``.
     """
-    if quiet and verbose:
-        raise ConfigError("options", ["--quiet and --verbose: expected at most one of them"])
-    return "quiet" if quiet else "verbose" if verbose else "normal"
+    return [override.removeprefix(f"{section}.") for override in overrides]
 
 
 def require_writable(path: Path) -> None:

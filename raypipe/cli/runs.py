@@ -4,6 +4,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,9 @@ from rich.live import Live
 from rich.text import Text
 
 from raypipe.base.errors import ConfigError
+from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import AsJson, RunName, RunStorage, open_store
+from raypipe.cli.options import AsJson, RunName, RunStorage, complete_runs, open_store
 from raypipe.cli.terminal import output, print_json
 
 if TYPE_CHECKING:
@@ -32,17 +34,21 @@ def status(
     from raypipe.progress.state import read_state
     from raypipe.progress.tree import run_tree, sign_of_life, silent
 
-    store, console = open_store(storage), output()
+    store, console = open_store(storage), output(as_json=as_json)
     state = read_state(store, name)
-    if as_json:
-        sys.stdout.write(f"{state.model_dump_json(indent=1)}\n")
-        return
     if watch and state.state == "running":
-        with Live(run_tree(state, console.height), console=console, transient=True) as live:
+        live = Live(run_tree(state, console.height), console=console, transient=True)
+        with live if console.is_terminal and detail() != "quiet" else nullcontext():
             while state.state == "running" and not silent(state):
                 time.sleep(WATCH_SECONDS)
                 state = read_state(store, name)
                 live.update(run_tree(state, console.height))
+    if as_json:
+        sys.stdout.write(f"{state.model_dump_json(indent=1)}\n")
+        return
+    if detail() == "quiet":
+        console.print(state.state)
+        return
     console.print(run_tree(state))
     if state.state == "running":
         console.print(Text(sign_of_life(state), "bold red" if silent(state) else "dim"), soft_wrap=True)
@@ -63,19 +69,25 @@ def results(
     from raypipe.evaluation.results.run import read_run
     from raypipe.report.layout import Book
     from raypipe.report.screen import results_screen
-    from raypipe.report.tables import result_table, result_tables
+    from raypipe.report.tables import find_section, result_tables, section_of
 
     store = open_store(storage)
     result = compute_result(store, read_run(store, name)) if recompute else load_result(store, name)
+    console = output()
+    if table:
+        section = find_section(result, table)
+        if as_json:
+            print_json(section.sheet.as_dicts())
+        else:
+            console.print(section_of(section))
+        return
     if as_json:
         sys.stdout.write(serialize_result(result))
         return
-    console = output()
-    if table:
-        console.print(result_table(result, table))
-        return
-    for part in result_tables(result) if every else results_screen(Book.from_result(result)):
-        console.print(part)
+    if detail() != "quiet":
+        whole = every or detail() == "verbose"
+        for part in result_tables(result) if whole else results_screen(Book.from_result(result)):
+            console.print(part)
     console.print(f"Results: {result.location}", soft_wrap=True, highlight=False)
 
 
@@ -84,6 +96,7 @@ def report(
     storage: RunStorage = "results",
     open_it: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also print it to report.pdf, with a local Chromium.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the report of a run, one HTML page for browser and printer, and its summary on one page."""
     from raypipe.evaluation.results.compute import load_result
@@ -91,22 +104,30 @@ def report(
     from raypipe.report.page.pdf import NO_BROWSER, find_browser, write_pdf
     from raypipe.report.page.report import write_report
 
-    store, console = open_store(storage), output()
+    store, console = open_store(storage), output(as_json=as_json)
     if open_it and not store.is_local:
         raise ConfigError("--open", [f"{storage} is not on this machine; copy the report, or open it at its address"])
     where = write_report(read_run(store, name), load_result(store, name), store)
     console.print(f"Report: {where}", soft_wrap=True, highlight=False)
+    printed = None
     if pdf:
         browser = find_browser()
-        text = f"PDF: {write_pdf(store, name, browser)}" if browser else NO_BROWSER
-        console.print(text, soft_wrap=True, highlight=False)
+        printed = write_pdf(store, name, browser) if browser else None
+        console.print(f"PDF: {printed}" if printed else NO_BROWSER, soft_wrap=True, highlight=False)
+    if as_json:
+        print_json({"report": where, "pdf": printed})
     if open_it and not webbrowser.open(Path(where).as_uri()):
         raise ConfigError("--open", [f"no browser can be started here; open {where} in one"])
 
 
 def compare(
     names: Annotated[
-        list[str], typer.Argument(metavar="RUN RUN...", help="Names of two or more runs; the first is the reference.")
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN...",
+            help="Names of two or more runs; the first is the reference.",
+            autocompletion=complete_runs,
+        ),
     ],
     storage: RunStorage = "results",
     every: Annotated[bool, typer.Option("--all", help="Print every model and every difference.")] = False,
@@ -132,19 +153,24 @@ def compare(
         print_json(differences)
         return
     console = output()
-    for part in comparison_screen(books, differences, every=every):
-        console.print(part)
+    if detail() != "quiet":
+        for part in comparison_screen(books, differences, every=every or detail() == "verbose"):
+            console.print(part)
     for note in comparison_notes(runs):
         console.print(line_of(note), soft_wrap=True)
     where = write_comparison(runs, books, differences, store)
     console.print(f"Comparison: {where}", soft_wrap=True, highlight=False)
 
 
-def index(storage: RunStorage = "results") -> None:
+def index(storage: RunStorage = "results", as_json: AsJson = False) -> None:
     """Write a page that ranks the models of all runs with the same tiles, threat model and attacks."""
     from raypipe.report.page.index import write_index
 
-    output().print(f"Index: {write_index(open_store(storage))}", soft_wrap=True, highlight=False)
+    where = write_index(open_store(storage))
+    if as_json:
+        print_json({"index": where})
+    else:
+        output().print(f"Index: {where}", soft_wrap=True, highlight=False)
 
 
 def track(
@@ -156,6 +182,7 @@ def track(
         ),
     ],
     storage: RunStorage = "results",
+    as_json: AsJson = False,
 ) -> None:
     """Log a run to MLflow, TensorBoard, or Weights & Biases."""
     from raypipe.base.tracking import require_tracking_address
@@ -168,7 +195,10 @@ def track(
     with errors_of("track"):
         require_tracking_address(uri)
         log_run(read_run(store, name), load_result(store, name), store, uri)
-    output().print(f"Logged to {hide_credentials(uri)}", soft_wrap=True, highlight=False)
+    if as_json:
+        print_json({"run": name, "logged_to": hide_credentials(uri)})
+    else:
+        output().print(f"Logged to {hide_credentials(uri)}", soft_wrap=True, highlight=False)
 
 
 def list_runs(store: "Store") -> Iterator[tuple[str, str]]:

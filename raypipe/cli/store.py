@@ -5,11 +5,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
-from rich.table import Table
 
 from raypipe.base.errors import ConfigError
+from raypipe.cli.detail import choose_detail, detail, with_detail
 from raypipe.cli.options import AsJson, RunName, RunStorage, open_store
 from raypipe.cli.terminal import output, print_json
 
@@ -18,13 +17,17 @@ if TYPE_CHECKING:
     from raypipe.storage.store import Store
 
 app = typer.Typer(help="Show the size of a store, and delete what no run needs.", no_args_is_help=True)
+app.callback()(choose_detail)
 Delete = Annotated[bool, typer.Option("--delete", help="Delete what is listed; without it nothing is deleted.")]
 
 
 @app.command()
+@with_detail
 def size(storage: RunStorage = "results", as_json: AsJson = False) -> None:
     """Print the size of a store, by kind of its content and by run."""
     from raypipe.execution.housekeeping import shares
+    from raypipe.report.fitting_table import table_of
+    from raypipe.report.sheet import Sheet
 
     store, inventory = _open(storage)
     kinds: dict[str, list[Part]] = defaultdict(list)
@@ -38,20 +41,23 @@ def size(storage: RunStorage = "results", as_json: AsJson = False) -> None:
                     "content": content, "runs": runs})  # fmt: skip
         return
     console = output()
-    table = _table("content", "parts", "size")
-    for kind, parts in sorted(kinds.items()):
-        table.add_row(kind, f"{len(parts):,}", decimal(_total(parts)))
-    console.print(table)
-    if runs:
-        table = _table("run", "size", "only this run")
+    if detail() != "quiet":
+        content_sheet, runs_sheet = Sheet(""), Sheet("")
+        content_sheet.add_columns("content")
+        content_sheet.add_columns("parts", "size", figures=True)
+        for kind, parts in sorted(kinds.items()):
+            content_sheet.add_row(kind, f"{len(parts):,}", decimal(_total(parts)))
+        runs_sheet.add_columns("run")
+        runs_sheet.add_columns("size", "only this run", figures=True)
         for run, sizes in runs.items():
-            table.add_row(run, *map(decimal, sizes.values()))
-        console.print(table)
+            runs_sheet.add_row(run, *map(decimal, sizes.values()))
+        console.print(*(table_of(sheet) for sheet in (content_sheet, runs_sheet) if sheet.rows), sep="")
     line = f"{store.root}: {decimal(_total(inventory.parts.values()))}, of which no run needs {decimal(unneeded)}"
     console.print(f"{line}: raypipe store gc" if unneeded else line, soft_wrap=True, highlight=False)
 
 
 @app.command()
+@with_detail
 def gc(storage: RunStorage = "results", delete: Delete = False, as_json: AsJson = False) -> None:
     """List what no run needs, and delete it on request. What runs need that are in work is kept."""
     from raypipe.execution.housekeeping import delete_unneeded
@@ -67,6 +73,7 @@ def gc(storage: RunStorage = "results", delete: Delete = False, as_json: AsJson 
 
 
 @app.command()
+@with_detail
 def rm(name: RunName, storage: RunStorage = "results", delete: Delete = False, as_json: AsJson = False) -> None:
     """List a run's folder and what only this run needs, and delete it on request."""
     from raypipe.base.settings import near_matches
@@ -103,8 +110,12 @@ def _print_parts(parts: "list[Part]", store: "Store", deleted: bool, as_json: bo
         print_json({"storage": store.root, "deleted": deleted, "bytes": _total(parts), "parts": listed})
         return
     console = output()
+    quiet = detail() == "quiet"
     for part in parts:
-        console.print(f"{decimal(part.size):>9}  {part.path}", soft_wrap=True, highlight=False, markup=False)
+        line = part.path if quiet else f"{decimal(part.size):>9}  {part.path}"
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    if quiet:
+        return
     whole = f"{len(parts):,} parts, {decimal(_total(parts))}, {what}"
     end = "deleted" if deleted else "nothing was deleted; add --delete" if parts else "nothing to delete"
     console.print(f"{whole}: {end}", soft_wrap=True, highlight=False, markup=False)
@@ -112,11 +123,3 @@ def _print_parts(parts: "list[Part]", store: "Store", deleted: bool, as_json: bo
 
 def _total(parts: "Iterable[Part]") -> int:
     return sum(part.size for part in parts)
-
-
-def _table(first: str, *numbers: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, overflow="fold")
-    for heading in numbers:
-        table.add_column(heading, justify="right")
-    return table

@@ -3,16 +3,14 @@
 import io
 import json
 import os
+import shutil
 import sys
 from typing import Any, TextIO
 
 from rich.console import Console
 
-LOG_WIDTH = 160
-"""Number of columns of tables if the output is not a terminal."""
-
-NARROW = 72
-"""Number of columns below which tables become lists."""
+UNBROKEN = 1000
+"""Number of columns if the output is no terminal, so that no line is broken, and other programs can search them."""
 
 
 def print_json(value: Any) -> None:
@@ -20,9 +18,24 @@ def print_json(value: Any) -> None:
     sys.stdout.write(f"{json.dumps(value, indent=1)}\n")
 
 
-def output() -> Console:
-    """Return standard output as a console, as wide as the terminal, the variable COLUMNS, or `LOG_WIDTH`."""
-    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=LOG_WIDTH)
+def output(*, as_json: bool = False) -> Console:
+    """Return standard output as a console, as wide as the terminal, the variable COLUMNS, or `UNBROKEN`.
+
+    Parameters
+    ----------
+    as_json
+        True if standard output gets JSON: the console is then standard error.
+    """
+    stream = sys.stderr if as_json else sys.stdout
+    wide = not stream.isatty() and "COLUMNS" not in os.environ
+    return Console(stderr=as_json, width=UNBROKEN if wide else None)
+
+
+def help_width() -> int:
+    """Return the number of columns of help texts, at most 100 on a terminal, which is easy to read."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return min(100, shutil.get_terminal_size().columns)
+    return UNBROKEN
 
 
 def escape_unencodable(*streams: TextIO) -> None:

@@ -1,4 +1,6 @@
-"""The figures of one attack on one model, as a table."""
+"""The figures of one attack on one model, as a table and for other programs."""
+
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +11,10 @@ from raypipe.attacks.engine.threat import get_threat_model
 from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.statistics.intervals import METHOD, Interval, group_tiles, mean, ratio
 from raypipe.report.sheet import Cell, Sheet
+
+SHARES = ("accuracy_before", "accuracy_after", "success")
+PARTS = ("value", "low", "high")
+"""Parts of a share with its 95 % interval."""
 
 
 def attack_sheet(table: pa.Table, settings: NamedAttack, model: str, device: str) -> Sheet:
@@ -23,22 +29,21 @@ def attack_sheet(table: pa.Table, settings: NamedAttack, model: str, device: str
     model, device
         Name of the model, and type of the device that it was attacked on.
     """
-    success = table["success"].to_numpy()
-    groups = pc.coalesce(table["group_id"], table["sample_id"]).to_pylist()
+    found = summarize_attack(table)
     sheet = Sheet(f"{settings.name} on {model}: {get_threat_model(settings)}")
     sheet.add_columns("")
     sheet.add_columns("figure", "95 % interval", figures=True)
-    sheet.add_row("tiles", str(table.num_rows), "")
-    sheet.add_row("source tiles", str(len(set(groups))), "")
-    for name, (value, low, high) in _shares(table, groups).items():
-        shown = "-" if np.isnan(value) else f"{100 * value:.1f} %"
-        sheet.add_row(name, shown, "-" if np.isnan(low) else f"{100 * low:.1f} - {100 * high:.1f} %")
-    for norm in STORED_NORMS:
-        sizes = table[norm].to_numpy()[success]
-        sheet.add_row(f"median {norm} of successful tiles", f"{np.median(sizes):.4g}" if len(sizes) else "-", "")
-    for passes, name in (("forwards", "forward"), ("backwards", "backward")):
-        sheet.add_row(f"{name} passes per tile", f"{table[passes].to_numpy().mean():.1f}", "")
-    sheet.add_row("seconds", f"{table['seconds'].to_numpy().sum():.1f}", Cell(device, tone="dim"))
+    sheet.add_row("tiles", str(found["tiles"]), "")
+    sheet.add_row("source tiles", str(found["source_tiles"]), "")
+    for name in SHARES:
+        value, low, high = (found[name][part] for part in ("value", "low", "high"))
+        shown = "-" if value is None else f"{100 * value:.1f} %"
+        sheet.add_row(name.replace("_", " "), shown, "-" if low is None else f"{100 * low:.1f} - {100 * high:.1f} %")
+    for norm, size in found["median_of_successful"].items():
+        sheet.add_row(f"median {norm} of successful tiles", "-" if size is None else f"{size:.4g}", "")
+    for name in ("forward", "backward"):
+        sheet.add_row(f"{name} passes per tile", f"{found[f'{name}_passes_per_tile']:.1f}", "")
+    sheet.add_row("seconds", f"{found['seconds']:.1f}", Cell(device, tone="dim"))
     unknown = table["group_id"].null_count
     whose = "Source tiles are unknown" if unknown == table.num_rows else f"{unknown} tiles have no known source tile"
     sheet.caption = (
@@ -50,6 +55,32 @@ def attack_sheet(table: pa.Table, settings: NamedAttack, model: str, device: str
     return sheet
 
 
+def summarize_attack(table: pa.Table) -> dict[str, Any]:
+    """Return the figures of an attack for other programs; shares and sizes are None where they are undefined.
+
+    Parameters
+    ----------
+    table
+        Adversarial tiles: see `raypipe.storage.schemas.ADVERSARIALS`.
+    """
+    success = table["success"].to_numpy()
+    groups = pc.coalesce(table["group_id"], table["sample_id"]).to_pylist()
+    sizes = {norm: table[norm].to_numpy()[success] for norm in STORED_NORMS}
+    shares = {
+        name: {part: None if np.isnan(figure) else float(figure) for part, figure in zip(PARTS, found, strict=True)}
+        for name, found in _shares(table, groups).items()
+    }
+    return {
+        "tiles": table.num_rows,
+        "source_tiles": len(set(groups)),
+        **shares,
+        "median_of_successful": {norm: float(np.median(each)) if len(each) else None for norm, each in sizes.items()},
+        "forward_passes_per_tile": float(table["forwards"].to_numpy().mean()),
+        "backward_passes_per_tile": float(table["backwards"].to_numpy().mean()),
+        "seconds": float(table["seconds"].to_numpy().sum()),
+    }
+
+
 def _shares(table: pa.Table, groups: list[str]) -> dict[str, Interval]:
     """Return the accuracy before and after, and the share of attacked tiles fooled, with 95 % intervals."""
     truth = table["label"].to_numpy()
@@ -57,7 +88,7 @@ def _shares(table: pa.Table, groups: list[str]) -> dict[str, Interval]:
     robust = table["adversarial_prediction"].to_numpy() == truth
     clusters = group_tiles(groups)
     return {
-        "accuracy before": mean(right, clusters),
-        "accuracy after": mean(right & robust, clusters),
+        "accuracy_before": mean(right, clusters),
+        "accuracy_after": mean(right & robust, clusters),
         "success": ratio(table["success"].to_numpy(), right, clusters),
     }

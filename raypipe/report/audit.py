@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import islice
+from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from raypipe.data.audit.agreement import Agreement, largest_shares
 from raypipe.data.audit.audit import Audit, Pair
 from raypipe.data.reading.annotations import examples
+from raypipe.report.fitting_table import table_of
+from raypipe.report.sheet import Sheet
 
 GIANT = 0.05
 """Share of a label's tiles above which a group is too large to be trusted without a look at its tiles."""
@@ -40,38 +42,66 @@ def audit_tables(audit: Audit, title: str, pairs: int) -> Iterator[RenderableTyp
         f"With a random split, {100 * audit.random_leak:.1f} % of the test tiles have {kind} in training.",
         "bold red" if audit.random_leak else "bold green",
     )
-    yield groups_table(audit, title)
+    yield table_of(groups_table(audit, title))
     if audit.cases:
         crossing = [pair for pair in audit.pairs if _crosses_cases(audit, pair)]
         yield Text(f"{len(crossing)} of {len(audit.pairs)} pairs of likely siblings belong to different cases.")
         if crossing:
-            yield pairs_table(audit, "Closest pairs across cases", crossing[:pairs])
+            yield table_of(pairs_table(audit, "Closest pairs across cases", crossing[:pairs]))
     else:
         yield from (Text(warning, "bold red") for warning in giant_groups(audit))
     if audit.agreement:
-        yield agreement_table(audit.agreement)
+        yield table_of(agreement_table(audit.agreement))
     labels = [pair for pair in audit.pairs if pair.first.label_name != pair.second.label_name]
     if labels:
-        yield pairs_table(audit, f"Closest of {len(labels)} pairs across classes", labels[:pairs])
+        yield table_of(pairs_table(audit, f"Closest of {len(labels)} pairs across classes", labels[:pairs]))
     split = (pair for pair in audit.pairs if audit.sides[pair.first.path] != audit.sides[pair.second.path])
     closest = list(islice(split, pairs))
     if closest:
-        yield pairs_table(audit, "Closest pairs across the random split", closest)
+        yield table_of(pairs_table(audit, "Closest pairs across the random split", closest))
 
 
-def groups_table(audit: Audit, title: str) -> Table:
+def summarize_audit(audit: Audit, pairs: int) -> dict[str, Any]:
+    """Return an audit's findings for other programs, with at most `pairs` of the closest pairs of each kind."""
+    sizes = Counter((ref.label_name, ref.group) for ref in audit.tiles)
+    labels = sorted({str(ref.label_name) for ref in audit.tiles})
+    groups = {label: [size for (name, _), size in sizes.items() if name == label] for label in labels}
+    sides = [pair for pair in audit.pairs if audit.sides[pair.first.path] != audit.sides[pair.second.path]]
+    mixed = [pair for pair in audit.pairs if pair.first.label_name != pair.second.label_name]
+    return {
+        "tiles": len(audit.tiles),
+        "rejected": dict(audit.rejected),
+        "random_leak": audit.random_leak,
+        "threshold": audit.threshold,
+        "classes": {
+            label: {"tiles": sum(each), "groups": len(each), "with_siblings": sum(size > 1 for size in each),
+                    "largest": max(each)}
+            for label, each in groups.items()
+        },
+        "agreement": audit.agreement and asdict(audit.agreement),
+        "pairs_across_classes": [_pair_dict(pair) for pair in mixed[:pairs]],
+        "pairs_across_sides": [_pair_dict(pair) for pair in sides[:pairs]],
+        "warnings": list(giant_groups(audit)),
+    }  # fmt: skip
+
+
+def _pair_dict(pair: Pair) -> dict[str, Any]:
+    return {"first": pair.first.path, "second": pair.second.path, "similarity": float(pair.similarity)}
+
+
+def groups_table(audit: Audit, title: str) -> Sheet:
     """Return a table of the groups by class.
 
     It gives the numbers of tiles, of groups and of groups with more than one tile, and the sizes of the groups.
     """
-    table = _table(f"Groups of siblings in {title}, at a similarity of at least {audit.threshold:.2f}")
-    for heading in ("class", "tiles", "groups", "with siblings", "median size", "largest", "share of largest"):
-        table.add_column(heading, justify="left" if heading == "class" else "right", overflow="fold")
+    table = Sheet(f"Groups of siblings in {title}, at a similarity of at least {audit.threshold:.2f}")
+    table.add_columns("class")
+    table.add_columns("tiles", "groups", "with siblings", "median size", "largest", "share of largest", figures=True)
     shares = largest_shares(audit.tiles)
     for label in [*shares, None]:
         sizes = sorted(Counter(ref.group for ref in audit.tiles if label in (None, ref.label_name)).values())
         table.add_row(
-            Text(label or "all"),
+            label or "all",
             str(sum(sizes)),
             str(len(sizes)),
             str(sum(size > 1 for size in sizes)),
@@ -94,11 +124,11 @@ def giant_groups(audit: Audit) -> Iterator[str]:
             )
 
 
-def agreement_table(agreement: Agreement) -> Table:
+def agreement_table(agreement: Agreement) -> Sheet:
     """Return a table of the agreement between the detected groups and the known ones."""
-    table = _table(f"Agreement with the known groups of {agreement.tiles} tiles")
-    table.add_column("measure")
-    table.add_column("value", justify="right")
+    table = Sheet(f"Agreement with the known groups of {agreement.tiles} tiles")
+    table.add_columns("measure")
+    table.add_columns("value", figures=True)
     leak = agreement.remaining_leak
     for measure, value in (
         ("adjusted Rand index", f"{agreement.adjusted_rand_index:.4f}"),
@@ -110,13 +140,13 @@ def agreement_table(agreement: Agreement) -> Table:
     return table
 
 
-def pairs_table(audit: Audit, title: str, pairs: Sequence[Pair]) -> Table:
+def pairs_table(audit: Audit, title: str, pairs: Sequence[Pair]) -> Sheet:
     """Return a table of pairs of tiles, with their names and their sides of the random split."""
-    table = _table(title)
-    for heading in ("similarity", "tile", "side", "similar tile", "side"):
-        table.add_column(heading, justify="right" if heading == "similarity" else "left", overflow="fold")
+    table = Sheet(title)
+    table.add_columns("similarity", figures=True)
+    table.add_columns("tile", "side", "similar tile", "side")
     for first, second, similarity in pairs:
-        ends = [cell for ref in (first, second) for cell in (Text(ref.path), audit.sides[ref.path])]
+        ends = [cell for ref in (first, second) for cell in (ref.path, audit.sides[ref.path])]
         table.add_row(f"{similarity:.3f}", *ends)
     return table
 
@@ -128,7 +158,3 @@ def _crosses_cases(audit: Audit, pair: Pair) -> bool:
 
 def _percent(share: float | None) -> str:
     return "cannot be split" if share is None else f"{100 * share:.2f} %"
-
-
-def _table(title: str) -> Table:
-    return Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)

@@ -11,6 +11,7 @@ from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.results.strength import attack_strength, have_same_data, match_subjects
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.report.cells import model_cell
+from raypipe.report.fitting_table import table_of
 from raypipe.report.layout import (
     Book,
     Row,
@@ -25,7 +26,7 @@ from raypipe.report.robustness import find_lowest, verdicts_of
 from raypipe.report.scope import attacked_tiles, test_tiles
 from raypipe.report.screen import summary_cells
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
-from raypipe.report.tables import line_of, table_of
+from raypipe.report.tables import line_of
 
 
 def side_by_side(books: Mapping[str, Book]) -> Sheet:

@@ -6,13 +6,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from raypipe.evaluation.checks.rules import Verdict
+from raypipe.report.fitting_table import table_of
 from raypipe.report.layout import Book, Row
 from raypipe.report.robustness import verdicts_of
 from raypipe.report.scope import count_tiles, find_defects
 from raypipe.report.sections import LEFT_OUT, named_sections, stamps
 from raypipe.report.sheet import Cell, Note, Sheet
 from raypipe.report.summary import conclude, find_direct, find_static
-from raypipe.report.tables import line_of, table_of
+from raypipe.report.tables import line_of
 
 MOST_ROWS = 18
 """Largest number of models on the screen; a screen has 40 lines."""

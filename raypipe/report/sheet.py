@@ -34,6 +34,11 @@ class Cell(NamedTuple):
     href: str = ""
     kind: str = ""
 
+    @property
+    def one_line(self) -> str:
+        """All text of the cell, on one line."""
+        return " ".join(" ".join(filter(None, (self.text, self.beside, self.below))).split("\n"))
+
 
 class Column(NamedTuple):
     """A column of a table.
@@ -54,6 +59,11 @@ class Column(NamedTuple):
     figures: bool = False
     whole: bool = False
     hint: str = ""
+
+    @property
+    def one_line(self) -> str:
+        """The heading on one line."""
+        return self.heading.replace("-\n", "-").replace("\n", " ")
 
 
 @dataclass
@@ -102,6 +112,13 @@ class Sheet:
     def rows(self) -> int:
         """Number of rows."""
         return sum(map(len, self.sections))
+
+    def as_dicts(self) -> list[dict[str, str]]:
+        """Return the rows for other programs: the text of each cell, by the heading of its column on one line."""
+        headings = [column.one_line for column in self.columns]
+        return [
+            {heading: cell.one_line for heading, cell in zip(headings, row, strict=True)} for row, _ in self.lines()
+        ]
 
     def lines(self, most: int | None = None) -> Iterator[tuple[tuple[Cell, ...], bool]]:
         """Return an iterator over the rows, or the first `most` of them. Each comes with True if it ends a section."""

@@ -2,19 +2,16 @@
 
 from collections.abc import Iterator
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from raypipe.base.errors import ConfigError
 from raypipe.base.settings import near_matches
 from raypipe.evaluation.results.compute import RunResult
+from raypipe.report.fitting_table import STYLES, table_of
 from raypipe.report.layout import Book
 from raypipe.report.sections import named_sections, sections, verdicts
-from raypipe.report.sheet import Cell, Note, Section, Sheet, Tone
-
-STYLES: dict[Tone, str] = {"": "", "good": "green", "bad": "bold red", "warn": "yellow", "dim": "dim"}
+from raypipe.report.sheet import Note, Section
 
 
 def result_tables(result: RunResult) -> Iterator[RenderableType]:
@@ -25,7 +22,7 @@ def result_tables(result: RunResult) -> Iterator[RenderableType]:
         yield section_of(section)
 
 
-def result_table(result: RunResult, name: str) -> RenderableType:
+def find_section(result: RunResult, name: str) -> Section:
     """Return one table of a run, with the warnings that belong to its figures.
 
     Raises
@@ -36,7 +33,7 @@ def result_table(result: RunResult, name: str) -> RenderableType:
     found = dict(named_sections(Book.from_result(result)))
     if name not in found:
         raise ConfigError("--table", [f"{name}: expected one of {', '.join(found)}{near_matches(name, found)}"])
-    return section_of(found[name])
+    return found[name]
 
 
 def section_of(section: Section) -> RenderableType:
@@ -47,38 +44,3 @@ def section_of(section: Section) -> RenderableType:
 def line_of(note: Note) -> Text:
     """Return a note as a styled line."""
     return Text(note.text, STYLES[note.tone] or "italic")
-
-
-def table_of(sheet: Sheet, *, rows: int | None = None, compact: bool = False) -> RenderableType:
-    """Return a table for a terminal, between its title and its caption.
-
-    Parameters
-    ----------
-    rows
-        Maximum number of rows; default: all.
-    compact
-        True for a table without outer blank lines and with one space between columns, which fits a small screen.
-    """
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0 if compact else (0, 1), show_edge=not compact)
-    for column in sheet.columns:
-        table.add_column(
-            column.heading,
-            justify="right" if column.figures else "left",
-            no_wrap=column.whole,
-            overflow="ellipsis" if column.whole else "fold",
-        )
-    for row, ends_section in sheet.lines(rows):
-        table.add_row(*map(text_of, row), end_section=ends_section)
-    # Titles and captions of rich's tables are no wider than the table, which may be narrow.
-    title, caption = Text(sheet.title, "italic"), Text(sheet.caption, "dim italic")
-    return Group(*([title] if title else []), table, *([caption] if caption else []))
-
-
-def text_of(cell: Cell) -> Text:
-    """Return the content of a table cell as styled text."""
-    parts: list[str | tuple[str, str]] = [(cell.text, STYLES[cell.tone])]
-    if cell.beside:
-        parts.append((f" {cell.beside}", "dim"))
-    if cell.below:
-        parts.append((f"\n{cell.below}", "dim"))
-    return Text.assemble(*parts)

@@ -1,6 +1,7 @@
 """The command `raypipe init`: whatever the data set, the file that it writes is valid at once."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,41 @@ def make_npz(folder: Path) -> Path:
 
 def make_csv(folder: Path) -> Path:
     make_folder(folder, "{label}_{number}.png")
-    rows = [f"{label}/{label}_{n}.png,{label},{label}{n // 2}" for label in ("benign", "lung_aca") for n in range(16)]
-    (folder / "groups.csv").write_text("\n".join(["filename,label,group", *rows]))
+    rows = [f"{label}/{label}_{n}.png,{label}{n // 2}" for label in ("benign", "lung_aca") for n in range(16)]
+    (folder / "groups.csv").write_text("\n".join(["filename,group", *rows]))
     return folder / "groups.csv"
+
+
+def make_zip(folder: Path) -> Path:
+    make_folder(folder / "tiles", "{label}_{number}.png")
+    return Path(shutil.make_archive(str(folder / "tiles"), "zip", folder / "tiles"))
+
+
+def make_table(
+    folder: Path,
+    header: str = "path,label,-,-",
+    delimiter: str = ",",
+    encoding: str = "utf-8",
+    *,
+    absolute: bool = False,
+    zipped: bool = False,
+) -> Path:
+    """Write images without class folders, and a CSV with the columns image, class, group and split; "-" is left out."""
+    images = folder / "pictures"
+    images.mkdir(parents=True)
+    columns = [place for place, name in enumerate(header.split(delimiter)) if name != "-"]
+    lines = [header.split(delimiter)]
+    for number in range(32):
+        path = images / f"img{number:03}.png"
+        path.write_bytes(picture())
+        name = str(path) if absolute else f"pictures/{path.name}"
+        lines.append([name, "ab"[number // 2 % 2], f"P{number // 2}", ("Train", "val", "TEST")[number % 3]])
+    if zipped:
+        shutil.make_archive(str(folder / "all"), "zip", folder, "pictures")
+        shutil.rmtree(images)
+    text = "\n".join(delimiter.join(line[place] for place in columns) for line in lines)
+    (folder / "meta.csv").write_text(text, encoding=encoding)
+    return folder / "meta.csv"
 
 
 @pytest.mark.parametrize(
@@ -66,8 +99,24 @@ def make_csv(folder: Path) -> Path:
         (make_parquet, "group", "parquet"),
         (make_npz, "official", "medmnist"),
         (make_csv, "group", "folder"),
+        (make_zip, "paper", "folder"),
+        (make_table, "paper", "csv"),
+        (lambda folder: make_table(folder, "Image ID;Diagnosis;Patient ID;Split", ";", "utf-16"), "group", "csv"),
+        (lambda folder: make_table(folder, "file\tdx\t-\tset", "\t", absolute=True), "official", "csv"),
+        (lambda folder: make_table(folder, "bild|befund|-|-", "|", zipped=True), "paper", "csv"),
     ],
-    ids=["cases", "no groups", "Parquet", "npz", "CSV"],
+    ids=[
+        "cases",
+        "no groups",
+        "Parquet",
+        "npz",
+        "CSV of groups",
+        "zip",
+        "CSV",
+        "UTF-16",
+        "absolute paths",
+        "zip and CSV",
+    ],
 )
 def test_the_written_file_is_valid(make: object, split: str, source: str, cli: Command, tmp_path: Path) -> None:
     place = make(tmp_path / "my data: #1")  # type: ignore[operator]
@@ -99,7 +148,7 @@ def test_what_is_no_data_set_is_an_error_and_leaves_no_file(cli: Command, tmp_pa
     (tmp_path / "odd.csv").write_text("a,b\n1,2\n")
     for place, message in (
         ("empty", "expected at least two class folders"),
-        ("odd.csv", "found a, b"),
+        ("odd.csv", "no column has the paths of images; found a, b"),
         ("no", "not found"),
     ):
         done = cli("init", place, "--out", "first.yaml")

@@ -10,7 +10,7 @@ from raypipe.base.errors import ConfigError
 from raypipe.evaluation.results.compute import RunResult, compute_result
 from raypipe.report.layout import Book
 from raypipe.report.screen import MOST_ROWS, evaluation_screen, results_screen, run_screen, summary_table
-from raypipe.report.tables import result_table
+from raypipe.report.tables import find_section, section_of
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import hand_run
 
@@ -89,8 +89,8 @@ def test_stored_results_name_their_further_tables(result: RunResult) -> None:
 
 
 def test_one_table_is_shown_by_its_name(result: RunResult) -> None:
-    text = shown(result_table(result, "attacks"), width=160)
+    text = shown(section_of(find_section(result, "attacks")), width=160)
     assert text.startswith("Accuracy of every model under every attack")
     assert "Table 2" not in text
     with pytest.raises(ConfigError, match=r"--table(.|\n)*atacks: expected one of robustness.*did you mean 'attacks'"):
-        result_table(result, "atacks")
+        find_section(result, "atacks")

@@ -1,7 +1,9 @@
 """CSV files with a value for each tile: its group, or its side of the split."""
 
+import codecs
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ MISSING = frozenset(
     ("", "#n/a", "#n/a n/a", "#na", "<na>", "n/a", "na", "nan", "-nan", "none", "null", "nil", "#null!", "#value!")
 )
 """Words for a missing value, in lower case, as R, pandas and Excel write them."""
+DELIMITERS = ",;\t|"
+"""Characters that separate columns, the usual one first. Excel writes semicolons where commas are in numbers."""
 INVISIBLE = "\ufeff\u200b"
 """Characters besides white space that exported tables have around values."""
 
@@ -35,7 +39,7 @@ def read_annotations(location: str, column: str) -> list[Annotation]:
     Parameters
     ----------
     location
-        Local path or URI of the file, UTF-8.
+        Local path or URI of the file: UTF-8, or UTF-16 with its mark; columns separated by one of `DELIMITERS`.
     column
         Column with the values, such as "group". Rows without a value are left out, also those whose value is one of
         `MISSING`.
@@ -108,16 +112,31 @@ def read_rows(
 
 
 def _parse_csv(data: bytes, location: str, read: "Callable[[csv.DictReader[str]], T]") -> T:
-    try:
-        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{location}: expected UTF-8 text ({error})") from error
+    text = _decode(data, location)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=_find_delimiter(text))
     try:
         return read(rows)
     except csv.Error as error:
         raise ValueError(
             f"{location}: line {rows.line_num + 1} is not CSV ({error}); look for an open quotation mark"
         ) from error
+
+
+def _decode(data: bytes, location: str) -> str:
+    """Return the text of a CSV, without blank lines before its header and without the line ``sep=;`` of Excel."""
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # Excel's "Unicode text"
+    try:
+        text = data.decode("utf-16" if utf_16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{location}: expected UTF-8 text ({error}); save it as CSV in UTF-8") from error
+    text = text.lstrip("\r\n")
+    return text.partition("\n")[2] if text[:4].lower() == "sep=" else text
+
+
+def _find_delimiter(text: str) -> str:
+    """Return the separator of the header's columns: the one that gives the most columns, a comma in doubt."""
+    header = re.sub('"[^"]*"', "", re.split("[\r\n]", text, maxsplit=1)[0])
+    return max(DELIMITERS, key=header.count)
 
 
 def match_annotations(

@@ -1,5 +1,6 @@
 """Recognition of a data set: the settings with which one of the data sources reads it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -8,16 +9,32 @@ import pyarrow as pa
 
 from raypipe.base.settings import Settings
 from raypipe.data.audit.audit import class_folders
-from raypipe.data.reading.annotations import read_header
+from raypipe.data.reading.annotations import read_header, read_rows
 from raypipe.data.reading.parquet_tree import contains_parquet, open_parquet_tree
+from raypipe.data.reading.tree import open_tree, read_location
 from raypipe.data.source import Source
 from raypipe.data.sources import SOURCES, open_source
+from raypipe.data.sources.csv_file import CsvFile, Places, folder_of
+from raypipe.data.sources.folder import split_side
 from raypipe.data.sources.medmnist import MedMNIST
 from raypipe.data.sources.parquet import Parquet
 
-LABELS = ("label", "labels", "class", "target", "diagnosis", "category", "dx", "y")
-GROUPS = ("patient_id", "patient", "case_id", "case", "slide_id", "slide", "subject", "subject_id", "group", "wsi")
-"""Usual names of columns of classes and of groups, in lower case, the likeliest first."""
+IMAGES = (
+    "filename", "file_name", "filepath", "file_path", "path", "file", "image_path", "img_path", "image", "image_id",
+    "image_name", "img", "img_name", "img_id", "name", "id",
+)  # fmt: skip
+LABELS = (
+    "label", "labels", "class", "class_name", "target", "diagnosis", "category", "dx", "y", "label_name", "classes",
+    "disease", "finding", "tumor", "tumour", "type", "grade", "ground_truth", "gt",
+)  # fmt: skip
+GROUPS = (
+    "patient_id", "patient", "patientid", "case_id", "case", "slide_id", "slide", "subject", "subject_id", "group",
+    "group_id", "wsi", "wsi_id", "lesion_id", "donor", "donor_id", "source", "source_id",
+)  # fmt: skip
+SPLITS = ("split", "fold", "set", "subset", "partition", "side", "phase", "usage")
+"""Usual names of columns of images, classes, groups and sides of a split, in lower case, the likeliest first."""
+FEWEST_TILES = 2
+"""Least number of images per class, on average, of a column that may hold classes."""
 
 
 class Found(NamedTuple):
@@ -31,7 +48,8 @@ class Found(NamedTuple):
 def find_data(location: str, seed: int) -> Found:
     """Recognize a folder, zip archive, Parquet, npz or CSV file, and open it.
 
-    A CSV lies in the folder of the images, and has the columns filename and group, or filename and split.
+    A CSV has a row for each image. Without a column of classes, it lies in the folder that holds the class folders, and
+    has the columns filename and group, or filename and split.
 
     Raises
     ------
@@ -44,7 +62,7 @@ def find_data(location: str, seed: int) -> Found:
     splits = None
     settings: Settings
     match kind:
-        case ".csv":
+        case ".csv" | ".tsv":
             settings, splits = _from_csv(location)
         case ".npz":
             settings = MedMNIST(path=location)
@@ -55,7 +73,7 @@ def find_data(location: str, seed: int) -> Found:
     try:
         return Found(settings, open_source(settings, seed), splits)
     except ValueError as error:
-        if kind in (".csv", ".npz") or isinstance(settings, Parquet):
+        if kind in (".csv", ".tsv", ".npz") or isinstance(settings, Parquet):
             raise
         for other in _published(location):
             try:
@@ -76,18 +94,73 @@ def _published(location: str) -> Iterator[Settings]:
 
 
 def _from_csv(location: str) -> tuple[Settings, str | None]:
-    """Return the settings of the folder that a CSV lies in, with its groups, or the CSV as that of a split."""
-    path = Path(location).expanduser()
-    header = read_header(path.read_bytes(), location)
-    if "filename" not in header or not {"group", "split"} & set(header):
-        raise ValueError(
-            f"{location}: expected a CSV with the columns filename and group, or filename and split, in the folder of "
-            f"the images, found {', '.join(header) or 'no columns'}; rename its columns. Put "
-            "the images of each class into a folder of its own, since classes come from folders"
-        )
-    groups = location if "group" in header else None
-    settings = class_folders(str(path.absolute().parent), groups)
-    return settings, location if "split" in header else None
+    """Return the settings of a CSV of paths and classes; otherwise those of the class folders that it lies in.
+
+    In the second case the CSV gives groups, or the second item is the CSV as that of a split.
+    """
+    header = [name for name in read_header(read_location(location), location) if name]
+    rows = [row for _, row in read_rows(read_location(location), location, header)]
+    image, images = _find_images(location, header, rows)
+    others = [name for name in header if name != image]
+    group, split = _usual(others, GROUPS), _find_split(others, rows)
+    label = _find_labels([name for name in others if name not in (group, split)], rows)
+    if image and label:
+        here = images == folder_of(location)
+        return CsvFile(path=location, images=None if here else images, image=image, label=label, group=group,
+                       split=split), None  # fmt: skip
+    if "filename" in header and {"group", "split"} & set(header):
+        groups = location if "group" in header else None
+        return class_folders(folder_of(location), groups), location if "split" in header else None
+    missing = "the paths of images" if image is None else "their classes"
+    names = IMAGES if image is None else LABELS
+    raise ValueError(
+        f"{location}: no column has {missing}; found {', '.join(header) or 'no columns'}; give the CSV a header with "
+        f"names such as {', '.join(names[:3])}, and put the images below {folder_of(location)}"
+    )
+
+
+def _find_images(location: str, header: list[str], rows: list[dict[str, str]]) -> tuple[str | None, str]:
+    """Return the column of images, and the place that its paths begin at.
+
+    It names files in the folder of the CSV, in a zip archive there, or by absolute paths. Of several columns, the one
+    that names most files counts, and then the one with the likeliest name.
+    """
+    here = folder_of(location)
+    places = {place: Places(open_tree(place)) for place in (here, *_archives(here))}
+    best: tuple[int, int, str, str] | None = None
+    for column in header:
+        values = [row[column] for row in rows if row[column]]
+        absolute = [os.path.dirname(value) for value in values if PurePosixPath(value).is_absolute()]  # noqa: PTH120
+        root = os.path.commonpath(absolute) if absolute else here
+        if root not in places and Path(root).is_dir():
+            places[root] = Places(open_tree(root))
+        for place in dict.fromkeys((root if root in places else here, *places)):
+            count = sum(len(places[place].find(value)) == 1 for value in values)
+            usual = IMAGES.index(column.lower()) if column.lower() in IMAGES else len(IMAGES)
+            if count and (best is None or (-count, usual) < best[:2]):
+                best = (-count, usual, column, place)
+    return (best[2], best[3]) if best else (None, here)
+
+
+def _archives(folder: str) -> list[str]:
+    """Return the zip archives in a local folder."""
+    return [] if "://" in folder else [str(path) for path in sorted(Path(folder).glob("*.zip"))]
+
+
+def _find_split(columns: list[str], rows: list[dict[str, str]]) -> str | None:
+    """Return the column with the sides of a split, of a usual name, whose values are all names of sides."""
+    split = _usual(columns, SPLITS)
+    values = {row[split] for row in rows if row[split]} if split else set()
+    return split if values and all(split_side(value) for value in values) else None
+
+
+def _find_labels(columns: list[str], rows: list[dict[str, str]]) -> str | None:
+    """Return the column of classes: one of a usual name, or the only one with few different values."""
+    if (usual := _usual(columns, LABELS)) is not None:
+        return usual
+    counts = {column: len({row[column] for row in rows if row[column]}) for column in columns}
+    few = [column for column, count in counts.items() if 2 <= count <= len(rows) / FEWEST_TILES]
+    return few[0] if len(few) == 1 else None
 
 
 def _from_parquet(location: str) -> Parquet:
@@ -115,5 +188,5 @@ def _holds_images(kind: pa.DataType) -> bool:
 
 
 def _usual(columns: list[str], names: tuple[str, ...]) -> str | None:
-    lowered = {column.lower(): column for column in columns}
+    lowered = {column.lower().replace(" ", "_").replace("-", "_"): column for column in columns}
     return next((lowered[name] for name in names if name in lowered), None)

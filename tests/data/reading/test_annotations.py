@@ -13,7 +13,7 @@ from raypipe.data.splits import read_split_file
 
 WRONG = {
     "empty": (b"", "expected a header with filename and group, found none"),
-    "other columns": (b"file;group\na;1\n", "expected a header with filename and group"),
+    "other columns": (b"file;group\na;1\n", "expected a header with filename and group, found file, group"),
     "a column twice": (b"filename,group,group\na,1,2\n", "the header has group more than once"),
     "no text": (b"filename,group\n\xff\xfe,1\n", "expected UTF-8 text"),
     "open quotation": (
@@ -77,3 +77,14 @@ def test_a_label_that_is_no_class_is_told(label):
         match_annotations(rows, refs, "g.csv")
     values, unknown = match_annotations([*rows, Annotation("x/a.png", "x", "P3")], refs, "g.csv")
     assert (values, unknown) == ({"x/a.png": "P3", "y/b.png": "P2"}, ["a.png"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    "text",
+    ["filename;group\na;P,1\n", "sep=;\nfilename;group\na;P,1\n", "\r\nfilename\tgroup\r\na\tP,1\r\n"],
+)
+def test_tables_of_spreadsheets_are_read(text: str, encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "g.csv").write_bytes(text.encode(encoding))
+    (row,) = read_annotations(str(tmp_path / "g.csv"), "group")
+    assert (row.filename, row.value) == ("a", "P,1")
