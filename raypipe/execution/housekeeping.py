@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from raypipe.base.errors import StageError
 from raypipe.evaluation.results.run import RUN_FILE, read_run
@@ -185,31 +186,49 @@ def _state_at_work(store: Store, run: str) -> RunState | None:
 
 def _delete(store: Store, parts: Iterable[Part]) -> list[Part]:
     """Put parts aside, then delete those that no run has claimed meanwhile."""
-    aside = [(part, _put_aside(store, part)) for part in parts]
+    claimed = _claimed(store)
+    aside = [_put_aside(store, part) for part in parts if part.path not in claimed]
+    claimed = _claimed(store)
+    for each in aside:
+        if each.part.path not in claimed:
+            store.remove(each.place)
+        elif each.place != each.part.path:
+            store.move(each.place, each.part.path)
+        elif each.manifest:
+            store.add_bytes(f"{each.part.path}/{MANIFEST}", each.manifest)
+    return [each.part for each in aside if each.part.path not in claimed]
+
+
+def _claimed(store: Store) -> frozenset[str]:
+    """Return the artifacts that runs need now."""
     needs, _ = _needs(store, store.list_directories("runs"))
-    claimed = frozenset().union(*needs.values())
-    for part, place in aside:
-        if part.path not in claimed:
-            store.remove(place)
-        elif place != part.path:
-            store.move(place, part.path)
-    return [part for part, _ in aside if part.path not in claimed]
+    return frozenset().union(*needs.values())
 
 
-def _put_aside(store: Store, part: Part) -> str:
-    """Withdraw an artifact from all runs at once, and return the place of its files.
+class _Aside(NamedTuple):
+    """A part that is put aside: the place of its files, and its manifest if that was withdrawn."""
+
+    part: Part
+    place: str
+    manifest: bytes = b""
+
+
+def _put_aside(store: Store, part: Part) -> _Aside:
+    """Withdraw an artifact from all runs at once.
 
     A local folder is moved. An object store cannot move a folder at once, so there the artifact loses its manifest,
     without which it does not exist.
     """
     if not part.path.startswith("artifacts/") or part.kind == "temporary file":
-        return part.path
+        return _Aside(part, part.path)
     if store.is_local:
         place = f"{TRASH}/{uuid.uuid4().hex}"
         store.move(part.path, place)
-        return place
-    store.remove(f"{part.path}/{MANIFEST}")
-    return part.path
+        return _Aside(part, place)
+    path = f"{part.path}/{MANIFEST}"
+    manifest = store.read_bytes(path) if store.exists(path) else b""
+    store.remove(path)
+    return _Aside(part, part.path, manifest)
 
 
 def shares(inventory: Inventory) -> Iterator[tuple[str, int, int]]:

@@ -137,7 +137,7 @@ def _ingest_shard(
     if rejects.num_rows:
         store.write_table(rejects_target, rejects)
     # The shard is written last, because its presence means that it is complete.
-    store.write_table(target, add_cost(tiles, cost))
+    store.add_table(target, add_cost(tiles, cost))
     return IngestResult(tiles.num_rows, rejects.num_rows)
 
 

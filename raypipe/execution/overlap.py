@@ -71,7 +71,7 @@ def search_overlap(
         schema=OVERLAPS,
     )
     store = executor.store
-    store.write_table(f"{store.artifact(cell.kind, cell.key)}/part-00000.parquet", table)
+    store.add_table(f"{store.artifact(cell.kind, cell.key)}/part-00000.parquet", table)
     siblings = int((overlap.similarity >= overlap.threshold).sum())
     facts = {"training": len(ours), "tiles": len(theirs), "siblings": siblings, "threshold": overlap.threshold}
     cell.publish(store, **facts)

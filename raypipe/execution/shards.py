@@ -6,7 +6,7 @@ A result shard is complete or absent. After a run was killed, the next one finds
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -151,5 +151,6 @@ def process_shard(
     result = ShardResult(task.key, tiles.num_rows, cost, figures)
     if images is not None:
         observe(result, table)
-    store.write_table(task.target, add_cost(table, cost))
+    if not store.add_table(task.target, add_cost(table, cost)):  # another run has written it meanwhile
+        return replace(result, cost=read_cost(store, task.target))
     return result

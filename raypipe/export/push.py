@@ -1,11 +1,20 @@
 """The upload of an exported model to a repository of the Hugging Face hub, or of a server with the same interface."""
 
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from raypipe.base.errors import StageError
 
 EXTRA = "pip install 'raypipe[hub]'"
+ATTEMPTS = 4
+"""Number of attempts of a request that the server answers as busy or broken, or that no answer comes for."""
+FIRST_WAIT, LONGEST_WAIT = 2.0, 60.0
+"""Seconds before the second attempt, which double each time, and the longest wait that a server may ask for."""
+BUSY, BROKEN = 429, 500
+T = TypeVar("T")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z")
 
 
@@ -31,7 +40,8 @@ def push_folder(folder: Path, repository: str, *, private: bool = False) -> str:
     """Upload an exported folder in one commit, and return the address of the repository, which is created if needed.
 
     The server is that of ``HF_ENDPOINT``, by default the public hub. The token is that of ``HF_TOKEN`` or of
-    ``hf auth login``. It appears in no message.
+    ``hf auth login``. It appears in no message. Requests are repeated if the server is busy (429) or broken (500 to
+    599), or if the connection fails.
 
     Parameters
     ----------
@@ -52,15 +62,42 @@ def push_folder(folder: Path, repository: str, *, private: bool = False) -> str:
     token = _find_token()
     api = HfApi(token=token)
     try:
-        where = api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload a model evaluated by raypipe")
+        where = _repeat(lambda: api.create_repo(repository, private=private, exist_ok=True))
+        message = "Upload a model evaluated by raypipe"
+        _repeat(lambda: api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
     except Exception as error:  # the package lets errors of its transport and its own through
         reason = (str(error).strip() or "no reason given").splitlines()[0].replace(token, "***")
+        passing = _may_pass(error)
+        failed = f"did not take the upload in {ATTEMPTS} attempts" if passing else "refused the upload"
+        remedy = "wait a while" if passing else "check the token's rights to write"
         raise StageError(
-            f"export: {repository} at {api.endpoint} refused the upload ({type(error).__name__}: {reason}); the model "
-            f"is in {folder}: check the token's rights to write, and upload it with `hf upload {repository} {folder}`"
+            f"export: {repository} at {api.endpoint} {failed} ({type(error).__name__}: {reason}); the model is in "
+            f"{folder}: {remedy}, and upload it with `hf upload {repository} {folder}`"
         ) from error
     return str(where)
+
+
+def _repeat(request: Callable[[], T]) -> T:
+    """Return the result of a request, which is repeated after errors that may pass."""
+    wait = FIRST_WAIT
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return request()
+        except Exception as error:  # the package lets errors of its transport and its own through
+            if not _may_pass(error):
+                raise
+            asked = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After", "")
+            time.sleep(min(float(asked) if asked.isdigit() else wait, LONGEST_WAIT))
+            wait *= 2
+    return request()
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return True for an answer of a busy or broken server, and for a failed connection."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return bool(status == BUSY or status >= BROKEN)
+    return isinstance(error, OSError) or type(error).__module__.startswith("httpx")
 
 
 def _find_token() -> str:

@@ -35,10 +35,10 @@ def read_candidate(search: Cell, candidate: Cell, store: Store) -> CandidateReco
     """Return the record of a candidate of a search."""
     if manifest := candidate.manifest(store):
         return CandidateRecord("finished", tuple(manifest["history"]))
-    path = _path(search, candidate)
-    if not store.exists(path):
+    try:
+        stored = store.read_json(_path(search, candidate))
+    except FileNotFoundError:
         return CandidateRecord()
-    stored = store.read_json(path)
     return CandidateRecord(stored["state"], tuple(stored["history"]), stored["reason"])
 
 

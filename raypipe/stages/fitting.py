@@ -265,7 +265,9 @@ def publish_model(
     cost: Cost = FREE,
     **facts: Any,
 ) -> None:
-    """Store a classifier as the artifact of `cell`, with its history and other facts."""
+    """Store a classifier as the artifact of `cell`, with its history and other facts, unless it has one already."""
+    if cell.manifest(store):
+        return
     store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", save_classifier(classifier, card))
     card_record = TypeAdapter(ModelCard).dump_python(card, mode="json")
     cell.publish(store, card=card_record, history=[asdict(record) for record in history], cost=cost.facts(), **facts)
@@ -287,8 +289,11 @@ def last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:
         if not history:
             return None
         return {"name": cell.name, "epochs": len(history), **history[-1]}
-    path = progress_path(cell)
-    return store.read_json(path) if store.exists(path) else None
+    try:
+        record: dict[str, Any] = store.read_json(progress_path(cell))
+    except FileNotFoundError:  # it has not begun, or it has ended since the look for its artifact
+        return None
+    return record
 
 
 def progress_path(cell: Cell) -> str:

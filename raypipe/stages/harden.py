@@ -25,6 +25,7 @@ from raypipe.models.classifier import Classifier, build_classifier
 from raypipe.plan.cells import Cell, HardenSpec, candidates, unfinished, unfinished_fits
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.choice import publish_best
+from raypipe.stages.claims import fit_unclaimed
 from raypipe.stages.fitting import fit_cell, publish_model
 from raypipe.stages.placement import needs_of, room_for
 from raypipe.stages.search import is_search, search_settings
@@ -54,15 +55,22 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     searches = [cell for cell in missing if is_search(cell)]
     todo = unfinished_fits([cell for cell in missing if not is_search(cell)], store)
     fits = _longest_first([cell for cell in todo if cell.spec.defense.epochs], store)
+
+    def fit(own: Sequence[Cell]) -> None:
+        _run_trials(own, store, resources, progress)
+
+    def search(own: Sequence[Cell]) -> None:
+        for cell in own:
+            search_settings(cell, _harden_cell, store, resources, progress)
+
     try:
         with watch_fits([*fits, *unfinished_fits(searches, store)], missing, store, progress):
             for cell in todo:
                 if not cell.spec.defense.epochs:
                     publish_model(cell, *_starting_point(cell, store), store)
-            if fits:
-                _run_trials(fits, store, resources, progress)
+            fit_unclaimed(fits, store, fit, progress.say)
             for cell in searches:
-                search_settings(cell, _harden_cell, store, resources, progress)
+                fit_unclaimed([cell], store, search, progress.say)
             for cell in unfinished(cells, store):
                 publish_best(cell, store, progress)
     except StageError:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from raypipe.base.errors import StageError
 from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.run import Run
 from raypipe.execution.completion import (
     ATTACK,
     ATTACK_HARDENED,
@@ -113,11 +114,16 @@ def run_experiment(
     else:
         _print_results(result, report, experiment.storage, console, detail)
     if experiment.tracking:
-        try:
-            track(run, result, store, experiment.tracking)
-        except StageError as error:  # the results are finished, and `raypipe track` can log them later
-            console.print(line_of(Note(str(error), "bad")), soft_wrap=True)
+        _track(run, result, store, experiment.tracking, console)
     return result
+
+
+def _track(run: Run, result: RunResult, store: Store, uri: str, console: Console) -> None:
+    """Log a finished run. A failure is printed only: the results are complete, and can be logged later."""
+    try:
+        track(run, result, store, uri)
+    except StageError as error:
+        console.print(line_of(Note(str(error), "bad")), soft_wrap=True)
 
 
 def _print_results(result: RunResult, report: str, storage: str, console: Console, detail: Detail) -> None:

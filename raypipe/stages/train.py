@@ -15,6 +15,7 @@ from raypipe.models.weights import pretrained_state
 from raypipe.plan.cells import Cell, unfinished
 from raypipe.plan.train_workers import choose_train_workers
 from raypipe.progress.stage import StageProgress
+from raypipe.stages.claims import fit_unclaimed
 from raypipe.stages.fitting import fit_cell
 from raypipe.stages.placement import room_for
 from raypipe.stages.side_by_side import fit_side_by_side
@@ -41,13 +42,19 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
     todo = unfinished(cells, store)
     wanted = _choose_workers(todo, resources, progress)
     resources = resources.for_group(wanted)
+
+    def fit(own: Sequence[Cell]) -> None:
+        if wanted:
+            workers = room_for(resources, wanted, on=resources.train_on, say=progress.say)
+            others = {cell.key for cell in unfinished(cells, store)} - {cell.key for cell in own}
+            group = [cell for cell in cells if cell.key not in others]  # all, if nobody else trains: see `fit_in_group`
+            fit_in_group(_train_cell, group, store, resources, workers)
+        else:
+            fit_side_by_side(_train_cell, own, store, resources, progress.say)
+
     try:
         with watch_fits(todo, todo, store, progress):
-            if wanted:
-                workers = room_for(resources, wanted, on=resources.train_on, say=progress.say)
-                fit_in_group(_train_cell, cells, store, resources, workers)
-            else:
-                fit_side_by_side(_train_cell, todo, store, resources, progress.say)
+            fit_unclaimed(todo, store, fit, progress.say)
         for cell in todo:
             held_out = (cell.manifest(store) or {}).get("held_out", {})
             if missing := held_out.get("missing"):

@@ -13,7 +13,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -164,6 +164,21 @@ class Store:
                 with self.filesystem.open_output_stream(target) as stream:
                     stream.write(data)
 
+    def add_bytes(self, relative: str, data: bytes) -> bool:
+        """Write a file as `write_bytes` does, unless it exists, and return True if it was written.
+
+        Of two runs that write one file of an artifact at the same time, the first one counts. An object store cannot
+        decide that: there the later of two simultaneous writers counts.
+        """
+        if self.exists(relative):
+            return False
+        if not self.is_local:
+            self.write_bytes(relative, data)
+            return True
+        target = self.path(relative)
+        with _explain_errors("write", target, f" ({len(data):,} bytes)"):
+            return _write_local(Path(target), data, replace=False)
+
     def read_table(self, relative: str, columns: list[str] | None = None, schema: pa.Schema | None = None) -> pa.Table:
         """Read a Parquet file, or some of its columns, as a table.
 
@@ -213,14 +228,13 @@ class Store:
 
     def write_table(self, relative: str, table: pa.Table) -> int:
         """Write a table as one Parquet file, complete or not at all, and return its size in bytes."""
-        sink = pa.BufferOutputStream()
-        # Images are compressed already and all differ: no codec and no dictionary makes them smaller.
-        dictionary = [name for name in table.column_names if name != IMAGE]
-        codec = "none" if IMAGE in table.column_names else "zstd"
-        pq.write_table(table, sink, compression=codec, use_dictionary=dictionary)
-        data = sink.getvalue().to_pybytes()
+        data = _encode_table(table)
         self.write_bytes(relative, data)
         return len(data)
+
+    def add_table(self, relative: str, table: pa.Table) -> bool:
+        """Write a table as one Parquet file unless the file exists, and return True if it was written."""
+        return self.add_bytes(relative, _encode_table(table))
 
     def read_json(self, relative: str) -> Any:
         """Return the content of a JSON file. Raise StoreError if it is not JSON."""
@@ -254,12 +268,11 @@ class Store:
 
     def write_record(self, relative: str, record: dict[str, Any]) -> None:
         """Write a record as JSON, with its format and the version of raypipe."""
-        text = json.dumps({"format": FORMAT, "raypipe": __version__, **record}, indent=2)
-        self.write_bytes(relative, f"{text}\n".encode())
+        self.write_bytes(relative, _encode_record(record))
 
     def remove(self, relative: str) -> None:
-        """Delete a file or a whole directory. Do nothing if it does not exist."""
-        with _explain_errors("remove", path := self.path(relative)):
+        """Delete a file or a whole directory. Do nothing if it does not exist, or if another run deletes it."""
+        with suppress(FileNotFoundError), _explain_errors("remove", path := self.path(relative)):
             match self.filesystem.get_file_info(path).type:
                 case pafs.FileType.File:
                     self.filesystem.delete_file(path)
@@ -300,8 +313,12 @@ class Store:
             return None
 
     def publish(self, kind: str, key: str, manifest: dict[str, Any]) -> None:
-        """Publish an artifact by writing its manifest. All its other files must have been written before."""
-        self.write_record(f"{self.artifact(kind, key)}/{MANIFEST}", {"kind": kind, "key": key, **manifest})
+        """Publish an artifact by writing its manifest. All its other files must have been written before.
+
+        An artifact that another run has published meanwhile stays as it is, because that run may have used it already.
+        """
+        text = _encode_record({"kind": kind, "key": key, **manifest})
+        self.add_bytes(f"{self.artifact(kind, key)}/{MANIFEST}", text)
 
     def shards(self, kind: str, key: str, part: str = "") -> list[str]:
         """Return the paths of an artifact's Parquet files, in order, relative to the root."""
@@ -331,7 +348,24 @@ def _explain_errors(action: str, path: str, more: str = "") -> Iterator[None]:
         ) from error
 
 
-def _write_local(target: Path, data: bytes) -> None:
+def _encode_table(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file."""
+    sink = pa.BufferOutputStream()
+    # Images are compressed already and all differ: no codec and no dictionary makes them smaller.
+    dictionary = [name for name in table.column_names if name != IMAGE]
+    codec = "none" if IMAGE in table.column_names else "zstd"
+    pq.write_table(table, sink, compression=codec, use_dictionary=dictionary)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _encode_record(record: dict[str, Any]) -> bytes:
+    """Return a record as JSON, with its format and the version of raypipe."""
+    text = json.dumps({"format": FORMAT, "raypipe": __version__, **record}, indent=2)
+    return f"{text}\n".encode()
+
+
+def _write_local(target: Path, data: bytes, *, replace: bool = True) -> bool:
+    """Write a file at once, and return True, or False if it exists and must not be replaced."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}")
     try:
@@ -339,7 +373,24 @@ def _write_local(target: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(target)
+        if replace or not _link(temporary, target):
+            temporary.replace(target)
+    except FileExistsError:
+        temporary.unlink(missing_ok=True)
+        return False
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+    temporary.unlink(missing_ok=True)
+    return True
+
+
+def _link(temporary: Path, target: Path) -> bool:
+    """Give a file a second name at once. Return False if the disk cannot; raise FileExistsError if the name exists."""
+    try:
+        target.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except OSError:  # such as a mounted bucket or a FAT disk
+        return False
+    return True

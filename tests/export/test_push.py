@@ -22,6 +22,7 @@ class Hub(BaseHTTPRequestHandler):
     files: dict[str, bytes]
     asked: list[tuple[str, str]]
     created: list[dict[str, object]]
+    failures: list[int]
 
     def do_GET(self) -> None:
         self.answer({"id": "me/net", "sha": "0" * 40, "siblings": []})
@@ -31,6 +32,8 @@ class Hub(BaseHTTPRequestHandler):
         self.asked.append((self.path, self.headers.get("Authorization", "")))
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self.answer({"error": f"wrong token {self.headers.get('Authorization')}"}, 403)
+        elif self.failures and not self.path.endswith("validate-yaml"):
+            self.answer({"error": "not now"}, self.failures.pop(0))
         elif self.path == "/api/repos/create":
             self.created.append(json.loads(body))
             self.answer({"url": f"http://{self.headers['Host']}/me/net"})
@@ -78,6 +81,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
         files: dict[str, bytes] = {}  # noqa: RUF012
         asked: list[tuple[str, str]] = []  # noqa: RUF012
         created: list[dict[str, object]] = []  # noqa: RUF012
+        failures: list[int] = []  # noqa: RUF012
 
     served = ThreadingHTTPServer(("127.0.0.1", 0), Own)
     threading.Thread(target=served.serve_forever, daemon=True).start()
@@ -116,6 +120,28 @@ def test_a_refusal_names_the_folder_and_never_the_token(
     assert str(folder) in str(refused.value)
     assert "hf_other" not in str(refused.value)
     assert server.files == {}
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_or_broken_server_is_asked_again(
+    status: int, server: type[Hub], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    server.failures[:] = [status]
+    assert push_folder(folder, "me/net").endswith("/me/net")
+    assert server.files == {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert waits
+
+
+def test_a_server_that_stays_broken_is_told_with_the_remedy(
+    server: type[Hub], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    server.failures[:] = [500] * 1000
+    with pytest.raises(StageError, match="did not take the upload in 4 attempts") as failed:
+        push_folder(folder, "me/net")
+    assert f"wait a while, and upload it with `hf upload me/net {folder}`" in str(failed.value)
 
 
 @pytest.mark.parametrize("name", ["net", "me/net/more", "me/", "https://huggingface.co/me/net"])

@@ -1,5 +1,6 @@
 """A run logged to MLflow's file store and read back with MLflow's client, and logged to TensorBoard's event files."""
 
+import io
 import struct
 import sys
 import types
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 from raypipe.base.errors import StageError
@@ -15,6 +17,7 @@ from raypipe.base.tracking import require_tracking_address
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.export.tracking import require_tracker, track
 from raypipe.report.page.report import write_report
+from raypipe.stages import pipeline
 from raypipe.storage.environment import describe_environment, hide_credentials, write_environment
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
@@ -168,6 +171,17 @@ def test_any_failure_of_a_tracker_is_an_error_that_names_the_results(
     monkeypatch.setattr("raypipe.export.tracking.tensorboard._log_subject", fail)
     with pytest.raises(StageError, match=r"could not be logged to tensorboard:events \(KeyError: .*results are in"):
         track(run, compute_result(store, run), store, "tensorboard:events")
+
+
+def test_a_failed_tracker_fails_no_finished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    run = hand_run(store)
+    monkeypatch.setattr("raypipe.export.tracking.tensorboard._log_subject", lambda *_: 1 / 0)
+    console = Console(file=io.StringIO(), width=400)
+    pipeline._track(run, compute_result(store, run), store, "tensorboard:events", console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "could not be logged to tensorboard:events (ZeroDivisionError" in said
+    assert "`raypipe track` logs them again" in said
 
 
 @pytest.mark.parametrize(

@@ -199,3 +199,30 @@ def test_any_bytes_are_a_record_or_told_to_be_none(damaged_store: Store, data: b
         assert isinstance(damaged_store.read_record("record.json"), dict)
     except StoreError as error:
         assert "record.json" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["links", "no links"])
+def test_of_two_writers_the_first_one_counts(linked: bool, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not linked:
+        monkeypatch.setattr("raypipe.storage.store._link", lambda *_: False)
+    assert store.add_bytes("a/file", b"first")
+    assert not store.add_bytes("a/file", b"second")
+    assert store.read_bytes("a/file") == b"first"
+    assert [file.path for file in store.list_tree()] == ["a/file"], "no temporary file is left"
+
+
+def test_a_file_that_appears_during_the_write_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write_bytes("a/file", b"first")
+    monkeypatch.setattr(Store, "exists", lambda *_: False)  # it looked just before
+    assert not store.add_bytes("a/file", b"second")
+    assert store.read_bytes("a/file") == b"first"
+    assert [file.path for file in store.list_tree()] == ["a/file"]
+
+
+def test_what_another_run_deletes_meanwhile_is_no_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write_bytes("a/file", b"x")
+    info = store.filesystem.get_file_info(store.path("a/file"))
+    Path(store.path("a/file")).unlink()
+    found = Store(type("Stale", (), {"get_file_info": lambda *_: info, "delete_file": store.filesystem.delete_file,
+                                     "type_name": "local"})(), store.root)  # fmt: skip
+    found.remove("a/file")
