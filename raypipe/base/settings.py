@@ -51,9 +51,11 @@ def fill_in_names(value: Any) -> Any:
     Raises
     ------
     ValueError
-        If a name is empty.
+        If a name is empty, or twice in a list.
     """
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        if twice := sorted({name for name in value if value.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} is in the list more than once; keep one")
         value = dict.fromkeys(value)
     if not isinstance(value, Mapping):
         return value

@@ -20,7 +20,7 @@ from raypipe.models.foreign.huggingface import is_huggingface, open_huggingface
 from raypipe.models.foreign.normalized import Normalized
 from raypipe.models.foreign.onnx import open_onnx
 from raypipe.models.foreign.robustbench import is_robustbench, open_robustbench
-from raypipe.models.state_files import read_normalization, read_state
+from raypipe.models.state_files import find_extra, read_normalization, read_state
 
 PROGRAM, SCRIPTS, ONNX, WEIGHTS = ".pt2", (".pt", ".pth", ".ts"), ".onnx", ".safetensors"
 
@@ -219,11 +219,23 @@ def _backbone(
     if wrong:
         raise ValueError(
             f"{weights}: is no whole state of a {name} with {len(classes)} classes: {len(wrong)} of {len(own)} tensors "
-            f"are missing or have another shape, first {wrong[0]!r}"
+            f"are missing or have another shape, first {wrong[0]!r}{_describe_head(state.get(wrong[0]), own[wrong[0]])}"
+        )
+    if extra := find_extra(state, own):
+        raise ValueError(
+            f"{weights}: is the state of a larger network than a {name}: it has {len(extra)} more tensors in the same "
+            f"modules, first {extra[0]!r}; name the backbone that it was saved from"
         )
     classifier.network.load_state_dict({**own, **{key: state[key] for key in own if key in state}})
     card = ModelCard(name, classes, size, *classifier.normalization, digest=settings.digest) if size else None
     return FinishedModel(classifier.eval(), name.replace(":", "_"), name, None, None, hash_content(classifier), card)
+
+
+def _describe_head(found: Any, expected: Tensor) -> str:
+    """Return what a tensor of another number of classes says, for the end of a message."""
+    if not isinstance(found, Tensor) or not found.ndim or found.shape[1:] != expected.shape[1:]:
+        return ""
+    return f", which has {len(found)} classes: name as many with --labels, or take another file"
 
 
 def wrap_module(network: nn.Module, name: str, classes: tuple[str, ...]) -> FinishedModel:

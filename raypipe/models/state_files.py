@@ -20,8 +20,13 @@ SHOWN = 5
 NO_CHECKPOINTS = {
     b"version https://git-lfs": "it is a Git LFS pointer and not the file itself: fetch that with `git lfs pull`",
     b"<": "it is a web page and not the file itself: use the address behind the page's download button",
+    b'{"': "it is JSON and not the file itself, perhaps a server's answer: look into it, and fetch the file again",
 }
 """Beginnings of files that are often saved in place of a checkpoint, and what to do."""
+LENGTH = bytes(8)
+"""Length at the beginning of a safetensors file, whose last bytes are zero; no text has such bytes."""
+ARCHIVE = b"PK"
+"""Beginning of what `torch.save` writes."""
 
 
 NORMALIZATION_NAMES = (("new_mean", "new_std"), ("mean", "std"), ("mu", "sigma"))
@@ -71,6 +76,23 @@ def read_state(path: str, expected: Collection[str]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
+def find_extra(state: Mapping[str, Any], expected: Collection[str]) -> list[str]:
+    """Return the tensors of a state that belong to larger modules than the network's own, sorted.
+
+    A ResNet-34 has every tensor of a ResNet-18, and more in the same modules. Tensors of other modules, such as a loss,
+    and single numbers, such as counters, say nothing about the network.
+    """
+    modules = {name.partition(".")[0] for name in expected}
+    return sorted(
+        name
+        for name, value in state.items()
+        if name not in expected
+        and name.partition(".")[0] in modules
+        and isinstance(value, Tensor)
+        and value.numel() > 1
+    )
+
+
 def read_normalization(path: str) -> tuple[Channels, Channels] | None:
     """Return the mean and the standard deviation of the normalization that a file's model holds, or None.
 
@@ -116,11 +138,14 @@ def _read_channels(value: Any) -> Channels | None:
 
 
 def _load(file: Path) -> Any:
+    beginning = b""
     try:
         with file.open("rb") as stream:
             beginning = stream.read(64).lstrip()
+        if not beginning:
+            raise WeightsError(f"cannot read weights from {file}: it is empty; fetch it again")
         for known, remedy in NO_CHECKPOINTS.items():
-            if beginning.startswith(known):
+            if beginning.startswith(known) and b"\0" not in beginning[: len(LENGTH)]:
                 raise WeightsError(f"cannot read weights from {file}: {remedy}")
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -133,7 +158,8 @@ def _load(file: Path) -> Any:
             "the file of a state_dict, best as .safetensors"
         ) from error
     except Exception as error:  # the loaders raise many types
-        raise WeightsError(f"cannot read weights from {file}: {type(error).__name__}: {error}") from error
+        cut = "; the file may be cut off: fetch it again" if beginning.startswith(ARCHIVE) else ""
+        raise WeightsError(f"cannot read weights from {file}: {type(error).__name__}: {error}{cut}") from error
 
 
 def _find_states(mapping: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from raypipe.base.settings import near_matches
 from raypipe.models.backbones.base import Backbone, Channels, Published
 from raypipe.models.backbones.lookup import get_backbone
-from raypipe.models.state_files import WeightsError, read_normalization, read_state
+from raypipe.models.state_files import WeightsError, find_extra, read_normalization, read_state
 
 FROM_SCRATCH = "none"
 
@@ -67,6 +67,11 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
         raise WeightsError(
             f"weights {weights!r} are not those of a {backbone}: {len(wrong)} of {len(expected)} tensors are missing "
             f"or have another shape, first {wrong[0]!r}"
+        )
+    if not published and (extra := find_extra(state, architecture.build(2).state_dict())):
+        raise WeightsError(
+            f"weights {weights!r} are those of a larger network than a {backbone}: they have {len(extra)} more tensors in "
+            f"the same modules, first {extra[0]!r}; name the backbone that they were saved from"
         )
     if strange := [name for name in expected if not torch.isfinite(state[name]).all()]:
         raise WeightsError(

@@ -111,6 +111,12 @@ def test_a_suggestion_is_a_setting_that_the_place_takes(changes: dict[str, Any],
     assert message in problems(**changes)
 
 
+def test_a_name_that_is_in_a_list_twice_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="attacks.*fgsm is in the list more than once; keep one"):
+        validate_experiment({"name": "t", "data": {"source": "synthetic"}, "models": ["resnet18"],
+                             "attacks": ["fgsm", "pgd", "fgsm"]})  # fmt: skip
+
+
 def test_a_missing_section_is_named() -> None:
     with pytest.raises(ConfigError, match=r"models: required, but not given"):
         validate_experiment({key: value for key, value in MINIMAL.items() if key != "models"})

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from raypipe.models.classifier import Model, build_classifier
-from raypipe.models.state_files import WeightsError, _find_prefix, read_normalization, read_state
+from raypipe.models.finished_model import open_model
+from raypipe.models.state_files import WeightsError, _find_prefix, find_extra, read_normalization, read_state
+from raypipe.models.weights import pretrained_state
 
 NETWORK = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
 STATE = NETWORK.state_dict()
@@ -68,6 +70,8 @@ def test_any_prefix_of_all_names_is_found(prefix: str, names: dict[str, None]) -
     [
         (b"<!DOCTYPE html><html>rate limit</html>", "web page .* download button"),
         (b"\n <html></html>", "web page"),
+        (b'{"error": "Forbidden"}', "it is JSON and not the file itself"),
+        (b"", "it is empty; fetch it again"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", "Git LFS pointer .*git lfs pull"),
     ],
 )
@@ -87,6 +91,33 @@ def test_a_file_without_the_network_says_what_it_holds(tmp_path: Path) -> None:
         WeightsError, match=r"none of the network's 9 tensors, but 'epoch' \(int\), 'generator' \(dict\)"
     ):
         read_state(str(tmp_path / "weights.pth"), STATE)
+
+
+def test_a_file_that_was_cut_off_is_named(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "weights.pth")
+    (tmp_path / "weights.pth").write_bytes((tmp_path / "weights.pth").read_bytes()[:-500])
+    with pytest.raises(WeightsError, match="may be cut off: fetch it again"):
+        read_state(str(tmp_path / "weights.pth"), STATE)
+
+
+def test_a_larger_network_and_another_number_of_classes_are_named(tmp_path: Path) -> None:
+    """A ResNet-34 has every tensor of a ResNet-18."""
+    larger = build_classifier(Model(name="torchvision:resnet34"), 2).network.state_dict()
+    torch.save(larger, tmp_path / "larger.pth")
+    weights = str(tmp_path / "larger.pth")
+    with pytest.raises(ValueError, match=r"larger network than a resnet18: it has \d+ more tensors .* 'layer1\.2\."):
+        open_model("resnet18", ("a", "b"), weights=weights)
+    with pytest.raises(WeightsError, match="larger network than a resnet18"):
+        pretrained_state("resnet18", weights)
+    torch.save(build_classifier(Model(name="resnet18"), 4).network.state_dict(), tmp_path / "four.pth")
+    with pytest.raises(ValueError, match="first 'fc.weight', which has 4 classes: name as many with --labels"):
+        open_model("resnet18", ("a", "b"), weights=str(tmp_path / "four.pth"))
+
+
+def test_tensors_beside_the_network_are_no_larger_network() -> None:
+    beside = {"criterion.weight": torch.ones(5), "0.total_ops": torch.zeros(1), "ema": torch.ones(9)}
+    assert find_extra(STATE | beside, STATE) == []
+    assert find_extra(STATE | {"0.deeper.weight": torch.ones(5)}, STATE) == ["0.deeper.weight"]
 
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

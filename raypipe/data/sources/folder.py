@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -24,6 +25,15 @@ SIDE = re.compile(
     re.IGNORECASE,
 )
 """Names of the folders of a published split, as in ``train``, ``Testing`` and ``val_set``."""
+
+
+PARTS = re.compile(r"(fold|cv|part|batch|split|subset|set|chunk|shard)[ _.-]?\d+", re.IGNORECASE)
+"""Names of the parts that a data set is cut into, such as the folds of a cross-validation."""
+PICTURES = re.compile(r"(images?|imgs?|pictures?|tiles?|patches)", re.IGNORECASE)
+NO_PICTURES = re.compile(
+    r"(masks?|labels?|annotations?|segmentations?|ground[ _-]?truths?|gts?|overlays?|heatmaps?)", re.I
+)
+"""Names of folders of pictures, and of what lies beside them and is no class."""
 
 
 class Folder(ClassChoice):
@@ -130,6 +140,7 @@ def _find_layout(paths: Sequence[str], location: str) -> _Layout:
         If the folders of a split hold files, but no class folders.
     """
     tops = {top_folder(path) for path in paths} - {""}
+    _require_classes(tops, paths, location)
     kinds = {name: kind for name in tops if (kind := split_side(name)) is not None}
     if len(kinds) < 2 or len(kinds) < len(tops):
         return _Layout(top_folder, {})
@@ -140,6 +151,25 @@ def _find_layout(paths: Sequence[str], location: str) -> _Layout:
         )
     held_out = "test" if "test" in kinds.values() else "val"
     return _Layout(second_folder, {name: "test" if kind == held_out else "train" for name, kind in kinds.items()})
+
+
+def _require_classes(tops: AbstractSet[str], paths: Sequence[str], location: str) -> None:
+    """Raise ValueError if the top folders are parts of a data set, or pictures beside their masks, and no classes."""
+    below = {name: {second_folder(path) for path in paths if top_folder(path) == name} for name in tops}
+    same = len(set(map(frozenset, below.values()))) == 1 and len(next(iter(below.values()), set()) - {""}) > 1
+    if len(tops) > 1 and same and all(map(PARTS.fullmatch, tops)):
+        raise ValueError(
+            f"path = {location!r}: {examples(tops)} are named as parts of a data set, and each holds the same folders "
+            f"({examples(next(iter(below.values())))}); put the files of a class into one folder, or describe them in a "
+            "CSV: {source: csv}"
+        )
+    beside = sorted(filter(NO_PICTURES.fullmatch, tops))
+    if beside and any(map(PICTURES.fullmatch, tops)) and len(tops) <= len(beside) + 1:
+        (pictures,) = set(tops) - set(beside)
+        raise ValueError(
+            f"path = {location!r}: {pictures} and {', '.join(beside)} are named as pictures and what belongs to them, "
+            f"and not as classes; point to {pictures} if it holds the class folders"
+        )
 
 
 def split_side(folder: str) -> Literal["train", "val", "test"] | None:

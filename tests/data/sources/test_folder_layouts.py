@@ -63,6 +63,25 @@ def test_sides_without_classes_are_refused(tmp_path: Path) -> None:
         opened(tmp_path, "train/1.png", "test/1.png")
 
 
+@pytest.mark.parametrize(
+    ("tops", "message"),
+    [
+        (("fold1", "fold2", "fold3"), "fold1, fold2, fold3 are named as parts of a data set, and each holds the same"),
+        (("Batch_1", "Batch_2"), "are named as parts of a data set"),
+        (("images", "masks"), "images and masks are named as pictures and what belongs to them"),
+        (("imgs", "annotations", "masks"), "imgs and annotations, masks are named as pictures"),
+    ],
+)
+def test_parts_and_masks_are_no_classes(tops: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        opened(tmp_path, *below(*tops))
+
+
+@pytest.mark.parametrize("tops", [("benign", "malignant"), ("set1", "control"), ("images", "others")])
+def test_other_names_of_folders_are_classes(tops: tuple[str, ...], tmp_path: Path) -> None:
+    assert opened(tmp_path, *below(*tops)).labels == tuple(sorted(tops))
+
+
 def test_classes_that_are_named_like_a_side_stay_classes_beside_others(tmp_path: Path) -> None:
     source = opened(tmp_path, "test/1.png", "train/1.png", "control/1.png")
     assert source.labels == ("control", "test", "train")
