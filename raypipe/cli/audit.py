@@ -16,7 +16,7 @@ from raypipe.cli.terminal import output, print_json
 def audit(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Folder or zip archive with one folder for each class.")],
     groups: Annotated[
-        str | None, typer.Option(metavar="CSV", help="Known groups, to compare the found ones with.")
+        str | None, typer.Option(metavar="CSV", help="CSV with the columns filename, label and group.")
     ] = None,
     group_pattern: Annotated[
         str | None,

@@ -99,7 +99,7 @@ def fetch_data(
 def measure_stains(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Folder or zip archive with one folder for each class.")],
     groups: Annotated[
-        str | None, typer.Option(metavar="CSV", help="Source tile of each tile: columns filename, label, group.")
+        str | None, typer.Option(metavar="CSV", help="CSV with the columns filename, label and group.")
     ] = None,
     group_pattern: Annotated[
         str | None,

@@ -1,13 +1,11 @@
 """The command `raypipe doctor`: checks of this machine, with a remedy for each finding."""
 
-from typing import Annotated
-
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from raypipe.cli.detail import detail
-from raypipe.cli.options import AsJson
+from raypipe.cli.options import AsJson, RunStorage
 from raypipe.cli.terminal import output, print_json
 
 STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
@@ -15,7 +13,7 @@ SIGNS = {"ok": "\u2713", "note": "!", "problem": "\u2717"}
 
 
 def doctor(
-    storage: Annotated[str, typer.Option("--storage", help="Store to test: a folder or a URI.")] = "results",
+    storage: RunStorage = "results",
     as_json: AsJson = False,
 ) -> None:
     """Check this machine for runs: versions, GPU, ports, memory, storage and more. Exit with 1 if something fails."""

@@ -38,9 +38,10 @@ Overrides = Annotated[
     ),
 ]
 Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster; default: RAY_ADDRESS, or a local Ray.")]
-Storage = Annotated[str | None, typer.Option(help="Folder for results, or a URI such as s3://bucket/path.")]
+STORE = "Store of runs and results: a folder, or a URI such as s3://bucket/path."
+Storage = Annotated[str | None, typer.Option(help=STORE)]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.", autocompletion=complete_runs)]
-RunStorage = Annotated[str, typer.Option("--storage", help="Store of the run: a folder or a URI.")]
+RunStorage = Annotated[str, typer.Option("--storage", help=STORE)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the folder of results if it exists.")]
 

@@ -70,8 +70,8 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
         )
     if not published and (extra := find_extra(state, architecture.build(2).state_dict())):
         raise WeightsError(
-            f"weights {weights!r} are those of a larger network than a {backbone}: they have {len(extra)} more tensors in "
-            f"the same modules, first {extra[0]!r}; name the backbone that they were saved from"
+            f"weights {weights!r} are those of a larger network than a {backbone}: they have {len(extra)} more tensors "
+            f"in the same modules, first {extra[0]!r}; name the backbone that they were saved from"
         )
     if strange := [name for name in expected if not torch.isfinite(state[name]).all()]:
         raise WeightsError(

@@ -83,7 +83,8 @@ class FittingTable:
                 words = max((len(word) for line in lines for word in line.split()), default=0)
                 kept = min(words, max(LONGEST_WORD, -(-words // MOST_LINES)))
                 widths[place] = max(widths[place], longest if column.figures or column.whole else kept)
-        return sum(widths) + (1 if self.compact else 2) * (len(widths) - 1)
+        between, edges = (1, 0) if self.compact else (3, 2)
+        return sum(widths) + between * (len(widths) - 1) + edges
 
 
 def table_of(sheet: Sheet, *, rows: int | None = None, compact: bool = False) -> RenderableType:

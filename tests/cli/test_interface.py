@@ -63,17 +63,7 @@ def test_a_flag_has_one_meaning() -> None:
     for command in COMMANDS.values():
         for param in command.params:
             meanings[param.opts[0]].add(str(param.help))
-    for option in (
-        "--set",
-        "--storage",
-        "--json",
-        "--quiet",
-        "--verbose",
-        "--device",
-        "--groups",
-        "--delete",
-        "--labels",
-    ):
+    for option in ("--set", "--storage", "--groups", "--json", "--quiet", "--device", "--delete", "--labels"):
         assert len(meanings[option]) <= 1, meanings[option]
 
 

@@ -112,7 +112,7 @@ def test_a_suggestion_is_a_setting_that_the_place_takes(changes: dict[str, Any],
 
 
 def test_a_name_that_is_in_a_list_twice_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="attacks.*fgsm is in the list more than once; keep one"):
+    with pytest.raises(ConfigError, match=r"attacks.*fgsm is in the list more than once; keep one"):
         validate_experiment({"name": "t", "data": {"source": "synthetic"}, "models": ["resnet18"],
                              "attacks": ["fgsm", "pgd", "fgsm"]})  # fmt: skip
 

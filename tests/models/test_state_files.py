@@ -110,7 +110,7 @@ def test_a_larger_network_and_another_number_of_classes_are_named(tmp_path: Path
     with pytest.raises(WeightsError, match="larger network than a resnet18"):
         pretrained_state("resnet18", weights)
     torch.save(build_classifier(Model(name="resnet18"), 4).network.state_dict(), tmp_path / "four.pth")
-    with pytest.raises(ValueError, match="first 'fc.weight', which has 4 classes: name as many with --labels"):
+    with pytest.raises(ValueError, match=r"first 'fc\.weight', which has 4 classes: name as many with --labels"):
         open_model("resnet18", ("a", "b"), weights=str(tmp_path / "four.pth"))
 
 

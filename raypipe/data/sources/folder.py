@@ -160,8 +160,8 @@ def _require_classes(tops: AbstractSet[str], paths: Sequence[str], location: str
     if len(tops) > 1 and same and all(map(PARTS.fullmatch, tops)):
         raise ValueError(
             f"path = {location!r}: {examples(tops)} are named as parts of a data set, and each holds the same folders "
-            f"({examples(next(iter(below.values())))}); put the files of a class into one folder, or describe them in a "
-            "CSV: {source: csv}"
+            f"({examples(next(iter(below.values())))}); put the files of a class into one folder, or describe them in "
+            "a CSV: {source: csv}"
         )
     beside = sorted(filter(NO_PICTURES.fullmatch, tops))
     if beside and any(map(PICTURES.fullmatch, tops)) and len(tops) <= len(beside) + 1:
