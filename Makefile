@@ -3,6 +3,8 @@
 # make test   runs these, and the tests on Ray clusters that show that an installation works
 # make test-all   runs these, and the tests of restarts, outages and the commands of long documents, as CI does
 # make bench-attacks   measures the attacks beside four libraries; BENCH_OPTIONS='--data FOLDER' for real tiles, --help
+# make bench-gpu   measures attacks, training and shared use of a GPU in eight minutes; BENCH_OPTIONS='--device cpu --quick'
+#                  tests the script without a GPU
 # make bench-pipeline   measures a run of raypipe beside the paper's grid written with ART, on a tenth of the tiles
 # make docs   writes the documents that are generated from the package, such as docs/glossary.md
 # make site   builds the documentation as a website in build/site, and fails at a broken link
@@ -16,13 +18,13 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 BENCH_EXPERIMENT ?= jobs/lc25000_cpu.yaml
 BENCH_OUT ?= results/bench-pipeline
 
-.PHONY: demo docs site check test test-all bench-attacks bench-pipeline install lint audit clean
+.PHONY: demo docs site check test test-all bench-attacks bench-gpu bench-pipeline install lint audit clean
 
 demo: install
 	$(BIN)/raypipe run jobs/demo.yaml $(DEMO_OPTIONS)
 
 check: install lint
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not cluster" $(TEST_OPTIONS)
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not cluster and not full" $(TEST_OPTIONS)
 
 test: install lint
 	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not full" $(TEST_OPTIONS)
@@ -32,6 +34,9 @@ test-all: install lint
 
 bench-attacks: $(VENV)/bench-installed
 	$(BIN)/python -m benchmarks.attacks $(BENCH_OPTIONS)
+
+bench-gpu: $(VENV)/bench-installed
+	$(BIN)/python -m benchmarks.gpu $(BENCH_OPTIONS)
 
 bench-pipeline: $(VENV)/bench-installed
 	$(BIN)/python -m benchmarks.pipeline $(BENCH_EXPERIMENT) --out $(BENCH_OUT) $(BENCH_OPTIONS)

@@ -13,7 +13,9 @@ from raypipe.attacks.engine.victim import Victim, freeze
 LIBRARY = "raypipe"
 
 
-def _entry(family: str, label: str, name: str, /, *, slow: bool = False, **settings: Any) -> Contestant:
+def make_contestant(family: str, label: str, name: str, /, *, slow: bool = False, **settings: Any) -> Contestant:
+    """Return the contestant of one of raypipe's attacks with its settings."""
+
     def make() -> NamedAttack:
         if name not in ATTACKS:
             raise LookupError(f"raypipe.attacks.ATTACKS has no {name!r}")
@@ -33,12 +35,12 @@ _STEPWISE: dict[str, Any] = {"theta": 0.1, "growth": 1, "prune": 0, "target": "r
 """Settings that imitate the Adversarial Robustness Toolbox."""
 
 OURS = (
-    _entry("deepfool", "exact", "deepfool", lazy=False),
-    _entry("deepfool", "lazy", "deepfool"),
-    _entry("carlini_wagner_l2", "adaptive 30", "carlini_wagner_l2"),
-    _entry("carlini_wagner_l2", "adaptive 80", "carlini_wagner_l2", max_iterations=80),
-    _entry("carlini_wagner_l2", "published 4x30", "carlini_wagner_l2", method="published"),
-    _entry(
+    make_contestant("deepfool", "exact", "deepfool", lazy=False),
+    make_contestant("deepfool", "lazy", "deepfool"),
+    make_contestant("carlini_wagner_l2", "adaptive 30", "carlini_wagner_l2"),
+    make_contestant("carlini_wagner_l2", "adaptive 80", "carlini_wagner_l2", max_iterations=80),
+    make_contestant("carlini_wagner_l2", "published 4x30", "carlini_wagner_l2", method="published"),
+    make_contestant(
         "carlini_wagner_l2",
         "published 9x100",
         "carlini_wagner_l2",
@@ -47,17 +49,19 @@ OURS = (
         binary_search_steps=9,
         max_iterations=100,
     ),
-    _entry("minimal_l2", "minimal_l2", "minimal_l2"),
-    _entry("minimal_l2", "ddn 50", "ddn", max_iterations=50, levels=None),
-    _entry("minimal_l2", "ddn 100", "ddn", max_iterations=100, levels=None),
-    _entry("minimal_l2", "ddn 100, 256 levels", "ddn", max_iterations=100, levels=256),
-    _entry("saliency_map", "art rule", "saliency_map", slow=True, rule="art", **_STEPWISE),
-    _entry("saliency_map", "pair rule", "saliency_map", slow=True, rule="pair", **_STEPWISE),
-    _entry("saliency_map", "growing", "saliency_map"),
-    _entry("sparse_l0", "sparse_l0", "sparse_l0"),
-    _entry("sparse_l0", "sigma_zero 50", "sigma_zero", max_iterations=50),
-    _entry("sparse_l0", "sigma_zero 100", "sigma_zero", max_iterations=100),
-    _entry("pgd", "pgd 40", "pgd", norm="linf", eps=EPS, max_iterations=40, step_size=0.25, early_stop=True),
-    _entry("pgd", "pgd 40, all steps", "pgd", norm="linf", eps=EPS, max_iterations=40, step_size=0.25),
-    _entry("apgd", "apgd 20", "apgd", loss="cross_entropy", norm="linf", eps=EPS, max_iterations=20, early_stop=True),
+    make_contestant("minimal_l2", "minimal_l2", "minimal_l2"),
+    make_contestant("minimal_l2", "ddn 50", "ddn", max_iterations=50, levels=None),
+    make_contestant("minimal_l2", "ddn 100", "ddn", max_iterations=100, levels=None),
+    make_contestant("minimal_l2", "ddn 100, 256 levels", "ddn", max_iterations=100, levels=256),
+    make_contestant("saliency_map", "art rule", "saliency_map", slow=True, rule="art", **_STEPWISE),
+    make_contestant("saliency_map", "pair rule", "saliency_map", slow=True, rule="pair", **_STEPWISE),
+    make_contestant("saliency_map", "growing", "saliency_map"),
+    make_contestant("sparse_l0", "sparse_l0", "sparse_l0"),
+    make_contestant("sparse_l0", "sigma_zero 50", "sigma_zero", max_iterations=50),
+    make_contestant("sparse_l0", "sigma_zero 100", "sigma_zero", max_iterations=100),
+    make_contestant("pgd", "pgd 40", "pgd", norm="linf", eps=EPS, max_iterations=40, step_size=0.25, early_stop=True),
+    make_contestant("pgd", "pgd 40, all steps", "pgd", norm="linf", eps=EPS, max_iterations=40, step_size=0.25),
+    make_contestant(
+        "apgd", "apgd 20", "apgd", loss="cross_entropy", norm="linf", eps=EPS, max_iterations=20, early_stop=True
+    ),
 )

@@ -56,11 +56,13 @@ def _art(name: str, parameters: Mapping[str, Any], task: Task) -> Tensor:
         input_shape=tuple(task.images.shape[1:]),
         nb_classes=classes,
         clip_values=(0.0, 1.0),
-        device_type="cpu",
+        device_type="gpu" if task.images.is_cuda else "cpu",
     )
-    attack = getattr(evasion, name)(classifier, batch_size=len(task), verbose=False, **parameters)
-    aimed = np.eye(classes, dtype=np.float32)[task.targets.numpy()] if name == "SaliencyMapMethod" else None
-    made: NDArray[np.float32] = attack.generate(x=task.images.numpy(), y=aimed)
+    kind = getattr(evasion, name)
+    quiet = {"verbose": False} if "verbose" in kind.attack_params else {}
+    attack = kind(classifier, batch_size=len(task), **quiet, **parameters)
+    aimed = np.eye(classes, dtype=np.float32)[task.targets.cpu().numpy()] if name == "SaliencyMapMethod" else None
+    made: NDArray[np.float32] = attack.generate(x=task.images.cpu().numpy(), y=aimed)
     return torch.from_numpy(made)
 
 
@@ -72,8 +74,10 @@ def _torchattacks(name: str, parameters: Mapping[str, Any], task: Task) -> Tenso
 
 def _foolbox(name: str, parameters: Mapping[str, Any], task: Task) -> Tensor:
     module = importlib.import_module("foolbox")
-    model = module.PyTorchModel(Plain(task.model), bounds=(0, 1), device="cpu")
-    made: Tensor = getattr(module.attacks, name)(**parameters)(model, task.images, task.labels, epsilons=None)[1]
+    model = module.PyTorchModel(Plain(task.model), bounds=(0, 1), device=task.images.device)
+    settings = dict(parameters)
+    radius = settings.pop("epsilons", None)  # an attack without a radius finds the smallest perturbation
+    made: Tensor = getattr(module.attacks, name)(**settings)(model, task.images, task.labels, epsilons=radius)[1]
     return made.detach()
 
 
@@ -154,6 +158,7 @@ PEERS = (
     _peer("sparse_l0", ADV_LIB, "sigma_zero 100", "sigma_zero", num_steps=100),
     _peer("pgd", ART, "PGD 40", "ProjectedGradientDescent", max_iter=40, eps_step=_STEP, **_LINF),
     _peer("pgd", TORCHATTACKS, "PGD 40", "PGD", eps=EPS, alpha=_STEP, steps=40, random_start=False),
+    _peer("pgd", FOOLBOX, "PGD 40", "LinfPGD", abs_stepsize=_STEP, steps=40, random_start=False, epsilons=EPS),
     _peer("pgd", ADV_LIB, "PGD 40", "pgd_linf", ε=EPS, absolute_step_size=_STEP, steps=40, random_init=False),
     _peer(
         "apgd",
