@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import betaincinv, ndtri  # scipy.stats calls these too, but its import takes half a second.
 
 from raypipe.attacks.engine.draws import make_generators
 from raypipe.base.norms import Norm
@@ -95,5 +94,7 @@ def quantile_of_votes(votes: int, draws: int, alpha: float) -> float:
     alpha
         Probability that the true share is smaller than the bound.
     """
+    from scipy.special import betaincinv, ndtri  # noqa: PLC0415  slow, and only certificates need it
+
     bound = betaincinv(votes, draws - votes + 1, alpha) if votes else 0.0
     return float(ndtri(bound))

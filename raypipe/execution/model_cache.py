@@ -1,21 +1,27 @@
-"""Models of the store that a process loads and prepares once, and keeps while its cells need them."""
+"""Models and tiles of the store that a process loads and prepares once, and keeps while its cells need them."""
 
 from collections.abc import Hashable, Mapping
 from types import MappingProxyType
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from raypipe.attacks.engine.generate import predict_tiles
 from raypipe.attacks.engine.prepare import PreparedModel, prepare
+from raypipe.data.tiles import decode_images
+from raypipe.execution.adapt_network import Shape
+from raypipe.execution.trial_records import read_trials, write_trials
 from raypipe.models.artifacts import load_model
 from raypipe.storage.store import Store
 
+Positions = tuple[int, ...] | None
+
 
 class ModelCache:
-    """The model that was requested last, on this process's device.
+    """The model and the tiles that were requested last. The model is on this process's device.
 
     Parameters
     ----------
@@ -41,29 +47,58 @@ class ModelCache:
         self.batch_size = batch_size
         self.in_memory = in_memory
         self._network: tuple[str, nn.Module, Hashable] | None = None
-        self._prepared: tuple[str, PreparedModel] | None = None
+        self._prepared: tuple[str, Shape, PreparedModel] | None = None
         self._clean_logits: dict[Hashable, NDArray[np.float32]] = {}
-        self._batch_sizes: dict[tuple[Hashable, tuple[int, int, int]], int] = {}
+        self._batch_sizes: dict[tuple[Hashable, Shape], int] = {}
+        self._tiles: tuple[tuple[str, Positions], pa.Table, NDArray[np.uint8] | None] | None = None
+
+    def tiles(self, shard: str, positions: Positions) -> tuple[pa.Table, NDArray[np.uint8] | None]:
+        """Return the table of a shard of tiles, and its images (n, h, w, channels), or None if it has no tiles.
+
+        Consecutive cells often work on the same shard. The images must not be changed.
+
+        Parameters
+        ----------
+        shard
+            Path of the shard.
+        positions
+            Positions of the tiles to take; None takes all.
+        """
+        kept = self._tiles
+        if kept is None or kept[0] != (shard, positions):
+            table = self.store.read_table(shard)
+            if positions is not None:
+                table = table.take(list(positions))
+            kept = (shard, positions), table, decode_images(table) if table.num_rows else None
+            self._tiles = kept
+        return kept[1:]
 
     def network(self, key: str) -> nn.Module:
         """Return the network of a model artifact."""
         return self._load(key)[0]
 
-    def prepare(self, key: str, shape: tuple[int, int, int]) -> PreparedModel:
+    def prepare(self, key: str, shape: Shape) -> PreparedModel:
         """Return the network prepared for attacks on tiles of a shape (channels, height, width).
 
-        The batch size that is found for a backbone serves all its models: other weights take the same time.
+        The store has the results of the trials that an earlier process ran on the same model, and gets those that it
+        lacks. A model in memory is always tried, because its key does not cover its code. The batch size that is found
+        for a backbone serves all its models: other weights take the same time.
         """
-        if self._prepared is None or self._prepared[0] != key:
+        if self._prepared is None or self._prepared[:2] != (key, shape):
             network, architecture = self._load(key)
             request = architecture, shape
-            model = prepare(
-                network, shape, device=self.device, batch_size=self._batch_sizes.get(request, self.batch_size)
-            )
-            self._batch_sizes[request] = model.batch_size
-            self._prepared = key, model
+            known = None if key in self.in_memory else read_trials(self.store, key, shape, self.device)
+            size = self.batch_size or (known and known.batch_size) or self._batch_sizes.get(request)
+            model = prepare(network, shape, device=self.device, batch_size=size, trials=known)
+            found = model.trials
+            if self.batch_size is None:
+                self._batch_sizes[request] = model.batch_size
+                found = found.model_copy(update={"batch_size": model.batch_size})
+            if found != known:
+                write_trials(self.store, key, shape, self.device, found)
+            self._prepared = key, shape, model
             self._clean_logits = {}
-        return self._prepared[1]
+        return self._prepared[2]
 
     def predict_clean(self, key: str, name: Hashable, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits (n, classes) of a model for unchanged tiles, which all attacks on them share.

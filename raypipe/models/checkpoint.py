@@ -1,5 +1,6 @@
 """Checkpoints of trained classifiers: weights and a model card in one safetensors file, without pickle."""
 
+import functools
 import json
 import struct
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from raypipe.models.backbones.base import Channels
 from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.base import InputTransform
+from raypipe.models.uninitialized import build_uninitialized
 
 FILE_NAME = "model.safetensors"
 STORED_TRANSFORM = "front"
@@ -79,7 +81,8 @@ def load_classifier(data: bytes) -> tuple[Classifier, ModelCard]:
             raise ValueError(
                 f"no tensor has one row for each of the {len(card.labels)} labels"
             )  # before a network is built
-        network = backbone.build(len(card.labels))
+        build = functools.partial(backbone.build, len(card.labels))
+        network = build() if backbone.digest else build_uninitialized(build)  # the user's own code may need values
         classifier = Classifier(network, card.mean, card.std, card.input_transform, card.resize)
         classifier.load_state_dict(
             {_replace_prefix(name, STORED_TRANSFORM, "input_transform"): tensor for name, tensor in tensors.items()}

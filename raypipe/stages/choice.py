@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from raypipe.execution.trial_records import copy_trials
 from raypipe.models.checkpoint import FILE_NAME
 from raypipe.plan.cells import Cell, candidates
 from raypipe.progress.stage import StageProgress
@@ -42,6 +43,7 @@ def publish_choice(cell: Cell, best: Cell, records: Sequence[dict[str, Any]], co
     manifest = best.manifest(store) or {}
     weights = store.read_bytes(f"{store.artifact(best.kind, best.key)}/{FILE_NAME}")
     store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", weights)
+    copy_trials(store, best.key, cell.key)
     cell.publish(
         store,
         card=manifest["card"],

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
+from raypipe.execution.trial_records import try_model
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.models.weights import head_parameters
@@ -265,10 +266,14 @@ def publish_model(
     cost: Cost = FREE,
     **facts: Any,
 ) -> None:
-    """Store a classifier as the artifact of `cell`, with its history and other facts, unless it has one already."""
+    """Store a classifier as the artifact of `cell`, with its history and other facts, unless it has one already.
+
+    The trials that attacks need run here, once, before many workers load the model.
+    """
     if cell.manifest(store):
         return
     store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", save_classifier(classifier, card))
+    try_model(store, cell.key, classifier, (len(card.mean), card.size, card.size))
     card_record = TypeAdapter(ModelCard).dump_python(card, mode="json")
     cell.publish(store, card=card_record, history=[asdict(record) for record in history], cost=cost.facts(), **facts)
 

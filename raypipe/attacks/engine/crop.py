@@ -5,43 +5,46 @@ convolutions of ResNet-18 see maps of 1 x 1 values if tiles have 32 pixels: ther
 but are read and multiplied in every pass.
 """
 
-from collections import defaultdict
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
+from raypipe.attacks.engine.map_sizes import Size, measure_maps
 
-def crop_kernels(network: nn.Module, tiles: Tensor) -> None:
+
+def measure_cropped(network: nn.Module, tiles: Tensor) -> dict[str, Size]:
+    """Return the size of the feature map of each convolution whose kernel can be cropped, by the layer's name.
+
+    Parameters
+    ----------
+    network
+        Network whose feature maps depend on the shape of the tiles only, such as one that can be traced.
+    tiles
+        (n, channels, h, w) tiles of the shape that the network will always get.
+    """
+    layers = {
+        name: layer
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    }
+    sizes = measure_maps(network, layers, tiles)
+    return {name: size for name, size in sizes.items() if _crop(layers[name], size) is not None}
+
+
+def crop_kernels(network: nn.Module, sizes: Mapping[str, Size]) -> None:
     """Crop the kernels of a network to the values that meet its feature maps, in place. Its function stays the same.
 
     Parameters
     ----------
     network
-        Network whose feature maps depend on the shape of the tiles only, such as a traced one.
-    tiles
-        (n, channels, h, w) tiles of the shape that the network will always get.
+        Network to change.
+    sizes
+        Sizes of feature maps by the name of their convolution, from `measure_cropped`.
     """
-    sizes: dict[nn.Conv2d, set[tuple[int, ...]]] = defaultdict(set)
-
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        sizes[layer].add(tuple(inputs[0].shape[2:]))  # type: ignore[index]  # hooked to convolutions only
-
-    hooks = [
-        layer.register_forward_pre_hook(note)
-        for layer in network.modules()
-        if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    ]
-    try:
-        with torch.no_grad():
-            network(tiles)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    cropped = {layer: _crop(layer, *shapes) for layer, shapes in sizes.items() if len(shapes) == 1}
-    for parent in list(network.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.Conv2d) and cropped.get(layer) is not None:
-                setattr(parent, name, cropped[layer])
+    for name, size in sizes.items():
+        layer = network.get_submodule(name)
+        if isinstance(layer, nn.Conv2d) and (cropped := _crop(layer, size)) is not None:
+            network.set_submodule(name, cropped)
 
 
 def useful_part(size: int, kernel: int, stride: int, padding: int, dilation: int) -> tuple[int, int, int]:
@@ -70,9 +73,9 @@ def useful_part(size: int, kernel: int, stride: int, padding: int, dilation: int
     return 0, kernel, padding
 
 
-def _crop(layer: nn.Conv2d, shape: tuple[int, ...]) -> nn.Conv2d | None:
-    """Return a convolution with a smaller kernel and the same outputs for maps of a shape; None if there is none."""
-    settings = zip(shape, layer.kernel_size, layer.stride, layer.padding, layer.dilation, strict=True)
+def _crop(layer: nn.Conv2d, size: Size) -> nn.Conv2d | None:
+    """Return a convolution with a smaller kernel and the same outputs for maps of a size; None if there is none."""
+    settings = zip(size, layer.kernel_size, layer.stride, layer.padding, layer.dilation, strict=True)
     parts = [useful_part(*axis) for axis in settings]  # type: ignore[arg-type]  # the padding is no string here
     (top, height, vertical), (left, width, horizontal) = parts
     if (height, width) == layer.kernel_size:

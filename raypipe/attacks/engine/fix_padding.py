@@ -5,17 +5,18 @@ depends on the input. timm ports such networks, EfficientNet among them, with a 
 attack shows the network tiles of one size only.
 """
 
-from typing import Any
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
+
+from raypipe.attacks.engine.map_sizes import Size, measure_maps
 
 FLEXIBLE = "Conv2dSame"
 """Name of timm's layer; the package is optional."""
 
 
-def fix_padding(network: nn.Module, tiles: Tensor) -> None:
-    """Replace convolutions that compute their padding by ones with the padding for tiles of a shape, in place.
+def measure_padded(network: nn.Module, tiles: Tensor) -> dict[str, Size]:
+    """Return the size of the feature map of each convolution that computes its padding, by the layer's name.
 
     Parameters
     ----------
@@ -24,25 +25,24 @@ def fix_padding(network: nn.Module, tiles: Tensor) -> None:
     tiles
         (n, channels, h, w) tiles of the shape that the network will always get.
     """
-    sizes: dict[nn.Module, set[tuple[int, ...]]] = {
-        layer: set() for layer in network.modules() if type(layer).__name__ == FLEXIBLE
-    }
+    layers = {name: layer for name, layer in network.named_modules() if type(layer).__name__ == FLEXIBLE}
+    return measure_maps(network, layers, tiles)
 
-    def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        sizes[layer].add(tuple(inputs[0].shape[2:]))
 
-    hooks = [layer.register_forward_pre_hook(note) for layer in sizes]
-    try:
-        if hooks:
-            with torch.no_grad():
-                network(tiles)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for parent in list(network.modules()):
-        for name, layer in list(parent.named_children()):
-            if len(shapes := sizes.get(layer, ())) == 1 and isinstance(layer, nn.Conv2d):
-                setattr(parent, name, _fix(layer, *shapes))
+def fix_padding(network: nn.Module, sizes: Mapping[str, Size]) -> None:
+    """Replace convolutions that compute their padding by ones with the padding for maps of a size, in place.
+
+    Parameters
+    ----------
+    network
+        Network to change.
+    sizes
+        Sizes of feature maps by the name of their convolution, from `measure_padded`.
+    """
+    for name, size in sizes.items():
+        layer = network.get_submodule(name)
+        if isinstance(layer, nn.Conv2d):
+            network.set_submodule(name, _fix(layer, size))
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -60,9 +60,9 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[in
     return added // 2, added - added // 2
 
 
-def _fix(layer: nn.Conv2d, shape: tuple[int, ...]) -> nn.Sequential:
+def _fix(layer: nn.Conv2d, size: Size) -> nn.Sequential:
     (top, bottom), (left, right) = (
-        same_padding(*axis) for axis in zip(shape, layer.kernel_size, layer.stride, layer.dilation, strict=True)
+        same_padding(*axis) for axis in zip(size, layer.kernel_size, layer.stride, layer.dilation, strict=True)
     )
     plain = nn.Conv2d(
         layer.in_channels,

@@ -1,6 +1,9 @@
-"""The preparation of a model for attacks: a fast form is built once, and the plain model decides every success."""
+"""The preparation of a model for attacks: a fast form is built once, and the plain model decides every success.
 
-import copy
+Trials find what a preparation needs, once for a model, a device and a tile size. Their results are a short record with
+which any other process prepares the same model without a trial.
+"""
+
 import os
 import time
 from collections.abc import Callable
@@ -8,10 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 
-from raypipe.attacks.engine.crop import crop_kernels
-from raypipe.attacks.engine.fix_padding import fix_padding
+from raypipe.attacks.engine.fold import Folding, NotFoldedError, apply_folding, find_folding, logits_and_gradient
+from raypipe.base.settings import Settings
 
 SMALLEST_BATCH = 8
 """Smallest batch to choose, if memory suffices."""
@@ -26,11 +28,28 @@ CLEARLY_FASTER = 0.93
 MEMORY_SHARE = 0.5
 """Share of the free memory that the tensors of a batch's passes may use. Attacks also keep several images per tile."""
 TILES = 2
-"""Number of tiles on which the folded model is compared with the plain one."""
-SAME = 1e-6
-"""Largest relative difference between the logits and gradients of the folded model and of the plain one. Both are
-computed in double precision for this comparison. In single precision one ReLU whose input is at rounding level can
-change a gradient by a percent although nothing is wrong."""
+"""Number of tiles of a trial, among them the comparison of the folded model with the plain one."""
+
+
+class Trials(Settings):
+    """Results of the trials of a model: all that its preparation on the same kind of device needs.
+
+    Parameters
+    ----------
+    folding
+        Layers that the fast form changes, and the check that it computes the same; None if it keeps all layers.
+    not_folded
+        Reason why it keeps all layers; empty otherwise.
+    channels_last
+        True if the fast form takes images with channels last in memory.
+    batch_size
+        Number of tiles to attack at once; None if it was given and needed no trial.
+    """
+
+    folding: Folding | None
+    not_folded: str
+    channels_last: bool
+    batch_size: int | None = None
 
 
 @dataclass
@@ -52,9 +71,8 @@ class PreparedModel:
         Device of both models.
     batch_size
         Number of tiles attacked at once. Lowered when memory runs out.
-    folded
-        True if batch normalization is folded. This is impossible where the model cannot be traced, or where folding
-        would change its logits or gradients.
+    trials
+        Results of the trials that the fast form follows from.
     """
 
     plain: nn.Module
@@ -62,7 +80,15 @@ class PreparedModel:
     exact: "Fast"
     device: torch.device
     batch_size: int
-    folded: bool
+    trials: Trials
+
+    @property
+    def folded(self) -> bool:
+        """True if batch normalization is folded.
+
+        This is impossible where the model cannot be traced, or where folding would change its logits or gradients.
+        """
+        return self.trials.folding is not None
 
 
 class Fast(nn.Module):
@@ -99,6 +125,7 @@ def prepare(
     device: torch.device | str,
     batch_size: int | None = None,
     half: torch.dtype | None = None,
+    trials: Trials | None = None,
 ) -> PreparedModel:
     """Prepare a model for attacks on tiles of one size. The model itself is left unchanged.
 
@@ -115,89 +142,63 @@ def prepare(
         depends on the tile size alone, so that two runs agree to the last bit; on a GPU trials choose it.
     half
         Half-precision type of the attack's own passes. None means float16 on a GPU and float32 on a CPU.
+    trials
+        Results of an earlier preparation of the same model. None runs the trials.
 
     Raises
     ------
     ValueError
         If the batch size is not positive.
+    AttributeError
+        If `trials` are those of another network.
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}: expected at least 1")
     device = torch.device(device)
-    tiles = torch.rand(TILES, *shape, generator=torch.Generator().manual_seed(0)).to(device)
-    network, folded = _fold_batch_norms(model, tiles)
     if half is None and device.type == "cuda":
         half = torch.float16
-    memory_format = _memory_format(network, tiles)
-    fast = Fast(network.to(memory_format=memory_format), memory_format, half)
-    exact = fast if half is None else Fast(fast.network, memory_format, half=None)
-    size = batch_size or _largest_useful_batch(fast, shape, device)
-    return PreparedModel(model, fast, exact, device, size, folded)
+    if trials:
+        fast = _wrap(apply_folding(model, trials.folding), trials.channels_last, half)
+    else:
+        fast, trials = _try_forms(model, shape, device, half)
+    if batch_size is None and trials.batch_size is None:
+        trials = trials.model_copy(update={"batch_size": _largest_useful_batch(fast, shape, device)})
+    size = batch_size or trials.batch_size or SMALLEST_BATCH
+    exact = fast if half is None else Fast(fast.network, fast.memory_format, half=None)
+    return PreparedModel(model, fast, exact, device, size, trials)
 
 
-def _memory_format(network: nn.Module, tiles: Tensor) -> torch.memory_format:
-    """Return the memory format of the images: channels last, except for a network that fails on it.
-
-    A network fails on it if it calls `view` where channels last needs `reshape`.
-    """
-    last = torch.channels_last
+def _try_forms(
+    model: nn.Module, shape: tuple[int, int, int], device: torch.device, half: torch.dtype | None
+) -> tuple[Fast, Trials]:
+    """Return the fast form of a model, and the results of the trials that it follows from."""
+    tiles = torch.rand(TILES, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    folding, not_folded = None, ""
     try:
-        _logits_and_gradient(network, tiles.contiguous(memory_format=last))
+        folding = find_folding(model, tiles)
+    except NotFoldedError as error:
+        not_folded = str(error)
+    network = apply_folding(model, folding)
+    channels_last = _takes_channels_last(network, tiles)
+    trials = Trials(folding=folding, not_folded=not_folded, channels_last=channels_last)
+    return _wrap(network, channels_last, half), trials
+
+
+def _wrap(network: nn.Module, channels_last: bool, half: torch.dtype | None) -> Fast:
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return Fast(network.to(memory_format=memory_format), memory_format, half)
+
+
+def _takes_channels_last(network: nn.Module, tiles: Tensor) -> bool:
+    """Return False for a network that fails on images with channels last in memory.
+
+    It does if it calls `view` where channels last needs `reshape`.
+    """
+    try:
+        logits_and_gradient(network, tiles.contiguous(memory_format=torch.channels_last))
     except RuntimeError:
-        return torch.contiguous_format
-    return last
-
-
-def _fold_batch_norms(model: nn.Module, tiles: Tensor) -> tuple[nn.Module, bool]:
-    """Return a frozen copy in evaluation mode, and True if batch normalization is folded into its convolutions.
-
-    It is folded only if that is possible and changes neither logits nor gradients. Gradients must be compared too,
-    because tracing drops `torch.no_grad`, which straight-through estimators use, and this does not change the logits.
-    """
-    network = copy.deepcopy(model).eval().requires_grad_(False)
-    if any(isinstance(layer, torch.jit.ScriptModule) for layer in network.modules()):
-        return network, False  # a trace keeps its compiled form, which no conversion to double or float reaches
-    try:
-        exact = _split_activations(copy.deepcopy(network)).double()
-        fixed = copy.deepcopy(exact)
-        fix_padding(fixed, tiles.double())
-        candidate: nn.Module = fuse(fixed)
-        crop_kernels(candidate, tiles.double())  # the traced maps depend on the shape of the tiles only
-        candidate.requires_grad_(False)
-        both = [_logits_and_gradient(form, tiles.double()) for form in (exact, candidate)]
-        same = all((one - other).norm() <= SAME * one.norm() for one, other in zip(*both, strict=True))
-    except Exception:  # noqa: BLE001  Tracing runs foreign code, and untraceable models are common.
-        return network, False
-    return (candidate.float(), True) if same else (network, False)
-
-
-def _split_activations(network: nn.Module) -> nn.Module:
-    """Split timm's layers of batch normalization with an activation into two layers, and return the network.
-
-    Folding finds only plain layers of batch normalization.
-    """
-    for name, layer in network.named_children():
-        if isinstance(layer, nn.BatchNorm2d) and hasattr(layer, "act"):
-            ends = [part for part in (layer.drop, layer.act) if isinstance(part, nn.Module)]
-            plain = nn.BatchNorm2d(layer.num_features, eps=layer.eps).to(layer.weight).requires_grad_(False).eval()
-            plain.load_state_dict(layer.state_dict())
-            setattr(network, name, nn.Sequential(plain, *ends))
-        else:
-            _split_activations(layer)
-    return network
-
-
-def _logits_and_gradient(network: nn.Module, tiles: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits, and the gradient of their weighted sum; it is zero if no gradient reaches the tiles.
-
-    Each class has another weight.
-    """
-    images = tiles.clone().requires_grad_()
-    logits: Tensor = network(images)
-    if not logits.requires_grad:
-        return logits, torch.zeros_like(images)
-    weights = torch.linspace(1, 2, logits.shape[1]).to(logits)
-    return logits.detach(), torch.autograd.grad((logits * weights).sum(), images)[0]
+        return False
+    return True
 
 
 def _largest_useful_batch(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int:
@@ -216,7 +217,7 @@ def _batch_that_pays(network: nn.Module, tile: Tensor, largest: int) -> int:
     while size <= largest:
         tiles = tile.repeat(size, 1, 1, 1)
         try:
-            seconds = _best_time(lambda tiles=tiles: _logits_and_gradient(network, tiles), tile.device)  # type: ignore[misc]
+            seconds = _best_time(lambda tiles=tiles: logits_and_gradient(network, tiles), tile.device)  # type: ignore[misc]
         except torch.OutOfMemoryError:
             break
         if seconds / size > CLEARLY_FASTER * each:

@@ -248,7 +248,13 @@ def measure_worker_start() -> float:
     """Return the seconds until a new worker process has imported the modules of its tasks and of most backbones."""
     start = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-c", "import raypipe.execution.attack, raypipe.stages.cluster_executor, torchvision"],
+        [
+            sys.executable,
+            "-c",
+            "import raypipe.execution.attack, raypipe.stages.cluster_executor\n"
+            "from raypipe.models.backbones.from_torchvision import list_torchvision\n"
+            "list_torchvision()",
+        ],
         check=True,
         env=os.environ,
     )

@@ -1,7 +1,6 @@
 """Backbones from torchvision and their published weights, by torchvision's names.
 
-torchvision is imported when one of its models is used. It imports PyTorch's compiler, which takes longer than most
-commands.
+torchvision is imported when one of its models is used, without PyTorch's compiler.
 """
 
 import functools
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from raypipe.models.backbones.base import Backbone, Published
+from raypipe.models.backbones.defer_compiler import defer_compiler
 
 AUXILIARY = ("googlenet", "inception_v3")
 """Names of networks with auxiliary heads, which give logits in training mode and nothing in evaluation mode. Their
@@ -75,6 +75,7 @@ def _describe_weights(member: Any) -> Published:
 
 
 def _models() -> Any:
-    import torchvision  # noqa: PLC0415  slow
+    with defer_compiler():
+        import torchvision  # noqa: PLC0415  slow
 
     return torchvision.models

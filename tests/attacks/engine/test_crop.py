@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raypipe.attacks.engine.crop import crop_kernels, useful_part
+from raypipe.attacks.engine.crop import crop_kernels, measure_cropped, useful_part
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_cropped_convolution_computes_the_same(
     torch.manual_seed(0)
     whole = nn.Sequential(nn.Conv2d(4, 6, kernel, stride, padding, dilation, groups=2)).double()
     cropped, maps = copy.deepcopy(whole), torch.randn(2, 4, size, size + 1, dtype=torch.float64)
-    crop_kernels(cropped, maps)
+    crop_kernels(cropped, measure_cropped(cropped, maps))
     torch.testing.assert_close(cropped(maps), whole(maps))
     assert cropped[0].weight.numel() <= whole[0].weight.numel()
 
@@ -54,5 +54,5 @@ class Twice(nn.Module):
 
 def test_a_convolution_of_maps_of_two_sizes_stays_whole() -> None:
     network = Twice()
-    crop_kernels(network, torch.rand(1, 3, 8, 8))
+    crop_kernels(network, measure_cropped(network, torch.rand(1, 3, 8, 8)))
     assert network.convolution.kernel_size == (3, 3)

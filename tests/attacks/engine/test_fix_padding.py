@@ -9,7 +9,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.padding import get_same_padding
 from torch import nn
 
-from raypipe.attacks.engine.fix_padding import fix_padding, same_padding
+from raypipe.attacks.engine.fix_padding import fix_padding, measure_padded, same_padding
 
 
 @given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 5), st.integers(1, 3))
@@ -23,7 +23,7 @@ def test_a_fixed_network_computes_the_same_and_can_be_traced() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(Conv2dSame(3, 8, 3, stride=2), nn.ReLU(), Conv2dSame(8, 8, 5, stride=2, groups=8)).eval()
     fixed, tiles = copy.deepcopy(network), torch.rand(2, 3, 33, 20)
-    fix_padding(fixed, tiles)
+    fix_padding(fixed, measure_padded(fixed, tiles))
     assert not any(isinstance(layer, Conv2dSame) for layer in fixed.modules())
     torch.fx.symbolic_trace(fixed)
     torch.testing.assert_close(fixed(tiles), network(tiles))
@@ -40,5 +40,5 @@ def test_a_layer_that_sees_maps_of_two_sizes_stays() -> None:
             return found
 
     network = Twice()
-    fix_padding(network, torch.rand(1, 3, 16, 16))
+    fix_padding(network, measure_padded(network, torch.rand(1, 3, 16, 16)))
     assert isinstance(network.layer, Conv2dSame)

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
-from raypipe.attacks.engine.prepare import PreparedModel, prepare
+from raypipe.attacks.engine import prepare as preparation
+from raypipe.attacks.engine.fold import SAME
+from raypipe.attacks.engine.prepare import PreparedModel, Trials, prepare
 from raypipe.models.backbones import BACKBONES
 from raypipe.models.classifier import Model, build_classifier
 
@@ -83,7 +85,7 @@ def test_a_model_that_cannot_be_traced_is_used_as_it_is() -> None:
 
 
 class StraightThrough(nn.Module):
-    """A network that can be traced, but loses `no_grad`: the logits stay equal, and the gradient becomes zero."""
+    """A network that loses `no_grad` in a trace: the logits stay equal, and the gradient becomes zero."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,13 +97,55 @@ class StraightThrough(nn.Module):
         return self.convolution(images + correction).mean((2, 3))
 
 
-def test_a_model_whose_gradient_tracing_changes_is_used_as_it_is() -> None:
+def test_a_folded_model_keeps_a_gradient_that_a_trace_loses() -> None:
     model = StraightThrough().eval()
     images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1))
     assert gradient(fuse(model), images).abs().max() == 0, "the trap is one"
     prepared = prepare(model, SHAPE, device="cpu", batch_size=4)
+    assert prepared.folded
+    torch.testing.assert_close(gradient(prepared.fast, images), gradient(model, images), rtol=1e-3, atol=1e-6)
+
+
+class Reading(nn.Module):
+    """A network that reads the weight of its convolution, which folding changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.convolution(images * self.convolution[0].weight.mean()).mean((2, 3))
+
+
+def test_a_model_that_folding_changes_is_used_as_it_is() -> None:
+    model = Reading().eval()
+    model.convolution[1].running_var.fill_(4)
+    prepared = prepare(model, SHAPE, device="cpu", batch_size=4)
     assert not prepared.folded
-    torch.testing.assert_close(gradient(prepared.fast, images), gradient(model, images))
+    assert "folding changes its logits by" in prepared.trials.not_folded
+    assert layers(prepared.fast) == 1
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v2_x1_0", "timm:mobilenetv3_small_050", "timm:tf_efficientnet_b0"])
+def test_recorded_trials_give_the_same_fast_model_without_a_trial(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained_looking(name)
+    first = prepare(model, SHAPE, device="cpu")
+    assert first.trials.folding.difference <= SAME
+    recorded = Trials.model_validate_json(first.trials.model_dump_json())
+    assert recorded == first.trials
+    monkeypatch.setattr(preparation, "find_folding", None)
+    monkeypatch.setattr(preparation, "logits_and_gradient", None)
+    again = prepare(model, SHAPE, device="cpu", trials=recorded)
+    assert (again.batch_size, again.folded) == (first.batch_size, True)
+    images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(again.fast(images), first.fast(images))
+    assert layers(again.fast) == layers(first.fast)
+
+
+def test_a_given_batch_size_is_no_result_of_a_trial() -> None:
+    prepared = prepare(Winding().eval(), SHAPE, device="cpu", batch_size=3)
+    assert prepared.batch_size == 3
+    assert prepared.trials.batch_size is None
 
 
 @pytest.mark.parametrize(("size", "batch"), [(16, 64), (64, 64), (96, 28), (224, 8)])
