@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
@@ -52,7 +53,7 @@ def attack(cells: Sequence[Cell], executor: Executor, progress: StageProgress) -
             for cell in wave
             for shard, positions in selector.shards(cell.inputs["tiles"], cell.spec.split, cell.spec.tiles)
         ]
-        complete_cells(AttackShard(), tasks, wave, executor, progress, lambda cell: _facts(cell, store), report)
+        complete_cells(AttackShard(), tasks, wave, executor, progress, _facts, report)
 
 
 def _task(cell: Cell, shard: str, positions: tuple[int, ...] | None, store: Store) -> ShardTask:
@@ -103,18 +104,16 @@ class AttackShard:
         return tabulate_adversarials(tiles, adversarials), figures
 
 
-def _facts(cell: Cell, store: Store) -> dict[str, Any]:
-    columns = ["label", "clean_prediction", "success", *STORED_NORMS]
-    table = pa.concat_tables(store.iter_tables(cell.kind, cell.key, columns=columns)).to_pandas()
-    correct = table[table["clean_prediction"] == table["label"]]
-    fooled = table[table["success"]]
-    median = {name: float(fooled[name].median()) if len(fooled) else None for name in STORED_NORMS}
-    mean = {name: float(fooled[name].mean()) if len(fooled) else None for name in STORED_NORMS}
+def _facts(rows: pa.Table) -> dict[str, Any]:
+    correct = pc.equal(rows["clean_prediction"], rows["label"])
+    attacked = pc.sum(correct).as_py() or 0
+    fooled = rows.filter(rows["success"])
+    columns = {name: fooled[name].to_numpy() for name in STORED_NORMS}
     return {
-        "tiles": len(table),
-        "attacked": len(correct),
-        "succeeded": len(fooled),
-        "success_rate": len(fooled) / len(correct) if len(correct) else None,
-        "median": median,
-        "mean": mean,
+        "tiles": rows.num_rows,
+        "attacked": attacked,
+        "succeeded": fooled.num_rows,
+        "success_rate": fooled.num_rows / attacked if attacked else None,
+        "median": {name: float(np.median(sizes)) if len(sizes) else None for name, sizes in columns.items()},
+        "mean": {name: float(np.mean(sizes)) if len(sizes) else None for name, sizes in columns.items()},
     }

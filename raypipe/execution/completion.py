@@ -81,10 +81,12 @@ def complete_attacks(plan: Plan, name: str, executor: Executor, progress: RunPro
     store = executor.store
     attacks = attacks_on_hardened(plan) if name == ATTACK_HARDENED else attacks_on_undefended(plan)
     if cells := unfinished(attacks, store):
-        tiles = store.ask_all(lambda cell: _count_tiles(cell, cell.spec.split, cell.spec.tiles, store), cells)
+        count = _TileCounts(cells, store)
+        tiles = [count(cell.inputs["tiles"], cell.spec.split, cell.spec.tiles) for cell in cells]
         with progress.stage(name, sum(tiles), "tiles") as stage:
             stage.expect(cells, tiles, read_forecast(store, progress.state.run))
-            stage.learn_from(plan.stage("attack"), store)
+            missing = {cell.key for cell in cells}
+            stage.learn_from([cell for cell in plan.stage("attack") if cell.key not in missing], store)
             attack(cells, executor, stage)
 
 
@@ -99,7 +101,7 @@ def complete_tests(plan: Plan, executor: Executor, progress: RunProgress) -> Non
             find_patterns(cells, executor, stage)
     _examine(unfinished(plan.stage("perturb"), store), "perturb", perturb, executor, progress)
     if cells := unfinished(plan.stage("evaluate"), store):
-        predictions = sum(store.ask_all(lambda cell: _count_predictions(cell, store), cells))
+        predictions = _count_predictions(cells, store)
         with progress.stage("evaluate", predictions, "predictions") as stage:
             evaluate(cells, executor, stage)
 
@@ -113,22 +115,37 @@ def _examine(
 ) -> None:
     """Examine models on clean test tiles."""
     if cells:
-        store = executor.store
-        tiles = sum(store.ask_all(lambda cell: _count_tiles(cell, "test", cell.spec.tiles, store), cells))
+        count = _TileCounts(cells, executor.store)
+        tiles = sum(count(cell.inputs["tiles"], "test", cell.spec.tiles) for cell in cells)
         with progress.stage(name, tiles, "tiles") as stage:
             examine(cells, executor, stage)
 
 
-def _count_tiles(cell: Cell, split: str, limit: int | None, store: Store) -> int:
-    """Return the number of tiles that a cell works on."""
-    counts = (cell.inputs["tiles"].manifest(store) or {})["counts"]
-    count: int = sum(counts[split].values())
-    return count if limit is None else min(limit, count)
+class _TileCounts:
+    """The numbers of tiles that cells work on. The manifest of each set of tiles is read once."""
+
+    def __init__(self, cells: Sequence[Cell], store: Store) -> None:
+        sets = {tiles.key: tiles for tiles in map(_ingested, cells)}
+        manifests = store.ask_all(lambda tiles: tiles.manifest(store) or {}, sets.values())
+        self.counts = {key: manifest["counts"] for key, manifest in zip(sets, manifests, strict=True)}
+
+    def __call__(self, tiles: Cell, split: str, limit: int | None) -> int:
+        """Return the number of tiles of a split, at most `limit`."""
+        count: int = sum(self.counts[tiles.key][split].values())
+        return count if limit is None else min(limit, count)
 
 
-def _count_predictions(cell: Cell, store: Store) -> int:
-    """Return the number of tiles that a cell predicts."""
+def _ingested(cell: Cell) -> Cell:
+    """Return the cell that ingested the tiles of a cell, which may be adversarial tiles."""
     tiles = cell.inputs["tiles"]
-    if tiles.stage == "ingest":
-        return _count_tiles(cell, "test", None, store)
-    return _count_tiles(tiles, tiles.spec.split, tiles.spec.tiles, store)
+    return tiles if tiles.stage == "ingest" else tiles.inputs["tiles"]
+
+
+def _count_predictions(cells: Sequence[Cell], store: Store) -> int:
+    """Return the number of tiles that cells predict."""
+    count, total = _TileCounts(cells, store), 0
+    for cell in cells:
+        tiles = cell.inputs["tiles"]
+        attacked = tiles.stage != "ingest"
+        total += count(_ingested(cell), *((tiles.spec.split, tiles.spec.tiles) if attacked else ("test", None)))
+    return total

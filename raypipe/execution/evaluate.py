@@ -29,15 +29,13 @@ def evaluate(cells: Sequence[Cell], executor: Executor, progress: StageProgress)
     """
     store = executor.store
 
-    def shards(cell: Cell) -> list[str]:
+    def find_tiles(cell: Cell) -> tuple[str, str, str]:
         tiles = cell.inputs["tiles"]
-        return store.shards(tiles.kind, tiles.key, cell.spec.split if tiles.kind == "tiles" else "")
+        return tiles.kind, tiles.key, cell.spec.split if tiles.kind == "tiles" else ""
 
-    tasks = [
-        shard_task(cell, shard, store)
-        for cell, paths in zip(cells, store.ask_all(shards, cells), strict=True)
-        for shard in paths
-    ]
+    sets = dict.fromkeys(map(find_tiles, cells))  # several models predict the same tiles
+    shards = dict(zip(sets, store.ask_all(lambda each: store.shards(*each), sets), strict=True))
+    tasks = [shard_task(cell, shard, store) for cell in cells for shard in shards[find_tiles(cell)]]
     complete_cells(PredictShard(), tasks, cells, executor, progress)
 
 

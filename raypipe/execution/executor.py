@@ -1,8 +1,11 @@
 """The interface of executors, and the completion of cells with any of them."""
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
 
 from raypipe.base.errors import StageError
 from raypipe.execution.shards import ShardResult, ShardTask, ShardWork
@@ -10,7 +13,7 @@ from raypipe.plan.cells import Cell
 from raypipe.progress.shards import follow_headway, shard_name
 from raypipe.progress.stage import StageProgress
 from raypipe.storage.costs import Cost, read_cost
-from raypipe.storage.store import Store, StoreError
+from raypipe.storage.store import QUESTIONS_AT_ONCE, SUMMARY_FACT, Store, StoreError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,7 +60,7 @@ def complete_cells(
     cells: Sequence[Cell],
     executor: Executor,
     progress: StageProgress,
-    facts: Callable[[Cell], Mapping[str, Any]] = lambda _: {},
+    facts: Callable[[pa.Table], Mapping[str, Any]] = lambda _: {},
     report: Callable[[Cell, ShardResult], None] | None = None,
 ) -> None:
     """Have the executor write the missing shards of cells, and publish each cell once it is complete.
@@ -67,7 +70,8 @@ def complete_cells(
     tasks
         Tasks from `raypipe.execution.shards.shard_task`, one per shard and cell.
     facts
-        Called for each cell whose shards are all written; returns the facts for its manifest besides their cost.
+        Called with the rows of each cell whose shards are all written, without images; returns the facts for its
+        manifest besides their cost.
     report
         Reports a finished task to `progress`; default: its number of tiles.
 
@@ -79,48 +83,141 @@ def complete_cells(
     store = executor.store
     by_key = {cell.key: cell for cell in cells}
     by_name = {cell.name: cell for cell in cells}
-    existing = {
-        path for shards in store.ask_all(lambda cell: store.shards(cell.kind, cell.key), cells) for path in shards
-    }
-    todo = [task for task in tasks if task.target not in existing]
-    remaining = Counter(task.key for task in todo)
-    costs: dict[str, Cost] = defaultdict(Cost)
-    for task in tasks:
-        if task.target in existing:
-            costs[task.key] += read_cost(store, task.target)
+    parts = {cell.key: _Parts() for cell in cells}
+    todo = _find_missing(tasks, parts, cells, store)
+    tell = report or (lambda cell, result: progress.advance(result.tiles, cell, seconds=result.cost.seconds))
 
     def publish_if_complete(cell: Cell) -> None:
-        if not remaining[cell.key]:
-            _publish(cell, facts, costs[cell.key], executor, progress.run)
-            progress.finish(cell)
+        if not parts[cell.key].missing:
+            publications.begin(cell, parts[cell.key])
+        for each in publications.finished():
+            progress.finish(each)
+
+    def note(result: ShardResult) -> None:
+        cell = by_key[result.key]
+        parts[cell.key].add(result)
+        tell(cell, result)
+        publish_if_complete(cell)
 
     names = [shard_name(task.key, task.target) for task in todo]
     watch = follow_headway(store, names, lambda shards: progress.show_shards(shards, by_name))
     try:
-        for cell in cells:
-            publish_if_complete(cell)
-        if not todo:
-            return
-        with watch:
-            for result in executor.run_shards(work, todo, cells, progress):
-                cell = by_key[result.key]
-                costs[cell.key] += result.cost
-                if report:
-                    report(cell, result)
-                else:
-                    progress.advance(result.tiles, cell, seconds=result.cost.seconds)
-                remaining[cell.key] -= 1
+        with _Publications(executor, progress.run, facts) as publications:
+            for cell in cells:
                 publish_if_complete(cell)
+            if todo:
+                with watch:
+                    for result in executor.run_shards(work, todo, cells, progress):
+                        note(result)
+            for cell in publications.finished(wait_for_all=True):
+                progress.finish(cell)
     except TaskError as error:
         progress.fail(by_name[error.cell])
         raise
 
 
-def _publish(cell: Cell, facts: Callable[[Cell], Mapping[str, Any]], cost: Cost, executor: Executor, run: str) -> None:
-    """Publish a complete cell; an error of the store is named like the failure of a task, which also writes to it."""
-    try:
-        cell_facts = facts(cell)
-        executor.record_facts(run, cell, cell_facts)
-        cell.publish(executor.store, **cell_facts, cost=cost.facts())
-    except StoreError as error:
-        raise TaskError(f"{cell.stage} failed: {cell.name}: {type(error).__name__}: {error}", cell.name) from error
+@dataclass
+class _Parts:
+    """The shards of a cell.
+
+    Parameters
+    ----------
+    missing
+        Number of shards that are not written yet.
+    cost
+        Cost of the others.
+    rows
+        Rows of every shard, by its path in order. None if it is not written yet, or if an earlier run wrote it.
+    """
+
+    missing: int = 0
+    cost: Cost = field(default_factory=Cost)
+    rows: dict[str, pa.Table | None] = field(default_factory=dict)
+
+    def add(self, result: ShardResult) -> None:
+        """Add a shard that was just written."""
+        self.missing -= 1
+        self.cost += result.cost
+        self.rows[result.target] = result.rows
+
+
+def _find_missing(
+    tasks: Sequence[ShardTask], parts: Mapping[str, _Parts], cells: Sequence[Cell], store: Store
+) -> list[ShardTask]:
+    """Return the tasks whose shards the store lacks, and fill in the parts of each cell, by its key.
+
+    All tasks of a model follow each other, because a worker keeps the model of its last task.
+    """
+    shards = store.ask_all(lambda cell: store.shards(cell.kind, cell.key), cells)
+    existing = {path for paths in shards for path in paths}
+    todo = [task for task in tasks if task.target not in existing]
+    done = [task for task in tasks if task.target in existing]
+    for task in sorted(tasks, key=lambda task: task.target):
+        parts[task.key].rows[task.target] = None
+        parts[task.key].missing += task.target not in existing
+    for task, cost in zip(done, store.ask_all(lambda task: read_cost(store, task.target), done), strict=True):
+        parts[task.key].cost += cost
+    turns = {model: turn for turn, model in enumerate(dict.fromkeys(task.model for task in todo))}
+    return sorted(todo, key=lambda task: turns[task.model])
+
+
+class _Publications:
+    """The publication of complete cells, several at a time: an object store takes long for each request.
+
+    On a local disk each cell is published at once.
+    """
+
+    def __init__(self, executor: Executor, run: str, facts: Callable[[pa.Table], Mapping[str, Any]]) -> None:
+        self.executor, self.run, self.facts = executor, run, facts
+        self.pool = ThreadPoolExecutor(1 if executor.store.is_local else QUESTIONS_AT_ONCE)
+        self.pending: dict[Future[Mapping[str, Any]], Cell] = {}
+
+    def __enter__(self) -> "_Publications":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown()
+
+    def begin(self, cell: Cell, parts: _Parts) -> None:
+        """Begin to publish a cell whose shards are all written."""
+        future = self.pool.submit(_publish, cell, parts, self.executor.store, self.facts)
+        self.pending[future] = cell
+        if self.executor.store.is_local:
+            wait([future])
+
+    def finished(self, wait_for_all: bool = False) -> list[Cell]:
+        """Return the cells that are published now and have not been returned before.
+
+        Raises
+        ------
+        TaskError
+            If one of them cannot be published.
+        """
+        cells = []
+        for future in [each for each in self.pending if wait_for_all or each.done()]:
+            cell = self.pending.pop(future)
+            try:
+                facts = future.result()
+            except StoreError as error:
+                why = f"{cell.stage} failed: {cell.name}: {type(error).__name__}: {error}"
+                raise TaskError(why, cell.name) from error
+            self.executor.record_facts(self.run, cell, facts)
+            cells.append(cell)
+        return cells
+
+
+def _publish(
+    cell: Cell, parts: _Parts, store: Store, facts: Callable[[pa.Table], Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """Publish a complete cell with the rows of its shards, and return its facts."""
+    cost = parts.cost.facts()
+    tables = [store.read_rows(path) if table is None else table for path, table in parts.rows.items()]
+    parts.rows.clear()
+    if not tables:  # a cell without tiles has no shards
+        cell.publish(store, cost=cost)
+        return {}
+    rows = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+    store.write_summary(cell.kind, cell.key, rows)
+    cell_facts = facts(rows)
+    cell.publish(store, **cell_facts, cost=cost, **{SUMMARY_FACT: True})
+    return cell_facts

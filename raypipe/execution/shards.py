@@ -14,12 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raypipe.attacks.engine.headway import observe_headway
-from raypipe.data.tiles import decode_images
 from raypipe.execution.model_cache import ModelCache
 from raypipe.plan.cells import Cell
 from raypipe.progress.shards import shard_name, write_headway
 from raypipe.storage.costs import Cost, add_cost, read_cost
-from raypipe.storage.store import Store
+from raypipe.storage.store import Store, drop_images
 
 Figures = dict[str, int]
 
@@ -71,18 +70,24 @@ class ShardResult:
     ----------
     key
         Content key of the cell.
+    target
+        Path of the result shard.
     tiles
         Number of tiles; 0 if the result shard existed already.
     cost
         Cost of the result shard.
     figures
         Figures of the stage, such as ``attacked`` and ``fooled``.
+    rows
+        Rows of the result shard without images; None if it existed already, or if another run has written it meanwhile.
     """
 
     key: str
+    target: str
     tiles: int
     cost: Cost
     figures: Figures = field(default_factory=dict)
+    rows: pa.Table | None = None
 
 
 class ShardWork(Protocol):
@@ -133,11 +138,8 @@ def process_shard(
     """
     store = models.store
     if store.exists(task.target):
-        return ShardResult(task.key, 0, read_cost(store, task.target))
-    tiles = store.read_table(task.shard)
-    if task.positions is not None:
-        tiles = tiles.take(list(task.positions))
-    images = decode_images(tiles) if tiles.num_rows else None
+        return ShardResult(task.key, task.target, 0, read_cost(store, task.target))
+    tiles, images = models.tiles(task.shard, task.positions)
     seconds, outcome = 0.0, None
     if images is not None:
         with turn or nullcontext():
@@ -148,9 +150,9 @@ def process_shard(
             seconds = time.perf_counter() - start
     table, figures = work.tabulate(task, tiles, outcome)
     cost = Cost(figures.pop("forwards", 0), figures.pop("backwards", 0), seconds, models.device.type)
-    result = ShardResult(task.key, tiles.num_rows, cost, figures)
+    result = ShardResult(task.key, task.target, tiles.num_rows, cost, figures, drop_images(table))
     if images is not None:
         observe(result, table)
     if not store.add_table(task.target, add_cost(table, cost)):  # another run has written it meanwhile
-        return replace(result, cost=read_cost(store, task.target))
+        return replace(result, cost=read_cost(store, task.target), rows=None)
     return result

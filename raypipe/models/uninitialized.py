@@ -3,16 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-FILLING = frozenset(
-    (
-        *(Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_),
-        *(Tensor.erfinv_, Tensor.mul_, Tensor.add_, Tensor.clamp_),  # the steps of a truncated normal distribution
-    )
-)
-"""Functions with which networks give random values to a parameter."""
+FILLING = frozenset((Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_))
+"""Functions that fill a parameter with random values."""
+COMPARING = frozenset((Tensor.lt, Tensor.gt, Tensor.__lt__, Tensor.__gt__))
+"""Comparisons by which `torch.nn.init.trunc_normal_` finds values to draw again."""
 
 
 def build_uninitialized(build: Callable[[], nn.Module]) -> nn.Module:
@@ -37,8 +35,10 @@ class _SkipRandomValues(TorchFunctionMode):
         self, function: Any, _: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
     ) -> Any:
         options = options or {}
-        if function in FILLING:
-            tensor = arguments[0] if arguments else options["tensor"]
-            if isinstance(tensor, nn.Parameter):
+        tensor = arguments[0] if arguments else options.get("tensor")
+        if isinstance(tensor, nn.Parameter):
+            if function in FILLING:
                 return tensor
+            if function in COMPARING:
+                return torch.zeros((), dtype=torch.bool)
         return function(*arguments, **options)

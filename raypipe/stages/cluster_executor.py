@@ -4,6 +4,7 @@ import functools
 import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,9 +20,14 @@ from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.cluster import own_device
 from raypipe.stages.metrics import Labels, count_shard, labels_of, note_success
-from raypipe.stages.ray_map import Item, ItemError, map_items
+from raypipe.stages.ray_map import Item, ItemError, item_error, map_items
 from raypipe.storage.store import Store
 
+BUNDLES = 64
+"""Largest number of bundles of shards on an object store, where a worker reads and writes the shards of a bundle at the
+same time: each request takes long. On a local disk, and on a GPU, a bundle is one shard."""
+SHARDS_AT_ONCE = 8
+"""Largest number of shards of a bundle that a worker holds at the same time."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -66,10 +72,12 @@ class ClusterExecutor:
             If a task fails, or a worker is lost for good.
         """
         labels = {cell.key: labels_of(progress.run, cell) for cell in cells}
+        size = 1 if self.store.is_local or self.resources.gpu else -(-len(tasks) // BUNDLES)
+        bundles = [tasks[start : start + size] for start in range(0, len(tasks), size)]
         try:
             for item in map_items(
-                ShardActor if self.resources.gpu else run_shard,
-                [_pack(task, cell=task.cell) for task in tasks],
+                ShardActor if self.resources.gpu else run_shards,
+                [_pack(bundle) for bundle in bundles],
                 self.resources,
                 name=progress.state.name,
                 setup={"work": work, "store": self.store, "resources": self.resources, "labels": labels},
@@ -78,7 +86,7 @@ class ClusterExecutor:
                 on=self.resources.attack_on,
                 say=progress.say,
             ):
-                yield pickle.loads(item["result"])  # noqa: S301
+                yield from pickle.loads(item["result"])  # noqa: S301
         except StageError as error:
             if isinstance(error.__cause__, ItemError):  # otherwise a worker was lost, and its cell is unknown
                 raise TaskError(str(error), error.__cause__.args[1]) from error.__cause__
@@ -91,6 +99,8 @@ class ClusterExecutor:
 
 class ShardActor:
     """A worker that keeps its model. Two threads call it, so that it decodes the next shard while it computes one.
+
+    A bundle of several shards has a thread for each: they read and write at the same time, and compute in turns.
 
     Parameters
     ----------
@@ -111,18 +121,25 @@ class ShardActor:
         self.turn = threading.Lock()
 
     def __call__(self, item: Item) -> Item:
-        """Process one shard."""
-        task: ShardTask = pickle.loads(item["task"])  # noqa: S301
+        """Process a bundle of shards."""
+        tasks: Sequence[ShardTask] = pickle.loads(item["task"])  # noqa: S301
+        if len(tasks) == 1:
+            return {"result": pickle.dumps([self._process(tasks[0])])}
+        with ThreadPoolExecutor(min(len(tasks), SHARDS_AT_ONCE)) as pool:
+            return {"result": pickle.dumps(list(pool.map(self._process, tasks)))}
 
+    def _process(self, task: ShardTask) -> ShardResult:
         def observe(result: ShardResult, table: pa.Table) -> None:
             count_shard(self.labels[task.key], result, table)
 
-        result = process_shard(task, self.work, self.models, turn=self.turn, observe=observe)
-        return {"result": pickle.dumps(result)}
+        try:
+            return process_shard(task, self.work, self.models, turn=self.turn, observe=observe)
+        except Exception as error:
+            raise item_error(error, task.cell) from error
 
 
-def run_shard(item: Item, work: ShardWork, store: Store, resources: Resources, labels: Mapping[str, Labels]) -> Item:
-    """Process one shard in a task: where the CPU both decodes and computes, reading ahead gains nothing."""
+def run_shards(item: Item, work: ShardWork, store: Store, resources: Resources, labels: Mapping[str, Labels]) -> Item:
+    """Process a bundle of shards in a task: where the CPU both decodes and computes, reading ahead gains nothing."""
     return ShardActor(work, store, resources, labels)(item)
 
 
@@ -133,8 +150,8 @@ def models_of_this_process(store: Store, resources: Resources) -> ModelCache:
     return ModelCache(store, own_device(resources.gpu), resources.attack_batch)
 
 
-def _pack(task: Any, **columns: str) -> Item:
-    return {"task": pickle.dumps(task), **columns}
+def _pack(task: Any) -> Item:
+    return {"task": pickle.dumps(task)}
 
 
 def _read_task(item: Item, read: Callable[[Any], Any]) -> Item:

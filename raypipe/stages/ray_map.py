@@ -145,6 +145,11 @@ class ItemError(ray.exceptions.UserCodeException):
         return f"{cell}: {why}" if cell else why
 
 
+def item_error(error: Exception, cell: str) -> ItemError:
+    """Return the failure of work on an item of a cell."""
+    return ItemError(f"{type(error).__name__}: {last_line(error)}", cell)
+
+
 def _rename_worker(work: Callable[..., Item] | type, name: str) -> Callable[..., Item] | type:
     """Return `work` under another name, with errors that name the item.
 
@@ -157,9 +162,10 @@ def _rename_worker(work: Callable[..., Item] | type, name: str) -> Callable[...,
         def process_item(*arguments: Any, **setup: Any) -> Item:
             try:
                 return call(*arguments, **setup)
+            except ItemError:
+                raise
             except Exception as error:
-                item = arguments[-1]
-                raise ItemError(f"{type(error).__name__}: {last_line(error)}", item.get("cell", "")) from error
+                raise item_error(error, arguments[-1].get("cell", "")) from error
 
         return process_item
 

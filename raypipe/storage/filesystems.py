@@ -25,7 +25,11 @@ class PatientS3FileSystem(pafs.S3FileSystem):  # type: ignore[misc]
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options, retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS))
+        super().__init__(
+            **options,
+            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS),
+            allow_delayed_open=True,  # a small file is written by one request instead of three
+        )
         self.options = options
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -29,6 +29,11 @@ from raypipe.storage.filesystems import open_filesystem
 MANIFEST = "_manifest.json"
 TEMPORARY = ".tmp-"
 """Prefix of the names of files whose writing has not finished."""
+SUMMARY = "summary.arrow"
+"""File of an artifact with the rows of all its shards, without images. Results are computed from it: one file is read
+for each cell instead of one for each shard."""
+SUMMARY_FACT = "summary"
+"""Fact of a manifest that is true if the artifact has a `SUMMARY`. An older raypipe wrote none."""
 IMAGE = "image"
 """Column that makes up nearly all of the size of a table of tiles."""
 FORMAT = 1
@@ -119,7 +124,13 @@ class Store:
     def exists(self, relative: str) -> bool:
         """Return True if the file exists. A file that exists is complete."""
         with _explain_errors("look for", path := self.path(relative)):
-            return bool(self.filesystem.get_file_info(path).type == pafs.FileType.File)
+            if self.is_local:
+                return bool(self.filesystem.get_file_info(path).type == pafs.FileType.File)
+            try:  # one request to an object store, where `get_file_info` also looks for a folder
+                self.filesystem.open_input_file(path).close()
+            except FileNotFoundError:
+                return False
+            return True
 
     def list_files(self, relative: str) -> list[str]:
         """List the names of the complete files directly in a directory, sorted. A missing directory has none."""
@@ -196,14 +207,12 @@ class Store:
         ):
             table = file.read(columns=columns)
             table.validate(full=True)
-        for field in schema or []:
-            if columns is None or field.name in columns:
-                found = table.schema.field(field.name).type if field.name in table.schema.names else "missing"
-                if found != field.type:
-                    raise describe_damage(path, f"column {field.name!r} is {found}, expected {field.type}")
-        if missing := set(columns or ()) - set(table.schema.names):
-            raise describe_damage(path, f"column {min(missing)!r} is missing")
+        _require_columns(table.schema, path, columns, schema)
         return table
+
+    def read_rows(self, relative: str) -> pa.Table:
+        """Read all columns of a Parquet file except the images. Raise the errors of `read_table`."""
+        return self.read_table(relative, [name for name in self.read_schema(relative).names if name != IMAGE])
 
     def read_schema(self, relative: str) -> pa.Schema:
         """Return the schema of a Parquet file from its footer alone. Raise the errors of `read_table`."""
@@ -235,6 +244,33 @@ class Store:
     def add_table(self, relative: str, table: pa.Table) -> bool:
         """Write a table as one Parquet file unless the file exists, and return True if it was written."""
         return self.add_bytes(relative, _encode_table(table))
+
+    def write_summary(self, kind: str, key: str, table: pa.Table) -> None:
+        """Write the rows of all shards of an artifact as one file. `drop_images` removes what they must not have."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table)
+        self.write_bytes(f"{self.artifact(kind, key)}/{SUMMARY}", sink.getvalue().to_pybytes())
+
+    def read_summary(
+        self, kind: str, key: str, columns: list[str] | None = None, schema: pa.Schema | None = None
+    ) -> pa.Table:
+        """Read the rows of all shards of an artifact from the file that `write_summary` wrote.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged, lacks a column, or has a column of another type than `schema`.
+        """
+        path = f"{self.artifact(kind, key)}/{SUMMARY}"
+        data = self.read_bytes(path)
+        try:
+            table = pa.ipc.open_file(pa.py_buffer(data)).read_all()
+            table.validate(full=True)
+        except (pa.ArrowException, OSError) as error:
+            raise describe_damage(self.path(path), str(error).partition("\n")[0]) from error
+        _require_columns(table.schema, self.path(path), columns, schema)
+        return table.select(columns) if columns else table
 
     def read_json(self, relative: str) -> Any:
         """Return the content of a JSON file. Raise StoreError if it is not JSON."""
@@ -331,6 +367,22 @@ class Store:
         """Yield the tables of an artifact's Parquet files in order. Raise the errors of `read_table`."""
         for path in self.shards(kind, key, part):
             yield self.read_table(path, columns, schema)
+
+
+def drop_images(table: pa.Table) -> pa.Table:
+    """Return a table without its column of images, if it has one."""
+    return table.drop_columns([IMAGE]) if IMAGE in table.column_names else table
+
+
+def _require_columns(found: pa.Schema, path: str, columns: list[str] | None, schema: pa.Schema | None) -> None:
+    """Require columns, or those of a schema except the images, with the types of the schema."""
+    for field in schema or []:
+        if columns is None or field.name in columns:
+            kind = found.field(field.name).type if field.name in found.names else "missing"
+            if kind != field.type and (kind != "missing" or field.name != IMAGE):
+                raise describe_damage(path, f"column {field.name!r} is {kind}, expected {field.type}")
+    if missing := set(columns or ()) - set(found.names):
+        raise describe_damage(path, f"column {min(missing)!r} is missing")
 
 
 @contextmanager

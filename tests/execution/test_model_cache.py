@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from raypipe.execution.model_cache import ModelCache
 from raypipe.storage.store import Store
 
-
 KEY = "0123456789abcdef"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +12,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raypipe.base.norms import STORED_NORMS
-from raypipe.evaluation.results.run import PairingRecord
+from raypipe.evaluation.results.run import CellRecord, PairingRecord
 from raypipe.evaluation.statistics.metrics import predicted_labels
 from raypipe.storage.schemas import ADVERSARIALS, CERTIFICATES, CORRUPTED, DIAGNOSTICS, PERTURBED, PREDICTIONS
-from raypipe.storage.store import Store
+from raypipe.storage.store import SUMMARY_FACT, Store
 
 SCHEMAS = {
     "predictions": PREDICTIONS,
@@ -24,7 +25,7 @@ SCHEMAS = {
     "corrupted": CORRUPTED,
     "perturbed": PERTURBED,
 }
-READERS = 16
+READERS = 32
 """Number of files that are read at once. An object store takes tens of milliseconds to send a file, and reading it
 takes almost no time."""
 
@@ -117,9 +118,16 @@ class Artifacts:
         self.store = store
         self._tested: dict[str, Predictions] = {}
         self._perturbed: dict[str, AdversarialTiles] = {}
+        self._manifests: dict[tuple[str, str], dict[str, Any] | None] = {}
 
-    def read_ahead(self, pairings: Iterable[PairingRecord]) -> None:
-        """Read all artifacts of some pairings, many files at once.
+    def manifest(self, kind: str, key: str) -> dict[str, Any] | None:
+        """Return the manifest of an artifact, or None if it does not exist. Each is read once."""
+        if (kind, key) not in self._manifests:
+            self._manifests[kind, key] = self.store.manifest(kind, key)
+        return self._manifests[kind, key]
+
+    def read_ahead(self, pairings: Iterable[PairingRecord], cells: Iterable[CellRecord] = ()) -> None:
+        """Read all artifacts of some pairings, and the manifests of other cells, many files at once.
 
         Raises
         ------
@@ -127,9 +135,10 @@ class Artifacts:
             See `read_predictions`.
         """
         by_predictions = {pairing.predictions: pairing for pairing in pairings}
-        by_tiles = {pairing.tiles: pairing for pairing in pairings if pairing.threat}
+        by_tiles = {pairing.tiles: pairing for pairing in by_predictions.values() if pairing.threat}
         with ThreadPoolExecutor(READERS) as pool:
             for read in (
+                pool.map(lambda cell: self.manifest(cell.kind, cell.key), cells),
                 pool.map(self.read_predictions, by_predictions.values()),
                 pool.map(self.read_adversarials, by_tiles.values()),
             ):
@@ -200,7 +209,7 @@ class Artifacts:
 
     def read_device(self, pairing: PairingRecord) -> str | None:
         """Return the device that the attack ran on; None if it is not recorded."""
-        manifest = self.store.manifest("adversarials", pairing.tiles) or {}
+        manifest = self.manifest("adversarials", pairing.tiles) or {}
         device: str | None = manifest.get("cost", {}).get("device")
         return device
 
@@ -245,12 +254,17 @@ class Artifacts:
         return self._read("perturbed", key, None)
 
     def _read(self, kind: str, key: str, columns: list[str] | None) -> pa.Table:
-        if self.store.manifest(kind, key) is None:
+        manifest = self.manifest(kind, key)
+        if manifest is None:
             raise FileNotFoundError(
                 f"{self.store.path(self.store.artifact(kind, key))} does not exist: run the experiment again"
             )
-        tables = list(self.store.iter_tables(kind, key, columns=columns, schema=SCHEMAS[kind]))
-        table = pa.concat_tables(tables or [SCHEMAS[kind].empty_table()]).sort_by("sample_id")
+        if manifest.get(SUMMARY_FACT):
+            table = self.store.read_summary(kind, key, columns, SCHEMAS[kind])
+        else:  # an older raypipe wrote it
+            tables = list(self.store.iter_tables(kind, key, columns=columns, schema=SCHEMAS[kind]))
+            table = pa.concat_tables(tables or [SCHEMAS[kind].empty_table()])
+        table = table.sort_by("sample_id")
         if not table.num_rows:
             raise ValueError(f"{kind}/{key}: no tiles")
         if pc.count_distinct(table["sample_id"]).as_py() != table.num_rows:

@@ -102,7 +102,7 @@ def compute_result(store: Store, run: Run) -> RunResult:
         If artifacts are missing or do not belong together.
     """
     artifacts = Artifacts(store)
-    artifacts.read_ahead(run.pairings)
+    artifacts.read_ahead(run.pairings, run.cells)
     examples = {subject.id: collect_examples(subject, run, artifacts) for subject in run.subjects}
     outcomes = {subject.id: compute_outcomes(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}
     proofs = {subject.id: collect_proof(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}
@@ -132,7 +132,7 @@ def compute_result(store: Store, run: Run) -> RunResult:
                 }
             )
         ),
-        "costs": list(_costs(run, store)),
+        "costs": list(_costs(run, artifacts)),
         "trainings": list(compute_trainings(run, store)),
         "candidates": list(compute_candidates(run, store)),
     }
@@ -174,9 +174,9 @@ def serialize_result(result: RunResult) -> str:
     return json.dumps({"name": result.name, "location": result.location, **tables}, indent=1) + "\n"
 
 
-def _costs(run: Run, store: Store) -> Iterator[dict[str, Any]]:
+def _costs(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]:
     for cell in run.cells:
-        manifest = store.manifest(cell.kind, cell.key) or {}
+        manifest = artifacts.manifest(cell.kind, cell.key) or {}
         about = cell.model_dump()
         yield {"cell": about.pop("name"), **about, **manifest.get("cost", {})}
 

@@ -96,8 +96,8 @@ def _compare(own: _Answers, theirs: _Answers, mapped: NDArray[np.int64]) -> dict
 
 def _describe(record: ExternalRecord, artifacts: Artifacts) -> dict[str, Any]:
     """Return the facts about an external test set as columns."""
-    manifest = artifacts.store.manifest("tiles", record.tiles) or {}
-    overlap = (artifacts.store.manifest("overlaps", record.overlap) if record.overlap else None) or {}
+    manifest = artifacts.manifest("tiles", record.tiles) or {}
+    overlap = (artifacts.manifest("overlaps", record.overlap) if record.overlap else None) or {}
     return {
         "left_out": [f"{count} ({reason})" for reason, count in manifest["reasons"].items()],
         "synthetic": manifest["synthetic"],
