@@ -6,7 +6,7 @@ the perturbation has no bound in a pixel norm. The search looks at tiles rounded
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -23,8 +23,11 @@ from raypipe.data.stains import Basis
 
 FIELDS = ("hematoxylin_factor", "eosin_factor", "hematoxylin_shift", "eosin_shift")
 """Settings with the ranges of the searched numbers, in their order."""
-MEASURED = ((0.68, 1.41), (0.61, 1.81), (-0.20, 0.20), (-0.11, 0.09))
-"""Central 90 % of the source tiles of LC25000, with the published stain colors; docs/attacks.md has the measurement."""
+MEASURED: Mapping[Basis, tuple[Span, ...]] = {
+    "hed": ((0.68, 1.41), (0.61, 1.81), (-0.20, 0.20), (-0.11, 0.09)),
+    "macenko": ((0.67, 1.38), (0.62, 1.49), (-0.22, 0.20), (-0.14, 0.14)),
+}
+"""Central 90 % of the source tiles of LC25000, by the colors of the stains; docs/attacks.md has the measurement."""
 KNOWLEDGE: Mapping[str, Knowledge] = {"gradient": "white-box", "random": "score-based", "draw": "none"}
 
 
@@ -42,8 +45,8 @@ class StainAttack(StoppableAttack):
         shows (``macenko``; Macenko et al., 2009).
     hematoxylin_factor, eosin_factor
         Smallest and largest factor of the amount of each stain. The defaults are the central 90 % of the source tiles
-        of LC25000, each beside the others of its class, in the colors of ``hed``. `raypipe data stains` measures them
-        on your own tiles and for either kind of colors.
+        of LC25000, each beside the others of its class, in the colors of `basis`. `raypipe data stains` measures them
+        on your own tiles.
     hematoxylin_shift, eosin_shift
         Smallest and largest shift of the amount of each stain, as an optical density.
     max_iterations
@@ -60,10 +63,10 @@ class StainAttack(StoppableAttack):
     minimizes: ClassVar[AnyNorm] = "none"
     search: Literal["gradient", "random", "draw"] = "gradient"
     basis: Basis = "hed"
-    hematoxylin_factor: Span = MEASURED[0]
-    eosin_factor: Span = MEASURED[1]
-    hematoxylin_shift: Span = MEASURED[2]
-    eosin_shift: Span = MEASURED[3]
+    hematoxylin_factor: Span = MEASURED["hed"][0]
+    eosin_factor: Span = MEASURED["hed"][1]
+    hematoxylin_shift: Span = MEASURED["hed"][2]
+    eosin_shift: Span = MEASURED["hed"][3]
     max_iterations: int = Field(20, ge=1)
     restarts: int = Field(5, ge=1)
     max_queries: int = Field(200, ge=1)
@@ -85,6 +88,13 @@ class StainAttack(StoppableAttack):
     def knowledge(self) -> Knowledge:
         """Knowledge of the model that the search needs."""
         return KNOWLEDGE[self.search]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_ranges_of_basis(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("basis") not in MEASURED:
+            return values
+        return {**dict(zip(FIELDS, MEASURED[values["basis"]], strict=True)), **values}
 
     @model_validator(mode="after")
     def _require_unchanged_stain(self) -> Self:

@@ -141,6 +141,13 @@ def test_a_range_without_the_unchanged_stain_is_refused(settings: dict[str, Any]
         TypeAdapter(AttackSettings).validate_python({"name": "stain", **settings})
 
 
+def test_the_ranges_are_those_of_the_colors() -> None:
+    hed, macenko = StainAttack(basis="hed").spans, StainAttack(basis="macenko").spans
+    assert StainAttack().spans == hed != macenko
+    own = StainAttack(basis="macenko", eosin_factor=(0.9, 1.1))
+    assert own.spans == (macenko[0], (0.9, 1.1), *macenko[2:])
+
+
 def test_gray_images_are_refused() -> None:
 
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
