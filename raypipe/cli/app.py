@@ -69,6 +69,7 @@ def _options(
     verbose: Verbose = False,
 ) -> None:
     """Declare the options of `raypipe` itself."""
+    reset_detail()
     choose_detail(quiet, verbose)
 
 
@@ -85,7 +86,6 @@ def version(as_json: AsJson = False) -> None:
 def main() -> None:
     """Run the command line, as the entry point of the console script."""
     escape_unencodable(sys.stdout, sys.stderr)
-    reset_detail()
     with tell_errors():
         app(terminal_width=help_width())
 
