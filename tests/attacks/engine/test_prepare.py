@@ -36,7 +36,18 @@ def trained_looking(name: str) -> nn.Module:
 
 
 def layers(model: nn.Module) -> int:
-    return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    """Count the layers of batch normalization that a pass runs: an auxiliary head may rest in evaluation mode."""
+    ran: list[str] = []
+    hooks = [
+        module.register_forward_hook(lambda *_, name=name: ran.append(name))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.BatchNorm2d)
+    ]
+    with torch.no_grad():
+        model(torch.rand(2, *SHAPE))
+    for hook in hooks:
+        hook.remove()
+    return len(set(ran))
 
 
 def gradient(model: nn.Module, images: Tensor) -> Tensor:
