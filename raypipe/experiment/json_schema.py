@@ -107,6 +107,7 @@ def experiment_schema() -> Schema:
         for name, form in settings.items():
             about = settings_of(record)[name].get("description", "")
             settings_of(record)[name] = {"description": about, **form}
+    definitions["Queries"]["required"].remove("attacks")  # the usual ones, which depend on the norm
     top = definitions.pop("Experiment")
     for base in (BoundedAttack, Defense, NamedAttack, Settings):  # the registries' records replace them
         del definitions[base.__name__]

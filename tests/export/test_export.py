@@ -35,7 +35,7 @@ from raypipe.models.transforms.base import InputTransform
 from raypipe.models.transforms.bit_depth import BitDepth
 from raypipe.models.transforms.gan_projection import GanProjection
 from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
-from raypipe.storage.store import Store
+from raypipe.storage.store import MANIFEST, Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 
 pytestmark = pytest.mark.xdist_group("export")  # in one process, so that the tests share the exported files
@@ -80,7 +80,7 @@ def stored(
         store.write_bytes(f"{store.artifact('model', subject.key)}/{FILE_NAME}", save_classifier(model, card))
         store.publish("model", subject.key, {})
     (clean, *_) = run.pairings
-    store.publish("tiles", clean.tiles, TILES)
+    store.write_record(f"{store.artifact('tiles', clean.tiles)}/{MANIFEST}", TILES)
     store.write_bytes("runs/hand/experiment.yaml", yaml.safe_dump(EXPERIMENT).encode())
     compute_result(store, run)
     return store, run

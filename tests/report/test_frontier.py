@@ -15,7 +15,7 @@ from raypipe.report.frontier import EQUAL, find_undominated, frontier_table, lis
 from raypipe.report.layout import Book
 from raypipe.report.page.report import write_report
 from raypipe.report.sections import named_sections
-from raypipe.storage.store import Store
+from raypipe.storage.store import MANIFEST, Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 
 OTHER = "net/trades"
@@ -71,7 +71,7 @@ def test_a_hardening_that_starts_from_published_weights_does_not_need_the_undefe
     manifest = store.manifest("model", other)
     assert manifest
     spec = {"defense": {"name": "trades", "start": "weights"}}
-    store.publish("model", other, {**manifest, "spec": spec})
+    store.write_record(f"{store.artifact('model', other)}/{MANIFEST}", {**manifest, "spec": spec})
     assert list(compute_trainings(run, store))[2]["forwards"] == 70
 
 
