@@ -9,7 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import kl_div
 
 from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.norms import sizes
@@ -67,6 +68,13 @@ def test_it_buys_robustness_at_the_eps_it_trains_for(name: str, laboratory: Labo
     assert after >= before + 0.1, f"{before:.2f} -> {after:.2f}"
 
 
+def divergence(model: nn.Module, images: Tensor, others: Tensor) -> float:
+    """Return the mean divergence of the predictions of other tiles from those of the tiles."""
+    with torch.no_grad():
+        logits, changed = model(images), model(others)
+    return float(kl_div(changed.log_softmax(1), logits.softmax(1), reduction="batchmean"))
+
+
 @pytest.mark.parametrize("name", sorted(ONLINE))
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_training_tiles_stay_in_the_ball_and_cost_the_loss(name: str, norm: str, laboratory: Laboratory) -> None:
@@ -82,7 +90,11 @@ def test_training_tiles_stay_in_the_ball_and_cost_the_loss(name: str, norm: str,
     assert perturbed.max() <= 1
     lengths = sizes(perturbed - images, defense.norm)
     assert (lengths <= defense.eps + 1e-6).all()
-    if name != "free_training":  # it only starts there
+    if name == "trades":  # its attack leads away from the clean predictions, whatever the label is
+        noise = torch.randn_like(images).sign() if norm == "linf" else torch.randn_like(images)
+        noise *= (lengths / sizes(noise, defense.norm)).view(-1, 1, 1, 1)
+        assert divergence(laboratory.clean, images, perturbed) > divergence(laboratory.clean, images, images + noise)
+    elif name != "free_training":  # it only starts there
         before, after = (cross_entropy(laboratory.clean, each, labels, 0.0).loss for each in (images, perturbed))
         assert after > before
 
