@@ -1,4 +1,4 @@
-"""The time to compute the results of many attacks from what is stored, for several versions of raypipe in turns.
+"""The time to compute the results of many attacks from a store, for several versions of raypipe in turns.
 
     python -m benchmarks.stored_results --version before=OLD --version now=. --out benchmarks/results/stored.json
 

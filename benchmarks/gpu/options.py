@@ -1,4 +1,4 @@
-"""What every section gets: the device, the sizes, and the place of its rows."""
+"""Settings of every section: the device, the sizes, and the place of its rows."""
 
 import json
 import time

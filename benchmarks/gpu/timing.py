@@ -1,4 +1,4 @@
-"""The clock of a device, whose work goes on after a call has returned."""
+"""The clock of a device, which still works after a call has returned."""
 
 import signal
 import time
