@@ -29,9 +29,9 @@ from raypipe.storage.filesystems import open_filesystem
 MANIFEST = "_manifest.json"
 TEMPORARY = ".tmp-"
 """Prefix of the names of files whose writing has not finished."""
-SUMMARY = "summary.arrow"
+SUMMARY = "_summary.arrow"
 """File of an artifact with the rows of all its shards, without images. Results are computed from it: one file is read
-for each cell instead of one for each shard."""
+for each cell instead of one for each shard. Readers of a folder of Parquet files skip a name with an underscore."""
 SUMMARY_FACT = "summary"
 """Fact of a manifest that is true if the artifact has a `SUMMARY`. An older raypipe wrote none."""
 IMAGE = "image"

@@ -126,7 +126,7 @@ def test_a_damaged_summary_is_named(store: Store, progress: StageProgress) -> No
     complete_cells(None, tasks, [cell], Writer(store), progress)
     path = f"{store.artifact(cell.kind, cell.key)}/{SUMMARY}"
     store.write_bytes(path, store.read_bytes(path)[:-20])
-    with pytest.raises(StoreError, match=r"summary.arrow: cannot be read"):
+    with pytest.raises(StoreError, match=r"_summary.arrow: cannot be read"):
         Artifacts(store).read_logits(cell.key)
 
 
