@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
@@ -111,6 +112,12 @@ def test_shards_of_an_interrupted_run_are_part_of_the_summary(store: Store, prog
     manifest = cell.manifest(store)
     assert manifest
     assert manifest["cost"]["forwards"] == 4
+
+
+def test_pyarrow_reads_the_folder_of_an_artifact_as_one_table(store: Store, progress: StageProgress) -> None:
+    cell, tasks = plan(store)
+    complete_cells(None, tasks, [cell], Writer(store), progress)
+    assert pq.read_table(store.path(store.artifact(cell.kind, cell.key))).num_rows == 4
 
 
 def test_an_artifact_without_a_summary_is_read_from_its_shards(store: Store) -> None:
