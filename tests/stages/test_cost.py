@@ -103,9 +103,12 @@ def test_passes_through_the_network(counted: Counted) -> None:
 
 
 def test_files_and_bytes(counted: Counted) -> None:
-    """Count every shard and manifest once; no tile is larger than twice its pixels, of which there are few here."""
+    """Count every shard, manifest, summary of rows and record of a model's trials once.
+
+    No tile is larger than twice its pixels, of which there are few here.
+    """
     files = [path for path in counted.artifacts.rglob("*") if path.is_file()]
-    assert Counter(path.suffix for path in files) == {".parquet": 52, ".json": 25, ".safetensors": 3}
+    assert Counter(path.suffix for path in files) == {".parquet": 52, ".json": 25 + 3, ".arrow": 21, ".safetensors": 3}
     tiles = [path for path in files if path.parts[-4] == "tiles"]
     assert sum(path.stat().st_size for path in tiles) <= 40 * 32 * 32 * 3 * 2
     assert sum(path.stat().st_size for path in files) <= 6 * 2**20
