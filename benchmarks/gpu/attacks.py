@@ -91,7 +91,7 @@ def measure(
     entry
         Contestant to run.
     task
-        Its tiles, which are the first ones of the victim.
+        Tiles of the contestant, the first ones of the victim.
     victim
         Victim with the tiles as they are stored.
     stored

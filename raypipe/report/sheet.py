@@ -36,7 +36,7 @@ class Cell(NamedTuple):
 
     @property
     def one_line(self) -> str:
-        """All text of the cell, on one line."""
+        """Text of the cell on one line."""
         return " ".join(" ".join(filter(None, (self.text, self.beside, self.below))).split("\n"))
 
 

@@ -178,8 +178,8 @@ class Store:
     def add_bytes(self, relative: str, data: bytes) -> bool:
         """Write a file as `write_bytes` does, unless it exists, and return True if it was written.
 
-        Of two runs that write one file of an artifact at the same time, the first one counts. An object store cannot
-        decide that: there the later of two simultaneous writers counts.
+        If two runs write one file of an artifact at the same time, the first one counts. An object store cannot decide
+        that: there the later of two simultaneous writers counts.
         """
         if self.exists(relative):
             return False

@@ -14,7 +14,7 @@ from raypipe.data.reading.listed import ListedSource
 from raypipe.data.reading.tree import Tree, open_tree, read_location
 from raypipe.data.source import DataSet, Source, Split, TileRef
 from raypipe.data.sources.folder import split_side
-from raypipe.data.sources.patterns import GroupPattern
+from raypipe.data.sources.patterns import GroupPattern, require_at_most_one
 
 CLASSES = 1000
 """Largest number of classes. With more, the column does not hold classes."""
@@ -59,9 +59,7 @@ class CsvFile(ClassChoice):
 
     @model_validator(mode="after")
     def _groups_come_from_one_place(self) -> Self:
-        given = [name for name in ("group", "groups", "group_pattern") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)}: expected one of them; leave the others out")
+        require_at_most_one(self, "group", "groups", "group_pattern")
         return self
 
 

@@ -17,7 +17,7 @@ from raypipe.data.reading.images import find_image
 from raypipe.data.reading.listed import ListedSource, is_hidden, list_class_folders
 from raypipe.data.reading.tree import Tree, is_outside, open_tree
 from raypipe.data.source import DataSet, Source, Split, TileRef
-from raypipe.data.sources.patterns import GroupPattern
+from raypipe.data.sources.patterns import GroupPattern, require_at_most_one
 
 SIDE = re.compile(
     "((?P<train>train|training|trn)|(?P<val>val|valid|validation|dev)|(?P<test>test|testing|tst))"
@@ -69,8 +69,7 @@ class Folder(ClassChoice):
 
     @model_validator(mode="after")
     def _groups_come_from_one_place(self) -> Self:
-        if self.groups is not None and self.group_pattern is not None:
-            raise ValueError("groups and group_pattern: expected one of them, found both; leave one out")
+        require_at_most_one(self, "groups", "group_pattern")
         return self
 
 

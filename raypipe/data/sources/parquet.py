@@ -13,7 +13,7 @@ from raypipe.data.reading.annotations import examples
 from raypipe.data.reading.listed import ListedSource
 from raypipe.data.reading.parquet_tree import ParquetTree, official_side, open_parquet_tree
 from raypipe.data.source import DataSet, Source, TileRef
-from raypipe.data.sources.patterns import GroupPattern
+from raypipe.data.sources.patterns import GroupPattern, require_at_most_one
 
 CLASSES = 1000
 """Largest number of classes. With more, the column does not hold classes."""
@@ -56,9 +56,7 @@ class Parquet(ClassChoice):
 
     @model_validator(mode="after")
     def _groups_come_from_one_place(self) -> Self:
-        given = [name for name in ("group", "groups", "group_pattern") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)}: expected one of them; leave the others out")
+        require_at_most_one(self, "group", "groups", "group_pattern")
         return self
 
 

@@ -1,9 +1,9 @@
-"""Type of a setting with a pattern that gives a tile's group."""
+"""Settings that give a tile's group: a pattern, or one of several ways."""
 
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel
 
 
 def _captures_a_group(pattern: str) -> str:
@@ -18,3 +18,12 @@ def _captures_a_group(pattern: str) -> str:
 
 GroupPattern = Annotated[str, AfterValidator(_captures_a_group)]
 """Regular expression with a capture group."""
+
+
+def require_at_most_one(settings: BaseModel, *names: str) -> None:
+    """Require that at most one of some optional settings is given. Raise ValueError otherwise."""
+    given = [name for name in names if getattr(settings, name) is not None]
+    if len(given) > 1:
+        *others, last = given
+        found = "several" if others[1:] else "both"
+        raise ValueError(f"{', '.join(others)} and {last}: expected one of them, found {found}; leave the others out")
