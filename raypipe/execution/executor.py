@@ -13,7 +13,8 @@ from raypipe.plan.cells import Cell
 from raypipe.progress.shards import follow_headway, shard_name
 from raypipe.progress.stage import StageProgress
 from raypipe.storage.costs import Cost, read_cost
-from raypipe.storage.store import QUESTIONS_AT_ONCE, SUMMARY_FACT, Store, StoreError
+from raypipe.storage.errors import StoreError
+from raypipe.storage.store import QUESTIONS_AT_ONCE, SUMMARY_FACT, Store
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -111,7 +111,7 @@ def take_inventory(store: Store) -> Inventory:
 
     Raises
     ------
-    raypipe.storage.store.StoreError
+    raypipe.storage.errors.StoreError
         If the store cannot be read, or a record is damaged, so that the run's artifacts are unknown.
     """
     files: dict[str, list[StoredFile]] = {}

@@ -13,7 +13,8 @@ from raypipe.execution.model_cache import ModelCache
 from raypipe.execution.shards import ShardResult, ShardTask, ShardWork, process_shard
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
-from raypipe.storage.store import Store, StoreError
+from raypipe.storage.errors import StoreError
+from raypipe.storage.store import Store
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -18,7 +18,8 @@ from raypipe.execution.model_cache import ModelCache
 from raypipe.plan.cells import Cell
 from raypipe.progress.shards import shard_name, write_headway
 from raypipe.storage.costs import Cost, add_cost, read_cost
-from raypipe.storage.store import Store, drop_images
+from raypipe.storage.store import Store
+from raypipe.storage.tables import drop_images
 
 Figures = dict[str, int]
 

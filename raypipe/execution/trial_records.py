@@ -17,7 +17,8 @@ from torch import nn
 
 from raypipe.attacks.engine.prepare import Trials, prepare
 from raypipe.execution.adapt_network import Shape, find_device
-from raypipe.storage.store import Store, describe_damage
+from raypipe.storage.errors import describe_damage
+from raypipe.storage.store import Store
 
 FOLDER = "trials"
 VERSION = 1
@@ -37,7 +38,7 @@ def read_trials(store: Store, key: str, shape: Shape, device: torch.device) -> T
 
     Raises
     ------
-    raypipe.storage.store.StoreError
+    raypipe.storage.errors.StoreError
         If the record is damaged.
     """
     path = _path(store, key, shape, device)

@@ -2,7 +2,8 @@
 
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
 from raypipe.models.classifier import Classifier
-from raypipe.storage.store import Store, describe_damage
+from raypipe.storage.errors import describe_damage
+from raypipe.storage.store import Store
 
 
 def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:

@@ -22,7 +22,8 @@ from raypipe.experiment.schema import Experiment
 from raypipe.plan.cells import Cell, IngestSpec
 from raypipe.plan.files import Listing, list_external
 from raypipe.plan.graph import Plan, make_plan
-from raypipe.storage.store import Store, StoreError
+from raypipe.storage.errors import StoreError
+from raypipe.storage.store import Store
 
 FINGERPRINTS = "cache/fingerprints.json"
 

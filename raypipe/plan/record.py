@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from raypipe.plan.cells import Cell, candidates
-from raypipe.storage.store import Store, describe_damage
+from raypipe.storage.errors import describe_damage
+from raypipe.storage.store import Store
 
 PLAN_FILE = "plan.json"
 
@@ -23,7 +24,7 @@ def read_plan(store: Store, run: str) -> frozenset[str] | None:
 
     Raises
     ------
-    raypipe.storage.store.StoreError
+    raypipe.storage.errors.StoreError
         If a newer raypipe wrote the record, or the record is damaged.
     """
     path = f"runs/{run}/{PLAN_FILE}"

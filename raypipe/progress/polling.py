@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 
-from raypipe.storage.store import StoreError
+from raypipe.storage.errors import StoreError
 
 
 @contextmanager

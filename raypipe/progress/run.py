@@ -13,7 +13,8 @@ from raypipe.progress.callback import ProgressCallback, describe_progress, ignor
 from raypipe.progress.stage import Detail, StageProgress, stage_progress
 from raypipe.progress.state import RunState, StageState, write_state
 from raypipe.progress.tree import run_tree
-from raypipe.storage.store import Store, StoreError
+from raypipe.storage.errors import StoreError
+from raypipe.storage.store import Store
 
 WRITE_EVERY_SECONDS = 3.0
 
@@ -91,7 +92,7 @@ def run_progress(
 
     Raises
     ------
-    raypipe.storage.store.StoreError
+    raypipe.storage.errors.StoreError
         If the state cannot be written down: in that case results could not be written either.
     """
     state = RunState(run=run, stages=list(stages))

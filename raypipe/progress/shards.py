@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pydantic import BaseModel, ValidationError
 
 from raypipe.progress.polling import poll
-from raypipe.storage.store import Store, StoreError
+from raypipe.storage.errors import StoreError
+from raypipe.storage.store import Store
 
 FOLDER = "progress/shards"
 LOCAL_SECONDS, REMOTE_SECONDS = 1.0, 10.0

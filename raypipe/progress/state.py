@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field, ValidationError
 from raypipe.evaluation.results.run import find_in_run
 from raypipe.plan.cells import Cell, unfinished
 from raypipe.progress.shards import ShardState
-from raypipe.storage.store import Store, describe_damage
+from raypipe.storage.errors import describe_damage
+from raypipe.storage.store import Store
 
 PROGRESS_FILE = "progress.json"
 State = Literal["to do", "running", "done", "failed"]

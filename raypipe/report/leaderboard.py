@@ -10,6 +10,7 @@ from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.compute import compute_result, is_current
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
 from raypipe.evaluation.results.run import GIVEN, RUN_FILE, Run, read_run
+from raypipe.evaluation.results.schemas import CHECKS, RESULTS
 from raypipe.evaluation.results.strength import attack_strength
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.cells import HARDENED, UNDEFENDED
@@ -17,7 +18,6 @@ from raypipe.report.layout import Row, interval_cell, threat, verdict_cell
 from raypipe.report.ranking import RULE, find_winner, may_be_best, overlap
 from raypipe.report.scope import count_tiles
 from raypipe.report.sheet import Cell, Note, Sheet
-from raypipe.storage.schemas import CHECKS, RESULTS
 from raypipe.storage.store import Store
 
 RECORDS = [

@@ -12,6 +12,7 @@ from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.compute import RunResult, load_result
 from raypipe.evaluation.results.run import PairingRecord, Run, read_run
+from raypipe.evaluation.results.schemas import PER_TILE
 from raypipe.report.figures.bars import draw_bars
 from raypipe.report.figures.lines import draw_lines
 from raypipe.report.judgment import judge_models
@@ -19,7 +20,6 @@ from raypipe.report.layout import Book
 from raypipe.report.page.report import write_report
 from raypipe.report.robustness import verdicts_of
 from raypipe.report.summary import conclude, find_direct, find_static
-from raypipe.storage.schemas import PER_TILE
 from raypipe.storage.store import Store
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Results(RunResult):
         ------
         FileNotFoundError
             If the store has no finished run of that name. The message lists the existing runs.
-        raypipe.storage.store.StoreError
+        raypipe.storage.errors.StoreError
             If a newer raypipe wrote the run, or the run is damaged.
         """
         return cls.from_run(read_run(store, name), load_result(store, name), store)
@@ -123,7 +123,7 @@ class Results(RunResult):
         Returns
         -------
         pyarrow.Table
-            Table with the columns `raypipe.storage.schemas.PER_TILE`.
+            Table with the columns `raypipe.evaluation.results.schemas.PER_TILE`.
 
         Raises
         ------

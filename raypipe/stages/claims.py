@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from raypipe.plan.cells import Cell, unfinished
 from raypipe.progress.polling import poll
-from raypipe.storage.store import Store, StoreError
+from raypipe.storage.errors import StoreError
+from raypipe.storage.store import Store
 
 FOLDER = "claims"
 RENEW_SECONDS = 10.0

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from raypipe.base.settings import Settings
 from raypipe.storage.bill_of_materials import BILL_FILE, describe_distributions
-from raypipe.storage.store import Store, describe_damage
+from raypipe.storage.errors import describe_damage
+from raypipe.storage.store import Store
 
 PACKAGES = ("raypipe", "torch", "torchvision", "ray", "adversarial-robustness-toolbox", "numpy", "scikit-learn")
 ENVIRONMENT_FILE = "environment.json"

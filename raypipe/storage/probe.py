@@ -4,7 +4,8 @@ import time
 import uuid
 from pathlib import Path
 
-from raypipe.storage.store import Store, StoreError
+from raypipe.storage.errors import StoreError
+from raypipe.storage.store import Store
 
 SIZE = 2**20
 
@@ -19,7 +20,7 @@ def probe_store(location: str) -> tuple[float, float]:
 
     Raises
     ------
-    raypipe.storage.store.StoreError
+    raypipe.storage.errors.StoreError
         If a step fails, a replaced file is not the new one, or something stays behind.
     ValueError
         If the location is invalid.

@@ -8,9 +8,7 @@ rejected.
 """
 
 import json
-import os
 import re
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,20 +20,18 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from raypipe.base.errors import UserError
 from raypipe.base.version import __version__
+from raypipe.storage.errors import StoreError, describe_damage, explain_errors
 from raypipe.storage.filesystems import open_filesystem
+from raypipe.storage.local_writes import TEMPORARY, write_local
+from raypipe.storage.tables import IMAGE_COLUMN, encode_table, require_columns
 
 MANIFEST = "_manifest.json"
-TEMPORARY = ".tmp-"
-"""Prefix of the names of files whose writing has not finished."""
 SUMMARY = "_summary.arrow"
 """File of an artifact with the rows of all its shards, without images. Results are computed from it: one file is read
 for each cell instead of one for each shard. Readers of a folder of Parquet files skip a name with an underscore."""
 SUMMARY_FACT = "summary"
 """Fact of a manifest that is true if the artifact has a `SUMMARY`. An older raypipe wrote none."""
-IMAGE = "image"
-"""Column that makes up nearly all of the size of a table of tiles."""
 FORMAT = 1
 """Format of artifacts and runs. A record without one has format 1. Raise it with every change that an older raypipe
 misreads."""
@@ -44,18 +40,6 @@ QUESTIONS_AT_ONCE = 32
 T = TypeVar("T")
 R = TypeVar("R")
 _KEY = re.compile(r"^[0-9a-f]{8,64}\Z")
-
-
-class StoreError(UserError, OSError):
-    """Failure to read or write the store. The message names the place and the remedy."""
-
-
-def describe_damage(where: str, reason: object) -> StoreError:
-    """Return the error for a file that raypipe wrote and cannot read."""
-    return StoreError(
-        f"{where}: cannot be read: {reason}; something else changed it, or the disk fails: delete the folder that "
-        "it is in, and run the experiment again to compute it again"
-    )
 
 
 @dataclass(frozen=True)
@@ -101,7 +85,7 @@ class Store:
         ValueError
             If the location is invalid or contains credentials.
         """
-        with _explain_errors("open", location):
+        with explain_errors("open", location):
             filesystem, root = open_filesystem(location)
         return cls(filesystem, root.rstrip("/"))
 
@@ -123,7 +107,7 @@ class Store:
 
     def exists(self, relative: str) -> bool:
         """Return True if the file exists. A file that exists is complete."""
-        with _explain_errors("look for", path := self.path(relative)):
+        with explain_errors("look for", path := self.path(relative)):
             if self.is_local:
                 return bool(self.filesystem.get_file_info(path).type == pafs.FileType.File)
             try:  # one request to an object store, where `get_file_info` also looks for a folder
@@ -141,13 +125,13 @@ class Store:
         return sorted(i.base_name for i in self._list(relative) if i.type == pafs.FileType.Directory)
 
     def _list(self, relative: str) -> list[pafs.FileInfo]:
-        with _explain_errors("list", path := self.path(relative)):
+        with explain_errors("list", path := self.path(relative)):
             infos: list[pafs.FileInfo] = self.filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
             return infos
 
     def list_tree(self, relative: str = "") -> list[StoredFile]:
         """List all files of the store or a directory, also unfinished ones, sorted by path. A missing one has none."""
-        with _explain_errors("list", path := self.path(relative) if relative else self.root):
+        with explain_errors("list", path := self.path(relative) if relative else self.root):
             everything = pafs.FileSelector(path, allow_not_found=True, recursive=True)
             infos = self.filesystem.get_file_info(everything)
         start = len(self.root.rstrip("/")) + 1
@@ -156,7 +140,7 @@ class Store:
 
     def read_bytes(self, relative: str) -> bytes:
         """Return the whole content of a file."""
-        with _explain_errors("read", path := self.path(relative)), self.filesystem.open_input_stream(path) as stream:
+        with explain_errors("read", path := self.path(relative)), self.filesystem.open_input_stream(path) as stream:
             return bytes(stream.read())
 
     def write_bytes(self, relative: str, data: bytes) -> None:
@@ -168,9 +152,9 @@ class Store:
             If the disk is full, the directory is not writable or the object store refuses.
         """
         target = self.path(relative)
-        with _explain_errors("write", target, f" ({len(data):,} bytes)"):
+        with explain_errors("write", target, f" ({len(data):,} bytes)"):
             if self.is_local:
-                _write_local(Path(target), data)
+                write_local(Path(target), data)
             else:  # an object appears when its upload is completed
                 with self.filesystem.open_output_stream(target) as stream:
                     stream.write(data)
@@ -187,8 +171,8 @@ class Store:
             self.write_bytes(relative, data)
             return True
         target = self.path(relative)
-        with _explain_errors("write", target, f" ({len(data):,} bytes)"):
-            return _write_local(Path(target), data, replace=False)
+        with explain_errors("write", target, f" ({len(data):,} bytes)"):
+            return write_local(Path(target), data, replace=False)
 
     def read_table(self, relative: str, columns: list[str] | None = None, schema: pa.Schema | None = None) -> pa.Table:
         """Read a Parquet file, or some of its columns, as a table.
@@ -201,22 +185,22 @@ class Store:
         path, filesystem = self.path(relative), self.filesystem
         # pq.read_table takes twice the time for small files, but reports a missing column itself
         with (
-            _explain_errors("read", path),
+            explain_errors("read", path),
             self._require_parquet(path),
             pq.ParquetFile(path, filesystem=filesystem) as file,
         ):
             table = file.read(columns=columns)
             table.validate(full=True)
-        _require_columns(table.schema, path, columns, schema)
+        require_columns(table.schema, path, columns, schema)
         return table
 
     def read_rows(self, relative: str) -> pa.Table:
         """Read all columns of a Parquet file except the images. Raise the errors of `read_table`."""
-        return self.read_table(relative, [name for name in self.read_schema(relative).names if name != IMAGE])
+        return self.read_table(relative, [name for name in self.read_schema(relative).names if name != IMAGE_COLUMN])
 
     def read_schema(self, relative: str) -> pa.Schema:
         """Return the schema of a Parquet file from its footer alone. Raise the errors of `read_table`."""
-        with _explain_errors("read", path := self.path(relative)), self._require_parquet(path):
+        with explain_errors("read", path := self.path(relative)), self._require_parquet(path):
             return pq.read_schema(path, filesystem=self.filesystem)
 
     @contextmanager
@@ -237,13 +221,13 @@ class Store:
 
     def write_table(self, relative: str, table: pa.Table) -> int:
         """Write a table as one Parquet file, complete or not at all, and return its size in bytes."""
-        data = _encode_table(table)
+        data = encode_table(table)
         self.write_bytes(relative, data)
         return len(data)
 
     def add_table(self, relative: str, table: pa.Table) -> bool:
         """Write a table as one Parquet file unless the file exists, and return True if it was written."""
-        return self.add_bytes(relative, _encode_table(table))
+        return self.add_bytes(relative, encode_table(table))
 
     def write_summary(self, kind: str, key: str, table: pa.Table) -> None:
         """Write the rows of all shards of an artifact as one file. `drop_images` removes what they must not have."""
@@ -269,7 +253,7 @@ class Store:
             table.validate(full=True)
         except (pa.ArrowException, OSError) as error:
             raise describe_damage(self.path(path), str(error).partition("\n")[0]) from error
-        _require_columns(table.schema, self.path(path), columns, schema)
+        require_columns(table.schema, self.path(path), columns, schema)
         return table.select(columns) if columns else table
 
     def read_json(self, relative: str) -> Any:
@@ -308,7 +292,7 @@ class Store:
 
     def remove(self, relative: str) -> None:
         """Delete a file or a whole directory. Do nothing if it does not exist, or if another run deletes it."""
-        with suppress(FileNotFoundError), _explain_errors("remove", path := self.path(relative)):
+        with suppress(FileNotFoundError), explain_errors("remove", path := self.path(relative)):
             match self.filesystem.get_file_info(path).type:
                 case pafs.FileType.File:
                     self.filesystem.delete_file(path)
@@ -317,7 +301,7 @@ class Store:
 
     def move(self, relative: str, target: str) -> None:
         """Move a file or a whole directory of a local store at once. What the target has is left alone."""
-        with _explain_errors("move", path := self.path(relative)):
+        with explain_errors("move", path := self.path(relative)):
             place = Path(self.path(target))
             place.parent.mkdir(parents=True, exist_ok=True)
             if place.exists():  # a run has computed it again meanwhile
@@ -369,80 +353,7 @@ class Store:
             yield self.read_table(path, columns, schema)
 
 
-def drop_images(table: pa.Table) -> pa.Table:
-    """Return a table without its column of images, if it has one."""
-    return table.drop_columns([IMAGE]) if IMAGE in table.column_names else table
-
-
-def _require_columns(found: pa.Schema, path: str, columns: list[str] | None, schema: pa.Schema | None) -> None:
-    """Require columns, or those of a schema except the images, with the types of the schema."""
-    for field in schema or []:
-        if columns is None or field.name in columns:
-            kind = found.field(field.name).type if field.name in found.names else "missing"
-            if kind != field.type and (kind != "missing" or field.name != IMAGE):
-                raise describe_damage(path, f"column {field.name!r} is {kind}, expected {field.type}")
-    if missing := set(columns or ()) - set(found.names):
-        raise describe_damage(path, f"column {min(missing)!r} is missing")
-
-
-@contextmanager
-def _explain_errors(action: str, path: str, more: str = "") -> Iterator[None]:
-    """Raise StoreError with the action and the path for any error of the filesystem except a missing file."""
-    try:
-        yield
-    except (FileNotFoundError, StoreError):
-        raise
-    except OSError as error:
-        advice = "free space" if action == "write" else "see that it can be reached"
-        raise StoreError(
-            f"cannot {action} {path}{more}: {error.strerror or error}; {advice} or choose another `storage`, then run "
-            "again: finished work is kept"
-        ) from error
-
-
-def _encode_table(table: pa.Table) -> bytes:
-    """Return a table as a Parquet file."""
-    sink = pa.BufferOutputStream()
-    # Images are compressed already and all differ: no codec and no dictionary makes them smaller.
-    dictionary = [name for name in table.column_names if name != IMAGE]
-    codec = "none" if IMAGE in table.column_names else "zstd"
-    pq.write_table(table, sink, compression=codec, use_dictionary=dictionary)
-    return bytes(sink.getvalue().to_pybytes())
-
-
 def _encode_record(record: dict[str, Any]) -> bytes:
     """Return a record as JSON, with its format and the version of raypipe."""
     text = json.dumps({"format": FORMAT, "raypipe": __version__, **record}, indent=2)
     return f"{text}\n".encode()
-
-
-def _write_local(target: Path, data: bytes, *, replace: bool = True) -> bool:
-    """Write a file at once, and return True, or False if it exists and must not be replaced."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if replace or not _link(temporary, target):
-            temporary.replace(target)
-    except FileExistsError:
-        temporary.unlink(missing_ok=True)
-        return False
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.unlink(missing_ok=True)
-    return True
-
-
-def _link(temporary: Path, target: Path) -> bool:
-    """Give a file a second name at once. Return False if the disk cannot; raise FileExistsError if the name exists."""
-    try:
-        target.hardlink_to(temporary)
-    except FileExistsError:
-        raise
-    except OSError:  # such as a mounted bucket or a FAT disk
-        return False
-    return True

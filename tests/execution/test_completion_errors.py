@@ -11,7 +11,7 @@ from torch import nn
 import raypipe
 from raypipe.base.errors import StageError
 from raypipe.plan.cells import Cell
-from raypipe.storage.store import StoreError
+from raypipe.storage.errors import StoreError
 
 
 def test_a_manifest_that_cannot_be_written_is_told_like_a_shard(

@@ -11,7 +11,8 @@ import torch
 from raypipe.execution import machine
 from raypipe.execution.machine import hardware, places, software
 from raypipe.execution.machine.finding import Finding
-from raypipe.storage.store import Store, StoreError
+from raypipe.storage.errors import StoreError
+from raypipe.storage.store import Store
 
 Break = Callable[[pytest.MonkeyPatch, Path], None]
 

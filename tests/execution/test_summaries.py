@@ -21,8 +21,9 @@ from raypipe.execution.shards import ShardResult, ShardTask, process_shard, shar
 from raypipe.plan.cells import Cell, EvaluateSpec
 from raypipe.progress.stage import StageProgress, stage_progress
 from raypipe.storage.costs import Cost, add_cost
+from raypipe.storage.errors import StoreError
 from raypipe.storage.schemas import PREDICTIONS
-from raypipe.storage.store import SUMMARY, Store, StoreError
+from raypipe.storage.store import SUMMARY, Store
 from tests.evaluation.handmade import store_tiles
 
 

@@ -14,7 +14,8 @@ from raypipe.models.checkpoint import FILE_NAME, ModelCard, save_classifier
 from raypipe.models.classifier import Classifier, Model, build_classifier
 from raypipe.plan.cells import Cell, TrainSpec
 from raypipe.stages.fitting import publish_model
-from raypipe.storage.store import Store, StoreError
+from raypipe.storage.errors import StoreError
+from raypipe.storage.store import Store
 from raypipe.training.recipe import Recipe
 
 CPU = torch.device("cpu")

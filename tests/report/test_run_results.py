@@ -13,8 +13,8 @@ import pytest
 
 import raypipe
 from raypipe.evaluation.results.compute import compute_result
+from raypipe.evaluation.results.schemas import PER_TILE
 from raypipe.report.results import Results
-from raypipe.storage.schemas import PER_TILE
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from raypipe.evaluation.results.across import differences_across
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.run import Run, write_run
+from raypipe.evaluation.results.schemas import CHECKS, RESULTS
 from raypipe.evaluation.statistics.permutation import holm
 from raypipe.report.compare import comparison_notes, differences_sheet, side_by_side
 from raypipe.report.layout import Book
@@ -20,7 +21,6 @@ from raypipe.report.page.compare import write_comparison
 from raypipe.report.page.index import write_index
 from raypipe.report.ranking import find_winner
 from raypipe.report.sheet import Sheet
-from raypipe.storage.schemas import CHECKS, RESULTS
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, attack_only, hand_run
 from tests.report.browser import CHROMIUM, look

@@ -18,7 +18,8 @@ import pytest
 from pyarrow.fs import FileSelector, LocalFileSystem
 
 from raypipe.progress.state import read_state
-from raypipe.storage.store import Store, StoreError
+from raypipe.storage.errors import StoreError
+from raypipe.storage.store import Store
 from tests.stages.machines import Driver, Files, Machines, several_machines, wait_until
 from tests.stages.object_store import BUCKET, SECRET, ObjectStore, object_store
 

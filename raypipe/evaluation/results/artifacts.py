@@ -200,7 +200,7 @@ class Artifacts:
 
         Raises
         ------
-        raypipe.storage.store.StoreError
+        raypipe.storage.errors.StoreError
             If an older raypipe stored the tiles, without this number.
         """
         table = self._read("adversarials", pairing.tiles, ["sample_id", "queries"])

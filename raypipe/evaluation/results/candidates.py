@@ -8,7 +8,7 @@ from raypipe.storage.store import Store
 
 
 def compute_candidates(run: Run, store: Store) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `raypipe.storage.schemas.CANDIDATES`: one for each candidate of each search."""
+    """Yield the rows of `raypipe.evaluation.results.schemas.CANDIDATES`: one for each candidate of each search."""
     for subject in run.subjects:
         manifest = store.manifest("model", subject.key) or {}
         records = manifest.get("candidates", [])

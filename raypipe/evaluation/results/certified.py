@@ -61,7 +61,7 @@ def collect_proof(
 def compute_certified(
     subject: SubjectRecord, proof: Proof | None, examples: AdversarialExamples | None, run: Run
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `raypipe.storage.schemas.CERTIFIED` for one model."""
+    """Yield the rows of `raypipe.evaluation.results.schemas.CERTIFIED` for one model."""
     if proof is None or examples is None:
         return
     groups = group_tiles(examples.clean.groups)

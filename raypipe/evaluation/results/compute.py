@@ -22,8 +22,7 @@ from raypipe.evaluation.results.patterns import compute_universal
 from raypipe.evaluation.results.queries import compute_queries
 from raypipe.evaluation.results.records import compute_records
 from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
-from raypipe.evaluation.results.trainings import compute_trainings
-from raypipe.storage.schemas import (
+from raypipe.evaluation.results.schemas import (
     CANDIDATES,
     CERTIFIED,
     CHECKS,
@@ -38,6 +37,7 @@ from raypipe.storage.schemas import (
     TRAININGS,
     UNIVERSAL,
 )
+from raypipe.evaluation.results.trainings import compute_trainings
 from raypipe.storage.store import Store
 
 
@@ -52,10 +52,10 @@ class RunResult:
     location
         Folder of its files.
     records, curves, differences, checks, certified, costs, trainings, candidates
-        Tables `raypipe.storage.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED`, `COSTS`, `TRAININGS`
-        and `CANDIDATES`.
+        Tables `raypipe.evaluation.results.schemas.RESULTS`, `CURVES`, `DIFFERENCES`, `CHECKS`, `CERTIFIED`, `COSTS`,
+        `TRAININGS` and `CANDIDATES`.
     corruptions, external, universal, queries, overview
-        Tables `raypipe.storage.schemas.CORRUPTIONS`, `EXTERNAL`, `UNIVERSAL`, `QUERIES` and `OVERVIEW`.
+        Tables `raypipe.evaluation.results.schemas.CORRUPTIONS`, `EXTERNAL`, `UNIVERSAL`, `QUERIES` and `OVERVIEW`.
     """
 
     name: str
@@ -149,7 +149,7 @@ def load_result(store: Store, name: str) -> RunResult:
     ------
     FileNotFoundError
         If there is no run of that name. The message lists the existing runs.
-    raypipe.storage.store.StoreError
+    raypipe.storage.errors.StoreError
         If a newer raypipe wrote the run, or the run is damaged.
     """
     run = read_run(store, name)

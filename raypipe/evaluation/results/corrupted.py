@@ -48,7 +48,7 @@ class Answers:
 
 
 def compute_corruptions(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `raypipe.storage.schemas.CORRUPTIONS`.
+    """Yield the rows of `raypipe.evaluation.results.schemas.CORRUPTIONS`.
 
     The errors of a model are given relative to those of the first undefended model of the same split and seed
     (Hendrycks and Dietterich, 2019, arXiv:1903.12261).

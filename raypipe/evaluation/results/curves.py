@@ -23,7 +23,7 @@ class _Curve(NamedTuple):
 
 
 def compute_curves(run: Run, examples: Mapping[str, AdversarialExamples | None]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `raypipe.storage.schemas.CURVES`, by norm and model.
+    """Yield the rows of `raypipe.evaluation.results.schemas.CURVES`, by norm and model.
 
     The first row of a model is its worst case; one row follows for each attack that minimizes the norm. All curves of a
     norm have the same radii, so that they can be drawn over each other.

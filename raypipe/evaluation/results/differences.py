@@ -16,7 +16,7 @@ Outcomes = Mapping[str, Mapping[Measure, Outcome]]
 
 
 def compute_differences(run: Run, outcomes: Outcomes) -> list[dict[str, Any]]:
-    """Return the rows of `raypipe.storage.schemas.DIFFERENCES`.
+    """Return the rows of `raypipe.evaluation.results.schemas.DIFFERENCES`.
 
     Three comparisons give rows:
 

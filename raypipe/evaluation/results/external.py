@@ -53,7 +53,7 @@ class _Answers:
 
 
 def compute_external(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `raypipe.storage.schemas.EXTERNAL`."""
+    """Yield the rows of `raypipe.evaluation.results.schemas.EXTERNAL`."""
     subjects = {subject.id: subject for subject in run.subjects}
     for record in run.external:
         names = tuple(name for name in run.labels if name in record.labels.values())

@@ -208,7 +208,7 @@ tested."""
 
 
 def compute_overview(models: Mapping[str, Model]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `raypipe.storage.schemas.OVERVIEW`: one for each model and each threat that was measured.
+    """Yield the rows of `raypipe.evaluation.results.schemas.OVERVIEW`: one for each model and each measured threat.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ def parse_pattern(table: pa.Table) -> tuple[NDArray[np.int16], NDArray[np.int16]
 
 
 def compute_universal(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `raypipe.storage.schemas.UNIVERSAL`."""
+    """Yield the rows of `raypipe.evaluation.results.schemas.UNIVERSAL`."""
     subjects = {subject.id: subject for subject in run.subjects}
     for record in run.universal:
         table = artifacts.read_perturbed(record.key)

@@ -18,7 +18,7 @@ PER_DECADE = 8
 
 
 def compute_queries(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `raypipe.storage.schemas.QUERIES`, by model, attack and number of queries."""
+    """Yield the rows of `raypipe.evaluation.results.schemas.QUERIES`, by model, attack and number of queries."""
     subjects = {subject.id: subject for subject in run.subjects}
     for pairing in find_query_pairings(run.pairings):
         predictions = artifacts.read_predictions(pairing)

@@ -25,7 +25,7 @@ def compute_records(
     examples: AdversarialExamples | None,
     outcomes: Mapping[Measure, Outcome],
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `raypipe.storage.schemas.RESULTS` for one model.
+    """Yield the rows of `raypipe.evaluation.results.schemas.RESULTS` for one model.
 
     There is one row for each set of tiles, and then one for each worst case. The clean tiles have a row, and so have
     the clean versions of the attacked tiles. An attack that skipped tiles has none: it has no accuracy of its own.
@@ -147,7 +147,7 @@ def _clinical_errors(measure: Measure, examples: AdversarialExamples, run: Run, 
 
 
 def quartile_columns(sizes: NDArray[np.float64]) -> dict[str, float | None]:
-    """Return the columns `raypipe.storage.schemas.QUARTILES` of minimal distortions."""
+    """Return the columns `raypipe.evaluation.results.schemas.QUARTILES` of minimal distortions."""
     marks = quartiles(sizes)
     figures = {"lower": marks.lower, "median": marks.median, "upper": marks.upper}
     return {name: figure if np.isfinite(figure) else None for name, figure in figures.items()}

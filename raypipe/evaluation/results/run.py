@@ -13,7 +13,8 @@ from raypipe.attacks.engine.threat import ThreatModel
 from raypipe.base.norms import Norm
 from raypipe.base.settings import ID, Settings, near_matches
 from raypipe.evaluation.protocols import Protocol, Role
-from raypipe.storage.store import Store, describe_damage
+from raypipe.storage.errors import describe_damage
+from raypipe.storage.store import Store
 
 RUN_FILE = "run.json"
 LEAKY, SYNTHETIC, WITHHELD = "LEAKY", "SYNTHETIC", "NOT FOR REDISTRIBUTION"
@@ -51,7 +52,7 @@ class SubjectRecord(Settings):
     key: str
 
     def columns(self) -> dict[str, Any]:
-        """Return the columns `raypipe.storage.schemas.SUBJECT`."""
+        """Return the columns `raypipe.evaluation.results.schemas.SUBJECT`."""
         return {"subject": self.id, **self.model_dump(exclude={"id", "undefended", "key"})}
 
 
@@ -275,7 +276,7 @@ def read_run(store: Store, name: str) -> Run:
     ------
     FileNotFoundError
         If there is no run of that name. The message lists the existing runs.
-    raypipe.storage.store.StoreError
+    raypipe.storage.errors.StoreError
         If a newer raypipe wrote the record, or the record is damaged.
     """
     path = find_in_run(store, name, RUN_FILE, "finished run")

@@ -17,7 +17,7 @@ crafted in each step, and all other defenses."""
 
 
 def compute_trainings(run: Run, store: Store) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `raypipe.storage.schemas.TRAININGS`: one for each model under test.
+    """Yield the rows of `raypipe.evaluation.results.schemas.TRAININGS`: one for each model under test.
 
     A hardened model's cost includes that of the undefended model that it starts from, that of the adversarial tiles
     that it learned, and that of all candidates of a search. The figures are None if an artifact does not have them.
