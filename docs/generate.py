@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
-from benchmarks.readme_figures import read_record, readme_table
+from benchmarks.robust_figures import measured_rows, readme_rows
 from docs.reference import commands_page, experiment_page, functions_reference
 from raypipe.attacks import ATTACKS
 from raypipe.attacks.base import NamedAttack
@@ -60,17 +60,13 @@ def check_sections() -> Iterator[str]:
         yield f"### {rule.name[0].upper()}{rule.name[1:]}\n\n{rule.meaning}\n\n*Source: {source}.*\n"
 
 
-def figures_rows() -> Iterator[str]:
-    """Yield the table of the figures that were measured on real tiles."""
-    yield readme_table(read_record()).rstrip("\n")
-
-
 TABLES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
-    "README.md": {"figures": figures_rows},
+    "README.md": {"robust": readme_rows},
     "docs/attacks.md": {"attacks": attack_rows},
     "docs/corruptions.md": {"corruptions": corruption_rows},
     "docs/defenses.md": {"defenses": defense_rows},
     "docs/sanity-checks.md": {"checks": check_sections},
+    "docs/measured.md": {"robust": measured_rows},
     "docs/python.md": {"functions": functions_reference},
 }
 """The generated parts of documents, by document and by the name in their markers."""

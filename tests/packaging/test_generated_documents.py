@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.readme_figures import RECORD, read_record, readme_table
 from docs.generate import generated_documents
 from docs.site import GITHUB, pages, write_pages
 
@@ -17,16 +16,6 @@ SITE = (ROOT / "mkdocs.yml").read_text()
 def test_generated_documents_are_up_to_date() -> None:
     outdated = [path.name for path, text in generated_documents().items() if path.read_text() != text]
     assert not outdated, f"{outdated} differ from what the package says: run `make docs`"
-
-
-def test_the_figures_of_the_readme_are_those_of_the_record() -> None:
-    experiment = yaml.safe_load((ROOT / "jobs" / "lc25000_cpu.yaml").read_text())
-    text, record = (ROOT / "README.md").read_text(), read_record()
-    assert readme_table(record) in text
-    assert f"{experiment['tiles']['size']} pixels" in text
-    for model in record["models"]:
-        for figure in (model[name] for name in ("clean", "static", "white_box", "worst_case")):
-            assert figure is None or 0 <= figure["value"] <= 1, RECORD
 
 
 def test_every_page_is_in_the_navigation_once() -> None:

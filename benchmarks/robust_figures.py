@@ -1,0 +1,74 @@
+"""Tables of the record of robust models, `benchmarks/results/robust.json`, for the README and docs/measured.md."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from raypipe.report.names import name_backbone
+
+RECORD = Path(__file__).parent / "results" / "robust.json"
+STATES = {"": "undefended", "deepfool/adversarial_training": "hardened the paper's way", "robust": "`robust`"}
+"""Names of the ways of hardening, by what follows the model in the record."""
+Facts = dict[str, Any]
+Column = Callable[[Facts], str]
+
+
+def readme_rows() -> Iterator[str]:
+    """Yield the README's table: accuracies of the attacked tiles."""
+    columns: dict[str, Column] = {
+        "clean": lambda facts: _percent(facts, "clean on attacked tiles"),
+        "static": lambda facts: _percent(facts, "static", attack="deepfool"),
+        "worst case, no limit": lambda facts: _percent(facts, "worst case", norm="any", eps=None),
+        "worst case, linf <= 4/255": lambda facts: _percent(facts, "worst case", norm="linf", eps=4 / 255),
+        "failed checks": _failed_checks,
+    }
+    yield from _table(columns)
+
+
+def measured_rows() -> Iterator[str]:
+    """Yield the table of docs/measured.md."""
+    columns: dict[str, Column] = {
+        "clean, test set": lambda facts: _percent(facts, "clean"),
+        "clean, attacked tiles": lambda facts: _percent(facts, "clean on attacked tiles"),
+        "static": lambda facts: _percent(facts, "static", attack="deepfool"),
+        **{f"worst case, {step}/255": _within(step / 255) for step in (2, 4, 8)},
+        "median smallest L2": lambda facts: f"{facts['smallest l2']['null']['median']:.2f}",
+        "failed checks": _failed_checks,
+    }
+    yield from _table(columns)
+
+
+def _failed_checks(facts: Facts) -> str:
+    return str(facts["checks"].get("fail", 0))
+
+
+def _within(eps: float) -> Column:
+    return lambda facts: _percent(facts, "worst case", norm="linf", eps=eps)
+
+
+def _table(columns: dict[str, Column]) -> Iterator[str]:
+    record = json.loads(RECORD.read_text())
+    yield f"| model | {' | '.join(columns)} |"
+    yield f"|{' --- |' * (len(columns) + 1)}"
+    for model, settings in record["experiment"]["models"].items():
+        start = "ImageNet weights, " if (settings or {}).get("weights") == "imagenet" else ""
+        backbone = name_backbone((settings or {}).get("name", model))
+        for ending, state in STATES.items():
+            facts = record["models"][f"{model}/{ending}".rstrip("/")]
+            yield f"| {backbone}, {start}{state} | {' | '.join(show(facts) for show in columns.values())} |"
+
+
+def _percent(facts: Facts, protocol: str, **where: Any) -> str:
+    """Return an accuracy with its interval in percent, or a dash where it was not measured."""
+    wanted = {"protocol": protocol, **where}
+    found = [row for row in facts["accuracies"] if all(_same(row.get(name), value) for name, value in wanted.items())]
+    if not found:
+        return "-"
+    (row,) = found
+    value, low, high = (100 * row[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _same(one: Any, two: Any) -> bool:
+    return abs(one - two) < 1e-9 if isinstance(one, float) and isinstance(two, float) else bool(one == two)
