@@ -70,6 +70,11 @@ def require_images(images: NDArray[np.uint8]) -> None:
     ValueError
         If it has another type or shape.
     """
+    if not isinstance(images, np.ndarray):
+        raise ValueError(  # noqa: TRY004  all errors of arguments are ValueErrors
+            f"images are a {type(images).__name__}: expected a NumPy array, uint8 (n, h, w, 3); of a tensor, "
+            "images.cpu().numpy(), and of a list, numpy.stack(images)"
+        )
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
         raise ValueError(
             f"images {images.dtype} {images.shape}: expected uint8 (n, h, w, 3), n >= 1; of floats in [0, 1] and "

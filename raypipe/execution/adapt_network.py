@@ -20,6 +20,8 @@ RANDOM = 4
 """Number of random images of the trial; a black one and a white one follow."""
 BATCHES = (1, 2, 4, 8, 16, 32)
 """Batch sizes to try on a program that does not take the trial's images at once."""
+SIZES = (28, 32, 64, 96, 112, 128, 160, 192, 224, 227, 240, 256, 288, 299, 320, 384, 448, 512)
+"""Usual heights and widths, to try on a network that refuses its tiles."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float64)
 
 
@@ -240,6 +242,30 @@ def _explain(network: nn.Module, images: Tensor, error: Exception) -> str:
             "it with model.float() before it is saved or given"
         )
     return (
-        f"the model does not take float32 tiles {tuple(images.shape)} ({type(error).__name__}: {reason}); give tiles "
-        "of the size that it was made for (--size), in RGB"
+        f"the model does not take float32 tiles {tuple(images.shape)} ({type(error).__name__}: {reason}); "
+        f"{_find_remedy(network, images)}"
     )
+
+
+def _find_remedy(network: nn.Module, images: Tensor) -> str:
+    """Return what to do with a network that refuses images: the first change of them that it accepts."""
+    if _takes(network, images.permute(0, 2, 3, 1).contiguous()):
+        return "it takes images (n, h, w, 3): begin its forward with images.permute(0, 2, 3, 1)"
+    if _takes(network, images.mean(1, keepdim=True)):
+        return "it takes gray images: begin its forward with images.mean(1, keepdim=True)"
+    for size in SIZES:
+        if _takes(network, images.new_zeros(*images.shape[:2], size, size)):
+            return f"it takes tiles of {size} x {size} pixels: give such tiles (--size {size})"
+    return "give tiles of the size that it was made for (--size), in RGB"
+
+
+def _takes(network: nn.Module, images: Tensor) -> bool:
+    """Return True if a network gives outputs (n, classes) for images, in one batch or one by one."""
+    for count in (len(images), 1):
+        try:
+            outputs = _outputs(network, images[:count])
+        except Exception:  # noqa: BLE001, S112  the network is foreign code
+            continue
+        if isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == count:
+            return True
+    return False

@@ -23,6 +23,8 @@ from raypipe.storage.schemas import REJECTED
 from raypipe.storage.store import Store
 
 MAX_PROBLEMS_SHOWN = 5
+FEWEST_BITS = 9
+"""Smallest bit depth that a 16-bit image can be said to use."""
 SET_ASIDE = "aside"
 """Name of the part for files that the listing already rejected. Its shards hold no tile, but record that the files were
 handled."""
@@ -94,9 +96,11 @@ def ingest(cell: Cell, source: Source, items: Sequence[TileItem], executor: Exec
     cell.publish(store, **facts)
     progress.finish(cell)
     if facts["dark"]:
+        bits = max(FEWEST_BITS, int(facts["brightest"]).bit_length())
         progress.say(
             f"{facts['dark']} 16-bit images are dark: the brightest value of all is {facts['brightest']} of 65535; if "
-            "their values have fewer bits, say so: tiles.bit_depth (--bit-depth) = 12 for values up to 4095"
+            f"their values have fewer bits, say so: tiles.bit_depth (--bit-depth) = {bits} for values up to "
+            f"{2**bits - 1}"
         )
     for reason, count in list(facts["reasons"].items())[:MAX_PROBLEMS_SHOWN]:
         progress.say(f"{count} rejected: {reason}")

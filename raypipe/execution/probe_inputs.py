@@ -47,9 +47,9 @@ def report_preprocessing(model: FinishedModel, images: NDArray[np.uint8], labels
     model
         Model, as `raypipe.execution.adapt_network.use_adapted` returns it.
     images, labels
-        (n, h, w, 3) uint8 tiles, and (n,) their true classes.
+        (n, h, w, 3) uint8 tiles, and (n,) their true classes. Without tiles nothing is tried.
     """
-    if isinstance(model.network, Classifier):
+    if isinstance(model.network, Classifier) or not len(images):  # a file that could not be read gives no tile
         return
     tensor = torch.from_numpy(images[:MOST_TILES]).permute(0, 3, 1, 2).float() / 255
     found = find_inside_normalization(model.network)

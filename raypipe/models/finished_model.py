@@ -249,5 +249,12 @@ def _fits(found: Tensor | None, expected: Tensor) -> bool:
 
 def hash_content(network: nn.Module) -> str:
     """Return a hash of a network's state and of the descriptions that its modules give of themselves."""
-    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
-    return hashlib.sha256(save(state) + repr(network).encode()).hexdigest()[:20]
+    state = network.state_dict()
+    plain = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor) and not tensor.is_quantized}
+    digest = hashlib.sha256(save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in plain.items()}))
+    for name in sorted(state.keys() - plain.keys()):  # packed weights of quantized layers, and their types
+        buffer = io.BytesIO()
+        torch.save(state[name], buffer)
+        digest.update(name.encode() + buffer.getvalue())
+    digest.update(repr(network).encode())
+    return digest.hexdigest()[:20]

@@ -17,8 +17,8 @@ Probabilities = Literal["softmax", "sigmoid"]
 def recognize_probabilities(outputs: Tensor) -> Probabilities | None:
     """Return the function that probabilities come from, or None if the outputs can be logits.
 
-    Rows in [0, 1] that sum to 1 come from a softmax. Rows in [0, 1] with other sums are logits unless the outputs come
-    directly from a sigmoid, which their graph shows.
+    Rows from 0 on that sum to 1 or 100 come from a softmax. Rows in [0, 1] with other sums are logits unless the outputs
+    come directly from a sigmoid, which their graph shows.
 
     Parameters
     ----------
@@ -46,12 +46,13 @@ class LogProbabilities(nn.Module):
     """A network that gives probabilities, as a network that gives logits of the same classes.
 
     The logarithm of a softmax differs from its logits by a constant of each image, which no attack sees. The predicted
-    classes are those of the probabilities.
+    classes are those of the probabilities. The same holds of percent. The logarithm is taken in single precision: in half
+    precision, small probabilities would become infinite.
 
     Parameters
     ----------
     network
-        Network from images to probabilities (n, classes).
+        Network from images to probabilities (n, classes), of any precision.
     kind
         Function that the probabilities come from.
     """
@@ -63,7 +64,7 @@ class LogProbabilities(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (n, classes) of images."""
-        shares: Tensor = self.network(images)
+        shares: Tensor = self.network(images).float()
         smallest = torch.finfo(torch.float32).tiny
         logits = shares.clamp_min(smallest).log()
         return logits - (1 - shares).clamp_min(smallest).log() if self.kind == "sigmoid" else logits

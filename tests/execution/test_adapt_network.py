@@ -64,6 +64,8 @@ PROBABILITIES = {
     "softmax": lambda net, images: net(images).softmax(1),
     "softmax in half precision": lambda net, images: net(images).softmax(1).half(),
     "clipped softmax": lambda net, images: net(images).softmax(1).clamp(1e-7, 1 - 1e-7),
+    "percent": lambda net, images: 100 * net(images).softmax(1),
+    "rounded": lambda net, images: (net(images).softmax(1) * 1000).round() / 1000,
     "mean of two": lambda net, images: (net(images).softmax(1) + net(images).softmax(1)) / 2,
     "sigmoid": lambda net, images: net(images).sigmoid(),
 }
@@ -71,16 +73,19 @@ PROBABILITIES = {
 
 @pytest.mark.parametrize("kind", PROBABILITIES)
 def test_the_logarithm_of_probabilities_is_taken_and_said(kind: str) -> None:
-    adapted, (notice,) = adapt(PROBABILITIES[kind])
-    assert adapted.changes == ("logarithm of probabilities",)
+    adapted, (notice, *others) = adapt(PROBABILITIES[kind])
+    assert adapted.changes[-1] == "logarithm of probabilities"
     assert "gives probabilities" in notice
+    assert [other.partition(" (")[0] for other in others] == ["the model has no gradient"] * (kind == "rounded")
     images = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         logits, expected = adapted.network(images).float(), PLAIN(images)
         expected = expected if kind == "sigmoid" else expected.log_softmax(1)
     assert (logits.argmax(1) == expected.argmax(1)).all()
-    precision = 1e-1 if "half" in kind else 1e-3
-    seen = expected > -8  # half precision and the clipping cut what is smaller
+    assert logits.isfinite().all()
+    logits = logits.log_softmax(1) if kind == "percent" else logits
+    precision = 1e-1 if kind in ("softmax in half precision", "rounded") else 1e-3
+    seen = expected > (-4 if kind == "rounded" else -8)  # half precision and the clipping cut what is smaller
     torch.testing.assert_close(logits[seen], expected[seen], atol=precision, rtol=precision)
 
 
@@ -139,7 +144,19 @@ REFUSED = {
         lambda net, images: net(images.clamp_(0, 1)),
         r"begin its forward with images\.clone\(\)",
     ),
-    "other size": (lambda net, images: nn.Linear(3, 3)(images), r"does not take float32 tiles .* \(--size\)"),
+    "other size": (
+        lambda net, images: net(images[:, :, :8, :8]) if images.shape[-1] == 64 else net(images.flatten(2)),
+        r"does not take float32 tiles .* takes tiles of 64 x 64 pixels: give such tiles \(--size 64\)",
+    ),
+    "no size": (lambda net, images: nn.Linear(3, 3)(images), r"does not take float32 tiles .* \(--size\)"),
+    "channels last": (
+        lambda net, images: net(images.permute(0, 3, 1, 2)),
+        r"takes images \(n, h, w, 3\): begin its forward with images\.permute\(0, 2, 3, 1\)",
+    ),
+    "gray": (
+        lambda net, images: net(nn.functional.conv2d(images, torch.ones(3, 1, 1, 1))),
+        r"takes gray images: begin its forward with images\.mean\(1, keepdim=True\)",
+    ),
     "NaN": (lambda net, images: net(images) * float("nan"), "gives NaN or infinity"),
     "one logit": (lambda net, images: net(images)[:, :1], r"gives \(6, 1\) for 6 tiles"),
     "two outputs": (lambda net, images: (net(images), images), "gives a tuple for 6 tiles"),
@@ -157,6 +174,12 @@ def test_what_is_no_model_is_refused() -> None:
     images, labels = tiles()
     with pytest.raises(ValueError, match=r"model is a str, expected a torch\.nn\.Module, or a function from images"):
         raypipe.attack("model.pt", images, labels, "fgsm", eps=1 / 255)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("images", [tiles()[0].tolist(), torch.from_numpy(tiles()[0])], ids=["list", "tensor"])
+def test_images_that_are_no_array_are_refused_with_the_conversion(images: object) -> None:
+    with pytest.raises(ValueError, match=r"expected a NumPy array, .* of a tensor, images\.cpu\(\)\.numpy\(\)"):
+        raypipe.attack(PLAIN, images, tiles()[1], "fgsm", eps=1 / 255)  # type: ignore[arg-type]
 
 
 def of_another_framework(images: NDArray[np.float32]) -> NDArray[np.float64]:

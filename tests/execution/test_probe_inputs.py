@@ -65,6 +65,15 @@ def test_a_model_with_its_normalization_inside_is_recognized_in_any_form() -> No
         )
 
 
+def test_nothing_is_tried_without_tiles() -> None:
+    class Untouched(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise AssertionError
+
+    model = wrap_module(Untouched(), "net", ("dark", "bright"))
+    report_preprocessing(model, np.empty((0, 1, 1, 3), np.uint8), np.empty(0, np.int64))
+
+
 class Convolution(nn.Module):
     """A convolutional network behind any function of the images."""
 
