@@ -85,8 +85,9 @@ def attack(
                     "without_gradient": made.without_gradient})  # fmt: skip
     elif detail() != "quiet":
         console.print(table_of(attack_sheet(made.adversarials, chosen, opened.name, made.device)))
-    if made.rejected.num_rows:
-        console.print(f"{made.rejected.num_rows} files could not be read: {out / 'rejected.parquet'}", soft_wrap=True)
+    if rejected := made.rejected.num_rows:
+        files = f"{rejected} file{'s' * (rejected > 1)}"
+        console.print(f"{files} could not be read: {out / 'rejected.parquet'}", soft_wrap=True)
     if (restriction := tested.listing.source.restriction) is not None:
         console.print(f"These pictures must not be passed on: {restriction}", style="bold red", markup=False)
     console.print(f"Adversarial tiles: {out}", soft_wrap=True, highlight=False)

@@ -20,7 +20,7 @@ RANDOM = 4
 """Number of random images of the trial; a black one and a white one follow."""
 BATCHES = (1, 2, 4, 8, 16, 32)
 """Batch sizes to try on a program that does not take the trial's images at once."""
-SIZES = (28, 32, 64, 96, 112, 128, 160, 192, 224, 227, 240, 256, 288, 299, 320, 384, 448, 512)
+SIZES = (28, *range(32, 513, 16), 227, 299)
 """Usual heights and widths, to try on a network that refuses its tiles."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float64)
 
@@ -260,8 +260,8 @@ def _find_remedy(network: nn.Module, images: Tensor) -> str:
 
 
 def _takes(network: nn.Module, images: Tensor) -> bool:
-    """Return True if a network gives outputs (n, classes) for images, in one batch or one by one."""
-    for count in (len(images), 1):
+    """Return True if a network gives outputs (n, classes) for images, one by one or in pairs."""
+    for count in (1, 2):
         try:
             outputs = _outputs(network, images[:count])
         except Exception:  # noqa: BLE001, S112  the network is foreign code

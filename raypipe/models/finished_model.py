@@ -3,6 +3,7 @@
 import hashlib
 import io
 import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from raypipe.base.file_kinds import BEGINNING, describe_other_file
 from raypipe.models.backbones.base import Channels
 from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
 from raypipe.models.classifier import Model, build_classifier
@@ -168,10 +170,8 @@ def _open_file(where: str, path: Path) -> FinishedModel:
         if file.suffix in SCRIPTS:
             return FinishedModel(Program(_script(data)), name, "TorchScript program", None, None, key)
     except Exception as error:  # readers of programs raise many kinds of errors
-        reason = str(error).strip().partition("\n")[0]
         raise ValueError(
-            f"{where}: cannot be opened as a {_called(file.suffix)} ({type(error).__name__}: {reason}); for the bare "
-            "weights of a backbone, give the backbone's name and the file as --weights"
+            f"{where}: cannot be opened as a {_called(file.suffix)}{_explain_unopened(data, error)}"
         ) from error
     raise ValueError(
         f"{where}: expected a folder that `raypipe export` or transformers wrote, or a "
@@ -191,6 +191,28 @@ def _script(data: bytes) -> nn.Module:
 
 def _called(suffix: str) -> str:
     return {WEIGHTS: "checkpoint of raypipe", PROGRAM: "program of torch.export"}.get(suffix, "TorchScript program")
+
+
+def _explain_unopened(data: bytes, error: Exception) -> str:
+    """Return why a file does not open as a model, and the remedy, for the end of a message."""
+    if other := describe_other_file(data[:BEGINNING]):
+        return f": {other}"
+    weights = "for the bare weights of a backbone, give the backbone's name and the file as --weights"
+    if _is_pickle(data):
+        return (
+            f": it was written by torch.save, which stores no program; {weights}, and for a whole model write one with "
+            "torch.export.save"
+        )
+    return f" ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]}); {weights}"
+
+
+def _is_pickle(data: bytes) -> bool:
+    """Return True for a file of `torch.save`. A TorchScript file is such an archive with a file of constants."""
+    try:
+        names = {Path(name).name for name in zipfile.ZipFile(io.BytesIO(data)).namelist()}
+    except zipfile.BadZipFile:
+        return False
+    return "data.pkl" in names and "constants.pkl" not in names
 
 
 def _backbone(

@@ -17,8 +17,8 @@ Probabilities = Literal["softmax", "sigmoid"]
 def recognize_probabilities(outputs: Tensor) -> Probabilities | None:
     """Return the function that probabilities come from, or None if the outputs can be logits.
 
-    Rows from 0 on that sum to 1 or 100 come from a softmax. Rows in [0, 1] with other sums are logits unless the outputs
-    come directly from a sigmoid, which their graph shows.
+    Rows from 0 on that sum to 1 or 100 come from a softmax. Rows in [0, 1] with other sums are logits unless the
+    outputs come directly from a sigmoid, which their graph shows.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class LogProbabilities(nn.Module):
     """A network that gives probabilities, as a network that gives logits of the same classes.
 
     The logarithm of a softmax differs from its logits by a constant of each image, which no attack sees. The predicted
-    classes are those of the probabilities. The same holds of percent. The logarithm is taken in single precision: in half
-    precision, small probabilities would become infinite.
+    classes are those of the probabilities. The same holds of percent. The logarithm is taken in single precision: in
+    half precision, small probabilities would become infinite.
 
     Parameters
     ----------

@@ -11,20 +11,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from raypipe.base.errors import UserError
+from raypipe.base.file_kinds import BEGINNING, describe_other_file
 from raypipe.models.backbones.base import Channels
 
 DEEPEST = 2
 """Number of mappings around the state that are looked through, as in ``{"checkpoint": {"model": state}}``."""
 SHOWN = 5
 """Number of names that a message lists."""
-NO_CHECKPOINTS = {
-    b"version https://git-lfs": "it is a Git LFS pointer and not the file itself: fetch that with `git lfs pull`",
-    b"<": "it is a web page and not the file itself: use the address behind the page's download button",
-    b'{"': "it is JSON and not the file itself, perhaps a server's answer: look into it, and fetch the file again",
-}
-"""Beginnings of files that are often saved in place of a checkpoint, and what to do."""
-LENGTH = bytes(8)
-"""Length at the beginning of a safetensors file, whose last bytes are zero; no text has such bytes."""
 ARCHIVE = b"PK"
 """Beginning of what `torch.save` writes."""
 
@@ -141,12 +134,9 @@ def _load(file: Path) -> Any:
     beginning = b""
     try:
         with file.open("rb") as stream:
-            beginning = stream.read(64).lstrip()
-        if not beginning:
-            raise WeightsError(f"cannot read weights from {file}: it is empty; fetch it again")
-        for known, remedy in NO_CHECKPOINTS.items():
-            if beginning.startswith(known) and b"\0" not in beginning[: len(LENGTH)]:
-                raise WeightsError(f"cannot read weights from {file}: {remedy}")
+            beginning = stream.read(BEGINNING)
+        if other := describe_other_file(beginning):
+            raise WeightsError(f"cannot read weights from {file}: {other}")
         if file.suffix == ".safetensors":
             return load_file(file)
         return torch.load(file, map_location="cpu", weights_only=True)

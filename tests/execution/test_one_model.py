@@ -117,7 +117,7 @@ def test_a_model_in_any_form_is_attacked_to_the_same_effect(
     assert command(monkeypatch, place, "attack", model, "tiles", *how, *options, "--out", str(out)) == 0
     said = capsys.readouterr().out
     assert "linf <= 16/255, white-box, untargeted, 8-bit" in " ".join(said.split())
-    assert "1 files could not be read" in said
+    assert "1 file could not be read" in said
     made, clean = pq.read_table(out / "adversarials.parquet"), pq.read_table(out / "tiles.parquet")
     assert made.schema.equals(ADVERSARIALS)
     assert clean.schema.equals(TILES)

@@ -9,11 +9,14 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from raypipe.base.file_kinds import BEGINNING, describe_other_file
 from raypipe.data.reading.deep_images import RangeError, convert_to_eight_bits, is_deep
 
 # Formats of tiles, not all that Pillow opens: its EPS reader would start Ghostscript. Its JPEG 2000 reader accepts a
 # file that was cut between two tile-parts as complete.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
+
+DICOM_PLACE, DICOM_MARK = 128, b"DICM"
 
 UPRIGHT = 1
 """EXIF orientation of an image that is not rotated."""
@@ -92,12 +95,20 @@ def decode(
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImage(f"not an image (supported: {', '.join(FORMATS)})") from error
+        raise UnreadableImage(f"not an image{_name_kind(data)} (supported: {', '.join(FORMATS)})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImage(f"too large: {error}") from error
     except Exception as error:
         # Damaged files make Pillow's readers raise nearly anything: struct.error, SyntaxError, KeyError, MemoryError.
         raise UnreadableImage(f"damaged image ({type(error).__name__}: {error})") from error
+
+
+def _name_kind(data: bytes) -> str:
+    """Return what a file is that is no image, with the remedy, for a message; an empty text if it is not known."""
+    if data[DICOM_PLACE:].startswith(DICOM_MARK):
+        return ", but DICOM: convert it to PNG or TIFF"
+    other = describe_other_file(data[:BEGINNING])
+    return f": {other}" if other else ""
 
 
 def find_image(candidates: Iterable[str], read: Callable[[str], bytes]) -> str | None:
@@ -117,7 +128,7 @@ def find_image(candidates: Iterable[str], read: Callable[[str], bytes]) -> str |
         try:
             decode(read(path), 1)
         except (UnreadableImage, OSError) as error:
-            first = first or f"{path}: {error}"
+            first = first or (str(error) if path in str(error) else f"{path}: {error}")
         else:
             return None
     return first

@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 from pyarrow import fs
 
 from raypipe.data.reading.png import encode_png
-from raypipe.data.reading.tree import UNREADABLE, FileEntry, resolve
+from raypipe.data.reading.tree import UNREADABLE, FileEntry, explain_damage, resolve
 
 SIDES = ("train", "val", "test")
 LARGEST = 2 * 2**30
@@ -35,7 +35,7 @@ class NpzTree:
         except OSError:
             raise
         except Exception as error:  # as for other damaged zip archives, see `ZipTree`
-            raise OSError(f"{location}: not a readable npz file ({error}); download it again") from error
+            raise OSError(f"{location}: not a readable npz file{explain_damage(filesystem, root, error)}") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An open archive cannot be sent to a worker, so each process opens its own.

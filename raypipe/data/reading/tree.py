@@ -14,9 +14,12 @@ from typing import Any, Protocol
 
 from pyarrow import fs
 
+from raypipe.base.file_kinds import BEGINNING, describe_other_file
+
 READERS = 16  # threads that hash files; more than cores, as most of the time they wait for storage
 LARGEST = 512 * 2**20  # bytes of a file; 100 million pixels of four bytes need less
 LINKS = 5  # nested links to folders that are followed; folders that link to each other give endless paths
+ENCRYPTED = 1  # bit of a zip member's flags
 UNREADABLE = "unreadable"  # digest of an unreadable file: part of the fingerprint, which changes once it can be read
 
 
@@ -117,7 +120,7 @@ class ZipTree:
         except OSError:
             raise
         except Exception as error:  # damaged archives raise BadZipFile, NotImplementedError, pyarrow's ValueError, ...
-            raise OSError(f"{location}: not a readable zip archive ({error}); copy or download it again") from error
+            raise OSError(f"{location}: not a readable zip archive{explain_damage(filesystem, root, error)}") from error
         # Archivers of Windows write backslashes, although the format demands slashes.
         self._members = {info.filename.replace("\\", "/"): info for info in self._archive.NameToInfo.values()}
 
@@ -145,12 +148,16 @@ class ZipTree:
                 raise OSError(
                     f"{path}: packed by zip's method {member.compress_type}; expected deflate, as zip packs by default"
                 )
+            if member.flag_bits & ENCRYPTED:
+                raise OSError(
+                    f"{path}: encrypted; expected an archive without a password: unpack it, and give the folder"
+                )
             with self._archive.open(member) as file:
                 return file.read(max(member.file_size, 1))  # unpacks no more than that
         except KeyError:
             raise FileNotFoundError(f"{path}: not in {self.location}") from None
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
-            # zipfile raises RuntimeError for an encrypted member; pyarrow raises ValueError for a seek beyond the file.
+            # zipfile raises RuntimeError for flags that it does not know; pyarrow raises ValueError beyond the file.
             raise OSError(f"{path}: {error}") from error
 
     def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:  # noqa: ARG002
@@ -223,6 +230,13 @@ def resolve(location: str) -> tuple[str, fs.FileSystem, str]:
     except ValueError as error:
         raise ValueError(f"{location}: {error}; expected a local path or a URI such as s3://bucket/tiles") from error
     return location, filesystem, root.rstrip("/")
+
+
+def explain_damage(filesystem: fs.FileSystem, path: str, error: Exception) -> str:
+    """Return why a file that should be an archive cannot be read, and the remedy, for the end of a message."""
+    with filesystem.open_input_file(path) as file:
+        other = describe_other_file(file.read(BEGINNING))
+    return f": {other}" if other else f" ({error}); copy or download it again"
 
 
 def _walk(root: str, location: str) -> Iterator[FileEntry]:

@@ -85,7 +85,13 @@ def open_folder(settings: Folder, seed: int) -> Source:
         class without a folder. Also if the folders of a published split hold no class folders.
     """
     tree = open_tree(settings.path)
-    paths = [entry.path for entry in tree.files() if not (is_hidden(entry.path) or is_outside(entry.path))]
+    names = [entry.path for entry in tree.files()]
+    paths = [path for path in names if not (is_hidden(path) or is_outside(path))]
+    if not paths and (outside := list(filter(is_outside, names))):
+        raise ValueError(
+            f"path = {settings.path!r}: {len(outside)} names of its files lead out of the archive, first {outside[0]}: "
+            "pack it again with relative names, as in benign/1.png"
+        )
     layout = _find_layout(paths, settings.path)
     members: dict[str, list[str]] = defaultdict(list)
     for path in paths:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raypipe.base.errors import Notice
+from raypipe.base.file_kinds import BEGINNING, describe_other_file
 from raypipe.models.foreign.black_box import BlackBox
 
 EXTRA = "pip install 'raypipe[onnx]'"
@@ -48,7 +49,10 @@ def open_onnx(file: Path, size: int | None = None) -> tuple[nn.Module, str]:
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except Exception as error:  # both raise many kinds of errors
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{file}: cannot be opened as an ONNX file ({type(error).__name__}: {reason})") from error
+        with file.open("rb") as stream:
+            other = describe_other_file(stream.read(BEGINNING))
+        why = f": {other}" if other else f" ({type(error).__name__}: {reason})"
+        raise ValueError(f"{file}: cannot be opened as an ONNX file{why}") from error
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
         found = ", ".join(f"{each.name} {each.type} {each.shape}" for each in inputs)

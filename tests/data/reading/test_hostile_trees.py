@@ -138,6 +138,27 @@ def test_members_whose_names_lead_out_are_set_aside(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before, "nothing is ever unpacked to disk"
 
 
+@pytest.mark.parametrize("prefix", ["/", "../"])
+def test_an_archive_whose_names_all_lead_out_is_refused(prefix: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "tiles.zip", "w") as archive:
+        for name in ("benign/1.png", "cancer/1.png"):
+            archive.writestr(prefix + name, TILE)
+    with pytest.raises(ValueError, match=f"2 names of its files lead out of the archive, first {prefix}benign/1.png"):
+        open_source(Folder(path=str(tmp_path / "tiles.zip")), seed=0)
+
+
+def test_an_encrypted_archive_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "tiles.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/1.png", TILE)
+    data = bytearray(path.read_bytes())
+    for mark, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(mark) + place] |= 1
+    path.write_bytes(data)
+    with pytest.raises(OSError, match=r"^a/1\.png: encrypted; expected an archive without a password"):
+        open_tree(str(path)).read("a/1.png")
+
+
 def claim(data: bytes, size: int, claimed: int) -> bytes:
     """Return an archive whose only member declares a wrong size."""
     return data.replace(size.to_bytes(4, "little"), claimed.to_bytes(4, "little"))
