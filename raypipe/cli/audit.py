@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from raypipe.base.places import require_writable_file
 from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import AsJson, expand_home, require_writable
+from raypipe.cli.options import AsJson, local_path
 from raypipe.cli.terminal import output, print_json
 
 
@@ -23,7 +24,7 @@ def audit(
         typer.Option(metavar="REGEX", help="Regular expression for file names; its first group is the case."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="File to write the found groups to.", callback=expand_home)
+        Path | None, typer.Option(metavar="CSV", help="File to write the found groups to.", callback=local_path)
     ] = None,
     train_fraction: Annotated[
         float, typer.Option(help="Share of training tiles in the random split that is checked.")
@@ -41,7 +42,7 @@ def audit(
     console = output(as_json=as_json)
     with errors_of("audit"):
         if out is not None:
-            require_writable(out)
+            require_writable_file(out)
         source = open_data(data, groups, group_pattern)
         found = audit_source(
             source,

@@ -11,7 +11,7 @@ from rich.text import Text
 from raypipe.base.errors import ConfigError
 from raypipe.cli.detail import choose_detail, detail, with_detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import AsJson, expand_home
+from raypipe.cli.options import AsJson, local_path
 from raypipe.cli.terminal import output, print_json
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def list_data(as_json: AsJson = False) -> None:
 @with_detail
 def fetch_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set in `raypipe data list`.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to download to.", callback=expand_home)] = Path(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to download to.", callback=local_path)] = Path(
         "data"
     ),
     files: Annotated[

@@ -7,14 +7,14 @@ import typer
 
 from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import AsJson, Force, RunName, RunStorage, expand_home, open_store
+from raypipe.cli.options import AsJson, Force, RunName, RunStorage, local_path, open_store
 from raypipe.cli.terminal import output, print_json
 
 
 def export(
     name: RunName,
     model: Annotated[str, typer.Option("--model", help="Name of the model in the tables of the run.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="New folder for the model.", callback=expand_home)],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="New folder for the model.", callback=local_path)],
     storage: RunStorage = "results",
     weights_license: Annotated[
         str | None, typer.Option("--license", help="License of the weights as an SPDX identifier, such as apache-2.0.")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raypipe.base.errors import ConfigError
-from raypipe.cli.options import expand_home, require_writable
+from raypipe.base.places import require_writable_file
+from raypipe.cli.options import local_path
 
 if TYPE_CHECKING:  # they import PyTorch
     from raypipe.evaluation.requirements import Requirement
@@ -25,11 +26,11 @@ FailUnder = Annotated[
 ]
 JunitFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="JUnit XML file, a test for each requirement and check.", callback=expand_home),
+    typer.Option(metavar="FILE", help="JUnit XML file, a test for each requirement and check.", callback=local_path),
 ]
 SarifFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="SARIF file, a result for each requirement and check.", callback=expand_home),
+    typer.Option(metavar="FILE", help="SARIF file, a result for each requirement and check.", callback=local_path),
 ]
 
 
@@ -64,7 +65,7 @@ def require_places(*files: Path | None) -> None:
     """
     for file in files:
         if file is not None:
-            require_writable(file)
+            require_writable_file(file)
 
 
 def write_gates(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raypipe.cli.options import expand_home
+from raypipe.cli.options import local_path
 
 if TYPE_CHECKING:  # both import PyTorch's slower parts
     from torch import nn
@@ -35,7 +35,7 @@ FolderArgument = Annotated[
 Out = Annotated[
     Path,
     typer.Option(
-        metavar="FOLDER", help="New folder for the results, or a store with earlier results.", callback=expand_home
+        metavar="FOLDER", help="New folder for the results, or a store with earlier results.", callback=local_path
     ),
 ]
 Name = Annotated[

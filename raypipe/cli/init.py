@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from raypipe.base.errors import ConfigError
+from raypipe.base.places import require_writable_file
 from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import AsJson, expand_home, require_writable
+from raypipe.cli.options import AsJson, local_path
 from raypipe.cli.terminal import output, print_json
 
 
@@ -17,7 +18,7 @@ def init(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="Folder, zip archive, Parquet, npz or CSV file, or a URI of one.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Experiment file to write.", callback=expand_home)] = Path(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Experiment file to write.", callback=local_path)] = Path(
         "experiment.yaml"
     ),
     name: Annotated[str | None, typer.Option(help="Name of the run; default: that of the data.")] = None,
@@ -40,7 +41,7 @@ def init(
         raise ConfigError("init", [f"{', '.join(existing)}: exists; give another --out, or --force to replace it"])
     replaced = [str(path) for path in (out, groups) if path.exists()]
     with errors_of("init"), console.status("") as status:
-        require_writable(out)
+        require_writable_file(out)
 
         def say(text: str) -> None:
             status.update(f"trying {text}")

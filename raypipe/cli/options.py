@@ -1,7 +1,6 @@
 """The options and arguments that several commands share."""
 
 import glob
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,17 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raypipe.base.errors import ConfigError
+from raypipe.base.places import require_local
 
 if TYPE_CHECKING:  # importing pyarrow takes time that `--help` does not have
     from raypipe.storage.store import Store
 
 
-def expand_home(path: Path | None) -> Path | None:
-    """Return the path of an option with ``~`` expanded. Raise typer.BadParameter if there is no such home."""
+def local_path(path: Path | None) -> Path | None:
+    """Return the local path of an option with ``~`` expanded. Raise typer.BadParameter for a URI or an unknown home."""
     try:
-        return path and path.expanduser()
-    except RuntimeError as error:
-        raise typer.BadParameter(f"{path}: {error}; write the path out") from error
+        return path and require_local(path)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -55,24 +55,6 @@ def names_within(section: str, overrides: Sequence[str]) -> list[str]:
         Path of the section in an experiment file, such as ``attacks.pgd``.
     """
     return [override.removeprefix(f"{section}.") for override in overrides]
-
-
-def require_writable(path: Path) -> None:
-    """Require a place for a file, and make its folder, before any work whose results it gets.
-
-    Raises
-    ------
-    OSError
-        If the place is a folder, or cannot be written.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; give the name of a file in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PermissionError(f"{path.parent}: cannot be made ({error.strerror}); give another place") from error
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise PermissionError(f"{path}: cannot be written; give a place that can")
 
 
 def open_store(storage: str) -> "Store":

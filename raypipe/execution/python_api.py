@@ -1,6 +1,5 @@
 """The implementation of `raypipe.attack` and `raypipe.evaluate` for arrays and any PyTorch module."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from raypipe.attacks import AttackSettings
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.generate import Adversarials, generate
 from raypipe.attacks.engine.prepare import prepare
+from raypipe.base.places import require_local, require_writable_folder
 from raypipe.base.settings import fill_in_names
 from raypipe.data.arrays import ArraySource, open_arrays, require_images
 from raypipe.evaluation.settings import Evaluation
@@ -135,11 +135,11 @@ def open_results(folder: Path) -> Store:
         If the folder holds something else.
     PermissionError
         If the folder cannot be written.
+    ValueError
+        If it is a URI.
     """
-    folder = folder.expanduser()
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not os.access(existing, os.W_OK):
-        raise PermissionError(f"{folder}: cannot be written; give a folder that can")
+    folder = require_local(folder)
+    require_writable_folder(folder)
     if not (folder / "artifacts").is_dir():
         require_new(folder)
     return Store.open(str(folder.absolute()))

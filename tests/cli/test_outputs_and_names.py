@@ -1,20 +1,21 @@
 """Options for outputs and class names: what is checked before any work, and what is never lost."""
 
 import io
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from raypipe.base.errors import ConfigError
+from raypipe.base.places import require_writable_file
 from raypipe.base.tracking import require_tracking_address
 from raypipe.cli.app import main
 from raypipe.cli.given import read_names
-from raypipe.cli.options import expand_home, require_writable
+from raypipe.cli.options import local_path
 from raypipe.cli.terminal import escape_unencodable
 from raypipe.execution.python_api import open_results
 from raypipe.stages.cluster import explain_local_failure
+from tests.cli.conftest import Command
 from tests.data.layouts import png, write
 
 
@@ -37,28 +38,39 @@ def test_an_output_is_checked_before_the_work(
     tiles = write(tmp_path, {f"{name}/1.png": png(1) for name in "ab"}, as_zip=False)
     monkeypatch.setattr("raypipe.data.audit.audit.audit_source", None)  # any work would raise
     (tmp_path / "file").write_text("")
-    for out, expected in ((tmp_path, "is a folder"), (tmp_path / "file" / "g.csv", "cannot be made")):
+    for out, expected in ((tmp_path, "is a folder"), (tmp_path / "file" / "g.csv", "cannot be written")):
         monkeypatch.setattr(sys, "argv", ["raypipe", "audit", tiles, "--out", str(out)])
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 2
         assert expected in capsys.readouterr().err
-    require_writable(tmp_path / "new" / "g.csv")
+    require_writable_file(tmp_path / "new" / "g.csv")
     assert (tmp_path / "new").is_dir()
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(PermissionError, match="cannot be written"):
-        require_writable(tmp_path / "g.csv")
-    with pytest.raises(PermissionError, match="cannot be written"):
-        open_results(tmp_path / "new" / "out")
+@pytest.mark.parametrize("place", ["/proc/new", "file/new", "/dev/null/new"])
+def test_a_place_that_cannot_be_written_is_refused(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    with pytest.raises(PermissionError, match=rf"^{place}: cannot be written \(.+\); give a place that can"):
+        open_results(Path(place))
+    with pytest.raises(PermissionError, match=rf"^{place}: cannot be written"):
+        require_writable_file(Path(place, "g.csv"))
+
+
+def test_a_uri_is_no_place_for_an_output(tmp_path: Path, cli: Command) -> None:
+    ended = cli("attack", "model.pt2", "tiles", "--out", "s3://bucket/out")
+    assert ended.code == 2
+    assert "is a URI; give a local folder" in " ".join(ended.err.replace("│", "").split())
+    assert not any(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="is a URI; give a local folder"):
+        open_results(Path("s3://bucket/out"))
 
 
 def test_a_home_is_expanded_in_every_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert expand_home(Path("~/x")) == tmp_path / "x"
-    assert expand_home(None) is None
+    assert local_path(Path("~/x")) == tmp_path / "x"
+    assert local_path(None) is None
 
 
 def test_what_an_encoding_lacks_is_escaped() -> None:
