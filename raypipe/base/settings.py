@@ -3,9 +3,17 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
@@ -17,6 +25,26 @@ class Settings(BaseModel):
     """Immutable, validated settings. A field that does not exist is an error, not a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what pydantic takes for a number and YAML does not: ``true`` for 1, and ``1_0`` for 10."""
+        kinds = _plain_types(cls.model_fields[str(info.field_name)].annotation)
+        if kinds & {int, float} and not kinds & {bool, str}:
+            if isinstance(value, bool):
+                raise ValueError(f"expected a number, not {str(value).lower()}")
+            if isinstance(value, str) and "_" in value:
+                raise ValueError("expected a number without underscores")
+        return value
+
+
+def _plain_types(annotation: Any) -> set[Any]:
+    """Return the types that a union or an annotated type is made of."""
+    if not (parts := get_args(annotation)):
+        return {annotation}
+    kept = parts[:1] if get_origin(annotation) is Annotated else parts
+    return set[Any]().union(*map(_plain_types, kept))
 
 
 Entry = TypeVar("Entry")

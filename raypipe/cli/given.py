@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raypipe.base.text import decode_text
 from raypipe.cli.options import local_path
 
 if TYPE_CHECKING:  # both import PyTorch's slower parts
@@ -143,7 +144,7 @@ def read_names(text: str) -> tuple[str, ...]:
         If a name is empty or occurs twice.
     """
     is_file = len(text) < LONGEST_PATH and Path(text).is_file()
-    lines = Path(text).read_text(encoding="utf-8-sig").splitlines() if is_file else []
+    lines = decode_text(Path(text).read_bytes(), f"--labels {text}").splitlines() if is_file else []
     names = lines if is_file else next(csv.reader([text], skipinitialspace=True))
     found = tuple(name.strip() for name in names if name.strip() or not is_file)
     if not all(found) or len(set(found)) < len(found):

@@ -8,7 +8,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from raypipe.base.errors import ConfigError
-from raypipe.experiment.plain_yaml import PlainLoader, RefusedYamlError
+from raypipe.experiment.lines import Numbered, describe_line, find_lines, forget_lines
+from raypipe.experiment.plain_yaml import PlainLoader, RefusedYamlError, read_int
 from raypipe.experiment.schema import Experiment
 from raypipe.experiment.suggestions import settings_at, suggest_settings
 
@@ -21,7 +22,7 @@ this project has 150."""
 SHOWN = 200
 """Number of characters of a wrong value that its message shows."""
 DIGITS = 25
-"""Largest number of digits of an integer. No setting is larger than 64 bits."""
+"""Largest number of characters of an integer in any form, and the number of them that a message shows."""
 
 
 def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
@@ -53,7 +54,7 @@ def read_experiment(path: str | Path, overrides: Iterable[str] = ()) -> dict[str
     source = str(path)
     try:
         with Path(path).open(encoding="utf-8") as file:
-            raw = _read_yaml(file.read(LONGEST + 1))
+            raw, lines = _read_yaml(file.read(LONGEST + 1))
     except OSError as error:
         raise ConfigError(source, [f"cannot be read: {error.strerror}; give the path of an experiment file"]) from error
     except UnicodeDecodeError as error:
@@ -64,7 +65,7 @@ def read_experiment(path: str | Path, overrides: Iterable[str] = ()) -> dict[str
         raise ConfigError(source, ["is empty; expected settings such as name, data, models and attacks"])
     if not isinstance(raw, dict):
         raise ConfigError(source, [f"expected a mapping of settings, got {type(raw).__name__}"])
-    return apply_overrides(raw, overrides, source)
+    return apply_overrides(Numbered(raw, lines), overrides, source)
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Iterable[str], source: str) -> dict[str, Any]:
@@ -124,25 +125,32 @@ def _override(raw: dict[str, Any], override: str) -> str | None:
         node[part] = child if child is not None else {}
         node = node[part]
     try:
-        node[parts[-1]] = _read_yaml(text)
+        node[parts[-1]], _ = _read_yaml(text)
+        forget_lines(raw, parts)
     except ValueError:
         return f"--set {_shorten(override)}: {_shorten(repr(text))} is not a YAML value"
     return None
 
 
-def _read_yaml(text: str) -> Any:
-    """Return the plain values of YAML text. Raise ValueError with the reason if that fails."""
+def _read_yaml(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
+    """Return the plain values of YAML text, and their lines. Raise ValueError with the reason if that fails."""
     if len(text) > LONGEST:
         raise ValueError(f"has more than {LONGEST:,} characters; give the path of an experiment file")
     try:
-        _require_few_distinct(yaml.compose(text, Loader=PlainLoader))
-        return yaml.load(text, Loader=PlainLoader)  # noqa: S506  it is a safe loader
+        loader = PlainLoader(text)
+        root = loader.get_single_node()
+        _require_few_distinct(root)
+        lines = find_lines(root)  # before merge keys are replaced
+        return loader.construct_document(root) if root else None, lines
     except RecursionError:
         raise ValueError("is nested too deeply; an experiment needs half a dozen levels") from None
     except RefusedYamlError:
         raise
     except yaml.MarkedYAMLError as error:
         raise ValueError(f"is not YAML: {_place(error)}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ValueError(f"is not YAML: line {line}: the character {error.character:#x} is not allowed") from error
     except Exception as error:
         # Besides its own errors PyYAML raises those of int(), date() and others: ValueError, KeyError, ...
         raise ValueError(f"is not YAML: {error}") from error
@@ -152,6 +160,7 @@ def _place(error: yaml.MarkedYAMLError) -> str:
     """Return the reason of an error and its place, without PyYAML's name for text that comes from no stream."""
     mark = error.problem_mark or error.context_mark
     reason = ", ".join(filter(None, (error.context, error.problem)))
+    reason += "; write spaces instead of tabs" if "'\\t'" in reason else ""
     return f"line {mark.line + 1}, column {mark.column + 1}: {reason}" if mark else reason
 
 
@@ -170,10 +179,16 @@ def _require_few_distinct(root: yaml.Node | None) -> None:
             waiting += [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
-        elif node.tag == "tag:yaml.org,2002:int" and len(node.value) > DIGITS:
-            raise RefusedYamlError(f"holds a number of {len(node.value):,} digits; none may have more than {DIGITS}")
+        elif node.tag == "tag:yaml.org,2002:int" and _is_too_large(node.value):
+            line, shown = node.start_mark.line + 1, f"{node.value[:DIGITS]}{'...' * (len(node.value) > DIGITS)}"
+            raise RefusedYamlError(f"holds the number {shown} in line {line}; none may have more than 64 bits")
     if repeated:
         raise RefusedYamlError(f"has {'; '.join(repeated[line] for line in sorted(repeated))}; keep one of each")
+
+
+def _is_too_large(text: str) -> bool:
+    """Return True for an integer beyond 64 bits. Its digits are counted first, because reading many takes long."""
+    return len(text) > DIGITS or abs(read_int(text)) >= 2**64
 
 
 def _find_repeated_keys(node: yaml.MappingNode) -> Iterator[tuple[int, str]]:
@@ -190,16 +205,19 @@ def _find_repeated_keys(node: yaml.MappingNode) -> Iterator[tuple[int, str]]:
 
 def _describe(problem: Any, kind: Any, raw: Any) -> str:
     """Return one of pydantic's errors as ``field.path = value: what is expected``."""
+    line = describe_line(raw, problem["loc"])
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
     message = problem["msg"].removeprefix("Value error, ")
     match problem["type"]:
         case "missing":
-            return f"{path}: required, but not given"
+            return f"{path}: required, but not given{line}"
         case "extra_forbidden":
             *place, name = problem["loc"]
-            return f"{path}: no such setting{suggest_settings(name, settings_at(kind, raw, place))}"
+            return f"{path}: no such setting{suggest_settings(name, settings_at(kind, raw, place))}{line}"
+        case "string_type" if isinstance(problem["input"], int | float):
+            message += "; put it in quotes"
     shown = "" if isinstance(problem["input"], dict | list) else f" = {_shorten(repr(problem['input']))}"
-    return f"{path or 'experiment'}{shown}: {message[:1].lower() + message[1:]}"
+    return f"{path or 'experiment'}{shown}: {message[:1].lower() + message[1:]}{line}"
 
 
 def _shorten(text: str) -> str:

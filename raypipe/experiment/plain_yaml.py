@@ -16,10 +16,14 @@ class PlainLoader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  PyYAML's own name and form
 
 
-def _construct_int(loader: PlainLoader, node: yaml.ScalarNode) -> int:
-    text = str(loader.construct_scalar(node))
+def read_int(text: str) -> int:
+    """Return the integer that a plain scalar is, in decimal, octal (0o) or hexadecimal (0x) form."""
     base = {"0o": 8, "0x": 16}.get(text[:2], 10)
     return int(text if base == 10 else text[2:], base)
+
+
+def _construct_int(loader: PlainLoader, node: yaml.ScalarNode) -> int:
+    return read_int(str(loader.construct_scalar(node)))
 
 
 SCALARS: tuple[tuple[str, str, str], ...] = (

@@ -26,6 +26,15 @@ def test_names_of_classes_may_have_spaces_around_them_and_commas_in_them(tmp_pat
     assert read_names(str(tmp_path / "names.txt")) == ("normal, benign", "malignant")
 
 
+def test_a_file_of_names_may_be_that_of_another_system(tmp_path: Path) -> None:
+    for encoding in ("utf-16", "utf-8-sig", "utf-8"):
+        (tmp_path / "names.txt").write_text("gutartig\nbösartig\n", encoding=encoding)
+        assert read_names(str(tmp_path / "names.txt")) == ("gutartig", "bösartig")
+    (tmp_path / "names.txt").write_text("bösartig\n", encoding="latin-1")
+    with pytest.raises(ValueError, match=r"^--labels .*names\.txt: expected UTF-8 text .*save it as UTF-8"):
+        read_names(str(tmp_path / "names.txt"))
+
+
 @pytest.mark.parametrize("text", ["a,a", "a,,b", ","])
 def test_names_that_are_empty_or_equal_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected different names"):

@@ -1,6 +1,5 @@
 """CSV files with a value for each tile: its group, or its side of the split."""
 
-import codecs
 import csv
 import io
 import re
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypeVar
 
+from raypipe.base.text import decode_text
 from raypipe.data.reading.tree import read_location
 from raypipe.data.source import TileRef
 
@@ -112,7 +112,7 @@ def read_rows(
 
 
 def _parse_csv(data: bytes, location: str, read: "Callable[[csv.DictReader[str]], T]") -> T:
-    text = _decode(data, location)
+    text = _read_text(data, location)
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=_find_delimiter(text))
     try:
         return read(rows)
@@ -122,14 +122,9 @@ def _parse_csv(data: bytes, location: str, read: "Callable[[csv.DictReader[str]]
         ) from error
 
 
-def _decode(data: bytes, location: str) -> str:
+def _read_text(data: bytes, location: str) -> str:
     """Return the text of a CSV, without blank lines before its header and without the line ``sep=;`` of Excel."""
-    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # Excel's "Unicode text"
-    try:
-        text = data.decode("utf-16" if utf_16 else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{location}: expected UTF-8 text ({error}); save it as CSV in UTF-8") from error
-    text = text.lstrip("\r\n")
+    text = decode_text(data, location).lstrip("\r\n")
     return text.partition("\n")[2] if text[:4].lower() == "sep=" else text
 
 
