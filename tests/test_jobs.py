@@ -12,7 +12,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from raypipe.evaluation.results.compute import load_result
+from raypipe.evaluation.results.result import load_result
 from raypipe.progress.state import read_state
 from raypipe.storage.store import Store
 from tests.terminal import needs_a_machine, shell_lines, terminal

@@ -9,14 +9,10 @@ from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import AnyNorm, Ball
 from raypipe.base.settings import Settings, default_name
+from raypipe.base.threat import Knowledge
 
 Target = Literal["runner_up", "random"]
 """A class to aim at: the likeliest wrong class on the clean image, or one drawn from the seed and the pixels."""
-
-Knowledge = Literal["white-box", "transfer", "score-based", "decision-based", "none"]
-"""Knowledge of the model that an attacker has: see `raypipe.attacks.engine.threat.ThreatModel`."""
-BLACK_BOX: tuple[Knowledge, ...] = ("score-based", "decision-based")
-"""Knowledge of the attackers that only query the model. The queries of their attacks are counted."""
 
 
 class NamedAttack(Settings):

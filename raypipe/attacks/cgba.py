@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from raypipe.attacks.base import Attack, Knowledge
+from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.draws import derive_seeds
 from raypipe.attacks.engine.goal import Goal
@@ -27,6 +27,7 @@ from raypipe.attacks.engine.quantize import round_into_ball, to_bytes, to_unit
 from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import Ball
+from raypipe.base.threat import Knowledge
 
 BEGIN, LINE, NORMAL, ARC, EDGE = range(5)
 """Purpose of a tile's next query: find a start, move it to the boundary, estimate the normal there, search on the

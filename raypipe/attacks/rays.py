@@ -15,12 +15,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import Attack, Knowledge
+from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.norms import MinimalAttack
 from raypipe.attacks.engine.tensors import per_tile
 from raypipe.attacks.engine.victim import Victim
+from raypipe.base.threat import Knowledge
 
 FLIP, EDGE, HALVE = range(3)
 """Purpose of a tile's next query: test a proposal at the best radius, test a direction at the bound, or halve the

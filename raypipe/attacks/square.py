@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raypipe.attacks.base import Attack, Knowledge
+from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.draws import make_generators
 from raypipe.attacks.engine.goal import Goal
@@ -22,6 +22,7 @@ from raypipe.attacks.engine.norms import IterativeAttack
 from raypipe.attacks.engine.tensors import per_tile
 from raypipe.attacks.engine.victim import Victim
 from raypipe.attacks.engine.windows import Windows
+from raypipe.base.threat import Knowledge
 
 
 class SquareAttack(IterativeAttack):

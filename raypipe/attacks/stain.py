@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from raypipe.attacks.base import Attack, Knowledge, StoppableAttack
+from raypipe.attacks.base import Attack, StoppableAttack
 from raypipe.attacks.engine.active import predict_clean
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import one_round
@@ -19,6 +19,7 @@ from raypipe.attacks.engine.losses import Strongest
 from raypipe.attacks.engine.stain_search import Span, StainSearch
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import AnyNorm
+from raypipe.base.threat import Knowledge
 from raypipe.data.stains import Basis
 
 FIELDS = ("hematoxylin_factor", "eosin_factor", "hematoxylin_shift", "eosin_shift")

@@ -140,12 +140,6 @@ def train_pattern(
     return Pattern(_to_array(best), _to_array(random), most, start, forwards, backwards)
 
 
-def apply_pattern(images: NDArray[np.uint8], change: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """Return 8-bit tiles (n, h, w, channels) with a pattern (h, w, channels) added to each, within 0 to 255."""
-    perturbed: NDArray[np.uint8] = np.clip(images.astype(np.int16) + change, 0, 255).astype(np.uint8)
-    return perturbed
-
-
 def round_pattern(offset: Tensor, settings: Universal) -> Tensor:
     """Return a pattern (channels, h, w) in whole steps of 1/255 that is not larger than `settings.eps`.
 

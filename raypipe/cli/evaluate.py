@@ -72,7 +72,7 @@ def evaluate(
     """Evaluate a model on a folder of tiles: clean accuracy, robust accuracy and sanity checks."""
     from raypipe.evaluation.protocols import Protocol
     from raypipe.evaluation.requirements import add_radii
-    from raypipe.evaluation.results.compute import serialize_result
+    from raypipe.evaluation.results.result import serialize_result
     from raypipe.evaluation.settings import Evaluation
     from raypipe.execution.evaluate_model import evaluate_model
     from raypipe.execution.python_api import open_results

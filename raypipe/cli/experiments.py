@@ -99,7 +99,7 @@ def run(
 
             _print_plan(prepare(_load(file, overrides, storage)), console, detail() == "verbose", as_json)
             return
-        from raypipe.evaluation.results.compute import serialize_result
+        from raypipe.evaluation.results.result import serialize_result
         from raypipe.stages.pipeline import run_experiment  # only this needs Ray
 
         gc.freeze()  # skip about a million objects from imports that live to the end; one pass over them takes 0.3 s

@@ -65,7 +65,8 @@ def results(
     table: Annotated[str | None, typer.Option(metavar="NAME", help="Print one table: robustness, attacks, ...")] = None,
 ) -> None:
     """Print the summary of a run, or its tables."""
-    from raypipe.evaluation.results.compute import compute_result, load_result, serialize_result
+    from raypipe.evaluation.results.compute import compute_result
+    from raypipe.evaluation.results.result import load_result, serialize_result
     from raypipe.evaluation.results.run import read_run
     from raypipe.report.layout import Book
     from raypipe.report.screen import results_screen
@@ -99,7 +100,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a run, one HTML page for browser and printer, and its summary on one page."""
-    from raypipe.evaluation.results.compute import load_result
+    from raypipe.evaluation.results.result import load_result
     from raypipe.evaluation.results.run import read_run
     from raypipe.report.page.pdf import NO_BROWSER, find_browser, write_pdf
     from raypipe.report.page.report import write_report
@@ -135,7 +136,7 @@ def compare(
 ) -> None:
     """Compare runs side by side, with intervals of the differences."""
     from raypipe.evaluation.results.across import differences_across
-    from raypipe.evaluation.results.compute import load_result
+    from raypipe.evaluation.results.result import load_result
     from raypipe.evaluation.results.run import read_run
     from raypipe.report.compare import comparison_notes, comparison_screen
     from raypipe.report.layout import Book
@@ -186,7 +187,7 @@ def track(
 ) -> None:
     """Log a run to MLflow, TensorBoard, or Weights & Biases."""
     from raypipe.base.tracking import require_tracking_address
-    from raypipe.evaluation.results.compute import load_result
+    from raypipe.evaluation.results.result import load_result
     from raypipe.evaluation.results.run import read_run
     from raypipe.export.tracking import track as log_run
     from raypipe.storage.environment import hide_credentials

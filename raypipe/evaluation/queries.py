@@ -6,9 +6,10 @@ from typing import Any, Self, get_args
 from pydantic import Field, field_validator, model_validator
 
 from raypipe.attacks import ATTACKS
-from raypipe.attacks.base import BLACK_BOX, NamedAttack
+from raypipe.attacks.base import NamedAttack
 from raypipe.base.norms import Norm, require_scaled
 from raypipe.base.settings import Ratio, Settings, near_matches
+from raypipe.base.threat import BLACK_BOX
 
 USUAL: dict[Any, tuple[str, ...]] = {"linf": ("square", "rays"), "l2": ("square", "cgba")}
 """A score-based and a decision-based attack in each norm."""

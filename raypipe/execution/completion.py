@@ -18,8 +18,8 @@ from raypipe.plan.files import Listing
 from raypipe.plan.graph import Plan
 from raypipe.progress.pace import read_forecast
 from raypipe.progress.run import RunProgress
-from raypipe.progress.stage import StageProgress
-from raypipe.progress.state import StageState, stage_of
+from raypipe.progress.stage import StageProgress, stage_of
+from raypipe.progress.state import StageState
 from raypipe.storage.store import Store
 
 ATTACK, ATTACK_HARDENED = "attack", "attack hardened"

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from raypipe.attacks.engine.victim import freeze
 from raypipe.base.errors import ConfigError
-from raypipe.evaluation.results.compute import serialize_result
+from raypipe.evaluation.results.result import serialize_result
 from raypipe.evaluation.results.run import GIVEN, RUN_FILE, read_run
 from raypipe.evaluation.settings import Evaluation
 from raypipe.execution.completion import ATTACK, complete_attacks, complete_ingest, complete_tests, stage_states

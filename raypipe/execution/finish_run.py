@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from raypipe.data.source import Source
-from raypipe.evaluation.results.compute import RunResult, compute_result
+from raypipe.evaluation.results.compute import compute_result
+from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run, write_run
 from raypipe.plan.description import describe_run
 from raypipe.plan.graph import Plan

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from raypipe.attacks.engine.victim import freeze
 from raypipe.execution.adapt_network import Shape, find_device
-from raypipe.models.checkpoint import FILE_NAME, save_classifier
+from raypipe.models.checkpoint import save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.models.finished_model import FinishedModel
+from raypipe.models.model_file import MODEL_FILE
 from raypipe.plan.cells import Cell, ImportSpec
 from raypipe.storage.costs import FREE
 from raypipe.storage.store import Store
@@ -47,7 +48,7 @@ def import_model(cell: Cell, model: FinishedModel, store: Store) -> None:
     if (manifest := cell.manifest(store)) is None:
         if model.card is not None and isinstance(model.network, Classifier):
             checkpoint = save_classifier(model.network, model.card)
-            store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", checkpoint)
+            store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{MODEL_FILE}", checkpoint)
         cell.publish(store, form=model.form, probe_logits=logits.tolist(), cost=FREE.facts())
         return
     stored = np.array(manifest["probe_logits"], dtype=np.float32)

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raypipe.attacks.universal import Pattern, apply_pattern, train_pattern
+from raypipe.attacks.universal import Pattern, train_pattern
 from raypipe.data.tiles import decode_images
 from raypipe.evaluation.predict import predict
-from raypipe.evaluation.results.patterns import parse_pattern
+from raypipe.evaluation.results.patterns import apply_pattern, parse_pattern
 from raypipe.evaluation.statistics.metrics import predicted_labels
 from raypipe.execution.executor import Executor, complete_cells
 from raypipe.execution.model_cache import ModelCache

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from raypipe.attacks.engine.threat import ThreatModel
 from raypipe.base.docstrings import write_value
+from raypipe.base.threat import ThreatModel
 from raypipe.base.version import __version__
 from raypipe.evaluation.protocols import Protocol, Role
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE

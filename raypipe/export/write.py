@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from raypipe.base.settings import near_matches
 from raypipe.base.version import __version__
 from raypipe.data.tiles import decode_images
-from raypipe.evaluation.results.compute import load_result
+from raypipe.evaluation.results.result import load_result
 from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
 from raypipe.export.card import Origin, card_text
 from raypipe.export.forms import Form, write_forms
 from raypipe.models.artifacts import load_model
-from raypipe.models.checkpoint import FILE_NAME, ModelCard
+from raypipe.models.checkpoint import ModelCard
+from raypipe.models.model_file import MODEL_FILE
 from raypipe.report.declaration import list_digests
 from raypipe.report.layout import Book
 from raypipe.storage.environment import read_environment
@@ -93,7 +94,7 @@ def export_model(
     made = folder.with_name(f".tmp-{uuid.uuid4().hex}-{folder.name}")
     made.mkdir(parents=True)
     try:
-        (made / FILE_NAME).write_bytes(store.read_bytes(f"{store.artifact('model', subject.key)}/{FILE_NAME}"))
+        (made / MODEL_FILE).write_bytes(store.read_bytes(f"{store.artifact('model', subject.key)}/{MODEL_FILE}"))
         tiles = _some_tiles(store, clean.tiles)
         forms = write_forms(classifier, card, tiles, made, f"{subject.id} of the run {run.name}")
         config = json.dumps(_config(run, subject, card, forms), indent=2)

@@ -1,7 +1,8 @@
 """Models in the store."""
 
-from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
+from raypipe.models.checkpoint import ModelCard, load_classifier
 from raypipe.models.classifier import Classifier
+from raypipe.models.model_file import MODEL_FILE
 from raypipe.storage.errors import describe_damage
 from raypipe.storage.store import Store
 
@@ -16,7 +17,7 @@ def load_model(store: Store, key: str) -> tuple[Classifier, ModelCard]:
     StoreError
         If its file cannot be read.
     """
-    path = f"{store.artifact('model', key)}/{FILE_NAME}"
+    path = f"{store.artifact('model', key)}/{MODEL_FILE}"
     try:
         return load_classifier(store.read_bytes(path))
     except FileNotFoundError as error:

@@ -15,7 +15,6 @@ from raypipe.models.classifier import Classifier
 from raypipe.models.transforms.base import InputTransform
 from raypipe.models.uninitialized import build_uninitialized
 
-FILE_NAME = "model.safetensors"
 STORED_TRANSFORM = "front"
 """Name of the input transform in checkpoints, in the card and at the start of its tensors' names."""
 

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from raypipe.base.file_kinds import BEGINNING, describe_other_file
 from raypipe.models.backbones.base import Channels
-from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier
+from raypipe.models.checkpoint import ModelCard, load_classifier
 from raypipe.models.classifier import Model, build_classifier
 from raypipe.models.foreign.huggingface import is_huggingface, open_huggingface
 from raypipe.models.foreign.normalized import Normalized
 from raypipe.models.foreign.onnx import open_onnx
 from raypipe.models.foreign.robustbench import is_robustbench, open_robustbench
+from raypipe.models.model_file import MODEL_FILE
 from raypipe.models.state_files import find_extra, read_normalization, read_state
 
 PROGRAM, SCRIPTS, ONNX, WEIGHTS = ".pt2", (".pt", ".pth", ".ts"), ".onnx", ".safetensors"
@@ -155,9 +156,9 @@ def _normalize(model: FinishedModel, mean: Channels | None, std: Channels | None
 
 def _open_file(where: str, path: Path) -> FinishedModel:
     """Open a folder of `raypipe export`, a checkpoint of raypipe, or a program."""
-    file = path / FILE_NAME if path.is_dir() else path
+    file = path / MODEL_FILE if path.is_dir() else path
     if not file.is_file():
-        raise ValueError(f"{where}: holds no {FILE_NAME}; expected a folder that `raypipe export` wrote")
+        raise ValueError(f"{where}: holds no {MODEL_FILE}; expected a folder that `raypipe export` wrote")
     data, name = file.read_bytes(), path.absolute().name
     key = hashlib.sha256(data).hexdigest()[:20]
     try:

@@ -6,7 +6,7 @@ therefore changes the keys of that attack's cells and of the cells computed from
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -294,6 +294,14 @@ def candidates(cell: Cell) -> list[Cell]:
     if list(settings) == [cell.spec.defense]:
         return [cell]
     return [candidate_cell(cell, number, one) for number, one in enumerate(settings)]
+
+
+def with_candidates(cells: Iterable[Cell]) -> Iterator[Cell]:
+    """Yield cells, each hardening followed by its `candidates`."""
+    for cell in cells:
+        yield cell
+        if cell.stage == "harden":
+            yield from candidates(cell)
 
 
 def candidate_cell(cell: Cell, number: int, settings: DefenseSettings) -> Cell:

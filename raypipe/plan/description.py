@@ -10,7 +10,6 @@ from raypipe.evaluation.results.run import (
     Run,
     SubjectRecord,
     UniversalRecord,
-    record_settings,
     stamps,
 )
 from raypipe.plan.graph import Plan
@@ -50,13 +49,16 @@ def describe_run(name: str, plan: Plan, source: Source, data: str, store: Store,
 
     def pairing_of(pairing: Pairing) -> PairingRecord:
         settings = pairing.settings
+        record = settings.model_dump(mode="json") if settings else None
+        if record and pairing.radii:
+            record["radii"] = list(pairing.radii)
         return PairingRecord(
             subject=pairing.subject.name,
             protocol=pairing.protocol,
             role=pairing.role,
             attack=pairing.attack,
             method=settings.name if settings else None,
-            settings=record_settings(settings, pairing.radii) if settings else None,
+            settings=record,
             source=pairing.source.name if pairing.source else None,
             threat=get_threat_model(settings) if settings else None,
             tiles=pairing.predictions.inputs["tiles"].key,

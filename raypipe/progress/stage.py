@@ -1,7 +1,7 @@
 """The progress of a stage, as its work reports it and as people see it."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,7 +9,7 @@ from typing import Literal
 from rich.console import Console
 from rich.live import Live
 
-from raypipe.plan.cells import Cell
+from raypipe.plan.cells import Cell, unfinished
 from raypipe.progress.pace import Kind, Pace, kind_of
 from raypipe.progress.shards import ShardState
 from raypipe.progress.state import GroupState, RunState, StageState
@@ -20,6 +20,19 @@ Detail = Literal["quiet", "normal", "verbose"]
 """Amount of text: ``quiet`` shows no progress, and ``verbose`` has a line for every epoch and every finished model."""
 LINE_EVERY_SECONDS = 10.0
 CELLS_REMEMBERED = 50
+
+
+def stage_of(name: str, cells: Iterable[Cell], store: Store) -> StageState:
+    """Return the state of a stage before it begins; cells that have an artifact count as done."""
+    groups: dict[str, GroupState] = {}
+    cells = tuple(cells)
+    to_do = {cell.key for cell in unfinished(cells, store)}
+    for cell in cells:
+        group = groups.setdefault(cell.model, GroupState())
+        group.cells += 1
+        group.done += cell.key not in to_do
+    complete = all(group.done == group.cells for group in groups.values())
+    return StageState(name=name, groups=groups, state="done" if complete else "to do")
 
 
 def do_nothing() -> None:

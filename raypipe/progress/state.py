@@ -2,13 +2,11 @@
 
 import socket
 import time
-from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from raypipe.evaluation.results.run import find_in_run
-from raypipe.plan.cells import Cell, unfinished
 from raypipe.progress.shards import ShardState
 from raypipe.storage.errors import describe_damage
 from raypipe.storage.store import Store
@@ -148,19 +146,6 @@ class RunState(BaseModel):
             stage.state = "done"
             for group in stage.groups.values():
                 group.done = group.cells
-
-
-def stage_of(name: str, cells: Iterable[Cell], store: Store) -> StageState:
-    """Return the state of a stage before it begins; cells that have an artifact count as done."""
-    groups: dict[str, GroupState] = {}
-    cells = tuple(cells)
-    to_do = {cell.key for cell in unfinished(cells, store)}
-    for cell in cells:
-        group = groups.setdefault(cell.model, GroupState())
-        group.cells += 1
-        group.done += cell.key not in to_do
-    complete = all(group.done == group.cells for group in groups.values())
-    return StageState(name=name, groups=groups, state="done" if complete else "to do")
 
 
 def write_state(store: Store, state: RunState) -> None:

@@ -1,6 +1,5 @@
 """Accuracy under natural corruptions, as a table and as a heat map."""
 
-from raypipe.corruptions import CORRUPTIONS
 from raypipe.evaluation.results.corrupted import OVERALL
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.cells import model_cell, name_family, name_hardening
@@ -16,6 +15,8 @@ def corruptions_table(book: Book) -> Sheet | None:
     """Return a table of each model's accuracy under corruptions; None if the run has none."""
     if not book.corruptions:
         return None
+    from raypipe.corruptions import CORRUPTIONS  # noqa: PLC0415  it imports PyTorch, which takes seconds
+
     table = Sheet(f"Accuracy under natural corruptions, and its 95 % interval, in %; {attacked_tiles(book)}")
     table.add_columns("model")
     table.add_columns("clean", "corrupted, mean", "lowest", figures=True)
@@ -46,6 +47,8 @@ def corruptions_heat(book: Book) -> Heat | None:
     """Return a matrix of accuracy by model and corruption, averaged over severities; None if the run has none."""
     if not book.corruptions:
         return None
+    from raypipe.corruptions import CORRUPTIONS  # noqa: PLC0415  it imports PyTorch, which takes seconds
+
     names = tuple(dict.fromkeys(row["corruption"] for row in book.corruptions))
     rows = []
     for subject, own in _by_subject(book).items():

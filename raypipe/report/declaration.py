@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.statistics.intervals import METHOD
-from raypipe.models.checkpoint import FILE_NAME
+from raypipe.models.model_file import MODEL_FILE
 from raypipe.report.cells import model_cell
 from raypipe.report.layout import Book, Row, interval_cell
 from raypipe.report.names import name_class_in_full
@@ -78,9 +78,9 @@ def list_digests(run: Run, store: Store, subject: str | None = None) -> Iterator
         yield f"data set {run.data}, fingerprint", fingerprint
         yield "tiles, content key", key
     for each in chosen:
-        path = f"{store.artifact('model', each.key)}/{FILE_NAME}"
+        path = f"{store.artifact('model', each.key)}/{MODEL_FILE}"
         yield f"model {each.id}, content key", each.key
-        yield f"model {each.id}, SHA-256 of {FILE_NAME}", _sha256(store, path)
+        yield f"model {each.id}, SHA-256 of {MODEL_FILE}", _sha256(store, path)
     environment = read_environment(store, run.name)
     version = environment.packages.get("raypipe", UNKNOWN) if environment else UNKNOWN
     commit = f", commit {environment.commit}" if environment and environment.commit else ""

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from raypipe.attacks.engine.threat import write_bound
+from raypipe.base.threat import write_bound
 from raypipe.evaluation.protocols import ITSELF, CheckAttack
-from raypipe.evaluation.results.compute import TABLES, RunResult
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
+from raypipe.evaluation.results.result import TABLES, RunResult
 from raypipe.evaluation.results.run import GIVEN
 from raypipe.report.sheet import Cell
 
@@ -22,7 +22,7 @@ class Book:
     Parameters
     ----------
     records, curves, differences, checks, certified, costs, trainings, candidates
-        Rows of the tables of `raypipe.evaluation.results.compute.RunResult`.
+        Rows of the tables of `raypipe.evaluation.results.result.RunResult`.
     corruptions, external, universal, queries, overview
         Rows of the tables of kinds of threats, which a run may not have.
     """

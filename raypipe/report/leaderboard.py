@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from raypipe.evaluation.checks.rules import Check, Verdict
 from raypipe.evaluation.checks.rules import verdict as verdict_of
 from raypipe.evaluation.protocols import ITSELF
-from raypipe.evaluation.results.compute import compute_result, is_current
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
+from raypipe.evaluation.results.result import is_current
 from raypipe.evaluation.results.run import GIVEN, RUN_FILE, Run, read_run
 from raypipe.evaluation.results.schemas import CHECKS, RESULTS
 from raypipe.evaluation.results.strength import attack_strength
@@ -94,6 +94,8 @@ def _read(name: str, store: Store) -> list[tuple[Key, Standing]] | Note:
         return []
     run = read_run(store, name)
     if not is_current(store, name):
+        from raypipe.evaluation.results.compute import compute_result  # noqa: PLC0415  it imports PyTorch: seconds
+
         try:
             compute_result(store, run)
         except FileNotFoundError as error:

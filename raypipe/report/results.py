@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.results.artifacts import Artifacts
-from raypipe.evaluation.results.compute import RunResult, load_result
+from raypipe.evaluation.results.result import RunResult, load_result
 from raypipe.evaluation.results.run import PairingRecord, Run, read_run
 from raypipe.evaluation.results.schemas import PER_TILE
 from raypipe.report.figures.bars import draw_bars
@@ -36,7 +36,7 @@ SHARES = ("clean", "static", "white_box", "worst_case", "worst_case_low", "worst
 class Results(RunResult):
     """The results of a run, with what they were computed from.
 
-    Besides the tables of `raypipe.evaluation.results.compute.RunResult`, which are Arrow tables, it has a summary of
+    Besides the tables of `raypipe.evaluation.results.result.RunResult`, which are Arrow tables, it has a summary of
     one row per model, a table of single tiles, figures and the report. It cannot be changed.
 
     Parameters

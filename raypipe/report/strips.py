@@ -4,13 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from raypipe.base.predictions import NO_CLASS
-from raypipe.corruptions import CORRUPTIONS
-from raypipe.corruptions.pixels import corrupt_pixels
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.corrupted import OVERALL
 from raypipe.evaluation.results.run import CorruptedRecord, Run
@@ -96,6 +93,12 @@ def corruption_strips(run: Run, book: Book, store: Store, subject: str) -> Itera
 
 
 def _draw(run: Run, store: Store, record: CorruptedRecord, seen: set[str]) -> Strip:
+    # PyTorch takes seconds to import, and only reports with corruptions need it.
+    import torch  # noqa: PLC0415
+
+    from raypipe.corruptions import CORRUPTIONS  # noqa: PLC0415
+    from raypipe.corruptions.pixels import corrupt_pixels  # noqa: PLC0415
+
     table = Artifacts(store).read_corrupted(record.key)
     ids, labels = table["sample_id"].to_pylist(), table["label"].to_numpy()
     predicted = np.column_stack([table["clean_prediction"].to_numpy(), np.stack(table["predictions"].to_numpy())])

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from raypipe.attacks.engine.threat import write_bound
+from raypipe.base.threat import write_bound
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.run import GIVEN, LEAKY
 from raypipe.report.judgment import (

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from raypipe.base.errors import ConfigError
 from raypipe.base.settings import near_matches
-from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.result import RunResult
 from raypipe.report.fitting_table import STYLES, table_of
 from raypipe.report.layout import Book
 from raypipe.report.sections import named_sections, sections, verdicts

@@ -2,8 +2,8 @@
 
 import json
 
-from raypipe.attacks.engine.threat import ThreatModel, write_bound, write_radius
 from raypipe.base.norms import AnyNorm
+from raypipe.base.threat import ThreatModel, write_bound, write_radius
 from raypipe.evaluation.results.run import Run
 from raypipe.report.sheet import Cell, Sheet
 

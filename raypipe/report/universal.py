@@ -6,10 +6,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raypipe.attacks.universal import apply_pattern
 from raypipe.base.predictions import NO_CLASS
 from raypipe.evaluation.results.artifacts import Artifacts
-from raypipe.evaluation.results.patterns import parse_pattern
+from raypipe.evaluation.results.patterns import apply_pattern, parse_pattern
 from raypipe.evaluation.results.run import Run, UniversalRecord
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.cells import model_cell, name_family, name_hardening

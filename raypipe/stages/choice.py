@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from raypipe.execution.trial_records import copy_trials
-from raypipe.models.checkpoint import FILE_NAME
+from raypipe.models.model_file import MODEL_FILE
 from raypipe.plan.cells import Cell, candidates
 from raypipe.progress.stage import StageProgress
 from raypipe.storage.costs import FREE, Cost
@@ -41,8 +41,8 @@ def publish_choice(cell: Cell, best: Cell, records: Sequence[dict[str, Any]], co
         Store of the models.
     """
     manifest = best.manifest(store) or {}
-    weights = store.read_bytes(f"{store.artifact(best.kind, best.key)}/{FILE_NAME}")
-    store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", weights)
+    weights = store.read_bytes(f"{store.artifact(best.kind, best.key)}/{MODEL_FILE}")
+    store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{MODEL_FILE}", weights)
     copy_trials(store, best.key, cell.key)
     cell.publish(
         store,

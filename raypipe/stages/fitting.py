@@ -11,8 +11,9 @@ import torch
 from pydantic import TypeAdapter
 
 from raypipe.execution.trial_records import try_model
-from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
+from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
+from raypipe.models.model_file import MODEL_FILE
 from raypipe.models.weights import head_parameters
 from raypipe.plan.cells import Cell
 from raypipe.stages.time_limit import limit_epochs
@@ -272,7 +273,7 @@ def publish_model(
     """
     if cell.manifest(store):
         return
-    store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", save_classifier(classifier, card))
+    store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{MODEL_FILE}", save_classifier(classifier, card))
     try_model(store, cell.key, classifier, (len(card.mean), card.size, card.size))
     card_record = TypeAdapter(ModelCard).dump_python(card, mode="json")
     cell.publish(store, card=card_record, history=[asdict(record) for record in history], cost=cost.facts(), **facts)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from raypipe.base.errors import StageError
-from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run
 from raypipe.execution.completion import (
     ATTACK,
@@ -23,7 +23,7 @@ from raypipe.execution.completion import (
 from raypipe.execution.finish_run import finish_run
 from raypipe.experiment.schema import Experiment
 from raypipe.export.tracking import require_tracker, track
-from raypipe.plan.cells import remove_artifacts, unfinished, unfinished_fits
+from raypipe.plan.cells import remove_artifacts, unfinished, unfinished_fits, with_candidates
 from raypipe.plan.listing import Prepared, evaluation_warnings, prepare
 from raypipe.plan.record import write_plan
 from raypipe.progress.callback import ProgressCallback, ignore_progress
@@ -83,7 +83,7 @@ def run_experiment(
         require_tracker(experiment.tracking)
     prepared = prepare(experiment)
     store, plan = prepared.store, prepared.plan
-    write_plan(store, experiment.name, plan.cells)
+    write_plan(store, experiment.name, with_candidates(plan.cells))
     if force:
         remove_artifacts(plan.cells, store)
     if detail != "quiet":

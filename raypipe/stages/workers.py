@@ -13,7 +13,7 @@ import torch
 from ray.train import Checkpoint
 from torch import Tensor, nn
 
-from raypipe.models.checkpoint import FILE_NAME
+from raypipe.models.model_file import MODEL_FILE
 from raypipe.plan.cells import Cell
 from raypipe.stages.cluster import own_device
 from raypipe.training.fit import EpochRecord
@@ -87,7 +87,7 @@ class GroupWorker:
             folder = Path(directory)
             if json.loads((folder / CELL_KEY).read_text())["key"] != cell.key:
                 return None
-            return FitCheckpoint(*((folder / name).read_bytes() for name in (FILE_NAME, FIT_STATE, BEST)))
+            return FitCheckpoint(*((folder / name).read_bytes() for name in (MODEL_FILE, FIT_STATE, BEST)))
 
     def report(self, cell: Cell, record: EpochRecord, save: Callable[[], FitCheckpoint]) -> None:
         """Report with a checkpoint from rank 0. Every rank reports, as Ray Train demands."""
@@ -99,7 +99,7 @@ class GroupWorker:
         with tempfile.TemporaryDirectory() as directory:
             folder, saved = Path(directory), save()
             (folder / CELL_KEY).write_text(json.dumps({"key": cell.key}))
-            (folder / FILE_NAME).write_bytes(saved.weights)
+            (folder / MODEL_FILE).write_bytes(saved.weights)
             (folder / FIT_STATE).write_bytes(saved.state)
             (folder / BEST).write_bytes(saved.best)
             ray.train.report(metrics, checkpoint=Checkpoint.from_directory(directory), checkpoint_dir_name=name)

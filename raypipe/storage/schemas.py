@@ -71,8 +71,8 @@ DIAGNOSTICS = pa.schema(
         ("backwards", pa.int64()),
     ]
 )
-"""Behavior of a model under gradient attacks, for each tile: see `raypipe.evaluation.checks.probe.Probe`. `planted` is
-true if an adversarial example was planted, and `planted_reason` gives the reason if not: see
+"""Behavior of a model under gradient attacks, for each tile: see `raypipe.evaluation.checks.evidence.Probe`. `planted`
+is true if an adversarial example was planted, and `planted_reason` gives the reason if not: see
 `raypipe.evaluation.checks.evidence.PlantedSearch`."""
 
 CERTIFICATES = pa.schema(

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raypipe.attacks.engine.prepare import PreparedModel, prepare
-from raypipe.attacks.universal import Pattern, Universal, apply_pattern, round_pattern, train_pattern
+from raypipe.attacks.universal import Pattern, Universal, round_pattern, train_pattern
 from raypipe.base.norms import Norm
 from raypipe.evaluation.predict import predict
+from raypipe.evaluation.results.patterns import apply_pattern
 
 CPU = torch.device("cpu")
 SIZE, TILES = 8, 40

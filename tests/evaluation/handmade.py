@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raypipe.attacks.engine.threat import ThreatModel
+from raypipe.base.threat import ThreatModel
 from raypipe.data.reading.png import encode_png
 from raypipe.evaluation.results.run import CellRecord, PairingRecord, Run, SubjectRecord, write_run
 from raypipe.storage.schemas import ADVERSARIALS, PREDICTIONS, TILES

@@ -19,7 +19,7 @@ import raypipe
 from raypipe.base.errors import ConfigError
 from raypipe.cli.app import main
 from raypipe.evaluation.checks.rules import CHECKS
-from raypipe.evaluation.results.compute import load_result
+from raypipe.evaluation.results.result import load_result
 from raypipe.evaluation.statistics.intervals import group_tiles, ratio
 from raypipe.models.backbones import BACKBONES
 from raypipe.models.checkpoint import ModelCard, save_classifier

@@ -10,8 +10,9 @@ from raypipe.attacks.engine import prepare as preparation
 from raypipe.execution import trial_records
 from raypipe.execution.model_cache import ModelCache
 from raypipe.execution.trial_records import copy_trials, read_trials
-from raypipe.models.checkpoint import FILE_NAME, ModelCard, save_classifier
+from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier, Model, build_classifier
+from raypipe.models.model_file import MODEL_FILE
 from raypipe.plan.cells import Cell, TrainSpec
 from raypipe.stages.fitting import publish_model
 from raypipe.storage.errors import StoreError
@@ -41,7 +42,7 @@ def foldings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def store(tmp_path: Path) -> Store:
     """Return a store with a model that an older raypipe wrote, without trials."""
     store = Store.open(str(tmp_path))
-    store.write_bytes(f"{store.artifact('model', KEY)}/{FILE_NAME}", save_classifier(_classifier(), CARD))
+    store.write_bytes(f"{store.artifact('model', KEY)}/{MODEL_FILE}", save_classifier(_classifier(), CARD))
     return store
 
 

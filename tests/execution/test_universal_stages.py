@@ -22,8 +22,9 @@ from raypipe.execution.universal import find_patterns
 from raypipe.experiment.load import validate_experiment
 from raypipe.models.artifacts import load_model
 from raypipe.models.backbones import BACKBONES
-from raypipe.models.checkpoint import FILE_NAME, ModelCard, save_classifier
+from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier
+from raypipe.models.model_file import MODEL_FILE
 from raypipe.plan.cells import Cell
 from raypipe.plan.listing import Prepared, prepare
 from raypipe.progress.run import RunProgress, run_progress
@@ -57,7 +58,7 @@ def store_model(cell: Cell, store: Store, seed: int) -> None:
         torch.manual_seed(seed)
         classifier = Classifier(BACKBONES["convnet"].build(len(labels)), half, half)
     data = save_classifier(classifier, ModelCard("convnet", labels, SIZE, half, half))
-    store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{FILE_NAME}", data)
+    store.write_bytes(f"{store.artifact(cell.kind, cell.key)}/{MODEL_FILE}", data)
     cell.publish(store)
 
 

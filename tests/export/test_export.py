@@ -29,8 +29,9 @@ from raypipe.export.write import Export, export_model
 from raypipe.models.artifacts import load_model
 from raypipe.models.backbones import BACKBONES
 from raypipe.models.backbones.lookup import get_backbone
-from raypipe.models.checkpoint import FILE_NAME, ModelCard, load_classifier, save_classifier
+from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
+from raypipe.models.model_file import MODEL_FILE
 from raypipe.models.transforms.base import InputTransform
 from raypipe.models.transforms.bit_depth import BitDepth
 from raypipe.models.transforms.gan_projection import GanProjection
@@ -77,7 +78,7 @@ def stored(
     run = hand_run(store)
     for subject in run.subjects:
         model, card = classifier(backbone, transform if subject.defense else None, resize=resize)
-        store.write_bytes(f"{store.artifact('model', subject.key)}/{FILE_NAME}", save_classifier(model, card))
+        store.write_bytes(f"{store.artifact('model', subject.key)}/{MODEL_FILE}", save_classifier(model, card))
         store.publish("model", subject.key, {})
     (clean, *_) = run.pairings
     store.write_record(f"{store.artifact('tiles', clean.tiles)}/{MANIFEST}", TILES)
@@ -283,7 +284,7 @@ def test_weights_are_the_store_s_to_the_byte_and_the_configuration_says_what_the
     store, run, done = exported("none")
     key = run.subjects[1].key
     written = (done.folder / "model.safetensors").read_bytes()
-    assert written == store.read_bytes(f"{store.artifact('model', key)}/{FILE_NAME}")
+    assert written == store.read_bytes(f"{store.artifact('model', key)}/{MODEL_FILE}")
     assert "network.0.weight" in load_file(done.folder / "model.safetensors")
     config = json.loads((done.folder / "config.json").read_text())
     assert config["labels"] == ["cancer", "benign"]
@@ -336,7 +337,7 @@ def test_no_name_becomes_markup(tmp_path: Path) -> None:
     store, run = stored(tmp_path)
     hostile = "<script>|`*[x](javascript:a)\n---\n# '''\"\"\""
     model, card = classifier("convnet", labels=(hostile, "benign"))
-    store.write_bytes(f"{store.artifact('model', run.subjects[0].key)}/{FILE_NAME}", save_classifier(model, card))
+    store.write_bytes(f"{store.artifact('model', run.subjects[0].key)}/{MODEL_FILE}", save_classifier(model, card))
     export_model(store, "hand", CLEAN, tmp_path / "exported")
     _, text = card_of(tmp_path / "exported")
     lines = [line for line in text.splitlines() if "javascript" in line]

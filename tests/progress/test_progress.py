@@ -17,8 +17,8 @@ from raypipe.cli.signals import stop_signals
 from raypipe.plan.cells import Cell, EvaluateSpec, IngestSpec, Split
 from raypipe.progress import run, stage
 from raypipe.progress.run import run_progress
-from raypipe.progress.stage import stage_progress
-from raypipe.progress.state import GroupState, RunState, StageState, read_state, stage_of, write_state
+from raypipe.progress.stage import stage_of, stage_progress
+from raypipe.progress.state import GroupState, RunState, StageState, read_state, write_state
 from raypipe.progress.tree import run_tree
 from raypipe.storage.store import Store
 

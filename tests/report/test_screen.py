@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from raypipe.base.errors import ConfigError
-from raypipe.evaluation.results.compute import RunResult, compute_result
+from raypipe.evaluation.results.compute import compute_result
+from raypipe.evaluation.results.result import RunResult
 from raypipe.report.layout import Book
 from raypipe.report.screen import MOST_ROWS, evaluation_screen, results_screen, run_screen, summary_table
 from raypipe.report.tables import find_section, section_of

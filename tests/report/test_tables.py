@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from raypipe.evaluation.results.across import differences_across
-from raypipe.evaluation.results.compute import RunResult, compute_result
+from raypipe.evaluation.results.compute import compute_result
+from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import PairingRecord
 from raypipe.evaluation.statistics.calibration import METHOD as CALIBRATION_METHOD
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD

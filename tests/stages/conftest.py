@@ -12,7 +12,7 @@ import ray
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
-from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.result import RunResult
 from raypipe.experiment.load import validate_experiment
 from raypipe.experiment.schema import Experiment
 from raypipe.stages.cluster import ALONE, WARM_WORKERS

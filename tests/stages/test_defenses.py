@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from raypipe.evaluation.results.compute import load_result
+from raypipe.evaluation.results.result import load_result
 from raypipe.experiment.schema import Experiment
 from raypipe.storage.store import Store
 from tests.stages.conftest import run

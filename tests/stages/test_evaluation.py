@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raypipe.cli.app import app
-from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.result import RunResult
 from raypipe.experiment.schema import Experiment
 from raypipe.storage.schemas import DIAGNOSTICS
 from raypipe.storage.store import Store

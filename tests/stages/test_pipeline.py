@@ -24,7 +24,7 @@ from raypipe.base.errors import ConfigError
 from raypipe.cli.app import app, main
 from raypipe.data.reading.png import decode_png, encode_png
 from raypipe.data.tissue import render_tile
-from raypipe.evaluation.results.compute import RunResult, load_result
+from raypipe.evaluation.results.result import RunResult, load_result
 from raypipe.experiment.schema import Experiment
 from raypipe.plan.listing import prepare
 from raypipe.progress.stage import stage_progress

@@ -21,8 +21,8 @@ from raypipe.plan.cells import Cell, EvaluateSpec
 from raypipe.progress import shards as files
 from raypipe.progress.pace import kind_of
 from raypipe.progress.shards import FOLDER, ShardState
-from raypipe.progress.stage import stage_progress
-from raypipe.progress.state import RunState, stage_of
+from raypipe.progress.stage import stage_of, stage_progress
+from raypipe.progress.state import RunState
 from raypipe.stages import cluster_executor
 from raypipe.stages.cluster_executor import ClusterExecutor
 from raypipe.stages.ray_map import Item

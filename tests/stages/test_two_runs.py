@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from raypipe.evaluation.results.compute import load_result
+from raypipe.evaluation.results.result import load_result
 from raypipe.storage.store import Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.full]

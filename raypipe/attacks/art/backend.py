@@ -29,11 +29,12 @@ from raypipe.attacks.art.classes import (
     to_art_classifier,
 )
 from raypipe.attacks.art.threats import get_ball, get_knowledge, get_minimized_norm
-from raypipe.attacks.base import Knowledge, NamedAttack
+from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.targets import random_targets
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import AnyNorm, Ball
+from raypipe.base.threat import Knowledge
 
 
 class ArtAttack(NamedAttack):

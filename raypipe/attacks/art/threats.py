@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from raypipe.attacks.art.classes import get_attack_class
-from raypipe.attacks.base import Knowledge
 from raypipe.base.norms import AnyNorm, Ball, Norm
+from raypipe.base.threat import Knowledge
 
 THREATS: dict[str, tuple[AnyNorm | Literal["from parameter"], Knowledge]] = {
     "AutoAttack": ("from parameter", "white-box"),

@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raypipe.attacks import get_attack
-from raypipe.attacks.base import BLACK_BOX, NamedAttack, TargetedAttack
+from raypipe.attacks.base import NamedAttack, TargetedAttack
 from raypipe.attacks.engine.active import predict, predict_clean
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import observe_headway, one_round
 from raypipe.attacks.engine.norms import BoundedAttack
 from raypipe.attacks.engine.prepare import PreparedModel
-from raypipe.attacks.engine.quantize import to_bytes, to_eight_bit, to_eight_bit_within, to_unit, whole_steps
+from raypipe.attacks.engine.quantize import to_bytes, to_eight_bit, to_eight_bit_within, to_unit
 from raypipe.attacks.engine.targets import random_targets, runner_up
 from raypipe.attacks.engine.tensors import lengths
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.base.predictions import NO_CLASS
+from raypipe.base.rounding import whole_steps
+from raypipe.base.threat import BLACK_BOX
 from raypipe.models.precision import full_precision
 
 Kind = TypeVar("Kind", bound=np.generic)

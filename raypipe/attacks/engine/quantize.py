@@ -7,7 +7,6 @@ continues until their largest values reach a step of 1/255. Some models are so u
 8-bit images, but by no 8-bit image along that line. Then the image is moved further, by steps of 1/255.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -19,7 +18,7 @@ from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import Ball
-from raypipe.base.rounding import FLOAT_NOISE
+from raypipe.base.rounding import FLOAT_NOISE, whole_steps
 
 SCALES = (*(1 + 0.03 * step for step in range(67)), *(3 * 1.1**step for step in range(47)))
 """Factors that stretch perturbations, in the order of the trials. Up to 3 times the length they grow in steps of 3 % of
@@ -30,9 +29,6 @@ FIRST_SHARE = 1 / 64
 """Share of the values that a walk moves by 1/255 in its first step. Each later step moves twice as many, up to all."""
 LONGEST_WALK = 12
 """Largest number of steps of a walk. A model that is fooled between 8-bit images needs one to four."""
-
-WHOLE = 1e-3
-"""Tolerance in steps of 1/255: a radius this close below a whole number counts as whole. 8/255 has no exact float."""
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -144,11 +140,6 @@ def _walk(
         return keep(replace(state, points=stepped, steps=state.steps + 1), going)
 
     run_active(victim, rows, lambda rows: _Walk(rows, result[rows], torch.zeros_like(rows)), step)
-
-
-def whole_steps(eps: float) -> int:
-    """Return the number of steps of 1/255 that fit into a radius, ignoring float noise just below a whole number."""
-    return math.floor(eps * 255 + WHOLE)
 
 
 def to_eight_bit_within(

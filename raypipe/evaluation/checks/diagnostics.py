@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raypipe.attacks.engine.norms import BoundedAttack
-from raypipe.evaluation.checks.evidence import PlantedSearch
+from raypipe.evaluation.checks.evidence import PlantedSearch, Probe
 from raypipe.evaluation.checks.planted import binarization_test
-from raypipe.evaluation.checks.probe import Probe, probe
+from raypipe.evaluation.checks.probe import probe
 from raypipe.storage.schemas import DIAGNOSTICS
 
 

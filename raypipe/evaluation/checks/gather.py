@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from raypipe.evaluation.checks.evidence import Evidence, FooledMask, PlantedSearch
-from raypipe.evaluation.checks.probe import Probe
+from raypipe.evaluation.checks.evidence import Evidence, FooledMask, PlantedSearch, Probe
 from raypipe.evaluation.protocols import ITSELF, CheckAttack
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord

@@ -4,8 +4,6 @@ A gradient that is zero, vanishing or not finite, or logits that change from pas
 the model robust.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,48 +15,8 @@ from raypipe.attacks.engine.losses import cross_entropy as log_odds
 from raypipe.attacks.engine.quantize import to_unit
 from raypipe.attacks.engine.tensors import lengths
 from raypipe.attacks.engine.victim import Victim, freeze
+from raypipe.evaluation.checks.evidence import Probe
 from raypipe.models.precision import full_precision
-
-Figures = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Probe:
-    """The probe's figures, with one entry per tile in the order of the tiles.
-
-    Parameters
-    ----------
-    log_odds_gradient
-        (n,) Euclidean length of the gradient of the log odds against the true class with respect to the tile, with
-        pixels in [0, 1]. The attacks of this package follow it, because it does not vanish where the model is
-        confident.
-    cross_entropy_gradient
-        (n,) Euclidean length of the gradient of the cross-entropy from float32 logits, as published attacks take it. It
-        has the same direction, but underflows to zero where the model is overconfident.
-    zero_share
-        (n,) share of the tile's values whose log-odds gradient is exactly zero, in [0, 1].
-    finite
-        (n,) True where the logits and both gradients are finite in all values.
-    spread
-        (n,) largest minus smallest logit. It is the scale for differences of logits.
-    repeat_difference
-        (n,) largest difference of a logit between two passes of the same batch. It measures randomness.
-    batch_difference
-        (n,) largest difference of a logit between the tile's batch and the tile alone. It measures dependence on the
-        other tiles of the batch, besides float noise.
-    forwards, backwards
-        (n,) forward and backward passes of the probe.
-    """
-
-    log_odds_gradient: Figures
-    cross_entropy_gradient: Figures
-    zero_share: Figures
-    finite: NDArray[np.bool_]
-    spread: Figures
-    repeat_difference: Figures
-    batch_difference: Figures
-    forwards: NDArray[np.int64]
-    backwards: NDArray[np.int64]
 
 
 @full_precision()

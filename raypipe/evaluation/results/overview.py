@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raypipe.attacks.engine.threat import ThreatModel
-from raypipe.corruptions import CORRUPTIONS
+from raypipe.base.threat import ThreatModel
 from raypipe.evaluation.protocols import ITSELF, CheckAttack, Role
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.corrupted import Answers, read_answers
@@ -123,6 +122,8 @@ def _worst_corruption(model: Model) -> ThreatOutcome | None:
     cases = [(own.at(severity), name, severity) for name, own in model.answers().items() for severity in own.severities]
     if not cases:
         return None
+    from raypipe.corruptions import CORRUPTIONS  # noqa: PLC0415  it imports PyTorch, which takes seconds
+
     correct, name, severity = min(cases, key=lambda case: case[0].mean())
     own = model.answers()[name]
     return ThreatOutcome(own.ids, own.groups, correct, f"{CORRUPTIONS[name].title}, severity {severity}")

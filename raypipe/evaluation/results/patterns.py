@@ -1,4 +1,4 @@
-"""Accuracy under universal perturbations: of each model, with its own pattern and with those of other models."""
+"""Universal perturbations on tiles, and the accuracy of each model with its own pattern and those of other models."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +12,12 @@ from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.statistics.comparison import compare
 from raypipe.evaluation.statistics.intervals import group_tiles, mean
+
+
+def apply_pattern(images: NDArray[np.uint8], change: NDArray[np.int16]) -> NDArray[np.uint8]:
+    """Return 8-bit tiles (n, h, w, channels) with a pattern (h, w, channels) added to each, within 0 to 255."""
+    perturbed: NDArray[np.uint8] = np.clip(images.astype(np.int16) + change, 0, 255).astype(np.uint8)
+    return perturbed
 
 
 def parse_pattern(table: pa.Table) -> tuple[NDArray[np.int16], NDArray[np.int16]]:

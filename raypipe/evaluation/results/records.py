@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.attacks.engine.threat import stored_radius
 from raypipe.base.norms import STORED_NORMS
+from raypipe.base.threat import stored_radius
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.artifacts import Artifacts, Predictions
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE, AdversarialExamples, Measure, Outcome

@@ -3,15 +3,13 @@
 All figures are computed from these artifacts, without the data set.
 """
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
-from raypipe.attacks.base import NamedAttack
-from raypipe.attacks.engine.threat import ThreatModel
 from raypipe.base.norms import Norm
 from raypipe.base.settings import ID, Settings, near_matches
+from raypipe.base.threat import ThreatModel
 from raypipe.evaluation.protocols import Protocol, Role
 from raypipe.storage.errors import describe_damage
 from raypipe.storage.store import Store
@@ -256,12 +254,6 @@ def stamps(manifest: dict[str, Any], restriction: str | None = None) -> tuple[st
     if restriction is not None:
         warnings.append(f"{WITHHELD}: {restriction}; no picture of a tile leaves the store")
     return tuple(warnings)
-
-
-def record_settings(settings: NamedAttack, radii: Sequence[float] = ()) -> dict[str, Any]:
-    """Return all settings of an attack, and its radii if it was run at several."""
-    record = settings.model_dump(mode="json")
-    return {**record, "radii": list(radii)} if radii else record
 
 
 def write_run(store: Store, run: Run) -> None:

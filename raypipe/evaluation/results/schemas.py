@@ -52,7 +52,7 @@ THREAT = [
     ("goal", pa.string()),
     ("pixels", pa.string()),
 ]
-"""Columns of a threat model: see `raypipe.attacks.engine.threat.ThreatModel`. Without `eps` the perturbation is
+"""Columns of a threat model: see `raypipe.base.threat.ThreatModel`. Without `eps` the perturbation is
 unbounded, but minimal. `eps` is the requested radius. `stored_eps` is the radius that 8-bit pixels allow: in linf whole
 steps of 1/255. `limits` are those that no norm describes, as text."""
 

@@ -4,9 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from raypipe.defenses import DEFENSES
-from raypipe.defenses.base import StaticTraining
-from raypipe.defenses.online import OnlineTraining
 from raypipe.evaluation.results.run import Run
 from raypipe.storage.costs import FREE, Cost
 from raypipe.storage.store import Store
@@ -43,6 +40,11 @@ def _find_kind(manifest: Mapping[str, Any]) -> str:
     defense = manifest.get("spec", {}).get("defense")
     if defense is None:
         return UNDEFENDED
+    # These import PyTorch, and who only reads results needs them for nothing.
+    from raypipe.defenses import DEFENSES  # noqa: PLC0415
+    from raypipe.defenses.base import StaticTraining  # noqa: PLC0415
+    from raypipe.defenses.online import OnlineTraining  # noqa: PLC0415
+
     settings = DEFENSES.get(defense["name"], object)
     kinds = {StaticTraining: STATIC, OnlineTraining: ONLINE}
     return next((kind for base, kind in kinds.items() if issubclass(settings, base)), OTHER)

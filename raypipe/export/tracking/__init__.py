@@ -4,7 +4,7 @@ from types import ModuleType
 
 from raypipe.base.errors import StageError, last_line
 from raypipe.base.tracking import require_tracking_address
-from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run
 from raypipe.export.tracking import mlflow, tensorboard, wandb
 from raypipe.storage.environment import hide_credentials

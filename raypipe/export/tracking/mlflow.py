@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from raypipe.base.errors import StageError, last_line
-from raypipe.evaluation.results.compute import TABLES, RunResult
+from raypipe.evaluation.results.result import TABLES, RunResult
 from raypipe.evaluation.results.run import Run
 from raypipe.export.tracking.figures import figures
 from raypipe.report.layout import Book

@@ -5,7 +5,7 @@ from typing import Any
 
 from raypipe.base.errors import StageError
 from raypipe.base.tracking import TENSORBOARD
-from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run
 from raypipe.export.tracking.figures import figures
 from raypipe.report.layout import Book

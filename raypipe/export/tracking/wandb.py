@@ -7,7 +7,7 @@ import yaml
 
 from raypipe.base.errors import StageError, last_line
 from raypipe.base.tracking import WANDB
-from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run
 from raypipe.export.tracking.figures import figures
 from raypipe.report.layout import Book

@@ -1,6 +1,6 @@
 """The report of a run: one page, made from its records and its stored tiles alone, and its one-page summary."""
 
-from raypipe.evaluation.results.compute import RunResult
+from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run
 from raypipe.report.cells import HARDENED, UNDEFENDED, kind_of
 from raypipe.report.charts import robustness_chart

@@ -6,8 +6,9 @@ from pydantic import TypeAdapter
 from raypipe.attacks import ATTACKS, AttackSettings
 from raypipe.attacks.art.classes import PACKAGES
 from raypipe.attacks.base import NativeAttack
-from raypipe.attacks.engine.threat import ThreatModel, get_threat_model
+from raypipe.attacks.engine.threat import get_threat_model
 from raypipe.attacks.fgsm import FastGradient
+from raypipe.base.threat import ThreatModel
 from tests.attacks.art.test_art_classes import RUNS, missing, settings_of
 
 OWN = {

@@ -4,9 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from raypipe.evaluation.checks.evidence import Evidence, PlantedSearch
+from raypipe.evaluation.checks.evidence import Evidence, PlantedSearch, Probe
 from raypipe.evaluation.checks.findings import least_tiles, missed_share
-from raypipe.evaluation.checks.probe import Probe
 from raypipe.evaluation.checks.rules import ABOVE_CHANCE, CHECKS, Check, run_checks, verdict
 from raypipe.evaluation.results.artifacts import Predictions
 from raypipe.evaluation.results.certified import Proof

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from raypipe.evaluation.checks.probe import Probe, probe
+from raypipe.evaluation.checks.evidence import Probe
+from raypipe.evaluation.checks.probe import probe
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from raypipe.attacks.engine.threat import ThreatModel
+from raypipe.base.threat import ThreatModel
 from raypipe.evaluation.protocols import CheckAttack, Protocol, Role
 from raypipe.evaluation.results.artifacts import AdversarialTiles, Artifacts, Predictions
 from raypipe.evaluation.results.certified import collect_proof

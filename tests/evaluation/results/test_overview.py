@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from raypipe.attacks.engine.threat import ThreatModel
+from raypipe.base.threat import ThreatModel
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.overview import COLUMNS, Model, headline_ball

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from raypipe.evaluation.results.artifacts import Artifacts
-from raypipe.evaluation.results.compute import RunResult, compute_result, load_result, serialize_result
+from raypipe.evaluation.results.compute import compute_result
+from raypipe.evaluation.results.result import RunResult, load_result, serialize_result
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.statistics.permutation import holm
 from raypipe.report.layout import threat
