@@ -92,6 +92,27 @@ NEWER = {"format": FORMAT + 1, "raypipe": "9.1"}
 REFUSED = (f"has format {FORMAT + 1}, written by raypipe 9.1; this is raypipe {raypipe.__version__}", "choose another")
 
 
+@pytest.mark.parametrize(
+    ("own", "spins"), [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "unset")]
+)
+def test_idle_threads_sleep_soon_unless_the_user_has_set_how_they_wait(
+    own: dict[str, str], spins: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    assert "torch" not in run_python("import raypipe.cli.app, sys; print(*sys.modules)").split()
+    code = (
+        "import os; from raypipe.cli.app import limit_spinning as f; f(); print(os.getenv('GOMP_SPINCOUNT', 'unset'))"
+    )
+    assert run_python(code) == f"{spins}\n"
+
+
+def run_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
 def test_a_run_of_a_newer_raypipe_is_refused(cli: Command, tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "results"))
     hand_run(store)
