@@ -2,9 +2,8 @@
 
     python -m benchmarks.stored_results --version before=OLD --version now=. --out benchmarks/results/stored.json
 
-One process attacks and predicts tiles in four shards with a network that does nearly nothing, and copies the files to
-all other cells. Then processes of
-each version compute the results of the run.
+A process of each version attacks and predicts tiles in four shards with a network that does nearly nothing, and copies
+the files to all other cells. Then processes of each version compute the results of the run that it stored.
 """
 
 import argparse
@@ -106,35 +105,46 @@ def compute(storage: Path) -> dict[str, float]:
     return {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - used}
 
 
+def run_child(folder: str, *arguments: str) -> str:
+    """Run this script with the code of a checkout, and return the last line that it prints."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(folder).resolve())}
+    command = [sys.executable, __file__, *arguments]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+    return done.stdout.splitlines()[-1]
+
+
 def main() -> None:
-    """Store a run once, then measure the versions in turns."""
+    """Store a run with each version, then measure the versions in turns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="append", default=[], metavar="NAME=FOLDER", help="a checkout to measure")
     parser.add_argument("--attacks", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, help="JSON record")
-    parser.add_argument("--child", type=Path, metavar="STORE", help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=Path, metavar="STORE", help=argparse.SUPPRESS)
+    parser.add_argument("--compute", type=Path, metavar="STORE", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        print(json.dumps(compute(options.child)))
+    if options.store:
+        print(store_run(options.store, options.attacks))
+        return
+    if options.compute:
+        print(json.dumps(compute(options.compute)))
         return
     versions = dict(each.split("=", 1) for each in options.version or ["now=."])
     rounds: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        cells = store_run(Path(scratch), options.attacks)
+        for name, folder in versions.items():
+            cells = int(run_child(folder, "--store", f"{scratch}/{name}", "--attacks", str(options.attacks)))
         for number in range(options.repeats):
             for name, folder in versions.items():
-                environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(folder).resolve())}
-                command = [sys.executable, __file__, "--child", scratch]
-                done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
-                rounds.append({"version": name, "round": number, **json.loads(done.stdout.splitlines()[-1])})
-            if options.out:
-                record = {"attacks": options.attacks, "cells": cells, "rounds": rounds}
-                options.out.write_text(json.dumps(record, indent=1) + "\n")
+                figures = json.loads(run_child(folder, "--compute", f"{scratch}/{name}"))
+                rounds.append({"version": name, "round": number, **figures})
     for name in versions:
         own = [each for each in rounds if each["version"] == name]
         seconds, cpu = (statistics.median(each[what] for each in own) for what in ("seconds", "cpu"))
         print(f"{name}: results of {options.attacks} attacks in {seconds:.2f} s, {cpu:.2f} s of CPU")
+    if options.out:
+        record = {"attacks": options.attacks, "cells": cells, "rounds": rounds}
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

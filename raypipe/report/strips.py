@@ -15,6 +15,7 @@ from raypipe.report.layout import Book
 from raypipe.report.names import name_class, name_class_in_full
 from raypipe.report.pictures import data_uri, read_images
 from raypipe.storage.store import Store
+from raypipe.storage.tables import stack_lists
 
 STRIPS = 3
 """Number of corruptions that are shown, the worst first."""
@@ -101,7 +102,7 @@ def _draw(run: Run, store: Store, record: CorruptedRecord, seen: set[str]) -> St
 
     table = Artifacts(store).read_corrupted(record.key)
     ids, labels = table["sample_id"].to_pylist(), table["label"].to_numpy()
-    predicted = np.column_stack([table["clean_prediction"].to_numpy(), np.stack(table["predictions"].to_numpy())])
+    predicted = np.column_stack([table["clean_prediction"].to_numpy(), stack_lists(table["predictions"])])
     place = _choose(predicted == labels[:, None], [name in seen for name in ids])
     seen.add(ids[place])
     tiles = run.find_clean_pairing(record.subject).tiles

@@ -24,7 +24,7 @@ from raypipe.base.version import __version__
 from raypipe.storage.errors import StoreError, describe_damage, explain_errors
 from raypipe.storage.filesystems import open_filesystem
 from raypipe.storage.local_writes import TEMPORARY, write_local
-from raypipe.storage.tables import IMAGE_COLUMN, encode_table, require_columns
+from raypipe.storage.tables import IMAGE_COLUMN, decode_summary, encode_summary, encode_table, require_columns
 
 MANIFEST = "_manifest.json"
 SUMMARY = "_summary.arrow"
@@ -100,8 +100,7 @@ class Store:
 
     def path(self, relative: str) -> str:
         """Return the full path of a file of the store. Raise ValueError if it is outside the root."""
-        parts = PurePosixPath(relative).parts
-        if not parts or ".." in parts or PurePosixPath(relative).is_absolute():
+        if not relative.strip("./") or relative.startswith("/") or ".." in relative.split("/"):
             raise ValueError(f"path {relative!r} leaves the store {self.root}")
         return f"{self.root}/{relative}"
 
@@ -140,8 +139,11 @@ class Store:
 
     def read_bytes(self, relative: str) -> bytes:
         """Return the whole content of a file."""
-        with explain_errors("read", path := self.path(relative)), self.filesystem.open_input_stream(path) as stream:
-            return bytes(stream.read())
+        with explain_errors("read", path := self.path(relative)):
+            if self.is_local:
+                return Path(path).read_bytes()
+            with self.filesystem.open_input_stream(path) as stream:
+                return bytes(stream.read())
 
     def write_bytes(self, relative: str, data: bytes) -> None:
         """Write a file so that it appears complete or not at all, and survives a crash once this returns.
@@ -231,10 +233,7 @@ class Store:
 
     def write_summary(self, kind: str, key: str, table: pa.Table) -> None:
         """Write the rows of all shards of an artifact as one file. `drop_images` removes what they must not have."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-            writer.write_table(table)
-        self.write_bytes(f"{self.artifact(kind, key)}/{SUMMARY}", sink.getvalue().to_pybytes())
+        self.write_bytes(f"{self.artifact(kind, key)}/{SUMMARY}", encode_summary(table))
 
     def read_summary(
         self, kind: str, key: str, columns: list[str] | None = None, schema: pa.Schema | None = None
@@ -247,14 +246,7 @@ class Store:
             If the file is damaged, lacks a column, or has a column of another type than `schema`.
         """
         path = f"{self.artifact(kind, key)}/{SUMMARY}"
-        data = self.read_bytes(path)
-        try:
-            table = pa.ipc.open_file(pa.py_buffer(data)).read_all()
-            table.validate(full=True)
-        except (pa.ArrowException, OSError) as error:
-            raise describe_damage(self.path(path), str(error).partition("\n")[0]) from error
-        require_columns(table.schema, self.path(path), columns, schema)
-        return table.select(columns) if columns else table
+        return decode_summary(self.read_bytes(path), self.path(path), columns, schema)
 
     def read_json(self, relative: str) -> Any:
         """Return the content of a JSON file. Raise StoreError if it is not JSON."""

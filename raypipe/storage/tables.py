@@ -1,7 +1,11 @@
 """Tables as bytes, and the demands on a table that was read."""
 
+from typing import Any
+
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from raypipe.storage.errors import describe_damage
 
@@ -16,13 +20,30 @@ def drop_images(table: pa.Table) -> pa.Table:
 
 def require_columns(found: pa.Schema, path: str, columns: list[str] | None, schema: pa.Schema | None) -> None:
     """Require columns, or those of a schema except the images, with the types of the schema."""
-    for field in schema or []:
-        if columns is None or field.name in columns:
-            kind = found.field(field.name).type if field.name in found.names else "missing"
-            if kind != field.type and (kind != "missing" or field.name != IMAGE_COLUMN):
-                raise describe_damage(path, f"column {field.name!r} is {kind}, expected {field.type}")
-    if missing := set(columns or ()) - set(found.names):
+    names = set(found.names)
+    types = dict(zip(schema.names, schema.types, strict=True)) if schema else {}
+    for name in set(types).intersection(types if columns is None else columns):
+        kind, expected = found.field(name).type if name in names else "missing", types[name]
+        if kind != expected and (kind != "missing" or name != IMAGE_COLUMN):
+            raise describe_damage(path, f"column {name!r} is {kind}, expected {expected}")
+    if missing := set(columns or ()) - names:
         raise describe_damage(path, f"column {min(missing)!r} is missing")
+
+
+def stack_lists(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Return a column of lists of the same length as an array (rows, length).
+
+    Raises
+    ------
+    ValueError
+        If the lists differ in length.
+    """
+    # `column.to_numpy()` would import pandas, and make an array for each row.
+    lengths = pc.list_value_length(column).to_numpy()
+    if (lengths != lengths[:1]).any():
+        raise ValueError(f"lists of {lengths.min()} to {lengths.max()} values: expected lists of the same length")
+    values: NDArray[Any] = pc.list_flatten(column).to_numpy()
+    return values.reshape(len(column), -1)
 
 
 def encode_table(table: pa.Table) -> bytes:
@@ -33,3 +54,32 @@ def encode_table(table: pa.Table) -> bytes:
     codec = "none" if IMAGE_COLUMN in table.column_names else "zstd"
     pq.write_table(table, sink, compression=codec, use_dictionary=dictionary)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def encode_summary(table: pa.Table) -> bytes:
+    """Return a table as an Arrow file that is fast to read."""
+    sink = pa.BufferOutputStream()
+    # One batch: a reader spends its time on the number of buffers, and each batch has its own for every column.
+    table = table.combine_chunks()
+    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def decode_summary(data: bytes, path: str, columns: list[str] | None, schema: pa.Schema | None) -> pa.Table:
+    """Return the table of `encode_summary`, or some of its columns.
+
+    Raises
+    ------
+    raypipe.storage.errors.StoreError
+        If the file is damaged, lacks a column, or has a column of another type than `schema`. The message names `path`.
+    """
+    try:
+        # Threads would take longer to start than to read a small file.
+        table = pa.ipc.open_file(pa.py_buffer(data), options=pa.ipc.IpcReadOptions(use_threads=False)).read_all()
+        require_columns(table.schema, path, columns, schema)
+        table = table if columns is None else table.select(columns)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise describe_damage(path, str(error).partition("\n")[0]) from error
+    return table

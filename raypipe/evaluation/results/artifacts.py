@@ -1,7 +1,6 @@
 """Stored predictions and adversarial tiles as arrays, in one order of tiles. All figures are computed from them."""
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +15,7 @@ from raypipe.evaluation.results.run import CellRecord, PairingRecord
 from raypipe.evaluation.statistics.metrics import predicted_labels
 from raypipe.storage.schemas import ADVERSARIALS, CERTIFICATES, CORRUPTED, DIAGNOSTICS, PERTURBED, PREDICTIONS
 from raypipe.storage.store import SUMMARY_FACT, Store
+from raypipe.storage.tables import stack_lists
 
 SCHEMAS = {
     "predictions": PREDICTIONS,
@@ -25,9 +25,6 @@ SCHEMAS = {
     "corrupted": CORRUPTED,
     "perturbed": PERTURBED,
 }
-READERS = 32
-"""Number of files that are read at once. An object store takes tens of milliseconds to send a file, and reading it
-takes almost no time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +133,9 @@ class Artifacts:
         """
         by_predictions = {pairing.predictions: pairing for pairing in pairings}
         by_tiles = {pairing.tiles: pairing for pairing in by_predictions.values() if pairing.threat}
-        with ThreadPoolExecutor(READERS) as pool:
-            for read in (
-                pool.map(lambda cell: self.manifest(cell.kind, cell.key), cells),
-                pool.map(self.read_predictions, by_predictions.values()),
-                pool.map(self.read_adversarials, by_tiles.values()),
-            ):
-                for _ in read:
-                    pass
+        self.store.ask_all(lambda cell: self.manifest(cell.kind, cell.key), cells)
+        self.store.ask_all(self.read_predictions, by_predictions.values())
+        self.store.ask_all(self.read_adversarials, by_tiles.values())
 
     def read_predictions(self, pairing: PairingRecord) -> Predictions:
         """Return the logits that the model of a pairing gives for its tiles.
@@ -167,7 +159,7 @@ class Artifacts:
         """
         if key not in self._tested:
             table = self._read("predictions", key, ["sample_id", "group_id", "label", "logits"])
-            logits = np.stack(table["logits"].to_numpy())
+            logits = stack_lists(table["logits"])
             labels = table["label"].to_numpy()
             groups = pc.coalesce(table["group_id"], table["sample_id"])
             self._tested[key] = Predictions(_strings(table["sample_id"]), _strings(groups), labels, logits)
@@ -264,12 +256,12 @@ class Artifacts:
         else:  # an older raypipe wrote it
             tables = list(self.store.iter_tables(kind, key, columns=columns, schema=SCHEMAS[kind]))
             table = pa.concat_tables(tables or [SCHEMAS[kind].empty_table()])
-        table = table.sort_by("sample_id")
         if not table.num_rows:
             raise ValueError(f"{kind}/{key}: no tiles")
-        if pc.count_distinct(table["sample_id"]).as_py() != table.num_rows:
+        ids = table["sample_id"].to_pylist()
+        if len(set(ids)) < len(ids):
             raise ValueError(f"{kind}/{key}: some tiles occur more than once")
-        return table
+        return table if ids == sorted(ids) else table.sort_by("sample_id")
 
 
 def _strings(column: pa.ChunkedArray) -> NDArray[np.str_]:

@@ -11,6 +11,7 @@ from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.run import CorruptedRecord, Run, SubjectRecord
 from raypipe.evaluation.statistics.comparison import compare
 from raypipe.evaluation.statistics.intervals import Groups, group_tiles, mean
+from raypipe.storage.tables import stack_lists
 
 OVERALL = 0
 """Severity of the row that averages over all severities."""
@@ -81,7 +82,7 @@ def read_answers(record: CorruptedRecord, artifacts: Artifacts) -> Answers:
     """Return the answers of a model under one corruption, sorted by the ids of the tiles."""
     table = artifacts.read_corrupted(record.key)
     labels = table["label"].to_numpy()
-    predictions = np.stack(table["predictions"].to_numpy())
+    predictions = stack_lists(table["predictions"])
     ids, groups = table["sample_id"].to_pylist(), table["group_id"].to_pylist()
     known = [group if group is not None else name for group, name in zip(groups, ids, strict=True)]
     return Answers(

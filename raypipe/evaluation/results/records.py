@@ -1,21 +1,33 @@
 """Records: figures of each model on each set of tiles and in the worst cases, with intervals."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.base.norms import STORED_NORMS
 from raypipe.base.threat import stored_radius
-from raypipe.evaluation.protocols import ITSELF
+from raypipe.evaluation.protocols import ITSELF, Protocol
 from raypipe.evaluation.results.artifacts import Artifacts, Predictions
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE, AdversarialExamples, Measure, Outcome
 from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.statistics.distortion import quartiles
 from raypipe.evaluation.statistics.intervals import Groups, group_tiles, mean, ratio, ratios
-from raypipe.evaluation.statistics.metrics import chance_accuracy, classification_metrics
-from raypipe.evaluation.statistics.prevalence import reweighted_accuracy
+from raypipe.evaluation.statistics.metrics import chance_accuracy, metrics_of_models
+from raypipe.evaluation.statistics.prevalence import reweighted_accuracies, reweighted_accuracy
+
+LOGITS_AT_ONCE = 2_000_000
+"""Number of logits of all tests together whose figures are computed at once: some 100 MB."""
+
+
+class _Test(NamedTuple):
+    """A model and tiles that it was tested on, with the name of the protocol in its record, and its predictions."""
+
+    pairing: PairingRecord
+    protocol: str
+    predictions: Predictions
 
 
 def compute_records(
@@ -38,37 +50,52 @@ def compute_records(
         Results of `raypipe.evaluation.results.outcomes`.
     """
     marks = {**subject.columns(), "labels": run.labels, "stamps": run.stamps[subject.split]}
-    pairings = run.find_pairings(subject.id)
-    clean = run.find_clean_pairing(subject.id)
-    all_labels = artifacts.read_predictions(clean).labels
-
-    def reweight(correct: NDArray[np.bool_], tiles: Predictions | Outcome) -> dict[str, Any]:
-        groups = group_tiles(tiles.groups)
-        return reweighted_accuracy(correct, tiles.labels, all_labels, groups).columns("accuracy_reweighted")
-
-    for pairing in (pairing for pairing in pairings if pairing.after is None):
-        predictions = artifacts.read_predictions(pairing)
-        row = _record(pairing, predictions, run, artifacts)
-        yield {**marks, **row, **({} if pairing == clean else reweight(predictions.correct, predictions))}
-        if pairing == clean and examples is not None:
-            row = {**_record(clean, examples.clean, run, artifacts), "protocol": CLEAN_ATTACKED}
-            yield {**marks, **row, **reweight(examples.clean.correct, examples.clean)}
+    tests: list[_Test] = []
+    for pairing in (pairing for pairing in run.find_pairings(subject.id) if pairing.after is None):
+        tests.append(_Test(pairing, pairing.protocol, artifacts.read_predictions(pairing)))
+        if pairing.protocol == Protocol.CLEAN and examples is not None:
+            tests.append(_Test(pairing, CLEAN_ATTACKED, examples.clean))
+    all_labels = artifacts.read_predictions(run.find_clean_pairing(subject.id)).labels
+    for test, figures in zip(tests, _compute_figures(tests, all_labels, run), strict=True):
+        yield {**marks, **_describe(test.pairing, test.predictions, artifacts), **figures, "protocol": test.protocol}
     for measure, outcome in outcomes.items():
         if measure.name == WORST_CASE and examples is not None:
+            groups = group_tiles(outcome.groups)
+            reweighted = reweighted_accuracy(outcome.correct, outcome.labels, all_labels, groups)
             row = _worst_case(measure, outcome, examples, run)
-            yield {**marks, **row, **reweight(outcome.correct, outcome)}
+            yield {**marks, **row, **reweighted.columns("accuracy_reweighted")}
 
 
-def _record(pairing: PairingRecord, predictions: Predictions, run: Run, artifacts: Artifacts) -> dict[str, Any]:
+def _compute_figures(tests: Sequence[_Test], all_labels: NDArray[np.int64], run: Run) -> list[dict[str, Any]]:
+    """Return the columns of the figures of each test. Tests of the same tiles are computed together, to save time."""
+    by_tiles: defaultdict[tuple[bytes, ...], list[int]] = defaultdict(list)
+    for place, (_, _, tiles) in enumerate(tests):
+        by_tiles[tiles.ids.tobytes(), tiles.groups.tobytes(), tiles.labels.tobytes()].append(place)
     malignant = tuple(run.labels.index(label) for label in run.malignant) or None
-    metrics = classification_metrics(
-        predictions.labels, predictions.logits, predictions.groups, malignant, replicates=run.replicates, seed=run.seed
-    )
+    columns: dict[int, dict[str, Any]] = {}
+    for places in by_tiles.values():
+        tiles = tests[places[0]].predictions
+        groups = group_tiles(tiles.groups)
+        at_once = max(1, LOGITS_AT_ONCE // tiles.logits.size)
+        for part in (places[start : start + at_once] for start in range(0, len(places), at_once)):
+            logits = np.stack([tests[place].predictions.logits for place in part])
+            correct = np.stack([tests[place].predictions.correct for place in part])
+            metrics = metrics_of_models(
+                tiles.labels, logits, groups, malignant, replicates=run.replicates, seed=run.seed
+            )
+            reweighted = reweighted_accuracies(correct, tiles.labels, all_labels, groups)
+            for place, figures, accuracy in zip(part, metrics, reweighted, strict=True):
+                is_clean = tests[place].protocol == Protocol.CLEAN
+                columns[place] = figures.columns() | ({} if is_clean else accuracy.columns("accuracy_reweighted"))
+    return [columns[place] for place in range(len(tests))]
+
+
+def _describe(pairing: PairingRecord, predictions: Predictions, artifacts: Artifacts) -> dict[str, Any]:
+    """Return the columns of a record beside its figures: its origin, its threat model, and the cost of its attack."""
     row = {
-        **pairing.model_dump(include={"protocol", "role", "attack", "method", "source"}),
+        **pairing.model_dump(include={"role", "attack", "method", "source"}),
         "tiles_key": pairing.tiles,
         "predictions_key": pairing.predictions,
-        **metrics.columns(),
     }
     if pairing.threat is None:
         return row

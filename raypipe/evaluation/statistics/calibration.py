@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import starmap
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.evaluation.statistics.intervals import Groups, Interval, divide, ratios
+from raypipe.evaluation.statistics.intervals import Groups, Interval, divide, share_intervals
 from raypipe.evaluation.statistics.shares import TAIL
 
 BINS = 15
@@ -16,6 +17,9 @@ METHOD = "95 % intervals of the calibration error: basic bootstrap over groups, 
 REPLICATES = 2000
 """Number of replicates. 50 of them lie beyond either bound; Davison and Hinkley (1997, section 5.2.3) ask for about
 1,000."""
+
+_AT_ONCE = 8
+"""Number of models whose replicates are computed at once: 2 MB, which fit into a cache."""
 
 
 class Bin(NamedTuple):
@@ -65,7 +69,7 @@ def calibration(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Calibration:
-    """Compute the expected calibration error and the reliability diagram, over bins of equal width.
+    """Compute the expected calibration error and the reliability diagram of one model.
 
     Parameters
     ----------
@@ -73,6 +77,33 @@ def calibration(
         (n,) probability of the predicted label, in [0, 1].
     correct
         (n,) True where the predicted label is right.
+    groups, bins, replicates, seed
+        Arguments as in `calibrations`, which describes the method and the errors.
+    """
+    counted = np.ones((1, len(correct)), dtype=np.bool_)
+    return calibrations(confidences[None], correct[None], counted, groups, bins, replicates=replicates, seed=seed)[0]
+
+
+def calibrations(
+    confidences: NDArray[np.float64],
+    correct: NDArray[np.bool_],
+    counted: NDArray[np.bool_],
+    groups: Groups,
+    bins: int = BINS,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> list[Calibration]:
+    """Compute the expected calibration error and the reliability diagram of k models, over bins of equal width.
+
+    Parameters
+    ----------
+    confidences
+        (k, n) probability of the predicted label, in [0, 1].
+    correct
+        (k, n) True where the predicted label is right.
+    counted
+        (k, n) True for the tiles that count.
     groups
         Groups of these tiles.
     bins
@@ -110,20 +141,28 @@ def calibration(
         raise ValueError("confidences: expected numbers in [0, 1]; leave out tiles whose logits are not finite")
     edges = np.linspace(0, 1, bins + 1)
     at = np.digitize(confidences, edges[1:-1], right=True)
-    counts, hits, confidence = (groups.tally(at, bins, values) for values in (None, correct, confidences))
-    nonempty = np.flatnonzero(counts.sum(0))
-    tiles = counts.sum(1, keepdims=True)
-    accuracy, *accuracies = ratios(
-        np.hstack([hits.sum(1, keepdims=True), hits[:, nonempty]]), np.hstack([tiles, counts[:, nonempty]])
+    counts, hits, confidence = (
+        groups.tally(at, bins, np.where(counted, values, 0)) for values in (1, correct, confidences)
     )
-    means = divide(confidence.sum(0), counts.sum(0))
-    return Calibration(
-        _error(confidence, confidence - hits, tiles, accuracy, _draws(groups.count, replicates, seed)),
-        tuple(
-            Bin(float(edges[k]), float(edges[k + 1]), int(counts[:, k].sum()), float(means[k]), accuracy)
-            for k, accuracy in zip(nonempty, accuracies, strict=True)
-        ),
+    tiles = counts.sum(2, keepdims=True)
+    nonempty, means = counts.sum(1) > 0, divide(confidence.sum(1), counts.sum(1))
+    shares = share_intervals(
+        np.hstack([hits.sum(2).T, np.moveaxis(hits, 1, 0)[:, nonempty]]),
+        np.hstack([tiles[:, :, 0].T, np.moveaxis(counts, 1, 0)[:, nonempty]]),
     )
+    accuracy, by_bin = shares[: len(tiles)], iter(shares[len(tiles) :].tolist())
+    errors = _errors(confidence, confidence - hits, tiles, accuracy, _draws(groups.count, replicates, seed))
+    sizes = counts.sum(1)
+    return [
+        Calibration(
+            error,
+            tuple(
+                Bin(float(edges[k]), float(edges[k + 1]), int(size[k]), float(mean[k]), Interval(*next(by_bin)))
+                for k in np.flatnonzero(size)
+            ),
+        )
+        for error, size, mean in zip(errors, sizes, means, strict=True)
+    ]
 
 
 @lru_cache(maxsize=2)
@@ -138,34 +177,50 @@ def _draws(groups: int, replicates: int, seed: int) -> NDArray[np.float64]:
     return draws
 
 
-def _error(
+def _errors(
     confidence: NDArray[np.float64],
     gaps: NDArray[np.float64],
     tiles: NDArray[np.float64],
-    accuracy: Interval,
+    accuracy: NDArray[np.float64],
     draws: NDArray[np.float64],
-) -> Interval:
-    """Estimate the expected calibration error with its interval.
+) -> tuple[Interval, ...]:
+    """Estimate the expected calibration errors of k models with their intervals.
 
     Parameters
     ----------
     confidence, gaps
-        (groups, bins) sums of confidences, and these sums minus the number of correct tiles.
+        (k, groups, bins) sums of confidences, and these sums minus the number of correct tiles.
     tiles
-        (groups, 1) number of tiles.
+        (k, groups, 1) number of tiles.
     accuracy
-        Accuracy over all tiles.
+        (k, 3) accuracy over all tiles, with its bounds.
     draws
         (replicates, groups) number of times that each replicate contains each group.
     """
-    value = float(divide(np.abs(gaps.sum(0)).sum(keepdims=True), tiles.sum(0))[0])
-    if np.count_nonzero(tiles) < 2:
-        return Interval(value, np.nan, np.nan)
-    replicated = divide(np.abs(draws @ gaps).sum(1), (draws @ tiles)[:, 0])
-    low, high = 2 * value - np.nanquantile(replicated, [1 - TAIL, TAIL])
-    certain = float(confidence.sum() / tiles.sum())
-    gap, widest = abs(accuracy.value - certain), max(accuracy.high - certain, certain - accuracy.low)
-    least = max(accuracy.low - certain, certain - accuracy.high, 0.0)
-    return Interval(
-        value, float(np.clip(low, 0, max(value - (gap - least), 0))), float(np.clip(high, max(value, widest), 1))
-    )
+    total = tiles.sum((1, 2))
+    value = divide(np.abs(gaps.sum(1)).sum(1), total)
+    tails = np.full((len(value), 2), np.nan)
+    for start in range(0, len(value), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        replicated = divide(np.abs(draws @ gaps[part]).sum(2), (draws @ tiles[part])[..., 0])
+        tails[part] = _quantiles(replicated, [1 - TAIL, TAIL])
+    low, high = 2 * value - tails.T
+    certain = divide(confidence.reshape(len(value), -1).sum(1), total)
+    share, least_share, most_share = accuracy.T
+    gap, widest = np.abs(share - certain), np.maximum(most_share - certain, certain - least_share)
+    least = np.maximum(np.maximum(least_share - certain, certain - most_share), 0.0)
+    low = np.clip(low, 0, np.maximum(value - (gap - least), 0))
+    high = np.clip(high, np.maximum(value, widest), 1)
+    known = np.count_nonzero(tiles, axis=(1, 2)) >= 2  # a single group says nothing about the spread
+    bounds = (np.where(known, bound, np.nan) for bound in (low, high))
+    return tuple(starmap(Interval, np.transpose([value, *bounds]).tolist()))
+
+
+def _quantiles(rows: NDArray[np.float64], shares: list[float]) -> NDArray[np.float64]:
+    """Return the quantiles (k, shares) of the numbers in each row, (k, n), without NaNs: replicates without tiles."""
+    whole = ~np.isnan(rows).any(axis=1)
+    result = np.full((len(rows), len(shares)), np.nan)
+    result[whole] = np.quantile(rows[whole], shares, axis=1).T
+    for place in np.flatnonzero(~whole & ~np.isnan(rows).all(axis=1)):
+        result[place] = np.nanquantile(rows[place], shares)
+    return result

@@ -4,6 +4,8 @@ A minimal distortion is 0 where the clean tile is misclassified already, and inf
 Attacks find upper bounds of it. So the true robust accuracy lies on or below every curve that is drawn from them.
 """
 
+from bisect import bisect_left
+from math import ceil, inf, nan
 from typing import NamedTuple
 
 import numpy as np
@@ -147,10 +149,11 @@ def quartiles(distortions: NDArray[np.float64]) -> Quartiles:
     distortions
         (n,) minimal distortions. Zeros, of tiles that are misclassified without an attack, do not count.
     """
-    sizes = distortions[distortions > 0]
-    finite = sizes[np.isfinite(sizes)]
-    # Each quantile is the distortion of a tile, because the mean of a finite and an infinite one has no meaning.
-    marks = np.quantile(sizes, (0.25, 0.5, 0.75), method="inverted_cdf") if len(sizes) else np.full(3, np.nan)
-    largest = float(finite.max()) if len(finite) else np.nan
-    lower, median, upper = marks.tolist()
-    return Quartiles(len(sizes), len(finite), lower, median, upper, largest)
+    sizes = np.sort(distortions[distortions > 0]).tolist()
+    fooled = bisect_left(sizes, inf)
+    # Each quantile is the distortion of a tile, as with the method "inverted_cdf" of NumPy: the mean of a finite and an
+    # infinite one has no meaning.
+    lower, median, upper = (
+        sizes[max(ceil(len(sizes) * share) - 1, 0)] if sizes else nan for share in (0.25, 0.5, 0.75)
+    )
+    return Quartiles(len(sizes), fooled, lower, median, upper, sizes[fooled - 1] if fooled else nan)

@@ -1,8 +1,10 @@
 """95 % intervals over groups of tiles: the range of a figure on other source tiles or patients."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from itertools import starmap
+from math import isnan, prod
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +46,7 @@ class Interval(NamedTuple):
     def columns(self, name: str) -> dict[str, float | None]:
         """Return the columns `name`, `name_low` and `name_high` of a table, with None for undefined values."""
         keys = (name, f"{name}_low", f"{name}_high")
-        return {key: None if np.isnan(figure) else figure for key, figure in zip(keys, self, strict=True)}
+        return {key: None if isnan(figure) else figure for key, figure in zip(keys, self, strict=True)}
 
 
 UNDEFINED = Interval(np.nan, np.nan, np.nan)
@@ -65,10 +67,6 @@ class Groups:
     codes: NDArray[np.intp]
     count: int
 
-    def select(self, tiles: NDArray[np.bool_]) -> Self:
-        """Return the groups of some of the tiles, from a mask (n,). Groups without tiles keep their number."""
-        return replace(self, codes=self.codes[tiles])
-
     def tally(
         self, categories: NDArray[np.integer], count: int, values: NDArray[Any] | None = None
     ) -> NDArray[np.float64]:
@@ -77,23 +75,27 @@ class Groups:
         Parameters
         ----------
         categories
-            (n,) category of each tile, in [0, count).
+            (..., n) category of each tile, in [0, count).
         count
             Number of categories.
         values
-            (n,) values to sum; None to count tiles.
+            (..., n) values to sum; None to count tiles.
 
         Returns
         -------
         ndarray
-            (groups, count) counts or sums.
+            (..., groups, count) counts or sums.
         """
-        cells = np.bincount(self.codes * count + categories, values, minlength=self.count * count)
-        return cells.reshape(self.count, count).astype(np.float64)
+        shape = categories.shape[:-1]
+        rows = np.arange(prod(shape)).reshape(*shape, 1)
+        places = (rows * self.count + self.codes) * count + categories
+        weights = None if values is None else values.ravel()
+        sums = np.bincount(places.ravel(), weights, minlength=prod(shape) * self.count * count)
+        return sums.reshape(*shape, self.count, count).astype(np.float64)
 
     def total(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the sums (groups, 1) of the values of tiles, (n,), in each group."""
-        return self.tally(np.zeros(len(self.codes), dtype=np.intp), 1, values)
+        """Return the sums (..., groups, 1) of the values of tiles, (..., n), in each group."""
+        return self.tally(np.zeros(values.shape, dtype=np.intp), 1, values)
 
 
 def group_tiles(group_ids: Iterable[object]) -> Groups:
@@ -143,17 +145,33 @@ def mean(values: NDArray[Any], groups: Groups, least: float = -np.inf, most: flo
     """
     if values.dtype == np.bool_:
         return ratio(values, np.ones(len(values), dtype=np.bool_), groups)
-    sums, tiles = groups.total(values)[:, 0], groups.total(np.ones(len(values)))[:, 0]
-    count = np.count_nonzero(tiles)
-    if not count:
-        return UNDEFINED
-    value = float(sums.sum() / tiles.sum())
-    residuals = sums - value * tiles
-    if count < 2 or (np.abs(residuals) <= ALIKE * abs(value) * tiles).all():
-        return Interval(value, np.nan, np.nan)
-    error = np.sqrt(np.square(residuals).sum() * count / (count - 1)) / tiles.sum()
-    reach = float(stdtrit(count - 1, 1 - TAIL) * error)
-    return Interval(value, max(value - reach, least), min(value + reach, most))
+    return means(values[None], np.ones((1, len(values)), dtype=np.bool_), groups, least, most)[0]
+
+
+def means(
+    values: NDArray[np.float64], counted: NDArray[np.bool_], groups: Groups, least: float, most: float
+) -> tuple[Interval, ...]:
+    """Return the means of k figures over some of the same tiles, with their intervals; see `mean`.
+
+    Parameters
+    ----------
+    values, counted
+        (k, n) values, and True for the tiles that count. The values of others are finite.
+    groups, least, most
+        Arguments as in `mean`.
+    """
+    sums, tiles = groups.total(np.where(counted, values, 0.0))[..., 0], groups.total(counted)[..., 0]
+    count, total = np.count_nonzero(tiles, axis=1), tiles.sum(axis=1)
+    value = divide(sums.sum(axis=1), total)
+    residuals = sums - value[:, None] * tiles
+    alike = (np.abs(residuals) <= ALIKE * np.abs(value)[:, None] * tiles).all(axis=1)
+    spread = (count > 1) & ~alike
+    reach = np.full(len(value), np.nan)
+    degrees = count[spread] - 1
+    errors = np.sqrt(np.square(residuals[spread]).sum(axis=1) * count[spread] / degrees) / total[spread]
+    reach[spread] = stdtrit(degrees, 1 - TAIL) * errors
+    bounds = np.maximum(value - reach, least), np.minimum(value + reach, most)
+    return tuple(starmap(Interval, np.transpose([value, *bounds]).tolist()))
 
 
 def ratio(hits: NDArray[np.bool_], counted: NDArray[np.bool_], groups: Groups) -> Interval:
@@ -179,9 +197,12 @@ def ratios(hits: NDArray[np.float64], tiles: NDArray[np.float64]) -> tuple[Inter
     tiles
         (groups, k) or (groups, 1) number of tiles in its denominator.
     """
-    values = divide(hits.sum(0), tiles.sum(0))
-    bounds = share_bounds(hits, tiles)
-    return tuple(Interval(*row) for row in zip(*(array.tolist() for array in (values, *bounds)), strict=True))
+    return tuple(starmap(Interval, share_intervals(hits, tiles).tolist()))
+
+
+def share_intervals(hits: NDArray[np.float64], tiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return shares with their bounds, (k, 3), from counts by group; see `ratios`."""
+    return np.transpose([divide(hits.sum(0), tiles.sum(0)), *share_bounds(hits, tiles)])
 
 
 def divide(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> NDArray[np.float64]:

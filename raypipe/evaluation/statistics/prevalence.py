@@ -3,18 +3,27 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.evaluation.statistics.intervals import UNDEFINED, Groups, Interval, mean, ratios
+from raypipe.evaluation.statistics.intervals import UNDEFINED, Groups, Interval, ratios, share_intervals
 
 
 def reweighted_accuracy(
     correct: NDArray[np.bool_], labels: NDArray[np.int64], all_labels: NDArray[np.int64], groups: Groups
 ) -> Interval:
-    """Return the accuracy that the test set would have if each class kept its recall: the recalls' weighted mean.
+    """Return the reweighted accuracy of one model, from correct answers (n,); see `reweighted_accuracies`."""
+    return reweighted_accuracies(correct[None], labels, all_labels, groups)[0]
+
+
+def reweighted_accuracies(
+    correct: NDArray[np.bool_], labels: NDArray[np.int64], all_labels: NDArray[np.int64], groups: Groups
+) -> tuple[Interval, ...]:
+    """Return the accuracies that the test set would have if each class kept its recall: the recalls' weighted mean.
 
     Parameters
     ----------
-    correct, labels
-        (n,) True where the model classifies the attacked tile correctly, and true classes of the attacked tiles.
+    correct
+        (k, n) True where a model classifies the attacked tile correctly.
+    labels
+        (n,) true classes of the attacked tiles.
     all_labels
         (m,) true classes of the whole test set.
     groups
@@ -22,9 +31,9 @@ def reweighted_accuracy(
 
     Returns
     -------
-    Interval
-        Reweighted accuracy. It is undefined where a class of the test set has no attacked tile, because the recall of
-        that class is unknown. The bounds combine those of the recalls as independent shares. A class with a single
+    tuple of Interval
+        Reweighted accuracies. They are undefined where a class of the test set has no attacked tile, because the recall
+        of that class is unknown. The bounds combine those of the recalls as independent shares. A class with a single
         group may have any recall.
 
     References
@@ -36,15 +45,28 @@ def reweighted_accuracy(
     shares = np.bincount(all_labels, minlength=classes) / len(all_labels)
     attacked_shares = np.bincount(labels, minlength=classes) / len(labels)
     if ((shares > 0) & (attacked_shares == 0)).any():
-        return UNDEFINED
+        return (UNDEFINED,) * len(correct)
     if np.allclose(shares, attacked_shares):
-        return mean(correct, groups)
+        return ratios(groups.total(correct)[..., 0].T, groups.total(np.ones(len(labels))))
     counts = groups.tally(labels, classes)
-    of_classes = ratios(groups.tally(labels, classes, correct), counts)
-    recall, low, high = np.array([each for each, share in zip(of_classes, shares, strict=True) if share > 0]).T
+    hits = groups.tally(np.broadcast_to(labels, correct.shape), classes, correct)
+    of_classes = share_intervals(np.hstack(list(hits)), np.tile(counts, len(correct)))
     weights = shares[shares > 0]
+    by_model = of_classes.reshape(-1, classes, 3)[:, shares > 0]
+    return tuple(_combine(weights, *recalls.T, bounded=groups.count > 1) for recalls in by_model)
+
+
+def _combine(
+    weights: NDArray[np.float64],
+    recall: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    *,
+    bounded: bool,
+) -> Interval:
+    """Return the weighted mean of the recalls of the classes, with bounds that combine theirs."""
     value = float(weights @ recall)
-    if groups.count < 2:
+    if not bounded:
         return Interval(value, np.nan, np.nan)
     below = np.linalg.norm(weights * (recall - np.nan_to_num(low, nan=0.0)))
     above = np.linalg.norm(weights * (np.nan_to_num(high, nan=1.0) - recall))

@@ -19,6 +19,8 @@ E. L. Korn and B. I. Graubard, Survey Methodology 24(2), 1998.
 J. L. Fleiss and J. Cuzick, Applied Psychological Measurement 3(4), 1979.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri
@@ -70,12 +72,14 @@ def share_bounds(right: Counts, tiles: Counts) -> tuple[NDArray[np.float64], NDA
     return low, 1 - high
 
 
-def _chunks(shares: NDArray[np.intp], sizes: NDArray[np.float64]) -> list[NDArray[np.intp]]:
-    """Split shares so that no part has many more tiles than `_CHUNK`."""
-    if not len(shares):
-        return []
-    edges = np.flatnonzero(np.diff(sizes[shares].cumsum() // _CHUNK)) + 1
-    return np.split(shares, edges)
+def _chunks(shares: NDArray[np.intp], sizes: NDArray[np.float64]) -> Iterator[NDArray[np.intp]]:
+    """Split shares, the largest first, so that no part times its largest share has many more tiles than `_CHUNK`."""
+    ordered = shares[np.argsort(-sizes[shares], kind="stable")]
+    start = 0
+    while start < len(ordered):
+        count = max(1, int(_CHUNK // sizes[ordered[start]]))
+        yield ordered[start : start + count]
+        start += count
 
 
 def _lower(right: Counts, tiles: Counts) -> NDArray[np.float64]:
@@ -108,8 +112,11 @@ def _lowest(
     lengths = steps.sum(axis=1)
     starts = np.cumsum(lengths) - lengths
     which = np.repeat(np.arange(len(lengths)), lengths)
-    so_far = np.repeat(ended.ravel(), steps.ravel()).cumsum()
-    so_far -= so_far[starts][which]
+    # One row for each share, so that the sums of a share do not depend on the others.
+    taken = np.arange(lengths.max()) < lengths[:, None]
+    sums = np.zeros(taken.shape)
+    sums[taken] = np.repeat(ended.ravel(), steps.ravel())
+    so_far = sums.cumsum(axis=1)[taken]
     discordance = np.maximum((shares * (tiles - right)).sum(axis=1)[which] - so_far, 0)
     share = (hits[which] + np.arange(len(which)) - starts[which]) / total[which]
     size = per_group[which]
@@ -141,7 +148,9 @@ def exact_lower_bound(hits: NDArray[np.float64], trials: NDArray[np.float64]) ->
     ----------
     C. J. Clopper and E. S. Pearson, Biometrika 26, 1934.
     """
-    bound = np.zeros_like(hits)
-    some = hits > 0
-    bound[some] = betaincinv(hits[some], trials[some] - hits[some] + 1, TAIL)
-    return bound
+    # Many shares have the same numbers. A complex number is a pair that NumPy can sort.
+    pairs, places = np.unique(hits + 1j * trials, return_inverse=True)
+    bounds = np.zeros(len(pairs))
+    some = pairs.real > 0
+    bounds[some] = betaincinv(pairs.real[some], pairs.imag[some] - pairs.real[some] + 1, TAIL)
+    return bounds[places]

@@ -176,6 +176,7 @@ def test_files_of_a_slow_store_are_read_at_the_same_time(
             pytest.fail("a file was read alone")
         return read_table(*asked)
 
+    monkeypatch.setattr(Store, "is_local", False)
     monkeypatch.setattr(Store, "read_table", slow)
     store, described = run
     two = [pairing for pairing in described.pairings if pairing.protocol == "clean"]

@@ -14,6 +14,7 @@ from raypipe.evaluation.statistics.intervals import Interval, group_tiles, mean,
 from raypipe.evaluation.statistics.metrics import (
     chance_accuracy,
     classification_metrics,
+    metrics_of_models,
     predicted_labels,
 )
 
@@ -162,3 +163,16 @@ def test_predictions_do_not_depend_on_the_batch_and_come_from_evaluation_mode() 
     whole = predict(model, images, 5, torch.device("cpu"))
     np.testing.assert_allclose(predict(model, images, 2, torch.device("cpu")), whole, rtol=1e-5, atol=1e-6)
     assert whole.shape == (5, 3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 4), st.integers(2, 60), st.integers(0, 2**32 - 1))
+def test_models_together_have_the_figures_of_each_alone(classes: int, tiles: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels, groups = rng.integers(classes, size=tiles), rng.integers(max(1, tiles // 4), size=tiles)
+    logits = rng.normal(size=(10, tiles, classes)).astype(np.float32)
+    logits[rng.random((10, tiles)) < 0.2] = np.nan
+    together = metrics_of_models(labels, logits, group_tiles(groups), (0,), replicates=100)
+    for figures, own in zip(together, logits, strict=True):
+        alone = classification_metrics(labels, own, groups, (0,), replicates=100)
+        assert figures.columns() == alone.columns()

@@ -8,11 +8,11 @@ TEST_SET = np.repeat([0, 1], [90, 10])
 
 
 def test_recalls_are_weighted_and_their_bounds_combined() -> None:
-    labels, groups = np.repeat([0, 1], 30), group_tiles(np.arange(60) // 3)
+    labels, ids = np.repeat([0, 1], 30), np.arange(60) // 3
     right = np.r_[np.arange(30) >= 3, np.arange(30) >= 15]
-    value, low, high = reweighted_accuracy(right, labels, TEST_SET, groups)
+    value, low, high = reweighted_accuracy(right, labels, TEST_SET, group_tiles(ids))
     assert value == pytest.approx(0.9 * 0.9 + 0.1 * 0.5)
-    common, rare = (mean(right[labels == label], groups.select(labels == label)) for label in (0, 1))
+    common, rare = (mean(right[labels == label], group_tiles(ids[labels == label])) for label in (0, 1))
     assert value - low == pytest.approx(np.hypot(0.9 * (0.9 - common.low), 0.1 * (0.5 - rare.low)))
     assert high - value == pytest.approx(np.hypot(0.9 * (common.high - 0.9), 0.1 * (rare.high - 0.5)))
 

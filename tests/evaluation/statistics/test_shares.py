@@ -105,3 +105,13 @@ def test_a_single_group_has_no_bounds() -> None:
 def test_a_group_has_no_more_right_tiles_than_tiles(right: float) -> None:
     with pytest.raises(ValueError, match="between 0 and as many tiles"):
         bounds(np.array([right, 1.0]), np.array([2.0, 2.0]))
+
+
+@few
+@given(st.lists(st.lists(st.integers(0, 7), min_size=9, max_size=9), min_size=1, max_size=8), st.integers(0, 2**32 - 1))
+def test_the_bounds_of_a_share_do_not_depend_on_the_other_shares(sizes: list[list[int]], seed: int) -> None:
+    tiles = np.array(sizes, dtype=float).T
+    right = np.random.default_rng(seed).binomial(tiles.astype(int), 0.7).astype(float)
+    together = np.array(share_bounds(right, tiles)).T
+    alone = [bounds(right[:, share], tiles[:, share]) for share in range(len(sizes))]
+    assert np.array_equal(together, alone, equal_nan=True)
