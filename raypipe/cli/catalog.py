@@ -81,7 +81,9 @@ def describe(
     if name not in records:
         hint = near_matches(name, records) or f"; `raypipe list {'|'.join(get_args(Kind)[:-1])}` lists the names"
         raise ConfigError("describe", [f"{name}: no attack, defense, model, data set or corruption of this name{hint}"])
-    (text,) = (text for kind in get_args(Kind)[:-1] for each, text in _list_entries(kind, "") if each == name)
+    # Models come last, because their weights are looked up in libraries that take seconds to import.
+    kinds = sorted(get_args(Kind)[:-1], key=lambda kind: kind == "models")
+    text = next(text for kind in kinds for each, text in _list_entries(kind, "") if each == name)
     found = list_settings(record) if (record := records[name]) else ()
     settings = [each._replace(description=each.description.replace("`", "")) for each in found]
     if as_json:

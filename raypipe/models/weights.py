@@ -23,6 +23,8 @@ def check_weights(backbone: str, weights: str) -> None:
     ValueError
         If `weights` is neither ``none``, nor a published name of the backbone, nor an existing file.
     """
+    if weights == FROM_SCRATCH:  # the names of published weights take seconds, for the library that has them
+        return
     names = [FROM_SCRATCH, *get_backbone(backbone).published()]
     if weights not in names and not _is_file(weights):
         raise ValueError(f"expected one of {', '.join(names)}, or an existing local file{near_matches(weights, names)}")
@@ -36,9 +38,11 @@ def find_normalization(backbone: str, weights: str) -> tuple[Channels, Channels]
     WeightsError
         If a file holds normalizations that differ.
     """
+    if weights == FROM_SCRATCH:
+        return None
     if published := get_backbone(backbone).published().get(weights):
         return published.mean, published.std
-    if weights == FROM_SCRATCH or not _is_file(weights):
+    if not _is_file(weights):
         return None
     return read_normalization(weights)
 
