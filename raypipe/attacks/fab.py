@@ -66,7 +66,7 @@ class FastAdaptiveBoundary(MinimalAttack):
     beta: float = Field(0.9, gt=0, lt=1)
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _require_fit(self) -> Self:
         if self.targets and self.target is not None:
             raise ValueError(f"targets = {self.targets}: `target: {self.target}` is a single target; remove either")
         return self

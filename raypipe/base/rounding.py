@@ -8,7 +8,7 @@ WHOLE = 1e-3
 """Tolerance in steps of 1/255: a radius this close below a whole number counts as whole. 8/255 has no exact float."""
 
 
-def whole_steps(eps: float) -> int:
+def count_whole_steps(eps: float) -> int:
     """Return the number of steps of 1/255 that fit into a radius, ignoring float noise just below a whole number."""
     return math.floor(eps * 255 + WHOLE)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raypipe.base.norms import AnyNorm
-from raypipe.base.rounding import WHOLE, whole_steps, write_fraction
+from raypipe.base.rounding import WHOLE, count_whole_steps, write_fraction
 
 Knowledge = Literal["white-box", "transfer", "score-based", "decision-based", "none"]
 """Knowledge of the model that an attacker has: see `ThreatModel`."""
@@ -75,7 +75,7 @@ def stored_radius(eps: float, norm: str) -> float:
         Requested radius, with pixels in [0, 1], and norm of the ball. In l2 the result is `eps` itself, because sums of
         steps come close to any length.
     """
-    return whole_steps(eps) / 255 if norm == "linf" else eps
+    return count_whole_steps(eps) / 255 if norm == "linf" else eps
 
 
 def write_bound(eps: float, norm: AnyNorm) -> str:

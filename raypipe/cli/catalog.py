@@ -77,7 +77,7 @@ def describe(
     from raypipe.base.settings import near_matches
     from raypipe.data.sources import SOURCES
 
-    records = _records()
+    records = _collect_records()
     if name not in records:
         hint = near_matches(name, records) or f"; `raypipe list {'|'.join(get_args(Kind)[:-1])}` lists the names"
         raise ConfigError("describe", [f"{name}: no attack, defense, model, data set or corruption of this name{hint}"])
@@ -119,7 +119,7 @@ def _settings_table(settings: "list[Setting]", width: int) -> Table:
     return table
 
 
-def _records() -> "dict[str, type[Settings] | None]":
+def _collect_records() -> "dict[str, type[Settings] | None]":
     """Return the record of the settings of everything that an experiment can name; None for what has no settings."""
     from raypipe.attacks import ATTACKS
     from raypipe.corruptions import CORRUPTIONS
@@ -139,11 +139,11 @@ def _list_entries(kind: str, storage: str) -> Iterator[tuple[str, str]]:
         case "attacks":
             from raypipe.attacks import ATTACKS
 
-            yield from ((name, _method(attack.settings)) for name, attack in ATTACKS.items())
+            yield from ((name, _name_method(attack.settings)) for name, attack in ATTACKS.items())
         case "defenses":
             from raypipe.defenses import DEFENSES, PRESETS
 
-            yield from ((name, _method(settings)) for name, settings in {**DEFENSES, **PRESETS}.items())
+            yield from ((name, _name_method(settings)) for name, settings in {**DEFENSES, **PRESETS}.items())
         case "models":
             from raypipe.models.backbones import BACKBONES
 
@@ -167,7 +167,7 @@ def _list_entries(kind: str, storage: str) -> Iterator[tuple[str, str]]:
             raise ConfigError("list", [f"{kind}: expected one of {', '.join(get_args(Kind))}"])
 
 
-def _method(settings: type) -> str:
+def _name_method(settings: type) -> str:
     from raypipe.base.docstrings import summarize
 
     title, source, purpose = summarize(settings)

@@ -81,7 +81,7 @@ def fetch_data(
         raise ConfigError(name, [f"nothing was downloaded, because its publishers let no program do it. {where}"])
     if detail() != "quiet":
         console.print(f"{about.title}. License: {about.license}", soft_wrap=True, highlight=False)
-    chosen = _chosen(name, about, files or [], every)
+    chosen = _choose_files(name, about, files or [], every)
     if not accept_license and (asking := sorted({str(file.license) for file in chosen if file.asks})):
         raise ConfigError(name, [f"{', '.join(asking)} forbids some uses: read it, then add --accept-license"])
     fetched = [_fetch(file, out, console) for file in chosen]
@@ -148,7 +148,7 @@ def _published(name: str) -> "Published":
     return known[name]
 
 
-def _chosen(name: str, about: "Published", names: list[str], every: bool) -> "list[RemoteFile]":
+def _choose_files(name: str, about: "Published", names: list[str], every: bool) -> "list[RemoteFile]":
     from raypipe.base.settings import near_matches
 
     known = {file.name: file for file in about.files}

@@ -50,7 +50,7 @@ def assign_splits(refs: Iterable[TileRef], kind: SplitKind, train_fraction: floa
         raise ValueError(f"train_fraction = {train_fraction}: expected a number between 0 and 1, such as 0.7")
     tiles = [ref for ref in refs if ref.problem is None]
     if kind == "official":
-        return _official_sides(tiles)
+        return _find_official_sides(tiles)
     if kind == "paper":
         return _random_sides(tiles, train_fraction, seed)
     return _group_sides(tiles, train_fraction, seed)
@@ -96,7 +96,7 @@ def read_split_file(location: str, refs: Iterable[TileRef]) -> dict[str, Split]:
     return {path: "train" if values[path] == "train" else "test" for path in sorted(tiles)}
 
 
-def _official_sides(tiles: Sequence[TileRef]) -> dict[str, Split]:
+def _find_official_sides(tiles: Sequence[TileRef]) -> dict[str, Split]:
     sides = {ref.path: ref.official for ref in sorted(tiles, key=lambda ref: ref.path) if ref.official is not None}
     if lost := [ref.path for ref in tiles if ref.official is None]:
         raise ValueError(

@@ -18,14 +18,14 @@ from raypipe.plan.files import Listing
 from raypipe.plan.graph import Plan
 from raypipe.progress.pace import read_forecast
 from raypipe.progress.run import RunProgress
-from raypipe.progress.stage import StageProgress, stage_of
+from raypipe.progress.stage import StageProgress, describe_stage
 from raypipe.progress.state import StageState
 from raypipe.storage.store import Store
 
 ATTACK, ATTACK_HARDENED = "attack", "attack hardened"
 
 
-def stage_states(plan: Plan, store: Store) -> Iterator[StageState]:
+def list_stage_states(plan: Plan, store: Store) -> Iterator[StageState]:
     """Yield the states of the stages that a plan consists of, in their order."""
     steps: dict[str, tuple[Cell, ...]] = {_ingest_name(cell): (cell,) for cell in plan.stage("ingest")}
     steps |= {name: plan.stage(name) for name in ("overlap", "import", "train")}
@@ -34,7 +34,7 @@ def stage_states(plan: Plan, store: Store) -> Iterator[StageState]:
     steps |= {name: plan.stage(name) for name in STAGES[STAGES.index("diagnose") :]}
     for name, cells in steps.items():
         if cells:
-            yield stage_of(name, cells, store)
+            yield describe_stage(name, cells, store)
 
 
 def _ingest_name(cell: Cell) -> str:

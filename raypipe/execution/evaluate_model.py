@@ -12,7 +12,7 @@ from raypipe.base.errors import ConfigError
 from raypipe.evaluation.results.result import serialize_result
 from raypipe.evaluation.results.run import GIVEN, RUN_FILE, read_run
 from raypipe.evaluation.settings import Evaluation
-from raypipe.execution.completion import ATTACK, complete_attacks, complete_ingest, complete_tests, stage_states
+from raypipe.execution.completion import ATTACK, complete_attacks, complete_ingest, complete_tests, list_stage_states
 from raypipe.execution.executor import Executor
 from raypipe.execution.finish_run import FinishedRun, finish_run
 from raypipe.execution.import_model import describe_model, import_model, name_run
@@ -94,7 +94,7 @@ def evaluate_model(
     import_model(import_cell, model, store)
     executor = hold_model(import_cell, model.network, store, batch_size)
     record = {"name": name, "model": model.form, "evaluation": settings.model_dump(mode="json"), "seed": SEED}
-    states = tuple(stage_states(plan, store))
+    states = tuple(list_stage_states(plan, store))
     with run_progress(console, store, name, states, detail=detail, callback=callback) as progress:
         if unfinished(plan.cells, store):
             gpus = {"GPU": 1.0} if executor.models.device.type == "cuda" else {}

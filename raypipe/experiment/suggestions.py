@@ -27,7 +27,7 @@ def settings_at(kind: Any, raw: Any, place: Sequence[Any]) -> tuple[str, ...]:
     place
         Path of the mapping with the unknown setting, as pydantic writes it: ``("attacks", "pgd")``.
     """
-    record = _chosen("attacks", raw, "") if kind is AttackSettings else kind
+    record = _find_record("attacks", raw, "") if kind is AttackSettings else kind
     node, parts = raw, list(place)
     while parts and record is not None:
         part = parts.pop(0)
@@ -35,9 +35,9 @@ def settings_at(kind: Any, raw: Any, place: Sequence[Any]) -> tuple[str, ...]:
         if part in SECTIONS and parts:
             entry = parts.pop(0)
             node = _get(node, entry)
-            record = _chosen(part, node, str(entry))
+            record = _find_record(part, node, str(entry))
         elif part in ("data", "bounded"):
-            record = _chosen(part, node, "")
+            record = _find_record(part, node, "")
         else:
             record = _section(record, part)
     return tuple(record.model_fields) if record is not None else ()
@@ -49,7 +49,7 @@ def suggest_settings(name: object, known: Iterable[str]) -> str:
     return near_matches(str(name), known) or (f"; expected some of {', '.join(known)}" if known else "")
 
 
-def _chosen(section: str, entry: Any, entry_id: str) -> type[Settings] | None:
+def _find_record(section: str, entry: Any, entry_id: str) -> type[Settings] | None:
     """Return the record that an entry of a section chooses by its name, or by its id if it gives none."""
     name = _get(entry, "source" if section == "data" else "name") or entry_id
     match section:

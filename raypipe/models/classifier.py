@@ -84,7 +84,7 @@ class Model(Settings):
 
     @field_validator("name")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _require_known(cls, name: str) -> str:
         get_backbone(name)
         return name
 

@@ -22,7 +22,7 @@ LINE_EVERY_SECONDS = 10.0
 CELLS_REMEMBERED = 50
 
 
-def stage_of(name: str, cells: Iterable[Cell], store: Store) -> StageState:
+def describe_stage(name: str, cells: Iterable[Cell], store: Store) -> StageState:
     """Return the state of a stage before it begins; cells that have an artifact count as done."""
     groups: dict[str, GroupState] = {}
     cells = tuple(cells)

@@ -41,7 +41,7 @@ def run_tree(state: RunState, height: int | None = None) -> Tree:
             continue
         branch = tree.add(_line(stage))
         if stage.state == "running":
-            for line in filter(None, (_way(stage), _outcome(stage))):
+            for line in filter(None, (_describe_way(stage), _describe_outcome(stage))):
                 branch.add(_text(line, "bold"))
             _add_cells(branch, stage, room)
     if state.activity and state.state == "running":
@@ -79,7 +79,7 @@ def duration(seconds: float) -> str:
 
 def summary(stage: StageState) -> str:
     """Return the progress of a stage: ``33 of 100 tiles, 12 s, about 24 s left  2.8 tiles/s``, and `figures`."""
-    return "  ".join(filter(None, (_way(stage), _outcome(stage))))
+    return "  ".join(filter(None, (_describe_way(stage), _describe_outcome(stage))))
 
 
 def figures(group: GroupState) -> str:
@@ -90,7 +90,7 @@ def figures(group: GroupState) -> str:
     return f"{group.fooled} of {group.attacked} fooled ({rate:.0%}), {each:.0f} passes each"
 
 
-def _way(stage: StageState) -> str:
+def _describe_way(stage: StageState) -> str:
     units, left = int(stage.units), stage.seconds_left
     if not units and not stage.alive and stage.state == "running":
         return f"starting workers, {duration(stage.seconds)}"
@@ -103,7 +103,7 @@ def _way(stage: StageState) -> str:
     return f"{way}  {a_second:.1f} {stage.unit}/s" if a_second >= 1 else f"{way}  {1 / a_second:.1f} s each"
 
 
-def _outcome(stage: StageState) -> str:
+def _describe_outcome(stage: StageState) -> str:
     return "  ".join(filter(None, (figures(stage.whole), stage.note)))
 
 

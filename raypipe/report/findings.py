@@ -32,52 +32,52 @@ def list_findings(book: Book) -> list[Finding]:
     """Return the findings of a run, the most severe first."""
     subject = choose_model(book, judge_models(book))
     makers = (
-        _missed_cancers(book, subject),
-        _false_alarms(book, subject),
-        _lost_accuracy(book, subject),
-        _static_bias(book),
-        _transfer(book, subject),
-        _failed_checks(book),
-        _confident_errors(book, subject),
-        _cost_of_hardening(book, subject),
-        _gain_of_hardening(book, subject),
+        _find_missed_cancers(book, subject),
+        _find_false_alarms(book, subject),
+        _find_lost_accuracy(book, subject),
+        _find_static_bias(book),
+        _find_transfer(book, subject),
+        _find_failed_checks(book),
+        _find_confident_errors(book, subject),
+        _find_cost_of_hardening(book, subject),
+        _find_gain_of_hardening(book, subject),
         (Finding("major", note.text, "accuracy") for note in find_defects(book)),
     )
     found = [finding for maker in makers for finding in maker]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def _missed_cancers(book: Book, subject: str) -> Iterator[Finding]:
-    yield from _clinical(book, subject, "cancer_called_benign", "misses", "of cancers", "critical")
+def _find_missed_cancers(book: Book, subject: str) -> Iterator[Finding]:
+    yield from _find_clinical(book, subject, "cancer_called_benign", "misses", "of cancers", "critical")
 
 
-def _false_alarms(book: Book, subject: str) -> Iterator[Finding]:
-    yield from _clinical(book, subject, "benign_called_cancer", "calls", "of benign tiles cancer", "major")
+def _find_false_alarms(book: Book, subject: str) -> Iterator[Finding]:
+    yield from _find_clinical(book, subject, "benign_called_cancer", "calls", "of benign tiles cancer", "major")
 
 
-def _lost_accuracy(book: Book, subject: str) -> Iterator[Finding]:
+def _find_lost_accuracy(book: Book, subject: str) -> Iterator[Finding]:
     clean, attacked = book.clean(subject), book.headline_case(subject) or find_direct(book, subject)
     if attacked is None or clean["cancer_called_benign"] is not None:  # clinical errors say more
         return
     text = (
         f"Attacked directly with {describe_change(attacked)}, {name_model(book, subject)} classifies "
-        f"{_write(attacked, 'accuracy')} of the tiles correctly; without an attack {_write(clean, 'accuracy')}."
+        f"{_write(attacked, 'accuracy')} of the tiles correctly; without an attack {_write_finding(clean, 'accuracy')}."
     )
     yield Finding("critical" if clean["accuracy"] - attacked["accuracy"] > LARGE else "minor", text, "accuracy")
 
 
-def _clinical(book: Book, subject: str, name: str, verb: str, of: str, severity: Severity) -> Iterator[Finding]:
+def _find_clinical(book: Book, subject: str, name: str, verb: str, of: str, severity: Severity) -> Iterator[Finding]:
     clean, attacked = book.clean(subject), book.headline_case(subject) or find_direct(book, subject)
     if attacked is None or clean[name] is None or attacked[name] is None:
         return
     text = (
         f"Attacked directly with {describe_change(attacked)}, {name_model(book, subject)} {verb} "
-        f"{_write(attacked, name)} {of}; without an attack it {verb} {_write(clean, name)}."
+        f"{_write(attacked, name)} {of}; without an attack it {verb} {_write_finding(clean, name)}."
     )
     yield Finding(severity if attacked[name] - clean[name] > LARGE else "minor", text, "clinical")
 
 
-def _static_bias(book: Book) -> Iterator[Finding]:
+def _find_static_bias(book: Book) -> Iterator[Finding]:
     pairs = [
         (static["accuracy"] - direct["accuracy"], subject, static, direct)
         for subject in book.subjects
@@ -96,7 +96,7 @@ def _static_bias(book: Book) -> Iterator[Finding]:
     )
 
 
-def _transfer(book: Book, subject: str) -> Iterator[Finding]:
+def _find_transfer(book: Book, subject: str) -> Iterator[Finding]:
     row, clean = find_lowest(book, subject, ("transfer",), None), book.clean(subject)
     if row is not None and clean["accuracy"] - row["accuracy"] > LARGE:
         yield Finding(
@@ -107,7 +107,7 @@ def _transfer(book: Book, subject: str) -> Iterator[Finding]:
         )
 
 
-def _failed_checks(book: Book) -> Iterator[Finding]:
+def _find_failed_checks(book: Book) -> Iterator[Finding]:
     verdicts, judgments = verdicts_of(book), judge_models(book)
     failed = sum(bool(verdict.failed) for verdict in verdicts.values())
     if failed:
@@ -124,7 +124,7 @@ def _failed_checks(book: Book) -> Iterator[Finding]:
         yield Finding("major", f"{unjudged} of {len(book.subjects)} models could not be judged.", "trust")
 
 
-def _confident_errors(book: Book, subject: str) -> Iterator[Finding]:
+def _find_confident_errors(book: Book, subject: str) -> Iterator[Finding]:
     row = _find_most_confident(book, subject)
     if row is not None and row["accuracy"] < 1 / 2 and row["confidence"] >= CONFIDENT:
         yield Finding(
@@ -144,7 +144,7 @@ def _find_most_confident(book: Book, subject: str) -> Row | None:
     return max(rows, key=lambda row: row["confidence"] - row["accuracy"], default=None)
 
 
-def _cost_of_hardening(book: Book, subject: str) -> Iterator[Finding]:
+def _find_cost_of_hardening(book: Book, subject: str) -> Iterator[Finding]:
     before, after = book.clean(book.undefended(subject)), book.clean(subject)
     if before["accuracy"] - after["accuracy"] > LARGE / 2:
         yield Finding(
@@ -154,7 +154,7 @@ def _cost_of_hardening(book: Book, subject: str) -> Iterator[Finding]:
         )
 
 
-def _gain_of_hardening(book: Book, subject: str) -> Iterator[Finding]:
+def _find_gain_of_hardening(book: Book, subject: str) -> Iterator[Finding]:
     before, after = book.headline_case(book.undefended(subject)), book.headline_case(subject)
     if before is None or after is None or after["accuracy_low"] is None or before["accuracy_high"] is None:
         return
@@ -207,7 +207,7 @@ def list_limits(book: Book, run: Run) -> Iterator[str]:
     )
     yield (
         "Accuracy under attack is an upper bound: a stronger attack may exist. The attacker changes the pixels of the "
-        f"digital image; {_shifts(book)}."
+        f"digital image; {_list_shifts(book)}."
     )
     if any(is_reweighted(book.headline_case(subject), book) for subject in book.subjects):
         yield "The attacked tiles are balanced by class, so their class shares differ from those of the test set."
@@ -215,7 +215,7 @@ def list_limits(book: Book, run: Run) -> Iterator[str]:
         yield "A tile is not a patient: a missed cancer is one tile of a cancer that is called benign."
 
 
-def _shifts(book: Book) -> str:
+def _list_shifts(book: Book) -> str:
     """Return a clause on the changes of the tissue, the slide or the scanner that the run tested."""
     tested = ["simulated"] if book.corruptions else []
     sets = dict.fromkeys(row["set_id"] for row in book.external)

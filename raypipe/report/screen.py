@@ -10,7 +10,7 @@ from raypipe.report.fitting_table import table_of
 from raypipe.report.layout import Book, Row
 from raypipe.report.robustness import verdicts_of
 from raypipe.report.scope import count_tiles, find_defects
-from raypipe.report.sections import LEFT_OUT, named_sections, stamps
+from raypipe.report.sections import LEFT_OUT, list_sections, stamps
 from raypipe.report.sheet import Cell, Note, Sheet
 from raypipe.report.summary import conclude, find_direct, find_static
 from raypipe.report.tables import line_of
@@ -124,5 +124,5 @@ def _places(run: str, storage: str, folder: str, report: str) -> Text:
 def results_screen(book: Book) -> Iterator[RenderableType]:
     """Yield the summary of a stored run, and the names of its further tables."""
     yield from summary_of(book)
-    names = ", ".join(name for name, _ in named_sections(book))
+    names = ", ".join(name for name, _ in list_sections(book))
     yield Text(f"\nEvery table: --all. One of them: --table {names}.")

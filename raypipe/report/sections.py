@@ -73,7 +73,7 @@ def verdicts(book: Book) -> tuple[Note, ...]:
     return (*verdict_lines(book), *stamps(book))
 
 
-def named_sections(book: Book) -> Iterator[tuple[str, Section]]:
+def list_sections(book: Book) -> Iterator[tuple[str, Section]]:
     """Yield all tables of a run by name, each with its reservations and warnings."""
     marks = stamps(book)
     yield "robustness", Section(robustness_table(book), marks)
@@ -92,7 +92,7 @@ def _reservations(name: str, book: Book) -> Iterable[Note]:
 
 def sections(book: Book) -> Iterator[Section]:
     """Yield all tables of a run, each with its reservations and warnings."""
-    for _, section in named_sections(book):
+    for _, section in list_sections(book):
         yield section
 
 
@@ -107,7 +107,7 @@ OF_ONE = (
 """The tables of a model that was evaluated on its own, besides its robustness."""
 
 
-def named_sections_of_one(book: Book) -> Iterator[tuple[str, Section]]:
+def list_sections_of_one(book: Book) -> Iterator[tuple[str, Section]]:
     """Yield the tables of a model that was evaluated on its own, by name."""
     marks = stamps(book)
     yield "robustness", Section(robustness_table(book), (Note(LEFT_OUT), *marks))
@@ -118,5 +118,5 @@ def named_sections_of_one(book: Book) -> Iterator[tuple[str, Section]]:
 
 def sections_of_one(book: Book) -> Iterator[Section]:
     """Yield the tables of a model that was evaluated on its own."""
-    for _, section in named_sections_of_one(book):
+    for _, section in list_sections_of_one(book):
         yield section

@@ -10,7 +10,7 @@ from raypipe.base.settings import near_matches
 from raypipe.evaluation.results.result import RunResult
 from raypipe.report.fitting_table import STYLES, table_of
 from raypipe.report.layout import Book
-from raypipe.report.sections import named_sections, sections, verdicts
+from raypipe.report.sections import list_sections, sections, verdicts
 from raypipe.report.sheet import Note, Section
 
 
@@ -30,7 +30,7 @@ def find_section(result: RunResult, name: str) -> Section:
     raypipe.base.errors.ConfigError
         If the run has no table of this name; the message lists its tables.
     """
-    found = dict(named_sections(Book.from_result(result)))
+    found = dict(list_sections(Book.from_result(result)))
     if name not in found:
         raise ConfigError("--table", [f"{name}: expected one of {', '.join(found)}{near_matches(name, found)}"])
     return found[name]

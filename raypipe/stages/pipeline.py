@@ -18,7 +18,7 @@ from raypipe.execution.completion import (
     complete_ingest,
     complete_overlaps,
     complete_tests,
-    stage_states,
+    list_stage_states,
 )
 from raypipe.execution.finish_run import finish_run
 from raypipe.experiment.schema import Experiment
@@ -90,7 +90,7 @@ def run_experiment(
         console.print(plan_line(experiment, plan, store), highlight=False, markup=False, soft_wrap=True)
     for warning in evaluation_warnings(experiment, prepared.listings):
         console.print(line_of(Note(warning, "bad")), soft_wrap=True)
-    states = tuple(stage_states(plan, store))
+    states = tuple(list_stage_states(plan, store))
     with run_progress(console, store, experiment.name, states, note_cells, detail, callback) as progress:
         if todo := {cell.stage for cell in unfinished(plan.cells, store)}:
             with connect(address, _log_file(store, experiment.name)), _record_end(progress):

@@ -15,7 +15,7 @@ from torch import nn
 
 import raypipe
 from raypipe.base.errors import ConfigError
-from raypipe.execution.completion import complete_overlaps, stage_states
+from raypipe.execution.completion import complete_overlaps, list_stage_states
 from raypipe.execution.local_executor import LocalExecutor
 from raypipe.execution.model_cache import ModelCache
 from raypipe.experiment.load import validate_experiment
@@ -151,7 +151,7 @@ def overlap(prepared: Prepared) -> int:
     """Complete the search for siblings, and return the number of files that were read."""
     executor = LocalExecutor(ModelCache(prepared.store, torch.device("cpu")))
     listings = {cell.key: listing for cell, listing in prepared.ingests}
-    states = tuple(stage_states(prepared.plan, prepared.store))
+    states = tuple(list_stage_states(prepared.plan, prepared.store))
     with run_progress(Console(file=io.StringIO()), prepared.store, "lungs", states) as progress:
         complete_overlaps(prepared.plan, listings, executor, progress)
         return sum(stage.whole.units for stage in progress.state.stages if stage.name == "overlap")

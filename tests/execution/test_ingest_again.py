@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from raypipe.execution.completion import complete_ingest, stage_states
+from raypipe.execution.completion import complete_ingest, list_stage_states
 from raypipe.execution.local_executor import LocalExecutor
 from raypipe.execution.model_cache import ModelCache
 from raypipe.experiment.load import validate_experiment
@@ -60,7 +60,7 @@ def test_shards_of_another_run_are_counted_with_their_rejected_files(folder: Pat
     prepared = prepare(validate_experiment(raw))
     (cell, listing), *_ = prepared.ingests
     executor = Beside(ModelCache(prepared.store, torch.device("cpu"), 8))
-    states = tuple(stage_states(prepared.plan, prepared.store))
+    states = tuple(list_stage_states(prepared.plan, prepared.store))
     with run_progress(Console(file=io.StringIO()), prepared.store, "beside", states) as progress:
         complete_ingest(cell, listing.source, listing.items, executor, progress)
     manifest = prepared.store.manifest(cell.kind, cell.key)

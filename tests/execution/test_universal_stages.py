@@ -14,7 +14,7 @@ from raypipe.base.errors import ConfigError
 from raypipe.data.tiles import decode_images
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.results.patterns import parse_pattern
-from raypipe.execution.completion import ATTACK, complete_attacks, complete_ingest, complete_tests, stage_states
+from raypipe.execution.completion import ATTACK, complete_attacks, complete_ingest, complete_tests, list_stage_states
 from raypipe.execution.finish_run import FinishedRun, finish_run
 from raypipe.execution.local_executor import LocalExecutor
 from raypipe.execution.model_cache import ModelCache
@@ -78,7 +78,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     storage = str(tmp_path_factory.mktemp("store"))
     prepared = prepare(validate_experiment({**RAW, "storage": storage}))
     executor = LocalExecutor(ModelCache(prepared.store, CPU, 8))
-    states = tuple(stage_states(prepared.plan, prepared.store))
+    states = tuple(list_stage_states(prepared.plan, prepared.store))
     with run_progress(Console(file=io.StringIO()), prepared.store, "patterns", states) as progress:
         complete(prepared, executor, progress)
     return prepared
@@ -122,7 +122,7 @@ def test_a_finished_pattern_is_not_made_again(finished: Prepared) -> None:
     (path,) = finished.store.shards(first.kind, first.key)
     before = finished.store.read_table(path)
     executor = LocalExecutor(ModelCache(finished.store, CPU, 8))
-    states = tuple(stage_states(finished.plan, finished.store))
+    states = tuple(list_stage_states(finished.plan, finished.store))
     with (
         run_progress(Console(file=io.StringIO()), finished.store, "patterns", states) as progress,
         progress.stage("pattern", 1, "cells") as stage,

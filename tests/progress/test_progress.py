@@ -17,7 +17,7 @@ from raypipe.cli.signals import stop_signals
 from raypipe.plan.cells import Cell, EvaluateSpec, IngestSpec, Split
 from raypipe.progress import run, stage
 from raypipe.progress.run import run_progress
-from raypipe.progress.stage import stage_of, stage_progress
+from raypipe.progress.stage import describe_stage, stage_progress
 from raypipe.progress.state import GroupState, RunState, StageState, read_state, write_state
 from raypipe.progress.tree import run_tree
 from raypipe.storage.store import Store
@@ -150,11 +150,11 @@ def test_what_is_done_of_a_stage_is_what_has_an_artifact(tmp_path: Path) -> None
     tiles = Cell("ingest", "tiles", IngestSpec.model_construct())
     models = [Cell("train", name, EvaluateSpec(split=split), {"tiles": tiles}) for name, split in SPLITS.items()]
     models[0].publish(store)
-    told = stage_of("train", models, store)
+    told = describe_stage("train", models, store)
     assert (told.state, told.whole.cells, told.whole.done) == ("to do", 2, 1)
     assert {name: group.done for name, group in told.groups.items()} == {"resnet18": 1, "googlenet": 0}
     models[1].publish(store)
-    assert stage_of("train", models, store).state == "done"
+    assert describe_stage("train", models, store).state == "done"
 
 
 def test_who_watches_from_elsewhere_sees_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

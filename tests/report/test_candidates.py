@@ -8,7 +8,7 @@ from raypipe.evaluation.results.run import Run
 from raypipe.report.details import candidates_table
 from raypipe.report.layout import Book
 from raypipe.report.page.report import write_report
-from raypipe.report.sections import named_sections
+from raypipe.report.sections import list_sections
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import HARDENED, hand_run
 
@@ -48,7 +48,7 @@ def test_the_report_lists_every_candidate_with_its_settings_state_and_figure(tmp
     html = Path(write_report(run, result, store)).read_text()
     assert "Search of settings: what was tried" in html
     assert "No candidate was rated on test tiles" in html
-    assert "candidates" in dict(named_sections(Book.from_result(result)))
+    assert "candidates" in dict(list_sections(Book.from_result(result)))
 
 
 def test_a_search_of_static_training_is_rated_by_clean_and_static_accuracy(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from raypipe.report.figures.frontier import frontier_panel
 from raypipe.report.frontier import EQUAL, find_undominated, frontier_table, list_frontiers, list_unequal_costs
 from raypipe.report.layout import Book
 from raypipe.report.page.report import write_report
-from raypipe.report.sections import named_sections
+from raypipe.report.sections import list_sections
 from raypipe.storage.store import MANIFEST, Store
 from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
 
@@ -131,7 +131,7 @@ def test_unequal_costs_are_warned_of(tmp_path: Path, trades: int, warned: bool) 
     book = book_of(tmp_path, trades=trades)
     notes = list(list_unequal_costs(book))
     assert bool(notes) == warned
-    sections = dict(named_sections(book))
+    sections = dict(list_sections(book))
     assert [note for note in sections["frontier"].notes if note.tone == "warn"] == notes
     if warned:
         assert (100 + trades) / 170 > EQUAL

@@ -13,7 +13,7 @@ from rich.console import Console
 from raypipe.data.arrays import open_arrays
 from raypipe.data.tissue import render_tile
 from raypipe.evaluation.settings import Evaluation
-from raypipe.execution.completion import stage_states
+from raypipe.execution.completion import list_stage_states
 from raypipe.execution.evaluate_model import complete_evaluation
 from raypipe.execution.executor import Executor
 from raypipe.execution.import_model import describe_model, import_model
@@ -67,7 +67,7 @@ def tiles() -> TileSet:
 def complete(plan: Plan, model: FinishedModel, tiles: TileSet, executor: Executor) -> None:
     (import_cell,) = plan.stage("import")
     import_model(import_cell, model, executor.store)
-    states = tuple(stage_states(plan, executor.store))
+    states = tuple(list_stage_states(plan, executor.store))
     with run_progress(Console(file=io.StringIO()), executor.store, "model", states) as progress:
         complete_evaluation(plan, tiles, executor, progress)
 

@@ -77,7 +77,7 @@ class ArtAttack(NamedAttack):
 
     @field_validator("name")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _require_known(cls, name: str) -> str:
         get_attack_class(name)
         return name
 

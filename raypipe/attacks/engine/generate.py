@@ -21,7 +21,7 @@ from raypipe.attacks.engine.targets import random_targets, runner_up
 from raypipe.attacks.engine.tensors import lengths
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.base.predictions import NO_CLASS
-from raypipe.base.rounding import whole_steps
+from raypipe.base.rounding import count_whole_steps
 from raypipe.base.threat import BLACK_BOX
 from raypipe.models.precision import full_precision
 
@@ -256,7 +256,7 @@ def round_radius(settings: NamedAttack) -> NamedAttack:
     """
     if not isinstance(settings, BoundedAttack) or settings.norm != "linf":
         return settings
-    steps = whole_steps(settings.eps)
+    steps = count_whole_steps(settings.eps)
     return settings.model_copy(update={"eps": steps / 255}) if steps else settings
 
 

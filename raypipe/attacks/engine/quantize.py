@@ -18,7 +18,7 @@ from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tensors import lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import Ball
-from raypipe.base.rounding import FLOAT_NOISE, whole_steps
+from raypipe.base.rounding import FLOAT_NOISE, count_whole_steps
 
 SCALES = (*(1 + 0.03 * step for step in range(67)), *(3 * 1.1**step for step in range(47)))
 """Factors that stretch perturbations, in the order of the trials. Up to 3 times the length they grow in steps of 3 % of
@@ -195,7 +195,7 @@ def round_into_ball(images: Tensor, adversarial: Tensor, ball: Ball) -> Tensor:
         radius. In ``l2``, a perturbation that rounding would make too long is first shrunk as little as necessary.
     """
     if ball.norm == "linf":
-        steps = whole_steps(ball.eps)
+        steps = count_whole_steps(ball.eps)
         change = to_bytes(adversarial).int() - images.int()
         return (images.int() + change.clamp(-steps, steps)).to(torch.uint8)
     clean, result = to_unit(images), images.clone()

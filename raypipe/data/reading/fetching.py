@@ -149,7 +149,7 @@ def _download(file: RemoteFile, part: Path, report: Report, checked: bool) -> No
 
 def _receive(file: RemoteFile, part: Path, report: Report, checked: bool) -> bool:
     """Request the missing bytes and append them. Return True if the file is complete."""
-    here, about = _size(part), _known(part)
+    here, about = _size(part), _read_known(part)
     mark = about.get("mark")
     if here and not (mark or checked):
         here = 0  # nothing would show that the rest belongs to these bytes
@@ -217,7 +217,7 @@ def _about(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _known(part: Path) -> dict[str, Any]:
+def _read_known(part: Path) -> dict[str, Any]:
     """Return the stored facts of an interrupted download. They are empty if unreadable, which only costs time."""
     try:
         known = json.loads(_about(part).read_text())

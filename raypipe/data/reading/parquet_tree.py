@@ -252,7 +252,7 @@ def open_parquet_tree(location: str, image: str) -> ParquetTree:
     return ParquetTree(location.rpartition("/")[0], filesystem, folder, only, image)
 
 
-def official_side(name: str) -> Split | None:
+def find_official_side(name: str) -> Split | None:
     """Return the side that the name of a file or its folder gives, or None.
 
     Names are those of `datasets`, such as train-00000-of-00002.parquet or test/0.parquet.

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from raypipe.data.class_choice import ClassChoice
 from raypipe.data.reading.annotations import examples
 from raypipe.data.reading.listed import ListedSource
-from raypipe.data.reading.parquet_tree import ParquetTree, official_side, open_parquet_tree
+from raypipe.data.reading.parquet_tree import ParquetTree, find_official_side, open_parquet_tree
 from raypipe.data.source import DataSet, Source, TileRef
 from raypipe.data.sources.patterns import GroupPattern, require_at_most_one
 
@@ -166,7 +166,7 @@ def _require_classes(tree: ParquetTree, name: str, column: str) -> None:
 
 def _list_refs(tree: ParquetTree, label: str, group: str | None) -> Iterator[TileRef]:
     for name in tree.names():
-        side = official_side(name)
+        side = find_official_side(name)
         for path, found, row in read_labeled_rows(tree, name, label, *([group] if group else [])):
             if found is None:
                 yield TileRef(path, None, None, f"no class in column {label}")

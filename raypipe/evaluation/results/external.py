@@ -45,7 +45,7 @@ class _Answers:
         """Return the number of predictions of classes that are not among `labels`."""
         return int((~np.isin(self.predicted, labels)).sum())
 
-    def of_class(self, label: int) -> "_Answers":
+    def select_class(self, label: int) -> "_Answers":
         """Return the answers for the tiles of one class."""
         chosen = self.labels == label
         groups = self.groups.codes[chosen]
@@ -75,7 +75,7 @@ def compute_external(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]
         }
         for name, label in zip(names, mapped.tolist(), strict=True):
             if (own.labels == label).any() and (theirs.labels == label).any():
-                yield {**about, **_compare(own.of_class(label), theirs.of_class(label), mapped), "label": name}
+                yield {**about, **_compare(own.select_class(label), theirs.select_class(label), mapped), "label": name}
 
 
 def _compare(own: _Answers, theirs: _Answers, mapped: NDArray[np.int64]) -> dict[str, Any]:
