@@ -61,7 +61,7 @@ def _find_lost_accuracy(book: Book, subject: str) -> Iterator[Finding]:
         return
     text = (
         f"Attacked directly with {describe_change(attacked)}, {name_model(book, subject)} classifies "
-        f"{_write(attacked, 'accuracy')} of the tiles correctly; without an attack {_write_finding(clean, 'accuracy')}."
+        f"{_write(attacked, 'accuracy')} of the tiles correctly; without an attack {_write(clean, 'accuracy')}."
     )
     yield Finding("critical" if clean["accuracy"] - attacked["accuracy"] > LARGE else "minor", text, "accuracy")
 
@@ -72,7 +72,7 @@ def _find_clinical(book: Book, subject: str, name: str, verb: str, of: str, seve
         return
     text = (
         f"Attacked directly with {describe_change(attacked)}, {name_model(book, subject)} {verb} "
-        f"{_write(attacked, name)} {of}; without an attack it {verb} {_write_finding(clean, name)}."
+        f"{_write(attacked, name)} {of}; without an attack it {verb} {_write(clean, name)}."
     )
     yield Finding(severity if attacked[name] - clean[name] > LARGE else "minor", text, "clinical")
 
