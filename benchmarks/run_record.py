@@ -1,8 +1,9 @@
 """The record and the figure of a measured run: ``python -m benchmarks.run_record RUN --storage STORE --out FILE.json``.
 
-The record has the accuracy of each model with its interval, clean, static and in the worst case within each radius, the
-quartiles of the smallest L2 perturbation, the cost of each training, the sanity checks, and the experiment itself. The
-figure, beside the record as SVG, shows clean against robust accuracy at the largest radius with ``--eps`` or below.
+The record has the accuracy of each model with its interval, clean, static and in the worst case within each radius, and
+under each threat that was measured. It also has the quartiles of the smallest L2 perturbation, the cost of each training,
+the sanity checks, and the experiment itself. The figure, beside the record as SVG, shows clean against robust accuracy at
+the largest radius with ``--eps`` or below.
 
 With ``--add``, the record keeps the models that it has, and the run's are added: its models may be measured one by one.
 The settings that both experiments have must then be equal, apart from their names and models.
@@ -20,9 +21,12 @@ import yaml
 from matplotlib.figure import Figure
 
 import raypipe
+from raypipe.evaluation.results.schemas import SUBJECT
 from raypipe.report.results import Results
 
 PROTOCOLS = ("clean", "clean on attacked tiles", "static", "worst case")
+THREATS = ("overview", "corruptions", "external", "universal", "queries")
+"""Tables of results that have threats besides attacks with gradients, and all threats side by side."""
 
 
 def main() -> None:
@@ -98,7 +102,16 @@ def describe(results: Results, subject: str) -> dict[str, Any]:
         "smallest l2": smallest,
         "training": {name: training[name] for name in ("kind", "forwards", "backwards", "seconds", "device")},
         "checks": dict(checks),
+        **{name: rows for name in THREATS if (rows := list(describe_threats(results, subject, name)))},
     }
+
+
+def describe_threats(results: Results, subject: str, table: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a model in one of the tables `THREATS`, without the columns that identify the model."""
+    about_the_model = {name for name, _ in SUBJECT}
+    for row in getattr(results, table).to_pylist():
+        if row["subject"] == subject:
+            yield {name: value for name, value in row.items() if name not in about_the_model and value is not None}
 
 
 def draw(models: dict[str, Any], eps: float) -> Figure:

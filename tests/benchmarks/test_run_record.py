@@ -1,10 +1,15 @@
 """The record of models that were measured one by one."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.run_record import add
+from benchmarks.run_record import add, describe
+from raypipe.evaluation.results.compute import compute_result
+from raypipe.report.results import Results
+from raypipe.storage.store import Store
+from tests.evaluation.handmade import hand_run
 
 
 def record(model: str, **settings: Any) -> dict[str, Any]:
@@ -21,3 +26,16 @@ def test_a_record_takes_the_models_of_another_run() -> None:
 def test_runs_with_other_settings_do_not_share_a_record() -> None:
     with pytest.raises(SystemExit, match=r"their settings differ: train\.epochs$"):
         add(record("two", epochs=5), record("one"))
+
+
+def test_a_record_has_every_threat_that_was_measured(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    run = hand_run(store)
+    results = Results.from_run(run, compute_result(store, run), store)
+    subject = run.subjects[-1].id
+    facts = describe(results, subject)
+    threats = {row["threat"]: row["accuracy"] for row in facts["overview"]}
+    worst = {row["eps"]: row["accuracy"] for row in facts["accuracies"] if row["protocol"] == "worst case"}
+    assert threats["worst case"] in worst.values()
+    assert "subject" not in facts["overview"][0]
+    assert "corruptions" not in facts, "what was not measured has no entry"
