@@ -1,9 +1,9 @@
 """The record and the figure of a measured run: ``python -m benchmarks.run_record RUN --storage STORE --out FILE.json``.
 
 The record has the accuracy of each model with its interval, clean, static and in the worst case within each radius, and
-under each threat that was measured. It also has the quartiles of the smallest L2 perturbation, the cost of each training,
-the sanity checks, and the experiment itself. The figure, beside the record as SVG, shows clean against robust accuracy at
-the largest radius with ``--eps`` or below.
+under each threat that was measured. It also has the quartiles of the smallest L2 perturbation, the cost of each
+training, the sanity checks, and the experiment itself. The figure, beside the record as SVG, shows clean against robust
+accuracy at the largest radius with ``--eps`` or below.
 
 With ``--add``, the record keeps the models that it has, and the run's are added: its models may be measured one by one.
 The settings that both experiments have must then be equal, apart from their names and models.
