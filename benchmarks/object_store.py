@@ -10,14 +10,16 @@ import argparse
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import boto3
@@ -35,15 +37,15 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "tester",
 
 
 def serve(delay: float) -> None:
-    """Serve S3 until standard input ends, and print the address at the start and the number of requests at the end."""
+    """Serve S3 until standard input ends; print the address at the start, and the requests of each kind at the end."""
     from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415  this process alone
     from werkzeug.serving import make_server  # noqa: PLC0415
 
-    moto, count, lock = DomainDispatcherApplication(create_backend_app), [0], threading.Lock()
+    moto, count, lock = DomainDispatcherApplication(create_backend_app), Counter[str](), threading.Lock()
 
     def answer(environment: dict[str, Any], start: Callable[..., Any]) -> Any:
         with lock:
-            count[0] += 1
+            count[name_kind(environment)] += 1
         time.sleep(delay)
         return moto(environment, start)
 
@@ -51,22 +53,28 @@ def serve(delay: float) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"http://127.0.0.1:{server.server_port}", flush=True)
     sys.stdin.read()
-    print(count[0], flush=True)
+    print(json.dumps(dict(count.most_common())), flush=True)
+
+
+def name_kind(request: dict[str, Any]) -> str:
+    """Return the kind of a request: its method, and the file or folder that it is about, without numbers and keys."""
+    name = "a listing" if "list-type" in request["QUERY_STRING"] else PurePosixPath(request["PATH_INFO"]).name
+    return f"{request['REQUEST_METHOD']} {re.sub('[0-9a-f]{8,}|[0-9]+', '*', name)}"
 
 
 @contextmanager
-def object_store(delay: float) -> Iterator[dict[str, int]]:
-    """Run the server while the block runs. The dictionary gets the number of requests at its end."""
+def object_store(delay: float) -> Iterator[dict[str, Any]]:
+    """Run the server while the block runs. The dictionary gets the number of requests of each kind at its end."""
     command = [sys.executable, __file__, "--serve", str(delay)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), *sys.path]))}
-    found: dict[str, int] = {}
+    found: dict[str, Any] = {}
     with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-3, text=True, env=environment) as server:
         assert server.stdout and server.stdin  # noqa: PT018  for the type checker
         os.environ |= {**CREDENTIALS, "AWS_ENDPOINT_URL": server.stdout.readline().strip()}
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         yield found
         server.stdin.close()
-        found["requests"] = int(server.stdout.readline())
+        found["requests"] = json.loads(server.stdout.readline())
 
 
 def run(storage: str, attacks: int) -> dict[str, Any]:

@@ -123,6 +123,7 @@ def _warn(experiment: "Experiment", listings: "Sequence[Listing]", console: Cons
 
 
 def _print_plan(prepared: "Prepared", console: Console, every: bool, as_json: bool) -> None:
+    from raypipe.plan.cells import unfinished
     from raypipe.report.fitting_table import table_of
     from raypipe.report.plan import cells_sheet, groups_sheet, plan_line
 
@@ -133,7 +134,8 @@ def _print_plan(prepared: "Prepared", console: Console, every: bool, as_json: bo
         make = cells_sheet if every else groups_sheet
         console.print(table_of(make(prepared.plan, prepared.store)))
     _warn(prepared.experiment, prepared.listings, console)
-    line = plan_line(prepared.experiment, prepared.plan, prepared.store)
+    missing = unfinished(prepared.plan.cells, prepared.store)
+    line = plan_line(prepared.experiment, prepared.plan, prepared.store, len(missing))
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

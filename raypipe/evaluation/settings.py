@@ -18,7 +18,7 @@ from raypipe.attacks.universal import Universal
 from raypipe.base.norms import Norm, require_scaled
 from raypipe.base.settings import Ratio, Settings, choose_by, fill_in_names, require_plain_ids
 from raypipe.corruptions.choice import CorruptionNames
-from raypipe.evaluation.checks.judging import LEAST_PLANTED
+from raypipe.evaluation.checks.evidence import LEAST_PLANTED
 from raypipe.evaluation.external import ExternalTiles
 from raypipe.evaluation.protocols import CheckAttack
 from raypipe.evaluation.queries import Queries

@@ -25,8 +25,8 @@ from raypipe.storage.store import Store
 ATTACK, ATTACK_HARDENED = "attack", "attack hardened"
 
 
-def list_stage_states(plan: Plan, store: Store) -> Iterator[StageState]:
-    """Yield the states of the stages that a plan consists of, in their order."""
+def list_stage_states(plan: Plan, missing: Sequence[Cell]) -> Iterator[StageState]:
+    """Yield the states of the stages that a plan consists of, in their order; `missing` cells are still to do."""
     steps: dict[str, tuple[Cell, ...]] = {_ingest_name(cell): (cell,) for cell in plan.stage("ingest")}
     steps |= {name: plan.stage(name) for name in ("overlap", "import", "train")}
     steps |= {ATTACK: attacks_on_undefended(plan)}
@@ -34,7 +34,7 @@ def list_stage_states(plan: Plan, store: Store) -> Iterator[StageState]:
     steps |= {name: plan.stage(name) for name in STAGES[STAGES.index("diagnose") :]}
     for name, cells in steps.items():
         if cells:
-            yield describe_stage(name, cells, store)
+            yield describe_stage(name, cells, missing)
 
 
 def _ingest_name(cell: Cell) -> str:

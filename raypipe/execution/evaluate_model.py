@@ -94,9 +94,10 @@ def evaluate_model(
     import_model(import_cell, model, store)
     executor = hold_model(import_cell, model.network, store, batch_size)
     record = {"name": name, "model": model.form, "evaluation": settings.model_dump(mode="json"), "seed": SEED}
-    states = tuple(list_stage_states(plan, store))
+    missing = unfinished(plan.cells, store)
+    states = tuple(list_stage_states(plan, missing))
     with run_progress(console, store, name, states, detail=detail, callback=callback) as progress:
-        if unfinished(plan.cells, store):
+        if missing:
             gpus = {"GPU": 1.0} if executor.models.device.type == "cuda" else {}
             write_environment(store, name, describe_environment(1, {"CPU": float(os.cpu_count() or 1), **gpus}))
         with freeze(model.network):

@@ -9,7 +9,7 @@ from typing import Literal
 from rich.console import Console
 from rich.live import Live
 
-from raypipe.plan.cells import Cell, unfinished
+from raypipe.plan.cells import Cell
 from raypipe.progress.pace import Kind, Pace, kind_of
 from raypipe.progress.shards import ShardState
 from raypipe.progress.state import GroupState, RunState, StageState
@@ -22,11 +22,10 @@ LINE_EVERY_SECONDS = 10.0
 CELLS_REMEMBERED = 50
 
 
-def describe_stage(name: str, cells: Iterable[Cell], store: Store) -> StageState:
-    """Return the state of a stage before it begins; cells that have an artifact count as done."""
+def describe_stage(name: str, cells: Iterable[Cell], missing: Iterable[Cell]) -> StageState:
+    """Return the state of a stage before it begins; all of its cells that are not `missing` count as done."""
     groups: dict[str, GroupState] = {}
-    cells = tuple(cells)
-    to_do = {cell.key for cell in unfinished(cells, store)}
+    to_do = {cell.key for cell in missing}
     for cell in cells:
         group = groups.setdefault(cell.model, GroupState())
         group.cells += 1

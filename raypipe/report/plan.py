@@ -40,9 +40,8 @@ def classes_line(name: str, counts: Mapping[str, Mapping[str, int]]) -> str:
     return f"{name}: {'; '.join(sides)}"
 
 
-def plan_line(experiment: Experiment, plan: Plan, store: Store) -> str:
+def plan_line(experiment: Experiment, plan: Plan, store: Store, missing: int) -> str:
     """Return the size of an experiment, and how many of its cells a store has and lacks."""
-    missing = len(unfinished(plan.cells, store))
     done = f"{len(plan.cells) - missing:,} done and {missing:,} to do in {store.root}"
     return f"{experiment.name}: {describe_grid(experiment, plan)}, {done}"
 

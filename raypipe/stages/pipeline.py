@@ -86,13 +86,14 @@ def run_experiment(
     write_plan(store, experiment.name, with_candidates(plan.cells))
     if force:
         remove_artifacts(plan.cells, store)
+    missing = unfinished(plan.cells, store)  # asked once: an object store takes long to answer for many cells
     if detail != "quiet":
-        console.print(plan_line(experiment, plan, store), highlight=False, markup=False, soft_wrap=True)
+        console.print(plan_line(experiment, plan, store, len(missing)), highlight=False, markup=False, soft_wrap=True)
     for warning in evaluation_warnings(experiment, prepared.listings):
         console.print(line_of(Note(warning, "bad")), soft_wrap=True)
-    states = tuple(list_stage_states(plan, store))
+    states = tuple(list_stage_states(plan, missing))
     with run_progress(console, store, experiment.name, states, note_cells, detail, callback) as progress:
-        if todo := {cell.stage for cell in unfinished(plan.cells, store)}:
+        if todo := {cell.stage for cell in missing}:
             with connect(address, _log_file(store, experiment.name)), _record_end(progress):
                 require_room(todo, experiment.resources)
                 write_environment(store, experiment.name, environment())

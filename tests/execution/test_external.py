@@ -151,7 +151,7 @@ def overlap(prepared: Prepared) -> int:
     """Complete the search for siblings, and return the number of files that were read."""
     executor = LocalExecutor(ModelCache(prepared.store, torch.device("cpu")))
     listings = {cell.key: listing for cell, listing in prepared.ingests}
-    states = tuple(list_stage_states(prepared.plan, prepared.store))
+    states = tuple(list_stage_states(prepared.plan, unfinished(prepared.plan.cells, prepared.store)))
     with run_progress(Console(file=io.StringIO()), prepared.store, "lungs", states) as progress:
         complete_overlaps(prepared.plan, listings, executor, progress)
         return sum(stage.whole.units for stage in progress.state.stages if stage.name == "overlap")

@@ -17,7 +17,7 @@ from raypipe.execution.executor import complete_cells
 from raypipe.execution.model_cache import ModelCache
 from raypipe.execution.shards import Figures, ShardTask, process_shard, shard_task
 from raypipe.experiment.schema import Resources
-from raypipe.plan.cells import Cell, EvaluateSpec
+from raypipe.plan.cells import Cell, EvaluateSpec, unfinished
 from raypipe.progress import shards as files
 from raypipe.progress.pace import kind_of
 from raypipe.progress.shards import FOLDER, ShardState
@@ -76,7 +76,7 @@ def test_a_stage_follows_its_shards_and_publishes_its_cells(tmp_path: Path, monk
         Cell("attack", f"{model.name}/pgd/test", EvaluateSpec(split="test"), {"model": model, "tiles": model})
         for model in models
     ]
-    state = RunState(run="tiny", stages=[describe_stage("attack", cells, store)])
+    state = RunState(run="tiny", stages=[describe_stage("attack", cells, unfinished(cells, store))])
     with stage_progress(Console(file=io.StringIO()), "attack", 16, "tiles", run=state) as progress:
         progress.expect(cells, [8, 8], {cells[1].key: 16.0})
         progress.learn_from(cells, store)

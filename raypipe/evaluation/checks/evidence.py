@@ -14,8 +14,9 @@ if TYPE_CHECKING:  # these hold NumPy arrays only, but their modules import PyTo
 FooledMask = NDArray[np.bool_]
 """(n,) True where the model misclassifies the tile after an attack. Tiles that it misclassified before the attack count
 too."""
-
-
+LEAST_PLANTED = 15
+"""Smallest number of planted examples. On 15, an attack that misses half of them fails with a probability of 98 %; on
+4, with 69 %."""
 Figures = NDArray[np.float64]
 
 

@@ -29,7 +29,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.evaluation.checks.evidence import Evidence, FooledMask
+from raypipe.evaluation.checks.evidence import LEAST_PLANTED, Evidence, FooledMask
 from raypipe.evaluation.checks.findings import (
     TILES_PER_LOST,
     Finding,
@@ -49,9 +49,6 @@ UNDERFLOWING = 0.5
 """Share of tiles on which the gradient of the plain cross-entropy may be zero."""
 FOUND = 0.95
 """Share of the planted adversarial examples that an attack must find."""
-LEAST_PLANTED = 15
-"""Smallest number of planted examples. On 15, an attack that misses half of them fails with a probability of 98 %; on
-4, with 69 %."""
 CHANCE = 0.25
 """Largest share of planted examples that random points may find. Above it, the attack's success shows nothing."""
 LEAST_APPLICABLE = 0.5
