@@ -32,6 +32,7 @@ from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output
 
 if TYPE_CHECKING:  # they import PyTorch
+    from raypipe.evaluation.results.run import Run
     from raypipe.export.gates.outcomes import GateOutcome
     from raypipe.models.finished_model import FinishedModel
 
@@ -100,7 +101,7 @@ def evaluate(
     unmet = write_gates(book, run, required, model, junit, sarif)
     if as_json:
         sys.stdout.write(serialize_result(result))
-        _require_gradient(opened)
+        _require_gradient(opened, run)
         _require_met(unmet)
         return
     if every or detail() == "verbose":
@@ -114,7 +115,7 @@ def evaluate(
     (clean,) = (pairing for pairing in run.pairings if pairing.protocol == Protocol.CLEAN)
     if rejected := (store.manifest("tiles", clean.tiles) or {})["rejected"]:
         console.print(f"{rejected} files could not be read, and are not part of the results.", style="yellow")
-    _require_gradient(opened)
+    _require_gradient(opened, run)
     _require_met(unmet)
     if required:
         console.print(f"Requirements met: {', '.join(each.text for each in required)}", soft_wrap=True, highlight=False)
@@ -127,9 +128,10 @@ def _require_met(unmet: "tuple[GateOutcome, ...]") -> None:
         raise RequirementError(f"evaluate: {len(unmet)} requirement{'s' * (len(unmet) > 1)} not met\n{lines}")
 
 
-def _require_gradient(model: "FinishedModel") -> None:
+def _require_gradient(model: "FinishedModel", run: "Run") -> None:
     """Raise an error, once everything is printed, if the white-box attacks had nothing to follow."""
-    if not model.differentiable:
+    knowledge = {pairing.threat.knowledge for pairing in run.pairings if pairing.threat}
+    if not model.differentiable and "white-box" in knowledge:
         raise StageError("evaluate: the model has no gradient, so its white-box attacks cannot show robustness")
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from raypipe.attacks.engine.victim import freeze
 from raypipe.base.errors import Notice
 from raypipe.models.finished_model import FinishedModel
+from raypipe.models.foreign.black_box import find_reason
 from raypipe.models.outputs import LogProbabilities, describe_probabilities, recognize_probabilities
 from raypipe.models.restricted import FixedBatch, WithoutGradient
 
@@ -90,7 +91,12 @@ def adapt_network(network: nn.Module, shape: Shape) -> AdaptedNetwork:
         changes.append("logarithm of probabilities")
         _say(describe_probabilities(kind))
     differentiable = gradient is not None and bool(gradient.nan_to_num().any())
-    if not differentiable:
+    if reason := find_reason(network):
+        _say(
+            f"the model has no gradients, because {reason}: only black-box attacks such as square work on it; for "
+            "white-box attacks give it as a torch.nn.Module"
+        )
+    elif not differentiable:
         _say(
             f"the model has no gradient ({len(images)} of {len(images)} trial images): white-box attacks on it say "
             "nothing about robustness; give a model that is differentiable (no torch.no_grad, detach, NumPy or "

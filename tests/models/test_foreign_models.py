@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from raypipe.base.errors import Notice
 from raypipe.execution.adapt_network import adapt_network
 from raypipe.models.finished_model import open_model
+from raypipe.models.foreign.black_box import find_reason
 from raypipe.models.foreign.robustbench import open_robustbench
 
 SIZE = 16
@@ -203,11 +204,12 @@ def test_an_onnx_file_has_gradients_where_it_can_be_converted(tmp_path: Path) ->
 def test_an_onnx_file_that_cannot_be_converted_is_a_black_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = write_onnx(tmp_path / "net.onnx")
     monkeypatch.setitem(sys.modules, "onnx2torch", None)
-    with pytest.warns(Notice, match=r"net\.onnx: has no gradients, because onnx2torch is not installed"):
-        model = open_model(str(tmp_path / "net.onnx"), (), size=SIZE, mean=(0.5, 0.5, 0.5))
+    model = open_model(str(tmp_path / "net.onnx"), (), size=SIZE, mean=(0.5, 0.5, 0.5))
     assert model.form == "ONNX file, run by ONNX Runtime, normalized"
-    with pytest.warns(Notice, match="the model has no gradient"):
+    said = r"the model has no gradients, because onnx2torch is not installed .* black-box attacks such as square"
+    with pytest.warns(Notice, match=said) as notices:
         adapted = adapt_network(model.network, (3, SIZE, SIZE))
+    assert len(notices) == 1
     assert not adapted.differentiable
     with torch.no_grad():
         torch.testing.assert_close(adapted.network(random_images()), net(random_images() - 0.5), atol=1e-5, rtol=1e-5)
@@ -218,5 +220,21 @@ def test_a_conversion_with_other_logits_is_not_taken(tmp_path: Path, monkeypatch
     wrong = types.ModuleType("onnx2torch")
     wrong.convert = lambda graph: Net()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "onnx2torch", wrong)
-    with pytest.warns(Notice, match="the network that onnx2torch makes of it gives other logits"):
-        assert open_model(str(tmp_path / "net.onnx"), (), size=SIZE).form == "ONNX file, run by ONNX Runtime"
+    model = open_model(str(tmp_path / "net.onnx"), (), size=SIZE)
+    assert model.form == "ONNX file, run by ONNX Runtime"
+    assert find_reason(model.network) == "the network that onnx2torch makes of it gives other logits"
+
+
+def test_of_several_outputs_the_logits_are_taken(tmp_path: Path) -> None:
+    pytest.importorskip("onnx2torch")
+    net, onnx = write_onnx(tmp_path / "net.onnx"), pytest.importorskip("onnx")
+    model = onnx.load(str(tmp_path / "net.onnx"))
+    model.graph.node.append(onnx.helper.make_node("ArgMax", ["logits"], ["class"], axis=1, keepdims=0))
+    (logits,) = model.graph.output
+    del model.graph.output[:]
+    model.graph.output.extend([onnx.helper.make_tensor_value_info("class", onnx.TensorProto.INT64, ["n"]), logits])
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    found = open_model(str(tmp_path / "net.onnx"), (), size=SIZE)
+    assert found.form == "ONNX file, converted"
+    with torch.no_grad():
+        torch.testing.assert_close(found.network(random_images()), net(random_images()), atol=1e-5, rtol=1e-5)

@@ -19,11 +19,14 @@ class BlackBox(nn.Module):
     ----------
     function
         Function as in `Function`. Its result can be any array that NumPy can read, also a tensor.
+    reason
+        Reason why the model has no gradients, in words that follow "because".
     """
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, reason: str = "it is a function and no torch.nn.Module") -> None:
         super().__init__()
         self.function = function
+        self.reason = reason
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (n, classes) of images, on the device of the images."""
@@ -36,3 +39,8 @@ class BlackBox(nn.Module):
         """Return the name of the function, which distinguishes functions in a hash of the module."""
         name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
         return f"function={getattr(self.function, '__module__', '')}.{name}"
+
+
+def find_reason(network: nn.Module) -> str | None:
+    """Return the reason why a network has no gradients, or None if it is no black box."""
+    return next((module.reason for module in network.modules() if isinstance(module, BlackBox)), None)

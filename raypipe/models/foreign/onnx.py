@@ -1,15 +1,13 @@
 """ONNX files: as a network with gradients where onnx2torch can convert the graph, otherwise without gradients."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from raypipe.base.errors import Notice
 from raypipe.base.file_kinds import BEGINNING, describe_other_file
 from raypipe.models.foreign.black_box import BlackBox
 
@@ -25,12 +23,13 @@ CONVERTED, RUNTIME = "ONNX file, converted", "ONNX file, run by ONNX Runtime"
 def open_onnx(file: Path, size: int | None = None) -> tuple[nn.Module, str]:
     """Return the network of an ONNX file, and the name of its form.
 
-    Without gradients only black-box attacks work. A `raypipe.base.errors.Notice` then says so with the reason.
+    Without gradients only black-box attacks work. `raypipe.models.foreign.black_box.find_reason` then gives the reason.
 
     Parameters
     ----------
     file
-        File with one input, images (n, 3, h, w), float32 in [0, 1], and one output, logits or probabilities.
+        File with one input, images (n, 3, h, w), float32 in [0, 1], and an output (n, classes) of logits or
+        probabilities. The first such output of several counts.
     size
         Height and width of images in pixels, at which both forms are compared; default: that of the file's input.
 
@@ -58,21 +57,33 @@ def open_onnx(file: Path, size: int | None = None) -> tuple[nn.Module, str]:
         found = ", ".join(f"{each.name} {each.type} {each.shape}" for each in inputs)
         raise ValueError(f"{file}: takes {found}; expected one input of float32 images (n, 3, h, w)")
 
+    outputs = session.get_outputs()
+    fitting = (place for place, each in enumerate(outputs) if each.type == "tensor(float)" and len(each.shape) == 2)
+    place = next(fitting, 0)
+
     def run(images: NDArray[np.float32]) -> Any:
-        return session.run(None, {inputs[0].name: images})[0]
+        return session.run([outputs[place].name], {inputs[0].name: images})[0]
 
     try:
         network = _convert(graph)
+        network = _OneOutput(network, place) if len(outputs) > 1 else network
         _require_same(network, run, inputs[0].shape, size)
     except _ConversionError as error:
-        warnings.warn(
-            f"{file.name}: has no gradients, because {error}: only black-box attacks such as square work on it; for "
-            "white-box attacks give the PyTorch model that it was made from",
-            Notice,
-            stacklevel=2,
-        )
-        return BlackBox(run), RUNTIME
+        return BlackBox(run, str(error)), RUNTIME
     return network, CONVERTED
+
+
+class _OneOutput(nn.Module):
+    """A network of several outputs as a network that gives one of them."""
+
+    def __init__(self, network: nn.Module, place: int) -> None:
+        super().__init__()
+        self.network = network
+        self.place = place
+
+    def forward(self, images: Tensor) -> Tensor:
+        output: Tensor = self.network(images)[self.place]
+        return output
 
 
 class _ConversionError(Exception):
