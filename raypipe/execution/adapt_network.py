@@ -13,7 +13,7 @@ from raypipe.base.errors import Notice
 from raypipe.models.finished_model import FinishedModel
 from raypipe.models.foreign.black_box import find_reason
 from raypipe.models.outputs import LogProbabilities, describe_probabilities, recognize_probabilities
-from raypipe.models.restricted import FixedBatch, WithoutGradient
+from raypipe.models.restricted import FixedBatch, NonEmptyBatch, WithoutGradient
 
 Shape = tuple[int, int, int]
 """Shape of a tile: channels, height, width."""
@@ -90,6 +90,9 @@ def adapt_network(network: nn.Module, shape: Shape) -> AdaptedNetwork:
         network = LogProbabilities(network, kind)
         changes.append("logarithm of probabilities")
         _say(describe_probabilities(kind))
+    classes = int(outputs.shape[1])
+    if not _takes_no_images(network, images[:0], classes):
+        network = NonEmptyBatch(network, classes)
     differentiable = gradient is not None and bool(gradient.nan_to_num().any())
     if reason := find_reason(network):
         _say(
@@ -102,7 +105,7 @@ def adapt_network(network: nn.Module, shape: Shape) -> AdaptedNetwork:
             "nothing about robustness; give a model that is differentiable (no torch.no_grad, detach, NumPy or "
             "rounding inside), or take a black-box attack such as square"
         )
-    return AdaptedNetwork(network, int(outputs.shape[1]), tuple(changes), differentiable)
+    return AdaptedNetwork(network, classes, tuple(changes), differentiable)
 
 
 def use_adapted(model: FinishedModel, adapted: AdaptedNetwork, labels: tuple[str, ...]) -> FinishedModel:
@@ -188,6 +191,15 @@ def _outputs(network: nn.Module, images: Tensor) -> Any:
     if not torch.equal(given, images):
         raise _InPlaceError
     return outputs
+
+
+def _takes_no_images(network: nn.Module, none: Tensor, classes: int) -> bool:
+    """Return True if a network gives logits (0, classes) for no images."""
+    try:
+        outputs = _outputs(network, none)
+    except Exception:  # noqa: BLE001  the network is foreign code
+        return False
+    return isinstance(outputs, Tensor) and outputs.shape == (0, classes)
 
 
 class _InPlaceError(RuntimeError):

@@ -1,4 +1,4 @@
-"""Networks that restrict how they are called: to batches of one size, or to calls without gradients."""
+"""Networks that restrict how they are called: to batches of one size or with images, or to calls without gradients."""
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,30 @@ class FixedBatch(nn.Module):
     def extra_repr(self) -> str:
         """Return the size."""
         return f"size={self.size}"
+
+
+class NonEmptyBatch(nn.Module):
+    """A network that takes no empty batch, as a network that takes any batch. Models of transformers are such networks.
+
+    Parameters
+    ----------
+    network
+        Network from images (n, channels, h, w), n >= 1, to logits (n, classes).
+    classes
+        Number of classes.
+    """
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.classes = classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (n, classes) of images, n >= 0."""
+        if not len(images):
+            return images.flatten(1).sum(1, keepdim=True).expand(-1, self.classes)  # with a graph, if images have one
+        logits: Tensor = self.network(images)
+        return logits
 
 
 class WithoutGradient(nn.Module):

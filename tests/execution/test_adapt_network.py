@@ -100,6 +100,17 @@ def test_a_softmax_changes_no_attack(attack: str) -> None:
     np.testing.assert_allclose(other.l2, plain.l2, rtol=0.1)
 
 
+def test_a_network_that_takes_no_empty_batch_gives_no_logits_for_one() -> None:
+    """As models of transformers, whose attention cannot split the width of an empty batch among its heads."""
+    adapted, notices = adapt(lambda net, images: net(images).view(len(images), -1))
+    assert (adapted.changes, notices) == ((), [])
+    images = torch.rand(2, *SHAPE, requires_grad=True)
+    torch.testing.assert_close(adapted.network(images), PLAIN(images))
+    none = adapted.network(images[:0])
+    assert none.shape == (0, CLASSES)
+    assert none.requires_grad
+
+
 NO_GRADIENT = {
     "no_grad": lambda net, images: torch.no_grad()(net)(images),
     "inference mode": lambda net, images: torch.inference_mode()(net)(images),

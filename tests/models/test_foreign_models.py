@@ -4,6 +4,7 @@ import enum
 import json
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +123,19 @@ def pretend_transformers(monkeypatch: pytest.MonkeyPatch, network: nn.Module, mi
     class AutoModelForImageClassification:
         @staticmethod
         def from_pretrained(folder: str, **options: Any) -> tuple[nn.Module, dict[str, Any]]:
+            if b"git-lfs" in Path(folder, "model.safetensors").read_bytes():
+                raise OSError("header too large")
             safe = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
             assert options == safe | {"output_loading_info": True}
             return network, {"missing_keys": missing}
 
-    module = types.ModuleType("transformers")
+    module, utils = types.ModuleType("transformers"), types.ModuleType("transformers.utils")
     module.AutoModelForImageClassification = AutoModelForImageClassification  # type: ignore[attr-defined]
+    utils.logging = types.SimpleNamespace(  # type: ignore[attr-defined]
+        is_progress_bar_enabled=lambda: False, disable_progress_bar=lambda: None
+    )
     monkeypatch.setitem(sys.modules, "transformers", module)
+    monkeypatch.setitem(sys.modules, "transformers.utils", utils)
 
 
 def test_a_folder_of_transformers_brings_its_normalization_labels_and_size(
@@ -146,6 +153,40 @@ def test_a_folder_of_transformers_brings_its_normalization_labels_and_size(
         torch.testing.assert_close(model.network(random_images()), expected)
         raw = open_model(str(folder), (), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         torch.testing.assert_close(raw.network(random_images()), network(random_images()).logits)
+
+
+HALF = {"do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+PROCESSORS: dict[str, tuple[dict[str, Any], Callable[[Tensor], Tensor]]] = {
+    "0..1": (HALF, lambda images: (images - 0.5) / 0.25),
+    "0..255": (
+        {**HALF, "do_rescale": False, "image_mean": [127.5] * 3, "image_std": [63.75] * 3},
+        lambda images: (images - 0.5) / 0.25,
+    ),
+    "-1..1": ({"do_normalize": False, "rescale_factor": 1 / 127.5, "rescale_offset": True}, lambda each: 2 * each - 1),
+    "bytes": ({"do_normalize": False, "do_rescale": False}, lambda images: 255 * images),
+    "nothing": ({"do_normalize": False}, lambda images: images),
+}
+
+
+@pytest.mark.parametrize("kind", PROCESSORS)
+def test_a_network_sees_the_values_that_its_processor_gives(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor, change = PROCESSORS[kind]
+    network = Transformer({0: "benign", 1: "malignant"})
+    pretend_transformers(monkeypatch, network)
+    model = open_model(str(huggingface_folder(tmp_path, **processor)), ())
+    with torch.no_grad():
+        expected = network(change(random_images())).logits
+        torch.testing.assert_close(model.network(random_images()), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_folder_whose_weights_were_not_fetched_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = huggingface_folder(tmp_path)
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
+    pretend_transformers(monkeypatch, Net())
+    with pytest.raises(ValueError, match=r"transformers: model\.safetensors: it is a Git LFS pointer"):
+        open_model(str(folder), ())
 
 
 def test_a_folder_of_transformers_that_cannot_classify_is_refused(

@@ -1,17 +1,22 @@
 """Image classifiers of transformers (Wolf et al., 2020, arXiv:1910.03771), from the folder of `save_pretrained`."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from raypipe.base.file_kinds import BEGINNING, describe_other_file
 from raypipe.models.backbones.base import Channels
 from raypipe.models.foreign.normalized import Normalized
 
 CONFIG, PROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 SHARDS = "model.safetensors.index.json"
 EXTRA = "pip install 'raypipe[transformers]'"
+EXACT = 1e-6
+"""Largest difference of a scale from 1 that is rounding."""
 UNCHANGED: tuple[Channels, Channels] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
@@ -69,13 +74,17 @@ def open_huggingface(folder: Path, mean: Channels | None = None, std: Channels |
             "save_pretrained(FOLDER, safe_serialization=True)"
         )
     try:
-        network, found = AutoModelForImageClassification.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-        )
+        with _without_progress_bars():
+            network, found = AutoModelForImageClassification.from_pretrained(
+                str(folder),
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
     except Exception as error:  # transformers raises many kinds of errors
-        reason = str(error).strip().partition("\n")[0]
         raise ValueError(
-            f"{folder}: cannot be opened as an image classifier of transformers ({type(error).__name__}: {reason})"
+            f"{folder}: cannot be opened as an image classifier of transformers{_explain(folder, error)}"
         ) from error
     if missing := sorted(found["missing_keys"]):
         raise ValueError(
@@ -97,6 +106,29 @@ def open_huggingface(folder: Path, mean: Channels | None = None, std: Channels |
         size if isinstance(size, int) else None,
         normalization,
     )
+
+
+def _explain(folder: Path, error: Exception) -> str:
+    """Return why a folder does not open, for the end of a message."""
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            if other := describe_other_file(stream.read(BEGINNING)):
+                return f": {file.name}: {other}"
+    return f" ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})"
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars while it reads tensors."""
+    from transformers.utils import logging  # noqa: PLC0415  an extra
+
+    active = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if active:
+            logging.enable_progress_bar()
 
 
 class _Logits(nn.Module):
@@ -128,13 +160,18 @@ def _find_labels(config: Any) -> tuple[str, ...] | None:
 
 
 def _find_normalization(processor: dict[str, Any]) -> tuple[Channels, Channels] | None:
+    """Return the mean and the standard deviation for images in [0, 1] that do what a processor does to 0..255."""
+    scale = 255 * processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 255
+    offset = 1.0 if processor.get("do_rescale", True) and processor.get("rescale_offset") else 0.0
     mean, std = processor.get("image_mean"), processor.get("image_std")
     if not processor.get("do_normalize", mean is not None) or not mean or not std:
-        return None
-    channels = [tuple(map(float, each)) for each in (mean, std)]
-    if any(len(each) != 3 for each in channels):
+        mean, std = [0.0] * 3, [1.0] * 3
+        if abs(scale - 1) < EXACT and not offset:
+            return None
+    if any(len(each) != 3 for each in (mean, std)):
         raise ValueError(f"{PROCESSOR} normalizes {len(mean)} channels, expected 3: raypipe's tiles are in color")
-    (red, green, blue), (other_red, other_green, other_blue) = channels
+    red, green, blue = ((float(each) + offset) / scale for each in mean)
+    other_red, other_green, other_blue = (float(each) / scale for each in std)
     return (red, green, blue), (other_red, other_green, other_blue)
 
 
