@@ -1,7 +1,11 @@
 """Errors that a user can fix, which commands print in one line, and their exit statuses."""
 
+import inspect
+import warnings
 from collections.abc import Iterable
 from typing import ClassVar
+
+PACKAGE = __name__.partition(".")[0]
 
 
 class UserError(Exception):
@@ -54,6 +58,14 @@ class FetchError(UserError, RuntimeError):
 
 class Notice(UserWarning):
     """A finding that changes what the figures of healthy work mean. Commands print it in one line on standard error."""
+
+
+def notify(text: str) -> None:
+    """Warn with a `Notice` at the line outside of this package that called it, which is the user's own in Python."""
+    frame, level = inspect.currentframe(), 1
+    while frame and frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, Notice, stacklevel=level)
 
 
 def last_line(error: BaseException) -> str:

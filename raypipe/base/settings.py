@@ -108,13 +108,19 @@ def require_plain_ids(entries: Mapping[str, Any]) -> None:
         raise ValueError(f"ids {', '.join(map(repr, wrong))}: expected letters, digits, '_', '.' and '-'")
 
 
+SHORTEST = 4
+"""Number of letters from which on the beginning of a name is a match for it."""
+
+
 def near_matches(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'resnet18'?"`` for an unknown name that resembles a known one, otherwise ``""``.
 
     Known names that begin with the unknown one, or with which it begins, have priority: ``eps`` for ``epsilon``.
     """
-    near = difflib.get_close_matches(name, list(known), n=5, cutoff=0.6)
-    near = [each for each in near if each.startswith(name) or name.startswith(each)] or near[:2]
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.6)
+    near = near or [each for each in known if len(name) >= SHORTEST and each.startswith(name)]
+    near = ([each for each in near if each.startswith(name) or name.startswith(each)] or near)[:3]
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

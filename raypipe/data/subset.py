@@ -1,11 +1,10 @@
 """A subset of tiles for work that would take too long on all of them, spread over groups and balanced by class."""
 
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
-from raypipe.base.errors import Notice
+from raypipe.base.errors import notify
 from raypipe.data.source import Source, TileRef, shuffle_by_hash
 
 
@@ -48,11 +47,9 @@ def choose_files(source: Source, count: int | None, seed: int = 0) -> tuple[Tile
     """
     refs = [ref for ref in source.list() if ref.problem is None]
     if (held_out := [ref for ref in refs if ref.official == "test"]) and len(held_out) < len(refs):
-        warnings.warn(
+        notify(
             f"the data set has a published split: {len(held_out)} test tiles are used, and {len(refs) - len(held_out)} "
-            "training tiles are left out",
-            Notice,
-            stacklevel=2,
+            "training tiles are left out"
         )
         refs = held_out
     if count is None:

@@ -1,6 +1,5 @@
 """The entry of every finished model: a trial that finds what attacks cannot use, and adapts the model where it can."""
 
-import warnings
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from raypipe.attacks.engine.victim import freeze
-from raypipe.base.errors import Notice
+from raypipe.base.errors import notify
 from raypipe.models.finished_model import FinishedModel
 from raypipe.models.foreign.black_box import find_reason
 from raypipe.models.outputs import LogProbabilities, describe_probabilities, recognize_probabilities
@@ -89,18 +88,18 @@ def adapt_network(network: nn.Module, shape: Shape) -> AdaptedNetwork:
     if kind := recognize_probabilities(outputs):
         network = LogProbabilities(network, kind)
         changes.append("logarithm of probabilities")
-        _say(describe_probabilities(kind))
+        notify(describe_probabilities(kind))
     classes = int(outputs.shape[1])
     if not _takes_no_images(network, images[:0], classes):
         network = NonEmptyBatch(network, classes)
     differentiable = gradient is not None and bool(gradient.nan_to_num().any())
     if reason := find_reason(network):
-        _say(
+        notify(
             f"the model has no gradients, because {reason}: only black-box attacks such as square work on it; for "
             "white-box attacks give it as a torch.nn.Module"
         )
     elif not differentiable:
-        _say(
+        notify(
             f"the model has no gradient ({len(images)} of {len(images)} trial images): white-box attacks on it say "
             "nothing about robustness; give a model that is differentiable (no torch.no_grad, detach, NumPy or "
             "rounding inside), or take a black-box attack such as square"
@@ -134,10 +133,6 @@ def use_adapted(model: FinishedModel, adapted: AdaptedNetwork, labels: tuple[str
     return replace(
         model, network=adapted.network, form=form, card=card, labels=labels, differentiable=adapted.differentiable
     )
-
-
-def _say(text: str) -> None:
-    warnings.warn(text, Notice, stacklevel=3)
 
 
 def _trial_images(shape: Shape) -> Tensor:
@@ -175,7 +170,7 @@ def _fit_batch(network: nn.Module, images: Tensor, changes: list[str]) -> tuple[
             except Exception:  # noqa: BLE001, S112  the first error is the one that users see
                 continue
             changes.append(f"batches of {size}")
-            _say(
+            notify(
                 f"the model takes batches of {size} only, so it runs {size} tile{'s' * (size > 1)} at a time, which is "
                 'slower; export it with a free batch size: dynamic_shapes=({0: torch.export.Dim("batch")},) of '
                 "torch.export.export, and no batch size as a constant in its code"

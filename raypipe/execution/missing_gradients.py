@@ -1,7 +1,5 @@
 """Tiles on which a white-box attack has no gradient to follow: its failure on them does not show robustness."""
 
-import warnings
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +10,7 @@ from raypipe.attacks.engine.losses import cross_entropy as log_odds
 from raypipe.attacks.engine.prepare import PreparedModel
 from raypipe.attacks.engine.quantize import to_unit
 from raypipe.attacks.engine.victim import Victim, freeze
-from raypipe.base.errors import Notice
+from raypipe.base.errors import notify
 from raypipe.models.precision import full_precision
 
 
@@ -75,7 +73,7 @@ def warn_of_missing_gradients(
     rows = np.flatnonzero(attacked & ~success)  # a success is its own proof
     missing, count = int(find_missing_gradients(model, images[rows], labels[rows]).sum()), int(attacked.sum())
     if missing:
-        warnings.warn(describe_missing_gradients(missing, count), Notice, stacklevel=2)
+        notify(describe_missing_gradients(missing, count))
     return missing / max(1, count)
 
 

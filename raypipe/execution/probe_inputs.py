@@ -1,6 +1,5 @@
 """A trial of how a finished model treats its images: its own normalization and resizing, and the one that it misses."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raypipe.attacks.engine.victim import freeze
-from raypipe.base.errors import Notice
+from raypipe.base.errors import notify
 from raypipe.data.subset import choose_subset
 from raypipe.data.tiles import decode_images, make_tiles
 from raypipe.execution.adapt_network import find_device
@@ -55,11 +54,11 @@ def report_preprocessing(model: FinishedModel, images: NDArray[np.uint8], labels
     found = find_inside_normalization(model.network)
     if found is not None:
         mean, std = found
-        _say(f"the model normalizes its images itself (mean {_write(mean)}, standard deviation {_write(std)})")
+        notify(f"the model normalizes its images itself (mean {_write(mean)}, standard deviation {_write(std)})")
     with freeze(model.network), torch.no_grad():
         if (size := find_resizing(model.network, tensor[:1].shape[-1])) is not None:
             into = f"to {size} x {size} pixels " if size else ""
-            _say(f"the model resizes its images {into}itself: attacks change the tiles before that")
+            notify(f"the model resizes its images {into}itself: attacks change the tiles before that")
         if found is None:
             _compare_normalizations(model.network, tensor, labels[:MOST_TILES])
 
@@ -138,7 +137,7 @@ def _compare_normalizations(network: nn.Module, images: Tensor, labels: NDArray[
             best, gain = (mean, std, int(other.sum())), better - worse
     if best is not None:
         mean, std, count = best
-        _say(
+        notify(
             f"the model classifies {int(right.sum())} of {len(images)} tiles correctly, and {count} if they are "
             f"normalized with mean {_write(mean)} and standard deviation {_write(std)}: it expects normalized images; "
             f"give --mean {_option(mean)} --std {_option(std)}, or put the normalization into the model"
@@ -156,7 +155,3 @@ def _write(channels: Channels) -> str:
 
 def _option(channels: Channels) -> str:
     return ",".join(f"{value:.6g}" for value in channels)
-
-
-def _say(text: str) -> None:
-    warnings.warn(text, Notice, stacklevel=3)

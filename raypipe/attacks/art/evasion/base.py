@@ -1,7 +1,6 @@
 """The base of raypipe's attacks as evasion attacks of the Adversarial Robustness Toolbox."""
 
 import functools
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -24,7 +23,7 @@ from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.prepare import PreparedModel, prepare
 from raypipe.attacks.engine.tensors import clear
 from raypipe.attacks.engine.victim import Victim, freeze
-from raypipe.base.errors import Notice
+from raypipe.base.errors import notify
 from raypipe.base.settings import near_matches
 from raypipe.models.outputs import LogProbabilities, describe_probabilities, recognize_probabilities
 
@@ -135,7 +134,7 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
         with freeze(unit):
             outputs = unit(torch.rand(4, *shape, generator=torch.Generator().manual_seed(0)).to(device))
         if kind := recognize_probabilities(outputs):
-            warnings.warn(describe_probabilities(kind), Notice, stacklevel=3)
+            notify(describe_probabilities(kind))
             network = LogProbabilities(unit, kind)
         return prepare(network, (shape[0], shape[1], shape[2]), device=device, batch_size=self.batch_size)
 
