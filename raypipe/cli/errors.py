@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from raypipe.base.errors import ConfigError, Notice, UserError
 from raypipe.base.text import escape_controls
 from raypipe.cli.detail import detail
+from raypipe.cli.terminal import error_output
 
 STATUSES = {
     0: "The command did its work.",
@@ -38,7 +38,7 @@ def tell_errors() -> Iterator[None]:
     except (UserError, OSError) as error:
         if detail() == "verbose":
             traceback.print_exception(error)
-        Console(stderr=True).print(Text(escape_controls(str(error)), "red"), soft_wrap=True)
+        error_output().print(Text(escape_controls(str(error)), "red"), soft_wrap=True)
         status = ConfigError.status if isinstance(error, FileNotFoundError) else UserError.status
         raise SystemExit(error.status if isinstance(error, UserError) else status) from error
 
@@ -51,7 +51,7 @@ def _print_notices() -> Iterator[None]:
 
         def show_notice(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if issubclass(category, Notice):
-                Console(stderr=True).print(Text(escape_controls(str(message)), "yellow"), soft_wrap=True)
+                error_output().print(Text(escape_controls(str(message)), "yellow"), soft_wrap=True)
             else:
                 show(message, category, *place, **more)
 

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import sys
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from rich.console import Console
 
@@ -28,7 +28,17 @@ def output(*, as_json: bool = False) -> Console:
     """
     stream = sys.stderr if as_json else sys.stdout
     wide = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(stderr=as_json, width=UNBROKEN if wide else None)
+    return Console(stderr=as_json, width=UNBROKEN if wide else None, color_system=_find_colors())
+
+
+def error_output() -> Console:
+    """Return standard error as a console."""
+    return Console(stderr=True, color_system=_find_colors())
+
+
+def _find_colors() -> Literal["auto"] | None:
+    """Return the colors for a console. With NO_COLOR, rich would leave out colors only, and keep bold and dim text."""
+    return None if os.environ.get("NO_COLOR") else "auto"
 
 
 def help_width() -> int:
