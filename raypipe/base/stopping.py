@@ -15,17 +15,18 @@ def raise_exit(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(STATUS_OF_SIGNAL + number)
 
 
-def stopped_by(error: BaseException) -> signal.Signals:
-    """Return the signal that an exception stands for.
+def find_stop(error: BaseException) -> signal.Signals | None:
+    """Return the signal that an exception comes from, or None if it comes from none.
 
-    Ray replaces the `SystemExit` of a handler with one of its own, whose context has the handler's.
+    The exception that a signal became is the error itself, or one that was being handled when the error was raised: Ray
+    replaces the `SystemExit` of a handler with one of its own, and a closed terminal takes no last line.
     """
-    if isinstance(error, KeyboardInterrupt):
-        return signal.SIGINT
     link: BaseException | None = error
     while link is not None:
+        if isinstance(link, KeyboardInterrupt):
+            return signal.SIGINT
         for number in STOPPING:
             if isinstance(link, SystemExit) and link.code == STATUS_OF_SIGNAL + number:
                 return number
         link = link.__cause__ or link.__context__
-    return signal.SIGTERM
+    return signal.SIGTERM if isinstance(error, SystemExit) else None

@@ -25,7 +25,7 @@ from raypipe.cli.given import (
     Tiles,
     Weights,
 )
-from raypipe.cli.options import AsJson, Overrides, names_within
+from raypipe.cli.options import AsJson, Overrides, force, names_within
 from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output, print_json
 
@@ -50,9 +50,7 @@ def attack(
     device: Device = None,
     bit_depth: BitDepth = None,
     batch: Batch = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the PNG files of an earlier attack in the same folder.")
-    ] = False,
+    force: Annotated[bool, force("the PNG files of an earlier attack; stored results are reused")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Attack a model on a folder of tiles, and write the adversarial tiles as PNG files and a table."""

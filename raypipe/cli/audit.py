@@ -10,7 +10,7 @@ import typer
 from raypipe.base.places import require_writable_file
 from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import AsJson, local_path
+from raypipe.cli.options import AsJson, file_to_write
 from raypipe.cli.terminal import output, print_json
 
 
@@ -23,9 +23,7 @@ def audit(
         str | None,
         typer.Option(metavar="REGEX", help="Regular expression for file names; its first group is the case."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="File to write the found groups to.", callback=local_path)
-    ] = None,
+    out: Annotated[Path | None, file_to_write("a CSV with the found groups", "CSV")] = None,
     train_fraction: Annotated[
         float, typer.Option(help="Share of training tiles in the random split that is checked.")
     ] = 0.7,

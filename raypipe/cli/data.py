@@ -11,7 +11,7 @@ from rich.text import Text
 from raypipe.base.errors import ConfigError
 from raypipe.cli.detail import choose_detail, detail, with_detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import AsJson, local_path
+from raypipe.cli.options import AsJson, folder_to_write
 from raypipe.cli.terminal import output, print_json
 
 if TYPE_CHECKING:
@@ -56,18 +56,22 @@ def list_data(as_json: AsJson = False) -> None:
     console.print("Download: raypipe data fetch NAME. Settings and place: raypipe describe NAME", highlight=False)
 
 
+def _refuse_all(given: bool) -> None:
+    if given:
+        raise typer.BadParameter("--all is --whole here: elsewhere --all prints everything")
+
+
 @app.command("fetch")
 @with_detail
 def fetch_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set in `raypipe data list`.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to download to.", callback=local_path)] = Path(
-        "data"
-    ),
+    out: Annotated[Path, folder_to_write("one for the downloads")] = Path("data"),
     files: Annotated[
         list[str] | None,
         typer.Option("--file", metavar="FILE", help="Name of one file of the data set; can be repeated."),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Download all files of the data set.")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="Download all files of the data set.")] = False,
+    _all: Annotated[bool, typer.Option("--all", hidden=True, callback=_refuse_all)] = False,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Confirm that you have read the license and follow it.")
     ] = False,
@@ -81,7 +85,7 @@ def fetch_data(
         raise ConfigError(name, [f"nothing was downloaded, because its publishers let no program do it. {where}"])
     if detail() != "quiet":
         console.print(f"{about.title}. License: {about.license}", soft_wrap=True, highlight=False)
-    chosen = _choose_files(name, about, files or [], every)
+    chosen = _choose_files(name, about, files or [], whole=whole)
     if not accept_license and (asking := sorted({str(file.license) for file in chosen if file.asks})):
         raise ConfigError(name, [f"{', '.join(asking)} forbids some uses: read it, then add --accept-license"])
     fetched = [_fetch(file, out, console) for file in chosen]
@@ -148,16 +152,16 @@ def _published(name: str) -> "Published":
     return known[name]
 
 
-def _choose_files(name: str, about: "Published", names: list[str], every: bool) -> "list[RemoteFile]":
+def _choose_files(name: str, about: "Published", names: list[str], *, whole: bool) -> "list[RemoteFile]":
     from raypipe.base.settings import near_matches
 
     known = {file.name: file for file in about.files}
     if unknown := [each for each in names if each not in known]:
         raise ConfigError(name, [f"no file {each!r}{near_matches(each, known)}" for each in unknown])
-    if not (names or every) and len(known) > 1:
+    if not (names or whole) and len(known) > 1:
         shown = ", ".join([*known][:MANY]) + (f" and {len(known) - MANY} more" if len(known) > MANY else "")
-        raise ConfigError(name, [f"it has {len(known)} files: name some with --file, or take --all. {shown}"])
-    return [known[each] for each in dict.fromkeys(names)] if names and not every else [*about.files]
+        raise ConfigError(name, [f"it has {len(known)} files: name some with --file, or take --whole. {shown}"])
+    return [known[each] for each in dict.fromkeys(names)] if names and not whole else [*about.files]
 
 
 def _fetch(file: "RemoteFile", to: Path, console: Console) -> dict[str, str | bool]:

@@ -27,7 +27,7 @@ from raypipe.cli.given import (
     Tiles,
     Weights,
 )
-from raypipe.cli.options import AsJson, Overrides, names_within
+from raypipe.cli.options import All, AsJson, Overrides, force, names_within
 from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output
 
@@ -60,15 +60,13 @@ def evaluate(
     device: Device = None,
     bit_depth: BitDepth = None,
     batch: Batch = None,
-    every: Annotated[bool, typer.Option("--all", help="Print every table.")] = False,
+    every: All = False,
     as_json: AsJson = False,
     name: Name = None,
     fail_under: FailUnder = [],
     junit: JunitFile = None,
     sarif: SarifFile = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Compute everything again, and replace the results that the store has.")
-    ] = False,
+    force: Annotated[bool, force("everything is computed again")] = False,
 ) -> None:
     """Evaluate a model on a folder of tiles: clean accuracy, robust accuracy and sanity checks."""
     from raypipe.evaluation.protocols import Protocol

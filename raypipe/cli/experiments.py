@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from raypipe.cli.detail import detail
-from raypipe.cli.options import Address, AsJson, ExperimentFile, Overrides, Storage
+from raypipe.cli.options import Address, All, AsJson, ExperimentFile, Overrides, Storage, force
 from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output, print_json
 
@@ -64,7 +64,7 @@ def plan(
     ] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Price of one worker for an hour, in US dollars.")] = None,
     trial_tiles: Annotated[int, typer.Option(min=1, help="Number of tiles in the trial of each attack.")] = 8,
-    every: Annotated[bool, typer.Option("--all", help="Print every cell.")] = False,
+    every: All = False,
     as_json: AsJson = False,
 ) -> None:
     """Count the cells of an experiment, finished and missing, and estimate the missing ones."""
@@ -86,9 +86,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells that would run, as `raypipe plan` does, and stop.")
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Compute every cell again, and replace the ones that the store has.")
-    ] = False,
+    force: Annotated[bool, force("everything is computed again")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the missing cells of an experiment, and print the conclusion."""

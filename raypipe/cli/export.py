@@ -7,14 +7,14 @@ import typer
 
 from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import AsJson, Force, RunName, RunStorage, local_path, open_store
+from raypipe.cli.options import AsJson, RunName, RunStorage, folder_to_write, force, open_store
 from raypipe.cli.terminal import output, print_json
 
 
 def export(
     name: RunName,
     model: Annotated[str, typer.Option("--model", help="Name of the model in the tables of the run.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="New folder for the model.", callback=local_path)],
+    out: Annotated[Path, folder_to_write("a new one for the model")],
     storage: RunStorage = "results",
     weights_license: Annotated[
         str | None, typer.Option("--license", help="License of the weights as an SPDX identifier, such as apache-2.0.")
@@ -24,7 +24,7 @@ def export(
         typer.Option(metavar="OWNER/NAME", help="Repository of the Hugging Face hub to upload to; token: HF_TOKEN."),
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
-    force: Force = False,
+    force: Annotated[bool, force("the folder of an earlier export")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Export a model of a run as safetensors, plain PyTorch source and ONNX, with a model card."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raypipe.base.text import decode_text
-from raypipe.cli.options import local_path
+from raypipe.cli.options import folder_to_write
 
 if TYPE_CHECKING:  # both import PyTorch's slower parts
     from torch import nn
@@ -33,12 +33,7 @@ ModelArgument = Annotated[
 FolderArgument = Annotated[
     str, typer.Argument(metavar="FOLDER", help="Folder or zip archive with one folder for each class, or LC25000.")
 ]
-Out = Annotated[
-    Path,
-    typer.Option(
-        metavar="FOLDER", help="New folder for the results, or a store with earlier results.", callback=local_path
-    ),
-]
+Out = Annotated[Path, folder_to_write("a new one, or one with earlier results")]
 Name = Annotated[
     str | None, typer.Option(help="Name of the model and its run in the results; default: the name of its file.")
 ]

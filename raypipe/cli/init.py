@@ -10,7 +10,7 @@ from raypipe.base.errors import ConfigError
 from raypipe.base.places import require_writable_file
 from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import AsJson, local_path
+from raypipe.cli.options import AsJson, file_to_write, force
 from raypipe.cli.terminal import output, print_json
 
 
@@ -18,9 +18,7 @@ def init(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="Folder, zip archive, Parquet, npz or CSV file, or a URI of one.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Experiment file to write.", callback=local_path)] = Path(
-        "experiment.yaml"
-    ),
+    out: Annotated[Path, file_to_write("the experiment")] = Path("experiment.yaml"),
     name: Annotated[str | None, typer.Option(help="Name of the run; default: that of the data.")] = None,
     audit: Annotated[
         bool, typer.Option("--audit/--no-audit", help="Look for siblings in the pixels if names show no groups.")
@@ -28,7 +26,7 @@ def init(
     estimate: Annotated[
         bool, typer.Option("--estimate/--no-estimate", help="Estimate the time of the run by short trials.")
     ] = True,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file, and that of found groups.")] = False,
+    force: Annotated[bool, force("the file, and that of found groups")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Look at a data set, and write a commented experiment file that suits it."""

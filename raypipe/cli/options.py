@@ -3,7 +3,7 @@
 import glob
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,7 +43,22 @@ Storage = Annotated[str | None, typer.Option(help=STORE)]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.", autocompletion=complete_runs)]
 RunStorage = Annotated[str, typer.Option("--storage", help=STORE)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the folder of results if it exists.")]
+All = Annotated[bool, typer.Option("--all", help="Print everything, and not the summary alone.")]
+
+
+def force(what: str) -> Any:
+    """Return the option ``--force``, which always replaces what exists; `what` says what that is."""
+    return typer.Option("--force", help=f"Replace what exists: {what}.")
+
+
+def folder_to_write(what: str) -> Any:
+    """Return the option ``--out`` of a command that writes into a folder."""
+    return typer.Option(metavar="FOLDER", help=f"Folder to write to: {what}.", callback=local_path)
+
+
+def file_to_write(what: str, metavar: str = "FILE") -> Any:
+    """Return the option ``--out`` of a command that writes a file."""
+    return typer.Option(metavar=metavar, help=f"File to write to: {what}.", callback=local_path)
 
 
 def names_within(section: str, overrides: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from rich.text import Text
 from raypipe.base.errors import ConfigError
 from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import AsJson, RunName, RunStorage, complete_runs, open_store
+from raypipe.cli.options import All, AsJson, RunName, RunStorage, complete_runs, open_store
 from raypipe.cli.terminal import output, print_json
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def results(
     storage: RunStorage = "results",
     as_json: AsJson = False,
     recompute: Annotated[bool, typer.Option(help="Compute every figure again from the stored predictions.")] = False,
-    every: Annotated[bool, typer.Option("--all", help="Print every table.")] = False,
+    every: All = False,
     table: Annotated[str | None, typer.Option(metavar="NAME", help="Print one table: robustness, attacks, ...")] = None,
 ) -> None:
     """Print the summary of a run, or its tables."""
@@ -131,7 +131,7 @@ def compare(
         ),
     ],
     storage: RunStorage = "results",
-    every: Annotated[bool, typer.Option("--all", help="Print every model and every difference.")] = False,
+    every: All = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare runs side by side, with intervals of the differences."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
-from raypipe.base.stopping import STATUS_OF_SIGNAL, STOPPING, raise_exit, stopped_by
+from raypipe.base.stopping import STATUS_OF_SIGNAL, STOPPING, find_stop, raise_exit
 
 
 @contextmanager
@@ -37,8 +37,10 @@ def stop_signals(console: Console, remedy: str = "before anything was computed."
     before = {number: signal.signal(number, handlers[number]) for number in heard}
     try:
         yield
-    except (KeyboardInterrupt, SystemExit) as error:  # Ray replaces our SystemExit with one of its own
-        number = stopped_by(error)
+    except BaseException as error:
+        number = find_stop(error)
+        if number is None:
+            raise
         if not vars(error).get("reported"):
             with suppress(OSError):  # the terminal may be closed
                 console.print(f"Stopped by {number.name} {remedy}", highlight=False, markup=False, soft_wrap=True)

@@ -4,11 +4,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from signal import Signals
 
 from rich.console import Console
 from rich.live import Live
 
-from raypipe.base.stopping import stopped_by
+from raypipe.base.stopping import STATUS_OF_SIGNAL, find_stop
 from raypipe.progress.callback import ProgressCallback, describe_progress, ignore_progress
 from raypipe.progress.stage import Detail, StageProgress, stage_progress
 from raypipe.progress.state import RunState, StageState, write_state
@@ -115,8 +116,8 @@ def run_progress(
     def fail(error: BaseException) -> None:
         if state.state != "failed":
             state.state, state.error = "failed", str(error) or type(error).__name__
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                state.error = _stopped_line(error, state, store)
+            if number := find_stop(error):
+                state.error = _stopped_line(number, state, store)
                 with suppress(OSError):  # the terminal may be closed; `raypipe status` prints the line too
                     console.print(state.error, highlight=False, markup=False, soft_wrap=True)
                 vars(error)["reported"] = True  # code that catches the error need not report it again
@@ -135,6 +136,10 @@ def run_progress(
         callback(describe_progress(state))
     except BaseException as error:
         fail(error)
+        if (number := find_stop(error)) and not isinstance(error, KeyboardInterrupt | SystemExit):
+            end = SystemExit(STATUS_OF_SIGNAL + number)  # a closed terminal took no last picture of the progress
+            vars(end)["reported"] = True
+            raise end from error
         raise
     finally:
         stop.set()
@@ -143,11 +148,10 @@ def run_progress(
             note()
 
 
-def _stopped_line(error: KeyboardInterrupt | SystemExit, state: RunState, store: Store) -> str:
+def _stopped_line(number: Signals, state: RunState, store: Store) -> str:
     """Return how far the run came and how to continue."""
-    name = stopped_by(error).name
     cells, done = (sum(getattr(stage.whole, count) for stage in state.stages) for count in ("cells", "done"))
     return (
-        f"Stopped by {name}: {done} of {cells} cells are finished and kept in {store.root}. Run the same command again "
-        "to continue: only what is missing is computed."
+        f"Stopped by {number.name}: {done} of {cells} cells are finished and kept in {store.root}. Run the same "
+        "command again to continue: only what is missing is computed."
     )

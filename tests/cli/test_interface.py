@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,31 @@ def store(finished: Path, tmp_path: Path) -> Store:
 def test_every_command_has_the_usual_options(names: tuple[str, ...]) -> None:
     options = {option for param in COMMANDS[names].params for option in param.opts}
     assert options >= {"--quiet", "-q", "--verbose", "-v", "--json"}
+
+
+MEANINGS = {
+    "--all": r"Print everything, and not the summary alone\.",
+    "--force": r"Replace what exists: .*\.",
+    "--out": r"(Folder|File) to write to: .*\.",
+    "--storage": r"Store of runs and results: a folder, or a URI such as s3://bucket/path\.",
+    "--groups": r"CSV with the columns filename, label and group\.",
+    "--set": r"Set a field by its name in an experiment file, .*\.",
+    "--json": r"Print JSON for other programs\.",
+}
+
+
+@pytest.mark.parametrize("option", MEANINGS)
+def test_an_option_of_several_commands_is_described_in_the_same_words(option: str) -> None:
+    params = [param for command in COMMANDS.values() for param in command.params]
+    texts = [param.help for param in params if option in param.opts and not param.hidden]
+    assert len(texts) > 2
+    assert all(re.fullmatch(MEANINGS[option], text) for text in texts), texts
+
+
+def test_a_download_of_everything_has_a_name_of_its_own(cli: Command) -> None:
+    ended = cli("data", "fetch", "lc25000", "--all")
+    assert ended.code == 2
+    assert "--all is --whole here" in ended.err
 
 
 def test_a_flag_has_one_meaning() -> None:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from raypipe.base.stopping import stopped_by
+from raypipe.base.stopping import find_stop
 from raypipe.cli.app import app
 from raypipe.cli.signals import stop_signals
 from raypipe.plan.cells import Cell, EvaluateSpec, IngestSpec, Split, unfinished
@@ -233,18 +233,48 @@ def test_a_run_under_nohup_survives_its_terminal() -> None:
 def test_the_signal_is_known_if_ray_replaces_the_exception() -> None:
     replaced = SystemExit(1)
     replaced.__context__ = SystemExit(129)
-    assert stopped_by(replaced) == signal.SIGHUP
+    assert find_stop(replaced) == signal.SIGHUP
 
 
-def test_a_run_whose_terminal_is_closed_writes_down_how_to_continue(tmp_path: Path) -> None:
-    class Closed(io.StringIO):
-        def write(self, text: str) -> int:
+class ClosedTerminal(io.StringIO):
+    """A terminal that takes no text once it is closed."""
+
+    ended = False
+
+    def write(self, text: str) -> int:
+        if self.ended:
             raise OSError(5, "Input/output error")
+        return super().write(text)
 
-    store = Store.open(str(tmp_path))
-    with pytest.raises(SystemExit), run_progress(Console(file=Closed()), store, "demo", stages()):
-        raise SystemExit(129)
+    def end(self) -> None:
+        self.ended = True
+        signal.raise_signal(signal.SIGHUP)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_run_whose_terminal_is_closed_writes_down_how_to_continue(is_terminal: bool, tmp_path: Path) -> None:
+    store, terminal = Store.open(str(tmp_path)), ClosedTerminal()
+    console = Console(file=terminal, force_terminal=is_terminal)
+    with pytest.raises(SystemExit) as end, stop_signals(console), run_progress(console, store, "demo", stages()):
+        terminal.end()
+    assert end.value.code == 129
     assert read_state(store, "demo").error.startswith("Stopped by SIGHUP: ")
+
+
+def raise_after_signal() -> None:
+    try:
+        signal.raise_signal(signal.SIGHUP)
+    finally:
+        raise OSError(5, "Input/output error")  # of a progress bar, on a terminal that is closed
+
+
+def test_an_error_after_a_signal_is_the_end_by_that_signal() -> None:
+    with pytest.raises(SystemExit) as end, stop_signals(console := log()):
+        raise_after_signal()
+    assert end.value.code == 129
+    assert lines(console) == ["Stopped by SIGHUP before anything was computed."]
+    with pytest.raises(OSError, match="no space"), stop_signals(console):
+        raise OSError("no space")
 
 
 def test_a_failure_is_written_down_with_its_reason(tmp_path: Path) -> None:

@@ -289,16 +289,16 @@ def test_a_data_set_is_fetched_with_its_license_shown(
 
 def test_a_license_that_forbids_some_use_is_to_be_accepted(registered: Published, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"CC BY-NC 4\.0 forbids some uses: read it, then add --accept-license"):
-        command("fetch", "mine", "--all", "--out", str(tmp_path))
+        command("fetch", "mine", "--whole", "--out", str(tmp_path))
     assert not list(tmp_path.iterdir())
-    command("fetch", "mine", "--all", "--accept-license", "--out", str(tmp_path))
+    command("fetch", "mine", "--whole", "--accept-license", "--out", str(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "b.zip"}
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["mine"], "it has 2 files: name some with --file, or take --all. a.zip, b.zip"),
+        (["mine"], "it has 2 files: name some with --file, or take --whole. a.zip, b.zip"),
         (["mine", "--file", "c.zip"], "no file 'c.zip'; did you mean"),
         (["chaoyan"], "no published data set of this name; did you mean 'chaoyang'"),
         (["folder"], "no published data set of this name"),
