@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from raypipe.data.source import Source
+from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run, write_run
@@ -58,8 +59,9 @@ def finish_run(
     run = describe_run(name, plan, source, data, store, paper_tables=paper_tables)
     write_run(store, run)
     say("computing the results")
-    result = compute_result(store, run)
+    artifacts = Artifacts(store)
+    result = compute_result(store, run, artifacts)
     say("drawing the report")
-    report = write_report(run, result, store)
+    report = write_report(run, result, store, artifacts)
     write_index(store)
     return FinishedRun(run, result, report)

@@ -76,7 +76,7 @@ class _Attacked:
     after: Predictions
 
 
-def galleries(run: Run, book: Book, store: Store, first: str) -> Iterator[Gallery]:
+def galleries(run: Run, book: Book, store: Store, first: str, artifacts: Artifacts | None = None) -> Iterator[Gallery]:
     """Yield a gallery for each model that was attacked, at most `GALLERIES`, from the stored tiles.
 
     There is none if the terms of the data set forbid redistribution of its tiles, because reports are made to be
@@ -87,6 +87,8 @@ def galleries(run: Run, book: Book, store: Store, first: str) -> Iterator[Galler
     first
         Id of the model that comes first. The undefended model that it was hardened from follows, then other hardened
         models, and then other undefended ones.
+    artifacts
+        Reader of the store; default: a new one. One that has computed the results has read nearly everything already.
 
     Raises
     ------
@@ -97,7 +99,7 @@ def galleries(run: Run, book: Book, store: Store, first: str) -> Iterator[Galler
         return
     pairings = _list_pairings(run)
     shown = _order(book, pairings, first)[:GALLERIES]
-    artifacts = Artifacts(store)
+    artifacts = artifacts or Artifacts(store)
     artifacts.read_ahead(pairing for subject in shown for pairing in pairings[subject])
     clean = {pairing.subject: pairing for pairing in run.pairings if pairing.protocol == "clean"}
     count = min(MOST, max(FEWEST, PICTURES // max(1, len(shown))))

@@ -26,15 +26,22 @@ from raypipe.evaluation.results.trainings import compute_trainings
 from raypipe.storage.store import Store
 
 
-def compute_result(store: Store, run: Run) -> RunResult:
+def compute_result(store: Store, run: Run, artifacts: Artifacts | None = None) -> RunResult:
     """Compute all figures of a run and store them.
+
+    Parameters
+    ----------
+    store, run
+        The store, and the record of the run.
+    artifacts
+        Reader of the store, which keeps what it reads for later users; default: a new one.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If artifacts are missing or do not belong together.
     """
-    artifacts = Artifacts(store)
+    artifacts = artifacts or Artifacts(store)
     artifacts.read_ahead(run.pairings, run.cells)
     examples = {subject.id: collect_examples(subject, run, artifacts) for subject in run.subjects}
     outcomes = {subject.id: compute_outcomes(subject, run, artifacts, examples[subject.id]) for subject in run.subjects}

@@ -1,5 +1,6 @@
 """The report of a run: one page, made from its records and its stored tiles alone, and its one-page summary."""
 
+from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run
 from raypipe.report.cells import HARDENED, UNDEFENDED, kind_of
@@ -23,8 +24,15 @@ PICTURED = 3
 """Number of pictures on it."""
 
 
-def write_report(run: Run, result: RunResult, store: Store) -> str:
+def write_report(run: Run, result: RunResult, store: Store, artifacts: Artifacts | None = None) -> str:
     """Write the report of a run and its one-page summary to its folder, and return the path of the report.
+
+    Parameters
+    ----------
+    run, result, store
+        The record and the results of the run, and its store.
+    artifacts
+        Reader of the store; default: a new one.
 
     Raises
     ------
@@ -33,7 +41,7 @@ def write_report(run: Run, result: RunResult, store: Store) -> str:
     """
     book = Book.from_result(result)
     conclusion = conclude(book)
-    pictured = tuple(galleries(run, book, store, conclusion.subject))
+    pictured = tuple(galleries(run, book, store, conclusion.subject, artifacts))
     parts = tuple(list_parts(book, run, store, conclusion.subject))
     folder = f"runs/{run.name}"
     contents = [
