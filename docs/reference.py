@@ -107,8 +107,8 @@ def experiment_page() -> str:
         "# Experiment file\n",
         GENERATED,
         "An experiment is one YAML file. Each section below is a section of the file. A setting that does not exist is "
-        "an error. Numbers may be fractions, such as `4/255`. `raypipe validate FILE` lists every error at once with its "
-        "line, and `--set SECTION.FIELD=VALUE` overrides a setting on the command line.\n",
+        "an error. Numbers may be fractions, such as `4/255`. `raypipe validate FILE` lists every error at once with "
+        "its line, and `--set SECTION.FIELD=VALUE` overrides a setting on the command line.\n",
         EDITORS,
         *_record("", Experiment, level=2, title="Top level"),
         "## data\n\n`source` chooses the data set: {source: folder, path: tiles}.\n",

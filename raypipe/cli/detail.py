@@ -1,6 +1,7 @@
 """The options -q and -v of every command, before or after its name, and the amount of text that they ask for."""
 
 import inspect
+import signal
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raypipe.base.errors import ConfigError
+from raypipe.base.stopping import STATUS_OF_SIGNAL
+from raypipe.cli.terminal import error_output
 
 if TYPE_CHECKING:  # importing PyTorch takes seconds that `--help` does not have
     from raypipe.progress.stage import Detail
@@ -50,12 +53,16 @@ def choose_detail(quiet: Quiet = False, verbose: Verbose = False) -> None:
 
 
 def with_detail(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command that accepts -q and -v too, beside its own options."""
+    """Return a command that accepts -q and -v too, beside its own options, and that ends by Ctrl-C with its status."""
 
     @wraps(command)
     def choose_and_run(*, quiet: bool, verbose: bool, **given: Any) -> None:
         choose_detail(quiet, verbose)
-        command(**given)
+        try:
+            command(**given)
+        except KeyboardInterrupt as error:  # during imports, and in commands without results that can be kept
+            error_output().print("Stopped by SIGINT.", highlight=False)
+            raise SystemExit(STATUS_OF_SIGNAL + signal.SIGINT) from error
 
     signature = inspect.signature(command)
     added = [

@@ -77,6 +77,17 @@ def test_an_option_of_several_commands_is_described_in_the_same_words(option: st
     assert all(re.fullmatch(MEANINGS[option], text) for text in texts), texts
 
 
+def test_a_command_that_has_nothing_to_keep_ends_by_ctrl_c_with_its_status(
+    cli: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("raypipe.data.audit.audit.open_data", interrupted)
+    ended = cli("audit", "tiles")
+    assert (ended.code, ended.out, ended.err) == (130, "", "Stopped by SIGINT.\n")
+
+
 def test_a_download_of_everything_has_a_name_of_its_own(cli: Command) -> None:
     ended = cli("data", "fetch", "lc25000", "--all")
     assert ended.code == 2
@@ -153,7 +164,7 @@ def test_nothing_is_broken_in_a_pipe(cli: Command, store: Store, monkeypatch: py
     assert models, lines
     assert all(len(line.split()) > 3 for line in models), "the figures of a model stand in its line"
     helped = cli("run", "--help").out
-    assert "Compute every cell again, and replace the ones that the store has." in helped
+    assert "Replace what exists: everything is computed again." in helped
     assert "│" not in helped
     assert "\x1b" not in helped + "".join(lines)
 
