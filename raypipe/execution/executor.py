@@ -217,8 +217,9 @@ def _publish(
     if not tables:  # a cell without tiles has no shards
         cell.publish(store, cost=cost)
         return {}
-    # Results are computed in the order of the ids.
-    rows = pa.concat_tables([table.replace_schema_metadata(None) for table in tables]).sort_by("sample_id")
+    rows = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+    if "sample_id" in rows.column_names:  # results are computed in the order of the ids; a pattern has none
+        rows = rows.sort_by("sample_id")
     store.write_summary(cell.kind, cell.key, rows)
     cell_facts = facts(rows)
     cell.publish(store, **cell_facts, cost=cost, **{SUMMARY_FACT: True})
