@@ -20,10 +20,11 @@ def drop_images(table: pa.Table) -> pa.Table:
 
 def require_columns(found: pa.Schema, path: str, columns: list[str] | None, schema: pa.Schema | None) -> None:
     """Require columns, or those of a schema except the images, with the types of the schema."""
-    names = set(found.names)
-    types = dict(zip(schema.names, schema.types, strict=True)) if schema else {}
-    for name in set(types).intersection(types if columns is None else columns):
-        kind, expected = found.field(name).type if name in names else "missing", types[name]
+    names, wanted = set(found.names), None if columns is None else set(columns)
+    for name, expected in zip(schema.names, schema.types, strict=True) if schema else ():
+        if wanted is not None and name not in wanted:
+            continue
+        kind = found.field(name).type if name in names else "missing"
         if kind != expected and (kind != "missing" or name != IMAGE_COLUMN):
             raise describe_damage(path, f"column {name!r} is {kind}, expected {expected}")
     if missing := set(columns or ()) - names:
