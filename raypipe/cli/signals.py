@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
-from raypipe.base.stopping import STATUS_OF_SIGNAL, STOPPING, find_stop, raise_exit
+from raypipe.base.stopping import STATUS_OF_SIGNAL, STOPPING, find_stop, forget_signals, raise_exit
 
 
 @contextmanager
@@ -34,6 +34,7 @@ def stop_signals(console: Console, remedy: str = "before anything was computed."
     handlers = {**dict.fromkeys(STOPPING, raise_exit), signal.SIGINT: signal.default_int_handler}
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     heard = [number for number in handlers if not (nohup and number == signal.SIGHUP)]
+    forget_signals()
     before = {number: signal.signal(number, handlers[number]) for number in heard}
     try:
         yield
@@ -48,3 +49,4 @@ def stop_signals(console: Console, remedy: str = "before anything was computed."
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        forget_signals()

@@ -268,6 +268,20 @@ def raise_after_signal() -> None:
         raise OSError(5, "Input/output error")  # of a progress bar, on a terminal that is closed
 
 
+@pytest.mark.parametrize("other", [SystemExit(1), RuntimeError("the executor was shut down")])
+def test_a_signal_is_remembered_if_another_error_takes_the_place_of_its_own(other: BaseException) -> None:
+    def replace_error() -> None:
+        with suppress(SystemExit):
+            signal.raise_signal(signal.SIGHUP)
+        raise other
+
+    with pytest.raises(SystemExit) as end, stop_signals(log()):
+        replace_error()
+    assert end.value.code == 129
+    with pytest.raises(RuntimeError), stop_signals(log()):
+        raise RuntimeError
+
+
 def test_an_error_after_a_signal_is_the_end_by_that_signal() -> None:
     with pytest.raises(SystemExit) as end, stop_signals(console := log()):
         raise_after_signal()
