@@ -88,8 +88,8 @@ def limit_spinning() -> None:
     """Let idle threads of PyTorch sleep sooner, unless the user has set how they wait. PyTorch must not be loaded yet.
 
     They spin for up to 15 ms after each operation. While other processes use the cores, they thus keep a core from the
-    threads that they wait for: on two cores, passes of a small network took five times as long. With 3,000 rounds
-    an idle machine is as fast as before.
+    threads that they wait for: on two busy cores, the evaluation of a small network took four times as long. With
+    3,000 rounds an idle machine is as fast as before.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -47,7 +47,7 @@ All = Annotated[bool, typer.Option("--all", help="Print everything, and not the 
 
 
 def force(what: str) -> Any:
-    """Return the option ``--force``, which always replaces what exists; `what` says what that is."""
+    """Return the option ``--force``, which replaces existing results; `what` names them in its help text."""
     return typer.Option("--force", help=f"Replace what exists: {what}.")
 
 

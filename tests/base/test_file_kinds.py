@@ -1,4 +1,4 @@
-"""What is often saved in place of a data set or a model, given to each reader."""
+"""Files that are often saved in place of a data set or a model. Each reader names them in its error."""
 
 import gzip
 import io

@@ -101,7 +101,7 @@ def test_a_softmax_changes_no_attack(attack: str) -> None:
 
 
 def test_a_network_that_takes_no_empty_batch_gives_no_logits_for_one() -> None:
-    """As models of transformers, whose attention cannot split the width of an empty batch among its heads."""
+    """A network that fails with an empty batch, as vision transformers of the package transformers do."""
     adapted, notices = adapt(lambda net, images: net(images).view(len(images), -1))
     assert (adapted.changes, notices) == ((), [])
     images = torch.rand(2, *SHAPE, requires_grad=True)

@@ -211,7 +211,7 @@ def _errors(
     least = np.maximum(np.maximum(least_share - certain, certain - most_share), 0.0)
     low = np.clip(low, 0, np.maximum(value - (gap - least), 0))
     high = np.clip(high, np.maximum(value, widest), 1)
-    known = np.count_nonzero(tiles, axis=(1, 2)) >= 2  # a single group says nothing about the spread
+    known = np.count_nonzero(tiles, axis=(1, 2)) >= 2  # one group has no spread
     bounds = (np.where(known, bound, np.nan) for bound in (low, high))
     return tuple(starmap(Interval, np.transpose([value, *bounds]).tolist()))
 
