@@ -38,10 +38,10 @@ from raypipe.evaluation.results.run import read_run
 from raypipe.experiment.load import validate_experiment
 from raypipe.plan.listing import prepare
 from raypipe.progress.state import read_state
-from raypipe.report.fitting_table import table_of
+from raypipe.report.fitting_table import render_table
 from raypipe.report.page.report import write_report
-from raypipe.report.plan import cells_sheet, groups_sheet
-from raypipe.report.tables import result_tables
+from raypipe.report.plan import tabulate_cell_groups, tabulate_cells
+from raypipe.report.tables import render_tables
 from raypipe.stages.cluster import QUIET, WARM_WORKERS
 from raypipe.stages.pipeline import run_experiment
 
@@ -110,10 +110,14 @@ def one(experiment: dict[str, Any], nodes: int) -> dict[str, Any]:
     console = Console(width=160, file=io.StringIO())
     prepared, planned = timed(lambda: prepare(validate_experiment(experiment)))
     plan, store = prepared.plan, prepared.store
-    _, listed = timed(lambda: console.print(table_of(cells_sheet(plan, store)), table_of(groups_sheet(plan, store))))
+    _, listed = timed(
+        lambda: console.print(
+            render_table(tabulate_cells(plan, store)), render_table(tabulate_cell_groups(plan, store))
+        )
+    )
     run = read_run(store, "growth")
     result, computed = timed(lambda: compute_result(store, run))
-    _, laid_out = timed(lambda: console.print(*result_tables(result)))
+    _, laid_out = timed(lambda: console.print(*render_tables(result)))
     _, drawn = timed(lambda: write_report(run, result, store))
     return {
         "cells": len(plan.cells),

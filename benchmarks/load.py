@@ -45,13 +45,13 @@ begun = time.perf_counter()
 from rich.console import Console
 from raypipe.experiment.load import load_experiment
 from raypipe.plan.listing import prepare
-from raypipe.report.plan import cells_sheet, groups_sheet
-from raypipe.report.fitting_table import table_of
+from raypipe.report.plan import tabulate_cells, tabulate_cell_groups
+from raypipe.report.fitting_table import render_table
 imported, used = time.perf_counter(), time.process_time()
 prepared = prepare(load_experiment(sys.argv[1]))
 console = Console(width=160)
-console.print(table_of(cells_sheet(prepared.plan, prepared.store)))
-console.print(table_of(groups_sheet(prepared.plan, prepared.store)))
+console.print(render_table(tabulate_cells(prepared.plan, prepared.store)))
+console.print(render_table(tabulate_cell_groups(prepared.plan, prepared.store)))
 took = [imported - begun, time.perf_counter() - imported, time.process_time() - used]
 print(len(prepared.plan.cells), *took)
 """

@@ -14,7 +14,7 @@ from raypipe.corruptions import CORRUPTIONS
 from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.evaluation.checks.rules import CHECKS, OF_PROBABILITIES, OF_PROOFS, OURS
 from raypipe.experiment.json_schema import SCHEMA_PATH, schema_text
-from raypipe.report.glossary import glossary_markdown
+from raypipe.report.glossary import render_glossary
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,7 +93,7 @@ def with_generated_parts(name: str, text: str) -> str:
 def generated_documents() -> dict[Path, str]:
     """Return the text that each generated document should have, by its path."""
     whole = {
-        "docs/glossary.md": glossary_markdown(),
+        "docs/glossary.md": render_glossary(),
         "docs/commands.md": commands_page(),
         "docs/experiment-file.md": experiment_page(),
         str(SCHEMA_PATH.relative_to(ROOT)): schema_text(),

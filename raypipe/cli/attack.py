@@ -59,8 +59,8 @@ def attack(
     from raypipe.execution.python_api import open_results
     from raypipe.experiment.load import apply_overrides, validate_settings
     from raypipe.export.pictures import IMAGES, write_pictures
-    from raypipe.report.attack import attack_sheet, summarize_attack
-    from raypipe.report.fitting_table import table_of
+    from raypipe.report.attack import summarize_attack, tabulate_attack
+    from raypipe.report.fitting_table import render_table
 
     raw: dict[str, Any] = apply_overrides({"name": name}, names_within(f"attacks.{name}", overrides), "attack")
     chosen = validate_settings(AttackSettings, raw, "attack")
@@ -82,7 +82,7 @@ def attack(
         print_json({**about, **summarize_attack(made.adversarials), "rejected": made.rejected.num_rows,
                     "without_gradient": made.without_gradient})  # fmt: skip
     elif detail() != "quiet":
-        console.print(table_of(attack_sheet(made.adversarials, chosen, opened.name, made.device)))
+        console.print(render_table(tabulate_attack(made.adversarials, chosen, opened.name, made.device)))
     if rejected := made.rejected.num_rows:
         files = f"{rejected} file{'s' * (rejected > 1)}"
         console.print(f"{files} could not be read: {out / 'rejected.parquet'}", soft_wrap=True)

@@ -35,7 +35,7 @@ def audit(
     """Find augmented siblings, and count the test tiles of a random split that have one in training."""
     from raypipe.data.audit.audit import audit_source, open_data, write_groups
     from raypipe.progress.stage import stage_progress
-    from raypipe.report.audit import audit_tables, summarize_audit
+    from raypipe.report.audit import render_audit, summarize_audit
 
     console = output(as_json=as_json)
     with errors_of("audit"):
@@ -55,7 +55,7 @@ def audit(
     if as_json:
         print_json({**summarize_audit(found, pairs), "out": out and str(out)})
     elif detail() != "quiet":
-        for table in audit_tables(found, data, pairs):
+        for table in render_audit(found, data, pairs):
             console.print(table)
     if out is not None:
         console.print(f"Groups: {out}", soft_wrap=True, highlight=False)

@@ -30,7 +30,7 @@ def list_data(as_json: AsJson = False) -> None:
     """List the data sets that an experiment can name, with their licenses."""
     from raypipe.base.docstrings import first_paragraph
     from raypipe.data.sources import SOURCES
-    from raypipe.report.fitting_table import table_of
+    from raypipe.report.fitting_table import render_table
     from raypipe.report.sheet import Sheet
 
     rows = []
@@ -52,7 +52,7 @@ def list_data(as_json: AsJson = False) -> None:
         sheet.add_columns(heading, whole=heading == "name")
     for row in rows:
         sheet.add_row(*row.values())
-    console.print(table_of(sheet))
+    console.print(render_table(sheet))
     console.print("Download: raypipe data fetch NAME. Settings and place: raypipe describe NAME", highlight=False)
 
 

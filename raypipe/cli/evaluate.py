@@ -77,9 +77,9 @@ def evaluate(
     from raypipe.execution.python_api import open_results
     from raypipe.experiment.load import apply_overrides, validate_settings
     from raypipe.report.layout import Book
-    from raypipe.report.screen import evaluation_screen
-    from raypipe.report.sections import sections_of_one, verdicts
-    from raypipe.report.tables import line_of, section_of
+    from raypipe.report.screen import render_evaluation
+    from raypipe.report.sections import list_sections_of_one, list_warnings
+    from raypipe.report.tables import render_note, render_section
 
     fields = names_within("evaluation", overrides)
     raw = apply_overrides(_raw(attacks.split(","), eps, norm), fields, "evaluate")
@@ -103,12 +103,13 @@ def evaluate(
         _require_met(unmet)
         return
     if every or detail() == "verbose":
-        console.print(*map(line_of, verdicts(book)), *map(section_of, sections_of_one(book)), sep="\n")
+        tables = (render_section(section) for _, section in list_sections_of_one(book))
+        console.print(*map(render_note, list_warnings(book)), *tables, sep="\n")
     if detail() == "quiet":
         console.print(f"Results: {result.location}\nReport: {report}", soft_wrap=True, highlight=False)
     else:
         places = {"storage": str(out), "folder": result.location, "report": report}
-        for part in evaluation_screen(book, run=result.name, **places):
+        for part in render_evaluation(book, run=result.name, **places):
             console.print(part, highlight=False)
     (clean,) = (pairing for pairing in run.pairings if pairing.protocol == Protocol.CLEAN)
     if rejected := (store.manifest("tiles", clean.tiles) or {})["rejected"]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # importing PyTorch takes seconds that `--help` does not have
 def validate(file: ExperimentFile, overrides: Overrides = [], as_json: AsJson = False) -> None:
     """Check an experiment file and its data, and list every error."""
     from raypipe.plan.listing import check_experiment, count_classes, evaluation_warnings, outline
-    from raypipe.report.plan import classes_line, describe_grid
+    from raypipe.report.plan import describe_classes, describe_grid
 
     experiment, listings, external = check_experiment(file, overrides)
     plan, files = outline(experiment, listings, external), listings[0].items
@@ -44,10 +44,10 @@ def validate(file: ExperimentFile, overrides: Overrides = [], as_json: AsJson = 
         return
     console.print(f"{text}, {aside} of them rejected" if aside else text, highlight=False, soft_wrap=True)
     for listing in listings:
-        line = classes_line(f"{listing.split} split", count_classes(listing))
+        line = describe_classes(f"{listing.split} split", count_classes(listing))
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     for set_id, listing in external.items():
-        line = classes_line(f"external set {set_id}", count_classes(listing))
+        line = describe_classes(f"external set {set_id}", count_classes(listing))
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -122,18 +122,18 @@ def _warn(experiment: "Experiment", listings: "Sequence[Listing]", console: Cons
 
 def _print_plan(prepared: "Prepared", console: Console, every: bool, as_json: bool) -> None:
     from raypipe.plan.cells import unfinished
-    from raypipe.report.fitting_table import table_of
-    from raypipe.report.plan import cells_sheet, groups_sheet, plan_line
+    from raypipe.report.fitting_table import render_table
+    from raypipe.report.plan import describe_plan, tabulate_cell_groups, tabulate_cells
 
     if as_json:
         print_json(_cells_json(prepared))
         return
     if detail() != "quiet":
-        make = cells_sheet if every else groups_sheet
-        console.print(table_of(make(prepared.plan, prepared.store)))
+        make = tabulate_cells if every else tabulate_cell_groups
+        console.print(render_table(make(prepared.plan, prepared.store)))
     _warn(prepared.experiment, prepared.listings, console)
     missing = unfinished(prepared.plan.cells, prepared.store)
-    line = plan_line(prepared.experiment, prepared.plan, prepared.store, len(missing))
+    line = describe_plan(prepared.experiment, prepared.plan, prepared.store, len(missing))
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -147,10 +147,10 @@ def _print_estimate(
     as_json: bool,
 ) -> None:
     from raypipe.execution.forecast.forecast import forecast
-    from raypipe.execution.forecast.sheets import cells_sheet, stages_sheet
+    from raypipe.execution.forecast.sheets import tabulate_cells, tabulate_stages
     from raypipe.progress.pace import write_forecast
     from raypipe.progress.tree import duration
-    from raypipe.report.fitting_table import table_of
+    from raypipe.report.fitting_table import render_table
 
     begun = time.perf_counter()
     with console.status("") as status:
@@ -169,8 +169,8 @@ def _print_estimate(
         print_json({"workers": found.workers, "stages": stages, "cells": cells})
         return
     if every:
-        console.print(table_of(cells_sheet(prepared.experiment, found, price)))
-    console.print(table_of(stages_sheet(prepared.experiment, found, price)))
+        console.print(render_table(tabulate_cells(prepared.experiment, found, price)))
+    console.print(render_table(tabulate_stages(prepared.experiment, found, price)))
     console.print(f"The trials took {duration(time.perf_counter() - begun)}.", highlight=False)
 
 

@@ -69,8 +69,8 @@ def results(
     from raypipe.evaluation.results.result import load_result, serialize_result
     from raypipe.evaluation.results.run import read_run
     from raypipe.report.layout import Book
-    from raypipe.report.screen import results_screen
-    from raypipe.report.tables import find_section, result_tables, section_of
+    from raypipe.report.screen import render_results
+    from raypipe.report.tables import find_section, render_section, render_tables
 
     store = open_store(storage)
     result = compute_result(store, read_run(store, name)) if recompute else load_result(store, name)
@@ -80,14 +80,14 @@ def results(
         if as_json:
             print_json(section.sheet.as_dicts())
         else:
-            console.print(section_of(section))
+            console.print(render_section(section))
         return
     if as_json:
         sys.stdout.write(serialize_result(result))
         return
     if detail() != "quiet":
         whole = every or detail() == "verbose"
-        for part in result_tables(result) if whole else results_screen(Book.from_result(result)):
+        for part in render_tables(result) if whole else render_results(Book.from_result(result)):
             console.print(part)
     console.print(f"Results: {result.location}", soft_wrap=True, highlight=False)
 
@@ -138,10 +138,10 @@ def compare(
     from raypipe.evaluation.results.across import differences_across
     from raypipe.evaluation.results.result import load_result
     from raypipe.evaluation.results.run import read_run
-    from raypipe.report.compare import comparison_notes, comparison_screen
+    from raypipe.report.compare import list_incomparable, render_comparison
     from raypipe.report.layout import Book
     from raypipe.report.page.compare import write_comparison
-    from raypipe.report.tables import line_of
+    from raypipe.report.tables import render_note
 
     names = list(dict.fromkeys(names))
     if len(names) < 2:
@@ -155,10 +155,10 @@ def compare(
         return
     console = output()
     if detail() != "quiet":
-        for part in comparison_screen(books, differences, every=every or detail() == "verbose"):
+        for part in render_comparison(books, differences, every=every or detail() == "verbose"):
             console.print(part)
-    for note in comparison_notes(runs):
-        console.print(line_of(note), soft_wrap=True)
+    for note in list_incomparable(runs):
+        console.print(render_note(note), soft_wrap=True)
     where = write_comparison(runs, books, differences, store)
     console.print(f"Comparison: {where}", soft_wrap=True, highlight=False)
 

@@ -26,7 +26,7 @@ Delete = Annotated[bool, typer.Option("--delete", help="Delete what is listed; w
 def size(storage: RunStorage = "results", as_json: AsJson = False) -> None:
     """Print the size of a store, by kind of its content and by run."""
     from raypipe.execution.housekeeping import shares
-    from raypipe.report.fitting_table import table_of
+    from raypipe.report.fitting_table import render_table
     from raypipe.report.sheet import Sheet
 
     store, inventory = _open(storage)
@@ -51,7 +51,7 @@ def size(storage: RunStorage = "results", as_json: AsJson = False) -> None:
         runs_sheet.add_columns("size", "only this run", figures=True)
         for run, sizes in runs.items():
             runs_sheet.add_row(run, *map(decimal, sizes.values()))
-        console.print(*(table_of(sheet) for sheet in (content_sheet, runs_sheet) if sheet.rows), sep="")
+        console.print(*(render_table(sheet) for sheet in (content_sheet, runs_sheet) if sheet.rows), sep="")
     line = f"{store.root}: {decimal(_total(inventory.parts.values()))}, of which no run needs {decimal(unneeded)}"
     console.print(f"{line}: raypipe store gc" if unneeded else line, soft_wrap=True, highlight=False)
 

@@ -17,10 +17,10 @@ from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.export.forms import Form
 from raypipe.export.rendering import escape_markdown, render
 from raypipe.models.checkpoint import ModelCard
-from raypipe.report.declaration import METRICS, by_class
-from raypipe.report.evidence import DISCLAIMER, NOT_TESTED, evidence_table
-from raypipe.report.layout import Book, Row, threat, with_interval
-from raypipe.report.robustness import verdicts_of
+from raypipe.report.declaration import METRICS, select_class_metric
+from raypipe.report.evidence import DISCLAIMER, NOT_TESTED, tabulate_evidence
+from raypipe.report.layout import Book, Row, describe_threat, format_with_interval
+from raypipe.report.robustness import find_verdicts
 
 UNKNOWN = "unknown"
 """Name that the Hugging Face hub gives an unstated license."""
@@ -85,7 +85,7 @@ def card_text(origin: Origin, forms: Sequence[Form], weights_license: str | None
     Mitchell et al., 2019, arXiv:1810.03993.
     """
     book, subject, run = origin.book, origin.subject, origin.run
-    verdict = verdicts_of(book).get(subject.id)
+    verdict = find_verdicts(book).get(subject.id)
     checks = [row for row in book.checks if row["subject"] == subject.id]
     defense = origin.experiment.get("defenses", {}).get(subject.defense, {})
     return render(
@@ -107,7 +107,7 @@ def card_text(origin: Origin, forms: Sequence[Form], weights_license: str | None
         threats=list(_threats(run, subject.id)),
         medicine=list(_medicine(book, subject.id)),
         certified=[
-            (threat(row) if row["eps"] else "clean", with_interval(row, "certified_accuracy"))
+            (describe_threat(row) if row["eps"] else "clean", format_with_interval(row, "certified_accuracy"))
             for row in book.certified
             if row["subject"] == subject.id
         ],
@@ -159,15 +159,15 @@ def _rows(book: Book, subject: str) -> list[Row]:
 def _name_row(row: Row) -> str:
     under = f", {row['attack']}" if row["attack"] else ""
     source = f" from {row['source']}" if row["protocol"] == "transfer" else ""
-    return f"{row['protocol']}{source}{under}" + ("" if row["norm"] is None else f", {threat(row)}")
+    return f"{row['protocol']}{source}{under}" + ("" if row["norm"] is None else f", {describe_threat(row)}")
 
 
 def _figures(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
     for row in _rows(book, subject):
-        limits = "-" if row["norm"] is None else threat(row)
+        limits = "-" if row["norm"] is None else describe_threat(row)
         source = row["source"] if row["source"] != subject else "itself"
         texts = (row["protocol"], row["attack"] or "-", limits, row["knowledge"] or "-", source or "-")
-        yield *map(escape_markdown, texts), with_interval(row), str(row["tiles"]), str(row["groups"])
+        yield *map(escape_markdown, texts), format_with_interval(row), str(row["tiles"]), str(row["groups"])
 
 
 def _threats(run: Run, subject: str) -> Iterator[tuple[PairingRecord, ThreatModel, str]]:
@@ -186,20 +186,24 @@ def _threats(run: Run, subject: str) -> Iterator[tuple[PairingRecord, ThreatMode
 def _medicine(book: Book, subject: str) -> Iterator[tuple[str, str, str]]:
     for row in _rows(book, subject):
         if row["cancer_called_benign"] is not None:
-            yield _name_row(row), with_interval(row, "cancer_called_benign"), with_interval(row, "benign_called_cancer")
+            yield (
+                _name_row(row),
+                format_with_interval(row, "cancer_called_benign"),
+                format_with_interval(row, "benign_called_cancer"),
+            )
 
 
 def _classes(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
     """Yield the metrics of each class: name, tiles, recall, precision, F1, and recall in the worst case."""
     clean, worst = book.subjects[subject], book.headline_case(subject)
     for number, label in enumerate(clean["labels"]):
-        metrics = (with_interval(by_class(clean, name, number), name) for name in METRICS)
-        attacked = with_interval(by_class(worst, "recall", number) if worst else None, "recall")
+        metrics = (format_with_interval(select_class_metric(clean, name, number), name) for name in METRICS)
+        attacked = format_with_interval(select_class_metric(worst, "recall", number) if worst else None, "recall")
         yield escape_markdown(label), str(clean["support"][number]), *metrics, attacked
 
 
 def _evidence(book: Book) -> Iterator[tuple[str, ...]]:
-    for row, _ in evidence_table(book).lines():
+    for row, _ in tabulate_evidence(book).lines():
         yield tuple(escape_markdown(cell.text) for cell in row)
 
 

@@ -17,7 +17,7 @@ PARTS = ("value", "low", "high")
 """Parts of a share with its 95 % interval."""
 
 
-def attack_sheet(table: pa.Table, settings: NamedAttack, model: str, device: str) -> Sheet:
+def tabulate_attack(table: pa.Table, settings: NamedAttack, model: str, device: str) -> Sheet:
     """Return the figures of an attack.
 
     Parameters

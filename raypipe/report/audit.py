@@ -12,7 +12,7 @@ from rich.text import Text
 from raypipe.data.audit.agreement import Agreement, largest_shares
 from raypipe.data.audit.audit import Audit, Pair
 from raypipe.data.reading.annotations import examples
-from raypipe.report.fitting_table import table_of
+from raypipe.report.fitting_table import render_table
 from raypipe.report.sheet import Sheet
 
 GIANT = 0.05
@@ -22,7 +22,7 @@ LEAST_GIANT = 10
 """Minimum number of tiles of such a group. In a small data set, a few siblings are already a large share."""
 
 
-def audit_tables(audit: Audit, title: str, pairs: int) -> Iterator[RenderableType]:
+def render_audit(audit: Audit, title: str, pairs: int) -> Iterator[RenderableType]:
     """Yield the tables of an audit: leakage of a random split, groups, and the closest pairs that should be apart.
 
     Parameters
@@ -42,23 +42,23 @@ def audit_tables(audit: Audit, title: str, pairs: int) -> Iterator[RenderableTyp
         f"With a random split, {100 * audit.random_leak:.1f} % of the test tiles have {kind} in training.",
         "bold red" if audit.random_leak else "bold green",
     )
-    yield table_of(groups_table(audit, title))
+    yield render_table(tabulate_groups(audit, title))
     if audit.cases:
         crossing = [pair for pair in audit.pairs if _crosses_cases(audit, pair)]
         yield Text(f"{len(crossing)} of {len(audit.pairs)} pairs of likely siblings belong to different cases.")
         if crossing:
-            yield table_of(pairs_table(audit, "Closest pairs across cases", crossing[:pairs]))
+            yield render_table(tabulate_pairs(audit, "Closest pairs across cases", crossing[:pairs]))
     else:
-        yield from (Text(warning, "bold red") for warning in giant_groups(audit))
+        yield from (Text(warning, "bold red") for warning in warn_of_giant_groups(audit))
     if audit.agreement:
-        yield table_of(agreement_table(audit.agreement))
+        yield render_table(tabulate_agreement(audit.agreement))
     labels = [pair for pair in audit.pairs if pair.first.label_name != pair.second.label_name]
     if labels:
-        yield table_of(pairs_table(audit, f"Closest of {len(labels)} pairs across classes", labels[:pairs]))
+        yield render_table(tabulate_pairs(audit, f"Closest of {len(labels)} pairs across classes", labels[:pairs]))
     split = (pair for pair in audit.pairs if audit.sides[pair.first.path] != audit.sides[pair.second.path])
     closest = list(islice(split, pairs))
     if closest:
-        yield table_of(pairs_table(audit, "Closest pairs across the random split", closest))
+        yield render_table(tabulate_pairs(audit, "Closest pairs across the random split", closest))
 
 
 def summarize_audit(audit: Audit, pairs: int) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def summarize_audit(audit: Audit, pairs: int) -> dict[str, Any]:
         "agreement": audit.agreement and asdict(audit.agreement),
         "pairs_across_classes": [_pair_dict(pair) for pair in mixed[:pairs]],
         "pairs_across_sides": [_pair_dict(pair) for pair in sides[:pairs]],
-        "warnings": list(giant_groups(audit)),
+        "warnings": list(warn_of_giant_groups(audit)),
     }  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def _pair_dict(pair: Pair) -> dict[str, Any]:
     return {"first": pair.first.path, "second": pair.second.path, "similarity": float(pair.similarity)}
 
 
-def groups_table(audit: Audit, title: str) -> Sheet:
+def tabulate_groups(audit: Audit, title: str) -> Sheet:
     """Return a table of the groups by class.
 
     It gives the numbers of tiles, of groups and of groups with more than one tile, and the sizes of the groups.
@@ -112,7 +112,7 @@ def groups_table(audit: Audit, title: str) -> Sheet:
     return table
 
 
-def giant_groups(audit: Audit) -> Iterator[str]:
+def warn_of_giant_groups(audit: Audit) -> Iterator[str]:
     """Yield warnings of groups so large that they may be several, chained together by tiles that look alike."""
     tiles = Counter(ref.label_name for ref in audit.tiles)
     sizes = Counter((ref.label_name, ref.group) for ref in audit.tiles)
@@ -124,7 +124,7 @@ def giant_groups(audit: Audit) -> Iterator[str]:
             )
 
 
-def agreement_table(agreement: Agreement) -> Sheet:
+def tabulate_agreement(agreement: Agreement) -> Sheet:
     """Return a table of the agreement between the detected groups and the known ones."""
     table = Sheet(f"Agreement with the known groups of {agreement.tiles} tiles")
     table.add_columns("measure")
@@ -140,7 +140,7 @@ def agreement_table(agreement: Agreement) -> Sheet:
     return table
 
 
-def pairs_table(audit: Audit, title: str, pairs: Sequence[Pair]) -> Sheet:
+def tabulate_pairs(audit: Audit, title: str, pairs: Sequence[Pair]) -> Sheet:
     """Return a table of pairs of tiles, with their names and their sides of the random split."""
     table = Sheet(title)
     table.add_columns("similarity", figures=True)

@@ -10,9 +10,9 @@ HARDENED, UNDEFENDED = "hardened", "undefended"
 """Kinds of models that a reader can filter by."""
 
 
-def model_cell(book: Book, subject: str) -> Cell:
+def format_model(book: Book, subject: str) -> Cell:
     """Return a cell with a model's backbone, and below it its defense."""
-    return Cell(name_family(book, subject), below=name_hardening(book, subject), kind=kind_of(book, subject))
+    return Cell(name_family(book, subject), below=name_hardening(book, subject), kind=name_kind(book, subject))
 
 
 def name_family(book: Book, subject: str) -> str:
@@ -30,12 +30,12 @@ def name_hardening(book: Book, subject: str) -> str:
     return f"{name_defense(row['defense'])}{attack}"
 
 
-def kind_of(book: Book, subject: str) -> str:
+def name_kind(book: Book, subject: str) -> str:
     """Return the kind of a model."""
     return UNDEFENDED if book.subjects[subject]["defense"] is None else HARDENED
 
 
-def knowledge_note(book: Book) -> str:
+def describe_knowledge(book: Book) -> str:
     """Return a sentence on the attackers' knowledge in the attacks that are run on the models themselves."""
     found: dict[str, list[str]] = {}
     for row in book.records:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from raypipe.evaluation.protocols import ITSELF
-from raypipe.report.cells import kind_of, name_family, name_hardening
-from raypipe.report.layout import Book, Row, percent
+from raypipe.report.cells import name_family, name_hardening, name_kind
+from raypipe.report.layout import Book, Row, format_percent
 from raypipe.report.names import name_attack, name_class_in_full
-from raypipe.report.robustness import find_lowest, verdicts_of
+from raypipe.report.robustness import find_lowest, find_verdicts
 
 CLEAN, STATIC, DIRECT, WORST = "clean", "static", "direct", "worst"
 MEASURES = {
@@ -69,7 +69,7 @@ class Chart(NamedTuple):
     panels: tuple[tuple[str, tuple[Bars, ...]], ...]
 
 
-def robustness_chart(book: Book, *subjects: str) -> Chart:
+def build_robustness_chart(book: Book, *subjects: str) -> Chart:
     """Return a chart of accuracy: clean, static, white-box and in the worst case.
 
     Parameters
@@ -77,7 +77,7 @@ def robustness_chart(book: Book, *subjects: str) -> Chart:
     subjects
         Ids of the models to show; all models if there are none.
     """
-    verdicts = verdicts_of(book)
+    verdicts = find_verdicts(book)
     panels = []
     for family in book.families().values():
         members = [subject for subject in family if subject in (subjects or family)]
@@ -89,13 +89,13 @@ def robustness_chart(book: Book, *subjects: str) -> Chart:
             below = "a sanity check failed or did not apply" if withheld else ""
             rows = {**_find_rows(book, subject), WORST: book.headline_case(subject)}
             found = tuple(_bar(measure, row, name_hardening(book, subject)) for measure, row in rows.items() if row)
-            bars.append(Bars(name_hardening(book, subject), below, kind_of(book, subject), found))
+            bars.append(Bars(name_hardening(book, subject), below, name_kind(book, subject), found))
         panels.append((name_family(book, members[0]), tuple(bars)))
     measures = {**MEASURES, WORST: f"{MEASURES[WORST]}, {book.headline}" if book.headline else MEASURES[WORST]}
     return _chart("Accuracy of each model", measures, tuple(panels))
 
 
-def recall_chart(book: Book, subject: str) -> Chart:
+def build_recall_chart(book: Book, subject: str) -> Chart:
     """Return a chart of the recall of each class for one model: clean, static, and white-box."""
     rows = _find_rows(book, subject)
     labels = next(iter(book.subjects.values()))["labels"]
@@ -133,10 +133,12 @@ def _recall(measure: str, row: Row, number: int, label: str) -> Bar:
 
 def _write_bar(measure: str, value: float | None, low: float | None, high: float | None, row: Row, name: str) -> Bar:
     under = f" ({name_attack(row['attack'])}, {row['knowledge']})" if row["attack"] else ""
-    interval = "no interval" if low is None else f"95 % interval {percent(low)} to {percent(high)} %"
+    interval = "no interval" if low is None else f"95 % interval {format_percent(low)} to {format_percent(high)} %"
     shares = (None if share is None else 100 * share for share in (value, low, high))
     text = "-" if value is None else f"{100 * value:.0f}"
-    hint = f"{name}: {MEASURES[measure]}{under}: " + ("no tile" if value is None else f"{percent(value)} %, {interval}")
+    hint = f"{name}: {MEASURES[measure]}{under}: " + (
+        "no tile" if value is None else f"{format_percent(value)} %, {interval}"
+    )
     value, low, high = shares
     return Bar(measure, value, low, high, text, hint)
 

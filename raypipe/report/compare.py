@@ -10,26 +10,26 @@ from raypipe.evaluation.results.outcomes import WORST_CASE
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.results.strength import attack_strength, have_same_data, match_subjects
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
-from raypipe.report.cells import model_cell
-from raypipe.report.fitting_table import table_of
+from raypipe.report.cells import format_model
+from raypipe.report.fitting_table import render_table
 from raypipe.report.layout import (
     Book,
     Row,
+    describe_threat,
+    format_interval,
     format_p_value,
-    interval_cell,
+    format_verdict,
+    format_with_interval,
     name_or_dash,
-    threat,
-    verdict_cell,
-    with_interval,
 )
-from raypipe.report.robustness import find_lowest, verdicts_of
-from raypipe.report.scope import attacked_tiles, test_tiles
-from raypipe.report.screen import summary_cells
+from raypipe.report.robustness import find_lowest, find_verdicts
+from raypipe.report.scope import describe_attacked_tiles, describe_test_tiles
+from raypipe.report.screen import format_summary
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
-from raypipe.report.tables import line_of
+from raypipe.report.tables import render_note
 
 
-def side_by_side(books: Mapping[str, Book]) -> Sheet:
+def tabulate_side_by_side(books: Mapping[str, Book]) -> Sheet:
     """Return a table of the accuracy of every model, with a row for each run below the others of the model.
 
     It gives accuracy on clean tiles, in static evaluation, under attacks on the model itself and in the worst cases.
@@ -39,7 +39,7 @@ def side_by_side(books: Mapping[str, Book]) -> Sheet:
     books
         Rows of each run, by the name of the run.
     """
-    scopes = {run: f"{attacked_tiles(book)}, {test_tiles(book)}" for run, book in books.items()}
+    scopes = {run: f"{describe_attacked_tiles(book)}, {describe_test_tiles(book)}" for run, book in books.items()}
     same = len(set(scopes.values())) == 1
     scope = next(iter(scopes.values())) if same else "; ".join(f"{run}: {text}" for run, text in scopes.items())
     table = Sheet(f"Accuracy and its 95 % interval, in %. {scope[0].upper() if same else scope[0]}{scope[1:]}")
@@ -57,8 +57,8 @@ def side_by_side(books: Mapping[str, Book]) -> Sheet:
     for subject in dict.fromkeys(subject for book in books.values() for subject in book.subjects):
         for run, book in books.items():
             if subject in book.subjects:
-                figures = map(interval_cell, _figures(book, subject, radii))
-                table.add_row(model_cell(book, subject), run, *figures, _verdict(book, subject))
+                figures = map(format_interval, _figures(book, subject, radii))
+                table.add_row(format_model(book, subject), run, *figures, _verdict(book, subject))
         table.add_section()
     return table
 
@@ -71,15 +71,15 @@ def _figures(book: Book, subject: str, radii: Iterable[str]) -> list[Row | None]
 
 
 def _verdict(book: Book, subject: str) -> Cell:
-    verdict = verdicts_of(book).get(subject)
-    return verdict_cell(verdict.failed if verdict else None)
+    verdict = find_verdicts(book).get(subject)
+    return format_verdict(verdict.failed if verdict else None)
 
 
 MOST_ROWS = 24
 """Largest number of rows of the summary, which has to fit a screen."""
 
 
-def comparison_table(books: Mapping[str, Book]) -> Sheet:
+def tabulate_comparison(books: Mapping[str, Book]) -> Sheet:
     """Return one row for each model and run: clean, static, white-box and worst-case accuracy, and the sanity checks.
 
     Parameters
@@ -95,11 +95,11 @@ def comparison_table(books: Mapping[str, Book]) -> Sheet:
     for subject in dict.fromkeys(subject for book in books.values() for subject in book.subjects):
         for run, book in books.items():
             if subject in book.subjects:
-                table.add_row(subject, run, *summary_cells(book, subject, verdicts_of(book).get(subject)))
+                table.add_row(subject, run, *format_summary(book, subject, find_verdicts(book).get(subject)))
     return table
 
 
-def comparison_screen(
+def render_comparison(
     books: Mapping[str, Book], differences: Sequence[Mapping[str, Any]], *, every: bool
 ) -> Iterator[RenderableType]:
     """Yield the comparison of runs for a terminal: a summary that fits a screen, or every table.
@@ -110,23 +110,23 @@ def comparison_screen(
         Result of `raypipe.evaluation.results.across.differences_across`.
     """
     if every:
-        yield table_of(side_by_side(books), compact=True)
-        if (sheet := differences_sheet(differences)) is not None:
-            yield table_of(sheet)
+        yield render_table(tabulate_side_by_side(books), compact=True)
+        if (sheet := tabulate_run_differences(differences)) is not None:
+            yield render_table(sheet)
         return
-    summary = comparison_table(books)
-    yield table_of(summary, rows=MOST_ROWS, compact=True)
+    summary = tabulate_comparison(books)
+    yield render_table(summary, rows=MOST_ROWS, compact=True)
     if summary.rows > MOST_ROWS:
-        yield line_of(Note(f"{summary.rows - MOST_ROWS:,} more rows: --all, or the page.", "warn"))
+        yield render_note(Note(f"{summary.rows - MOST_ROWS:,} more rows: --all, or the page.", "warn"))
     if not differences:
-        yield line_of(
+        yield render_note(
             Note(
                 "No difference is given: no two models of one id, and no two runs of one model each, met equal attacks."
             )
         )
         return
     sure = sum(_excludes_zero(row) for row in differences)
-    yield line_of(
+    yield render_note(
         Note(f"{sure} of {len(differences)} differences have an interval that excludes 0 (--all lists them).")
     )
 
@@ -136,7 +136,7 @@ def _excludes_zero(row: Mapping[str, Any]) -> bool:
     return low is not None and bool(low > 0 or high < 0)
 
 
-def comparison_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
+def list_incomparable(runs: Sequence[Run]) -> tuple[Note, ...]:
     """Return notes on runs whose figures cannot be compared: they have different data sets or different attacks."""
     first, found = runs[0], []
     for run in runs[1:]:
@@ -154,7 +154,7 @@ def comparison_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
     return tuple(found)
 
 
-def differences_sheet(differences: Iterable[Mapping[str, Any]]) -> Sheet | None:
+def tabulate_run_differences(differences: Iterable[Mapping[str, Any]]) -> Sheet | None:
     """Return a table of the differences between further runs and the first, with intervals; None without any."""
     rows = [row for row in differences if row["measure"] in ("clean", "attacked", "static", WORST_CASE)]
     if not rows:
@@ -164,10 +164,10 @@ def differences_sheet(differences: Iterable[Mapping[str, Any]]) -> Sheet | None:
     table.add_columns("difference [95 %]", "p (adjusted)", figures=True)
     table.add_columns("compared by")
     for row in rows:
-        interval = with_interval(row, "difference")
+        interval = format_with_interval(row, "difference")
         sure = _excludes_zero(row)
         p_value = format_p_value(row["p_adjusted"])
-        under = row["attack"] or (threat(row) if row["norm"] else None)
+        under = row["attack"] or (describe_threat(row) if row["norm"] else None)
         tone: Tone = "" if not sure else "good" if row["difference"] > 0 else "bad"
         table.add_row(row["run"], row["against"], row["subject"], row["measure"], name_or_dash(under),
                       Cell(interval, tone=tone), p_value, "tile" if row["paired"] else "means")  # fmt: skip

@@ -2,22 +2,22 @@
 
 from raypipe.evaluation.results.corrupted import OVERALL
 from raypipe.evaluation.statistics.intervals import METHOD
-from raypipe.report.cells import model_cell, name_family, name_hardening
+from raypipe.report.cells import format_model, name_family, name_hardening
 from raypipe.report.heats import Heat, shade
-from raypipe.report.layout import Book, Row, interval_cell, percent
-from raypipe.report.scope import attacked_tiles
+from raypipe.report.layout import Book, Row, format_interval, format_percent
+from raypipe.report.scope import describe_attacked_tiles
 from raypipe.report.sheet import Cell, Sheet
 
 COLOR = "--clean"
 
 
-def corruptions_table(book: Book) -> Sheet | None:
+def tabulate_corruptions(book: Book) -> Sheet | None:
     """Return a table of each model's accuracy under corruptions; None if the run has none."""
     if not book.corruptions:
         return None
     from raypipe.corruptions import CORRUPTIONS  # noqa: PLC0415  it imports PyTorch, which takes seconds
 
-    table = Sheet(f"Accuracy under natural corruptions, and its 95 % interval, in %; {attacked_tiles(book)}")
+    table = Sheet(f"Accuracy under natural corruptions, and its 95 % interval, in %; {describe_attacked_tiles(book)}")
     table.add_columns("model")
     table.add_columns("clean", "corrupted, mean", "lowest", figures=True)
     table.add_columns("worst corruption")
@@ -26,10 +26,10 @@ def corruptions_table(book: Book) -> Sheet | None:
         overall = [row for row in rows if row["severity"] == OVERALL]
         worst = min((row for row in rows if row["severity"] != OVERALL), key=lambda row: row["accuracy"])
         table.add_row(
-            model_cell(book, subject),
-            interval_cell(overall[0], name="clean_accuracy"),
-            percent(sum(row["accuracy"] for row in overall) / len(overall)),
-            interval_cell(worst),
+            format_model(book, subject),
+            format_interval(overall[0], name="clean_accuracy"),
+            format_percent(sum(row["accuracy"] for row in overall) / len(overall)),
+            format_interval(worst),
             f"{CORRUPTIONS[worst['corruption']].title}, severity {worst['severity']}",
             _mean_relative_error(overall),
         )
@@ -43,7 +43,7 @@ def corruptions_table(book: Book) -> Sheet | None:
     return table
 
 
-def corruptions_heat(book: Book) -> Heat | None:
+def build_corruptions_heat(book: Book) -> Heat | None:
     """Return a matrix of accuracy by model and corruption, averaged over severities; None if the run has none."""
     if not book.corruptions:
         return None

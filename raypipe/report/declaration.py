@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.models.model_file import MODEL_FILE
-from raypipe.report.cells import model_cell
-from raypipe.report.layout import Book, Row, interval_cell
+from raypipe.report.cells import format_model
+from raypipe.report.layout import Book, Row, format_interval
 from raypipe.report.names import name_class_in_full
-from raypipe.report.scope import attacked_tiles, test_tiles
+from raypipe.report.scope import describe_attacked_tiles, describe_test_tiles
 from raypipe.report.sheet import Cell, Sheet
 from raypipe.storage.bill_of_materials import BILL_FILE
 from raypipe.storage.environment import read_environment
@@ -20,7 +20,7 @@ UNKNOWN = "not recorded"
 """Digest of a file that does not exist, for example because all results of the run were cached."""
 
 
-def declared_metrics_table(book: Book, *subjects: str) -> Sheet:
+def tabulate_declared_metrics(book: Book, *subjects: str) -> Sheet:
     """Return a table of the metrics of each class: clean on the full test set, and recall in the worst case.
 
     Parameters
@@ -29,28 +29,28 @@ def declared_metrics_table(book: Book, *subjects: str) -> Sheet:
         Ids of the models to show; all models if there are none.
     """
     title = "Declared metrics by class, and their 95 % intervals, in %"
-    table = Sheet(f"{title}; {test_tiles(book)}; worst case: {attacked_tiles(book)}")
+    table = Sheet(f"{title}; {describe_test_tiles(book)}; worst case: {describe_attacked_tiles(book)}")
     table.add_columns("model", "class")
     table.add_columns("tiles", "recall", "precision", "F1", f"recall in the worst case, {book.headline}", figures=True)
     for subject in subjects or book.subjects:
         clean, worst = book.subjects[subject], book.headline_case(subject)
         for number, label in enumerate(clean["labels"]):
-            metrics = (interval_cell(by_class(clean, name, number), name=name) for name in METRICS)
-            attacked = interval_cell(by_class(worst, "recall", number) if worst else None, name="recall")
+            metrics = (format_interval(select_class_metric(clean, name, number), name=name) for name in METRICS)
+            attacked = format_interval(select_class_metric(worst, "recall", number) if worst else None, name="recall")
             tiles = str(clean["support"][number])
-            table.add_row(model_cell(book, subject), name_class_in_full(label), tiles, *metrics, attacked)
+            table.add_row(format_model(book, subject), name_class_in_full(label), tiles, *metrics, attacked)
         table.add_section()
     table.caption = METHOD
     return table
 
 
-def by_class(row: Row, name: str, number: int) -> Row | None:
+def select_class_metric(row: Row, name: str, number: int) -> Row | None:
     """Return a metric of one class of a record with its interval; None where the record does not have it."""
     columns = (name, f"{name}_low", f"{name}_high")
     return {column: row[column][number] for column in columns} if row[name] else None
 
 
-def digests_table(run: Run, store: Store) -> Sheet:
+def tabulate_digests(run: Run, store: Store) -> Sheet:
     """Return a table of the digests of data, models, code and software of a run."""
     table = Sheet("Digests of data, models, code and software")
     table.add_columns("what", "digest")

@@ -8,10 +8,18 @@ from raypipe.evaluation.results.outcomes import WORST_CASE
 from raypipe.evaluation.statistics.calibration import METHOD as CALIBRATION_METHOD
 from raypipe.evaluation.statistics.comparison import summarize_over_seeds
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
-from raypipe.report.cells import model_cell
-from raypipe.report.layout import Book, Row, format_p_value, name_or_dash, percent, threat, with_interval
+from raypipe.report.cells import format_model
+from raypipe.report.layout import (
+    Book,
+    Row,
+    describe_threat,
+    format_p_value,
+    format_percent,
+    format_with_interval,
+    name_or_dash,
+)
 from raypipe.report.names import name_attack
-from raypipe.report.scope import attacked_tiles, test_tiles
+from raypipe.report.scope import describe_attacked_tiles, describe_test_tiles
 from raypipe.report.sheet import Cell, Sheet
 
 COUNTED = "Passes are counted per tile. Seconds are summed over all workers; for a training, over its epochs."
@@ -21,20 +29,20 @@ SCALES = {"l0": (1, ".0f"), "l2": (1, ".3f"), "linf": (255, ".1f")}
 in L2, and steps of 1/255 in L-infinity."""
 
 
-def distortions_table(book: Book) -> Sheet | None:
+def tabulate_distortions(book: Book) -> Sheet | None:
     """Return a table of medians and quartiles of each model's smallest perturbations, over all attacks."""
     rows = [row for row in book.curves if row["attack"] is None]
     if not rows:
         return None
     title = "Minimum perturbations over all attacks: median and quartiles over correctly classified tiles"
-    table = Sheet(f"{title}; {attacked_tiles(book)}")
+    table = Sheet(f"{title}; {describe_attacked_tiles(book)}")
     table.add_columns("model")
     table.add_columns("L0 (changed\nchannel values)", "L2", "L-infinity\n(1/255)", "fooled tiles", figures=True)
     for subject in book.subjects:
         own = {row["norm"]: row for row in rows if row["subject"] == subject}
         if own:
             figures = [_quartiles(own[norm]["quartiles"], norm) for norm in SCALES]
-            table.add_row(model_cell(book, subject), *figures, f"{own['l2']['fooled']} of {own['l2']['attacked']}")
+            table.add_row(format_model(book, subject), *figures, f"{own['l2']['fooled']} of {own['l2']['attacked']}")
     return table
 
 
@@ -47,9 +55,9 @@ def _quartiles(found: dict[str, float | None], norm: str) -> str:
     return f"{write(found['median'])} [{write(found['lower'])}, {write(found['upper'])}]"
 
 
-def calibration_table(book: Book) -> Sheet:
+def tabulate_calibration(book: Book) -> Sheet:
     """Return a table of the calibration of the models, clean and under attack."""
-    table = Sheet(f"Calibration. Expected calibration error and mean confidence, in %; {attacked_tiles(book)}")
+    table = Sheet(f"Calibration. Expected calibration error and mean confidence, in %; {describe_attacked_tiles(book)}")
     table.caption = CALIBRATION_METHOD
     table.add_columns("model")
     table.add_columns("clean: error", "confidence", "attacked: error", "confidence", figures=True)
@@ -63,37 +71,37 @@ def calibration_table(book: Book) -> Sheet:
         ]
         worst = max(attacked, key=lambda row: row["calibration_error"] or 0, default=None)
         table.add_row(
-            model_cell(book, subject),
-            with_interval(clean, "calibration_error"),
-            percent(clean["confidence"]),
-            with_interval(worst, "calibration_error"),
-            percent(worst["confidence"]) if worst else "-",
+            format_model(book, subject),
+            format_with_interval(clean, "calibration_error"),
+            format_percent(clean["confidence"]),
+            format_with_interval(worst, "calibration_error"),
+            format_percent(worst["confidence"]) if worst else "-",
             name_attack(worst["attack"]) if worst else "-",
         )
     return table
 
 
-def differences_table(book: Book) -> Sheet | None:
+def tabulate_differences(book: Book) -> Sheet | None:
     """Return a table of differences: gain of a defense, bias of static evaluation, effect of leakage."""
     rows = [row for row in book.differences if _is_important(row)]
     if not rows:
         return None
     title = "Differences in accuracy, in percentage points, paired by tile unless noted otherwise"
-    table = Sheet(f"{title}; {attacked_tiles(book)}; clean: {test_tiles(book)}")
+    table = Sheet(f"{title}; {describe_attacked_tiles(book)}; clean: {describe_test_tiles(book)}")
     table.add_columns("model", "minus", "measure", "attack")
     table.add_columns("difference [95 %]", "only first /\nsecond correct", "p (adjusted)", figures=True)
     for row in rows:
-        under = row["attack"] or (threat(row) if row["norm"] else "-")
+        under = row["attack"] or (describe_threat(row) if row["norm"] else "-")
         counts = f"{row['only_first']} / {row['only_second']}" if row["paired"] else "not paired"
         p_value = format_p_value(row["p_adjusted"])
         itself = row["against"] == row["subject"]
-        against = Cell("itself") if itself else model_cell(book, row["against"])._replace(kind="")
+        against = Cell("itself") if itself else format_model(book, row["against"])._replace(kind="")
         table.add_row(
-            model_cell(book, row["subject"]),
+            format_model(book, row["subject"]),
             against,
             row["measure"],
             under,
-            with_interval(row, "difference"),
+            format_with_interval(row, "difference"),
             counts,
             p_value,
         )
@@ -108,7 +116,7 @@ def _is_important(row: Row) -> bool:
     return row["measure"] in ("clean", WORST_CASE)
 
 
-def seeds_table(book: Book) -> Sheet | None:
+def tabulate_seeds(book: Book) -> Sheet | None:
     """Return a table of the mean and spread of accuracy over the training seeds; None with a single seed."""
     if len({row["seed"] for row in book.subjects.values()}) < 2:
         return None
@@ -118,18 +126,18 @@ def seeds_table(book: Book) -> Sheet | None:
         if row["role"] in ("grid", "evaluation") and row["protocol"] != "transfer":
             found[tuple(row[name] for name in kin)].append(row["accuracy"])
     title = "Over seeds. Accuracy: mean and sample standard deviation, in %"
-    table = Sheet(f"{title}; {attacked_tiles(book)}; clean: {test_tiles(book)}")
+    table = Sheet(f"{title}; {describe_attacked_tiles(book)}; clean: {describe_test_tiles(book)}")
     table.add_columns("model", "split", "defense", "hardened with", "protocol", "attack")
     table.add_columns("mean", "standard\ndeviation", "seeds", figures=True)
     for (model, split, defense, hardened_on, protocol, attack, norm, eps), accuracies in found.items():
         spread = summarize_over_seeds(accuracies)
-        under = attack or (threat({"norm": norm, "eps": eps}) if norm else None)
+        under = attack or (describe_threat({"norm": norm, "eps": eps}) if norm else None)
         names = [str(name_or_dash(name)) for name in (model, split, defense, hardened_on, protocol, under)]  # type: ignore[arg-type]
-        table.add_row(*names, percent(spread.mean), f"{100 * spread.deviation:.1f}", str(spread.seeds))
+        table.add_row(*names, format_percent(spread.mean), f"{100 * spread.deviation:.1f}", str(spread.seeds))
     return table
 
 
-def candidates_table(book: Book) -> Sheet | None:
+def tabulate_candidates(book: Book) -> Sheet | None:
     """Return a table of the settings that each search tried; None without a search."""
     if not book.candidates:
         return None
@@ -143,8 +151,8 @@ def candidates_table(book: Book) -> Sheet | None:
             state = Cell("chosen", tone="good") if row["chosen"] else Cell(row["state"])
             settings = ", ".join(row["settings"]) or "-"
             epochs = f"{row['epochs']} of {row['all_epochs']}"
-            name, number = model_cell(book, subject), str(row["candidate"])
-            table.add_row(name, number, settings, state, row["measure"], epochs, percent(row["score"]))
+            name, number = format_model(book, subject), str(row["candidate"])
+            table.add_row(name, number, settings, state, row["measure"], epochs, format_percent(row["score"]))
         table.add_section()
     table.caption = (
         "No candidate was rated on test tiles. Stopped: worse than other candidates after the same number of epochs. "
@@ -154,7 +162,7 @@ def candidates_table(book: Book) -> Sheet | None:
     return table
 
 
-def stage_costs_table(book: Book) -> Sheet | None:
+def tabulate_stage_costs(book: Book) -> Sheet | None:
     """Return a table of the cost of every stage."""
     if not (costs := _list_costs(book)):
         return None
@@ -169,7 +177,7 @@ def stage_costs_table(book: Book) -> Sheet | None:
     return table
 
 
-def model_costs_table(book: Book) -> Sheet | None:
+def tabulate_model_costs(book: Book) -> Sheet | None:
     """Return a table of the seconds of each model, by stage."""
     if not (costs := _list_costs(book)):
         return None
@@ -184,7 +192,7 @@ def model_costs_table(book: Book) -> Sheet | None:
     return table
 
 
-def cell_costs_table(book: Book) -> Sheet | None:
+def tabulate_cell_costs(book: Book) -> Sheet | None:
     """Return a table of the cost of every cell."""
     if not (costs := _list_costs(book)):
         return None
@@ -208,7 +216,7 @@ def _sums(costs: Sequence[Row]) -> tuple[str, ...]:
     return (str(len(costs)), *passes, f"{sum(row['seconds'] for row in costs):,.1f}", name_or_dash("+".join(devices)))
 
 
-def cost_table(book: Book) -> Sheet | None:
+def tabulate_attack_costs(book: Book) -> Sheet | None:
     """Return a table of the attacks' cost, by model and by role of the attacks.
 
     It gives the passes per tile, and the seconds of all workers.
@@ -227,6 +235,6 @@ def cost_table(book: Book) -> Sheet | None:
             each = [f"{sum(row[name] / row['tiles'] for row in made):.1f}" for name in ("forwards", "backwards")]
             seconds = f"{sum(row['seconds'] for row in made):.1f}"
             table.add_row(
-                model_cell(book, subject), role, str(len(made)), *each, seconds, name_or_dash(made[0]["device"])
+                format_model(book, subject), role, str(len(made)), *each, seconds, name_or_dash(made[0]["device"])
             )
     return table

@@ -234,7 +234,7 @@ REQUIREMENTS = (
 )
 
 
-def evidence_table(book: Book) -> Sheet:
+def tabulate_evidence(book: Book) -> Sheet:
     """Return a table of the requests of documents, and of the figures of this run that are evidence for them."""
     table = Sheet("Evidence for regulators: what was measured, by document")
     table.add_columns("document", "place", "what it asks", "measured in this run", "not measured")
@@ -252,7 +252,7 @@ def evidence_table(book: Book) -> Sheet:
     return table
 
 
-def evidence_notes() -> Iterator[Note]:
+def list_untested() -> Iterator[Note]:
     """Yield what no run of raypipe tests."""
     for text in NOT_TESTED:
         yield Note(f"Not tested: {text}", "warn")

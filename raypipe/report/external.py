@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from raypipe.evaluation.statistics.intervals import METHOD
-from raypipe.report.cells import model_cell
-from raypipe.report.layout import Book, Row, interval_cell, percent
+from raypipe.report.cells import format_model
+from raypipe.report.layout import Book, Row, format_interval, format_percent
 from raypipe.report.names import name_class
 from raypipe.report.sheet import Note, Sheet
 
@@ -15,7 +15,7 @@ INDEPENDENT = (
 BALANCED = ("own_balanced_accuracy", "balanced_accuracy", "balanced_drop")
 
 
-def external_table(book: Book) -> Sheet | None:
+def tabulate_external(book: Book) -> Sheet | None:
     """Return a table of each model's accuracy on each external test set; None if the run has none."""
     if not book.external:
         return None
@@ -28,11 +28,11 @@ def external_table(book: Book) -> Sheet | None:
         for row in (row for row in rows if row["label"] is None):
             table.add_row(
                 name,
-                model_cell(book, row["subject"]),
-                interval_cell(row, name="own_accuracy"),
-                interval_cell(row),
-                interval_cell(row, name="drop"),
-                *(interval_cell(row, name=name) for name in BALANCED),
+                format_model(book, row["subject"]),
+                format_interval(row, name="own_accuracy"),
+                format_interval(row),
+                format_interval(row, name="drop"),
+                *(format_interval(row, name=name) for name in BALANCED),
                 f"{row['outside']} of {row['tiles']}",
             )
     table.caption = (
@@ -43,7 +43,7 @@ def external_table(book: Book) -> Sheet | None:
     return table
 
 
-def external_classes_table(book: Book) -> Sheet | None:
+def tabulate_external_classes(book: Book) -> Sheet | None:
     """Return a table of each model's recall of each class of the external test sets; None if the run has none."""
     if not book.external:
         return None
@@ -55,11 +55,11 @@ def external_classes_table(book: Book) -> Sheet | None:
         for row in (row for row in rows if row["label"] is not None):
             table.add_row(
                 name,
-                model_cell(book, row["subject"]),
+                format_model(book, row["subject"]),
                 name_class(row["label"]),
-                interval_cell(row, name="own_accuracy"),
-                interval_cell(row),
-                interval_cell(row, name="drop"),
+                format_interval(row, name="own_accuracy"),
+                format_interval(row),
+                format_interval(row, name="drop"),
                 str(row["tiles"]),
                 str(row["outside"]),
             )
@@ -67,7 +67,7 @@ def external_classes_table(book: Book) -> Sheet | None:
     return table
 
 
-def external_notes(book: Book) -> Iterator[Note]:
+def list_external_reservations(book: Book) -> Iterator[Note]:
     """Yield the reservations about the external test sets: siblings of training tiles, and tiles that were left out."""
     for name, rows in _by_set(book).items():
         first = rows[0]
@@ -81,7 +81,8 @@ def external_notes(book: Book) -> Iterator[Note]:
             if row["label"] is None and (row["balanced_accuracy_low"] or 0) <= row["chance"]:
                 yield Note(
                     f"{name}: the balanced accuracy of {row['subject']} may be no better than chance "
-                    f"({percent(row['chance'])} %). Compare stain, magnification and the definition of the classes.",
+                    f"({format_percent(row['chance'])} %). "
+                    "Compare stain, magnification and the definition of the classes.",
                     "warn",
                 )
 

@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.run import LEAKY, SYNTHETIC, Run
 from raypipe.report.judgment import NOT_JUDGED, judge_models
-from raypipe.report.layout import Book, Row, percent
+from raypipe.report.layout import Book, Row, format_percent
 from raypipe.report.names import name_attack
-from raypipe.report.robustness import find_lowest, verdicts_of
+from raypipe.report.robustness import find_lowest, find_verdicts
 from raypipe.report.scope import find_defects, is_reweighted
 from raypipe.report.summary import choose_model, describe_change, find_direct, find_static, name_model
 
@@ -90,8 +90,8 @@ def _find_static_bias(book: Book) -> Iterator[Finding]:
     yield Finding(
         "critical",
         f"Static evaluation, the paper's protocol, overstates the robustness of {len(large)} of {len(pairs)} hardened "
-        f"models: {name_model(book, subject)} classifies {percent(static['accuracy'])} % of adversarial tiles made "
-        f"for the undefended model correctly, and {percent(direct['accuracy'])} % when attacked directly.",
+        f"models: {name_model(book, subject)} classifies {format_percent(static['accuracy'])} % of adversarial tiles "
+        f"made for the undefended model correctly, and {format_percent(direct['accuracy'])} % when attacked directly.",
         "accuracy",
     )
 
@@ -102,13 +102,13 @@ def _find_transfer(book: Book, subject: str) -> Iterator[Finding]:
         yield Finding(
             "major",
             f"An attacker needs no access to {name_model(book, subject)}: adversarial tiles made for another backbone "
-            f"lower its accuracy from {percent(clean['accuracy'])} to {percent(row['accuracy'])} %.",
+            f"lower its accuracy from {format_percent(clean['accuracy'])} to {format_percent(row['accuracy'])} %.",
             "details",
         )
 
 
 def _find_failed_checks(book: Book) -> Iterator[Finding]:
-    verdicts, judgments = verdicts_of(book), judge_models(book)
+    verdicts, judgments = find_verdicts(book), judge_models(book)
     failed = sum(bool(verdict.failed) for verdict in verdicts.values())
     if failed:
         yield Finding(
@@ -130,7 +130,8 @@ def _find_confident_errors(book: Book, subject: str) -> Iterator[Finding]:
         yield Finding(
             "major",
             f"A high confidence gives no protection: under {name_attack(row['attack'])}, {name_model(book, subject)} "
-            f"is {percent(row['accuracy'])} % correct with a mean confidence of {percent(row['confidence'])} %.",
+            f"is {format_percent(row['accuracy'])} % correct with a mean confidence of "
+            f"{format_percent(row['confidence'])} %.",
             "details",
         )
 
@@ -149,7 +150,8 @@ def _find_cost_of_hardening(book: Book, subject: str) -> Iterator[Finding]:
     if before["accuracy"] - after["accuracy"] > LARGE / 2:
         yield Finding(
             "minor",
-            f"Hardening lowers clean accuracy from {percent(before['accuracy'])} to {percent(after['accuracy'])} %.",
+            f"Hardening lowers clean accuracy from {format_percent(before['accuracy'])} to "
+            f"{format_percent(after['accuracy'])} %.",
             "accuracy",
         )
 
@@ -161,15 +163,16 @@ def _find_gain_of_hardening(book: Book, subject: str) -> Iterator[Finding]:
     if after["accuracy_low"] > before["accuracy_high"]:
         yield Finding(
             "good",
-            f"Hardening raises the worst case ({book.headline}) from {percent(before['accuracy'])} to "
-            f"{percent(after['accuracy'])} %; the intervals do not overlap.",
+            f"Hardening raises the worst case ({book.headline}) from {format_percent(before['accuracy'])} to "
+            f"{format_percent(after['accuracy'])} %; the intervals do not overlap.",
             "accuracy",
         )
     elif book.undefended(subject) != subject:
         yield Finding(
             "major",
-            f"Hardening is not shown to raise the worst case ({book.headline}): it is {percent(before['accuracy'])} % "
-            f"without hardening and {percent(after['accuracy'])} % with it; that interval is not above the other.",
+            f"Hardening is not shown to raise the worst case ({book.headline}): it is "
+            f"{format_percent(before['accuracy'])} % without hardening and {format_percent(after['accuracy'])} % with "
+            "it; that interval is not above the other.",
             "accuracy",
         )
 

@@ -60,13 +60,13 @@ class FittingTable:
                 overflow="ellipsis" if column.whole else "fold",
             )
         for cells, ends_section in self.sheet.lines(self.rows):
-            texts = map(text_of, cells)
+            texts = map(render_text, cells)
             table.add_row(*(map(join_lines, texts) if one_line else texts), end_section=ends_section)
         return table
 
     def _list(self) -> Iterator[Text]:
         for cells, _ in self.sheet.lines(self.rows):
-            first, *others = (join_lines(text_of(cell)) for cell in cells)
+            first, *others = (join_lines(render_text(cell)) for cell in cells)
             first.stylize("bold")
             yield first
             for column, text in zip_longest(self.sheet.columns[1:], others):
@@ -78,7 +78,7 @@ class FittingTable:
         widths = [0] * len(self.sheet.columns)
         for cells, _ in self.sheet.lines(self.rows):
             for place, (column, cell) in enumerate(zip(self.sheet.columns, cells, strict=True)):
-                lines = [*column.heading.splitlines(), *text_of(cell).plain.splitlines()]
+                lines = [*column.heading.splitlines(), *render_text(cell).plain.splitlines()]
                 longest = max(map(len, lines), default=0)
                 words = max((len(word) for line in lines for word in line.split()), default=0)
                 kept = min(words, max(LONGEST_WORD, -(-words // MOST_LINES)))
@@ -87,7 +87,7 @@ class FittingTable:
         return sum(widths) + between * (len(widths) - 1) + edges
 
 
-def table_of(sheet: Sheet, *, rows: int | None = None, compact: bool = False) -> RenderableType:
+def render_table(sheet: Sheet, *, rows: int | None = None, compact: bool = False) -> RenderableType:
     """Return a table for a terminal, between its title and its caption; see `FittingTable`."""
     # Titles and captions of rich's tables are no wider than the table, which may be narrow.
     title, caption = Text(sheet.title, "italic"), Text(sheet.caption, "dim italic")
@@ -95,7 +95,7 @@ def table_of(sheet: Sheet, *, rows: int | None = None, compact: bool = False) ->
     return Group(*([title] if title else []), table, *([caption] if caption else []))
 
 
-def text_of(cell: Cell) -> Text:
+def render_text(cell: Cell) -> Text:
     """Return the content of a table cell as styled text."""
     parts: list[str | tuple[str, str]] = [(cell.text, STYLES[cell.tone])]
     if cell.beside:

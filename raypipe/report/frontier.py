@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from raypipe.evaluation.results.outcomes import WORST_CASE
 from raypipe.evaluation.statistics.intervals import METHOD
-from raypipe.report.cells import model_cell
-from raypipe.report.layout import Book, Row, interval_cell, threat
+from raypipe.report.cells import format_model
+from raypipe.report.layout import Book, Row, describe_threat, format_interval
 from raypipe.report.names import name_backbone
-from raypipe.report.scope import attacked_tiles
+from raypipe.report.scope import describe_attacked_tiles
 from raypipe.report.sheet import Note, Sheet
 
 EQUAL = 1.25
@@ -52,9 +52,9 @@ def list_frontiers(book: Book) -> list[Frontier]:
 def list_bounds(book: Book) -> list[str]:
     """Return the balls of the worst cases in the norm of the headline, ascending; none if no model was attacked."""
     rows = [row for row in book.records if row["protocol"] == WORST_CASE and row["eps"] is not None]
-    norm = next((row["norm"] for row in rows if threat(row) == book.headline), None)
+    norm = next((row["norm"] for row in rows if describe_threat(row) == book.headline), None)
     ascending = sorted((row for row in rows if row["norm"] == norm), key=lambda row: row["eps"])
-    return list(dict.fromkeys(map(threat, ascending)))
+    return list(dict.fromkeys(map(describe_threat, ascending)))
 
 
 def find_undominated(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -78,7 +78,7 @@ def find_undominated(points: Sequence[tuple[float, float]]) -> list[int]:
     return sorted(kept, key=lambda position: (points[position][0], -points[position][1]))
 
 
-def frontier_table(book: Book) -> Sheet | None:
+def tabulate_frontier(book: Book) -> Sheet | None:
     """Return a table of every model's clean and robust accuracy and the cost of its training; None without a frontier.
 
     A pass is a forward or a backward pass of a tile through a network. The count begins with the undefended model's
@@ -88,7 +88,8 @@ def frontier_table(book: Book) -> Sheet | None:
     if not frontiers:
         return None
     table = Sheet(
-        f"Clean and robust accuracy by cost of training. Accuracy and its 95 % interval, in %; {attacked_tiles(book)}"
+        "Clean and robust accuracy by cost of training. Accuracy and its 95 % interval, in %; "
+        f"{describe_attacked_tiles(book)}"
     )
     table.add_columns("model", whole=True)
     table.add_columns("point", "clean", *(f"robust,\n{bound}" for bound in bounds), figures=True, whole=True)
@@ -103,10 +104,10 @@ def frontier_table(book: Book) -> Sheet | None:
             known = row is not None and row["seconds"] is not None
             passes = _passes(row) if row and known else 0
             table.add_row(
-                model_cell(book, subject),
+                format_model(book, subject),
                 str(number),
-                interval_cell(book.clean(subject)),
-                *(interval_cell(worst.get(bound), "not\nattacked") for bound in bounds),
+                format_interval(book.clean(subject)),
+                *(format_interval(worst.get(bound), "not\nattacked") for bound in bounds),
                 row["kind"] if row else "-",
                 f"{passes:,}" if known else "-",
                 f"{passes / least:.2f}" if known and least else "-",

@@ -13,10 +13,10 @@ from scipy.special import softmax
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.artifacts import AdversarialTiles, Artifacts, Predictions
 from raypipe.evaluation.results.run import PairingRecord, Run
-from raypipe.report.cells import kind_of, name_family, name_hardening
+from raypipe.report.cells import name_family, name_hardening, name_kind
 from raypipe.report.layout import Book
 from raypipe.report.names import name_attack, name_class, name_class_in_full
-from raypipe.report.pictures import Picture, data_uri, draw_difference, read_images
+from raypipe.report.pictures import Picture, draw_difference, encode_data_uri, read_images
 from raypipe.storage.store import Store
 
 GALLERIES = 12
@@ -76,7 +76,9 @@ class _Attacked:
     after: Predictions
 
 
-def galleries(run: Run, book: Book, store: Store, first: str, artifacts: Artifacts | None = None) -> Iterator[Gallery]:
+def draw_galleries(
+    run: Run, book: Book, store: Store, first: str, artifacts: Artifacts | None = None
+) -> Iterator[Gallery]:
     """Yield a gallery for each model that was attacked, at most `GALLERIES`, from the stored tiles.
 
     There is none if the terms of the data set forbid redistribution of its tiles, because reports are made to be
@@ -110,10 +112,10 @@ def galleries(run: Run, book: Book, store: Store, first: str, artifacts: Artifac
         seen |= {choice.sample_id for choice in choices}
         pictures = tuple(_draw(run, store, choices))
         name, below = name_family(book, subject), name_hardening(book, subject)
-        yield Gallery(subject, name, below, kind_of(book, subject), pictures, _write_note(attacks))
+        yield Gallery(subject, name, below, name_kind(book, subject), pictures, _write_note(attacks))
 
 
-def galleries_left_out(run: Run) -> int:
+def count_galleries_left_out(run: Run) -> int:
     """Return the number of attacked models without a gallery because there are too many models."""
     return 0 if run.restriction is not None else max(0, len(_list_pairings(run)) - GALLERIES)
 
@@ -203,9 +205,9 @@ def _draw(run: Run, store: Store, choices: Sequence[_Choice]) -> Iterator[Pictur
             harmful=HARMS[choice.harm] in (MISSED, ALARM),
             sizes={name: float(sizes[place]) for name, sizes in attack.perturbed.distortions.items()},
             factor=factor,
-            clean=data_uri(original),
-            adversarial=data_uri(adversarial),
-            difference=data_uri(difference),
+            clean=encode_data_uri(original),
+            adversarial=encode_data_uri(adversarial),
+            difference=encode_data_uri(difference),
             side=original.shape[0],
         )
 

@@ -343,7 +343,7 @@ SECTION_TERMS: dict[str, tuple[str, ...]] = {
 """The terms that a section of the report uses, by the section's anchor; the report links them below its heading."""
 
 
-def section_terms(section: str) -> tuple[Term, ...]:
+def find_section_terms(section: str) -> tuple[Term, ...]:
     """Return the terms that a section of the report explains below its heading.
 
     Parameters
@@ -354,7 +354,7 @@ def section_terms(section: str) -> tuple[Term, ...]:
     return tuple(TERMS[name] for name in SECTION_TERMS.get(section, ()))
 
 
-def glossary_markdown() -> str:
+def render_glossary() -> str:
     """Return the glossary as a Markdown document."""
     lines = [
         "# Glossary",

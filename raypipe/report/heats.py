@@ -58,7 +58,7 @@ class Confusions(NamedTuple):
     heats: tuple[Heat, ...]
 
 
-def confusions(book: Book) -> Iterator[Confusions]:
+def build_confusions(book: Book) -> Iterator[Confusions]:
     """Yield the confusion matrices of every backbone under every attack of the grid. Shares are of the true class.
 
     A model that was evaluated on its own has no grid: it has a matrix for every attack of the evaluation.
@@ -95,7 +95,7 @@ def shade(text: str, share: float | None) -> Shade:
     return Shade(text, "0", "") if share is None else Shade(text, f"{share:.3f}", f"{100 * share:.1f} %")
 
 
-def transfers(book: Book) -> Iterator[Heat]:
+def build_transfers(book: Book) -> Iterator[Heat]:
     """Yield a matrix per attack: the accuracy of every model on tiles crafted against each undefended model."""
     transferred = [row for row in book.records if row["protocol"] == "transfer" and row["role"] != "check"]
     attacks = dict.fromkeys(row["attack"] for row in transferred)

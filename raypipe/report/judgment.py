@@ -7,7 +7,7 @@ from raypipe.evaluation.checks.rules import Verdict
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.report.layout import Book, Row
 from raypipe.report.ranking import is_above_chance
-from raypipe.report.robustness import find_lowest, verdicts_of
+from raypipe.report.robustness import find_lowest, find_verdicts
 from raypipe.report.sheet import Tone
 
 ROBUST, PARTLY, NOT_ROBUST = "no loss found", "partly robust", "not robust"
@@ -46,7 +46,7 @@ class Judgment(NamedTuple):
 
 def judge_models(book: Book) -> dict[str, Judgment]:
     """Return the judgment of every model under test, by its id."""
-    verdicts = verdicts_of(book)
+    verdicts = find_verdicts(book)
     return {subject: judge_model(book, subject, verdicts) for subject in book.subjects}
 
 
@@ -56,7 +56,7 @@ def judge_model(book: Book, subject: str, verdicts: Mapping[str, Verdict]) -> Ju
     Parameters
     ----------
     verdicts
-        Result of `raypipe.report.robustness.verdicts_of`.
+        Result of `raypipe.report.robustness.find_verdicts`.
     """
     worst = book.headline_case(subject) or find_lowest(book, subject, ITSELF, None)
     word = _find_word(book.clean(subject), worst, verdicts.get(subject))

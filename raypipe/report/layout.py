@@ -109,7 +109,7 @@ class Book:
 
     def worst_cases(self, subject: str) -> dict[str, Row]:
         """Return the worst-case records of a model, by the bound of the perturbation."""
-        return {threat(row): row for row in self.find_records(subject, protocol=WORST_CASE)}
+        return {describe_threat(row): row for row in self.find_records(subject, protocol=WORST_CASE)}
 
     @cached_property
     def headline(self) -> str | None:
@@ -126,7 +126,7 @@ class Book:
             return row["eps"] is None, (row["norm"], row["eps"]) not in judged, row["eps"] or 0.0
 
         shown = sorted(balls, key=rank)[:1]
-        return threat(shown[0]) if shown else None
+        return describe_threat(shown[0]) if shown else None
 
     def headline_case(self, subject: str) -> Row | None:
         """Return a model's record in the worst case of `headline`; None if there is none."""
@@ -137,18 +137,18 @@ def _order_of_protocol(row: Row) -> int:
     return ITSELF.index(row["protocol"])
 
 
-def percent(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
     """Return a share in percent, or a dash where it is undefined."""
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def with_interval(row: Mapping[str, Any] | None, name: str = "accuracy") -> str:
+def format_with_interval(row: Mapping[str, Any] | None, name: str = "accuracy") -> str:
     """Return a share of a record with its 95 % interval, in percent: ``86.7 [81.9, 90.3]``."""
     if row is None or row[name] is None:
         return "-"
     if row[f"{name}_low"] is None:
-        return f"{percent(row[name])} [no interval]"
-    return f"{percent(row[name])} [{percent(row[f'{name}_low'])}, {percent(row[f'{name}_high'])}]"
+        return f"{format_percent(row[name])} [no interval]"
+    return f"{format_percent(row[name])} [{format_percent(row[f'{name}_low'])}, {format_percent(row[f'{name}_high'])}]"
 
 
 def format_p_value(p_value: float | None) -> str:
@@ -156,23 +156,26 @@ def format_p_value(p_value: float | None) -> str:
     return "-" if p_value is None else f"{p_value:.2g}"
 
 
-def interval_cell(row: Mapping[str, Any] | None, absent: str = "-", name: str = "accuracy") -> Cell:
+def format_interval(row: Mapping[str, Any] | None, absent: str = "-", name: str = "accuracy") -> Cell:
     """Return a cell with a share above its interval, in percent, or with the reason why there is none."""
     if row is None or row[name] is None:
         return Cell(absent, tone="dim")
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     until = " to " if low is not None and low < 0 else "-"
-    return Cell(percent(row[name]), below="no interval" if low is None else f"{percent(low)}{until}{percent(high)}")
+    return Cell(
+        format_percent(row[name]),
+        below="no interval" if low is None else f"{format_percent(low)}{until}{format_percent(high)}",
+    )
 
 
-def verdict_cell(failed: int | None) -> Cell:
+def format_verdict(failed: int | None) -> Cell:
     """Return a cell with the outcome of the sanity checks; `failed` is None if none were run."""
     if failed is None:
         return Cell("not checked", tone="bad")
     return Cell(f"{failed} failed", tone="bad") if failed else Cell("passed", tone="good")
 
 
-def threat(row: Mapping[str, Any]) -> str:
+def describe_threat(row: Mapping[str, Any]) -> str:
     """Return the bound of an attack as text: ``linf <= 2.5/255, stored 2/255``, ``minimal l2``, or ``any size``."""
     if row["eps"] is not None:
         return f"{row['norm']} {write_bound(row['eps'], row['norm'])}"

@@ -14,7 +14,7 @@ from raypipe.evaluation.results.schemas import CHECKS, RESULTS
 from raypipe.evaluation.results.strength import attack_strength
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.cells import HARDENED, UNDEFENDED
-from raypipe.report.layout import Row, interval_cell, threat, verdict_cell
+from raypipe.report.layout import Row, describe_threat, format_interval, format_verdict
 from raypipe.report.ranking import RULE, find_winner, may_be_best, overlap
 from raypipe.report.scope import count_tiles
 from raypipe.report.sheet import Cell, Note, Sheet
@@ -67,7 +67,7 @@ class Standing(NamedTuple):
         return may_be_best(self.worst, self.verdict)
 
 
-def leaderboards(store: Store) -> tuple[list[Sheet], list[Note]]:
+def rank_models(store: Store) -> tuple[list[Sheet], list[Note]]:
     """Rank the models of a store. Each ranking has only models tested on the same tiles by the same attacks.
 
     Unfinished runs are left out. The notes name the runs of an older raypipe whose figures cannot be recomputed,
@@ -128,7 +128,7 @@ def _standings(run: Run, rows: Sequence[Row], checks: Sequence[dict[str, Any]]) 
             run.data or "given tiles",
             clean["split"],
             (clean["tiles_key"], count_tiles(attacked)),
-            threat(row),
+            describe_threat(row),
             strength,
         )
         static, white_box = (_find_lowest(rows, protocols, clean["hardened_on"]) for protocols in (("static",), ITSELF))
@@ -167,8 +167,8 @@ def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
             Cell(row["model"], below=hardening, kind=kind),
             _place(each, rivals, winner),
             Cell(each.run, href=f"runs/{each.run}/report.html"),
-            *map(interval_cell, figures),
-            verdict_cell(each.verdict.failed if each.verdict else None),
+            *map(format_interval, figures),
+            format_verdict(each.verdict.failed if each.verdict else None),
             Cell(stamps, tone="bad"),
         )
     table.caption = f"{RULE} Equal attack digests mean equal attacks with equal settings. {METHOD}"

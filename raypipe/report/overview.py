@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from raypipe.evaluation.results.overview import COLUMNS
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
-from raypipe.report.cells import model_cell, name_family, name_hardening
-from raypipe.report.layout import Book, Row, interval_cell
-from raypipe.report.scope import attacked_tiles
+from raypipe.report.cells import format_model, name_family, name_hardening
+from raypipe.report.layout import Book, Row, format_interval
+from raypipe.report.scope import describe_attacked_tiles
 from raypipe.report.sheet import Note, Sheet, Tone
 
 NATURAL = "natural corruptions"
@@ -27,20 +27,20 @@ def index_overview(book: Book) -> dict[tuple[str, str], Row]:
     return {(row["subject"], row["threat"]): row for row in book.overview}
 
 
-def overview_table(book: Book) -> Sheet | None:
+def tabulate_overview(book: Book) -> Sheet | None:
     """Return a table of every model under every kind of threat; None if only attacks in a ball were measured."""
     threats, rows = list_threats(book), index_overview(book)
     if not threats:
         return None
-    table = Sheet(f"All threats in one view. Accuracy and its 95 % interval, in %; {attacked_tiles(book)}")
+    table = Sheet(f"All threats in one view. Accuracy and its 95 % interval, in %; {describe_attacked_tiles(book)}")
     table.add_columns("model", whole=True)
     for threat in threats:
         details = dict.fromkeys(row["detail"] for row in book.overview if row["threat"] == threat)
         table.add_columns(threat, figures=True, hint="; ".join(details))
     for members in book.families().values():
         for subject in members:
-            cells = (interval_cell(rows.get((subject, threat)), UNMEASURED) for threat in threats)
-            table.add_row(model_cell(book, subject), *cells)
+            cells = (format_interval(rows.get((subject, threat)), UNMEASURED) for threat in threats)
+            table.add_row(format_model(book, subject), *cells)
         table.add_section()
     limits = "; ".join(f"{threat}: {_detail(book, threat)}" for threat in threats if _detail(book, threat))
     table.caption = f"A dash: not measured. {limits[:1].upper()}{limits[1:]}. {METHOD}"
@@ -52,7 +52,7 @@ def _detail(book: Book, threat: str) -> str:
     return next(iter(details)) if len(details) == 1 else "another one for each model"
 
 
-def overview_notes(book: Book) -> Iterator[Note]:
+def describe_hardened(book: Book) -> Iterator[Note]:
     """Yield a sentence for each hardened model: its differences to the undefended model, and its natural robustness."""
     threats, rows = list_threats(book), index_overview(book)
     for subject, own in book.subjects.items():

@@ -48,7 +48,7 @@ _ROBUST_ON_NORMAL = {"shufflenet_v2_x1_0": "up to 99", "resnet18": "up to 99"}
 _BEST_ON_PERTURBED = ("googlenet", "carlini_wagner_l2", "81")
 
 
-def reported(column: str, backbone: str, method: str, *, hardened_on: str | None = None) -> str | None:
+def find_reported(column: str, backbone: str, method: str, *, hardened_on: str | None = None) -> str | None:
     """Return the paper's accuracy in percent for a cell of its Table 2; None if it has none or it cannot be read.
 
     Parameters

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED
-from raypipe.report.layout import Book, Row, name_or_dash, percent, threat
-from raypipe.report.paper import EARLIER, reported
-from raypipe.report.scope import attacked_tiles
+from raypipe.report.layout import Book, Row, describe_threat, format_percent, name_or_dash
+from raypipe.report.paper import EARLIER, find_reported
+from raypipe.report.scope import describe_attacked_tiles
 from raypipe.report.sheet import Cell, Sheet
 
 COLUMNS = {
@@ -30,19 +30,21 @@ STATIC = (
 )
 
 
-def threats(book: Book) -> str:
+def describe_threats(book: Book) -> str:
     """Return the threat model of every attack in the tables, as a text."""
     attacks = {row["attack"]: row for row in book.records if row["protocol"] in ITSELF and row["role"] == "grid"}
-    models = "; ".join(f"{name}: {threat(row)}, {row['knowledge']}, {row['goal']}" for name, row in attacks.items())
+    models = "; ".join(
+        f"{name}: {describe_threat(row)}, {row['knowledge']}, {row['goal']}" for name, row in attacks.items()
+    )
     return f"Threat models, with success counted on 8-bit pixels: {models}."
 
 
-def table_1(book: Book) -> Sheet:
+def build_table_1(book: Book) -> Sheet:
     """Return Table 1: precision, recall and F1 of each label, and accuracy.
 
     It has a row for every model at every stage of the paper's protocol.
     """
-    table = Sheet(f"Table 1. Precision, recall, F1 of each label and accuracy, in %; {attacked_tiles(book)}")
+    table = Sheet(f"Table 1. Precision, recall, F1 of each label and accuracy, in %; {describe_attacked_tiles(book)}")
     table.add_columns("model", "tested on", "hardened with")
     table.add_columns(*next(iter(book.subjects.values()))["labels"], "accuracy", "tiles", "groups", figures=True)
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
@@ -54,7 +56,7 @@ def table_1(book: Book) -> Sheet:
                 row["attack"] or ("clean tiles" if row["protocol"] == CLEAN_ATTACKED else "clean test set"),
                 name_or_dash(hardened["hardened_on"] or hardened["defense"]),
                 *(" ".join(_rounded(score) for score in label) for label in scores),
-                percent(row["accuracy"]),
+                format_percent(row["accuracy"]),
                 str(row["tiles"]),
                 str(row["groups"]),
             )
@@ -89,7 +91,7 @@ def _clean(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
     yield subject, attacked
 
 
-def table_2(book: Book) -> Sheet:
+def build_table_2(book: Book) -> Sheet:
     """Return Table 2: the paper's four accuracies of every model, attack and defense, and a fifth one.
 
     The fifth one, which the paper lacks, is the accuracy of the hardened model under attacks on itself.
@@ -97,7 +99,8 @@ def table_2(book: Book) -> Sheet:
     hardened = any(row["defense"] for row in book.subjects.values())
     columns = list(COLUMNS) if hardened else ["normal", "attacked"]
     table = Sheet(
-        f"Table 2. Accuracy before and after hardening, in % (paper's), on the same tiles; {attacked_tiles(book)}"
+        "Table 2. Accuracy before and after hardening, in % (paper's), on the same tiles; "
+        f"{describe_attacked_tiles(book)}"
     )
     table.add_columns("model", "attack", "defense")
     table.add_columns(*(COLUMNS[column] for column in columns), figures=True, whole=True)
@@ -116,13 +119,13 @@ def table_2(book: Book) -> Sheet:
                 attack,
                 name_or_dash(book.subjects[subject]["defense"]),
                 *cells,
-                *([percent(white_box["accuracy"]) if white_box else "-"] if hardened else []),
+                *([format_percent(white_box["accuracy"]) if white_box else "-"] if hardened else []),
             )
         table.add_section()
     return table
 
 
-def table_3(book: Book, data: str) -> Sheet:
+def build_table_3(book: Book, data: str) -> Sheet:
     """Return Table 3: each earlier system, the same system as measured here below it, and then all other systems.
 
     Parameters
@@ -130,7 +133,7 @@ def table_3(book: Book, data: str) -> Sheet:
     data
         Name of the run's data set, as a text for the reader.
     """
-    table = Sheet(f"Table 3. Accuracy of earlier work and of this run, in %; this run, {attacked_tiles(book)}")
+    table = Sheet(f"Table 3. Accuracy of earlier work and of this run, in %; this run, {describe_attacked_tiles(book)}")
     table.add_columns("work", "backbone", "attack", "defense")
     table.add_columns("clean", "attacked", "defended,\nstatic", "defended,\nwhite-box", figures=True)
     measured = list(_measured(book))
@@ -155,13 +158,19 @@ def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[Cell | s
         for subject, attack in _pairs(book, undefended, hardened=True):
             attacked, white_box = book.find_white_box(undefended, attack), book.find_white_box(subject, attack)
             static = next(book.find_records(subject, protocol="static", attack=attack), None)
-            figures = (percent(row["accuracy"]) if row else "-" for row in (attacked, static, white_box))
+            figures = (format_percent(row["accuracy"]) if row else "-" for row in (attacked, static, white_box))
             clean, defense = book.subjects[undefended], str(book.subjects[subject]["defense"])
             system = (str(clean["backbone"]), str(attacked["method"]) if attacked else "", defense)
-            under = Cell(attack, below=threat(attacked) if attacked else "")
+            under = Cell(attack, below=describe_threat(attacked) if attacked else "")
             yield (
                 system,
-                (undefended, under, name_or_dash(defense), percent(book.clean(undefended)["accuracy"]), *figures),
+                (
+                    undefended,
+                    under,
+                    name_or_dash(defense),
+                    format_percent(book.clean(undefended)["accuracy"]),
+                    *figures,
+                ),
             )
 
 
@@ -179,5 +188,5 @@ def _beside_paper(column: str, row: Row | None, attacked: Row | None, subject: s
     if row is None:
         return Cell("-")
     method = attacked["method"] if attacked else ""
-    paper = reported(column, row["backbone"], method, hardened_on=book.subjects[subject]["hardened_on"]) or "-"
-    return Cell(percent(row["accuracy"]), beside=f"({paper})")
+    paper = find_reported(column, row["backbone"], method, hardened_on=book.subjects[subject]["hardened_on"]) or "-"
+    return Cell(format_percent(row["accuracy"]), beside=f"({paper})")

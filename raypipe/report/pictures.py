@@ -92,7 +92,7 @@ def read_images(store: Store, kind: str, key: str, ids: Iterable[str], split: st
     return found
 
 
-def data_uri(pixels: NDArray[np.uint8]) -> str:
+def encode_data_uri(pixels: NDArray[np.uint8]) -> str:
     """Return an RGB image, uint8 (height, width, 3), as a lossless data URI for a page."""
     buffer = io.BytesIO()
     # With the default settings a tile of tissue takes eight times as long and becomes only 1 to 2 % smaller.

@@ -26,7 +26,7 @@ def describe_grid(experiment: Experiment, plan: Plan) -> str:
     return f"{', '.join(parts)}: {_count(len(plan.cells), 'cell')}"
 
 
-def classes_line(name: str, counts: Mapping[str, Mapping[str, int]]) -> str:
+def describe_classes(name: str, counts: Mapping[str, Mapping[str, int]]) -> str:
     """Return classes with their numbers of files: ``paper split: train benign 6, malignant 5; ...``.
 
     Parameters
@@ -40,13 +40,13 @@ def classes_line(name: str, counts: Mapping[str, Mapping[str, int]]) -> str:
     return f"{name}: {'; '.join(sides)}"
 
 
-def plan_line(experiment: Experiment, plan: Plan, store: Store, missing: int) -> str:
+def describe_plan(experiment: Experiment, plan: Plan, store: Store, missing: int) -> str:
     """Return the size of an experiment, and how many of its cells a store has and lacks."""
     done = f"{len(plan.cells) - missing:,} done and {missing:,} to do in {store.root}"
     return f"{experiment.name}: {describe_grid(experiment, plan)}, {done}"
 
 
-def groups_sheet(plan: Plan, store: Store) -> Sheet:
+def tabulate_cell_groups(plan: Plan, store: Store) -> Sheet:
     """Return a table of done and missing cells by stage and model, or by stage alone if it would not fit a screen."""
     to_do = {cell.key for cell in unfinished(plan.cells, store)}
     by_model = Counter((cell.stage, cell.model) for cell in plan.cells)
@@ -64,7 +64,7 @@ def groups_sheet(plan: Plan, store: Store) -> Sheet:
     return sheet
 
 
-def cells_sheet(plan: Plan, store: Store) -> Sheet:
+def tabulate_cells(plan: Plan, store: Store) -> Sheet:
     """Return a table of every cell with its artifact."""
     sheet = Sheet("Cells")
     sheet.add_columns("stage", "cell", "artifact", "state")

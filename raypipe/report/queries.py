@@ -2,10 +2,10 @@
 
 from raypipe.evaluation.results.queries import MARKS
 from raypipe.evaluation.statistics.intervals import METHOD
-from raypipe.report.cells import model_cell
-from raypipe.report.layout import Book, Row, interval_cell, threat
+from raypipe.report.cells import format_model
+from raypipe.report.layout import Book, Row, describe_threat, format_interval
 from raypipe.report.names import name_attack
-from raypipe.report.scope import attacked_tiles
+from raypipe.report.scope import describe_attacked_tiles
 from raypipe.report.sheet import Cell, Sheet
 
 COUNTED = (
@@ -14,12 +14,14 @@ COUNTED = (
 )
 
 
-def queries_table(book: Book) -> Sheet | None:
+def tabulate_queries(book: Book) -> Sheet | None:
     """Return a table of each model's accuracy after some numbers of queries; None if the run has none."""
     if not book.queries:
         return None
-    bounds = ", ".join(dict.fromkeys(map(threat, book.queries)))
-    table = Sheet(f"Accuracy after a number of queries, and its 95 % interval, in %; {bounds}; {attacked_tiles(book)}")
+    bounds = ", ".join(dict.fromkeys(map(describe_threat, book.queries)))
+    table = Sheet(
+        f"Accuracy after a number of queries, and its 95 % interval, in %; {bounds}; {describe_attacked_tiles(book)}"
+    )
     table.add_columns("model", "attack")
     known = {row["queries"] for row in book.queries}
     shown = [0, *(mark for mark in MARKS if mark in known)]
@@ -28,7 +30,7 @@ def queries_table(book: Book) -> Sheet | None:
     for (subject, _), rows in list_series(book).items():
         by_count = {row["queries"]: row for row in rows}
         name = Cell(name_attack(rows[0]["method"]), below=rows[0]["knowledge"])
-        table.add_row(model_cell(book, subject), name, *(interval_cell(by_count.get(count)) for count in shown))
+        table.add_row(format_model(book, subject), name, *(format_interval(by_count.get(count)) for count in shown))
     table.caption = f"{COUNTED} {METHOD}"
     return table
 

@@ -18,7 +18,7 @@ from raypipe.report.figures.lines import draw_lines
 from raypipe.report.judgment import judge_models
 from raypipe.report.layout import Book
 from raypipe.report.page.report import write_report
-from raypipe.report.robustness import verdicts_of
+from raypipe.report.robustness import find_verdicts
 from raypipe.report.summary import conclude, find_direct, find_static
 from raypipe.storage.store import Store
 
@@ -95,7 +95,7 @@ class Results(RunResult):
         """
         import pandas as pd  # noqa: PLC0415  importing it takes time that a terminal does not have
 
-        book, verdicts = self.book, verdicts_of(self.book)
+        book, verdicts = self.book, find_verdicts(self.book)
         rows = {}
         for subject, judgment in judge_models(book).items():
             found = {"clean": book.clean(subject), "static": find_static(book, subject)}

@@ -7,10 +7,16 @@ from raypipe.evaluation.checks.rules import verdict as verdict_of
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.run import GIVEN
 from raypipe.evaluation.statistics.intervals import METHOD
-from raypipe.report.cells import knowledge_note, model_cell
-from raypipe.report.layout import Book, Row, interval_cell, percent, threat, with_interval
+from raypipe.report.cells import describe_knowledge, format_model
+from raypipe.report.layout import Book, Row, describe_threat, format_interval, format_percent, format_with_interval
 from raypipe.report.names import name_attack
-from raypipe.report.scope import attacked_tiles, find_defects, is_reweighted, prevalence_note, test_tiles
+from raypipe.report.scope import (
+    describe_attacked_tiles,
+    describe_prevalence,
+    describe_test_tiles,
+    find_defects,
+    is_reweighted,
+)
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
 
 ANY_SIZE = (
@@ -30,7 +36,7 @@ HEADINGS = {
 """Columns of the table of robustness before the worst cases, with their explanations."""
 
 
-def verdicts_of(book: Book) -> dict[str, Verdict]:
+def find_verdicts(book: Book) -> dict[str, Verdict]:
     """Return the verdict on the sanity checks of each model under test for which checks were run."""
     found = {}
     for subject in book.subjects:
@@ -42,12 +48,12 @@ def verdicts_of(book: Book) -> dict[str, Verdict]:
     return found
 
 
-def verdict_lines(book: Book) -> Iterator[Note]:
+def list_verdicts(book: Book) -> Iterator[Note]:
     """Yield the verdict of each model's sanity checks, which stands above all its figures.
 
     Notes on classes without attacked tiles and on logits that are not finite follow.
     """
-    verdicts = verdicts_of(book)
+    verdicts = find_verdicts(book)
     for subject in book.subjects:
         if subject not in verdicts:
             yield Note(f"{subject}: not checked, so it is not called robust.", "bad")
@@ -58,9 +64,12 @@ def verdict_lines(book: Book) -> Iterator[Note]:
     yield from find_defects(book)
 
 
-def robustness_table(book: Book) -> Sheet:
+def tabulate_robustness(book: Book) -> Sheet:
     """Return a table of each model's clean, static, adaptive, transfer and worst-case accuracy, with intervals."""
-    table = Sheet(f"Robustness. Accuracy and its 95 % interval, in %; {attacked_tiles(book)}; {test_tiles(book)}")
+    table = Sheet(
+        "Robustness. Accuracy and its 95 % interval, in %; "
+        f"{describe_attacked_tiles(book)}; {describe_test_tiles(book)}"
+    )
     radii = list(dict.fromkeys(name for subject in book.subjects for name in book.worst_cases(subject)))
     table.add_columns("model\ndefense, attack", whole=True)
     for heading, hint in HEADINGS.items():
@@ -74,35 +83,35 @@ def robustness_table(book: Book) -> Sheet:
             worst = book.worst_cases(subject)
             absent = "not\nmeasured" if book.subjects[subject]["split"] == GIVEN else "not\nhardened"
             table.add_row(
-                model_cell(book, subject),
-                interval_cell(book.subjects[subject]),
-                interval_cell(book.clean(subject)),
-                interval_cell(find_lowest(book, subject, ("static",), hardened_on), absent),
-                interval_cell(find_lowest(book, subject, ITSELF, hardened_on), "not\nattacked"),
-                interval_cell(find_lowest(book, subject, ("transfer",), None), "no other\nbackbone"),
-                *(worst_cell(worst.get(radius), book) for radius in radii),
+                format_model(book, subject),
+                format_interval(book.subjects[subject]),
+                format_interval(book.clean(subject)),
+                format_interval(find_lowest(book, subject, ("static",), hardened_on), absent),
+                format_interval(find_lowest(book, subject, ITSELF, hardened_on), "not\nattacked"),
+                format_interval(find_lowest(book, subject, ("transfer",), None), "no other\nbackbone"),
+                *(format_worst_case(worst.get(radius), book) for radius in radii),
             )
         table.add_section()
     table.caption = (
         "Clean, test set: all test tiles. Every other column uses the attacked tiles: compare them with clean, "
         "attacked tiles. Static and white-box: under the attack that the model was hardened with, or else "
         "under the strongest attack. White-box: the attack is run on the model itself; for a hardened model it "
-        f"is adaptive. {knowledge_note(book)} Transfer: the strongest attack from any other backbone. Worst case: a "
-        "tile counts as correct only if no stored adversarial tile within the bound fools the model. "
-        f"{ANY_SIZE} {prevalence_note(book)} {METHOD}"
+        f"is adaptive. {describe_knowledge(book)} Transfer: the strongest attack from any other backbone. Worst case: "
+        "a tile counts as correct only if no stored adversarial tile within the bound fools the model. "
+        f"{ANY_SIZE} {describe_prevalence(book)} {METHOD}"
     )
     return table
 
 
-def worst_cell(row: Row | None, book: Book) -> Cell:
+def format_worst_case(row: Row | None, book: Book) -> Cell:
     """Return a cell with a worst case.
 
     If the attacked tiles have other class shares than the test set, it also has the accuracy at the test set's shares.
     """
-    cell = interval_cell(row, "not\nattacked")
+    cell = format_interval(row, "not\nattacked")
     if row is None or not is_reweighted(row, book):
         return cell
-    return cell._replace(beside=f"({percent(row['accuracy_reweighted'])})")
+    return cell._replace(beside=f"({format_percent(row['accuracy_reweighted'])})")
 
 
 def find_lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: str | None) -> Row | None:
@@ -116,31 +125,32 @@ def find_lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: st
     return min(rows, key=lambda row: row["accuracy"], default=None)
 
 
-def attacks_table(book: Book) -> Sheet | None:
+def tabulate_attacks(book: Book) -> Sheet | None:
     """Return a table of the accuracy of every model under every attack on the model itself."""
     attacks = {row["attack"]: row for row in book.records if row["protocol"] in ITSELF and row["role"] != "check"}
     attacks = _without_repetitions(attacks, book)
     if not attacks:
         return None
     title = "Accuracy of every model under every attack on the model itself, in %, counted on 8-bit pixels"
-    table = Sheet(f"{title}; {attacked_tiles(book)}")
+    table = Sheet(f"{title}; {describe_attacked_tiles(book)}")
     table.caption = METHOD
     subjects = list(book.subjects)
     if len(attacks) > len(subjects):  # rows for the longer list keep the table narrow
         table.add_columns("attack", "bound", "knowledge, goal")
-        table.add_columns(*map(_heading_of, (model_cell(book, subject) for subject in subjects)), figures=True)
+        table.add_columns(*map(_heading_of, (format_model(book, subject) for subject in subjects)), figures=True)
         for name, row in attacks.items():
-            figures = (interval_cell(book.find_white_box(subject, name)) for subject in subjects)
-            table.add_row(name_attack(str(name)), threat(row), f"{row['knowledge']}, {row['goal']}", *figures)
+            figures = (format_interval(book.find_white_box(subject, name)) for subject in subjects)
+            table.add_row(name_attack(str(name)), describe_threat(row), f"{row['knowledge']}, {row['goal']}", *figures)
         return table
     table.add_columns("model")
     headings = (
-        f"{name_attack(name)}\n{threat(row)}\n{row['knowledge']}, {row['goal']}" for name, row in attacks.items()
+        f"{name_attack(name)}\n{describe_threat(row)}\n{row['knowledge']}, {row['goal']}"
+        for name, row in attacks.items()
     )
     table.add_columns(*headings, figures=True)
     for subject in subjects:
         table.add_row(
-            model_cell(book, subject), *(interval_cell(book.find_white_box(subject, name)) for name in attacks)
+            format_model(book, subject), *(format_interval(book.find_white_box(subject, name)) for name in attacks)
         )
     return table
 
@@ -158,17 +168,17 @@ def _without_repetitions(attacks: Mapping[str, Row], book: Book) -> dict[str, Ro
     return {name: attacks[name] for name in found.values()}
 
 
-def certified_table(book: Book) -> Sheet | None:
+def tabulate_certified(book: Book) -> Sheet | None:
     """Return a table of certified accuracy next to robust accuracy under attack; None without certificates."""
     if not book.certified:
         return None
     title = "Certified accuracy within a radius, and robust accuracy under all attacks within it, in %"
-    table = Sheet(f"{title}; {attacked_tiles(book)}")
+    table = Sheet(f"{title}; {describe_attacked_tiles(book)}")
     table.add_columns("model", "radius")
     table.add_columns("certified accuracy", "robust accuracy", figures=True)
     for row in book.certified:
-        figures = [with_interval(row, name) for name in ("certified_accuracy", "robust_accuracy")]
-        table.add_row(model_cell(book, row["subject"]), threat(row) if row["eps"] else "clean", *figures)
+        figures = [format_with_interval(row, name) for name in ("certified_accuracy", "robust_accuracy")]
+        table.add_row(format_model(book, row["subject"]), describe_threat(row) if row["eps"] else "clean", *figures)
     table.caption = (
         "Randomized smoothing certifies, in L2, the vote over infinitely many draws of noise, with a small probability "
         "of error. Interval bounds certify in L-infinity. The attacks search 8-bit tiles and may miss adversarial "
@@ -177,12 +187,12 @@ def certified_table(book: Book) -> Sheet | None:
     return table
 
 
-def checks_table(book: Book) -> Sheet | None:
+def tabulate_checks(book: Book) -> Sheet | None:
     """Return a table of the verdict of every sanity check on every model; None without checks."""
     if not book.checks:
         return None
     subjects = list(dict.fromkeys(row["subject"] for row in book.checks))
-    table = Sheet(f"Sanity checks; {attacked_tiles(book)}")
+    table = Sheet(f"Sanity checks; {describe_attacked_tiles(book)}")
     table.add_columns("check")
     table.add_columns(*(str(number) for number, _ in enumerate(subjects, 1)), figures=True)
     for check in dict.fromkeys(row["check"] for row in book.checks):
@@ -193,7 +203,7 @@ def checks_table(book: Book) -> Sheet | None:
     return table
 
 
-def failures_table(book: Book) -> Sheet | None:
+def tabulate_failures(book: Book) -> Sheet | None:
     """Return a table of the checks that did not pass, with the figure behind each verdict and its meaning."""
     rows = [row for row in book.checks if row["verdict"] != PASS]
     if not rows:
@@ -202,11 +212,11 @@ def failures_table(book: Book) -> Sheet | None:
     table.add_columns("model", "check", "verdict", "figure", "meaning")
     for row in rows:
         verdict = Cell(row["verdict"], tone=TONES.get(row["verdict"], "dim"))
-        table.add_row(model_cell(book, row["subject"]), row["check"], verdict, row["figure"], row["meaning"])
+        table.add_row(format_model(book, row["subject"]), row["check"], verdict, row["figure"], row["meaning"])
     return table
 
 
-def clinical_errors_table(book: Book) -> Sheet | None:
+def tabulate_clinical_errors(book: Book) -> Sheet | None:
     """Return a table of each model's clinical errors: missed cancers and false alarms.
 
     It gives them clean, under attacks on the model itself, and in the worst case.
@@ -214,7 +224,7 @@ def clinical_errors_table(book: Book) -> Sheet | None:
     if all(row["cancer_called_benign"] is None for row in book.subjects.values()):
         return None
     title = "Clinical errors. Missed cancers (share of cancers) and false alarms (share of benign tiles), in %"
-    table = Sheet(f"{title}; {attacked_tiles(book)}")
+    table = Sheet(f"{title}; {describe_attacked_tiles(book)}")
     table.add_columns("model")
     for heading in ("clean", "white-box", f"worst case, {book.headline}"):
         table.add_columns(f"{heading}:\nmissed cancers", f"{heading}:\nfalse alarms", figures=True)
@@ -222,10 +232,10 @@ def clinical_errors_table(book: Book) -> Sheet | None:
         white_box = find_lowest(book, subject, ITSELF, clean["hardened_on"])
         worst = book.headline_case(subject)
         figures = [
-            interval_cell(row, name=name)
+            format_interval(row, name=name)
             for row in (book.clean(subject), white_box, worst)
             for name in ("cancer_called_benign", "benign_called_cancer")
         ]
-        table.add_row(model_cell(book, subject), *figures)
+        table.add_row(format_model(book, subject), *figures)
     table.caption = METHOD
     return table

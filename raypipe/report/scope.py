@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED
-from raypipe.report.layout import Book, Row, percent
+from raypipe.report.layout import Book, Row, format_percent
 from raypipe.report.sheet import Note
 
 BALANCED = 0.01
@@ -15,7 +15,7 @@ def count_tiles(row: Row) -> str:
     return f"{row['tiles']} tiles of {row['groups']} groups"
 
 
-def attacked_tiles(book: Book) -> str:
+def describe_attacked_tiles(book: Book) -> str:
     """Return a text on the attacked tiles.
 
     All figures under attack, and the clean figures next to them, are of these tiles.
@@ -23,7 +23,7 @@ def attacked_tiles(book: Book) -> str:
     return f"attacked: {_by_split(book, {name: book.clean(name) for name in book.subjects})}"
 
 
-def test_tiles(book: Book) -> str:
+def describe_test_tiles(book: Book) -> str:
     """Return a text on the tiles of the full test set."""
     return f"full test set: {_by_split(book, book.subjects)}"
 
@@ -35,7 +35,7 @@ def _by_split(book: Book, rows: Mapping[str, Row]) -> str:
     return ", ".join(f"{tiles} ({split} split)" for split, tiles in found.items())
 
 
-def uncovered_classes(book: Book) -> Iterator[Note]:
+def list_uncovered_classes(book: Book) -> Iterator[Note]:
     """Yield notes on classes that no figure under attack covers, because none of their tiles was attacked."""
     keys = set()
     for name, row in book.subjects.items():
@@ -50,7 +50,7 @@ def uncovered_classes(book: Book) -> Iterator[Note]:
 
 def find_defects(book: Book) -> Iterator[Note]:
     """Yield notes on figures that do not cover all classes, and on logits that are not finite."""
-    yield from uncovered_classes(book)
+    yield from list_uncovered_classes(book)
     for row in book.records:
         if row["broken"] and row["protocol"] != CLEAN_ATTACKED:  # the record of all clean tiles already reports these
             tested = row["attack"] or "clean tiles"
@@ -68,7 +68,7 @@ def is_reweighted(row: Row | None, book: Book) -> bool:
     return any(abs(a / sum(there) - b / sum(chosen)) > BALANCED for a, b in shares)
 
 
-def prevalence_note(book: Book) -> str:
+def describe_prevalence(book: Book) -> str:
     """Return a text on the class shares of the attacked tiles, and on the figure that has those of the test set."""
     cases = [row for name in book.subjects if (row := book.headline_case(name))]
     text = "Attacked tiles are balanced by class as far as the test set allows."
@@ -77,6 +77,8 @@ def prevalence_note(book: Book) -> str:
     first = next(row for row in cases if is_reweighted(row, book))
     there = book.subjects[first["subject"]]["support"]
     shares = (
-        f"{label} {percent(count / sum(there))} %" for label, count in zip(first["labels"], there, strict=True) if count
+        f"{label} {format_percent(count / sum(there))} %"
+        for label, count in zip(first["labels"], there, strict=True)
+        if count
     )
     return f"{text} In parentheses: accuracy re-weighted to the class shares of the test set ({', '.join(shares)})."

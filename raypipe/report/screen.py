@@ -6,44 +6,44 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from raypipe.evaluation.checks.rules import Verdict
-from raypipe.report.fitting_table import table_of
+from raypipe.report.fitting_table import render_table
 from raypipe.report.layout import Book, Row
-from raypipe.report.robustness import verdicts_of
+from raypipe.report.robustness import find_verdicts
 from raypipe.report.scope import count_tiles, find_defects
-from raypipe.report.sections import LEFT_OUT, list_sections, stamps
+from raypipe.report.sections import LEFT_OUT, list_sections, list_stamps
 from raypipe.report.sheet import Cell, Note, Sheet
 from raypipe.report.summary import conclude, find_direct, find_static
-from raypipe.report.tables import line_of
+from raypipe.report.tables import render_note
 
 MOST_ROWS = 18
 """Largest number of models on the screen; a screen has 40 lines."""
 DEFAULT_STORAGE = "results"
 
 
-def summary_of(book: Book) -> Iterator[RenderableType]:
+def render_summary(book: Book) -> Iterator[RenderableType]:
     """Yield the conclusion of a run, its table of models, and the warnings that belong to them."""
     yield Text(" ".join(conclude(book).sentences), "bold")
-    sheet = summary_table(book)
-    yield Group("", table_of(sheet, rows=MOST_ROWS, compact=True))
+    sheet = tabulate_summary(book)
+    yield Group("", render_table(sheet, rows=MOST_ROWS, compact=True))
     if sheet.rows > MOST_ROWS:
-        yield line_of(Note(f"{sheet.rows - MOST_ROWS:,} more models: --table robustness.", "warn"))
-    verdicts = verdicts_of(book)
+        yield render_note(Note(f"{sheet.rows - MOST_ROWS:,} more models: --table robustness.", "warn"))
+    verdicts = find_verdicts(book)
     failed = sum(bool(verdict.failed) for verdict in verdicts.values())
     if failed:
         text = (
             f"Sanity checks failed for {failed} of {len(verdicts)} models: their robust accuracy may be overestimated"
         )
-        yield line_of(Note(f"{text} (--table failures).", "bad"))
-    for note in (*find_defects(book), *stamps(book)):
-        yield line_of(note)
+        yield render_note(Note(f"{text} (--table failures).", "bad"))
+    for note in (*find_defects(book), *list_stamps(book)):
+        yield render_note(note)
 
 
-def summary_table(book: Book) -> Sheet:
+def tabulate_summary(book: Book) -> Sheet:
     """Return one row for each model: clean, static, white-box and worst-case accuracy, and the sanity checks.
 
     The models that were hardened from one model stand below it.
     """
-    verdicts = verdicts_of(book)
+    verdicts = find_verdicts(book)
     scope = count_tiles(book.clean(next(iter(book.subjects))))
     bound = f"; worst case [95 %]: {book.headline}" if book.headline else ""
     table = Sheet(f"Accuracy in % on {scope}{bound}")
@@ -53,31 +53,31 @@ def summary_table(book: Book) -> Sheet:
     for undefended, members in book.families().items():
         for subject in members:
             name = undefended if subject == undefended else f"  {book.describe_defense(subject)}"
-            table.add_row(name, *summary_cells(book, subject, verdicts.get(subject)))
+            table.add_row(name, *format_summary(book, subject, verdicts.get(subject)))
     return table
 
 
-def summary_cells(book: Book, subject: str, verdict: Verdict | None) -> tuple[Cell | str, ...]:
+def format_summary(book: Book, subject: str, verdict: Verdict | None) -> tuple[Cell | str, ...]:
     """Return a model's clean, static, white-box and worst-case accuracy, and the outcome of its sanity checks."""
     rows = book.clean(subject), find_static(book, subject), find_direct(book, subject)
-    worst = with_whole_interval(book.headline_case(subject))
-    return *map(in_whole_percent, rows), worst, checks_cell(verdict)
+    worst = format_whole_interval(book.headline_case(subject))
+    return *map(format_whole_percent, rows), worst, format_checks(verdict)
 
 
-def in_whole_percent(row: Row | None) -> str:
+def format_whole_percent(row: Row | None) -> str:
     """Return an accuracy in whole percent, or a dash where it was not measured."""
     return "-" if row is None else f"{100 * row['accuracy']:.0f}"
 
 
-def with_whole_interval(row: Row | None) -> str:
+def format_whole_interval(row: Row | None) -> str:
     """Return an accuracy with its 95 % interval in whole percent: ``83 [65, 94]``."""
     if row is None or row["accuracy_low"] is None:
-        return in_whole_percent(row)
+        return format_whole_percent(row)
     low, high = (100 * row[f"accuracy_{bound}"] for bound in ("low", "high"))
-    return f"{in_whole_percent(row)} [{low:.0f}, {high:.0f}]"
+    return f"{format_whole_percent(row)} [{low:.0f}, {high:.0f}]"
 
 
-def checks_cell(verdict: Verdict | None) -> Cell:
+def format_checks(verdict: Verdict | None) -> Cell:
     """Return a cell with the outcome of a model's sanity checks."""
     if verdict is None:
         return Cell("not run", tone="bad")
@@ -86,7 +86,7 @@ def checks_cell(verdict: Verdict | None) -> Cell:
     return Cell("unclear", tone="warn") if verdict.withheld else Cell("passed", tone="good")
 
 
-def run_screen(book: Book, *, run: str, storage: str, folder: str, report: str) -> Iterator[RenderableType]:
+def render_run(book: Book, *, run: str, storage: str, folder: str, report: str) -> Iterator[RenderableType]:
     """Yield the last screen of a run.
 
     Parameters
@@ -96,7 +96,7 @@ def run_screen(book: Book, *, run: str, storage: str, folder: str, report: str) 
     folder, report
         Paths of the results and of the report.
     """
-    yield from summary_of(book)
+    yield from render_summary(book)
     yield _places(run, storage, folder, report)
     yield Text(
         "  your model:  raypipe evaluate MODEL FOLDER --out NEW_FOLDER\n"
@@ -104,10 +104,10 @@ def run_screen(book: Book, *, run: str, storage: str, folder: str, report: str) 
     )
 
 
-def evaluation_screen(book: Book, *, run: str, storage: str, folder: str, report: str) -> Iterator[RenderableType]:
-    """Yield the last screen of the evaluation of one model; the arguments are those of `run_screen`."""
-    yield from summary_of(book)
-    yield line_of(Note(LEFT_OUT))
+def render_evaluation(book: Book, *, run: str, storage: str, folder: str, report: str) -> Iterator[RenderableType]:
+    """Yield the last screen of the evaluation of one model; the arguments are those of `render_run`."""
+    yield from render_summary(book)
+    yield render_note(Note(LEFT_OUT))
     yield _places(run, storage, folder, report)
 
 
@@ -121,8 +121,8 @@ def _places(run: str, storage: str, folder: str, report: str) -> Text:
     )
 
 
-def results_screen(book: Book) -> Iterator[RenderableType]:
+def render_results(book: Book) -> Iterator[RenderableType]:
     """Yield the summary of a stored run, and the names of its further tables."""
-    yield from summary_of(book)
+    yield from render_summary(book)
     names = ", ".join(name for name, _ in list_sections(book))
     yield Text(f"\nEvery table: --all. One of them: --table {names}.")

@@ -2,85 +2,85 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from raypipe.report.corruptions import corruptions_table
+from raypipe.report.corruptions import tabulate_corruptions
 from raypipe.report.details import (
-    calibration_table,
-    candidates_table,
-    cell_costs_table,
-    cost_table,
-    differences_table,
-    distortions_table,
-    seeds_table,
-    stage_costs_table,
+    tabulate_attack_costs,
+    tabulate_calibration,
+    tabulate_candidates,
+    tabulate_cell_costs,
+    tabulate_differences,
+    tabulate_distortions,
+    tabulate_seeds,
+    tabulate_stage_costs,
 )
-from raypipe.report.external import external_classes_table, external_notes, external_table
-from raypipe.report.frontier import frontier_table, list_unequal_costs
+from raypipe.report.external import list_external_reservations, tabulate_external, tabulate_external_classes
+from raypipe.report.frontier import list_unequal_costs, tabulate_frontier
 from raypipe.report.layout import Book
-from raypipe.report.overview import overview_notes, overview_table
-from raypipe.report.paper_tables import PAPER, STATIC, table_1, table_2, threats
-from raypipe.report.queries import queries_table
+from raypipe.report.overview import describe_hardened, tabulate_overview
+from raypipe.report.paper_tables import PAPER, STATIC, build_table_1, build_table_2, describe_threats
+from raypipe.report.queries import tabulate_queries
 from raypipe.report.robustness import (
-    attacks_table,
-    certified_table,
-    checks_table,
-    clinical_errors_table,
-    failures_table,
-    robustness_table,
-    verdict_lines,
+    list_verdicts,
+    tabulate_attacks,
+    tabulate_certified,
+    tabulate_checks,
+    tabulate_clinical_errors,
+    tabulate_failures,
+    tabulate_robustness,
 )
 from raypipe.report.sheet import Note, Section, Sheet
-from raypipe.report.universal import universal_table, universal_transfer_table
+from raypipe.report.universal import tabulate_universal, tabulate_universal_transfer
 
 OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
-    "overview": overview_table,
-    "attacks": attacks_table,
-    "certified": certified_table,
-    "corruptions": corruptions_table,
-    "external": external_table,
-    "external-classes": external_classes_table,
-    "universal": universal_table,
-    "universal-transfer": universal_transfer_table,
-    "queries": queries_table,
-    "frontier": frontier_table,
-    "checks": checks_table,
-    "failures": failures_table,
-    "clinical-errors": clinical_errors_table,
-    "distortions": distortions_table,
-    "calibration": calibration_table,
-    "differences": differences_table,
-    "seeds": seeds_table,
-    "candidates": candidates_table,
-    "costs": cost_table,
-    "stage-costs": stage_costs_table,
-    "cell-costs": cell_costs_table,
+    "overview": tabulate_overview,
+    "attacks": tabulate_attacks,
+    "certified": tabulate_certified,
+    "corruptions": tabulate_corruptions,
+    "external": tabulate_external,
+    "external-classes": tabulate_external_classes,
+    "universal": tabulate_universal,
+    "universal-transfer": tabulate_universal_transfer,
+    "queries": tabulate_queries,
+    "frontier": tabulate_frontier,
+    "checks": tabulate_checks,
+    "failures": tabulate_failures,
+    "clinical-errors": tabulate_clinical_errors,
+    "distortions": tabulate_distortions,
+    "calibration": tabulate_calibration,
+    "differences": tabulate_differences,
+    "seeds": tabulate_seeds,
+    "candidates": tabulate_candidates,
+    "costs": tabulate_attack_costs,
+    "stage-costs": tabulate_stage_costs,
+    "cell-costs": tabulate_cell_costs,
 }
 """The tables that a run has only if it measured their figures, by name."""
 RESERVATIONS: dict[str, Callable[[Book], Iterable[Note]]] = {
-    "overview": overview_notes,
+    "overview": describe_hardened,
     "frontier": list_unequal_costs,
-    "external": external_notes,
+    "external": list_external_reservations,
 }
 """Functions that return the notes below a table, by its name."""
 
 
-def stamps(book: Book) -> tuple[Note, ...]:
+def list_stamps(book: Book) -> tuple[Note, ...]:
     """Return the warnings that must stand next to every table of the run."""
     return tuple(Note(stamp, "bad") for stamp in book.stamps)
 
 
-def verdicts(book: Book) -> tuple[Note, ...]:
+def list_warnings(book: Book) -> tuple[Note, ...]:
     """Return the notes above all tables: verdicts and warnings."""
-    return (*verdict_lines(book), *stamps(book))
+    return (*list_verdicts(book), *list_stamps(book))
 
 
 def list_sections(book: Book) -> Iterator[tuple[str, Section]]:
     """Yield all tables of a run by name, each with its reservations and warnings."""
-    marks = stamps(book)
-    yield "robustness", Section(robustness_table(book), marks)
-    yield "metrics", Section(table_1(book), (Note(threats(book)), *marks))
-    reservations = [threats(book), PAPER]
+    marks = list_stamps(book)
+    yield "robustness", Section(tabulate_robustness(book), marks)
+    yield "metrics", Section(build_table_1(book), (Note(describe_threats(book)), *marks))
+    reservations = [describe_threats(book), PAPER]
     reservations += [STATIC] if any(row["defense"] for row in book.records) else []
-    yield "paper", Section(table_2(book), (*map(Note, reservations), *marks))
+    yield "paper", Section(build_table_2(book), (*map(Note, reservations), *marks))
     for name, make in OPTIONAL.items():
         if (sheet := make(book)) is not None:
             yield name, Section(sheet, (*_reservations(name, book), *marks))
@@ -88,12 +88,6 @@ def list_sections(book: Book) -> Iterator[tuple[str, Section]]:
 
 def _reservations(name: str, book: Book) -> Iterable[Note]:
     return RESERVATIONS[name](book) if name in RESERVATIONS else ()
-
-
-def sections(book: Book) -> Iterator[Section]:
-    """Yield all tables of a run, each with its reservations and warnings."""
-    for _, section in list_sections(book):
-        yield section
 
 
 LEFT_OUT = (
@@ -109,14 +103,8 @@ OF_ONE = (
 
 def list_sections_of_one(book: Book) -> Iterator[tuple[str, Section]]:
     """Yield the tables of a model that was evaluated on its own, by name."""
-    marks = stamps(book)
-    yield "robustness", Section(robustness_table(book), (Note(LEFT_OUT), *marks))
+    marks = list_stamps(book)
+    yield "robustness", Section(tabulate_robustness(book), (Note(LEFT_OUT), *marks))
     for name in OF_ONE:
         if (sheet := OPTIONAL[name](book)) is not None:
             yield name, Section(sheet, (*_reservations(name, book), *marks))
-
-
-def sections_of_one(book: Book) -> Iterator[Section]:
-    """Yield the tables of a model that was evaluated on its own."""
-    for _, section in list_sections_of_one(book):
-        yield section

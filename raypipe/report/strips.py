@@ -13,7 +13,7 @@ from raypipe.evaluation.results.corrupted import OVERALL
 from raypipe.evaluation.results.run import CorruptedRecord, Run
 from raypipe.report.layout import Book
 from raypipe.report.names import name_class, name_class_in_full
-from raypipe.report.pictures import data_uri, read_images
+from raypipe.report.pictures import encode_data_uri, read_images
 from raypipe.storage.store import Store
 from raypipe.storage.tables import stack_lists
 
@@ -64,7 +64,7 @@ class Strip:
     side: int
 
 
-def corruption_strips(run: Run, book: Book, store: Store, subject: str) -> Iterator[Strip]:
+def draw_corruption_strips(run: Run, book: Book, store: Store, subject: str) -> Iterator[Strip]:
     """Yield a strip for each of the corruptions that reduce a model's accuracy most.
 
     Each shows a tile that the model classifies correctly unchanged and wrongly at the most severities. There is none if
@@ -117,7 +117,7 @@ def _draw(run: Run, store: Store, record: CorruptedRecord, seen: set[str]) -> St
     return Strip(
         f"{CORRUPTIONS[record.corruption].title}: {name_class_in_full(run.labels[label])}",
         tuple(
-            Shown(name, data_uri(_shrink(pixels)), _name_answer(run, answer), bool(answer == label))
+            Shown(name, encode_data_uri(_shrink(pixels)), _name_answer(run, answer), bool(answer == label))
             for name, pixels, answer in zip(names, versions, predicted[place].tolist(), strict=True)
         ),
         min(SIDE, clean.shape[0]),

@@ -8,18 +8,18 @@ from rich.text import Text
 from raypipe.base.errors import ConfigError
 from raypipe.base.settings import near_matches
 from raypipe.evaluation.results.result import RunResult
-from raypipe.report.fitting_table import STYLES, table_of
+from raypipe.report.fitting_table import STYLES, render_table
 from raypipe.report.layout import Book
-from raypipe.report.sections import list_sections, sections, verdicts
+from raypipe.report.sections import list_sections, list_warnings
 from raypipe.report.sheet import Note, Section
 
 
-def result_tables(result: RunResult) -> Iterator[RenderableType]:
+def render_tables(result: RunResult) -> Iterator[RenderableType]:
     """Yield all tables of a run, each with the warnings that belong to its figures."""
     book = Book.from_result(result)
-    yield Group(*map(line_of, verdicts(book)))
-    for section in sections(book):
-        yield section_of(section)
+    yield Group(*map(render_note, list_warnings(book)))
+    for _, section in list_sections(book):
+        yield render_section(section)
 
 
 def find_section(result: RunResult, name: str) -> Section:
@@ -36,11 +36,11 @@ def find_section(result: RunResult, name: str) -> Section:
     return found[name]
 
 
-def section_of(section: Section) -> RenderableType:
+def render_section(section: Section) -> RenderableType:
     """Return a table with its notes below it."""
-    return Group(table_of(section.sheet), *map(line_of, section.notes))
+    return Group(render_table(section.sheet), *map(render_note, section.notes))
 
 
-def line_of(note: Note) -> Text:
+def render_note(note: Note) -> Text:
     """Return a note as a styled line."""
     return Text(note.text, STYLES[note.tone] or "italic")

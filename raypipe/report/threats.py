@@ -16,7 +16,7 @@ ROLES = {
 }
 
 
-def threats_table(run: Run) -> Sheet:
+def tabulate_threats(run: Run) -> Sheet:
     """Return a table of the threat model of every attack, and of the attack's settings."""
     table = Sheet("Threat models")
     table.add_columns("attack", "purpose", "norm", "budget", "knowledge", "goal", "pixels", "settings")

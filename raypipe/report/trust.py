@@ -1,17 +1,17 @@
 """Tables that answer if a run can be trusted: a verdict for each model, and an overview of the sanity checks."""
 
-from raypipe.report.cells import model_cell
+from raypipe.report.cells import format_model
 from raypipe.report.judgment import RULE, judge_models
-from raypipe.report.layout import Book, interval_cell
-from raypipe.report.robustness import FAIL, PASS, verdicts_of
-from raypipe.report.scope import attacked_tiles
+from raypipe.report.layout import Book, format_interval
+from raypipe.report.robustness import FAIL, PASS, find_verdicts
+from raypipe.report.scope import describe_attacked_tiles
 from raypipe.report.sheet import Cell, Sheet
 
 
-def verdict_table(book: Book) -> Sheet:
+def tabulate_verdicts(book: Book) -> Sheet:
     """Return a table with the verdict on each model, the figures behind it, and its sanity checks."""
-    verdicts, judgments = verdicts_of(book), judge_models(book)
-    table = Sheet(f"Verdict on each model. Accuracy and its 95 % interval, in %; {attacked_tiles(book)}")
+    verdicts, judgments = find_verdicts(book), judge_models(book)
+    table = Sheet(f"Verdict on each model. Accuracy and its 95 % interval, in %; {describe_attacked_tiles(book)}")
     table.add_columns("model", whole=True)
     table.add_columns("verdict")
     table.add_columns("clean", f"worst case\n{book.headline or ''}", figures=True)
@@ -26,10 +26,10 @@ def verdict_table(book: Book) -> Sheet:
             else tuple(str(count) for count in (verdict.passed, verdict.failed, verdict.not_applicable))
         )
         table.add_row(
-            model_cell(book, subject),
+            format_model(book, subject),
             Cell(judgment.word, tone=judgment.tone),
-            interval_cell(book.clean(subject)),
-            interval_cell(judgment.worst, "not attacked"),
+            format_interval(book.clean(subject)),
+            format_interval(judgment.worst, "not attacked"),
             *counts,
             Cell("; ".join(failed), tone="bad") if failed else Cell("none" if verdict else "not checked", tone="dim"),
         )
@@ -37,7 +37,7 @@ def verdict_table(book: Book) -> Sheet:
     return table
 
 
-def checks_overview(book: Book) -> Sheet | None:
+def tabulate_check_counts(book: Book) -> Sheet | None:
     """Return a table of the sanity checks, with the number of models that pass each of them; None without checks."""
     if not book.checks:
         return None

@@ -11,12 +11,12 @@ from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.patterns import apply_pattern, parse_pattern
 from raypipe.evaluation.results.run import Run, UniversalRecord
 from raypipe.evaluation.statistics.intervals import METHOD
-from raypipe.report.cells import model_cell, name_family, name_hardening
+from raypipe.report.cells import format_model, name_family, name_hardening
 from raypipe.report.heats import TRANSFER, Heat, Shade, shade
-from raypipe.report.layout import Book, Row, interval_cell, threat
+from raypipe.report.layout import Book, Row, describe_threat, format_interval
 from raypipe.report.names import name_class, name_class_in_full
-from raypipe.report.pictures import Picture, data_uri, draw_change, read_images
-from raypipe.report.scope import attacked_tiles
+from raypipe.report.pictures import Picture, draw_change, encode_data_uri, read_images
+from raypipe.report.scope import describe_attacked_tiles
 from raypipe.report.sheet import Cell, Sheet
 from raypipe.storage.store import Store
 
@@ -24,7 +24,7 @@ MOST_PICTURES = 12
 """Largest number of patterns in a report, so that the report of a large grid can still be sent and opened."""
 
 
-def universal_table(book: Book) -> Sheet | None:
+def tabulate_universal(book: Book) -> Sheet | None:
     """Return a table of each model's accuracy with its own universal perturbation; None if the run has none."""
     if not book.universal:
         return None
@@ -37,22 +37,22 @@ def universal_table(book: Book) -> Sheet | None:
         own = rows.pop(subject)
         worst = min(rows.values(), key=lambda row: row["accuracy"], default=None)
         table.add_row(
-            model_cell(book, subject),
-            interval_cell(own, name="clean_accuracy"),
-            interval_cell(own, name="random_accuracy"),
-            interval_cell(own),
-            interval_cell(own, name="beyond_random"),
-            interval_cell(own, name="fooled"),
+            format_model(book, subject),
+            format_interval(own, name="clean_accuracy"),
+            format_interval(own, name="random_accuracy"),
+            format_interval(own),
+            format_interval(own, name="beyond_random"),
+            format_interval(own, name="fooled"),
             _worst_cell(book, worst),
         )
     table.caption = (
         "Each pattern is made for one model, from training tiles. The random pattern has the same size, and beyond "
-        f"random is what the pattern costs more than it; {attacked_tiles(book)}. {METHOD}"
+        f"random is what the pattern costs more than it; {describe_attacked_tiles(book)}. {METHOD}"
     )
     return table
 
 
-def universal_transfer_table(book: Book) -> Sheet | None:
+def tabulate_universal_transfer(book: Book) -> Sheet | None:
     """Return a table of each model's accuracy with the pattern of each model; None if no pattern is shown to others."""
     if all(row["source"] == row["subject"] for row in book.universal):
         return None
@@ -62,14 +62,14 @@ def universal_transfer_table(book: Book) -> Sheet | None:
     for source in dict.fromkeys(row["source"] for row in book.universal):
         table.add_section()
         for row in (row for row in book.universal if row["source"] == source):
-            figures = (interval_cell(row, name=name) for name in ("clean_accuracy", "random_accuracy", "accuracy"))
-            beyond = interval_cell(row, name="beyond_random")
-            table.add_row(_short_name(book, source), model_cell(book, row["subject"]), *figures, beyond)
+            figures = (format_interval(row, name=name) for name in ("clean_accuracy", "random_accuracy", "accuracy"))
+            beyond = format_interval(row, name="beyond_random")
+            table.add_row(_short_name(book, source), format_model(book, row["subject"]), *figures, beyond)
     table.caption = METHOD
     return table
 
 
-def universal_heat(book: Book) -> Heat | None:
+def build_universal_heat(book: Book) -> Heat | None:
     """Return a matrix of accuracy by model and pattern; None if no pattern is shown to other models."""
     if all(row["source"] == row["subject"] for row in book.universal):
         return None
@@ -82,7 +82,7 @@ def universal_heat(book: Book) -> Heat | None:
     return Heat("Accuracy in %", tuple(_short_name(book, source) for source in sources), rows, TRANSFER)
 
 
-def pattern_pictures(run: Run, book: Book, store: Store) -> Iterator[Picture]:
+def draw_patterns(run: Run, book: Book, store: Store) -> Iterator[Picture]:
     """Yield a picture for the pattern of each model, beside a test tile of it without and with the pattern.
 
     There is none if the terms of the data set forbid redistribution of its tiles.
@@ -117,9 +117,9 @@ def _draw(
         harmful=False,
         sizes=_sizes(change),
         factor=factor,
-        clean=data_uri(tile),
-        adversarial=data_uri(perturbed),
-        difference=data_uri(pattern),
+        clean=encode_data_uri(tile),
+        adversarial=encode_data_uri(perturbed),
+        difference=encode_data_uri(pattern),
         side=tile.shape[0],
     )
 
@@ -144,7 +144,7 @@ def _name(run: Run, prediction: int) -> str:
 
 
 def _bound(book: Book) -> str:
-    return threat(book.universal[0])
+    return describe_threat(book.universal[0])
 
 
 def _short_name(book: Book, subject: str) -> str:
@@ -154,7 +154,7 @@ def _short_name(book: Book, subject: str) -> str:
 def _worst_cell(book: Book, row: Row | None) -> Cell:
     if row is None:
         return Cell("-", tone="dim")
-    cell = interval_cell(row)
+    cell = format_interval(row)
     return cell._replace(beside=_short_name(book, row["source"]))
 
 

@@ -30,10 +30,10 @@ from raypipe.progress.callback import ProgressCallback, ignore_progress
 from raypipe.progress.run import RunProgress, run_progress
 from raypipe.progress.stage import Detail
 from raypipe.report.layout import Book
-from raypipe.report.plan import plan_line
-from raypipe.report.screen import run_screen
+from raypipe.report.plan import describe_plan
+from raypipe.report.screen import render_run
 from raypipe.report.sheet import Note
-from raypipe.report.tables import line_of, result_tables
+from raypipe.report.tables import render_note, render_tables
 from raypipe.stages.cluster import connect, environment
 from raypipe.stages.cluster_executor import ClusterExecutor
 from raypipe.stages.harden import harden
@@ -88,9 +88,11 @@ def run_experiment(
         remove_artifacts(plan.cells, store)
     missing = unfinished(plan.cells, store)  # asked once: an object store takes long to answer for many cells
     if detail != "quiet":
-        console.print(plan_line(experiment, plan, store, len(missing)), highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            describe_plan(experiment, plan, store, len(missing)), highlight=False, markup=False, soft_wrap=True
+        )
     for warning in evaluation_warnings(experiment, prepared.listings):
-        console.print(line_of(Note(warning, "bad")), soft_wrap=True)
+        console.print(render_note(Note(warning, "bad")), soft_wrap=True)
     states = tuple(list_stage_states(plan, missing))
     with run_progress(console, store, experiment.name, states, note_cells, detail, callback) as progress:
         if todo := {cell.stage for cell in missing}:
@@ -124,15 +126,15 @@ def _track(run: Run, result: RunResult, store: Store, uri: str, console: Console
     try:
         track(run, result, store, uri)
     except StageError as error:
-        console.print(line_of(Note(str(error), "bad")), soft_wrap=True)
+        console.print(render_note(Note(str(error), "bad")), soft_wrap=True)
 
 
 def _print_results(result: RunResult, report: str, storage: str, console: Console, detail: Detail) -> None:
     if detail == "verbose":
-        for table in result_tables(result):
+        for table in render_tables(result):
             console.print(table)
     book = Book.from_result(result)
-    for part in run_screen(book, run=result.name, storage=storage, folder=result.location, report=report):
+    for part in render_run(book, run=result.name, storage=storage, folder=result.location, report=report):
         console.print(part, highlight=False)
 
 

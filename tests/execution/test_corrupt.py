@@ -14,9 +14,9 @@ from raypipe.base.errors import ConfigError
 from raypipe.corruptions import CORRUPTIONS
 from raypipe.corruptions.pixels import corrupt_pixels
 from raypipe.evaluation.predict import predict
-from raypipe.report.corruptions import corruptions_heat, corruptions_table
+from raypipe.report.corruptions import build_corruptions_heat, tabulate_corruptions
 from raypipe.report.results import Results
-from raypipe.report.strips import corruption_strips
+from raypipe.report.strips import draw_corruption_strips
 
 CPU = torch.device("cpu")
 SETTINGS: dict[str, Any] = {"autoattack": None, "checks": None, "curves": {}}
@@ -83,7 +83,7 @@ def test_errors_are_relative_to_those_of_the_first_undefended_model(result: Resu
 def test_the_report_shows_the_worst_corruption(result: Results) -> None:
     rows = [row for row in result.corruptions.to_pylist() if row["severity"]]
     worst = min(rows, key=lambda row: row["accuracy"])
-    table, heat = corruptions_table(result.book), corruptions_heat(result.book)
+    table, heat = tabulate_corruptions(result.book), build_corruptions_heat(result.book)
     assert table is not None
     assert heat is not None
     ((cells, _),) = table.lines()
@@ -92,7 +92,7 @@ def test_the_report_shows_the_worst_corruption(result: Results) -> None:
 
 
 def test_the_report_shows_tiles_at_every_severity_of_the_worst_corruptions(result: Results) -> None:
-    strips = tuple(corruption_strips(result.run, result.book, result.store, "model"))
+    strips = tuple(draw_corruption_strips(result.run, result.book, result.store, "model"))
     overall = {row["corruption"]: row["accuracy"] for row in result.corruptions.to_pylist() if row["severity"] == 0}
     titles = [CORRUPTIONS[name].title for name in sorted(overall, key=lambda name: (overall[name], name))]
     assert [strip.title.split(":")[0] for strip in strips] == titles
@@ -106,7 +106,7 @@ def test_the_report_shows_tiles_at_every_severity_of_the_worst_corruptions(resul
 
 def test_tiles_that_may_not_be_redistributed_are_not_shown(result: Results) -> None:
     run = result.run.model_copy(update={"restriction": "the license forbids it"})
-    assert not tuple(corruption_strips(run, result.book, result.store, "model"))
+    assert not tuple(draw_corruption_strips(run, result.book, result.store, "model"))
 
 
 def test_a_run_without_corruptions_has_no_table(
@@ -115,7 +115,7 @@ def test_a_run_without_corruptions_has_no_table(
     images, labels = tiles
     result = raypipe.evaluate(Bluest(), images, labels, ["fgsm"], to=str(tmp_path), **SETTINGS)
     assert result.corruptions.num_rows == 0
-    assert corruptions_table(result.book) is None
+    assert tabulate_corruptions(result.book) is None
 
 
 @pytest.mark.parametrize("names", [["nose"], "blur"])

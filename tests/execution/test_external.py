@@ -23,7 +23,7 @@ from raypipe.plan.cells import unfinished
 from raypipe.plan.description import describe_run
 from raypipe.plan.listing import Prepared, check_experiment, prepare
 from raypipe.progress.run import run_progress
-from raypipe.report.external import external_classes_table, external_notes, external_table
+from raypipe.report.external import list_external_reservations, tabulate_external, tabulate_external_classes
 from raypipe.report.results import Results
 
 SETTINGS: dict[str, Any] = {"autoattack": None, "checks": None, "curves": {}}
@@ -94,13 +94,13 @@ def test_answers_outside_the_mapped_classes_are_counted(result: Results) -> None
 
 def test_tiles_that_are_not_mapped_are_left_out_and_reported(result: Results) -> None:
     assert result.external.to_pylist()[0]["left_out"] == ["1 (class stone is not mapped)"]
-    texts = [note.text for note in external_notes(result.book)]
+    texts = [note.text for note in list_external_reservations(result.book)]
     assert "elsewhere: 10 tiles of 10 groups; left out: 1 (class stone is not mapped)." in texts
     assert any("training tiles are unknown" in text for text in texts)
 
 
 def test_the_tables_show_every_set_model_and_class(result: Results) -> None:
-    table, classes = external_table(result.book), external_classes_table(result.book)
+    table, classes = tabulate_external(result.book), tabulate_external_classes(result.book)
     assert table is not None
     assert classes is not None
     ((cells, _),) = table.lines()
@@ -112,7 +112,7 @@ def test_an_evaluation_without_external_sets_has_no_table(tmp_path: Path) -> Non
     images, labels = np.stack([paint(0, 20, 16), paint(1, 20, 16)]), np.array([0, 1])
     result = raypipe.evaluate(Brightest(), images, labels, ["fgsm"], to=str(tmp_path), classes=NAMES, **SETTINGS)
     assert result.external.num_rows == 0
-    assert external_table(result.book) is None
+    assert tabulate_external(result.book) is None
 
 
 def experiment(storage: Path, **labels: str) -> dict[str, Any]:

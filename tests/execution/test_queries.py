@@ -14,8 +14,8 @@ from raypipe.base.errors import ConfigError
 from raypipe.evaluation.queries import Queries
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.queries import query_counts
-from raypipe.report.figures.queries import queries_panel
-from raypipe.report.queries import queries_table
+from raypipe.report.figures.queries import draw_queries_panel
+from raypipe.report.queries import tabulate_queries
 from raypipe.report.results import Results
 
 SETTINGS: dict[str, Any] = {"autoattack": None, "checks": None, "curves": {}}
@@ -78,7 +78,7 @@ def test_each_share_is_that_of_the_tiles_that_need_more_queries(result: Results)
 
 
 def test_the_report_shows_a_table_and_curves(result: Results) -> None:
-    table, panel = queries_table(result.book), queries_panel(result.book)
+    table, panel = tabulate_queries(result.book), draw_queries_panel(result.book)
     assert table is not None
     assert panel is not None
     assert [column.heading for column in table.columns] == ["model", "attack", "0", "10", "30", "40"]
@@ -90,8 +90,8 @@ def test_the_report_shows_a_table_and_curves(result: Results) -> None:
 def test_a_run_without_queries_has_no_table(tiles: tuple[NDArray[np.uint8], NDArray[np.int64]], tmp_path: Path) -> None:
     result = raypipe.evaluate(Bluest(), *tiles, ["fgsm"], to=str(tmp_path), **SETTINGS)
     assert result.queries.num_rows == 0
-    assert queries_table(result.book) is None
-    assert queries_panel(result.book) is None
+    assert tabulate_queries(result.book) is None
+    assert draw_queries_panel(result.book) is None
 
 
 def test_the_norm_chooses_the_attacks() -> None:

@@ -9,8 +9,8 @@ from torch import nn
 
 import raypipe
 from raypipe.data.tissue import render_tile
-from raypipe.report.robustness import attacks_table
-from raypipe.report.threats import threats_table
+from raypipe.report.robustness import tabulate_attacks
+from raypipe.report.threats import tabulate_threats
 
 SETTINGS: dict[str, Any] = {"autoattack": None, "checks": None, "curves": {}}
 FACTORS = {"hematoxylin_factor": [0.5, 2.0], "eosin_factor": [0.5, 2.0]}
@@ -40,8 +40,8 @@ def test_an_adversary_fools_more_than_a_random_stain_and_the_report_names_the_ra
     assert rows["gradient"]["accuracy"] < rows["draw"]["accuracy"]
     assert [rows[search]["knowledge"] for search in attacks] == ["white-box", "score-based", "none"]
     assert {(row["norm"], row["eps"]) for row in rows.values()} == {("none", None)}
-    for table in (threats_table(result.run), attacks_table(result.book)):
+    for table in (tabulate_threats(result.run), tabulate_attacks(result.book)):
         assert table is not None
         assert "no pixel norm" in str([[*cells] for cells, _ in table.lines()]) + str(table.columns)
-    assert "times 0.5 to 2 and 0.5 to 2" in str([[*cells] for cells, _ in threats_table(result.run).lines()])
-    assert "minimal" not in str(attacks_table(result.book))
+    assert "times 0.5 to 2 and 0.5 to 2" in str([[*cells] for cells, _ in tabulate_threats(result.run).lines()])
+    assert "minimal" not in str(tabulate_attacks(result.book))

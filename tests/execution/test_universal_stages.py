@@ -29,7 +29,12 @@ from raypipe.plan.cells import Cell, unfinished
 from raypipe.plan.listing import Prepared, prepare
 from raypipe.progress.run import RunProgress, run_progress
 from raypipe.report.layout import Book
-from raypipe.report.universal import pattern_pictures, universal_heat, universal_table, universal_transfer_table
+from raypipe.report.universal import (
+    build_universal_heat,
+    draw_patterns,
+    tabulate_universal,
+    tabulate_universal_transfer,
+)
 from raypipe.storage.store import Store
 
 CPU = torch.device("cpu")
@@ -134,13 +139,13 @@ def test_a_finished_pattern_is_not_made_again(finished: Prepared) -> None:
 
 def test_the_report_shows_the_tables_the_matrix_and_the_patterns(finished: Prepared, end: FinishedRun) -> None:
     book = Book.from_result(end.result)
-    own, transfer, heat = universal_table(book), universal_transfer_table(book), universal_heat(book)
+    own, transfer, heat = tabulate_universal(book), tabulate_universal_transfer(book), build_universal_heat(book)
     assert own is not None
     assert transfer is not None
     assert heat is not None
     assert (own.rows, transfer.rows) == (2, 4)
     assert [len(cells) for _, cells in heat.rows] == [2, 2]
-    pictures = list(pattern_pictures(end.run, book, finished.store))
+    pictures = list(draw_patterns(end.run, book, finished.store))
     assert len(pictures) == 2
     assert {picture.factor for picture in pictures} == {127 // 8}
     assert all(picture.sizes["linf"] <= 8 / 255 for picture in pictures)
@@ -151,7 +156,7 @@ def test_the_report_shows_the_tables_the_matrix_and_the_patterns(finished: Prepa
 
 def test_no_tile_is_pictured_if_its_terms_forbid_it(finished: Prepared, end: FinishedRun) -> None:
     withheld = end.run.model_copy(update={"restriction": "not ours"})
-    assert not list(pattern_pictures(withheld, Book.from_result(end.result), finished.store))
+    assert not list(draw_patterns(withheld, Book.from_result(end.result), finished.store))
 
 
 def test_without_transfer_each_model_meets_its_own_pattern(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.run import Run
-from raypipe.report.details import candidates_table
+from raypipe.report.details import tabulate_candidates
 from raypipe.report.layout import Book
 from raypipe.report.page.report import write_report
 from raypipe.report.sections import list_sections
@@ -37,7 +37,7 @@ def test_the_report_lists_every_candidate_with_its_settings_state_and_figure(tmp
     ]
     run = searched_run(store, records, chosen="b")
     result = compute_result(store, run)
-    table = candidates_table(Book.from_result(result))
+    table = tabulate_candidates(Book.from_result(result))
     assert table is not None
     assert [[cell.text for cell in row][1:] for row, _ in table.lines()] == [
         ["1", "eps: 4/255, beta: 1", "finished", "robust accuracy", "4 of 4", "50.0"],
@@ -59,7 +59,7 @@ def test_a_search_of_static_training_is_rated_by_clean_and_static_accuracy(tmp_p
         for name, mix in (("a", 0.3), ("b", 0.5))
     ]
     book = Book.from_result(compute_result(store, searched_run(store, records, chosen="a")))
-    table = candidates_table(book)
+    table = tabulate_candidates(book)
     assert table is not None
     assert [[cell.text for cell in row][1:] for row, _ in table.lines()] == [
         ["1", "mix: 0.3", "chosen", "clean and static accuracy", "3 of 3", "75.0"],
@@ -69,4 +69,4 @@ def test_a_search_of_static_training_is_rated_by_clean_and_static_accuracy(tmp_p
 
 def test_a_run_without_a_search_has_no_such_table(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
-    assert candidates_table(Book.from_result(compute_result(store, hand_run(store)))) is None
+    assert tabulate_candidates(Book.from_result(compute_result(store, hand_run(store)))) is None

@@ -6,8 +6,8 @@ import pytest
 
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.run import Run
-from raypipe.report.declaration import UNKNOWN, declared_metrics_table, list_digests
-from raypipe.report.evidence import EVIDENCE, NOT_TESTED, REQUIREMENTS, evidence_table
+from raypipe.report.declaration import UNKNOWN, list_digests, tabulate_declared_metrics
+from raypipe.report.evidence import EVIDENCE, NOT_TESTED, REQUIREMENTS, tabulate_evidence
 from raypipe.report.layout import Book
 from raypipe.storage.bill_of_materials import BILL_FILE
 from raypipe.storage.environment import describe_environment, write_environment
@@ -23,7 +23,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Book, Store
 
 
 def rows_of(book: Book) -> list[tuple[str, ...]]:
-    return [tuple(cell.text for cell in row) for row, _ in evidence_table(book).lines()]
+    return [tuple(cell.text for cell in row) for row, _ in tabulate_evidence(book).lines()]
 
 
 def test_every_request_is_a_row_with_what_was_measured_and_what_was_not(measured: tuple[Run, Book, Store]) -> None:
@@ -60,13 +60,13 @@ def test_nothing_claims_compliance() -> None:
 
 def test_metrics_of_each_class_have_intervals(measured: tuple[Run, Book, Store]) -> None:
     _, book, _ = measured
-    table = declared_metrics_table(book, CLEAN)
+    table = tabulate_declared_metrics(book, CLEAN)
     (cancer, _), (benign, _) = table.lines()
     assert [cell.text for cell in cancer[1:6]] == ["cancer", "4", "100.0", "80.0", "88.9"]
     assert [cell.text for cell in benign[1:4]] == ["benign", "4", "75.0"]
     assert all("-" in cell.below for cell in (*cancer[3:6], *benign[3:6]))
     assert cancer[6].text == "0.0", "each cancer is fooled within 2/255"
-    assert len(list(declared_metrics_table(book).lines())) == 4
+    assert len(list(tabulate_declared_metrics(book).lines())) == 4
 
 
 def test_digests_are_of_the_stored_files(measured: tuple[Run, Book, Store]) -> None:

@@ -9,9 +9,9 @@ import pytest
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.results.trainings import compute_trainings
-from raypipe.report.figures.curves import curves_panel
-from raypipe.report.figures.frontier import frontier_panel
-from raypipe.report.frontier import EQUAL, find_undominated, frontier_table, list_frontiers, list_unequal_costs
+from raypipe.report.figures.curves import draw_curves_panel
+from raypipe.report.figures.frontier import draw_frontier_panel
+from raypipe.report.frontier import EQUAL, find_undominated, list_frontiers, list_unequal_costs, tabulate_frontier
 from raypipe.report.layout import Book
 from raypipe.report.page.report import write_report
 from raypipe.report.sections import list_sections
@@ -79,7 +79,7 @@ def test_a_model_without_a_stored_cost_has_none(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     book = Book.from_result(compute_result(store, hand_run(store)))
     assert [row["forwards"] for row in book.trainings] == [None, None]
-    table = frontier_table(book)
+    table = tabulate_frontier(book)
     assert table is not None
     assert [[cell.text for cell in row][-4:] for row, _ in table.lines()] == [["-"] * 4] * 2
     assert not list(list_unequal_costs(book))
@@ -100,7 +100,7 @@ def test_the_frontier_has_the_points_that_no_other_beats(points: list[tuple[floa
 
 def test_every_model_has_a_point_with_intervals_in_both_directions(tmp_path: Path) -> None:
     book = book_of(tmp_path)
-    panel = frontier_panel(book)
+    panel = draw_frontier_panel(book)
     assert panel is not None
     (drawing,) = panel.drawings  # one backbone, and one bound
     label = re.search(r'aria-label="([^"]*)"', drawing)
@@ -108,7 +108,7 @@ def test_every_model_has_a_point_with_intervals_in_both_directions(tmp_path: Pat
     for text in ("of net within", "1 undefended, 88 % clean", "2 at, cw, 100 % clean and 62 %"):
         assert text in label[1], text
     assert "On the frontier: 2 at, cw" in label[1]
-    table = frontier_table(book)
+    table = tabulate_frontier(book)
     assert table is not None
     figures = [[cell.text for cell in row] for row, _ in table.lines()]
     assert [row[1:4] for row in figures] == [["1", "87.5", "0.0"], ["2", "100.0", "62.5"], ["3", "100.0", "62.5"]]
@@ -119,7 +119,7 @@ def test_every_model_has_a_point_with_intervals_in_both_directions(tmp_path: Pat
 
 def test_a_color_means_the_same_defense_as_in_the_curves(tmp_path: Path) -> None:
     book = book_of(tmp_path)
-    panel, curves = frontier_panel(book), curves_panel(book)
+    panel, curves = draw_frontier_panel(book), draw_curves_panel(book)
     assert panel
     assert curves
     expected = {key.name: key.color for key in curves.keys}
@@ -145,8 +145,8 @@ def test_a_run_without_hardened_models_has_no_frontier(tmp_path: Path) -> None:
     changes = {"subjects": run.subjects[:1], "pairings": alone}
     book = Book.from_result(compute_result(store, run.model_copy(update=changes)))
     assert list_frontiers(book) == []
-    assert frontier_panel(book) is None
-    assert frontier_table(book) is None
+    assert draw_frontier_panel(book) is None
+    assert tabulate_frontier(book) is None
 
 
 def test_the_page_shows_figure_table_and_warning(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from raypipe.cli.app import app
 from raypipe.evaluation.results.compute import compute_result
-from raypipe.report.gallery import ALARM, MISSED, galleries
+from raypipe.report.gallery import ALARM, MISSED, draw_galleries
 from raypipe.report.layout import Book
 from raypipe.report.page.pdf import write_pdf
 from raypipe.report.page.report import write_report
@@ -135,7 +135,7 @@ def test_pictures_show_the_stored_tiles_of_every_model_and_harmful_errors_first(
     store = Store.open(str(tmp_path))
     run = hand_run(store)
     book = Book.from_result(compute_result(store, run))
-    hardened, undefended = galleries(run, book, store, HARDENED)
+    hardened, undefended = draw_galleries(run, book, store, HARDENED)
     assert (hardened.subject, undefended.subject) == (HARDENED, CLEAN)
     assert [picture.harm for picture in hardened.pictures] == [MISSED, MISSED, MISSED, ALARM]
     assert [picture.harm for picture in undefended.pictures] == [MISSED] * 4 + [ALARM] * 3

@@ -14,9 +14,9 @@ from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.run import Run, write_run
 from raypipe.evaluation.results.schemas import CHECKS, RESULTS
 from raypipe.evaluation.statistics.permutation import holm
-from raypipe.report.compare import comparison_notes, differences_sheet, side_by_side
+from raypipe.report.compare import list_incomparable, tabulate_run_differences, tabulate_side_by_side
 from raypipe.report.layout import Book
-from raypipe.report.leaderboard import leaderboards
+from raypipe.report.leaderboard import rank_models
 from raypipe.report.page.compare import write_comparison
 from raypipe.report.page.index import write_index
 from raypipe.report.ranking import find_winner
@@ -78,7 +78,7 @@ def test_a_run_stands_beside_another(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     runs = two_runs(store)
     books = {run.name: Book.from_result(compute_result(store, run)) for run in runs}
-    sheet = side_by_side(books)
+    sheet = tabulate_side_by_side(books)
     headings = [column.heading for column in sheet.columns]
     rows = [dict(zip(headings, row, strict=True)) for section in sheet.sections for row in section]
     hardened = [row for row in rows if row["model"].kind == "hardened"]
@@ -86,7 +86,7 @@ def test_a_run_stands_beside_another(tmp_path: Path) -> None:
     assert hardened[0]["white-box"].below, "an interval"
 
     differences = differences_across(runs, store)
-    sheet_of_differences = differences_sheet(differences)
+    sheet_of_differences = tabulate_run_differences(differences)
     assert sheet_of_differences is not None
     texts = [cell.text for section in sheet_of_differences.sections for row in section for cell in row]
     assert any(text.startswith("37.5 [") for text in texts)
@@ -127,7 +127,7 @@ def test_a_leaderboard_has_the_models_of_the_same_tiles_threat_and_attacks(tmp_p
     for run in two_runs(store):
         keep(store, run, undefended="pass", hardened="pass")
     (tmp_path / "runs" / "unfinished").mkdir()
-    (sheet,), _ = leaderboards(store)
+    (sheet,), _ = rank_models(store)
     assert "linf <= 2/255" in sheet.title
     assert "attacked: 8 tiles of 4 groups" in sheet.title
     assert ranked(sheet) == [
@@ -144,7 +144,7 @@ def test_a_model_that_is_not_shown_above_chance_has_no_place(tmp_path: Path) -> 
     store = Store.open(str(tmp_path))
     for run in two_runs(store):
         keep(store, run, chance=0.5, undefended="pass", hardened="pass")
-    (sheet,), _ = leaderboards(store)
+    (sheet,), _ = rank_models(store)
     assert [row[:1] + row[3:] for row in ranked(sheet)[:2]] == [("not ranked", "87.5"), ("not ranked", "62.5")]
 
 
@@ -170,7 +170,7 @@ def test_models_are_never_ranked_across(other: str, tmp_path: Path) -> None:
     run = hand_run(store)
     keep(store, run, hardened="pass")
     keep(store, run.model_copy(update={"name": "other", **OTHER[other](run)}), hardened="pass")
-    boards, _ = leaderboards(store)
+    boards, _ = rank_models(store)
     assert [{row[2] for row in ranked(board)} for board in boards] in ([{"hand"}, {"other"}], [{"other"}, {"hand"}])
     assert len({board.title for board in boards}) == 2
 
@@ -181,7 +181,7 @@ def test_models_are_never_ranked_across_numbers_of_attacked_tiles(tmp_path: Path
     keep(store, run, hardened="pass")
     attack_only(store, run, ["a1", "b1", "c1", "d1"])
     keep(store, run.model_copy(update={"name": "other"}), hardened="pass")
-    assert len(leaderboards(store)[0]) == 2
+    assert len(rank_models(store)[0]) == 2
 
 
 @pytest.mark.parametrize("verdict", ["fail", "not applicable", None])
@@ -190,7 +190,7 @@ def test_a_model_that_is_not_cleared_is_not_first(verdict: str | None, tmp_path:
     hand, better = two_runs(store)
     keep(store, hand, hardened="pass")
     keep(store, better, **({"hardened": verdict} if verdict else {}))
-    (sheet,), _ = leaderboards(store)
+    (sheet,), _ = rank_models(store)
     first, second = ranked(sheet)[:2]
     assert first == ("only one ranked", "at, cw", "hand", "62.5")
     assert second == ("not ranked", "at, cw", "better", "87.5"), "a higher figure that nothing vouches for"
@@ -202,12 +202,12 @@ def test_a_run_of_an_older_version_is_computed_again_or_left_out_by_name(tmp_pat
     keep(store, run, hardened="pass")
     records = store.read_table("runs/hand/records.parquet")
     store.write_table("runs/hand/records.parquet", records.drop_columns(["stored_eps"]))
-    (sheet,), left_out = leaderboards(store)
+    (sheet,), left_out = rank_models(store)
     assert {row[2] for row in ranked(sheet)} == {"hand"}
     assert left_out == []
     store.write_table("runs/hand/records.parquet", records.drop_columns(["stored_eps"]))
     store.remove(store.artifact("predictions", run.pairings[0].predictions))
-    boards, (note,) = leaderboards(store)
+    boards, (note,) = rank_models(store)
     assert boards == []
     assert note.text.startswith("hand is left out: an older raypipe computed it")
     assert "is left out" in Path(write_index(store)).read_text()
@@ -232,7 +232,7 @@ def test_runs_of_other_data_or_other_attacks_are_not_compared(tmp_path: Path) ->
     def against(**changes: Any) -> tuple[set[str], list[str]]:
         other = run.model_copy(update={"name": "other", **changes})
         measures = {row["measure"] for row in differences_across((run, other), store)}
-        return measures, [note.text for note in comparison_notes((run, other))]
+        return measures, [note.text for note in list_incomparable((run, other))]
 
     assert against() == ({"clean", "static", "attacked", "worst case"}, [])
     measures, (note,) = against(data="ebhi_seg")

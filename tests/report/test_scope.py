@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from raypipe.evaluation.results.compute import compute_result
-from raypipe.report.charts import recall_chart
+from raypipe.report.charts import build_recall_chart
 from raypipe.report.layout import Book
-from raypipe.report.paper_tables import table_1, table_2, table_3
-from raypipe.report.robustness import robustness_table, verdict_lines
-from raypipe.report.scope import prevalence_note, uncovered_classes
-from raypipe.report.sections import sections
+from raypipe.report.paper_tables import build_table_1, build_table_2, build_table_3
+from raypipe.report.robustness import list_verdicts, tabulate_robustness
+from raypipe.report.scope import describe_prevalence, list_uncovered_classes
+from raypipe.report.sections import list_sections
 from raypipe.report.sheet import Sheet
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import HARDENED, attack_only, hand_run
@@ -37,14 +37,14 @@ def rows_of(sheet: Sheet) -> list[list[str]]:
 
 
 def test_every_table_with_figures_says_how_many_tiles_they_are_of(book: Book) -> None:
-    told = Counter(SCOPE in sheet.title for sheet, _ in sections(book) if not sheet.title.startswith("Cost"))
+    told = Counter(SCOPE in sheet.title for _, (sheet, _) in list_sections(book) if not sheet.title.startswith("Cost"))
     assert told[False] == 0
     assert told[True] > 5
 
 
 def test_a_row_is_of_one_set_of_tiles_and_the_test_set_has_a_column_of_its_own(book: Book) -> None:
     """Use an undefended model that is wrong on d2 only: 87.5 % on all tiles, and 100 % on the attacked ones."""
-    sheet = robustness_table(book)
+    sheet = tabulate_robustness(book)
     assert "full test set: 8 tiles of 4 groups" in sheet.title
     headings = [column.heading.replace("\n", " ") for column in sheet.columns]
     undefended = dict(zip(headings, rows_of(sheet)[0], strict=True))
@@ -52,37 +52,41 @@ def test_a_row_is_of_one_set_of_tiles_and_the_test_set_has_a_column_of_its_own(b
 
 
 def test_the_paper_s_tables_are_of_the_attacked_tiles(book: Book) -> None:
-    assert rows_of(table_2(book))[0][3] == "100.0"
-    assert [row[4] for row in rows_of(table_3(book, "mine")) if row[0] == "measured here"] == ["100.0"]
-    first = rows_of(table_1(book))
+    assert rows_of(build_table_2(book))[0][3] == "100.0"
+    assert [row[4] for row in rows_of(build_table_3(book, "mine")) if row[0] == "measured here"] == ["100.0"]
+    first = rows_of(build_table_1(book))
     assert [row[1] for row in first[:3]] == ["clean test set", "clean tiles", "cw"]
     assert [row[-2:] for row in first[:3]] == [["8", "4"], ["4", "4"], ["4", "4"]]
 
 
 def test_a_class_without_attacked_tiles_is_named_and_shows_a_dash(tmp_path: Path) -> None:
     book = book_of(tmp_path, "a1", "b1", "b2")
-    (note,) = uncovered_classes(book)
+    (note,) = list_uncovered_classes(book)
     assert note.text == "None of the 3 attacked tiles belongs to the class benign: no figure under attack covers it."
-    assert note in list(verdict_lines(book))
-    labels = next(place for place, column in enumerate(table_1(book).columns) if column.heading == "benign")
-    undefended = [(row[1], row[labels]) for row in rows_of(table_1(book))[:3]]
+    assert note in list(list_verdicts(book))
+    labels = next(place for place, column in enumerate(build_table_1(book).columns) if column.heading == "benign")
+    undefended = [(row[1], row[labels]) for row in rows_of(build_table_1(book))[:3]]
     assert undefended == [("clean test set", "100 75 86"), ("clean tiles", "- - -"), ("cw", "- - -")]
     whole = book_of(tmp_path / "all", "a1", "c1")
     dashes = [
-        sum(bar.value is None for subject in each.subjects for bar in recall_chart(each, subject).panels[0][1][1].bars)
+        sum(
+            bar.value is None
+            for subject in each.subjects
+            for bar in build_recall_chart(each, subject).panels[0][1][1].bars
+        )
         for each in (whole, book)
     ]
     assert dashes == [0, 5], "clean and attacked of both models, and static of the hardened one"
 
 
 def test_the_worst_case_is_also_given_at_the_class_shares_of_the_test_set(tmp_path: Path, book: Book) -> None:
-    assert "re-weighted" not in prevalence_note(book), "the attacked tiles have the shares of the test set"
+    assert "re-weighted" not in describe_prevalence(book), "the attacked tiles have the shares of the test set"
     uneven = book_of(tmp_path, "a1", "b1", "b2", "c2")
-    caption = robustness_table(uneven).caption
+    caption = tabulate_robustness(uneven).caption
     assert "balanced by class" in caption
     assert "re-weighted to the class shares of the test set (cancer 50.0 %, benign 50.0 %)" in caption
     # Within 2/255, 2 of 4 tiles stay correct: 1 of 3 cancers, which is b1, and 1 of 1 benign tiles.
     within = uneven.worst_cases(HARDENED)["linf <= 2/255"]
-    cells = [cell for section in robustness_table(uneven).sections for row in section for cell in row]
+    cells = [cell for section in tabulate_robustness(uneven).sections for row in section for cell in row]
     assert f"({100 * within['accuracy_reweighted']:.1f})" in {cell.beside for cell in cells}
     assert (within["accuracy"], within["accuracy_reweighted"]) == (2 / 4, pytest.approx((1 / 3 + 1) / 2))

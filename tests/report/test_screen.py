@@ -10,8 +10,8 @@ from raypipe.base.errors import ConfigError
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.result import RunResult
 from raypipe.report.layout import Book
-from raypipe.report.screen import MOST_ROWS, evaluation_screen, results_screen, run_screen, summary_table
-from raypipe.report.tables import find_section, section_of
+from raypipe.report.screen import MOST_ROWS, render_evaluation, render_results, render_run, tabulate_summary
+from raypipe.report.tables import find_section, render_section
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import hand_run
 
@@ -32,7 +32,7 @@ def shown(*parts: RenderableType, width: int = WIDTH) -> str:
 
 
 def last_screen(book: Book, storage: str = "results", report: str = "report.html") -> tuple[RenderableType, ...]:
-    return tuple(run_screen(book, run="hand", storage=storage, folder="results/runs/hand", report=report))
+    return tuple(render_run(book, run="hand", storage=storage, folder="results/runs/hand", report=report))
 
 
 def with_models(result: RunResult, count: int) -> Book:
@@ -45,7 +45,7 @@ def with_models(result: RunResult, count: int) -> Book:
 
 
 def test_the_summary_has_a_row_for_each_model_below_the_one_it_was_hardened_from(result: RunResult) -> None:
-    rows = [[cell.text for cell in row] for row, _ in summary_table(Book.from_result(result)).lines()]
+    rows = [[cell.text for cell in row] for row, _ in tabulate_summary(Book.from_result(result)).lines()]
     assert [row[:4] for row in rows] == [["net", "88", "-", "0"], ["  at, cw", "100", "88", "50"]]
     assert rows[1][4].startswith("62 [")
     assert [row[5] for row in rows] == ["not run", "not run"]
@@ -70,7 +70,7 @@ def test_the_screen_names_the_storage_that_its_commands_need(result: RunResult) 
 
 def test_the_evaluation_of_one_model_ends_on_one_screen(result: RunResult) -> None:
     places = {"storage": "evaluated", "folder": "evaluated/runs/hand", "report": "evaluated/runs/hand/report.html"}
-    text = shown(*evaluation_screen(Book.from_result(result), run="hand", **places))
+    text = shown(*render_evaluation(Book.from_result(result), run="hand", **places))
     assert len(text.splitlines()) < HEIGHT
     assert max(map(len, text.splitlines())) <= WIDTH
     assert text.count("Report:") == 1
@@ -85,12 +85,12 @@ def test_many_models_still_fit_a_screen(result: RunResult) -> None:
 
 
 def test_stored_results_name_their_further_tables(result: RunResult) -> None:
-    text = " ".join(shown(*results_screen(Book.from_result(result))).split())
+    text = " ".join(shown(*render_results(Book.from_result(result))).split())
     assert "--table robustness, metrics, paper, attacks, frontier, clinical-errors, distortions" in text
 
 
 def test_one_table_is_shown_by_its_name(result: RunResult) -> None:
-    text = shown(section_of(find_section(result, "attacks")), width=160)
+    text = shown(render_section(find_section(result, "attacks")), width=160)
     assert text.startswith("Accuracy of every model under every attack")
     assert "Table 2" not in text
     with pytest.raises(ConfigError, match=r"--table(.|\n)*atacks: expected one of robustness.*did you mean 'attacks'"):

@@ -11,22 +11,22 @@ from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import PairingRecord
 from raypipe.evaluation.statistics.calibration import METHOD as CALIBRATION_METHOD
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
-from raypipe.report.compare import differences_sheet, side_by_side
+from raypipe.report.compare import tabulate_run_differences, tabulate_side_by_side
 from raypipe.report.layout import Book
-from raypipe.report.leaderboard import leaderboards
-from raypipe.report.paper import reported
-from raypipe.report.paper_tables import table_3
-from raypipe.report.robustness import attacks_table
-from raypipe.report.sections import sections
+from raypipe.report.leaderboard import rank_models
+from raypipe.report.paper import find_reported
+from raypipe.report.paper_tables import build_table_3
+from raypipe.report.robustness import tabulate_attacks
+from raypipe.report.sections import list_sections
 from raypipe.report.sheet import Sheet
-from raypipe.report.tables import result_tables
+from raypipe.report.tables import render_tables
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import hand_run
 
 
 def shown(result: RunResult) -> str:
     console = Console(width=200, file=io.StringIO())
-    for table in result_tables(result):
+    for table in render_tables(result):
         console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -83,11 +83,11 @@ def test_every_table_with_an_interval_names_its_method(tmp_path: Path) -> None:
     run = hand_run(store)
     book = Book.from_result(compute_result(store, run))
     others = (
-        differences_sheet(differences_across([run, run], store)),
-        side_by_side({"hand": book}),
-        *leaderboards(store)[0],
+        tabulate_run_differences(differences_across([run, run], store)),
+        tabulate_side_by_side({"hand": book}),
+        *rank_models(store)[0],
     )
-    sheets = [sheet for sheet in (*(sheet for sheet, _ in sections(book)), *others) if sheet is not None]
+    sheets = [sheet for sheet in (*(sheet for _, (sheet, _) in list_sections(book)), *others) if sheet is not None]
     named = {sheet.title: sheet.caption for sheet in sheets if "quartiles" not in sheet.title and _has_interval(sheet)}
     assert len(named) >= 7
     for title, caption in named.items():
@@ -138,7 +138,7 @@ def test_an_attack_that_repeats_another_under_its_own_name_has_no_row(tmp_path: 
     run = hand_run(store)
     more = tuple(p.model_copy(update={"attack": "cw2"}) for p in run.pairings if p.attack == "cw")
     changed = run.model_copy(update={"pairings": run.pairings + more})
-    sheet = attacks_table(Book.from_result(compute_result(store, changed)))
+    sheet = tabulate_attacks(Book.from_result(compute_result(store, changed)))
     assert sheet is not None
     assert [column.heading for column in sheet.columns] == ["model", "cw\nminimal l2\nwhite-box, untargeted"]
 
@@ -151,7 +151,7 @@ def test_the_longer_of_models_and_attacks_goes_down(tmp_path: Path, models: int)
     own = tuple(p for p in run.pairings if p.subject in [subject.id for subject in subjects])
     more = tuple(as_another_attack(p, store) for p in own if p.attack == "cw")
     changed = run.model_copy(update={"subjects": subjects, "pairings": own + more})
-    sheet = attacks_table(Book.from_result(compute_result(store, changed)))
+    sheet = tabulate_attacks(Book.from_result(compute_result(store, changed)))
     assert sheet is not None
     headings, rows = (
         [column.heading for column in sheet.columns],
@@ -191,10 +191,10 @@ def test_seeds_have_a_mean_and_a_spread(tmp_path: Path) -> None:
 
 
 def test_what_the_paper_does_not_report_is_not_made_up() -> None:
-    assert reported("normal", "densenet121", "deepfool") is None
-    assert reported("attacked", "resnet18", "pgd") is None
-    assert reported("robust_on_perturbed", "resnet18", "deepfool") is None
-    assert reported("robust_on_perturbed", "resnet18", "deepfool", hardened_on="deepfool") == "at most 81"
+    assert find_reported("normal", "densenet121", "deepfool") is None
+    assert find_reported("attacked", "resnet18", "pgd") is None
+    assert find_reported("robust_on_perturbed", "resnet18", "deepfool") is None
+    assert find_reported("robust_on_perturbed", "resnet18", "deepfool", hardened_on="deepfool") == "at most 81"
 
 
 @pytest.mark.parametrize(("backbone", "place"), [("darknet53", 1), ("resnet18", 6)])
@@ -205,7 +205,7 @@ def test_an_earlier_system_stands_above_the_same_one_measured_here(tmp_path: Pat
     by_fgsm = tuple(p.model_copy(update={"method": "fgsm"}) if p.method else p for p in run.pairings)
     subjects = (undefended, hardened.model_copy(update={"defense": "adversarial_training"}))
     changed = run.model_copy(update={"subjects": subjects, "pairings": by_fgsm})
-    sheet = table_3(Book.from_result(compute_result(store, changed)), "mine")
+    sheet = build_table_3(Book.from_result(compute_result(store, changed)), "mine")
     rows = [[(cell.text, cell.below) for cell in row] for section in sheet.sections for row in section]
     assert rows[0][:2] == [("reported", "DR fundus"), ("DarkNet-53", "")]
     assert [number for number, row in enumerate(rows) if row[0] == ("measured here", "mine")] == [place]

@@ -6,8 +6,8 @@ from raypipe.progress.tree import duration
 from raypipe.report.sheet import Cell, Sheet
 
 
-def cells_sheet(experiment: Experiment, forecast: Forecast, price: float | None) -> Sheet:
-    """Return the sheet of all cells to do; `price`, as in `stages_sheet`, is applied to a cell's worker hours."""
+def tabulate_cells(experiment: Experiment, forecast: Forecast, price: float | None) -> Sheet:
+    """Return the sheet of all cells to do; `price`, as in `tabulate_stages`, is applied to a cell's worker hours."""
     sheet = Sheet("Cells to do")
     sheet.add_columns("stage", "cell")
     sheet.add_columns("forwards", "backwards", "seconds", _unit(experiment), "MB", figures=True)
@@ -21,7 +21,7 @@ def cells_sheet(experiment: Experiment, forecast: Forecast, price: float | None)
     return sheet
 
 
-def stages_sheet(experiment: Experiment, forecast: Forecast, price: float | None) -> Sheet:
+def tabulate_stages(experiment: Experiment, forecast: Forecast, price: float | None) -> Sheet:
     """Return the sheet of all stages to do, with their sums.
 
     Parameters

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 from raypipe.base.rounding import FLOAT_NOISE
 from raypipe.evaluation.requirements import CLEAN, ROBUST, Requirement
 from raypipe.evaluation.results.outcomes import WORST_CASE
-from raypipe.report.layout import Book, Row, with_interval
-from raypipe.report.robustness import verdicts_of
+from raypipe.report.layout import Book, Row, format_with_interval
+from raypipe.report.robustness import find_verdicts
 
 State = Literal["pass", "fail", "not applicable"]
 REQUIREMENT, CHECK = "requirement", "sanity check"
@@ -49,7 +49,7 @@ def judge_gates(book: Book, subject: str, requirements: Iterable[Requirement]) -
     subject
         Id of the model.
     """
-    verdict = verdicts_of(book).get(subject)
+    verdict = find_verdicts(book).get(subject)
     failed = verdict.failed if verdict else 0
     checks = tuple(_list_checks(book, subject))
     return (*(_judge(book, subject, requirement, failed) for requirement in requirements), *checks)
@@ -60,7 +60,7 @@ def _judge(book: Book, subject: str, requirement: Requirement, failed_checks: in
     meaning = f"{words} is at least {100 * requirement.least:g} %."
     if row is None:
         return GateOutcome(REQUIREMENT, requirement.text, "fail", f"{words} was not measured", meaning)
-    figure = f"{words} is {with_interval(row)} % on {row['tiles']} tiles"
+    figure = f"{words} is {format_with_interval(row)} % on {row['tiles']} tiles"
     met = row["accuracy"] >= requirement.least
     if met and requirement.name != CLEAN and failed_checks and requirement.least > 0:
         figure += f", but {failed_checks} sanity check{'s' * (failed_checks > 1)} failed: it may be overestimated"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from raypipe.evaluation.results.outcomes import WORST_CASE
-from raypipe.report.layout import Row, threat
+from raypipe.report.layout import Row, describe_threat
 
 FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "cancer_called_benign", "benign_called_cancer",
            "calibration_error", "forwards", "backwards", "seconds")  # fmt: skip
@@ -20,7 +20,7 @@ def figures(rows: Iterable[Row]) -> Iterator[tuple[str, float]]:
 def _measure(row: Row) -> str:
     """Return the name of a row's measurement, in letters that every tracker accepts: ``worst case/linf 8 of 255``."""
     if row["protocol"] == WORST_CASE:
-        name = f"{WORST_CASE}/{threat(row).replace('<= ', '')}"
+        name = f"{WORST_CASE}/{describe_threat(row).replace('<= ', '')}"
     else:
         name = "/".join(filter(None, (row["protocol"], row["attack"])))
         name += f" from {row['source']}" if row["protocol"] == "transfer" else ""

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from raypipe.report.charts import CLEAN, DIRECT, STATIC, WORST, robustness_chart
+from raypipe.report.charts import CLEAN, DIRECT, STATIC, WORST, build_robustness_chart
 from raypipe.report.figures.colors import read_colors
 from raypipe.report.layout import Book
 
@@ -26,7 +26,7 @@ def draw_bars(book: Book, axes: "Axes | None" = None) -> "Axes":
     from matplotlib import patheffects  # noqa: PLC0415
     from matplotlib import pyplot as plt  # noqa: PLC0415  it chooses a backend, which only a figure needs
 
-    chart, colors = robustness_chart(book), read_colors("light")
+    chart, colors = build_robustness_chart(book), read_colors("light")
     models = [(f"{title}\n{model.name}", model.bars) for title, family in chart.panels for model in family]
     measures = list(chart.measures)
     height = ROOM / len(measures)

@@ -14,14 +14,14 @@ from raypipe.report.figures.theme import (
     Key,
     Panel,
     canvas,
-    line_color,
-    percent_axis,
-    svg,
-    variable_of,
+    get_line_color,
+    get_variable,
+    render_svg,
+    set_percent_axis,
 )
 from raypipe.report.layout import Book, Row
 from raypipe.report.names import name_attack
-from raypipe.report.scope import attacked_tiles
+from raypipe.report.scope import describe_attacked_tiles
 
 SIZES = {"l2": "L2", "linf": "L-infinity (1/255)", "l0": "L0 (changed channel values)"}
 LINEAR = {"l2": 0.1, "linf": 1.0, "l0": 1.0}
@@ -30,7 +30,7 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 """Marks of attacks. They differ in shape, because colors have other meanings."""
 
 
-def curves_panel(book: Book, name: str = "curves") -> Panel | None:
+def draw_curves_panel(book: Book, name: str = "curves") -> Panel | None:
     """Draw robust accuracy of every model against eps, over all attacks: a drawing for each backbone and norm."""
     rows = [row for row in book.curves if row["attack"] is None]
     if not rows:
@@ -39,9 +39,9 @@ def curves_panel(book: Book, name: str = "curves") -> Panel | None:
     drawings = tuple(_draw_curves(book, rows, kinds, name))
     caption = (
         "Robust accuracy by size of the perturbation, in the worst case over all attacks; "
-        f"{attacked_tiles(book)}. {METHOD}"
+        f"{describe_attacked_tiles(book)}. {METHOD}"
     )
-    keys = (Key(kind, variable_of(line_color(number)), _style(number)) for number, kind in enumerate(kinds))
+    keys = (Key(kind, get_variable(get_line_color(number)), _style(number)) for number, kind in enumerate(kinds))
     return Panel(caption, tuple(keys), drawings)
 
 
@@ -59,13 +59,13 @@ def _draw_curves(book: Book, rows: list[Row], kinds: list[str], name: str) -> It
                 axes.set_xscale("symlog", linthresh=LINEAR[norm])
                 axes.set_xlim(0, _find_axis_end(rows, norm))
                 axes.set_xlabel(SIZES[norm])
-                percent_axis(axes, vertical=True)
+                set_percent_axis(axes, vertical=True)
                 label = f"Robust accuracy by size in {title}. Median smallest perturbation: "
                 medians = (
                     f"{name_hardening(book, row['subject'])} {_write(row['quartiles']['median'], norm)}"
                     for row in found
                 )
-                yield svg(figure, f"{name}-{number}-{norm}", f"{label}{'; '.join(medians)}.")
+                yield render_svg(figure, f"{name}-{number}-{norm}", f"{label}{'; '.join(medians)}.")
 
 
 def _write(size: float | None, norm: str) -> str:
@@ -78,7 +78,7 @@ def _style(number: int) -> str:
 
 
 def _curve(axes: Axes, row: Row, number: int) -> None:
-    color, scale = line_color(number), SCALES[row["norm"]][0]
+    color, scale = get_line_color(number), SCALES[row["norm"]][0]
     radii = [scale * eps for eps in row["eps"]]
     if None not in row["robust_accuracy_low"]:  # tiles of a single group have no interval
         low, high = ([100 * share for share in row[f"robust_accuracy_{end}"]] for end in ("low", "high"))
@@ -102,7 +102,7 @@ def _find_axis_end(rows: list[Row], norm: str) -> float:
     return 1.3 * max(SCALES[norm][0] * max(radii, default=0), LINEAR[norm])
 
 
-def distortions_panel(book: Book) -> Panel | None:
+def draw_distortions_panel(book: Book) -> Panel | None:
     """Draw median and quartiles of the smallest perturbations of each attack that minimizes a norm, by model."""
     rows = [row for row in book.curves if row["attack"] is not None and row["quartiles"]["median"] is not None]
     if not rows:
@@ -125,8 +125,8 @@ def distortions_panel(book: Book) -> Panel | None:
             axes.set_xlabel(SIZES[norm])
             medians = [row["quartiles"]["median"] for row in found]
             label = f"Smallest perturbations in {SIZES[norm]}: medians from {_write(min(medians), norm)}"
-            drawings.append(svg(figure, f"distortions-{norm}", f"{label} to {_write(max(medians), norm)}."))
-    keys = (Key(name_attack(attack), variable_of(INK), mark=_mark(number)) for number, attack in enumerate(attacks))
+            drawings.append(render_svg(figure, f"distortions-{norm}", f"{label} to {_write(max(medians), norm)}."))
+    keys = (Key(name_attack(attack), get_variable(INK), mark=_mark(number)) for number, attack in enumerate(attacks))
     caption = "Minimum perturbation that fools each model, by attack: median (mark) and quartiles (line)."
     return Panel(caption, tuple(keys), tuple(drawings))
 

@@ -15,14 +15,14 @@ from raypipe.report.figures.theme import (
     Key,
     Panel,
     canvas,
-    line_color,
-    percent_axis,
-    svg,
-    variable_of,
+    get_line_color,
+    get_variable,
+    render_svg,
+    set_percent_axis,
 )
 from raypipe.report.frontier import Frontier, find_undominated, list_bounds, list_frontiers
 from raypipe.report.layout import Book, Row
-from raypipe.report.scope import attacked_tiles
+from raypipe.report.scope import describe_attacked_tiles
 
 SHAPES = {UNDEFENDED: "oP", STATIC: "sX", ONLINE: "^v", OTHER: "D*"}
 """Marks of each kind of training: for the first defenses, and for those whose colors are used a second time."""
@@ -35,7 +35,7 @@ NEAR = 13
 """Distance in points (1/72 inch) at which two numbers would overlap."""
 
 
-def frontier_panel(book: Book) -> Panel | None:
+def draw_frontier_panel(book: Book) -> Panel | None:
     """Draw clean against robust accuracy: a drawing for each backbone and radius; None without a hardened model."""
     frontiers = list_frontiers(book)
     if not frontiers:
@@ -46,7 +46,7 @@ def frontier_panel(book: Book) -> Panel | None:
     for subject in book.subjects:
         number = names.index(name_hardening(book, subject))
         shapes = SHAPES[kinds.get(subject, OTHER)]
-        marks[subject] = line_color(number), shapes[number // len(SERIES) % len(shapes)]
+        marks[subject] = get_line_color(number), shapes[number // len(SERIES) % len(shapes)]
     drawings = tuple(
         _draw(book, frontier, bound, marks, f"frontier-{number}-{place}")
         for number, frontier in enumerate(frontiers)
@@ -55,13 +55,13 @@ def frontier_panel(book: Book) -> Panel | None:
     )
     shown = [subject for frontier in frontiers for subject in frontier.points]
     keys = {name_hardening(book, subject): marks[subject] for subject in shown}
-    legend = [Key(name, variable_of(color), mark=mark) for name, (color, mark) in keys.items()]
-    legend.append(Key("frontier: no other model is at least as good in both", variable_of(FAINT), "--"))
+    legend = [Key(name, get_variable(color), mark=mark) for name, (color, mark) in keys.items()]
+    legend.append(Key("frontier: no other model is at least as good in both", get_variable(FAINT), "--"))
     kinds_shown = ", ".join(f"{shape}: {kind}" for kind, shape in SHAPE_NAMES.items() if kind in kinds.values())
     caption = (
         "Clean against robust accuracy, one point for each model, with 95 % intervals in both directions. Robust: the "
         "worst case over all attacks within the bound, AutoAttack's ensemble included. The numbers are those of the "
-        f"table. Shapes: {kinds_shown}; {attacked_tiles(book)}. {METHOD}"
+        f"table. Shapes: {kinds_shown}; {describe_attacked_tiles(book)}. {METHOD}"
     )
     return Panel(caption, tuple(legend), drawings)
 
@@ -80,7 +80,7 @@ def _draw(book: Book, frontier: Frontier, bound: str, marks: dict[str, tuple[str
         axes.plot(*zip(*(_scaled(points[place]) for place in best), strict=True), "--", color=FAINT, linewidth=1)
         for subject, (clean, robust) in rows.items():
             _mark(axes, clean, robust, *marks[subject])
-        percent_axis(axes, vertical=True)
+        set_percent_axis(axes, vertical=True)
         lowest = min(
             100 * (clean["accuracy"] if clean["accuracy_low"] is None else clean["accuracy_low"])
             for clean, _ in rows.values()
@@ -91,7 +91,7 @@ def _draw(book: Book, frontier: Frontier, bound: str, marks: dict[str, tuple[str
         axes.set_xlabel("clean accuracy")
         axes.set_ylabel("robust accuracy")
         _number(axes, [frontier.points[subject] for subject in rows], points)
-        return svg(figure, name, _describe(book, frontier, bound, rows, best))
+        return render_svg(figure, name, _describe(book, frontier, bound, rows, best))
 
 
 def _scaled(point: tuple[float, float]) -> tuple[float, float]:

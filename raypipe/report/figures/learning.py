@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from raypipe.evaluation.results.run import Run
 from raypipe.report.cells import name_family, name_hardening
-from raypipe.report.figures.theme import FAINT, INK, Key, Panel, canvas, percent_axis, svg, variable_of
+from raypipe.report.figures.theme import FAINT, INK, Key, Panel, canvas, get_variable, render_svg, set_percent_axis
 from raypipe.report.layout import Book
 from raypipe.storage.store import Store
 
@@ -15,10 +15,10 @@ LINES = {"training": ("", INK, "-"), "validation": ("validation_", FAINT, "--")}
 """Prefix of the fields of an epoch's record, and color and style of the line, by name."""
 
 
-def learning_panel(run: Run, book: Book, store: Store) -> Panel | None:
+def draw_learning_panel(run: Run, book: Book, store: Store) -> Panel | None:
     """Draw the learning curves of each model that was trained for two epochs or more; None without any."""
     drawings = tuple(_draw_all(run, book, store))
-    keys = tuple(Key(name, variable_of(color), style) for name, (_, color, style) in LINES.items())
+    keys = tuple(Key(name, get_variable(color), style) for name, (_, color, style) in LINES.items())
     return (
         Panel("Loss and accuracy by epoch, on training and on validation tiles.", keys, drawings) if drawings else None
     )
@@ -56,7 +56,9 @@ def draw_learning(history: Sequence[Mapping[str, Any]], name: str, title: str) -
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         panels[0, 0].set_ylim(bottom=0)
-        percent_axis(panels[0, 1], vertical=True)
+        set_percent_axis(panels[0, 1], vertical=True)
         last = history[-1]
         label = f"Loss and accuracy of {title} over {len(history)} epochs; the last loss is {last['loss']:.3g}"
-        return svg(figure, name, f"{label} and the last accuracy {100 * last['accuracy']:.0f} % on training tiles.")
+        return render_svg(
+            figure, name, f"{label} and the last accuracy {100 * last['accuracy']:.0f} % on training tiles."
+        )

@@ -7,25 +7,26 @@ from matplotlib.axes import Axes
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.cells import name_family, name_hardening
 from raypipe.report.figures.curves import MARKS
-from raypipe.report.figures.theme import Key, Panel, canvas, line_color, percent_axis, svg, variable_of
-from raypipe.report.layout import Book, Row, percent
+from raypipe.report.figures.theme import Key, Panel, canvas, get_line_color, get_variable, render_svg, set_percent_axis
+from raypipe.report.layout import Book, Row, format_percent
 from raypipe.report.overview import index_overview, list_threats
-from raypipe.report.scope import attacked_tiles
+from raypipe.report.scope import describe_attacked_tiles
 
 ROW, BESIDE = 18, 10
 """Height of a threat, and further height for each model, in points."""
 
 
-def overview_panel(book: Book) -> Panel | None:
+def draw_overview_panel(book: Book) -> Panel | None:
     """Draw the accuracy under each kind of threat: a drawing for each backbone; None without a view of all threats."""
     threats = list_threats(book)
     if not threats:
         return None
     kinds = list(dict.fromkeys(name_hardening(book, subject) for subject in book.subjects))
     keys = (
-        Key(kind, variable_of(line_color(number)), mark=MARKS[number % len(MARKS)]) for number, kind in enumerate(kinds)
+        Key(kind, get_variable(get_line_color(number)), mark=MARKS[number % len(MARKS)])
+        for number, kind in enumerate(kinds)
     )
-    caption = f"Accuracy under each kind of threat; {attacked_tiles(book)}. {METHOD}"
+    caption = f"Accuracy under each kind of threat; {describe_attacked_tiles(book)}. {METHOD}"
     return Panel(caption, tuple(keys), tuple(_draw(book, threats, kinds)))
 
 
@@ -44,12 +45,14 @@ def _draw(book: Book, threats: list[str], kinds: list[str]) -> Iterator[str]:
                         _mark(axes, row, place + offset, kinds.index(name_hardening(book, subject)))
             axes.set_yticks(range(len(threats)), threats)
             axes.set_ylim(len(threats) - 0.5, -0.5)
-            percent_axis(axes)
-            yield svg(figure, f"overview-{number}", f"{title}: {'; '.join(_describe(book, members, threats, rows))}.")
+            set_percent_axis(axes)
+            yield render_svg(
+                figure, f"overview-{number}", f"{title}: {'; '.join(_describe(book, members, threats, rows))}."
+            )
 
 
 def _mark(axes: Axes, row: Row, height: float, number: int) -> None:
-    color = line_color(number)
+    color = get_line_color(number)
     if row["accuracy_low"] is not None:  # tiles of a single group have no interval
         axes.plot([100 * row["accuracy_low"], 100 * row["accuracy_high"]], [height, height], color=color, linewidth=1)
     axes.plot([100 * row["accuracy"]], [height], color=color, marker=MARKS[number % len(MARKS)], markersize=5)
@@ -58,5 +61,5 @@ def _mark(axes: Axes, row: Row, height: float, number: int) -> None:
 def _describe(book: Book, members: list[str], threats: list[str], rows: dict[tuple[str, str], Row]) -> Iterator[str]:
     for subject in members:
         found = [(threat, row) for threat in threats if (row := rows.get((subject, threat))) is not None]
-        texts = ", ".join(f"{threat} {percent(row['accuracy'])} %" for threat, row in found)
+        texts = ", ".join(f"{threat} {format_percent(row['accuracy'])} %" for threat, row in found)
         yield f"{name_hardening(book, subject)}: {texts}"

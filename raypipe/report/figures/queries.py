@@ -6,27 +6,36 @@ from matplotlib.axes import Axes
 
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.cells import name_family, name_hardening
-from raypipe.report.figures.theme import STYLES, Key, Panel, canvas, line_color, percent_axis, svg, variable_of
-from raypipe.report.layout import Book, Row, percent, threat
+from raypipe.report.figures.theme import (
+    STYLES,
+    Key,
+    Panel,
+    canvas,
+    get_line_color,
+    get_variable,
+    render_svg,
+    set_percent_axis,
+)
+from raypipe.report.layout import Book, Row, describe_threat, format_percent
 from raypipe.report.names import name_attack
 from raypipe.report.queries import COUNTED, list_series
-from raypipe.report.scope import attacked_tiles
+from raypipe.report.scope import describe_attacked_tiles
 
 
-def queries_panel(book: Book) -> Panel | None:
+def draw_queries_panel(book: Book) -> Panel | None:
     """Draw accuracy against the number of queries: a drawing for each backbone; None if the run has none."""
     if not book.queries:
         return None
     kinds = list(dict.fromkeys(name_hardening(book, subject) for subject in book.subjects))
     methods = list(dict.fromkeys(row["method"] for row in book.queries))
     keys = [
-        Key(f"{kind}, {name_attack(method)}", variable_of(line_color(number)), STYLES[place % len(STYLES)])
+        Key(f"{kind}, {name_attack(method)}", get_variable(get_line_color(number)), STYLES[place % len(STYLES)])
         for number, kind in enumerate(kinds)
         for place, method in enumerate(methods)
     ]
     caption = (
-        f"Accuracy by number of queries for each tile, {', '.join(dict.fromkeys(map(threat, book.queries)))}; "
-        f"{attacked_tiles(book)}. {COUNTED} {METHOD}"
+        f"Accuracy by number of queries for each tile, {', '.join(dict.fromkeys(map(describe_threat, book.queries)))}; "
+        f"{describe_attacked_tiles(book)}. {COUNTED} {METHOD}"
     )
     return Panel(caption, tuple(keys), tuple(_draw(book, kinds, methods)))
 
@@ -46,19 +55,19 @@ def _draw(book: Book, kinds: list[str], methods: list[str]) -> Iterator[str]:
             axes.set_xscale("symlog", linthresh=1)
             axes.set_xlim(0, max(row["queries"] for row in book.queries))
             axes.set_xlabel("queries")
-            percent_axis(axes, vertical=True)
+            set_percent_axis(axes, vertical=True)
             ends = "; ".join(
                 f"{name_hardening(book, subject)} under {name_attack(rows[-1]['method'])} "
-                f"{percent(rows[-1]['accuracy'])} % after {rows[-1]['queries']:,}"
+                f"{format_percent(rows[-1]['accuracy'])} % after {rows[-1]['queries']:,}"
                 for (subject, _), rows in own.items()
             )
-            yield svg(figure, f"queries-{number}", f"Accuracy by number of queries of {title}: {ends}.")
+            yield render_svg(figure, f"queries-{number}", f"Accuracy by number of queries of {title}: {ends}.")
 
 
 def _curve(axes: Axes, rows: list[Row], color: int, style: int) -> None:
     counts = [row["queries"] for row in rows]
     if all(row["accuracy_low"] is not None for row in rows):  # tiles of a single group have no interval
         low, high = ([100 * row[f"accuracy_{end}"] for row in rows] for end in ("low", "high"))
-        axes.fill_between(counts, low, high, step="post", color=line_color(color), alpha=0.08, linewidth=0)
+        axes.fill_between(counts, low, high, step="post", color=get_line_color(color), alpha=0.08, linewidth=0)
     shares = [100 * row["accuracy"] for row in rows]
-    axes.step(counts, shares, where="post", color=line_color(color), linestyle=STYLES[style % len(STYLES)])
+    axes.step(counts, shares, where="post", color=get_line_color(color), linestyle=STYLES[style % len(STYLES)])

@@ -5,13 +5,23 @@ from matplotlib.axes import Axes
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.cells import name_family, name_hardening
-from raypipe.report.figures.theme import ATTACKED, CLEAN, FAINT, Key, Panel, canvas, percent_axis, svg, variable_of
-from raypipe.report.layout import Book, Row, percent
+from raypipe.report.figures.theme import (
+    ATTACKED,
+    CLEAN,
+    FAINT,
+    Key,
+    Panel,
+    canvas,
+    get_variable,
+    render_svg,
+    set_percent_axis,
+)
+from raypipe.report.layout import Book, Row, format_percent
 from raypipe.report.robustness import find_lowest
-from raypipe.report.scope import attacked_tiles
+from raypipe.report.scope import describe_attacked_tiles
 
 
-def reliability_panel(book: Book) -> Panel:
+def draw_reliability_panel(book: Book) -> Panel:
     """Draw reliability diagrams: accuracy against confidence, clean and under attack, one for each model.
 
     The area of a point grows with the number of its tiles.
@@ -19,9 +29,9 @@ def reliability_panel(book: Book) -> Panel:
     drawings = tuple(_draw(book, subject, f"reliability-{number}") for number, subject in enumerate(book.subjects))
     caption = (
         "Accuracy by confidence. On the dotted line a model is calibrated. The area of a point grows with its number "
-        f"of tiles; {attacked_tiles(book)}. {METHOD}"
+        f"of tiles; {describe_attacked_tiles(book)}. {METHOD}"
     )
-    keys = (Key("clean", variable_of(CLEAN), mark="o"), Key("white-box", variable_of(ATTACKED), mark="o"))
+    keys = (Key("clean", get_variable(CLEAN), mark="o"), Key("white-box", get_variable(ATTACKED), mark="o"))
     return Panel(caption, keys, drawings)
 
 
@@ -31,7 +41,7 @@ def _draw(book: Book, subject: str, name: str) -> str:
     label = (
         f"Accuracy by confidence of {title.replace(chr(10), ', ')}: clean, mean confidence {_confidence(clean)} and "
     )
-    label += f"accuracy {percent(clean['accuracy'])} %"
+    label += f"accuracy {format_percent(clean['accuracy'])} %"
     with canvas(265, 250) as (figure, panels):
         axes = panels[0, 0]
         axes.set_title(title, fontsize=9.5)
@@ -39,16 +49,16 @@ def _draw(book: Book, subject: str, name: str) -> str:
         _diagram(axes, clean, CLEAN)
         if attacked is not None:
             _diagram(axes, attacked, ATTACKED)
-            label += f"; attacked, {_confidence(attacked)} and {percent(attacked['accuracy'])} %"
-        percent_axis(axes)
-        percent_axis(axes, vertical=True)
+            label += f"; attacked, {_confidence(attacked)} and {format_percent(attacked['accuracy'])} %"
+        set_percent_axis(axes)
+        set_percent_axis(axes, vertical=True)
         axes.set_xlabel("confidence")
         axes.set_ylabel("accuracy")
-        return svg(figure, name, f"{label}.")
+        return render_svg(figure, name, f"{label}.")
 
 
 def _confidence(row: Row) -> str:
-    return f"{percent(row['confidence'])} %"
+    return f"{format_percent(row['confidence'])} %"
 
 
 def _diagram(axes: Axes, row: Row, color: str) -> None:

@@ -52,7 +52,7 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> Iter
         yield figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def svg(figure: Figure, name: str, label: str) -> str:
+def render_svg(figure: Figure, name: str, label: str) -> str:
     """Return a figure as an ``<svg>`` element, which scales and takes its colors from the page.
 
     Equal figures give equal bytes.
@@ -84,12 +84,12 @@ def svg(figure: Figure, name: str, label: str) -> str:
     return re.sub(r">\s+<", "><", text.replace("xlink:href", "href")).strip()
 
 
-def line_color(number: int) -> str:
+def get_line_color(number: int) -> str:
     """Return the color of a line or a mark without a meaning of its own, by its number from 0."""
     return SERIES[number % len(SERIES)]
 
 
-def percent_axis(axes: Axes, *, vertical: bool = False) -> None:
+def set_percent_axis(axes: Axes, *, vertical: bool = False) -> None:
     """Set an axis to 0 to 100 %, with a little room for marks at its ends."""
     if vertical:
         axes.set_ylim(0, 102)
@@ -126,6 +126,6 @@ class Panel(NamedTuple):
     drawings: tuple[str, ...]
 
 
-def variable_of(color: str) -> str:
+def get_variable(color: str) -> str:
     """Return the variable of the page's style sheet that a color of the drawings stands for."""
     return _NAMES[color]

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raypipe.evaluation.results.run import Run
-from raypipe.report.charts import robustness_chart
-from raypipe.report.compare import comparison_notes, differences_sheet, side_by_side
-from raypipe.report.figures.curves import curves_panel
+from raypipe.report.charts import build_robustness_chart
+from raypipe.report.compare import list_incomparable, tabulate_run_differences, tabulate_side_by_side
+from raypipe.report.figures.curves import draw_curves_panel
 from raypipe.report.layout import Book
 from raypipe.report.page.render import render
-from raypipe.report.sections import stamps
+from raypipe.report.sections import list_stamps
 from raypipe.storage.store import Store
 
 
@@ -28,15 +28,17 @@ def write_comparison(
         Result of `raypipe.evaluation.results.across.differences_across`.
     """
     names = [run.name for run in runs]
-    drawings = [(name, robustness_chart(book), curves_panel(book, f"{name} curves")) for name, book in books.items()]
+    drawings = [
+        (name, build_robustness_chart(book), draw_curves_panel(book, f"{name} curves")) for name, book in books.items()
+    ]
     page = render(
         "compare",
         title=f"{' and '.join(names)}: raypipe comparison",
         names=names,
-        stamps=tuple(dict.fromkeys(note for book in books.values() for note in stamps(book))),
-        reservations=comparison_notes(runs),
-        figures=side_by_side(books),
-        differences=differences_sheet(differences),
+        stamps=tuple(dict.fromkeys(note for book in books.values() for note in list_stamps(book))),
+        reservations=list_incomparable(runs),
+        figures=tabulate_side_by_side(books),
+        differences=tabulate_run_differences(differences),
         drawings=drawings,
     )
     path = f"comparisons/{'+'.join(names)}.html"

@@ -3,16 +3,16 @@
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run
-from raypipe.report.cells import HARDENED, UNDEFENDED, kind_of
-from raypipe.report.charts import robustness_chart
+from raypipe.report.cells import HARDENED, UNDEFENDED, name_kind
+from raypipe.report.charts import build_robustness_chart
 from raypipe.report.findings import list_findings, list_limits
-from raypipe.report.gallery import galleries, galleries_left_out
-from raypipe.report.glossary import GLOSSARY, section_terms
+from raypipe.report.gallery import count_galleries_left_out, draw_galleries
+from raypipe.report.glossary import GLOSSARY, find_section_terms
 from raypipe.report.layout import Book
 from raypipe.report.page.parts import list_parts
 from raypipe.report.page.render import render
-from raypipe.report.scope import attacked_tiles, test_tiles
-from raypipe.report.sections import stamps
+from raypipe.report.scope import describe_attacked_tiles, describe_test_tiles
+from raypipe.report.sections import list_stamps
 from raypipe.report.summary import conclude
 from raypipe.storage.environment import read_environment
 from raypipe.storage.store import Store
@@ -41,7 +41,7 @@ def write_report(run: Run, result: RunResult, store: Store, artifacts: Artifacts
     """
     book = Book.from_result(result)
     conclusion = conclude(book)
-    pictured = tuple(galleries(run, book, store, conclusion.subject, artifacts))
+    pictured = tuple(draw_galleries(run, book, store, conclusion.subject, artifacts))
     parts = tuple(list_parts(book, run, store, conclusion.subject))
     folder = f"runs/{run.name}"
     contents = [
@@ -51,13 +51,13 @@ def write_report(run: Run, result: RunResult, store: Store, artifacts: Artifacts
         ("reproduce", "Reproduce"),
         ("glossary", "Glossary"),
     ]
-    kinds = {kind_of(book, subject) for subject in book.subjects}
+    kinds = {name_kind(book, subject) for subject in book.subjects}
     shared = {
         "run": run,
         "scope": _write_scope(book, run),
-        "stamps": stamps(book),
+        "stamps": list_stamps(book),
         "conclusion": conclusion,
-        "summary_chart": robustness_chart(book, conclusion.subject),
+        "summary_chart": build_robustness_chart(book, conclusion.subject),
         "limits": tuple(list_limits(book, run)),
         "location": result.location,
     }
@@ -69,11 +69,11 @@ def write_report(run: Run, result: RunResult, store: Store, artifacts: Artifacts
         kinds=(HARDENED, UNDEFENDED) if len(kinds) > 1 else (),
         sections=parts,
         galleries=pictured,
-        galleries_left_out=galleries_left_out(run),
+        galleries_left_out=count_galleries_left_out(run),
         environment=read_environment(store, run.name),
         seeds=sorted({subject.seed for subject in run.subjects}),
         experiment=store.read_bytes(f"{folder}/experiment.yaml").decode(),
-        terms=section_terms,
+        terms=find_section_terms,
         glossary=GLOSSARY,
         storage=store.root,
         **shared,
@@ -101,4 +101,4 @@ def _write_scope(book: Book, run: Run) -> str:
         else f"{count} " + ("model" if count == 1 else "models")
     )
     data = f" Data: {run.data}." if run.data else ""
-    return f"{models}; {len(run.labels)} classes; {test_tiles(book)}; {attacked_tiles(book)}.{data}"
+    return f"{models}; {len(run.labels)} classes; {describe_test_tiles(book)}; {describe_attacked_tiles(book)}.{data}"

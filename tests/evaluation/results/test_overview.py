@@ -11,9 +11,9 @@ from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.overview import COLUMNS, Model, headline_ball
 from raypipe.evaluation.results.run import CorruptedRecord, ExternalRecord, PairingRecord, Run
-from raypipe.report.figures.overview import overview_panel
+from raypipe.report.figures.overview import draw_overview_panel
 from raypipe.report.layout import Book
-from raypipe.report.overview import overview_notes, overview_table
+from raypipe.report.overview import describe_hardened, tabulate_overview
 from raypipe.storage.schemas import CORRUPTED
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, IDS, LABELS, hand_run, key, perturb, predict
@@ -108,12 +108,12 @@ def test_the_table_has_a_column_for_each_threat_and_a_dash_where_nothing_was_mea
     measured: tuple[Run, Book],
 ) -> None:
     _, book = measured
-    table = overview_table(book)
+    table = tabulate_overview(book)
     assert table is not None
     headings = [column.heading for column in table.columns]
     assert headings == ["model", "clean", "natural corruptions", "worst corruption", "patch", "worst case"]
     without = [row for row in book.overview if (row["subject"], row["threat"]) != (CLEAN, "patch")]
-    smaller = overview_table(Book(**{**vars_of(book), "overview": without}))
+    smaller = tabulate_overview(Book(**{**vars_of(book), "overview": without}))
     assert smaller is not None
     (first, _), _ = smaller.lines()
     assert first[headings.index("patch")].text == "-"
@@ -137,7 +137,7 @@ def test_a_sentence_says_what_the_defense_buys_and_costs(
     _, book = measured
     bounds = {"difference_low": low, "difference_high": high}
     rows = [row | bounds if row["threat"] == "natural corruptions" else row for row in book.overview]
-    first, *_ = overview_notes(Book(**{**vars_of(book), "overview": rows}))
+    first, *_ = describe_hardened(Book(**{**vars_of(book), "overview": rows}))
     assert "minus the undefended model" in first.text
     assert "patch +75.0 [" in first.text
     assert first.text.endswith(sentence)
@@ -145,7 +145,7 @@ def test_a_sentence_says_what_the_defense_buys_and_costs(
 
 def test_the_figure_names_every_share(measured: tuple[Run, Book]) -> None:
     _, book = measured
-    panel = overview_panel(book)
+    panel = draw_overview_panel(book)
     assert panel is not None
     (drawing,) = panel.drawings
     assert "worst corruption 12.5 %" in drawing
@@ -154,8 +154,8 @@ def test_the_figure_names_every_share(measured: tuple[Run, Book]) -> None:
 def test_a_run_with_attacks_in_a_ball_only_has_no_view(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     book = Book.from_result(compute_result(store, hand_run(store)))
-    assert overview_table(book) is None
-    assert overview_panel(book) is None
+    assert tabulate_overview(book) is None
+    assert draw_overview_panel(book) is None
 
 
 def test_the_ball_is_that_of_the_report(measured: tuple[Run, Book]) -> None:

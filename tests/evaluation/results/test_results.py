@@ -12,7 +12,7 @@ from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.result import RunResult, load_result, serialize_result
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.statistics.permutation import holm
-from raypipe.report.layout import threat
+from raypipe.report.layout import describe_threat
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, attack_only, hand_run
 
@@ -105,7 +105,7 @@ def test_the_radius_that_pixels_allow_stands_beside_the_requested_one(run: tuple
     assert (within["l2"]["eps"], within["l2"]["stored_eps"]) == (0.01, 0.01)
     assert within["any"]["stored_eps"] is None
     assert record(result, HARDENED, "worst case", norm="linf")["accuracy"] == 5 / 8, "as within 2/255"
-    assert [threat(within[norm]) for norm in ("linf", "l2")] == ["linf <= 2.5/255, stored 2/255", "l2 <= 0.01"]
+    assert [describe_threat(within[norm]) for norm in ("linf", "l2")] == ["linf <= 2.5/255, stored 2/255", "l2 <= 0.01"]
 
 
 def test_each_cell_tells_what_it_cost(run: tuple[Store, Run]) -> None:
