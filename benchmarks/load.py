@@ -149,7 +149,7 @@ def run_through(tiles: int, storage: Path, copies: bool) -> dict[str, Any]:
     file.write_text(yaml.safe_dump(experiment_of(tiles, storage, files)))
     begun = time.perf_counter()
     with (storage.with_suffix(".log")).open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "raypipe.cli.app", "run", str(file)], stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", "raypipe", "run", str(file)], stdout=log, stderr=log)
         driver = psutil.Process(process.pid)
         peaks: dict[str, dict[str, float]] = defaultdict(dict)
         while process.poll() is None:

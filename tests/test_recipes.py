@@ -76,7 +76,7 @@ def test_a_toy_attack_defense_and_data_set_run_together_on_a_cluster(tmp_path: P
     draw_tiles(tmp_path / "smears")
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(EXPERIMENT))
     done = subprocess.run(
-        [sys.executable, "-m", "raypipe.cli.app", "run", "toy.yaml"],
+        [sys.executable, "-m", "raypipe", "run", "toy.yaml"],
         cwd=tmp_path,
         env={**pristine_environment(tmp_path), "PYTHONPATH": str(tmp_path)},
         capture_output=True,

@@ -85,7 +85,7 @@ def parts_of(watched: Watched) -> dict[str, float]:
 def run_command(experiment: str, overrides: list[str], storage: Path) -> list[str]:
     """Return the command of ``raypipe run`` on an empty store."""
     options = [word for override in overrides for word in ("--set", override)]
-    return [sys.executable, "-m", "raypipe.cli.app", "run", experiment, *options, "--storage", str(storage)]
+    return [sys.executable, "-m", "raypipe", "run", experiment, *options, "--storage", str(storage)]
 
 
 def machine() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The signals that stop a command, and the exceptions that they become."""
 
+import os
 import signal
 from types import FrameType
 
@@ -8,6 +9,9 @@ STATUS_OF_SIGNAL = 128
 STOPPING = (signal.SIGTERM, signal.SIGHUP)
 """Signals that become a `SystemExit`; Ctrl-C is SIGINT and becomes a `KeyboardInterrupt`. A closed terminal sends
 SIGHUP."""
+
+STANDARD_ERROR = 2
+"""File descriptor of standard error."""
 
 
 _received: list[signal.Signals] = []
@@ -23,6 +27,29 @@ def raise_exit(number: int, _frame: FrameType | None) -> None:
     """Raise SystemExit with the status that a shell expects, as the handler of a signal, which is remembered."""
     _received.append(signal.Signals(number))
     raise SystemExit(STATUS_OF_SIGNAL + number)
+
+
+def end_at_once(number: int, _frame: FrameType | None) -> None:
+    """Print the signal and end the process, as the handler of a signal while there is nothing to finish or to clean up.
+
+    An exception would not do: a module that is being imported may take it for a failure of its own.
+    """
+    os.write(STANDARD_ERROR, f"Stopped by {signal.Signals(number).name}.\n".encode())
+    os._exit(STATUS_OF_SIGNAL + number)
+
+
+def watch_start() -> None:
+    """Let signals end the process in one line while a command is imported, until `end_start`; ignored ones stay so."""
+    for number in (signal.SIGINT, *STOPPING):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end_at_once)
+
+
+def end_start() -> None:
+    """Handle signals as Python does by default, where `watch_start` changed it: the command begins."""
+    for number in (signal.SIGINT, *STOPPING):
+        if signal.getsignal(number) is end_at_once:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def find_stop(error: BaseException) -> signal.Signals | None:

@@ -1,4 +1,4 @@
-"""The command line: every command, and the entry point of the console script.
+"""The command line: every command. `raypipe.__main__` is the entry point of the console script.
 
 Commands import what they need when they run, because PyTorch alone takes seconds that `raypipe --help` does not have.
 """
@@ -96,12 +96,8 @@ def limit_spinning() -> None:
 
 
 def main() -> None:
-    """Run the command line, as the entry point of the console script."""
+    """Run the command line."""
     limit_spinning()
     escape_unencodable(sys.stdout, sys.stderr)
     with tell_errors():
         app(terminal_width=help_width())
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raypipe.base.errors import ConfigError
-from raypipe.base.stopping import STATUS_OF_SIGNAL
+from raypipe.base.stopping import STATUS_OF_SIGNAL, end_start
 from raypipe.cli.terminal import error_output
 
 if TYPE_CHECKING:  # importing PyTorch takes seconds that `--help` does not have
@@ -59,6 +59,7 @@ def with_detail(command: Callable[..., None]) -> Callable[..., None]:
     def choose_and_run(*, quiet: bool, verbose: bool, **given: Any) -> None:
         choose_detail(quiet, verbose)
         try:
+            end_start()
             command(**given)
         except KeyboardInterrupt as error:  # during imports, and in commands without results that can be kept
             error_output().print("Stopped by SIGINT.", highlight=False)

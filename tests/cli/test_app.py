@@ -19,7 +19,7 @@ JOBS = Path(__file__).parents[2] / "jobs"
 def test_errors_of_an_experiment_are_told_without_a_traceback(tmp_path: Path) -> None:
     """Run the command in a process of its own, as a user does."""
     arguments = ["validate", str(JOBS / "demo.yaml"), "--set", "train.epochs=0", "--set", "tiles.sise=3"]
-    command = [sys.executable, "-m", "raypipe.cli.app", *arguments]
+    command = [sys.executable, "-m", "raypipe", *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert "2 errors" in done.stderr

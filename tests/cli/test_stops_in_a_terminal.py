@@ -29,7 +29,7 @@ class PseudoTerminal:
     def __init__(self, folder: Path, *words: str) -> None:
         self.screen, inside = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "raypipe.cli.app", *words], cwd=folder, stdin=inside, stdout=inside, stderr=inside,
+            [sys.executable, "-m", "raypipe", *words], cwd=folder, stdin=inside, stdout=inside, stderr=inside,
             start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )  # fmt: skip
         os.close(inside)

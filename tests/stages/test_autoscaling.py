@@ -52,7 +52,7 @@ def seen(log: Path) -> list[tuple[list[str], list[str], list[str]]]:
 
 
 def run(head: Head, experiment: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "raypipe.cli.app", "run", str(experiment), "--address", head.address, *options]
+    command = [sys.executable, "-m", "raypipe", "run", str(experiment), "--address", head.address, *options]
     return subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=500, check=False)
 
 

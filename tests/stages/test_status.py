@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 240
 
 
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "raypipe.cli.app", *words]
+    return [sys.executable, "-m", "raypipe", *words]
 
 
 def status(storage: Path) -> str:

@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 900
 def start(settings: dict[str, Any], file: Path) -> "subprocess.Popen[str]":
     file.write_text(yaml.safe_dump(settings))
     return subprocess.Popen(
-        [sys.executable, "-m", "raypipe.cli.app", "run", str(file), "--json"], cwd=file.parent, text=True,
+        [sys.executable, "-m", "raypipe", "run", str(file), "--json"], cwd=file.parent, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
