@@ -9,17 +9,20 @@ from torch import Tensor, nn
 
 from raypipe.attacks.engine.victim import freeze
 from raypipe.base.errors import notify
+from raypipe.models.batch_sizes import ANY, BatchSizes, read_batch_sizes
 from raypipe.models.finished_model import FinishedModel
 from raypipe.models.foreign.black_box import find_reason
 from raypipe.models.outputs import LogProbabilities, describe_probabilities, recognize_probabilities
-from raypipe.models.restricted import FixedBatch, NonEmptyBatch, WithoutGradient
+from raypipe.models.restricted import LimitedBatch, NonEmptyBatch, WithoutGradient
 
 Shape = tuple[int, int, int]
 """Shape of a tile: channels, height, width."""
 RANDOM = 4
 """Number of random images of the trial; a black one and a white one follow."""
-BATCHES = (1, 2, 4, 8, 16, 32)
-"""Batch sizes to try on a program that does not take the trial's images at once."""
+BATCHES = (*range(1, 9), 16, 32)
+"""Batch sizes to try on a network that does not take the trial's images at once."""
+MORE_BATCHES = (10, 12, 20, 24, 64, 100, 128)
+"""Batch sizes to try as well on a program of TorchScript: a trace fixes that of its example, without stating it."""
 SIZES = (28, *range(32, 513, 16), 227, 299)
 """Usual heights and widths, to try on a network that refuses its tiles."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float64)
@@ -55,8 +58,8 @@ def find_device(network: nn.Module) -> torch.device:
 def adapt_network(network: nn.Module, shape: Shape) -> AdaptedNetwork:
     """Try a network on images of the shape of its tiles, and adapt it to what attacks expect.
 
-    Of probabilities, the logarithm is taken. A program that takes one batch size gets such batches. Both are said by a
-    `raypipe.base.errors.Notice`, and so is a network without a gradient.
+    Of probabilities, the logarithm is taken. A network that takes some batch sizes only gets such batches. A
+    `raypipe.base.errors.Notice` says both, and so it does for a network without a gradient.
 
     Parameters
     ----------
@@ -157,26 +160,45 @@ def _require_finite_state(network: nn.Module) -> None:
 
 
 def _fit_batch(network: nn.Module, images: Tensor, changes: list[str]) -> tuple[nn.Module, Any]:
-    """Return the network, or one that gives it batches of the size that it takes, and its outputs for the images."""
+    """Return the network, or one that gives it batches of the sizes that it takes, and its outputs for the images."""
+    stated = read_batch_sizes(network)
+    if stated and stated.least > 1 and _takes_batch(network, images, 1):  # PyTorch checks no limit of 2
+        stated = stated._replace(least=1)
     try:
-        return network, _outputs(network, images)
+        if stated in (None, ANY):
+            return network, _outputs(network, images)
+        limited = LimitedBatch(network, *stated)
+        outputs = _outputs(limited, images)
     except _InPlaceError as error:
         raise ValueError(_explain(network, images, error)) from error
     except Exception as error:  # the network is foreign code
-        for size in BATCHES:
-            fixed = FixedBatch(network, size)
-            try:
-                outputs = _outputs(fixed, images)
-            except Exception:  # noqa: BLE001, S112  the first error is the one that users see
-                continue
-            changes.append(f"batches of {size}")
-            notify(
-                f"the model takes batches of {size} only, so it runs {size} tile{'s' * (size > 1)} at a time, which is "
-                'slower; export it with a free batch size: dynamic_shapes=({0: torch.export.Dim("batch")},) of '
-                "torch.export.export, and no batch size as a constant in its code"
-            )
-            return fixed, outputs
-        raise ValueError(_explain(network, images, error)) from error
+        tried = (*BATCHES, *MORE_BATCHES) if _is_script(network) else BATCHES
+        size = None if stated else next((size for size in tried if _takes_batch(network, images, size)), None)
+        if size is None:
+            raise ValueError(_explain(network, images, error)) from error
+        stated = BatchSizes(size, size)
+        limited = LimitedBatch(network, *stated)
+        outputs = _outputs(limited, images)
+    changes.append(f"batches of {stated}")
+    notify(
+        f"the model takes batches of {stated} only, so tiles are split into such batches and black tiles fill them up, "
+        'which is slower; export it with a free batch size: dynamic_shapes=({0: torch.export.Dim("batch")},) of '
+        "torch.export.export, and no batch size as a constant in its code"
+    )
+    return limited, outputs
+
+
+def _is_script(network: nn.Module) -> bool:
+    return any(isinstance(module, torch.jit.ScriptModule) for module in network.modules())
+
+
+def _takes_batch(network: nn.Module, images: Tensor, size: int) -> bool:
+    """Return True if a network gives outputs for batches of a size."""
+    try:
+        _outputs(LimitedBatch(network, size, size), images)
+    except Exception:  # noqa: BLE001  the network is foreign code
+        return False
+    return True
 
 
 def _outputs(network: nn.Module, images: Tensor) -> Any:

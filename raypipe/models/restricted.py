@@ -1,34 +1,39 @@
-"""Networks that restrict how they are called: to batches of one size or with images, or to calls without gradients."""
+"""Networks that restrict how they are called: to some batch sizes or with images, or to calls without gradients."""
 
 import torch
 from torch import Tensor, nn
 
 
-class FixedBatch(nn.Module):
-    """A network that takes batches of one size only, as a network that takes any batch.
+class LimitedBatch(nn.Module):
+    """A network that takes batches of some sizes only, as a network that takes any batch.
 
     Parameters
     ----------
     network
-        Network from images (size, channels, h, w) to logits (size, classes).
-    size
-        Batch size that it takes.
+        Network from images (n, channels, h, w), least <= n <= most, to logits (n, classes).
+    least, most
+        Smallest and largest batch that it takes; `most` is None if there is no limit.
     """
 
-    def __init__(self, network: nn.Module, size: int) -> None:
+    def __init__(self, network: nn.Module, least: int, most: int | None) -> None:
         super().__init__()
         self.network = network
-        self.size = size
+        self.least, self.most = least, most
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (n, classes) of images, n >= 0. Black images fill up the last batch."""
-        missing = -len(images) % self.size if len(images) else self.size
-        filled = torch.cat([images, images.new_zeros(missing, *images.shape[1:])])
-        return torch.cat([self.network(part) for part in torch.split(filled, self.size)])[: len(images)]
+        """Return the logits (n, classes) of images, n >= 0. Black images fill up a batch that is too small."""
+        parts = torch.split(images, self.most or max(1, len(images)))
+        return torch.cat([self._run(part) for part in parts])
+
+    def _run(self, images: Tensor) -> Tensor:
+        missing = max(0, self.least - len(images))
+        filled = torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images
+        logits: Tensor = self.network(filled)
+        return logits[: len(images)]
 
     def extra_repr(self) -> str:
-        """Return the size."""
-        return f"size={self.size}"
+        """Return the limits."""
+        return f"least={self.least}, most={self.most}"
 
 
 class NonEmptyBatch(nn.Module):

@@ -239,7 +239,7 @@ class Baked(nn.Module):
         return self.layers[3](found.reshape(int(images.shape[0]), 144))  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("size", [1, 4, 12])
 @pytest.mark.parametrize("form", ["model.pt2", "model.pt"])
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_program_of_one_batch_size_gives_the_logits_of_any_batch(form: str, size: int, tmp_path: Path) -> None:
@@ -255,3 +255,39 @@ def test_a_program_of_one_batch_size_gives_the_logits_of_any_batch(form: str, si
     with torch.no_grad():
         torch.testing.assert_close(adapted.network(images), PLAIN(images))
         assert adapted.network(images[:0]).shape == (0, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("limits", "example", "sizes"),
+    [
+        ({"min": 2, "max": 4}, 2, "at most 4"),
+        ({"min": 3, "max": 5}, 4, "at least 3 and at most 5"),
+        ({"max": 16}, 2, "at most 16"),
+        ({"min": 8}, 8, "at least 8"),
+    ],
+)
+@pytest.mark.parametrize("where", ["file", "module"])
+def test_a_program_of_a_limited_batch_size_gives_the_logits_of_any_batch(
+    limits: dict[str, int], example: int, sizes: str, where: str, tmp_path: Path
+) -> None:
+    batch = torch.export.Dim("batch", **limits)
+    program = torch.export.export(PLAIN, (torch.rand(example, *SHAPE),), dynamic_shapes=({0: batch},))
+    network = program.module()
+    if where == "file":
+        torch.export.save(program, tmp_path / "model.pt2")
+        network = open_model(str(tmp_path / "model.pt2"), ()).network
+    with pytest.warns(Notice, match=f"takes batches of {sizes} only"):
+        adapted = adapt_network(network, SHAPE)
+    assert (adapted.changes, adapted.differentiable) == ((f"batches of {sizes}",), True)
+    for count in (0, 1, 2, 7, 40):
+        images = torch.rand(count, *SHAPE)
+        with torch.no_grad():
+            torch.testing.assert_close(adapted.network(images), PLAIN(images))
+
+
+def test_a_program_of_any_batch_size_is_left_as_it_is() -> None:
+    for batch in (torch.export.Dim("batch"), torch.export.Dim.DYNAMIC):
+        program = torch.export.export(PLAIN, (torch.rand(2, *SHAPE),), dynamic_shapes=({0: batch},)).module()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Notice)
+            assert adapt_network(program, SHAPE).network is program

@@ -31,7 +31,7 @@ def freeze(model: nn.Module) -> Iterator[nn.Module]:
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     try:
-        model.eval()
+        _evaluate(model)
         for parameter, _, _ in parameters:
             parameter.requires_grad_(False)
             parameter.grad = None
@@ -43,6 +43,14 @@ def freeze(model: nn.Module) -> Iterator[nn.Module]:
         for parameter, requires_grad, grad in parameters:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
+
+
+def _evaluate(model: nn.Module) -> None:
+    try:
+        model.eval()
+    except NotImplementedError:  # a program of torch.export has one mode, and refuses to change it
+        for module in model.modules():
+            module.training = False
 
 
 class Victim:
