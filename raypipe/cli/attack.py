@@ -10,7 +10,6 @@ from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
 from raypipe.cli.given import (
     Batch,
-    BitDepth,
     Device,
     FolderArgument,
     Given,
@@ -25,7 +24,7 @@ from raypipe.cli.given import (
     Tiles,
     Weights,
 )
-from raypipe.cli.options import AsJson, Overrides, force, names_within
+from raypipe.cli.options import AsJson, BitDepth, Overrides, force, names_within
 from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output, print_json
 

@@ -10,7 +10,7 @@ import typer
 from raypipe.base.places import require_writable_file
 from raypipe.cli.detail import detail
 from raypipe.cli.errors import errors_of
-from raypipe.cli.options import AsJson, file_to_write
+from raypipe.cli.options import AsJson, BitDepth, file_to_write
 from raypipe.cli.terminal import output, print_json
 
 
@@ -27,6 +27,7 @@ def audit(
     train_fraction: Annotated[
         float, typer.Option(help="Share of training tiles in the random split that is checked.")
     ] = 0.7,
+    bit_depth: BitDepth = None,
     seed: Annotated[int, typer.Option(help="Seed of the random split.")] = 0,
     pairs: Annotated[int, typer.Option(min=0, help="Number of closest pairs to print.")] = 10,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = os.cpu_count() or 1,
@@ -48,6 +49,7 @@ def audit(
             train_fraction=train_fraction,
             seed=seed,
             workers=workers,
+            bit_depth=bit_depth,
             progress=partial(stage_progress, console, detail=detail()),
         )
         if out is not None:

@@ -11,7 +11,6 @@ from raypipe.cli.errors import errors_of
 from raypipe.cli.gates import FailUnder, JunitFile, SarifFile, read_requirements, require_places, write_gates
 from raypipe.cli.given import (
     Batch,
-    BitDepth,
     Device,
     FolderArgument,
     Given,
@@ -27,7 +26,7 @@ from raypipe.cli.given import (
     Tiles,
     Weights,
 )
-from raypipe.cli.options import All, AsJson, Overrides, force, names_within
+from raypipe.cli.options import All, AsJson, BitDepth, Overrides, force, names_within
 from raypipe.cli.signals import stop_signals
 from raypipe.cli.terminal import output
 

@@ -61,9 +61,6 @@ GroupPattern = Annotated[
     str | None, typer.Option(metavar="REGEX", help="Regular expression for file names; its first group is the case.")
 ]
 Device = Annotated[str | None, typer.Option(help="Device, such as cuda; default: a GPU if there is one.")]
-BitDepth = Annotated[
-    int | None, typer.Option(min=9, max=16, help="Number of bits that 16-bit images use; default: as files state.")
-]
 Batch = Annotated[int | None, typer.Option(min=1, help="Number of tiles in a batch; default: found by trial.")]
 
 

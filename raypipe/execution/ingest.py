@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from raypipe.base.errors import StageError
 from raypipe.data.leakage import LeakageError, measure_leakage, require_disjoint
+from raypipe.data.reading.deep_images import describe_dark
 from raypipe.data.source import Source, shuffle_by_hash
 from raypipe.data.tiles import TileItem, make_tiles, read_brightest
 from raypipe.evaluation.results.run import GIVEN
@@ -23,8 +24,6 @@ from raypipe.storage.schemas import REJECTED
 from raypipe.storage.store import Store
 
 MAX_PROBLEMS_SHOWN = 5
-FEWEST_BITS = 9
-"""Smallest bit depth that a 16-bit image can be said to use."""
 SET_ASIDE = "aside"
 """Name of the part for files that the listing already rejected. Its shards hold no tile, but record that the files were
 handled."""
@@ -96,12 +95,7 @@ def ingest(cell: Cell, source: Source, items: Sequence[TileItem], executor: Exec
     cell.publish(store, **facts)
     progress.finish(cell)
     if facts["dark"]:
-        bits = max(FEWEST_BITS, int(facts["brightest"]).bit_length())
-        progress.say(
-            f"{facts['dark']} 16-bit images are dark: the brightest value of all is {facts['brightest']} of 65535; if "
-            f"their values have fewer bits, say so: tiles.bit_depth (--bit-depth) = {bits} for values up to "
-            f"{2**bits - 1}"
-        )
+        progress.say(describe_dark(facts["dark"], facts["brightest"]))
     for reason, count in list(facts["reasons"].items())[:MAX_PROBLEMS_SHOWN]:
         progress.say(f"{count} rejected: {reason}")
 

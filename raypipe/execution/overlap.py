@@ -55,7 +55,7 @@ def search_overlap(
     read = partial(_read, training=training.source, external=external.source)
     found: dict[bool, dict[str, Sketch]] = {False: {}, True: {}}
     for is_external, results in executor.read_files(read, tasks, "overlap", progress.say):
-        found[is_external] |= {path: result for path, result in results if isinstance(result, Sketch)}
+        found[is_external] |= {each.path: each.sketch for each in results if isinstance(each.sketch, Sketch)}
         progress.advance(len(results), cell)
     ours, theirs = (dict(sorted(found[side].items())) for side in (False, True))
     overlap = find_overlap(stack_sketches(ours.values()), stack_sketches(theirs.values()), os.cpu_count() or 1)

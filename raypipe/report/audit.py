@@ -12,6 +12,7 @@ from rich.text import Text
 from raypipe.data.audit.agreement import Agreement, largest_shares
 from raypipe.data.audit.audit import Audit, Pair
 from raypipe.data.reading.annotations import examples
+from raypipe.data.reading.deep_images import describe_dark
 from raypipe.report.fitting_table import render_table
 from raypipe.report.sheet import Sheet
 
@@ -37,6 +38,7 @@ def render_audit(audit: Audit, title: str, pairs: int) -> Iterator[RenderableTyp
     if audit.rejected:
         aside = [f"{path} ({reason})" for path, reason in audit.rejected.items()]
         yield Text(f"{len(aside)} files rejected: {examples(aside)}", "yellow")
+    yield from (Text(warning, "yellow") for warning in _warn_of_dark_images(audit))
     kind = "a sibling or a tile of the same case" if audit.cases else "a sibling"
     yield Text(
         f"With a random split, {100 * audit.random_leak:.1f} % of the test tiles have {kind} in training.",
@@ -81,7 +83,7 @@ def summarize_audit(audit: Audit, pairs: int) -> dict[str, Any]:
         "agreement": audit.agreement and asdict(audit.agreement),
         "pairs_across_classes": [_pair_dict(pair) for pair in mixed[:pairs]],
         "pairs_across_sides": [_pair_dict(pair) for pair in sides[:pairs]],
-        "warnings": list(warn_of_giant_groups(audit)),
+        "warnings": [*_warn_of_dark_images(audit), *warn_of_giant_groups(audit)],
     }  # fmt: skip
 
 
@@ -122,6 +124,11 @@ def warn_of_giant_groups(audit: Audit) -> Iterator[str]:
                 f"Group {group} holds {size} of {tiles[label]} tiles of {label}, more than {100 * GIANT:.0f} %: look "
                 "at its tiles before you split by these groups."
             )
+
+
+def _warn_of_dark_images(audit: Audit) -> Iterator[str]:
+    if audit.dark:
+        yield describe_dark(len(audit.dark), max(audit.dark))
 
 
 def tabulate_agreement(agreement: Agreement) -> Sheet:

@@ -50,6 +50,8 @@ class Audit:
         Case by path, for file names that carry one.
     agreement
         Agreement with the known groups. None if there are none.
+    dark
+        Brightest value of each 16-bit image that uses few of its bits, see `raypipe.data.reading.images.decode`.
     """
 
     tiles: tuple[TileRef, ...]
@@ -60,6 +62,7 @@ class Audit:
     random_leak: float
     cases: Mapping[str, str]
     agreement: Agreement | None
+    dark: tuple[int, ...] = ()
 
 
 def class_folders(location: str, groups: str | None = None, group_pattern: str | None = None) -> Folder | LC25000:
@@ -101,7 +104,14 @@ def open_data(location: str, groups: str | None = None, group_pattern: str | Non
 
 
 def audit_source(
-    source: Source, *, by_name: bool, train_fraction: float, seed: int, workers: int, progress: Progress
+    source: Source,
+    *,
+    by_name: bool,
+    train_fraction: float,
+    seed: int,
+    workers: int,
+    progress: Progress,
+    bit_depth: int | None = None,
 ) -> Audit:
     """Find the siblings in a data set from the pixels of its tiles.
 
@@ -118,6 +128,8 @@ def audit_source(
         Number of processes that read tiles and of threads that compare them. The result does not depend on it.
     progress
         Display of the progress.
+    bit_depth
+        Number of bits that 16-bit images use. None takes the number that each file states.
 
     Raises
     ------
@@ -127,7 +139,10 @@ def audit_source(
     """
     listed = source.list()
     refs = {ref.path: ref for ref in listed if ref.problem is None}
-    sketch, readable, problems = sketch_tiles(source, sorted(refs), workers, progress)
+    dark: list[int] = []
+    sketch, readable, problems = sketch_tiles(
+        source, sorted(refs), workers, progress, bit_depth=bit_depth, report_dark=dark.append
+    )
     siblings = find_siblings(sketch, workers, progress)
     known = {path: str(refs[path].group) for path in readable if refs[path].group is not None}
     tiles = name_groups([refs[path] for path in readable], siblings)
@@ -144,6 +159,7 @@ def audit_source(
         random_leak=measure_leakage([(ref.group, sides[ref.path]) for ref in tiles]) or 0.0,
         cases=known if by_name else {},
         agreement=agreement,
+        dark=tuple(dark),
     )
 
 

@@ -60,12 +60,22 @@ class Sketch(NamedTuple):
     details: npt.NDArray[np.int8]
 
 
-Result = tuple[str, Sketch | str]
-"""Path of a file, and its sketch or the reason why it gives no image."""
+class Result(NamedTuple):
+    """The path of a file, its sketch or the reason why it gives no image, and the brightest value of a dark image."""
+
+    path: str
+    sketch: Sketch | str
+    brightest: int | None = None
 
 
 def sketch_tiles(
-    source: Source, paths: Sequence[str], workers: int, progress: Progress
+    source: Source,
+    paths: Sequence[str],
+    workers: int,
+    progress: Progress,
+    *,
+    bit_depth: int | None = None,
+    report_dark: Callable[[int], None] = lambda _: None,
 ) -> tuple[Sketch, list[str], dict[str, str]]:
     """Read and sketch files of a source.
 
@@ -79,6 +89,8 @@ def sketch_tiles(
         Number of processes. With 1 the calling process does the work.
     progress
         Display of the progress.
+    bit_depth, report_dark
+        Arguments of `raypipe.data.reading.images.decode`.
 
     Returns
     -------
@@ -96,18 +108,22 @@ def sketch_tiles(
     """
     results: list[Result] = []
     with progress("read", len(paths), "tiles") as stage:
-        for done in _in_chunks(source, paths, workers):
+        for done in _in_chunks(source, paths, workers, bit_depth):
             results += done
             stage.advance(len(done))
-    problems = {path: result for path, result in results if isinstance(result, str)}
-    readable = [path for path, result in results if isinstance(result, Sketch)]
+    problems = {result.path: result.sketch for result in results if isinstance(result.sketch, str)}
+    readable = [result.path for result in results if isinstance(result.sketch, Sketch)]
+    for result in results:
+        if result.brightest is not None:
+            report_dark(result.brightest)
     if len(readable) < 2:
         reasons = [f"{path} ({problem})" for path, problem in problems.items()]
         raise ValueError(
             f"{len(readable)} of {len(paths)} files give an image, expected at least two to compare; "
             f"the others: {examples(reasons)}"
         )
-    return stack_sketches(result for _, result in results if isinstance(result, Sketch)), readable, problems
+    sketches = (result.sketch for result in results if isinstance(result.sketch, Sketch))
+    return stack_sketches(sketches), readable, problems
 
 
 def stack_sketches(sketches: Iterable[Sketch]) -> Sketch:
@@ -129,24 +145,27 @@ def sketch_tile(pixels: npt.NDArray[np.uint8]) -> Sketch:
     return Sketch(histogram(pixels), places, descriptors, kept)
 
 
-def _in_chunks(source: Source, paths: Sequence[str], workers: int) -> Iterator[list[Result]]:
+def _in_chunks(source: Source, paths: Sequence[str], workers: int, bit_depth: int | None) -> Iterator[list[Result]]:
+    sketch = partial(sketch_chunk, source, bit_depth=bit_depth)
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     workers = min(workers, len(chunks) // LEAST_CHUNKS)
     if workers < 2:
-        yield from map(partial(sketch_chunk, source), chunks)
+        yield from map(sketch, chunks)
         return
     # Not forked: the threads of pyarrow, and of the caller, do not survive a fork.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(partial(sketch_chunk, source), chunks)
+        yield from pool.map(sketch, chunks)
 
 
-def sketch_chunk(source: Source, paths: Iterable[str]) -> list[Result]:
+def sketch_chunk(source: Source, paths: Iterable[str], bit_depth: int | None = None) -> list[Result]:
     """Return the sketch of each file of a source, or the reason why it gives no image, with its path."""
-    return [(path, _sketch_file(source, path)) for path in paths]
+    return [_sketch_file(source, path, bit_depth) for path in paths]
 
 
-def _sketch_file(source: Source, path: str) -> Sketch | str:
+def _sketch_file(source: Source, path: str, bit_depth: int | None) -> Result:
+    dark: list[int] = []
     try:
-        return sketch_tile(thumbnail(source.read(path)))
+        pixels = thumbnail(source.read(path), bit_depth=bit_depth, report_dark=dark.append)
     except (UnreadableImage, OSError) as error:
-        return str(error) or type(error).__name__
+        return Result(path, str(error) or type(error).__name__)
+    return Result(path, sketch_tile(pixels), next(iter(dark), None))

@@ -1,5 +1,7 @@
 """Thumbnails of tiles, decoded at a small scale if the format allows it."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,13 +11,17 @@ THUMBNAIL = 128
 """Height and width in pixels."""
 
 
-def thumbnail(data: bytes) -> npt.NDArray[np.uint8]:
+def thumbnail(
+    data: bytes, *, bit_depth: int | None = None, report_dark: Callable[[int], None] = lambda _: None
+) -> npt.NDArray[np.uint8]:
     """Decode an image to a small square.
 
     Parameters
     ----------
     data
         Bytes of the file, as for `raypipe.data.reading.images.decode`.
+    bit_depth, report_dark
+        Arguments of `decode`.
 
     Returns
     -------
@@ -26,4 +32,4 @@ def thumbnail(data: bytes) -> npt.NDArray[np.uint8]:
     raypipe.data.reading.images.UnreadableImage
         If `decode` raises it.
     """
-    return decode(data, THUMBNAIL, scaled=True)
+    return decode(data, THUMBNAIL, scaled=True, bit_depth=bit_depth, report_dark=report_dark)

@@ -14,8 +14,24 @@ TOP = 65535
 DEEP_TAGS = {"bits": 258, "photometric": 262, "largest": 281}
 """Tags of TIFF: bits of a sample, meaning of 0, and largest value."""
 WHITE_IS_ZERO = 0
+FEWEST_BITS = 9
+"""Smallest bit depth that a 16-bit image can be said to use."""
 DARK = 4
 """An image uses few of its bits if all values are below the largest one divided by this."""
+
+
+def count_bits(brightest: int) -> int:
+    """Return the least number of bits of 16-bit images that a brightest value fits into, 9 to 16."""
+    return max(FEWEST_BITS, brightest.bit_length())
+
+
+def describe_dark(count: int, brightest: int) -> str:
+    """Return the warning of 16-bit images that are dark, by their number and their brightest value, with the remedy."""
+    bits = count_bits(brightest)
+    return (
+        f"{count} 16-bit images are dark: the brightest value of all is {brightest} of {TOP}; if their values have "
+        f"fewer bits, say so: tiles.bit_depth (--bit-depth) = {bits} for values up to {2**bits - 1}"
+    )
 
 
 class RangeError(ValueError):

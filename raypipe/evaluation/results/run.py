@@ -10,12 +10,13 @@ from pydantic import Field, ValidationError
 from raypipe.base.norms import Norm
 from raypipe.base.settings import ID, Settings, near_matches
 from raypipe.base.threat import ThreatModel
+from raypipe.data.reading.deep_images import describe_dark
 from raypipe.evaluation.protocols import Protocol, Role
 from raypipe.storage.errors import describe_damage
 from raypipe.storage.store import Store
 
 RUN_FILE = "run.json"
-LEAKY, SYNTHETIC, WITHHELD = "LEAKY", "SYNTHETIC", "NOT FOR REDISTRIBUTION"
+LEAKY, SYNTHETIC, DARK, WITHHELD = "LEAKY", "SYNTHETIC", "DARK", "NOT FOR REDISTRIBUTION"
 GIVEN: Final = "given"
 """Name of the split of tiles that are given only to test a model, whatever the model was trained on."""
 
@@ -251,6 +252,8 @@ def stamps(manifest: dict[str, Any], restriction: str | None = None) -> tuple[st
         warnings.append(f"{LEAKY}?: it is unknown if the model was trained on these tiles or on siblings of them")
     if manifest["synthetic"]:
         warnings.append(f"{SYNTHETIC}: synthetic tissue; no figure here applies to real images")
+    if 2 * manifest.get("dark", 0) >= manifest.get("tiles", 0) > 0:  # a few dark images may be background
+        warnings.append(f"{DARK}: {describe_dark(manifest['dark'], manifest['brightest'])}")
     if restriction is not None:
         warnings.append(f"{WITHHELD}: {restriction}; no picture of a tile leaves the store")
     return tuple(warnings)

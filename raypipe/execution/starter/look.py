@@ -9,10 +9,13 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
+from raypipe.data.reading.images import UnreadableImage, decode
 from raypipe.data.source import Source, TileRef
 
 SAMPLE = 200
 """Number of images whose size is read."""
+DECODED = 20
+"""Number of images that are decoded to see if 16-bit values use all of their range."""
 PATTERNS = (
     r"(TCGA-\w{2}-\w{4})",
     r"((?i:patient|pat|case|subject|subj|sub|donor|slide|wsi|mouse|specimen)[ _-]?[A-Za-z]?\d+)",
@@ -52,6 +55,8 @@ class Look:
         True if the data set has a published split.
     cancer
         Classes whose names sound like cancer.
+    dark
+        Brightest value of each sampled 16-bit image that uses few of its bits, if at least half of the sample does.
     """
 
     labels: tuple[str, ...]
@@ -62,6 +67,7 @@ class Look:
     groups: int
     official: bool
     cancer: tuple[str, ...]
+    dark: tuple[int, ...] = ()
 
 
 def look_at(source: Source, *, by_name: bool) -> Look:
@@ -94,6 +100,7 @@ def look_at(source: Source, *, by_name: bool) -> Look:
         official=all(ref.official is not None for ref in refs),
         cancer=source.malignant
         or tuple(name for name in source.labels if CANCER.search(name) and not BENIGN.search(name)),
+        dark=_find_dark(source, refs[:: max(1, len(refs) // DECODED)]),
     )
 
 
@@ -127,3 +134,13 @@ def _sizes(source: Source, refs: Sequence[TileRef]) -> Counter[tuple[int, int]]:
         except (OSError, ValueError, Image.DecompressionBombError):
             continue
     return sizes
+
+
+def _find_dark(source: Source, refs: Sequence[TileRef]) -> tuple[int, ...]:
+    dark: list[int] = []
+    for ref in refs:
+        try:
+            decode(source.read(ref.path), 1, scaled=True, report_dark=dark.append)
+        except (OSError, UnreadableImage):  # left to the run
+            continue
+    return tuple(dark) if 2 * len(dark) >= len(refs) else ()

@@ -3,6 +3,7 @@
 import statistics
 from dataclasses import dataclass
 
+from raypipe.data.reading.deep_images import count_bits
 from raypipe.execution.starter.look import Look
 
 LARGEST_TILE = 256
@@ -33,6 +34,8 @@ class Proposal:
         Number of attacked tiles; None for all.
     epochs, batch_size
         Settings of the training.
+    bit_depth
+        Number of bits that 16-bit images use; None if they use all, or state it.
     """
 
     size: int
@@ -42,6 +45,7 @@ class Proposal:
     tiles: int | None
     epochs: int
     batch_size: int
+    bit_depth: int | None = None
 
 
 def propose(look: Look, *, grouped: bool) -> Proposal:
@@ -64,6 +68,7 @@ def propose(look: Look, *, grouped: bool) -> Proposal:
         tiles=TEST_TILES if count * 0.3 > TEST_TILES else None,
         epochs=10 if count >= 1000 else 20,
         batch_size=32 if count >= 200 else 8,
+        bit_depth=count_bits(max(look.dark)) if look.dark else None,
     )
 
 

@@ -60,6 +60,7 @@ def write_text(
         "",
         "tiles:",
         f"  size: {proposal.size}  # images are resized to this height and width",
+        *_bit_depth(look, proposal),
         *([f"  splits: {_value(splits)}  # the side of each file"] if splits else
           [f"  split: {proposal.split}  # {SPLITS[proposal.split]}"]),
         "",
@@ -87,6 +88,13 @@ def write_text(
         "  harden_workers: 0",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _bit_depth(look: Look, proposal: Proposal) -> list[str]:
+    if proposal.bit_depth is None:
+        return []
+    seen = f"the brightest value of {len(look.dark)} sampled 16-bit images is {max(look.dark)}; check it"
+    return [f"  bit_depth: {proposal.bit_depth}  # values up to {2**proposal.bit_depth - 1}: {seen}"]
 
 
 def _cancer(data: Settings, look: Look) -> list[str]:

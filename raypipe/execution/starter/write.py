@@ -80,7 +80,7 @@ def start_experiment(
     elif look.groups:
         origin = f"{look.groups:,}, from the data set"
     elif audit and named and sum(look.counts.values()) <= MOST_AUDITED:
-        origin, groups = _audit(found, groups_file, progress)
+        origin, groups = _audit(found, groups_file, progress, propose(look, grouped=False).bit_depth)
         found = _with(found, groups=str(groups)) if groups else found
     grouped = bool(look.pattern or look.groups or groups)
     run = re.sub(r"[^A-Za-z0-9_.-]+", "-", name or PurePosixPath(absolute(location)).stem).strip("-._") or "experiment"
@@ -104,10 +104,16 @@ def _with(found: Found, **changes: str) -> Found:
     return found._replace(settings=settings)
 
 
-def _audit(found: Found, path: Path, progress: Progress) -> tuple[str, Path | None]:
+def _audit(found: Found, path: Path, progress: Progress, bit_depth: int | None) -> tuple[str, Path | None]:
     """Look for siblings, and write the found groups. Return their origin, and their file if there are siblings."""
     result = audit_source(
-        found.source, by_name=False, train_fraction=0.7, seed=SEED, workers=os.cpu_count() or 1, progress=progress
+        found.source,
+        by_name=False,
+        train_fraction=0.7,
+        seed=SEED,
+        workers=os.cpu_count() or 1,
+        progress=progress,
+        bit_depth=bit_depth,
     )
     number = len({tile.group for tile in result.tiles})
     if number == len(result.tiles):
