@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -30,13 +31,16 @@ class Settings(BaseModel):
     @classmethod
     def _numbers_are_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse what pydantic takes for a number and YAML does not: ``true`` for 1, and ``1_0`` for 10."""
-        kinds = _plain_types(cls.model_fields[str(info.field_name)].annotation)
-        if kinds & {int, float} and not kinds & {bool, str}:
-            if isinstance(value, bool):
-                raise ValueError(f"expected a number, not {str(value).lower()}")
-            if isinstance(value, str) and "_" in value:
-                raise ValueError("expected a number without underscores")
+        underscored = isinstance(value, str) and "_" in value
+        if (underscored or isinstance(value, bool)) and _takes_only_numbers(cls, str(info.field_name)):
+            raise ValueError(f"expected a number{' without underscores' if underscored else f', not {value}'.lower()}")
         return value
+
+
+@cache
+def _takes_only_numbers(record: type[Settings], field: str) -> bool:
+    kinds = _plain_types(record.model_fields[field].annotation)
+    return bool(kinds & {int, float}) and not kinds & {bool, str}
 
 
 def _plain_types(annotation: Any) -> set[Any]:
