@@ -106,14 +106,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+FIT = """
+from pathlib import Path
+from torchvision.io import decode_image
+
+torch.manual_seed(0)
+torch.set_num_threads(1)
+files = sorted(Path("tiles").glob("*/*.png"))
+images = torch.stack([decode_image(str(file)) for file in files]) / 255
+labels = torch.tensor([int(file.parent.name == "malignant") for file in files])
+optimizer = torch.optim.Adam(model.train().parameters(), lr=0.01)
+for _ in range(40):
+    optimizer.zero_grad()
+    torch.nn.functional.cross_entropy(model(images), labels).backward()
+    optimizer.step()
+model.eval()
+"""
+"""What "your trained model" has behind it: a model at chance would be attacked to the end of every budget."""
+
+
 def save_own_model(folder: Path) -> None:
     """Save a model as docs/my-model.md shows, and tiles of its two classes."""
-    run([sys.executable, "-c", python_block("import torch\nfrom torchvision.models")], folder)
     for label, tissue in zip(OWN_LABELS, ("colon_n", "colon_aca"), strict=True):
         (folder / "tiles" / label).mkdir(parents=True)
         for number in range(10):
             tile = render_tile(tissue, number, 0, size=64, seed=0)
             (folder / "tiles" / label / f"{number}.png").write_bytes(encode_png(tile))
+    made, saved = python_block("import torch\nfrom torchvision.models").split("  # your trained model")
+    run([sys.executable, "-c", made + FIT + saved], folder)
 
 
 def run(command: list[str], folder: Path) -> str:
