@@ -77,8 +77,7 @@ def evaluate(
     from raypipe.experiment.load import apply_overrides, validate_settings
     from raypipe.report.layout import Book
     from raypipe.report.screen import render_evaluation
-    from raypipe.report.sections import list_sections_of_one, list_warnings
-    from raypipe.report.tables import render_note, render_section
+    from raypipe.report.tables import render_tables
 
     fields = names_within("evaluation", overrides)
     raw = apply_overrides(_raw(attacks.split(","), eps, norm), fields, "evaluate")
@@ -102,8 +101,7 @@ def evaluate(
         _require_met(unmet)
         return
     if every or detail() == "verbose":
-        tables = (render_section(section) for _, section in list_sections_of_one(book))
-        console.print(*map(render_note, list_warnings(book)), *tables, sep="\n")
+        console.print(*render_tables(result), sep="\n")
     if detail() == "quiet":
         console.print(f"Results: {result.location}\nReport: {report}", soft_wrap=True, highlight=False)
     else:

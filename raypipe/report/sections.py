@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from raypipe.evaluation.results.run import GIVEN
 from raypipe.report.corruptions import tabulate_corruptions
 from raypipe.report.details import (
     tabulate_attack_costs,
@@ -73,38 +74,30 @@ def list_warnings(book: Book) -> tuple[Note, ...]:
     return (*list_verdicts(book), *list_stamps(book))
 
 
+LEFT_OUT = (
+    "Not measured, because they need other models: static evaluation and transfer attacks. A run of an experiment "
+    "measures both."
+)
+
+
 def list_sections(book: Book) -> Iterator[tuple[str, Section]]:
     """Yield all tables of a run by name, each with its reservations and warnings."""
     marks = list_stamps(book)
-    yield "robustness", Section(tabulate_robustness(book), marks)
-    yield "metrics", Section(build_table_1(book), (Note(describe_threats(book)), *marks))
-    reservations = [describe_threats(book), PAPER]
-    reservations += [STATIC] if any(row["defense"] for row in book.records) else []
-    yield "paper", Section(build_table_2(book), (*map(Note, reservations), *marks))
+    evaluated_alone = all(row["split"] == GIVEN for row in book.subjects.values())
+    yield "robustness", Section(tabulate_robustness(book), (*([Note(LEFT_OUT)] if evaluated_alone else []), *marks))
+    if not evaluated_alone:
+        yield from _paper_tables(book, marks)
     for name, make in OPTIONAL.items():
         if (sheet := make(book)) is not None:
             yield name, Section(sheet, (*_reservations(name, book), *marks))
 
 
+def _paper_tables(book: Book, marks: tuple[Note, ...]) -> Iterator[tuple[str, Section]]:
+    yield "metrics", Section(build_table_1(book), (Note(describe_threats(book)), *marks))
+    reservations = [describe_threats(book), PAPER]
+    reservations += [STATIC] if any(row["defense"] for row in book.records) else []
+    yield "paper", Section(build_table_2(book), (*map(Note, reservations), *marks))
+
+
 def _reservations(name: str, book: Book) -> Iterable[Note]:
     return RESERVATIONS[name](book) if name in RESERVATIONS else ()
-
-
-LEFT_OUT = (
-    "Not measured, because they need other models: static evaluation and transfer attacks. A run of an experiment "
-    "measures both."
-)
-OF_ONE = (
-    *("overview", "attacks", "corruptions", "external", "external-classes", "queries"),
-    *("checks", "failures", "clinical-errors", "distortions", "calibration", "costs"),
-)
-"""The tables of a model that was evaluated on its own, besides its robustness."""
-
-
-def list_sections_of_one(book: Book) -> Iterator[tuple[str, Section]]:
-    """Yield the tables of a model that was evaluated on its own, by name."""
-    marks = list_stamps(book)
-    yield "robustness", Section(tabulate_robustness(book), (Note(LEFT_OUT), *marks))
-    for name in OF_ONE:
-        if (sheet := OPTIONAL[name](book)) is not None:
-            yield name, Section(sheet, (*_reservations(name, book), *marks))

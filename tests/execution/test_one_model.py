@@ -209,12 +209,15 @@ def test_evaluate_judges_as_a_run_does_and_says_what_it_leaves_out(
         "8",
         *few,
     ]
-    options += ["--all"]
     assert command(monkeypatch, place, "evaluate", "exported", "tiles", *options, "--out", str(out)) == 0
     said = capsys.readouterr().out
     for part in ("Not measured, because they need other models", "LEAKY?", "Sanity checks", "worst", "16/255"):
         assert part in said
     assert "undefended" not in said, "what was done to a model before is not known here"
+    assert "Table 2" not in said, "nothing was hardened"
+    assert command(monkeypatch, place, "results", "exported", "--all", "--storage", str(out)) == 0
+    tables = capsys.readouterr().out.rpartition("Results: ")[0]
+    assert tables in said, "both commands print the same tables"
     result = load_result(Store.open(str(out)), "exported")
     rows = {(row["protocol"], row["attack"], row["eps"]): row for row in result.records.to_pylist()}
     images, labels = given(place)
