@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
-from benchmarks.robust_figures import measured_rows, readme_rows
+from benchmarks.record_tables import readme_rows, robust_rows, threat_rows
 from docs.reference import commands_page, experiment_page, functions_reference
 from raypipe.attacks import ATTACKS
 from raypipe.attacks.base import NamedAttack
@@ -66,7 +66,7 @@ TABLES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "docs/corruptions.md": {"corruptions": corruption_rows},
     "docs/defenses.md": {"defenses": defense_rows},
     "docs/sanity-checks.md": {"checks": check_sections},
-    "docs/measured.md": {"robust": measured_rows},
+    "docs/measured.md": {"robust": robust_rows, "threats": threat_rows},
     "docs/python.md": {"functions": functions_reference},
 }
 """The generated parts of documents, by document and by the name in their markers."""

@@ -1,11 +1,11 @@
-"""The tables of robust models, from a small record."""
+"""The tables of measured models, from small records."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from benchmarks import robust_figures
+from benchmarks import record_tables
 
 
 def accuracy(protocol: str, value: float, **where: object) -> dict[str, object]:
@@ -26,14 +26,26 @@ def test_a_row_for_each_state_of_each_model(tmp_path: Path, monkeypatch: pytest.
         "net/robust": facts(0.7, 0.6),
     }
     settings = {"net": {"name": "resnet18", "weights": "imagenet"}}
-    path = tmp_path / "record.json"
-    path.write_text(json.dumps({"models": models, "experiment": {"models": settings}}))
-    monkeypatch.setattr(robust_figures, "RECORD", path)
-    _, _, undefended, hardened, robust = robust_figures.readme_rows()
+    (tmp_path / "robust.json").write_text(json.dumps({"models": models, "experiment": {"models": settings}}))
+    monkeypatch.setattr(record_tables, "RESULTS", tmp_path)
+    _, _, undefended, hardened, robust = record_tables.readme_rows()
     start = "| ResNet-18, ImageNet weights, "
     none = "10.0 [0.0, 20.0]"
     assert undefended == f"{start}undefended | 90.0 [80.0, 100.0] | - | {none} | 16.0 [6.0, 26.0] | 2 |"
     assert hardened.startswith(f"{start}hardened the paper's way | 80.0 [70.0, 90.0] | 75.0 [65.0, 85.0] | {none} |")
     assert robust == f"{start}`robust` | 70.0 [60.0, 80.0] | - | {none} | 56.0 [46.0, 66.0] | 2 |"
-    *_, row = robust_figures.measured_rows()
+    *_, row = record_tables.robust_rows()
     assert row.endswith("| 58.0 [48.0, 68.0] | 56.0 [46.0, 66.0] | 52.0 [42.0, 62.0] | 0.26 | 2 |")
+
+
+def test_a_column_for_each_threat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"threat": "clean", **accuracy("", 0.9)}, {"threat": "stain attack", **accuracy("", 0.4)}]
+    record = {"models": {"net/stain_augmentation": {"overview": rows}}, "experiment": {"models": {"net": None}}}
+    (tmp_path / "threats.json").write_text(json.dumps(record))
+    monkeypatch.setattr(record_tables, "RESULTS", tmp_path)
+    header, _, row = record_tables.threat_rows()
+    cells = dict(zip(header.split(" | "), row.split(" | "), strict=True))
+    assert cells["| model"] == "| net, `stain_augmentation`"
+    assert cells["clean"] == "90.0 [80.0, 100.0]"
+    assert cells["stain attack"] == "40.0 [30.0, 50.0]"
+    assert cells["natural corruptions"] == "-", "it was not measured"

@@ -1,21 +1,27 @@
-"""Tables of the record of robust models, `benchmarks/results/robust.json`, for the README and docs/measured.md."""
+"""Tables of the records that `benchmarks.run_record` writes, for the README and docs/measured.md."""
 
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from raypipe.evaluation.results.overview import COLUMNS as OVERVIEW
 from raypipe.report.names import name_backbone
 
-RECORD = Path(__file__).parent / "results" / "robust.json"
-STATES = {"": "undefended", "deepfool/adversarial_training": "hardened the paper's way", "robust": "`robust`"}
+RESULTS = Path(__file__).parent / "results"
+STATES = {
+    "": "undefended",
+    "deepfool/adversarial_training": "hardened the paper's way",
+    "robust": "`robust`",
+    "stain_augmentation": "`stain_augmentation`",
+}
 """Names of the ways of hardening, by what follows the model in the record."""
 Facts = dict[str, Any]
 Column = Callable[[Facts], str]
 
 
 def readme_rows() -> Iterator[str]:
-    """Yield the README's table: accuracies of the attacked tiles."""
+    """Yield the README's table of robust models: accuracies of the attacked tiles."""
     columns: dict[str, Column] = {
         "clean": lambda facts: _percent(facts, "clean on attacked tiles"),
         "static": lambda facts: _percent(facts, "static", attack="deepfool"),
@@ -23,11 +29,11 @@ def readme_rows() -> Iterator[str]:
         "worst case, linf <= 4/255": lambda facts: _percent(facts, "worst case", norm="linf", eps=4 / 255),
         "failed checks": _failed_checks,
     }
-    yield from _table(columns)
+    yield from _table("robust.json", columns)
 
 
-def measured_rows() -> Iterator[str]:
-    """Yield the table of docs/measured.md."""
+def robust_rows() -> Iterator[str]:
+    """Yield the table of robust models in docs/measured.md."""
     columns: dict[str, Column] = {
         "clean, test set": lambda facts: _percent(facts, "clean"),
         "clean, attacked tiles": lambda facts: _percent(facts, "clean on attacked tiles"),
@@ -36,7 +42,16 @@ def measured_rows() -> Iterator[str]:
         "median smallest L2": lambda facts: f"{facts['smallest l2']['null']['median']:.2f}",
         "failed checks": _failed_checks,
     }
-    yield from _table(columns)
+    yield from _table("robust.json", columns)
+
+
+def threat_rows() -> Iterator[str]:
+    """Yield the table of all threats in docs/measured.md."""
+    yield from _table("threats.json", {threat: _under(threat) for threat in OVERVIEW})
+
+
+def _under(threat: str) -> Column:
+    return lambda facts: next((_format(row) for row in facts["overview"] if row["threat"] == threat), "-")
 
 
 def _failed_checks(facts: Facts) -> str:
@@ -47,16 +62,16 @@ def _within(eps: float) -> Column:
     return lambda facts: _percent(facts, "worst case", norm="linf", eps=eps)
 
 
-def _table(columns: dict[str, Column]) -> Iterator[str]:
-    record = json.loads(RECORD.read_text())
+def _table(name: str, columns: dict[str, Column]) -> Iterator[str]:
+    record = json.loads((RESULTS / name).read_text())
     yield f"| model | {' | '.join(columns)} |"
     yield f"|{' --- |' * (len(columns) + 1)}"
     for model, settings in record["experiment"]["models"].items():
         start = "ImageNet weights, " if (settings or {}).get("weights") == "imagenet" else ""
         backbone = name_backbone((settings or {}).get("name", model))
         for ending, state in STATES.items():
-            facts = record["models"][f"{model}/{ending}".rstrip("/")]
-            yield f"| {backbone}, {start}{state} | {' | '.join(show(facts) for show in columns.values())} |"
+            if facts := record["models"].get(f"{model}/{ending}".rstrip("/")):
+                yield f"| {backbone}, {start}{state} | {' | '.join(show(facts) for show in columns.values())} |"
 
 
 def _percent(facts: Facts, protocol: str, **where: Any) -> str:
@@ -65,7 +80,10 @@ def _percent(facts: Facts, protocol: str, **where: Any) -> str:
     found = [row for row in facts["accuracies"] if all(_same(row.get(name), value) for name, value in wanted.items())]
     if not found:
         return "-"
-    (row,) = found
+    return _format(*found)
+
+
+def _format(row: Facts) -> str:
     value, low, high = (100 * row[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
