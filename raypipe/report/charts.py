@@ -7,7 +7,7 @@ from raypipe.evaluation.protocols import ITSELF
 from raypipe.report.cells import name_family, name_hardening, name_kind
 from raypipe.report.layout import Book, Row, format_percent
 from raypipe.report.names import name_attack, name_class_in_full
-from raypipe.report.robustness import find_lowest, find_verdicts
+from raypipe.report.robustness import find_lowest, find_static, find_verdicts
 
 CLEAN, STATIC, DIRECT, WORST = "clean", "static", "direct", "worst"
 MEASURES = {
@@ -117,7 +117,7 @@ def _find_rows(book: Book, subject: str) -> dict[str, Row | None]:
     hardened_on = book.subjects[subject]["hardened_on"]
     return {
         CLEAN: book.clean(subject),
-        STATIC: find_lowest(book, subject, ("static",), hardened_on),
+        STATIC: find_static(book, subject),
         DIRECT: find_lowest(book, subject, ITSELF, hardened_on),
     }
 

@@ -22,7 +22,7 @@ from raypipe.report.layout import (
     format_with_interval,
     name_or_dash,
 )
-from raypipe.report.robustness import find_lowest, find_verdicts
+from raypipe.report.robustness import find_lowest, find_static, find_verdicts
 from raypipe.report.scope import describe_attacked_tiles, describe_test_tiles
 from raypipe.report.screen import format_summary
 from raypipe.report.sheet import Cell, Note, Sheet, Tone
@@ -65,7 +65,7 @@ def tabulate_side_by_side(books: Mapping[str, Book]) -> Sheet:
 
 def _figures(book: Book, subject: str, radii: Iterable[str]) -> list[Row | None]:
     clean, worst = book.subjects[subject], book.worst_cases(subject)
-    static = find_lowest(book, subject, ("static",), clean["hardened_on"])
+    static = find_static(book, subject)
     white_box = find_lowest(book, subject, ITSELF, clean["hardened_on"])
     return [clean, book.clean(subject), static, white_box, *(worst.get(radius) for radius in radii)]
 

@@ -8,9 +8,9 @@ from raypipe.evaluation.results.run import LEAKY, SYNTHETIC, Run
 from raypipe.report.judgment import NOT_JUDGED, judge_models
 from raypipe.report.layout import Book, Row, format_percent
 from raypipe.report.names import name_attack
-from raypipe.report.robustness import find_lowest, find_verdicts
+from raypipe.report.robustness import find_lowest, find_static, find_verdicts
 from raypipe.report.scope import find_defects, is_reweighted
-from raypipe.report.summary import choose_model, describe_change, find_direct, find_static, name_model
+from raypipe.report.summary import choose_model, describe_change, find_direct, name_model
 
 Severity = Literal["critical", "major", "minor", "good"]
 SEVERITIES: tuple[Severity, ...] = ("critical", "major", "minor", "good")

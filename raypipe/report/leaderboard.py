@@ -16,6 +16,7 @@ from raypipe.evaluation.statistics.intervals import METHOD
 from raypipe.report.cells import HARDENED, UNDEFENDED
 from raypipe.report.layout import Row, describe_threat, format_interval, format_verdict
 from raypipe.report.ranking import RULE, find_winner, may_be_best, overlap
+from raypipe.report.robustness import choose_static, find_strongest
 from raypipe.report.scope import count_tiles
 from raypipe.report.sheet import Cell, Note, Sheet
 from raypipe.storage.store import Store
@@ -131,14 +132,9 @@ def _standings(run: Run, rows: Sequence[Row], checks: Sequence[dict[str, Any]]) 
             describe_threat(row),
             strength,
         )
-        static, white_box = (_find_lowest(rows, protocols, clean["hardened_on"]) for protocols in (("static",), ITSELF))
+        on_itself = [row for row in rows if row["protocol"] in ITSELF and row["role"] in ("grid", "evaluation")]
+        static, white_box = (find_strongest(each, clean["hardened_on"]) for each in (choose_static(rows), on_itself))
         yield key, Standing(run.name, row, clean, attacked, static, white_box, verdict)
-
-
-def _find_lowest(rows: Sequence[Row], protocols: tuple[str, ...], attack: str | None) -> Row | None:
-    found = [row for row in rows if row["protocol"] in protocols and row["role"] in ("grid", "evaluation")]
-    chosen = [row for row in found if attack in (None, row["attack"])]
-    return min(chosen, key=lambda row: row["accuracy"], default=None)
 
 
 def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:

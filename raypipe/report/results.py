@@ -18,8 +18,8 @@ from raypipe.report.figures.lines import draw_lines
 from raypipe.report.judgment import judge_models
 from raypipe.report.layout import Book
 from raypipe.report.page.report import write_report
-from raypipe.report.robustness import find_verdicts
-from raypipe.report.summary import conclude, find_direct, find_static
+from raypipe.report.robustness import find_static, find_verdicts
+from raypipe.report.summary import conclude, find_direct
 from raypipe.storage.store import Store
 
 if TYPE_CHECKING:

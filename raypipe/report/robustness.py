@@ -1,6 +1,6 @@
 """The first tables of a report: robustness, the sanity checks of the evaluation, and clinical errors."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from raypipe.evaluation.checks.rules import Check, Verdict
 from raypipe.evaluation.checks.rules import verdict as verdict_of
@@ -86,7 +86,7 @@ def tabulate_robustness(book: Book) -> Sheet:
                 format_model(book, subject),
                 format_interval(book.subjects[subject]),
                 format_interval(book.clean(subject)),
-                format_interval(find_lowest(book, subject, ("static",), hardened_on), absent),
+                format_interval(find_static(book, subject), absent),
                 format_interval(find_lowest(book, subject, ITSELF, hardened_on), "not\nattacked"),
                 format_interval(find_lowest(book, subject, ("transfer",), None), "no other\nbackbone"),
                 *(format_worst_case(worst.get(radius), book) for radius in radii),
@@ -95,7 +95,8 @@ def tabulate_robustness(book: Book) -> Sheet:
     table.caption = (
         "Clean, test set: all test tiles. Every other column uses the attacked tiles: compare them with clean, "
         "attacked tiles. Static and white-box: under the attack that the model was hardened with, or else "
-        "under the strongest attack. White-box: the attack is run on the model itself; for a hardened model it "
+        "under the strongest attack; static only under attacks of the grid, if there is one. White-box: the attack is "
+        "run on the model itself; for a hardened model it "
         f"is adaptive. {describe_knowledge(book)} Transfer: the strongest attack from any other backbone. Worst case: "
         "a tile counts as correct only if no stored adversarial tile within the bound fools the model. "
         f"{ANY_SIZE} {describe_prevalence(book)} {METHOD}"
@@ -114,15 +115,36 @@ def format_worst_case(row: Row | None, book: Book) -> Cell:
     return cell._replace(beside=f"({format_percent(row['accuracy_reweighted'])})")
 
 
+def find_static(book: Book, subject: str) -> Row | None:
+    """Return a model's record on adversarial tiles that were made for its undefended twin.
+
+    They are those of the attack that it was hardened with, or else of the strongest attack of `choose_static`.
+    """
+    return find_strongest(choose_static(book.find_records(subject)), book.subjects[subject]["hardened_on"])
+
+
+def choose_static(rows: Iterable[Row]) -> list[Row]:
+    """Return the records of static evaluation under the attacks of the grid, or under the evaluation's without a grid.
+
+    Attacks that only the evaluation has, such as a patch, are not part of the paper's protocol. With them, models
+    hardened without an attack of the grid would be compared on other tiles than those hardened with one.
+    """
+    static = [row for row in rows if row["protocol"] == "static" and row["role"] in ("grid", "evaluation")]
+    return [row for row in static if row["role"] == "grid"] or static
+
+
 def find_lowest(book: Book, subject: str, protocols: tuple[str, ...], attack: str | None) -> Row | None:
     """Return a model's record with the lowest accuracy under some protocols, over all attacks or under one attack."""
-    rows = [
-        row
-        for row in book.find_records(subject)
-        if row["protocol"] in protocols and row["role"] in ("grid", "evaluation")
-        if attack is None or row["attack"] == attack
-    ]
-    return min(rows, key=lambda row: row["accuracy"], default=None)
+    rows = book.find_records(subject)
+    return find_strongest(
+        (row for row in rows if row["protocol"] in protocols and row["role"] in ("grid", "evaluation")), attack
+    )
+
+
+def find_strongest(rows: Iterable[Row], attack: str | None) -> Row | None:
+    """Return the record of an attack, or without one that of the strongest; None if there is none."""
+    chosen = [row for row in rows if attack in (None, row["attack"])]
+    return min(chosen, key=lambda row: row["accuracy"], default=None)
 
 
 def tabulate_attacks(book: Book) -> Sheet | None:

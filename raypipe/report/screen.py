@@ -8,11 +8,11 @@ from rich.text import Text
 from raypipe.evaluation.checks.rules import Verdict
 from raypipe.report.fitting_table import render_table
 from raypipe.report.layout import Book, Row
-from raypipe.report.robustness import find_verdicts
+from raypipe.report.robustness import find_static, find_verdicts
 from raypipe.report.scope import count_tiles, find_defects
 from raypipe.report.sections import LEFT_OUT, list_sections, list_stamps
 from raypipe.report.sheet import Cell, Note, Sheet
-from raypipe.report.summary import conclude, find_direct, find_static
+from raypipe.report.summary import conclude, find_direct
 from raypipe.report.tables import render_note
 
 MOST_ROWS = 18

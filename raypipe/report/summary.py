@@ -18,7 +18,7 @@ from raypipe.report.judgment import (
 )
 from raypipe.report.layout import Book, Row
 from raypipe.report.names import name_attack, name_backbone, name_defense
-from raypipe.report.robustness import find_lowest
+from raypipe.report.robustness import find_lowest, find_static
 from raypipe.report.sheet import Tone
 
 MANY = 1000
@@ -92,11 +92,6 @@ def choose_model(book: Book, judgments: dict[str, Judgment]) -> str:
 
 def _leaks(book: Book, subject: str) -> bool:
     return any(stamp.startswith(LEAKY) for stamp in book.clean(subject)["stamps"])
-
-
-def find_static(book: Book, subject: str) -> Row | None:
-    """Return the record of a hardened model on adversarial tiles that were crafted against the undefended model."""
-    return find_lowest(book, subject, ("static",), book.subjects[subject]["hardened_on"])
 
 
 def find_direct(book: Book, subject: str) -> Row | None:

@@ -16,7 +16,7 @@ from raypipe.report.layout import Book
 from raypipe.report.leaderboard import rank_models
 from raypipe.report.paper import find_reported
 from raypipe.report.paper_tables import build_table_3
-from raypipe.report.robustness import tabulate_attacks
+from raypipe.report.robustness import choose_static, find_strongest, tabulate_attacks
 from raypipe.report.sections import list_sections
 from raypipe.report.sheet import Sheet
 from raypipe.report.tables import render_tables
@@ -70,6 +70,17 @@ def test_measured_stands_beside_reported(text: str) -> None:
 
 def test_the_static_column_never_comes_without_its_reservation(text: str) -> None:
     assert "is a static evaluation" in section(text, "Table 2.")
+
+
+def test_static_evaluation_has_the_attacks_of_the_grid_alone() -> None:
+    rows = [
+        {"protocol": "static", "role": role, "attack": attack, "accuracy": accuracy}
+        for role, attack, accuracy in [("grid", "deepfool", 0.9), ("grid", "cw", 0.8), ("evaluation", "patch", 0.1)]
+    ]
+    assert find_strongest(choose_static(rows), None) == rows[1], "a patch is not part of the paper's protocol"
+    assert find_strongest(choose_static(rows), "deepfool") == rows[0]
+    assert choose_static(rows[2:]) == rows[2:], "a run without a grid has nothing else"
+    assert find_strongest([], None) is None
 
 
 def test_every_figure_has_its_threat_model(text: str) -> None:
