@@ -24,8 +24,8 @@ from rich.table import Table
 from scipy.special import bdtr
 
 from benchmarks.pipeline.ours import machine
-from raypipe.evaluation.statistics.comparison import hybrid_differences, paired_differences
-from raypipe.evaluation.statistics.permutation import sign_flip_test
+from raypipe.evaluation.statistics.comparison import combine_bounds, compare_paired
+from raypipe.evaluation.statistics.permutation import run_sign_flip_test
 from raypipe.evaluation.statistics.shares import share_bounds
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 1.0)
@@ -137,7 +137,7 @@ def simulate_paired(
             continue
         rng, tiles = np.random.default_rng([2, number]), _sizes(sizes, many)
         first, second, _ = draw_beta(rng, (*pair, 1 - sum(pair)), correlation, tiles, count)
-        _, low, high = paired_differences(first, second, tiles[:, None].astype(np.float64))
+        _, low, high = compare_paired(first, second, tiles[:, None].astype(np.float64))
         yield Row("paired", "beta-binomial", many, sizes, correlation, pair, *_held(low, high, pair[0] - pair[1]))
 
 
@@ -150,7 +150,7 @@ def simulate_unpaired(count: int, pairs: Iterable[tuple[float, float]] = TWO_SHA
             right = draw_beta(rng, (share, 1 - share), correlation, tiles, count)[0]
             bounds = share_bounds(right, tiles[:, None].astype(np.float64))
             shares.append(np.array([right.sum(axis=0) / tiles.sum(), *bounds]))
-        _, low, high = hybrid_differences(*shares, np.zeros(count))
+        _, low, high = combine_bounds(*shares, np.zeros(count))
         yield Row("unpaired", "beta-binomial", many, "6, 2", correlation, pair, *_held(low, high, pair[0] - pair[1]))
 
 
@@ -160,7 +160,7 @@ def simulate_tests(count: int, groups: Iterable[int] = (8, 20, 40)) -> Iterator[
         tiles = _sizes("6", many)
         rng = np.random.default_rng([4, number])
         first, second, _ = draw_beta(rng, (only, only, 1 - 2 * only), correlation, tiles, count)
-        rejected = np.mean([sign_flip_test(case.astype(np.intp)) <= LEVEL for case in (first - second).T])
+        rejected = np.mean([run_sign_flip_test(case.astype(np.intp)) <= LEVEL for case in (first - second).T])
         least, both = np.minimum(first.sum(axis=0), second.sum(axis=0)), (first + second).sum(axis=0)
         mcnemar = float((2 * bdtr(least, both.astype(np.intp), 0.5) <= LEVEL).mean())
         yield Row("test", "beta-binomial", many, "6", correlation, (only, only), float(rejected), None, mcnemar)

@@ -13,7 +13,7 @@ from raypipe.base.docstrings import one_line, summarize
 from raypipe.corruptions import CORRUPTIONS
 from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.evaluation.checks.rules import CHECKS, OF_PROBABILITIES, OF_PROOFS, OURS
-from raypipe.experiment.json_schema import SCHEMA_PATH, schema_text
+from raypipe.experiment.json_schema import SCHEMA_PATH, write_schema
 from raypipe.report.glossary import render_glossary
 
 ROOT = Path(__file__).parents[1]
@@ -96,7 +96,7 @@ def generated_documents() -> dict[Path, str]:
         "docs/glossary.md": render_glossary(),
         "docs/commands.md": commands_page(),
         "docs/experiment-file.md": experiment_page(),
-        str(SCHEMA_PATH.relative_to(ROOT)): schema_text(),
+        str(SCHEMA_PATH.relative_to(ROOT)): write_schema(),
     }
     parts = {name: with_generated_parts(name, (ROOT / name).read_text()) for name in TABLES}
     return {ROOT / name: text for name, text in (whole | parts).items()}

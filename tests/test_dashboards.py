@@ -6,14 +6,14 @@ import re
 import pytest
 import yaml
 
-from raypipe.stages.metrics import metrics
+from raypipe.stages.metrics import get_metrics
 from tests.stages.prometheus import DASHBOARDS, queries
 
 OF_A_HISTOGRAM = ("_bucket", "_count", "_sum")
 
 
 def test_every_panel_asks_for_metrics_that_exist() -> None:
-    own = {metric.info["name"] for metric in vars(metrics()).values() if hasattr(metric, "info")}
+    own = {metric.info["name"] for metric in vars(get_metrics()).values() if hasattr(metric, "info")}
     assert len(own) >= 12
     asked = queries()
     assert len(asked) >= 15

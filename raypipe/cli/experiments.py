@@ -24,14 +24,14 @@ if TYPE_CHECKING:  # importing PyTorch takes seconds that `--help` does not have
 
 def validate(file: ExperimentFile, overrides: Overrides = [], as_json: AsJson = False) -> None:
     """Check an experiment file and its data, and list every error."""
-    from raypipe.plan.listing import check_experiment, count_classes, evaluation_warnings, outline
+    from raypipe.plan.listing import check_experiment, count_classes, outline, warn_of_few_tiles
     from raypipe.report.plan import describe_classes, describe_grid
 
     experiment, listings, external = check_experiment(file, overrides)
     plan, files = outline(experiment, listings, external), listings[0].items
     aside = sum(item.split is None for item in files)
     if as_json:
-        warnings = list(evaluation_warnings(experiment, listings))
+        warnings = list(warn_of_few_tiles(experiment, listings))
         print_json({"name": experiment.name, "cells": len(plan.cells), "files": len(files), "rejected": aside,
                      "classes": {listing.split: count_classes(listing) for listing in listings},
                      "external": {set_id: count_classes(listing)["test"] for set_id, listing in external.items()},
@@ -114,14 +114,14 @@ def _load(file: Path, overrides: list[str], storage: str | None) -> "Experiment"
 
 
 def _warn(experiment: "Experiment", listings: "Sequence[Listing]", console: Console) -> None:
-    from raypipe.plan.listing import evaluation_warnings
+    from raypipe.plan.listing import warn_of_few_tiles
 
-    for warning in evaluation_warnings(experiment, listings):
+    for warning in warn_of_few_tiles(experiment, listings):
         console.print(Text(warning, "bold red"), soft_wrap=True)
 
 
 def _print_plan(prepared: "Prepared", console: Console, every: bool, as_json: bool) -> None:
-    from raypipe.plan.cells import unfinished
+    from raypipe.plan.cells import find_unfinished
     from raypipe.report.fitting_table import render_table
     from raypipe.report.plan import describe_plan, tabulate_cell_groups, tabulate_cells
 
@@ -132,7 +132,7 @@ def _print_plan(prepared: "Prepared", console: Console, every: bool, as_json: bo
         make = tabulate_cells if every else tabulate_cell_groups
         console.print(render_table(make(prepared.plan, prepared.store)))
     _warn(prepared.experiment, prepared.listings, console)
-    missing = unfinished(prepared.plan.cells, prepared.store)
+    missing = find_unfinished(prepared.plan.cells, prepared.store)
     line = describe_plan(prepared.experiment, prepared.plan, prepared.store, len(missing))
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -149,7 +149,7 @@ def _print_estimate(
     from raypipe.execution.forecast.forecast import forecast
     from raypipe.execution.forecast.sheets import tabulate_cells, tabulate_stages
     from raypipe.progress.pace import write_forecast
-    from raypipe.progress.tree import duration
+    from raypipe.progress.tree import format_duration
     from raypipe.report.fitting_table import render_table
 
     begun = time.perf_counter()
@@ -171,13 +171,13 @@ def _print_estimate(
     if every:
         console.print(render_table(tabulate_cells(prepared.experiment, found, price)))
     console.print(render_table(tabulate_stages(prepared.experiment, found, price)))
-    console.print(f"The trials took {duration(time.perf_counter() - begun)}.", highlight=False)
+    console.print(f"The trials took {format_duration(time.perf_counter() - begun)}.", highlight=False)
 
 
 def _cells_json(prepared: "Prepared") -> list[dict[str, Any]]:
-    from raypipe.plan.cells import unfinished
+    from raypipe.plan.cells import find_unfinished
 
-    to_do = {cell.key for cell in unfinished(prepared.plan.cells, prepared.store)}
+    to_do = {cell.key for cell in find_unfinished(prepared.plan.cells, prepared.store)}
     return [
         {"stage": cell.stage, "cell": cell.name, "model": cell.model, "kind": cell.kind, "key": cell.key,
          "done": cell.key not in to_do}

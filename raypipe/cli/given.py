@@ -97,7 +97,7 @@ class Given:
         from raypipe.data.sources import open_source
         from raypipe.data.subset import choose_files
         from raypipe.execution.adapt_network import adapt_network, use_adapted
-        from raypipe.execution.probe_inputs import report_preprocessing, some_tiles
+        from raypipe.execution.probe_inputs import choose_probe_tiles, report_preprocessing
         from raypipe.execution.tile_set import TileSet
         from raypipe.models.finished_model import open_model
         from raypipe.plan.files import list_test_tiles
@@ -123,7 +123,7 @@ class Given:
         shape = (3, size, size)
         finished = use_adapted(model, adapt_network(model.network, shape), labeled.labels)
         tiles = TileSet(listing, settings.source, size, shape, self.bit_depth)
-        report_preprocessing(finished, *some_tiles(tiles))
+        report_preprocessing(finished, *choose_probe_tiles(tiles))
         return finished, tiles
 
 

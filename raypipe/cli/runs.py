@@ -32,14 +32,14 @@ def status(
 ) -> None:
     """Print the progress of a run, also from another machine."""
     from raypipe.progress.state import read_state
-    from raypipe.progress.tree import run_tree, sign_of_life, silent
+    from raypipe.progress.tree import describe_sign_of_life, is_silent, run_tree
 
     store, console = open_store(storage), output(as_json=as_json)
     state = read_state(store, name)
     if watch and state.state == "running":
         live = Live(run_tree(state, console.height), console=console, transient=True)
         with live if console.is_terminal and detail() != "quiet" else nullcontext():
-            while state.state == "running" and not silent(state):
+            while state.state == "running" and not is_silent(state):
                 time.sleep(WATCH_SECONDS)
                 state = read_state(store, name)
                 live.update(run_tree(state, console.height))
@@ -51,7 +51,7 @@ def status(
         return
     console.print(run_tree(state))
     if state.state == "running":
-        console.print(Text(sign_of_life(state), "bold red" if silent(state) else "dim"), soft_wrap=True)
+        console.print(Text(describe_sign_of_life(state), "bold red" if is_silent(state) else "dim"), soft_wrap=True)
     if state.state == "done":
         console.print(f"Results: {store.path(f'runs/{name}')}", soft_wrap=True, highlight=False)
 
@@ -135,7 +135,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare runs side by side, with intervals of the differences."""
-    from raypipe.evaluation.results.across import differences_across
+    from raypipe.evaluation.results.across import compare_across
     from raypipe.evaluation.results.result import load_result
     from raypipe.evaluation.results.run import read_run
     from raypipe.report.compare import list_incomparable, render_comparison
@@ -149,7 +149,7 @@ def compare(
     store = open_store(storage)
     runs = [read_run(store, name) for name in names]
     books = {name: Book.from_result(load_result(store, name)) for name in names}
-    differences = differences_across(runs, store)
+    differences = compare_across(runs, store)
     if as_json:
         print_json(differences)
         return

@@ -25,7 +25,7 @@ Delete = Annotated[bool, typer.Option("--delete", help="Delete what is listed; w
 @with_detail
 def size(storage: RunStorage = "results", as_json: AsJson = False) -> None:
     """Print the size of a store, by kind of its content and by run."""
-    from raypipe.execution.housekeeping import shares
+    from raypipe.execution.housekeeping import list_shares
     from raypipe.report.fitting_table import render_table
     from raypipe.report.sheet import Sheet
 
@@ -33,7 +33,7 @@ def size(storage: RunStorage = "results", as_json: AsJson = False) -> None:
     kinds: dict[str, list[Part]] = defaultdict(list)
     for part in inventory.parts.values():
         kinds[part.kind].append(part)
-    runs = {run: {"bytes": whole, "only this run": alone} for run, whole, alone in shares(inventory)}
+    runs = {run: {"bytes": whole, "only this run": alone} for run, whole, alone in list_shares(inventory)}
     unneeded = _total(inventory.unneeded())
     if as_json:
         content = {kind: {"parts": len(parts), "bytes": _total(parts)} for kind, parts in kinds.items()}

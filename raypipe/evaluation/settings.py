@@ -200,8 +200,8 @@ class Evaluation(Settings):
             CheckAttack.HALF_EPS: vary(eps=eps / 2),
             CheckAttack.TWICE_EPS: vary(eps=2 * eps),
             CheckAttack.LARGE_EPS: _everywhere(vary(eps=large)),
-            CheckAttack.HALF_STEPS: with_steps(reference, max(1, steps // 2), draw=1),
-            CheckAttack.TWICE_STEPS: with_steps(reference, 2 * steps, draw=2),
+            CheckAttack.HALF_STEPS: replace_steps(reference, max(1, steps // 2), draw=1),
+            CheckAttack.TWICE_STEPS: replace_steps(reference, 2 * steps, draw=2),
             CheckAttack.TWICE_RESTARTS: vary(seed=reference.seed + RESTARTS_DRAW),
             CheckAttack.SINGLE_STEP: FastGradient(norm=norm, eps=eps),
             CheckAttack.BLACK_BOX: SquareAttack(norm=norm, eps=eps, max_queries=self.checks.max_queries),
@@ -241,7 +241,7 @@ def _everywhere(attack: BoundedAttack) -> BoundedAttack:
     return attack.model_copy(update={"targets": max(attack.targets, MOST_TARGETS), "loss": "cross_entropy"})
 
 
-def with_steps(attack: BoundedAttack, steps: int, draw: int) -> BoundedAttack:
+def replace_steps(attack: BoundedAttack, steps: int, draw: int) -> BoundedAttack:
     """Return a copy of an attack that has another number of steps and follows another path.
 
     If only the number of steps changes, a run with twice the steps begins with the steps of the shorter run. It then

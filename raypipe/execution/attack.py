@@ -16,7 +16,7 @@ from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.results.tables import parse_adversarials, tabulate_adversarials
 from raypipe.execution.executor import Executor, complete_cells
 from raypipe.execution.model_cache import ModelCache
-from raypipe.execution.shards import Figures, ShardResult, ShardTask, shard_task
+from raypipe.execution.shards import Figures, ShardResult, ShardTask, build_shard_task
 from raypipe.execution.tile_selection import TileSelector
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
@@ -62,7 +62,7 @@ def _task(cell: Cell, shard: str, positions: tuple[int, ...] | None, store: Stor
     earlier = tuple(
         f"{store.artifact(attack_cell.kind, attack_cell.key)}/{name}" for attack_cell in cell.earlier_attacks
     )
-    return shard_task(cell, shard, store, positions, earlier=earlier)
+    return build_shard_task(cell, shard, store, positions, earlier=earlier)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from raypipe.execution.executor import Executor
 from raypipe.execution.ingest import ingest
 from raypipe.execution.overlap import count_compared, search_overlap
 from raypipe.execution.universal import find_patterns, perturb
-from raypipe.plan.cells import STAGES, Cell, unfinished
+from raypipe.plan.cells import STAGES, Cell, find_unfinished
 from raypipe.plan.files import Listing
 from raypipe.plan.graph import Plan
 from raypipe.progress.pace import read_forecast
@@ -29,8 +29,8 @@ def list_stage_states(plan: Plan, missing: Sequence[Cell]) -> Iterator[StageStat
     """Yield the states of the stages that a plan consists of, in their order; `missing` cells are still to do."""
     steps: dict[str, tuple[Cell, ...]] = {_ingest_name(cell): (cell,) for cell in plan.stage("ingest")}
     steps |= {name: plan.stage(name) for name in ("overlap", "import", "train")}
-    steps |= {ATTACK: attacks_on_undefended(plan)}
-    steps |= {"harden": plan.stage("harden"), ATTACK_HARDENED: attacks_on_hardened(plan)}
+    steps |= {ATTACK: list_attacks_on_undefended(plan)}
+    steps |= {"harden": plan.stage("harden"), ATTACK_HARDENED: list_attacks_on_hardened(plan)}
     steps |= {name: plan.stage(name) for name in STAGES[STAGES.index("diagnose") :]}
     for name, cells in steps.items():
         if cells:
@@ -41,12 +41,12 @@ def _ingest_name(cell: Cell) -> str:
     return cell.name.replace("tiles", "ingest")
 
 
-def attacks_on_undefended(plan: Plan) -> tuple[Cell, ...]:
+def list_attacks_on_undefended(plan: Plan) -> tuple[Cell, ...]:
     """Return the attacks on models that are not hardened in this plan."""
     return tuple(cell for cell in plan.stage("attack") if cell.inputs["model"].stage != "harden")
 
 
-def attacks_on_hardened(plan: Plan) -> tuple[Cell, ...]:
+def list_attacks_on_hardened(plan: Plan) -> tuple[Cell, ...]:
     """Return the attacks on models that are hardened in this plan."""
     return tuple(cell for cell in plan.stage("attack") if cell.inputs["model"].stage == "harden")
 
@@ -68,7 +68,7 @@ def complete_overlaps(plan: Plan, listings: Mapping[str, Listing], executor: Exe
     listings
         Files of every set of tiles, by the key of its cell.
     """
-    if cells := unfinished(plan.stage("overlap"), executor.store):
+    if cells := find_unfinished(plan.stage("overlap"), executor.store):
         pairs = [(listings[cell.inputs["tiles"].key], listings[cell.inputs["external"].key]) for cell in cells]
         files = sum(count_compared(training, external) for training, external in pairs)
         with progress.stage("overlap", files, "files") as stage:
@@ -79,8 +79,8 @@ def complete_overlaps(plan: Plan, listings: Mapping[str, Listing], executor: Exe
 def complete_attacks(plan: Plan, name: str, executor: Executor, progress: RunProgress) -> None:
     """Complete the attacks of a plan on undefended or on hardened models, as the stage of that name."""
     store = executor.store
-    attacks = attacks_on_hardened(plan) if name == ATTACK_HARDENED else attacks_on_undefended(plan)
-    if cells := unfinished(attacks, store):
+    attacks = list_attacks_on_hardened(plan) if name == ATTACK_HARDENED else list_attacks_on_undefended(plan)
+    if cells := find_unfinished(attacks, store):
         count = _TileCounts(cells, store)
         tiles = [count(cell.inputs["tiles"], cell.spec.split, cell.spec.tiles) for cell in cells]
         with progress.stage(name, sum(tiles), "tiles") as stage:
@@ -93,14 +93,14 @@ def complete_attacks(plan: Plan, name: str, executor: Executor, progress: RunPro
 def complete_tests(plan: Plan, executor: Executor, progress: RunProgress) -> None:
     """Complete everything that comes after all attacks on single tiles."""
     store = executor.store
-    _examine(unfinished(plan.stage("diagnose"), store), "diagnose", diagnose, executor, progress)
-    _examine(unfinished(plan.stage("certify"), store), "certify", certify, executor, progress)
-    _examine(unfinished(plan.stage("corrupt"), store), "corrupt", corrupt, executor, progress)
-    if cells := unfinished(plan.stage("pattern"), store):
+    _examine(find_unfinished(plan.stage("diagnose"), store), "diagnose", diagnose, executor, progress)
+    _examine(find_unfinished(plan.stage("certify"), store), "certify", certify, executor, progress)
+    _examine(find_unfinished(plan.stage("corrupt"), store), "corrupt", corrupt, executor, progress)
+    if cells := find_unfinished(plan.stage("pattern"), store):
         with progress.stage("pattern", len(cells), "patterns") as stage:
             find_patterns(cells, executor, stage)
-    _examine(unfinished(plan.stage("perturb"), store), "perturb", perturb, executor, progress)
-    if cells := unfinished(plan.stage("evaluate"), store):
+    _examine(find_unfinished(plan.stage("perturb"), store), "perturb", perturb, executor, progress)
+    if cells := find_unfinished(plan.stage("evaluate"), store):
         predictions = _count_predictions(cells, store)
         with progress.stage("evaluate", predictions, "predictions") as stage:
             evaluate(cells, executor, stage)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from raypipe.corruptions.pixels import corrupt_pixels
 from raypipe.evaluation.predict import predict
-from raypipe.evaluation.statistics.metrics import predicted_labels
+from raypipe.evaluation.statistics.metrics import predict_labels
 from raypipe.execution.executor import Executor, complete_cells
 from raypipe.execution.model_cache import ModelCache
 from raypipe.execution.shards import Figures, ShardTask
@@ -52,7 +52,7 @@ class CorruptShard:
             parts = np.split(images, range(batch, len(images), batch))
             changed = [corrupt_pixels(part, spec.corruption, level, spec.seed, models.device) for part in parts]
             shown.append(np.concatenate(changed))
-        predicted = [predicted_labels(predict(model, version, batch, models.device)) for version in shown]
+        predicted = [predict_labels(predict(model, version, batch, models.device)) for version in shown]
         return np.stack(predicted, axis=1)
 
     def tabulate(

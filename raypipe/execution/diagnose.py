@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from raypipe.evaluation.checks.diagnostics import Diagnostics, diagnose_tiles, tabulate_diagnostics
 from raypipe.execution.executor import Executor, complete_cells
 from raypipe.execution.model_cache import ModelCache
-from raypipe.execution.shards import Figures, ShardTask, shard_task
+from raypipe.execution.shards import Figures, ShardTask, build_shard_task
 from raypipe.execution.tile_selection import TileSelector
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
@@ -35,7 +35,7 @@ def diagnose(cells: Sequence[Cell], executor: Executor, progress: StageProgress)
         tiles, spec = cell.inputs["tiles"], cell.spec
         planted_positions = dict(selector.shards(tiles, "test", spec.planted_tiles))
         tasks += [
-            shard_task(cell, shard, store, positions, planted=planted_positions.get(shard) or ())
+            build_shard_task(cell, shard, store, positions, planted=planted_positions.get(shard) or ())
             for shard, positions in selector.shards(tiles, "test", spec.tiles)
         ]
     complete_cells(DiagnoseShard(), tasks, cells, executor, progress)

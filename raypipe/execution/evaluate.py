@@ -10,7 +10,7 @@ from raypipe.evaluation.predict import predict
 from raypipe.evaluation.results.tables import tabulate_predictions
 from raypipe.execution.executor import Executor, complete_cells
 from raypipe.execution.model_cache import ModelCache
-from raypipe.execution.shards import Figures, ShardTask, shard_task
+from raypipe.execution.shards import Figures, ShardTask, build_shard_task
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
 from raypipe.storage.schemas import PREDICTIONS
@@ -35,7 +35,7 @@ def evaluate(cells: Sequence[Cell], executor: Executor, progress: StageProgress)
 
     sets = dict.fromkeys(map(find_tiles, cells))  # several models predict the same tiles
     shards = dict(zip(sets, store.ask_all(lambda each: store.shards(*each), sets), strict=True))
-    tasks = [shard_task(cell, shard, store) for cell in cells for shard in shards[find_tiles(cell)]]
+    tasks = [build_shard_task(cell, shard, store) for cell in cells for shard in shards[find_tiles(cell)]]
     complete_cells(PredictShard(), tasks, cells, executor, progress)
 
 

@@ -19,7 +19,7 @@ from raypipe.execution.import_model import describe_model, import_model, name_ru
 from raypipe.execution.local_executor import hold_model
 from raypipe.execution.tile_set import SEED, TileSet, describe_tiles
 from raypipe.models.finished_model import FinishedModel
-from raypipe.plan.cells import remove_artifacts, unfinished
+from raypipe.plan.cells import find_unfinished, remove_artifacts
 from raypipe.plan.files import list_external
 from raypipe.plan.graph import Plan, plan_evaluation
 from raypipe.plan.pairings import Examination
@@ -94,7 +94,7 @@ def evaluate_model(
     import_model(import_cell, model, store)
     executor = hold_model(import_cell, model.network, store, batch_size)
     record = {"name": name, "model": model.form, "evaluation": settings.model_dump(mode="json"), "seed": SEED}
-    missing = unfinished(plan.cells, store)
+    missing = find_unfinished(plan.cells, store)
     states = tuple(list_stage_states(plan, missing))
     with run_progress(console, store, name, states, detail=detail, callback=callback) as progress:
         if missing:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from raypipe.base.errors import StageError
 from raypipe.execution.shards import ShardResult, ShardTask, ShardWork
 from raypipe.plan.cells import Cell
-from raypipe.progress.shards import follow_headway, shard_name
+from raypipe.progress.shards import follow_headway, name_shard
 from raypipe.progress.stage import StageProgress
 from raypipe.storage.costs import Cost, read_cost
 from raypipe.storage.errors import StoreError
@@ -69,7 +69,7 @@ def complete_cells(
     Parameters
     ----------
     tasks
-        Tasks from `raypipe.execution.shards.shard_task`, one per shard and cell.
+        Tasks from `raypipe.execution.shards.build_shard_task`, one per shard and cell.
     facts
         Called with the rows of each cell whose shards are all written, without images; returns the facts for its
         manifest besides their cost.
@@ -100,7 +100,7 @@ def complete_cells(
         tell(cell, result)
         publish_if_complete(cell)
 
-    names = [shard_name(task.key, task.target) for task in todo]
+    names = [name_shard(task.key, task.target) for task in todo]
     watch = follow_headway(store, names, lambda shards: progress.show_shards(shards, by_name))
     try:
         with _Publications(executor, progress.run, facts) as publications:

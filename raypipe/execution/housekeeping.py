@@ -17,7 +17,7 @@ from raypipe.base.errors import StageError
 from raypipe.evaluation.results.run import RUN_FILE, read_run
 from raypipe.plan.record import PLAN_FILE, read_plan
 from raypipe.progress.state import PROGRESS_FILE, RunState, read_state
-from raypipe.progress.tree import silent
+from raypipe.progress.tree import is_silent
 from raypipe.storage.store import MANIFEST, Store, StoredFile
 
 TRASH = "trash"
@@ -181,7 +181,7 @@ def _state_at_work(store: Store, run: str) -> RunState | None:
     if not store.exists(f"runs/{run}/{PROGRESS_FILE}"):
         return None
     state = read_state(store, run)
-    return state if state.state == "running" and not silent(state) else None
+    return state if state.state == "running" and not is_silent(state) else None
 
 
 def _delete(store: Store, parts: Iterable[Part]) -> list[Part]:
@@ -231,7 +231,7 @@ def _put_aside(store: Store, part: Part) -> _Aside:
     return _Aside(part, part.path, manifest)
 
 
-def shares(inventory: Inventory) -> Iterator[tuple[str, int, int]]:
+def list_shares(inventory: Inventory) -> Iterator[tuple[str, int, int]]:
     """Yield each run with the size of all that it needs, its own folder included, and of what only it needs."""
     for run, needed in inventory.needs.items():
         folder = inventory.parts[f"runs/{run}"].size

@@ -63,7 +63,7 @@ def report_preprocessing(model: FinishedModel, images: NDArray[np.uint8], labels
             _compare_normalizations(model.network, tensor, labels[:MOST_TILES])
 
 
-def some_tiles(tiles: TileSet) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def choose_probe_tiles(tiles: TileSet) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return a few tiles of all classes with their labels, (n, h, w, 3) uint8 and (n,), n >= 0."""
     source, items = tiles.listing.source, [item for item in tiles.listing.items if item.split is not None]
     truth = [source.labels.index(str(item.ref.label_name)) for item in items]

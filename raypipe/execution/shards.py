@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from raypipe.attacks.engine.headway import observe_headway
 from raypipe.execution.model_cache import ModelCache
 from raypipe.plan.cells import Cell
-from raypipe.progress.shards import shard_name, write_headway
+from raypipe.progress.shards import name_shard, write_headway
 from raypipe.storage.costs import Cost, add_cost, read_cost
 from raypipe.storage.store import Store
 from raypipe.storage.tables import drop_images
@@ -107,7 +107,7 @@ class ShardWork(Protocol):
 Observe = Callable[[ShardResult, pa.Table], None]
 
 
-def shard_task(
+def build_shard_task(
     cell: Cell, shard: str, store: Store, positions: tuple[int, ...] | None = None, **own: tuple[Any, ...]
 ) -> ShardTask:
     """Return the task of a cell on a shard of tiles; `own` are the fields that only its stage needs."""
@@ -145,7 +145,7 @@ def process_shard(
     if images is not None:
         with turn or nullcontext():
             start = time.perf_counter()
-            name = shard_name(task.key, task.target)
+            name = name_shard(task.key, task.target)
             with write_headway(store, name, task.cell, tiles.num_rows) as write_note, observe_headway(write_note):
                 outcome = work.compute(task, models, tiles, images)
             seconds = time.perf_counter() - start

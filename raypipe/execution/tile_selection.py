@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe.data.subset import choose_subset
-from raypipe.execution.shards import ShardTask, shard_task
+from raypipe.execution.shards import ShardTask, build_shard_task
 from raypipe.plan.cells import Cell
 from raypipe.storage.store import Store
 
@@ -59,7 +59,7 @@ class TileSelector:
             Fields of the tasks that only its stage needs.
         """
         return [
-            shard_task(cell, shard, self.store, positions, **own)
+            build_shard_task(cell, shard, self.store, positions, **own)
             for shard, positions in self.shards(cell.inputs["tiles"], "test", cell.spec.tiles)
         ]
 

@@ -10,10 +10,10 @@ from raypipe.attacks.universal import Pattern, train_pattern
 from raypipe.data.tiles import decode_images
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.results.patterns import apply_pattern, parse_pattern
-from raypipe.evaluation.statistics.metrics import predicted_labels
+from raypipe.evaluation.statistics.metrics import predict_labels
 from raypipe.execution.executor import Executor, complete_cells
 from raypipe.execution.model_cache import ModelCache
-from raypipe.execution.shards import Figures, ShardResult, ShardTask, shard_task
+from raypipe.execution.shards import Figures, ShardResult, ShardTask, build_shard_task
 from raypipe.execution.tile_selection import TileSelector
 from raypipe.models.precision import full_precision
 from raypipe.plan.cells import Cell
@@ -41,7 +41,7 @@ def find_patterns(cells: Sequence[Cell], executor: Executor, progress: StageProg
     tasks = []
     for cell in cells:
         (shard, positions), *further = selector.shards(cell.inputs["tiles"], "train", cell.spec.universal.tiles)
-        tasks.append(shard_task(cell, shard, store, positions, further=tuple(further)))
+        tasks.append(build_shard_task(cell, shard, store, positions, further=tuple(further)))
     complete_cells(PatternShard(), tasks, cells, executor, progress, report=report)
 
 
@@ -108,7 +108,7 @@ class PerturbShard:
         change, random = parse_pattern(models.store.read_table(task.earlier[0]))
         model, batch = models.network(task.model), models.batch_size or BATCH
         shown = (images, apply_pattern(images, change), apply_pattern(images, random))
-        return np.stack([predicted_labels(predict(model, each, batch, models.device)) for each in shown], axis=1)
+        return np.stack([predict_labels(predict(model, each, batch, models.device)) for each in shown], axis=1)
 
     def tabulate(
         self,

@@ -51,12 +51,12 @@ BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "
 """Bounds that pydantic writes under its own names, and their names in JSON schema."""
 
 
-def schema_text() -> str:
+def write_schema() -> str:
     """Return the JSON schema of experiment files as the text of its file."""
-    return f"{json.dumps(experiment_schema(), indent=1)}\n"
+    return f"{json.dumps(build_schema(), indent=1)}\n"
 
 
-def experiment_schema() -> Schema:
+def build_schema() -> Schema:
     """Return the JSON schema of experiment files."""
     attacks = {name: attack.settings for name, attack in ATTACKS.items()}
     defenses: dict[str, type[Settings]] = {**DEFENSES, **PRESETS}

@@ -11,7 +11,7 @@ from raypipe.base.errors import ConfigError
 from raypipe.experiment.lines import Numbered, describe_line, find_lines, forget_lines
 from raypipe.experiment.plain_yaml import PlainLoader, RefusedYamlError, read_int
 from raypipe.experiment.schema import Experiment
-from raypipe.experiment.suggestions import settings_at, suggest_settings
+from raypipe.experiment.suggestions import list_settings_at, suggest_settings
 
 LONGEST = 2**16
 """Largest number of characters of an experiment file, which PyYAML reads in a second or two. The longest of this
@@ -213,7 +213,7 @@ def _describe(problem: Any, kind: Any, raw: Any) -> str:
             return f"{path}: required, but not given{line}"
         case "extra_forbidden":
             *place, name = problem["loc"]
-            return f"{path}: no such setting{suggest_settings(name, settings_at(kind, raw, place))}{line}"
+            return f"{path}: no such setting{suggest_settings(name, list_settings_at(kind, raw, place))}{line}"
         case "string_type" if isinstance(problem["input"], int | float):
             message += "; put it in quotes"
     shown = "" if isinstance(problem["input"], dict | list) else f" = {_shorten(repr(problem['input']))}"

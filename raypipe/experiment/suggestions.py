@@ -15,7 +15,7 @@ SECTIONS = ("models", "attacks", "defenses", "external")
 """Sections of entries by id."""
 
 
-def settings_at(kind: Any, raw: Any, place: Sequence[Any]) -> tuple[str, ...]:
+def list_settings_at(kind: Any, raw: Any, place: Sequence[Any]) -> tuple[str, ...]:
     """Return the names of the settings that a place takes, or none if the place is unknown.
 
     Parameters

@@ -68,7 +68,7 @@ class Origin:
     digests: tuple[tuple[str, str], ...] = ()
 
 
-def card_text(origin: Origin, forms: Sequence[Form], weights_license: str | None) -> str:
+def write_card(origin: Origin, forms: Sequence[Form], weights_license: str | None) -> str:
     """Return a model card in the layout of the Hugging Face hub, which is YAML followed by Markdown.
 
     Parameters

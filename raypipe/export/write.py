@@ -18,7 +18,7 @@ from raypipe.base.version import __version__
 from raypipe.data.tiles import decode_images
 from raypipe.evaluation.results.result import load_result
 from raypipe.evaluation.results.run import Run, SubjectRecord, read_run
-from raypipe.export.card import Origin, card_text
+from raypipe.export.card import Origin, write_card
 from raypipe.export.forms import Form, write_forms
 from raypipe.models.artifacts import load_model
 from raypipe.models.checkpoint import ModelCard
@@ -99,7 +99,7 @@ def export_model(
         forms = write_forms(classifier, card, tiles, made, f"{subject.id} of the run {run.name}")
         config = json.dumps(_config(run, subject, card, forms), indent=2)
         (made / CONFIG_FILE).write_text(f"{config}\n", encoding="utf-8")
-        text = card_text(_origin(store, run, subject, card, clean.tiles), forms, weights_license)
+        text = write_card(_origin(store, run, subject, card, clean.tiles), forms, weights_license)
         (made / CARD_FILE).write_text(text, encoding="utf-8")
         if replaces:
             shutil.rmtree(folder)

@@ -275,7 +275,7 @@ class Cell:
         )
 
 
-def unfinished(cells: Iterable[Cell], store: Store) -> tuple[Cell, ...]:
+def find_unfinished(cells: Iterable[Cell], store: Store) -> tuple[Cell, ...]:
     """Return the cells that have no artifact yet."""
     cells = tuple(cells)
     manifests = store.ask_all(lambda cell: cell.manifest(store), cells)
@@ -288,31 +288,31 @@ def remove_artifacts(cells: Iterable[Cell], store: Store) -> None:
         store.remove(store.artifact(cell.kind, cell.key))
 
 
-def candidates(cell: Cell) -> list[Cell]:
+def list_candidates(cell: Cell) -> list[Cell]:
     """Return the fine-tunings that a hardening cell chooses from: itself, or one for each candidate of its search."""
     settings = cell.spec.defense.candidates()
     if list(settings) == [cell.spec.defense]:
         return [cell]
-    return [candidate_cell(cell, number, one) for number, one in enumerate(settings)]
+    return [build_candidate(cell, number, one) for number, one in enumerate(settings)]
 
 
-def with_candidates(cells: Iterable[Cell]) -> Iterator[Cell]:
-    """Yield cells, each hardening followed by its `candidates`."""
+def add_candidates(cells: Iterable[Cell]) -> Iterator[Cell]:
+    """Yield cells, each hardening followed by its candidates."""
     for cell in cells:
         yield cell
         if cell.stage == "harden":
-            yield from candidates(cell)
+            yield from list_candidates(cell)
 
 
-def candidate_cell(cell: Cell, number: int, settings: DefenseSettings) -> Cell:
+def build_candidate(cell: Cell, number: int, settings: DefenseSettings) -> Cell:
     """Return the fine-tuning of one candidate of a hardening cell's search, counted from 0."""
     return Cell("harden", f"{cell.name}/{number}", cell.spec.model_copy(update={"defense": settings}), cell.inputs)
 
 
-def unfinished_fits(cells: Iterable[Cell], store: Store) -> list[Cell]:
+def find_unfinished_fits(cells: Iterable[Cell], store: Store) -> list[Cell]:
     """Return the fine-tunings that hardening cells still need.
 
     Each is listed once, because one cell may be a candidate of another.
     """
-    fits = {fit.key: fit for cell in cells for fit in unfinished(candidates(cell), store)}
+    fits = {fit.key: fit for cell in cells for fit in find_unfinished(list_candidates(cell), store)}
     return list(fits.values())

@@ -10,7 +10,7 @@ from raypipe.evaluation.results.run import (
     Run,
     SubjectRecord,
     UniversalRecord,
-    stamps,
+    derive_stamps,
 )
 from raypipe.plan.graph import Plan
 from raypipe.plan.pairings import Pairing, Subject
@@ -72,7 +72,7 @@ def describe_run(name: str, plan: Plan, source: Source, data: str, store: Store,
         malignant=source.malignant,
         data=data,
         restriction=source.restriction,
-        stamps={cell.spec.split: stamps(cell.manifest(store) or {}, source.restriction) for cell in plan.tiles},
+        stamps={cell.spec.split: derive_stamps(cell.manifest(store) or {}, source.restriction) for cell in plan.tiles},
         replicates=plan.exam.evaluation.replicates,
         seed=plan.exam.seed,
         radii=plan.exam.evaluation.radii(plan.exam.attacks),

@@ -26,12 +26,12 @@ from raypipe.plan.pairings import (
     Subject,
     UniversalTest,
     attack_cell,
-    corrupted_of,
-    diagnostics_of,
-    external_tests,
-    inputs_of,
-    pairings_of,
-    universal_tests,
+    collect_inputs,
+    find_diagnostics,
+    list_corrupted,
+    list_external_tests,
+    list_pairings,
+    list_universal_tests,
 )
 
 
@@ -112,12 +112,12 @@ def _plan_tests(
 ) -> Plan:
     """Return the plan of all tests of models, and of everything that these need."""
     elsewhere = {set_id: Cell("ingest", f"tiles of {set_id}", spec) for set_id, spec in external.items()}
-    external_pairs = [test for subject in subjects for test in external_tests(subject, elsewhere)]
-    pairings = [pairing for subject in subjects for pairing in pairings_of(subject, subjects, exam)]
-    diagnostics = [(subject, cell) for subject in subjects if (cell := diagnostics_of(subject, exam))]
-    corrupted = [(subject, cell) for subject in subjects for cell in corrupted_of(subject, exam)]
+    external_pairs = [test for subject in subjects for test in list_external_tests(subject, elsewhere)]
+    pairings = [pairing for subject in subjects for pairing in list_pairings(subject, subjects, exam)]
+    diagnostics = [(subject, cell) for subject in subjects if (cell := find_diagnostics(subject, exam))]
+    corrupted = [(subject, cell) for subject in subjects for cell in list_corrupted(subject, exam)]
     examined = [cell for _, cell in (*diagnostics, *certificates, *corrupted)]
-    universal = [test for subject in subjects for test in universal_tests(subject, subjects, exam)]
+    universal = [test for subject in subjects for test in list_universal_tests(subject, subjects, exam)]
     examined += [test.predictions for test in universal]
     examined += [cell for test in external_pairs for cell in (test.overlap, test.predictions) if cell is not None]
     return Plan(
@@ -173,7 +173,7 @@ def _certificates(experiment: Experiment, subject: Subject) -> Cell | None:
     if not isinstance(defense, CertifiedDefense):
         return None
     spec = CertifySpec(defense=defense, tiles=experiment.evaluation.tiles, seed=experiment.seed)
-    return Cell("certify", f"{subject.name} certified", spec, inputs_of(subject, subject.tiles))
+    return Cell("certify", f"{subject.name} certified", spec, collect_inputs(subject, subject.tiles))
 
 
 def _name_variant(name: str, experiment: Experiment, split: str, seed: int | None = None) -> str:

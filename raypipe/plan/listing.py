@@ -15,7 +15,7 @@ from raypipe.data.sources import open_source
 from raypipe.data.splits import SplitKind, assign_splits, read_split_file
 from raypipe.data.subset import choose_subset, uncovered_labels
 from raypipe.data.tiles import TileItem
-from raypipe.evaluation.checks.findings import least_tiles
+from raypipe.evaluation.checks.findings import compute_least_tiles
 from raypipe.evaluation.results.run import GIVEN
 from raypipe.experiment.load import read_experiment, validate_experiment
 from raypipe.experiment.schema import Experiment
@@ -170,7 +170,7 @@ def ingest_spec(
     )
 
 
-def evaluation_warnings(experiment: Experiment, listings: Sequence[Listing]) -> Iterator[str]:
+def warn_of_few_tiles(experiment: Experiment, listings: Sequence[Listing]) -> Iterator[str]:
     """Yield warnings about too few attacked tiles, as far as the listing shows them: files may prove unreadable.
 
     They concern classes without a training tile or an attacked tile, and sanity checks that cannot pass.
@@ -194,7 +194,7 @@ def evaluation_warnings(experiment: Experiment, listings: Sequence[Listing]) -> 
                 f"{', '.join(names[label] for label in missing)}; the {len(refs)} test tiles and evaluation.tiles have "
                 f"to reach all {len(names)} classes"
             )
-        if experiment.evaluation.checks and len(positions) < (least := least_tiles(1)):
+        if experiment.evaluation.checks and len(positions) < (least := compute_least_tiles(1)):
             yield (
                 f"{listing.split} split: {len(positions)} attacked tiles are too few for most sanity checks, which "
                 f"pass on at least {least}; no model can be called robust"

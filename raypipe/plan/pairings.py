@@ -159,10 +159,12 @@ class Examination:
     seed: int
 
 
-def pairings_of(subject: Subject, subjects: Sequence[Subject], exam: Examination) -> Iterator[Pairing]:
+def list_pairings(subject: Subject, subjects: Sequence[Subject], exam: Examination) -> Iterator[Pairing]:
     """Yield all tests of one of several models."""
     name, evaluation = subject.name, exam.evaluation
-    clean = Cell("evaluate", f"{name} on clean tiles", EvaluateSpec(split="test"), inputs_of(subject, subject.tiles))
+    clean = Cell(
+        "evaluate", f"{name} on clean tiles", EvaluateSpec(split="test"), collect_inputs(subject, subject.tiles)
+    )
     yield Pairing(subject, Protocol.CLEAN, Role.GRID, clean)
     checks, after_reference = evaluation.check_attacks(exam.size), evaluation.checks_after_reference(exam.attacks)
     attacks: list[tuple[Role, Mapping[str, NamedAttack]]] = [
@@ -192,7 +194,7 @@ def pairings_of(subject: Subject, subjects: Sequence[Subject], exam: Examination
                 if after:
                     tiles = _skip_fooled(tiles, checks, (after,), subject, evaluation)
                 predictions = Cell(
-                    "evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), inputs_of(subject, tiles)
+                    "evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), collect_inputs(subject, tiles)
                 )
                 yield Pairing(subject, protocol, role, predictions, attack_id, attack, source, after=after)
     yield from _ensembles(subject, exam)
@@ -212,7 +214,9 @@ def _ensembles(subject: Subject, exam: Examination) -> Iterator[Pairing]:
         attack = settings.with_early_stop(True)
         spec = AttackSpec(attack=attack, split="test", tiles=evaluation.tiles, radii=radii)
         tiles = _skip_fooled(attack_cell(subject, attack_id, spec), others, others, subject, evaluation)
-        predictions = Cell("evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), inputs_of(subject, tiles))
+        predictions = Cell(
+            "evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), collect_inputs(subject, tiles)
+        )
         protocol = Protocol.ADAPTIVE if subject.undefended else Protocol.WHITE_BOX
         yield Pairing(subject, protocol, Role.CURVE, predictions, attack_id, tiles.spec.attack, subject, radii)
 
@@ -236,7 +240,7 @@ def attack_cell(victim: Subject, attack_id: str, spec: AttackSpec) -> Cell:
     return Cell("attack", name, spec, {"tiles": victim.tiles, "model": victim.cell})
 
 
-def diagnostics_of(subject: Subject, exam: Examination) -> Cell | None:
+def find_diagnostics(subject: Subject, exam: Examination) -> Cell | None:
     """Return the cell of a model's diagnostics; None without sanity checks."""
     evaluation = exam.evaluation
     if evaluation.checks is None:
@@ -247,18 +251,18 @@ def diagnostics_of(subject: Subject, exam: Examination) -> Cell | None:
         tiles=evaluation.tiles and max(evaluation.tiles, evaluation.checks.planted_tiles),
         seed=exam.seed,
     )
-    return Cell("diagnose", f"{subject.name} diagnosed", spec, inputs_of(subject, subject.tiles))
+    return Cell("diagnose", f"{subject.name} diagnosed", spec, collect_inputs(subject, subject.tiles))
 
 
-def corrupted_of(subject: Subject, exam: Examination) -> Iterator[Cell]:
+def list_corrupted(subject: Subject, exam: Examination) -> Iterator[Cell]:
     """Yield a cell for each corruption that a model is tested on."""
     for name in exam.evaluation.corruptions:
         levels = CORRUPTIONS[name].levels
         spec = CorruptSpec(corruption=name, levels=levels, tiles=exam.evaluation.tiles, seed=exam.seed)
-        yield Cell("corrupt", f"{subject.name} under {name}", spec, inputs_of(subject, subject.tiles))
+        yield Cell("corrupt", f"{subject.name} under {name}", spec, collect_inputs(subject, subject.tiles))
 
 
-def external_tests(subject: Subject, external: Mapping[str, Cell]) -> Iterator[ExternalTest]:
+def list_external_tests(subject: Subject, external: Mapping[str, Cell]) -> Iterator[ExternalTest]:
     """Yield the tests of a model on external test sets, from the cells of their tiles by id."""
     trained = not isinstance(subject.cell.spec, ImportSpec)
     for set_id, tiles in external.items():
@@ -269,12 +273,12 @@ def external_tests(subject: Subject, external: Mapping[str, Cell]) -> Iterator[E
             {"tiles": subject.tiles, "external": tiles},
         )
         predictions = Cell(
-            "evaluate", f"{subject.name} on {tiles.name}", EvaluateSpec(split="test"), inputs_of(subject, tiles)
+            "evaluate", f"{subject.name} on {tiles.name}", EvaluateSpec(split="test"), collect_inputs(subject, tiles)
         )
         yield ExternalTest(subject, set_id, predictions, overlap if trained else None)
 
 
-def universal_tests(subject: Subject, subjects: Sequence[Subject], exam: Examination) -> Iterator[UniversalTest]:
+def list_universal_tests(subject: Subject, subjects: Sequence[Subject], exam: Examination) -> Iterator[UniversalTest]:
     """Yield the tests of a model with the universal perturbations of the models that share its training tiles."""
     evaluation = exam.evaluation
     if evaluation.universal is None:
@@ -284,16 +288,16 @@ def universal_tests(subject: Subject, subjects: Sequence[Subject], exam: Examina
         if not together or not (evaluation.transfer or source is subject):
             continue
         spec = PatternSpec(universal=evaluation.universal, seed=exam.seed)
-        pattern = Cell("pattern", f"{source.name}/universal", spec, inputs_of(source, source.tiles))
+        pattern = Cell("pattern", f"{source.name}/universal", spec, collect_inputs(source, source.tiles))
         predictions = Cell(
             "perturb",
             f"{subject.name} with the pattern of {source.name}",
             PerturbSpec(tiles=evaluation.tiles),
-            {**inputs_of(subject, subject.tiles), "pattern": pattern},
+            {**collect_inputs(subject, subject.tiles), "pattern": pattern},
         )
         yield UniversalTest(subject, source, predictions)
 
 
-def inputs_of(subject: Subject, tiles: Cell) -> dict[str, Cell]:
+def collect_inputs(subject: Subject, tiles: Cell) -> dict[str, Cell]:
     """Return the inputs of a cell that shows tiles to a model."""
     return {"model": subject.cell, "tiles": tiles}

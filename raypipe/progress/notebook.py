@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from raypipe.progress.callback import Progress, ProgressCallback, ignore_progress
-from raypipe.progress.tree import duration
+from raypipe.progress.tree import format_duration
 
 KERNEL = "ZMQInteractiveShell"
 """Class of the shell of IPython in the kernel of a notebook. A terminal has another one."""
@@ -54,7 +54,7 @@ def draw_bar(progress: Progress) -> str:
     if progress.state == "running" and progress.stage:
         parts.append(f"{progress.stage}: {progress.done:.0f} of {progress.total} {progress.unit}")
         if progress.seconds_left is not None:
-            parts.append(f"about {duration(progress.seconds_left)} left in this stage")
+            parts.append(f"about {format_duration(progress.seconds_left)} left in this stage")
     else:
         parts.append(progress.activity if progress.state == "running" else progress.state)
     line = escape(", ".join(part for part in parts if part))

@@ -90,7 +90,7 @@ def _correct(rate: float | None, shards: Sequence[ShardState]) -> float | None:
     return max(rate or 0.0, seconds / decided)
 
 
-def kind_of(cell: Cell) -> Kind:
+def get_kind(cell: Cell) -> Kind:
     """Return the kind of a cell's work: an attack with its settings, or the stage, and the model."""
     attack = getattr(cell.spec, "attack", None)
     return f"{attack.model_dump_json()} {cell.spec.radii}" if attack else cell.stage, cell.model

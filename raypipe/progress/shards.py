@@ -37,7 +37,7 @@ class ShardState(BaseModel):
     seconds: float = 0.0
 
 
-def shard_name(key: str, shard: str) -> str:
+def name_shard(key: str, shard: str) -> str:
     """Return the name of the file for a shard, given by the key of its cell and its path."""
     return f"{key}-{shard.rsplit('/', 1)[-1]}.json"
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.live import Live
 
 from raypipe.plan.cells import Cell
-from raypipe.progress.pace import Kind, Pace, kind_of
+from raypipe.progress.pace import Kind, Pace, get_kind
 from raypipe.progress.shards import ShardState
 from raypipe.progress.state import GroupState, RunState, StageState
-from raypipe.progress.tree import duration, figures, run_tree, summary
+from raypipe.progress.tree import describe_figures, format_duration, run_tree, summarize_stage
 from raypipe.storage.store import Store
 
 Detail = Literal["quiet", "normal", "verbose"]
@@ -114,7 +114,7 @@ class StageProgress:
         if cell:
             self._leave_shard(cell, units)
         if cell and self.pace.left:
-            kind = kind_of(cell)
+            kind = get_kind(cell)
             self.pace.left[kind] -= units
             self.pace.learn(kind, units, seconds)
             self._estimate()
@@ -124,7 +124,7 @@ class StageProgress:
         if line and self.detail == "verbose":
             self.say(line)
         else:
-            self._say_now_and_then(line or "  ".join(filter(None, (summary(state), cell.name if cell else ""))))
+            self._say_now_and_then(line or "  ".join(filter(None, (summarize_stage(state), cell.name if cell else ""))))
         self.observe()
 
     def expect(self, cells: Sequence[Cell], tiles: Sequence[int], forecast: Mapping[str, float]) -> None:
@@ -138,15 +138,15 @@ class StageProgress:
             Forecast seconds of cells, by key: see `raypipe.progress.pace.read_forecast`.
         """
         for cell, count in zip(cells, tiles, strict=True):
-            self.pace.left[kind_of(cell)] += count
+            self.pace.left[get_kind(cell)] += count
             if count and cell.key in forecast:
-                self.pace.forecast[kind_of(cell)] = forecast[cell.key] / count
+                self.pace.forecast[get_kind(cell)] = forecast[cell.key] / count
 
     def learn_from(self, cells: Sequence[Cell], store: Store) -> None:
         """Learn the times of attacks from finished cells."""
         for cell, manifest in zip(cells, store.ask_all(lambda cell: cell.manifest(store), cells), strict=True):
             if manifest and "cost" in manifest:
-                self.pace.learn(kind_of(cell), manifest.get("tiles", 0), manifest["cost"]["seconds"])
+                self.pace.learn(get_kind(cell), manifest.get("tiles", 0), manifest["cost"]["seconds"])
 
     def show_shards(self, shards: Mapping[str, ShardState], cells: Mapping[str, Cell]) -> None:
         """Show the shards in work.
@@ -166,11 +166,11 @@ class StageProgress:
             self._group(cells[name])
         state.working = dict([*state.working.items(), *names.items()][-CELLS_REMEMBERED:])
         self.workers = max(self.workers, len(shards))
-        self.kinds |= {name: kind_of(cells[name]) for name in names}
+        self.kinds |= {name: get_kind(cells[name]) for name in names}
         self._estimate()
         if shards:
             state.seconds = time.time() - state.began
-            self._say_now_and_then(summary(state))
+            self._say_now_and_then(summarize_stage(state))
 
     def _leave_shard(self, cell: Cell, tiles: int) -> None:
         """Drop a finished shard of a cell from those in work, so that its tiles do not count twice until the next look.
@@ -202,7 +202,7 @@ class StageProgress:
         self.state.working = self._others(cell)
         if len(self.state.groups) > 1 and group.done == group.cells and self.detail == "verbose":
             done = f"{cell.model}  {group.done} {'cell' if group.done == 1 else 'cells'} done"
-            self.say("  ".join(filter(None, (done, figures(group)))))
+            self.say("  ".join(filter(None, (done, describe_figures(group)))))
         self.observe()
 
     def fail(self, *cells: Cell) -> None:
@@ -273,4 +273,8 @@ def stage_progress(
     state.state, state.seconds = "done", time.time() - state.began
     observe()
     done = state.whole
-    stage.say("  ".join(filter(None, (f"{done.units} {unit} done in {duration(state.seconds)}", figures(done)))))
+    stage.say(
+        "  ".join(
+            filter(None, (f"{done.units} {unit} done in {format_duration(state.seconds)}", describe_figures(done)))
+        )
+    )

@@ -26,7 +26,7 @@ def run_tree(state: RunState, height: int | None = None) -> Tree:
         one may share a line. Default: any number.
     """
     mark, style = MARKS[state.state]
-    title = Text.assemble((f"{mark} ", style), (state.run, "bold"), (f"  {duration(_age(state))}", "dim"))
+    title = Text.assemble((f"{mark} ", style), (state.run, "bold"), (f"  {format_duration(_age(state))}", "dim"))
     tree = Tree(title, guide_style="dim")
     stages: list[StageState | Text] = list(state.stages)
     room = 2 * CELLS_SHOWN  # at most one line per cell and one for its model
@@ -51,15 +51,15 @@ def run_tree(state: RunState, height: int | None = None) -> Tree:
     return tree
 
 
-def silent(state: RunState) -> bool:
+def is_silent(state: RunState) -> bool:
     """Return True if a run that has not ended has written no state for at least `SILENT_SECONDS`."""
     return state.state == "running" and time.time() - state.updated >= SILENT_SECONDS
 
 
-def sign_of_life(state: RunState) -> str:
+def describe_sign_of_life(state: RunState) -> str:
     """Return the time since a run's driver last wrote its state, and advice if that is long ago."""
-    seconds = duration(max(0.0, time.time() - state.updated))
-    if not silent(state):
+    seconds = format_duration(max(0.0, time.time() - state.updated))
+    if not is_silent(state):
         return f"Last sign of life from {state.host}: {seconds} ago"
     return (
         f"No sign of life from {state.host} for {seconds}: the run has probably stopped. Run the same command again to "
@@ -67,7 +67,7 @@ def sign_of_life(state: RunState) -> str:
     )
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration as ``42 s``, ``3 min 5 s`` or ``2 h 10 min``."""
     whole = round(seconds)
     if whole < 60:
@@ -77,12 +77,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def summary(stage: StageState) -> str:
-    """Return the progress of a stage: ``33 of 100 tiles, 12 s, about 24 s left  2.8 tiles/s``, and `figures`."""
+def summarize_stage(stage: StageState) -> str:
+    """Return the progress of a stage: ``33 of 100 tiles, 12 s, about 24 s left  2.8 tiles/s``, and the figures."""
     return "  ".join(filter(None, (_describe_way(stage), _describe_outcome(stage))))
 
 
-def figures(group: GroupState) -> str:
+def describe_figures(group: GroupState) -> str:
     """Return the results and the cost of attacks: ``30 of 31 fooled (97%), 62 passes each``; empty without attacks."""
     if not group.attacked:
         return ""
@@ -93,9 +93,9 @@ def figures(group: GroupState) -> str:
 def _describe_way(stage: StageState) -> str:
     units, left = int(stage.units), stage.seconds_left
     if not units and not stage.alive and stage.state == "running":
-        return f"starting workers, {duration(stage.seconds)}"
-    parts = [f"{units} of {stage.total} {stage.unit}".rstrip(), duration(stage.seconds)]
-    parts += [f"about {duration(left)} left"] if left is not None else []
+        return f"starting workers, {format_duration(stage.seconds)}"
+    parts = [f"{units} of {stage.total} {stage.unit}".rstrip(), format_duration(stage.seconds)]
+    parts += [f"about {format_duration(left)} left"] if left is not None else []
     way = ", ".join(parts)
     if not units or not stage.seconds:
         return way
@@ -104,7 +104,7 @@ def _describe_way(stage: StageState) -> str:
 
 
 def _describe_outcome(stage: StageState) -> str:
-    return "  ".join(filter(None, (figures(stage.whole), stage.note)))
+    return "  ".join(filter(None, (describe_figures(stage.whole), stage.note)))
 
 
 def _within(stage: StageState, cell: str) -> str:
@@ -151,7 +151,7 @@ def _line(stage: StageState) -> Text:
         full = BAR * min(int(stage.units), stage.total) // max(1, stage.total)
         parts += [("  " + "━" * full, "green"), ("─" * (BAR - full), "dim")]
     elif stage.state == "done":
-        parts.append((f"  {duration(stage.seconds) if stage.seconds else 'done before'}", "dim"))
+        parts.append((f"  {format_duration(stage.seconds) if stage.seconds else 'done before'}", "dim"))
     line = Text.assemble(*parts)
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
@@ -169,7 +169,7 @@ def _add_cells(branch: Tree, stage: StageState, room: int) -> None:
         shown.setdefault(model, []).insert(0, name)
     for model in sorted(shown):
         group = stage.groups[model]
-        head = f"{model}  {group.done} of {_cells(group.cells)}  {figures(group)}".rstrip()
+        head = f"{model}  {group.done} of {_cells(group.cells)}  {describe_figures(group)}".rstrip()
         below = branch.add(_text(head)) if headed else branch
         for name in shown[model]:
             below.add(_text(f"{name}  {_within(stage, name)}".rstrip()))

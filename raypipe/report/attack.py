@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.threat import get_threat_model
 from raypipe.base.norms import STORED_NORMS
-from raypipe.evaluation.statistics.intervals import METHOD, Interval, group_tiles, mean, ratio
+from raypipe.evaluation.statistics.intervals import METHOD, Interval, estimate_mean, estimate_ratio, group_tiles
 from raypipe.report.sheet import Cell, Sheet
 
 SHARES = ("accuracy_before", "accuracy_after", "success")
@@ -88,7 +88,7 @@ def _shares(table: pa.Table, groups: list[str]) -> dict[str, Interval]:
     robust = table["adversarial_prediction"].to_numpy() == truth
     clusters = group_tiles(groups)
     return {
-        "accuracy_before": mean(right, clusters),
-        "accuracy_after": mean(right & robust, clusters),
-        "success": ratio(table["success"].to_numpy(), right, clusters),
+        "accuracy_before": estimate_mean(right, clusters),
+        "accuracy_after": estimate_mean(right & robust, clusters),
+        "success": estimate_ratio(table["success"].to_numpy(), right, clusters),
     }

@@ -107,7 +107,7 @@ def render_comparison(
     Parameters
     ----------
     differences
-        Result of `raypipe.evaluation.results.across.differences_across`.
+        Result of `raypipe.evaluation.results.across.compare_across`.
     """
     if every:
         yield render_table(tabulate_side_by_side(books), compact=True)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from raypipe.evaluation.checks.rules import Check, Verdict
-from raypipe.evaluation.checks.rules import verdict as verdict_of
+from raypipe.evaluation.checks.rules import reach_verdict as verdict_of
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE
 from raypipe.evaluation.results.result import is_current

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from raypipe.experiment.schema import Experiment
 from raypipe.plan.cells import Cell as PlannedCell
-from raypipe.plan.cells import unfinished
+from raypipe.plan.cells import find_unfinished
 from raypipe.plan.graph import Plan
 from raypipe.report.sheet import Cell, Sheet
 from raypipe.storage.store import Store
@@ -48,7 +48,7 @@ def describe_plan(experiment: Experiment, plan: Plan, store: Store, missing: int
 
 def tabulate_cell_groups(plan: Plan, store: Store) -> Sheet:
     """Return a table of done and missing cells by stage and model, or by stage alone if it would not fit a screen."""
-    to_do = {cell.key for cell in unfinished(plan.cells, store)}
+    to_do = {cell.key for cell in find_unfinished(plan.cells, store)}
     by_model = Counter((cell.stage, cell.model) for cell in plan.cells)
     headed = len(by_model) <= MOST_GROUPS
 
@@ -68,7 +68,7 @@ def tabulate_cells(plan: Plan, store: Store) -> Sheet:
     """Return a table of every cell with its artifact."""
     sheet = Sheet("Cells")
     sheet.add_columns("stage", "cell", "artifact", "state")
-    to_do = {cell.key for cell in unfinished(plan.cells, store)}
+    to_do = {cell.key for cell in find_unfinished(plan.cells, store)}
     for cell in plan.cells:
         state = Cell("to do", tone="warn") if cell.key in to_do else Cell("done", tone="good")
         sheet.add_row(cell.stage, cell.name, f"{cell.kind}/{cell.key}", state)

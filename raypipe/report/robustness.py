@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from raypipe.evaluation.checks.rules import Check, Verdict
-from raypipe.evaluation.checks.rules import verdict as verdict_of
+from raypipe.evaluation.checks.rules import reach_verdict as verdict_of
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.run import GIVEN
 from raypipe.evaluation.statistics.intervals import METHOD

@@ -7,7 +7,7 @@ import numpy as np
 
 from raypipe.execution.trial_records import copy_trials
 from raypipe.models.model_file import MODEL_FILE
-from raypipe.plan.cells import Cell, candidates
+from raypipe.plan.cells import Cell, list_candidates
 from raypipe.progress.stage import StageProgress
 from raypipe.storage.costs import FREE, Cost
 from raypipe.storage.store import Store
@@ -15,7 +15,7 @@ from raypipe.storage.store import Store
 
 def publish_best(cell: Cell, store: Store, progress: StageProgress) -> None:
     """Publish the candidate with the best mean accuracy on clean and perturbed held-out tiles."""
-    results = {candidate.key: (candidate, candidate.manifest(store) or {}) for candidate in candidates(cell)}
+    results = {candidate.key: (candidate, candidate.manifest(store) or {}) for candidate in list_candidates(cell)}
     best, manifest = max(results.values(), key=lambda pair: np.mean(list(pair[1]["validation"].values())))
     records = [
         {"key": key, "defense": candidate.spec.defense.model_dump(mode="json"), "validation": facts["validation"]}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from raypipe.plan.cells import Cell, unfinished
+from raypipe.plan.cells import Cell, find_unfinished
 from raypipe.progress.polling import poll
 from raypipe.storage.errors import StoreError
 from raypipe.storage.store import Store
@@ -69,12 +69,12 @@ def fit_unclaimed(
         Receives a message about a wait for another run.
     """
     told: set[str] = set()
-    while todo := unfinished(cells, store):
+    while todo := find_unfinished(cells, store):
         with claim(todo, store) as mine:
-            if own := unfinished([cell for cell in todo if cell.key in mine], store):
+            if own := find_unfinished([cell for cell in todo if cell.key in mine], store):
                 fit(own)
                 continue
-        others = [cell.name for cell in unfinished(todo, store) if cell.key not in mine]
+        others = [cell.name for cell in find_unfinished(todo, store) if cell.key not in mine]
         if others and not told.issuperset(others):
             told.update(others)
             say(f"waiting for another run on this store, which fits {', '.join(others)}")

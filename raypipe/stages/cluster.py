@@ -192,13 +192,13 @@ def _native_chatter_to(log_file: Path) -> Iterator[None]:
         os.close(standard_error)
 
 
-def environment() -> Environment:
+def inspect_environment() -> Environment:
     """Return the environment in which this process and the connected cluster compute."""
     nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     return describe_environment(len(nodes), ray.cluster_resources())  # type: ignore[no-untyped-call]
 
 
-def own_device(gpu: bool) -> torch.device:
+def get_own_device(gpu: bool) -> torch.device:
     """Return the device of the calling process.
 
     Parameters

@@ -18,9 +18,9 @@ from raypipe.execution.shards import ShardResult, ShardTask, ShardWork, process_
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import Cell
 from raypipe.progress.stage import StageProgress
-from raypipe.stages.cluster import own_device
-from raypipe.stages.metrics import Labels, count_shard, labels_of, note_success
-from raypipe.stages.ray_map import Item, ItemError, item_error, map_items
+from raypipe.stages.cluster import get_own_device
+from raypipe.stages.metrics import Labels, count_shard, get_labels, note_success
+from raypipe.stages.ray_map import Item, ItemError, build_item_error, map_items
 from raypipe.storage.store import Store
 
 BUNDLES = 64
@@ -71,7 +71,7 @@ class ClusterExecutor:
         raypipe.base.errors.StageError
             If a task fails, or a worker is lost for good.
         """
-        labels = {cell.key: labels_of(progress.run, cell) for cell in cells}
+        labels = {cell.key: get_labels(progress.run, cell) for cell in cells}
         size = 1 if self.store.is_local or self.resources.gpu else -(-len(tasks) // BUNDLES)
         bundles = [tasks[start : start + size] for start in range(0, len(tasks), size)]
         try:
@@ -94,7 +94,7 @@ class ClusterExecutor:
 
     def record_facts(self, run: str, cell: Cell, facts: Mapping[str, Any]) -> None:
         """Record the success rate of a finished attack as a metric."""
-        note_success(labels_of(run, cell), facts.get("success_rate"))
+        note_success(get_labels(run, cell), facts.get("success_rate"))
 
 
 class ShardActor:
@@ -116,7 +116,7 @@ class ShardActor:
 
     def __init__(self, work: ShardWork, store: Store, resources: Resources, labels: Mapping[str, Labels]) -> None:
         self.work = work
-        self.models = models_of_this_process(store, resources)
+        self.models = get_process_models(store, resources)
         self.labels = labels
         self.turn = threading.Lock()
 
@@ -135,7 +135,7 @@ class ShardActor:
         try:
             return process_shard(task, self.work, self.models, turn=self.turn, observe=observe)
         except Exception as error:
-            raise item_error(error, task.cell) from error
+            raise build_item_error(error, task.cell) from error
 
 
 def run_shards(item: Item, work: ShardWork, store: Store, resources: Resources, labels: Mapping[str, Labels]) -> Item:
@@ -144,10 +144,10 @@ def run_shards(item: Item, work: ShardWork, store: Store, resources: Resources, 
 
 
 @functools.lru_cache(maxsize=1)
-def models_of_this_process(store: Store, resources: Resources) -> ModelCache:
+def get_process_models(store: Store, resources: Resources) -> ModelCache:
     """Return the models that this process holds. A task finds the model that an earlier task prepared."""
     torch.set_num_threads(max(1, int(resources.cpus_per_worker)))
-    return ModelCache(store, own_device(resources.gpu), resources.attack_batch)
+    return ModelCache(store, get_own_device(resources.gpu), resources.attack_batch)
 
 
 def _pack(task: Any) -> Item:

@@ -156,7 +156,7 @@ def fit_cell(
         facts = _facts(judged, card, held_out if recipe.validation else None, recalibration, input_rule)
         workers = worker.world_size
         publish_model(cell, _get_evaluated(fit), card, store, history=fit.history, cost=cost, workers=workers, **facts)
-        store.remove(progress_path(cell))
+        store.remove(get_progress_path(cell))
 
 
 def _restore_best(fit: Fit, best: bytes) -> None:
@@ -173,7 +173,7 @@ def _list_head(card: ModelCard, probing: float) -> frozenset[str]:
 
 def _read_limited(cell: Cell, recipe: Recipe, store: Store) -> Recipe:
     """Return a recipe with the number of epochs that an interrupted fit chose for its time limit."""
-    epochs = store.read_json(progress_path(cell))["epochs"]
+    epochs = store.read_json(get_progress_path(cell))["epochs"]
     return recipe.model_copy(update={"epochs": epochs})
 
 
@@ -181,7 +181,7 @@ def _write_progress(cell: Cell, recipe: Recipe, record: dict[str, Any], store: S
     """Write down how far the fit has come, for those who watch; only the first worker of the group does."""
     if worker.rank == 0:
         where = {"name": cell.name, "epochs": recipe.epochs, "host": socket.gethostname(), "pid": os.getpid()}
-        store.write_json(progress_path(cell), {**where, **record})
+        store.write_json(get_progress_path(cell), {**where, **record})
 
 
 def _facts(
@@ -288,7 +288,7 @@ def _cost(history: Sequence[EpochRecord], recalibration: Recalibration, seconds:
     )
 
 
-def last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:
+def read_last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:
     """Return the last epoch of a fit, from its artifact or from the progress file that a running fit writes."""
     if manifest := cell.manifest(store):
         history = manifest["history"]
@@ -296,12 +296,12 @@ def last_epoch(store: Store, cell: Cell) -> dict[str, Any] | None:
             return None
         return {"name": cell.name, "epochs": len(history), **history[-1]}
     try:
-        record: dict[str, Any] = store.read_json(progress_path(cell))
+        record: dict[str, Any] = store.read_json(get_progress_path(cell))
     except FileNotFoundError:  # it has not begun, or it has ended since the look for its artifact
         return None
     return record
 
 
-def progress_path(cell: Cell) -> str:
+def get_progress_path(cell: Cell) -> str:
     """Return the path of the file in which a running fit writes its last epoch."""
     return f"progress/{cell.key}.json"

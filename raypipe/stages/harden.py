@@ -16,18 +16,18 @@ from raypipe.data.subset import choose_subset
 from raypipe.defenses.base import StaticTraining, TrainingSteps
 from raypipe.evaluation.judge import measure_robust_accuracy
 from raypipe.evaluation.predict import predict
-from raypipe.execution.forecast.defense_work import hardening_steps
+from raypipe.execution.forecast.defense_work import count_hardening_steps
 from raypipe.experiment.schema import Resources
 from raypipe.models.artifacts import load_model
 from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import Classifier, build_classifier
-from raypipe.plan.cells import Cell, HardenSpec, candidates, unfinished, unfinished_fits
+from raypipe.plan.cells import Cell, HardenSpec, find_unfinished, find_unfinished_fits, list_candidates
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.choice import publish_best
 from raypipe.stages.claims import fit_unclaimed
 from raypipe.stages.fitting import fit_cell, publish_model
-from raypipe.stages.placement import needs_of, room_for
+from raypipe.stages.placement import find_room, list_needs
 from raypipe.stages.search import is_search, search_settings
 from raypipe.stages.trials import configure_trials
 from raypipe.stages.watch import watch_fits
@@ -51,9 +51,9 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     StageError
         If a trial fails; the other trials are finished and their models are kept.
     """
-    missing = unfinished(cells, store)
+    missing = find_unfinished(cells, store)
     searches = [cell for cell in missing if is_search(cell)]
-    todo = unfinished_fits([cell for cell in missing if not is_search(cell)], store)
+    todo = find_unfinished_fits([cell for cell in missing if not is_search(cell)], store)
     fits = _longest_first([cell for cell in todo if cell.spec.defense.epochs], store)
 
     def fit(own: Sequence[Cell]) -> None:
@@ -64,17 +64,19 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
             search_settings(cell, _harden_cell, store, resources, progress)
 
     try:
-        with watch_fits([*fits, *unfinished_fits(searches, store)], missing, store, progress):
+        with watch_fits([*fits, *find_unfinished_fits(searches, store)], missing, store, progress):
             for cell in todo:
                 if not cell.spec.defense.epochs:
                     publish_model(cell, *_starting_point(cell, store), store)
             fit_unclaimed(fits, store, fit, progress.say)
             for cell in searches:
                 fit_unclaimed([cell], store, search, progress.say)
-            for cell in unfinished(cells, store):
+            for cell in find_unfinished(cells, store):
                 publish_best(cell, store, progress)
     except StageError:
-        progress.fail(*(cell for cell in unfinished(cells, store) if unfinished(candidates(cell), store)))
+        progress.fail(
+            *(cell for cell in find_unfinished(cells, store) if find_unfinished(list_candidates(cell), store))
+        )
         raise
 
 
@@ -83,7 +85,7 @@ def _longest_first(cells: Sequence[Cell], store: Store) -> list[Cell]:
 
     def count_steps(cell: Cell) -> float:
         counts = (cell.inputs["tiles"].manifest(store) or {})["counts"]
-        return hardening_steps(cell, sum(counts["train"].values()))
+        return count_hardening_steps(cell, sum(counts["train"].values()))
 
     return sorted(cells, key=count_steps, reverse=True)
 
@@ -94,10 +96,10 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
     resources = resources.for_group(resources.harden_workers)
     trained = 0 if resources.train_workers == "auto" else resources.train_workers
     several = max(trained, resources.harden_workers)  # trials at once, on training's resources
-    room = room_for(resources, ask=several or None, on=resources.train_on, say=progress.say)
+    room = find_room(resources, ask=several or None, on=resources.train_on, say=progress.say)
     workers = min(resources.harden_workers, room)
     at_once = room // max(1, workers)
-    fits_itself = needs_of(resources, resources.train_on)
+    fits_itself = list_needs(resources, resources.train_on)
 
     def trial(config: dict[str, Any]) -> None:
         cell = by_name[config["cell"]]
@@ -117,7 +119,7 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
         run_config=configure_trials(name, SCRATCH, store),
     ).fit()
     if results.errors:
-        names = ", ".join(cell.name for cell in unfinished(todo, store))
+        names = ", ".join(cell.name for cell in find_unfinished(todo, store))
         cause = str(results.errors[0]).strip().splitlines()[-1]
         raise StageError(
             f"hardening failed with {names} unfinished: {cause}; finished models are kept, run again to continue"

@@ -58,7 +58,7 @@ class Metrics:
 
 
 @functools.cache
-def metrics() -> Metrics:
+def get_metrics() -> Metrics:
     """Return the metrics of this process."""
     return Metrics(
         tiles=Counter("raypipe_tiles", "Tiles worked on.", CELL),
@@ -80,7 +80,7 @@ def metrics() -> Metrics:
     )
 
 
-def labels_of(run: str, cell: Cell) -> Labels:
+def get_labels(run: str, cell: Cell) -> Labels:
     """Return the labels that distinguish a cell's metrics from those of other cells."""
     attack = getattr(cell.spec, "attack", None)
     return {"run": run, "stage": cell.stage, "model": cell.model, "attack": attack.name if attack else ""}
@@ -96,7 +96,7 @@ def count_shard(labels: Labels, result: ShardResult, table: pa.Table) -> None:
     """
     if not ray.is_initialized():
         return
-    registry = metrics()
+    registry = get_metrics()
     registry.tiles.inc(result.tiles, labels)
     registry.shard_seconds.observe(result.cost.seconds, labels)
     if not table.schema.equals(ADVERSARIALS):
@@ -117,7 +117,7 @@ def count_shard(labels: Labels, result: ShardResult, table: pa.Table) -> None:
 def note_success(labels: Labels, rate: float | None) -> None:
     """Record the success rate of a finished attack cell."""
     if rate is not None and ray.is_initialized():
-        metrics().say(metrics().success_rate, rate, labels)
+        get_metrics().say(get_metrics().success_rate, rate, labels)
 
 
 def count_epochs(labels: Labels, epochs: int, last: Mapping[str, Any]) -> None:
@@ -132,7 +132,7 @@ def count_epochs(labels: Labels, epochs: int, last: Mapping[str, Any]) -> None:
     """
     if not ray.is_initialized():
         return
-    registry = metrics()
+    registry = get_metrics()
     registry.epochs.inc(epochs, labels)
     figures = {
         registry.training_loss: last["loss"],
@@ -153,5 +153,5 @@ def note_cells(state: RunState) -> None:
         whole = stage.whole
         waiting = whole.cells - whole.done - whole.failed
         for name, number in (("done", whole.done), ("failed", whole.failed), ("to do", waiting)):
-            metrics().say(metrics().cells, number, {"run": state.run, "stage": stage.name, "state": name})
-    metrics().repeat()
+            get_metrics().say(get_metrics().cells, number, {"run": state.run, "stage": stage.name, "state": name})
+    get_metrics().repeat()

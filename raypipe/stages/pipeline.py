@@ -23,8 +23,8 @@ from raypipe.execution.completion import (
 from raypipe.execution.finish_run import finish_run
 from raypipe.experiment.schema import Experiment
 from raypipe.export.tracking import require_tracker, track
-from raypipe.plan.cells import remove_artifacts, unfinished, unfinished_fits, with_candidates
-from raypipe.plan.listing import Prepared, evaluation_warnings, prepare
+from raypipe.plan.cells import add_candidates, find_unfinished, find_unfinished_fits, remove_artifacts
+from raypipe.plan.listing import Prepared, prepare, warn_of_few_tiles
 from raypipe.plan.record import write_plan
 from raypipe.progress.callback import ProgressCallback, ignore_progress
 from raypipe.progress.run import RunProgress, run_progress
@@ -34,13 +34,13 @@ from raypipe.report.plan import describe_plan
 from raypipe.report.screen import render_run
 from raypipe.report.sheet import Note
 from raypipe.report.tables import render_note, render_tables
-from raypipe.stages.cluster import connect, environment
+from raypipe.stages.cluster import connect, inspect_environment
 from raypipe.stages.cluster_executor import ClusterExecutor
 from raypipe.stages.harden import harden
 from raypipe.stages.metrics import note_cells
 from raypipe.stages.placement import require_room
 from raypipe.stages.train import train
-from raypipe.stages.watch import planned_epochs
+from raypipe.stages.watch import get_planned_epochs
 from raypipe.storage.environment import write_environment
 from raypipe.storage.store import Store
 
@@ -83,22 +83,22 @@ def run_experiment(
         require_tracker(experiment.tracking)
     prepared = prepare(experiment)
     store, plan = prepared.store, prepared.plan
-    write_plan(store, experiment.name, with_candidates(plan.cells))
+    write_plan(store, experiment.name, add_candidates(plan.cells))
     if force:
         remove_artifacts(plan.cells, store)
-    missing = unfinished(plan.cells, store)  # asked once: an object store takes long to answer for many cells
+    missing = find_unfinished(plan.cells, store)  # asked once: an object store takes long to answer for many cells
     if detail != "quiet":
         console.print(
             describe_plan(experiment, plan, store, len(missing)), highlight=False, markup=False, soft_wrap=True
         )
-    for warning in evaluation_warnings(experiment, prepared.listings):
+    for warning in warn_of_few_tiles(experiment, prepared.listings):
         console.print(render_note(Note(warning, "bad")), soft_wrap=True)
     states = tuple(list_stage_states(plan, missing))
     with run_progress(console, store, experiment.name, states, note_cells, detail, callback) as progress:
         if todo := {cell.stage for cell in missing}:
             with connect(address, _log_file(store, experiment.name)), _record_end(progress):
                 require_room(todo, experiment.resources)
-                write_environment(store, experiment.name, environment())
+                write_environment(store, experiment.name, inspect_environment())
                 _complete(prepared, progress)
         settings = experiment.model_dump(mode="json")
         source, data = prepared.listings[0].source, settings["data"]["source"]
@@ -156,13 +156,13 @@ def _complete(prepared: Prepared, progress: RunProgress) -> None:
     for cell, listing in prepared.ingests:
         complete_ingest(cell, listing.source, listing.items, executor, progress)
     complete_overlaps(plan, {cell.key: listing for cell, listing in prepared.ingests}, executor, progress)
-    if cells := unfinished(plan.stage("train"), store):
-        epochs = sum(planned_epochs(cell) for cell in cells)
+    if cells := find_unfinished(plan.stage("train"), store):
+        epochs = sum(get_planned_epochs(cell) for cell in cells)
         with progress.stage("train", epochs, "epochs") as stage:
             train(plan.stage("train"), store, resources, stage)
     complete_attacks(plan, ATTACK, executor, progress)
-    if cells := unfinished(plan.stage("harden"), store):
-        epochs = sum(planned_epochs(fit) for fit in unfinished_fits(cells, store))
+    if cells := find_unfinished(plan.stage("harden"), store):
+        epochs = sum(get_planned_epochs(fit) for fit in find_unfinished_fits(cells, store))
         with progress.stage("harden", epochs, "epochs") as stage:
             harden(cells, store, resources, stage)
     complete_attacks(plan, ATTACK_HARDENED, executor, progress)

@@ -80,7 +80,7 @@ class Capacity:
         return f"the cluster has {f'these nodes{offering}: {kinds}' if kinds else f'no node{offering}'}"
 
 
-def needs_of(resources: Resources, on: str | None = None) -> dict[str, float]:
+def list_needs(resources: Resources, on: str | None = None) -> dict[str, float]:
     """Return the resources that Ray has to reserve for one worker.
 
     Parameters
@@ -92,7 +92,7 @@ def needs_of(resources: Resources, on: str | None = None) -> dict[str, float]:
     return {"CPU": resources.cpus_per_worker, **gpu, **({on: SHARE} if on else {})}
 
 
-def room_for(
+def find_room(
     resources: Resources,
     wanted: int | None = None,
     *,
@@ -109,7 +109,7 @@ def room_for(
     ask
         Number of workers that the autoscaler is asked for; default: `wanted`, or one.
     on
-        Custom resource that the workers' nodes must offer, as in `needs_of`.
+        Custom resource that the workers' nodes must offer, as in `list_needs`.
     say
         Receives a message about a wait, which may be long, and about room for fewer workers than requested.
 
@@ -120,10 +120,10 @@ def room_for(
     """
     if resources.wait_minutes:
         _wait_for(resources, ask or wanted or 1, on, say)
-    return capacity(on).workers(resources, wanted, say)
+    return read_capacity(on).workers(resources, wanted, say)
 
 
-def capacity(on: str | None = None) -> Capacity:
+def read_capacity(on: str | None = None) -> Capacity:
     """Return the current resources of the connected cluster.
 
     Parameters
@@ -155,23 +155,23 @@ def require_room(stages: Collection[Stage], resources: Resources) -> None:
     for stage in sorted(stages, key=STAGES.index):
         match stage:
             case "ingest" | "overlap":
-                capacity().workers(resources.model_copy(update={"gpu": False}))
+                read_capacity().workers(resources.model_copy(update={"gpu": False}))
             case "train" | "harden":
-                capacity(resources.train_on).workers(resources)
+                read_capacity(resources.train_on).workers(resources)
             case "attack" | "diagnose" | "certify" | "corrupt" | "pattern" | "perturb" | "evaluate":
-                capacity(resources.attack_on).workers(resources)
+                read_capacity(resources.attack_on).workers(resources)
 
 
 def _wait_for(resources: Resources, wanted: int, on: str | None, say: Callable[[str], None]) -> None:
     """Wait until `wanted` workers fit or the experiment's timeout expires; the run continues with the nodes it has."""
     deadline = time.monotonic() + 60 * resources.wait_minutes
-    if (room := capacity(on).fit(resources)) >= wanted:
+    if (room := read_capacity(on).fit(resources)) >= wanted:
         return
     where = f" with the resource {on!r}" if on else ""
     say(f"waits for nodes{where}: there is room for {room} of {wanted} workers")
-    request_resources(bundles=[needs_of(resources, on)] * wanted)
+    request_resources(bundles=[list_needs(resources, on)] * wanted)
     try:
-        while capacity(on).fit(resources) < wanted and time.monotonic() < deadline:
+        while read_capacity(on).fit(resources) < wanted and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY_SECONDS)
     finally:
         request_resources(bundles=[])  # a request stays in force until the next one, and would keep idle nodes forever

@@ -15,7 +15,7 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from raypipe.base.errors import StageError, last_line
 from raypipe.experiment.schema import Resources
-from raypipe.stages.placement import SHARE, room_for
+from raypipe.stages.placement import SHARE, find_room
 
 NO_PROGRESS_SECONDS = 3600
 """Time limit without progress. One shard may take long; a pool that does not fit at all is refused before it starts."""
@@ -78,7 +78,7 @@ def map_items(
     context.raise_original_map_exception = True  # otherwise the only message is "UDF failed to process a data block"
     context.target_max_block_size = 1  # one byte, so that Ray Data hands on every row as soon as it exists
     if isinstance(work, type):
-        size = min(len(items), room_for(resources, at_once, on=on, say=say))
+        size = min(len(items), find_room(resources, at_once, on=on, say=say))
         pool = ActorPoolStrategy(
             min_size=1,
             initial_size=size,
@@ -93,8 +93,8 @@ def map_items(
             "num_gpus": resources.gpus_per_worker,
         }
     else:
-        size = room_for(resources.model_copy(update={"gpu": False}), at_once, on=on, say=say)
-        blocks = equal_blocks(items, BLOCKS_A_WORKER * size) if grow else halving_blocks(items, size)
+        size = find_room(resources.model_copy(update={"gpu": False}), at_once, on=on, say=say)
+        blocks = cut_equal_blocks(items, BLOCKS_A_WORKER * size) if grow else cut_halving_blocks(items, size)
         how = {"compute": TaskPoolStrategy(size=at_once if grow else size), "fn_kwargs": dict(setup or {})}
     dataset = ray.data.from_arrow([pa.Table.from_pylist(block) for block in blocks]).map(
         _rename_worker(work, name), num_cpus=resources.cpus_per_worker, resources={on: SHARE} if on else None, **how
@@ -108,13 +108,13 @@ def map_items(
         raise StageError(f"{name} failed: {why}; finished work is kept, run again to continue") from cause
 
 
-def equal_blocks(items: Sequence[Item], count: int) -> list[Sequence[Item]]:
+def cut_equal_blocks(items: Sequence[Item], count: int) -> list[Sequence[Item]]:
     """Return at most `count` blocks, whose sizes differ by at most one item."""
     bounds = [round(len(items) * number / count) for number in range(count + 1)]
     return [items[start:end] for start, end in itertools.pairwise(bounds) if start < end]
 
 
-def halving_blocks(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:
+def cut_halving_blocks(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:
     """Return blocks that shrink by half: each worker gets a block of half its share, then of a quarter, and so on.
 
     There are few blocks, and the last ones are small, so that no worker waits long for another.
@@ -145,7 +145,7 @@ class ItemError(ray.exceptions.UserCodeException):
         return f"{cell}: {why}" if cell else why
 
 
-def item_error(error: Exception, cell: str) -> ItemError:
+def build_item_error(error: Exception, cell: str) -> ItemError:
     """Return the failure of work on an item of a cell."""
     return ItemError(f"{type(error).__name__}: {last_line(error)}", cell)
 
@@ -165,7 +165,7 @@ def _rename_worker(work: Callable[..., Item] | type, name: str) -> Callable[...,
             except ItemError:
                 raise
             except Exception as error:
-                raise item_error(error, arguments[-1].get("cell", "")) from error
+                raise build_item_error(error, arguments[-1].get("cell", "")) from error
 
         return process_item
 

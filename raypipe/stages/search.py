@@ -16,7 +16,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from raypipe.base.errors import StageError
 from raypipe.defenses.search import SettingsSearch
 from raypipe.experiment.schema import Resources
-from raypipe.plan.cells import Cell, candidate_cell, candidates
+from raypipe.plan.cells import Cell, build_candidate, list_candidates
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.candidate_records import (
     CandidateRecord,
@@ -28,8 +28,8 @@ from raypipe.stages.candidate_records import (
     write_candidate,
 )
 from raypipe.stages.choice import publish_choice
-from raypipe.stages.fitting import progress_path
-from raypipe.stages.placement import needs_of, room_for
+from raypipe.stages.fitting import get_progress_path
+from raypipe.stages.placement import find_room, list_needs
 from raypipe.stages.trials import configure_trials
 from raypipe.stages.worker_group import FitOne
 from raypipe.stages.workers import SoleWorker
@@ -42,7 +42,7 @@ SCORE, EPOCH = "robust_accuracy", "epoch"
 
 def is_search(cell: Cell) -> bool:
     """Return True if a hardening cell chooses between candidates that are rated under an attack."""
-    return cell.spec.judge is not None and candidates(cell) != [cell]
+    return cell.spec.judge is not None and list_candidates(cell) != [cell]
 
 
 def search_settings(cell: Cell, fit: FitOne, store: Store, resources: Resources, progress: StageProgress) -> None:
@@ -63,20 +63,20 @@ def search_settings(cell: Cell, fit: FitOne, store: Store, resources: Resources,
         If a candidate fails, or if no candidate is trained to its last epoch.
     """
     search = cell.spec.defense.search
-    all_candidates = candidates(cell)
+    all_candidates = list_candidates(cell)
     if search.searcher == "tpe":
         all_candidates = all_candidates[: search.per_round]
     _train_candidates(cell, all_candidates, fit, store, resources, progress)
     while later := cell.spec.defense.later_candidates(_list_scores(cell, all_candidates, store)):
         progress.say(f"{cell.name}: candidates {len(all_candidates)} to {len(all_candidates) + len(later) - 1}, by TPE")
         all_candidates += [
-            candidate_cell(cell, len(all_candidates) + number, each) for number, each in enumerate(later)
+            build_candidate(cell, len(all_candidates) + number, each) for number, each in enumerate(later)
         ]
         _train_candidates(cell, all_candidates, fit, store, resources, progress)
     _publish_chosen(cell, all_candidates, store, progress)
     remove_candidates(cell, store)
     for candidate in all_candidates:
-        store.remove(progress_path(candidate))
+        store.remove(get_progress_path(candidate))
 
 
 def _train_candidates(
@@ -92,14 +92,14 @@ def _train_candidates(
     ordered = sorted(all_candidates, key=lambda each: read_candidate(cell, each, store).state == "running")
     by_name = {candidate.name: candidate for candidate in ordered}
     run_name = f"search-{cell.key}"
-    room = room_for(resources, ask=len(ordered), on=resources.train_on, say=progress.say)
+    room = find_room(resources, ask=len(ordered), on=resources.train_on, say=progress.say)
 
     def train(config: dict[str, Any]) -> None:
         torch.set_num_threads(max(1, int(resources.cpus_per_worker)))
         _train_candidate(cell, by_name[config["candidate"]], fit, store, resources)
 
     results = ray.tune.Tuner(
-        ray.tune.with_resources(train, needs_of(resources, resources.train_on)),
+        ray.tune.with_resources(train, list_needs(resources, resources.train_on)),
         param_space={"candidate": ray.tune.grid_search(list(by_name))},
         tune_config=ray.tune.TuneConfig(
             metric=SCORE,

@@ -12,12 +12,12 @@ from raypipe.experiment.schema import Resources
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import build_classifier
 from raypipe.models.weights import pretrained_state
-from raypipe.plan.cells import Cell, unfinished
+from raypipe.plan.cells import Cell, find_unfinished
 from raypipe.plan.train_workers import choose_train_workers
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.claims import fit_unclaimed
 from raypipe.stages.fitting import fit_cell
-from raypipe.stages.placement import room_for
+from raypipe.stages.placement import find_room
 from raypipe.stages.side_by_side import fit_side_by_side
 from raypipe.stages.watch import watch_fits
 from raypipe.stages.worker_group import fit_in_group
@@ -39,14 +39,14 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
     """
     for cell in cells:
         pretrained_state(cell.spec.model.name, cell.spec.model.weights)
-    todo = unfinished(cells, store)
+    todo = find_unfinished(cells, store)
     wanted = _choose_workers(todo, resources, progress)
     resources = resources.for_group(wanted)
 
     def fit(own: Sequence[Cell]) -> None:
         if wanted:
-            workers = room_for(resources, wanted, on=resources.train_on, say=progress.say)
-            others = {cell.key for cell in unfinished(cells, store)} - {cell.key for cell in own}
+            workers = find_room(resources, wanted, on=resources.train_on, say=progress.say)
+            others = {cell.key for cell in find_unfinished(cells, store)} - {cell.key for cell in own}
             group = [cell for cell in cells if cell.key not in others]  # all, if nobody else trains: see `fit_in_group`
             fit_in_group(_train_cell, group, store, resources, workers)
         else:
@@ -60,7 +60,7 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
             if missing := held_out.get("missing"):
                 progress.say(f"{cell.name}: no validation tiles of {', '.join(missing)}; each has a single group")
     except StageError:
-        progress.fail(*unfinished(todo, store)[:1])  # the other cells were never started
+        progress.fail(*find_unfinished(todo, store)[:1])  # the other cells were never started
         raise
 
 
@@ -68,7 +68,7 @@ def _choose_workers(todo: Sequence[Cell], resources: Resources, progress: StageP
     """Return the number of DDP workers, or 0 for trainings side by side."""
     if resources.train_workers != "auto":
         return resources.train_workers
-    room = room_for(resources, ask=len(todo), on=resources.train_on, say=progress.say)
+    room = find_room(resources, ask=len(todo), on=resources.train_on, say=progress.say)
     first = todo[0]
     workers, reason = choose_train_workers(
         len(todo), room, first.spec.recipe.batch_size, first.inputs["tiles"].spec.size

@@ -7,8 +7,8 @@ from typing import Any
 from raypipe.plan.cells import Cell
 from raypipe.progress.polling import poll
 from raypipe.progress.stage import StageProgress
-from raypipe.stages.fitting import last_epoch
-from raypipe.stages.metrics import count_epochs, labels_of
+from raypipe.stages.fitting import read_last_epoch
+from raypipe.stages.metrics import count_epochs, get_labels
 from raypipe.storage.store import Store
 
 POLL_SECONDS = 1.0
@@ -26,12 +26,12 @@ def watch_fits(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progre
         Cells of the stage that have no artifact yet.
     """
     last_epochs = {fit.key: 0 for fit in fits}
-    expected = {fit.key: planned_epochs(fit) for fit in fits}
+    expected = {fit.key: get_planned_epochs(fit) for fit in fits}
     waiting = list(cells)
 
     def look() -> None:
         for fit in fits:
-            epoch = last_epoch(store, fit)
+            epoch = read_last_epoch(store, fit)
             progress.state.alive |= bool(epoch)
             if epoch and epoch["epochs"] != expected[fit.key]:  # a fit with a time limit chooses its number
                 progress.state.total += epoch["epochs"] - expected[fit.key]
@@ -41,7 +41,7 @@ def watch_fits(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progre
                 line = f"{fit.name}  epoch {epoch['epoch']}/{epoch['epochs']}  {'  '.join(figures)}  "
                 line += f"{epoch['seconds']:.1f} s"
                 new_epochs = epoch["epoch"] - last_epochs[fit.key]
-                count_epochs(labels_of(progress.run, fit), new_epochs, epoch)
+                count_epochs(get_labels(progress.run, fit), new_epochs, epoch)
                 progress.advance(new_epochs, fit, note=", ".join(figures), line=line)
                 last_epochs[fit.key] = epoch["epoch"]
         for cell in [cell for cell in waiting if cell.manifest(store)]:
@@ -55,7 +55,7 @@ def watch_fits(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progre
         look()
 
 
-def planned_epochs(fit: Cell) -> int:
+def get_planned_epochs(fit: Cell) -> int:
     """Return the number of epochs of a fit; 1 if a time limit will determine it, once the fit has begun."""
     settings = fit.spec.recipe if fit.stage == "train" else fit.spec.defense
     limited = fit.stage == "harden" and settings.time_limit

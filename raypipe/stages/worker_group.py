@@ -13,8 +13,8 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 
 from raypipe.base.errors import StageError, last_line
 from raypipe.experiment.schema import Resources
-from raypipe.plan.cells import Cell, unfinished
-from raypipe.stages.placement import needs_of
+from raypipe.plan.cells import Cell, find_unfinished
+from raypipe.stages.placement import list_needs
 from raypipe.stages.workers import GroupWorker, SoleWorker, Worker
 from raypipe.storage.store import Store
 
@@ -64,7 +64,7 @@ def fit_in_group(
     os.environ.setdefault(*COLLECT_SECONDS)
     title = cells[0].name.replace("/", "-") if len(cells) == 1 else cells[0].stage
     name = f"{title}-{hashlib.sha256(' '.join(cell.key for cell in cells).encode()).hexdigest()[:20]}"
-    per_worker = needs_of(resources, resources.train_on)
+    per_worker = list_needs(resources, resources.train_on)
     scaling = (
         ScalingConfig(num_workers=workers, use_gpu=resources.gpu, resources_per_worker=per_worker)
         if workers
@@ -87,7 +87,7 @@ def fit_in_group(
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        names = ", ".join(cell.name for cell in unfinished(cells, store))
+        names = ", ".join(cell.name for cell in find_unfinished(cells, store))
         raise StageError(
             f"training failed with {names} unfinished: {last_line(error)}; finished models and epochs are kept, run "
             "again to continue"

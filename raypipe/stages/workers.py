@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from raypipe.models.model_file import MODEL_FILE
 from raypipe.plan.cells import Cell
-from raypipe.stages.cluster import own_device
+from raypipe.stages.cluster import get_own_device
 from raypipe.training.fit import EpochRecord
 
 FIT_STATE = "fit.pt"
@@ -59,7 +59,7 @@ class GroupWorker:
         context = ray.train.get_context()
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
-        own_device(gpu)
+        get_own_device(gpu)
         self.device: torch.device = ray.train.torch.get_device() if gpu else torch.device("cpu")
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -116,7 +116,7 @@ class SoleWorker:
     world_size = 1
 
     def __init__(self, gpu: bool) -> None:
-        self.device = own_device(gpu)
+        self.device = get_own_device(gpu)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move the model to the device."""

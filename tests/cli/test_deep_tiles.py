@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from raypipe.evaluation.results.run import stamps
+from raypipe.evaluation.results.run import derive_stamps
 from tests.cli.conftest import Command, Ended
 
 COUNT, SIZE, BRIGHTEST = 12, 40, 4000
@@ -102,4 +102,4 @@ def test_a_first_experiment_has_the_bit_depth_of_its_images(dark_folder: str, cl
 def test_figures_are_stamped_if_most_tiles_are_dark(dark: int, stamped: bool) -> None:
     manifest = {"split": "group", "leakage": 0, "synthetic": False, "tiles": COUNT, "dark": dark,
                 "brightest": BRIGHTEST if dark else 0}  # fmt: skip
-    assert [stamp.startswith(f"DARK: {WARNING}") for stamp in stamps(manifest)] == [True] * stamped
+    assert [stamp.startswith(f"DARK: {WARNING}") for stamp in derive_stamps(manifest)] == [True] * stamped

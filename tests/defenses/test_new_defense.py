@@ -11,7 +11,7 @@ import torch
 from raypipe.base.errors import ConfigError
 from raypipe.defenses import DEFENSES
 from raypipe.evaluation.predict import predict
-from raypipe.execution.forecast.defense_work import training_steps
+from raypipe.execution.forecast.defense_work import count_training_steps
 from raypipe.experiment.load import validate_experiment
 from tests.defenses.laboratory import Laboratory
 from tests.recipes import ROOT, read_example
@@ -52,7 +52,7 @@ def test_it_hardens_a_model(noise_training: type[Any], laboratory: Laboratory) -
 
 
 def test_its_cost_and_its_row_in_the_documentation_need_nothing_else(noise_training: type[Any]) -> None:
-    assert training_steps(noise_training()) == 1
+    assert count_training_steps(noise_training()) == 1
     rows = runpy.run_path(str(ROOT / "docs" / "generate.py"))["defense_rows"]()
     (row,) = (row for row in rows if "noise_training" in row)
     title = "Noise training: learn tiles with Gaussian noise"

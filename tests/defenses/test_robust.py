@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from raypipe.defenses import DefenseSettings
 from raypipe.defenses.online import OnlineTraining
 from raypipe.defenses.robust import Robust
-from raypipe.execution.forecast.defense_work import training_steps
+from raypipe.execution.forecast.defense_work import count_training_steps
 
 
 def read(**values: Any) -> OnlineTraining:
@@ -24,12 +24,12 @@ def read(**values: Any) -> OnlineTraining:
 def test_the_chosen_training_takes_the_budget(budget: int) -> None:
     """It takes no more passes than the plain epochs, and less than an epoch of its own fewer."""
     chosen = Robust(epochs=budget).choose()
-    epoch = training_steps(chosen.model_copy(update={"epochs": 1, "eps_ramp": (0.0, 0.0)}))
+    epoch = count_training_steps(chosen.model_copy(update={"epochs": 1, "eps_ramp": (0.0, 0.0)}))
     assert budget - epoch < chosen.epochs * epoch <= budget
 
 
 def test_a_larger_budget_gets_a_stronger_attack() -> None:
-    costs = [training_steps(read(epochs=budget)) for budget in (10, 60, 400)]
+    costs = [count_training_steps(read(epochs=budget)) for budget in (10, 60, 400)]
     assert costs[0] < costs[1] < costs[2]
 
 

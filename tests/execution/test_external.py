@@ -19,7 +19,7 @@ from raypipe.execution.completion import complete_overlaps, list_stage_states
 from raypipe.execution.local_executor import LocalExecutor
 from raypipe.execution.model_cache import ModelCache
 from raypipe.experiment.load import validate_experiment
-from raypipe.plan.cells import unfinished
+from raypipe.plan.cells import find_unfinished
 from raypipe.plan.description import describe_run
 from raypipe.plan.listing import Prepared, check_experiment, prepare
 from raypipe.progress.run import run_progress
@@ -151,7 +151,7 @@ def overlap(prepared: Prepared) -> int:
     """Complete the search for siblings, and return the number of files that were read."""
     executor = LocalExecutor(ModelCache(prepared.store, torch.device("cpu")))
     listings = {cell.key: listing for cell, listing in prepared.ingests}
-    states = tuple(list_stage_states(prepared.plan, unfinished(prepared.plan.cells, prepared.store)))
+    states = tuple(list_stage_states(prepared.plan, find_unfinished(prepared.plan.cells, prepared.store)))
     with run_progress(Console(file=io.StringIO()), prepared.store, "lungs", states) as progress:
         complete_overlaps(prepared.plan, listings, executor, progress)
         return sum(stage.whole.units for stage in progress.state.stages if stage.name == "overlap")
@@ -162,7 +162,7 @@ def test_siblings_of_training_tiles_in_an_external_set_are_found_once(tmp_path: 
     assert overlap(prepared) > 0
     assert overlap(prepared) == 0, "a finished search is not repeated"
     (cell,) = prepared.plan.stage("overlap")
-    assert not unfinished([cell], prepared.store)
+    assert not find_unfinished([cell], prepared.store)
     facts = cell.manifest(prepared.store) or {}
     assert facts["tiles"] == 16
     assert facts["siblings"] >= 6, "most of the 16 tiles are training tiles or siblings of them"

@@ -13,7 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from raypipe.base.errors import StageError
 from raypipe.evaluation.results.run import Run, write_run
 from raypipe.execution import housekeeping
-from raypipe.execution.housekeeping import delete_run, delete_unneeded, shares, take_inventory
+from raypipe.execution.housekeeping import delete_run, delete_unneeded, list_shares, take_inventory
 from raypipe.plan.cells import Cell, IngestSpec
 from raypipe.plan.record import read_plan, write_plan
 from raypipe.progress.state import RunState, write_state
@@ -139,7 +139,7 @@ def test_a_run_is_removed_with_what_only_it_needs(store: Store) -> None:
     compute(store, own)
     finish(store, "first", shared, own)
     finish(store, "second", shared)
-    sizes = {run: (whole, alone) for run, whole, alone in shares(take_inventory(store))}
+    sizes = {run: (whole, alone) for run, whole, alone in list_shares(take_inventory(store))}
     assert sizes["first"][0] - sizes["first"][1] > 200, "it shares an artifact"
     delete_run(store, take_inventory(store), "first")
     assert paths(store) == {kept, "runs/second"}

@@ -15,7 +15,7 @@ from raypipe.execution.completion import complete_ingest, list_stage_states
 from raypipe.execution.local_executor import LocalExecutor
 from raypipe.execution.model_cache import ModelCache
 from raypipe.experiment.load import validate_experiment
-from raypipe.plan.cells import unfinished
+from raypipe.plan.cells import find_unfinished
 from raypipe.plan.listing import prepare
 from raypipe.progress.run import run_progress
 
@@ -61,7 +61,7 @@ def test_shards_of_another_run_are_counted_with_their_rejected_files(folder: Pat
     prepared = prepare(validate_experiment(raw))
     (cell, listing), *_ = prepared.ingests
     executor = Beside(ModelCache(prepared.store, torch.device("cpu"), 8))
-    states = tuple(list_stage_states(prepared.plan, unfinished(prepared.plan.cells, prepared.store)))
+    states = tuple(list_stage_states(prepared.plan, find_unfinished(prepared.plan.cells, prepared.store)))
     with run_progress(Console(file=io.StringIO()), prepared.store, "beside", states) as progress:
         complete_ingest(cell, listing.source, listing.items, executor, progress)
     manifest = prepared.store.manifest(cell.kind, cell.key)

@@ -20,7 +20,7 @@ from raypipe.base.errors import ConfigError
 from raypipe.cli.app import main
 from raypipe.evaluation.checks.rules import CHECKS
 from raypipe.evaluation.results.result import load_result
-from raypipe.evaluation.statistics.intervals import group_tiles, ratio
+from raypipe.evaluation.statistics.intervals import estimate_ratio, group_tiles
 from raypipe.models.backbones import BACKBONES
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier
@@ -138,7 +138,7 @@ def test_a_model_in_any_form_is_attacked_to_the_same_effect(
     right = made["clean_prediction"].to_numpy() == made["label"].to_numpy()
     assert (wrong[right] == success[right]).all()
     groups = group_tiles(clean["group_id"].to_pylist())
-    value, low, high = ratio(success, right, groups)
+    value, low, high = estimate_ratio(success, right, groups)
     (line,) = [line for line in said.splitlines() if line.strip().startswith("success")]
     assert f"{100 * value:.1f} %" in line
     assert f"{100 * low:.1f} - {100 * high:.1f} %" in line

@@ -13,7 +13,7 @@ import raypipe
 from raypipe.base.errors import ConfigError
 from raypipe.evaluation.queries import Queries
 from raypipe.evaluation.results.artifacts import Artifacts
-from raypipe.evaluation.results.queries import query_counts
+from raypipe.evaluation.results.queries import choose_query_counts
 from raypipe.report.figures.queries import draw_queries_panel
 from raypipe.report.queries import tabulate_queries
 from raypipe.report.results import Results
@@ -53,7 +53,7 @@ def test_the_accuracy_falls_from_clean_to_that_of_the_stored_tiles(result: Resul
     assert {row["method"] for row in rows} == {"square", "rays"}
     for method in ("square", "rays"):
         own = [row for row in rows if row["method"] == method]
-        assert [row["queries"] for row in own] == query_counts(MOST)
+        assert [row["queries"] for row in own] == choose_query_counts(MOST)
         shares = [row["accuracy"] for row in own]
         assert shares == sorted(shares, reverse=True)
         clean, attacked = (
@@ -117,8 +117,8 @@ def test_errors_name_the_way_out(
 
 
 def test_counts_include_the_marks() -> None:
-    assert query_counts(1) == [0, 1]
-    counts = query_counts(10_000)
+    assert choose_query_counts(1) == [0, 1]
+    counts = choose_query_counts(10_000)
     assert set(counts) >= {0, 1, 10, 30, 100, 300, 1000, 3000, 10_000}
     assert counts == sorted(set(counts))
     assert len(counts) < 45

@@ -17,7 +17,7 @@ from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.execution.evaluate import PredictShard
 from raypipe.execution.executor import complete_cells
 from raypipe.execution.model_cache import ModelCache
-from raypipe.execution.shards import ShardResult, ShardTask, process_shard, shard_task
+from raypipe.execution.shards import ShardResult, ShardTask, build_shard_task, process_shard
 from raypipe.plan.cells import Cell, EvaluateSpec
 from raypipe.progress.stage import StageProgress, stage_progress
 from raypipe.storage.costs import Cost, add_cost
@@ -70,7 +70,7 @@ def plan(store: Store, shards: int = 4) -> tuple[Cell, list[ShardTask]]:
     model = Cell("train", "net", EvaluateSpec(split="train"))
     cell = Cell("evaluate", "net/clean", EvaluateSpec(split="test"), {"model": model, "tiles": model})
     folder = store.artifact("tiles", store_tiles(store, "tiles"))
-    return cell, [shard_task(cell, f"{folder}/test/{number}.parquet", store) for number in range(shards)]
+    return cell, [build_shard_task(cell, f"{folder}/test/{number}.parquet", store) for number in range(shards)]
 
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:

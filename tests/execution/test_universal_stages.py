@@ -25,7 +25,7 @@ from raypipe.models.backbones import BACKBONES
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.models.model_file import MODEL_FILE
-from raypipe.plan.cells import Cell, unfinished
+from raypipe.plan.cells import Cell, find_unfinished
 from raypipe.plan.listing import Prepared, prepare
 from raypipe.progress.run import RunProgress, run_progress
 from raypipe.report.layout import Book
@@ -83,7 +83,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     storage = str(tmp_path_factory.mktemp("store"))
     prepared = prepare(validate_experiment({**RAW, "storage": storage}))
     executor = LocalExecutor(ModelCache(prepared.store, CPU, 8))
-    states = tuple(list_stage_states(prepared.plan, unfinished(prepared.plan.cells, prepared.store)))
+    states = tuple(list_stage_states(prepared.plan, find_unfinished(prepared.plan.cells, prepared.store)))
     with run_progress(Console(file=io.StringIO()), prepared.store, "patterns", states) as progress:
         complete(prepared, executor, progress)
     return prepared
@@ -127,7 +127,7 @@ def test_a_finished_pattern_is_not_made_again(finished: Prepared) -> None:
     (path,) = finished.store.shards(first.kind, first.key)
     before = finished.store.read_table(path)
     executor = LocalExecutor(ModelCache(finished.store, CPU, 8))
-    states = tuple(list_stage_states(finished.plan, unfinished(finished.plan.cells, finished.store)))
+    states = tuple(list_stage_states(finished.plan, find_unfinished(finished.plan.cells, finished.store)))
     with (
         run_progress(Console(file=io.StringIO()), finished.store, "patterns", states) as progress,
         progress.stage("pattern", 1, "cells") as stage,

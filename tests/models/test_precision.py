@@ -11,7 +11,7 @@ from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.pgd import ProjectedGradient
-from raypipe.evaluation.checks.planted import binarization_test
+from raypipe.evaluation.checks.planted import run_binarization_test
 from raypipe.evaluation.checks.probe import probe
 from raypipe.evaluation.predict import predict
 from raypipe.models.precision import full_precision
@@ -83,7 +83,7 @@ def attack(model: nn.Module) -> None:
     [
         lambda model: predict(model, IMAGES, 2, CPU),
         lambda model: probe(model, IMAGES, LABELS, 2, CPU),
-        lambda model: binarization_test(model, IMAGES[:2], ProjectedGradient(max_iterations=2), 8, CPU),
+        lambda model: run_binarization_test(model, IMAGES[:2], ProjectedGradient(max_iterations=2), 8, CPU),
         attack,
     ],
     ids=["predictions", "probe", "planted examples", "stored tiles"],

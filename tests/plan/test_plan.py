@@ -8,7 +8,7 @@ from raypipe.base.errors import ConfigError
 from raypipe.evaluation.protocols import CheckAttack
 from raypipe.experiment.load import validate_experiment
 from raypipe.experiment.schema import Experiment
-from raypipe.plan.cells import STAGES, candidates, unfinished_fits
+from raypipe.plan.cells import STAGES, find_unfinished_fits, list_candidates
 from raypipe.plan.graph import Plan, make_plan
 from raypipe.plan.listing import describe, list_files
 from raypipe.storage.store import Store
@@ -249,7 +249,7 @@ def test_a_search_has_a_candidate_for_each_combination() -> None:
     search = {"mix": [0.3, 0.5], "learning_rate": [1e-3, 1e-4]}
     plan = plan_of(defenses={"adversarial_training": {"search": search}})
     cell = plan.stage("harden")[0]
-    found = candidates(cell)
+    found = list_candidates(cell)
     assert sorted((c.spec.defense.mix, c.spec.defense.learning_rate) for c in found) == [
         (0.3, 1e-4), (0.3, 1e-3), (0.5, 1e-4), (0.5, 1e-3),
     ]  # fmt: skip
@@ -260,7 +260,7 @@ def test_a_candidate_that_is_another_defense_s_model_is_fitted_once(tmp_path: Pa
     own = {"name": "adversarial_training", "mix": 0.3}
     search = {"name": "adversarial_training", "search": {"mix": [0.3, 0.5]}}
     cells = plan_of(defenses={"own": own, "searched": search}).stage("harden")
-    fits = unfinished_fits(cells, Store.open(str(tmp_path)))
+    fits = find_unfinished_fits(cells, Store.open(str(tmp_path)))
     assert len({fit.key for fit in fits}) == len(fits) == len(cells), (
         "for each pair of cells the shared one, and another"
     )
@@ -269,7 +269,7 @@ def test_a_candidate_that_is_another_defense_s_model_is_fitted_once(tmp_path: Pa
 
 def test_without_a_search_the_cell_is_its_only_candidate() -> None:
     cell = plan_of().stage("harden")[0]
-    assert candidates(cell) == [cell]
+    assert list_candidates(cell) == [cell]
 
 
 def test_a_search_has_a_cell_for_each_candidate_judged_by_the_attack_of_the_evaluation() -> None:
@@ -279,7 +279,7 @@ def test_a_search_has_a_cell_for_each_candidate_judged_by_the_attack_of_the_eval
     )
     searched, plain = (next(cell for cell in plan.stage("harden") if cell.name.endswith(name))
                        for name in ("/trades", "/plain"))  # fmt: skip
-    found = candidates(searched)
+    found = list_candidates(searched)
     assert len({cell.key for cell in (*found, searched, plain)}) == 3 + 2
     for cell in found:
         assert cell.spec.defense.search is None
@@ -292,7 +292,7 @@ def test_a_search_has_a_cell_for_each_candidate_judged_by_the_attack_of_the_eval
     assert plain.spec.model_dump().keys() == {"defense", "recipe", "seed"}, "keys from before the search are kept"
     more = plan_of(defenses={"trades": {"search": {**search, "samples": 4}}}, evaluation={"checks": {"eps": "2/255"}})
     larger = next(cell for cell in more.stage("harden") if cell.name.endswith("/trades"))
-    assert {cell.key for cell in found} < {cell.key for cell in candidates(larger)}, "these are not computed again"
+    assert {cell.key for cell in found} < {cell.key for cell in list_candidates(larger)}, "these are not computed again"
 
 
 def test_a_search_without_held_out_tiles_is_an_error() -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from raypipe.base.stopping import find_stop
 from raypipe.cli.app import app
 from raypipe.cli.signals import stop_signals
-from raypipe.plan.cells import Cell, EvaluateSpec, IngestSpec, Split, unfinished
+from raypipe.plan.cells import Cell, EvaluateSpec, IngestSpec, Split, find_unfinished
 from raypipe.progress import run, stage
 from raypipe.progress.run import run_progress
 from raypipe.progress.stage import describe_stage, stage_progress
@@ -150,11 +150,11 @@ def test_what_is_done_of_a_stage_is_what_has_an_artifact(tmp_path: Path) -> None
     tiles = Cell("ingest", "tiles", IngestSpec.model_construct())
     models = [Cell("train", name, EvaluateSpec(split=split), {"tiles": tiles}) for name, split in SPLITS.items()]
     models[0].publish(store)
-    told = describe_stage("train", models, unfinished(models, store))
+    told = describe_stage("train", models, find_unfinished(models, store))
     assert (told.state, told.whole.cells, told.whole.done) == ("to do", 2, 1)
     assert {name: group.done for name, group in told.groups.items()} == {"resnet18": 1, "googlenet": 0}
     models[1].publish(store)
-    assert describe_stage("train", models, unfinished(models, store)).state == "done"
+    assert describe_stage("train", models, find_unfinished(models, store)).state == "done"
 
 
 def test_who_watches_from_elsewhere_sees_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,13 @@ from rich.console import Console
 from raypipe.plan.cells import Cell, EvaluateSpec
 from raypipe.progress import shards, stage
 from raypipe.progress.pace import Pace, read_forecast, write_forecast
-from raypipe.progress.shards import FOLDER, ShardState, follow_headway, shard_name, write_headway
+from raypipe.progress.shards import FOLDER, ShardState, follow_headway, name_shard, write_headway
 from raypipe.progress.stage import stage_progress
 from raypipe.progress.state import RunState, StageState
 from raypipe.progress.tree import run_tree
 from raypipe.storage.store import Store
 
-NAME = shard_name("abcdef01", "artifacts/adversarials/abcdef01/part-3.parquet")
+NAME = name_shard("abcdef01", "artifacts/adversarials/abcdef01/part-3.parquet")
 PGD, OTHER = ("pgd", "resnet18"), ("pgd", "googlenet")
 
 

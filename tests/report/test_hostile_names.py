@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raypipe.evaluation.results.across import differences_across
+from raypipe.evaluation.results.across import compare_across
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.run import Run, write_run
 from raypipe.report.layout import Book
@@ -100,7 +100,7 @@ def pages(folder: Path, word: str) -> dict[str, Structure]:
         write_environment(store, run.name, about)
     books = {run.name: Book.from_result(compute_result(store, run)) for run in runs}
     report = write_report(runs[0], compute_result(store, runs[0]), store)
-    comparison = write_comparison(runs, books, list(differences_across(runs, store)), store)
+    comparison = write_comparison(runs, books, list(compare_across(runs, store)), store)
     drawn = {"report": report, "comparison": comparison, "index": write_index(store)}
     return {kind: Structure(Path(path).read_text()) for kind, path in drawn.items()}
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raypipe.evaluation.results.across import differences_across
+from raypipe.evaluation.results.across import compare_across
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.run import Run, write_run
 from raypipe.evaluation.results.schemas import CHECKS, RESULTS
-from raypipe.evaluation.statistics.permutation import holm
+from raypipe.evaluation.statistics.permutation import adjust_p_values
 from raypipe.report.compare import list_incomparable, tabulate_run_differences, tabulate_side_by_side
 from raypipe.report.layout import Book
 from raypipe.report.leaderboard import rank_models
@@ -43,7 +43,7 @@ def two_runs(store: Store) -> tuple[Run, Run]:
 
 def test_differences_are_made_tile_by_tile_with_intervals(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
-    rows = differences_across(two_runs(store), store)
+    rows = compare_across(two_runs(store), store)
     assert {(row["run"], row["against"]) for row in rows} == {("better", "hand")}
     (attacked,) = (row for row in rows if row["subject"] == HARDENED and row["measure"] == "attacked")
     assert attacked["paired"]
@@ -53,7 +53,7 @@ def test_differences_are_made_tile_by_tile_with_intervals(tmp_path: Path) -> Non
     assert len(same) == 3
     assert all(row["difference_low"] < row["difference"] == 0 < row["difference_high"] for row in same)
     assert all(row["p_value"] == row["p_adjusted"] == 1 for row in same)
-    assert [row["p_adjusted"] for row in rows] == holm([row["p_value"] for row in rows])
+    assert [row["p_adjusted"] for row in rows] == adjust_p_values([row["p_value"] for row in rows])
 
 
 def test_runs_of_one_model_each_are_compared_whatever_the_models_are_called(tmp_path: Path) -> None:
@@ -66,11 +66,11 @@ def test_runs_of_one_model_each_are_compared_whatever_the_models_are_called(tmp_
         return run.model_copy(update={"name": f"only-{len(subject_id)}", "subjects": subjects, "pairings": pairings})
 
     undefended, hardened = alone(CLEAN), alone(HARDENED)
-    rows = differences_across([undefended, hardened], store)
+    rows = compare_across([undefended, hardened], store)
     (clean,) = (row for row in rows if row["measure"] == "clean")
     assert (clean["subject"], clean["run"], clean["against"]) == (HARDENED, hardened.name, undefended.name)
     assert clean["paired"]
-    subjects = {row["subject"] for row in differences_across([run, hardened], store)}
+    subjects = {row["subject"] for row in compare_across([run, hardened], store)}
     assert subjects == {HARDENED}  # with more models, ids decide
 
 
@@ -85,7 +85,7 @@ def test_a_run_stands_beside_another(tmp_path: Path) -> None:
     assert [(row["run"].text, row["white-box"].text) for row in hardened] == [("hand", "50.0"), ("better", "87.5")]
     assert hardened[0]["white-box"].below, "an interval"
 
-    differences = differences_across(runs, store)
+    differences = compare_across(runs, store)
     sheet_of_differences = tabulate_run_differences(differences)
     assert sheet_of_differences is not None
     texts = [cell.text for section in sheet_of_differences.sections for row in section for cell in row]
@@ -231,7 +231,7 @@ def test_runs_of_other_data_or_other_attacks_are_not_compared(tmp_path: Path) ->
 
     def against(**changes: Any) -> tuple[set[str], list[str]]:
         other = run.model_copy(update={"name": "other", **changes})
-        measures = {row["measure"] for row in differences_across((run, other), store)}
+        measures = {row["measure"] for row in compare_across((run, other), store)}
         return measures, [note.text for note in list_incomparable((run, other))]
 
     assert against() == ({"clean", "static", "attacked", "worst case"}, [])

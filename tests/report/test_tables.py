@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from raypipe.evaluation.results.across import differences_across
+from raypipe.evaluation.results.across import compare_across
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import PairingRecord
@@ -94,7 +94,7 @@ def test_every_table_with_an_interval_names_its_method(tmp_path: Path) -> None:
     run = hand_run(store)
     book = Book.from_result(compute_result(store, run))
     others = (
-        tabulate_run_differences(differences_across([run, run], store)),
+        tabulate_run_differences(compare_across([run, run], store)),
         tabulate_side_by_side({"hand": book}),
         *rank_models(store)[0],
     )

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from raypipe.base.errors import StageError
-from raypipe.stages.cluster import connect, own_device
+from raypipe.stages.cluster import connect, get_own_device
 
 
 def test_without_a_gpu_of_its_own_a_process_stays_on_the_cpu() -> None:
-    assert own_device(gpu=False) == torch.device("cpu")
+    assert get_own_device(gpu=False) == torch.device("cpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_gpu_that_pytorch_cannot_use_is_an_error_not_a_slow_run() -> None:
     with pytest.raises(StageError, match=r"resources.gpu is true, but PyTorch .* set resources.gpu: false"):
-        own_device(gpu=True)
+        get_own_device(gpu=True)
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from raypipe.models.backbones import BACKBONES
 from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.models.finished_model import FinishedModel, open_model
-from raypipe.plan.cells import unfinished
+from raypipe.plan.cells import find_unfinished
 from raypipe.plan.files import list_test_tiles
 from raypipe.plan.graph import Plan, plan_evaluation
 from raypipe.plan.pairings import Examination
@@ -68,7 +68,7 @@ def tiles() -> TileSet:
 def complete(plan: Plan, model: FinishedModel, tiles: TileSet, executor: Executor) -> None:
     (import_cell,) = plan.stage("import")
     import_model(import_cell, model, executor.store)
-    states = tuple(list_stage_states(plan, unfinished(plan.cells, executor.store)))
+    states = tuple(list_stage_states(plan, find_unfinished(plan.cells, executor.store)))
     with run_progress(Console(file=io.StringIO()), executor.store, "model", states) as progress:
         complete_evaluation(plan, tiles, executor, progress)
 

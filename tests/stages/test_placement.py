@@ -7,7 +7,7 @@ import pytest
 
 from raypipe.base.errors import StageError
 from raypipe.experiment.schema import Resources
-from raypipe.stages.placement import Capacity, Node, needs_of
+from raypipe.stages.placement import Capacity, Node, list_needs
 
 
 def test_as_many_workers_as_fit_but_no_more_than_wanted() -> None:
@@ -51,10 +51,10 @@ def test_what_cannot_be_placed_is_refused_with_what_is_missing(
 def test_workers_share_a_gpu_where_they_may_and_those_of_a_group_do_not() -> None:
     shared, node = Resources(gpu=True, workers_per_gpu=3), Capacity((Node(8, 2),))
     assert node.workers(shared) == 6
-    assert needs_of(shared)["GPU"] == pytest.approx(1 / 3)
+    assert list_needs(shared)["GPU"] == pytest.approx(1 / 3)
     assert node.workers(shared.for_group(1)) == 6
     assert node.workers(shared.for_group(2)) == 2
-    assert needs_of(shared.for_group(2))["GPU"] == 1
+    assert list_needs(shared.for_group(2))["GPU"] == 1
     with pytest.raises(StageError, match="a worker needs 1 CPUs and 1/3 GPU on one node"):
         Capacity((Node(8, 0),)).workers(shared)
 
@@ -87,5 +87,5 @@ def test_two_actors_work_on_one_gpu_at_once() -> None:
 
 
 def test_a_worker_s_kind_of_node_is_asked_for_beside_what_it_takes() -> None:
-    assert needs_of(Resources(cpus_per_worker=4, gpu=True)) == {"CPU": 4, "GPU": 1}
-    assert needs_of(Resources(), "spot") == {"CPU": 1, "spot": 0.001}
+    assert list_needs(Resources(cpus_per_worker=4, gpu=True)) == {"CPU": 4, "GPU": 1}
+    assert list_needs(Resources(), "spot") == {"CPU": 1, "spot": 0.001}

@@ -5,14 +5,14 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raypipe.stages.ray_map import equal_blocks, halving_blocks
+from raypipe.stages.ray_map import cut_equal_blocks, cut_halving_blocks
 
 ITEMS = st.integers(0, 300).map(lambda count: [{"number": number} for number in range(count)])
 
 
 @given(ITEMS, st.integers(1, 40))
 def test_equal_blocks_hold_every_item_once_and_in_order(items: list[dict[str, int]], count: int) -> None:
-    blocks = equal_blocks(items, count)
+    blocks = cut_equal_blocks(items, count)
     assert [item for block in blocks for item in block] == items
     assert len(blocks) == min(count, len(items))
     sizes = {len(block) for block in blocks}
@@ -21,7 +21,7 @@ def test_equal_blocks_hold_every_item_once_and_in_order(items: list[dict[str, in
 
 @given(ITEMS, st.integers(1, 40))
 def test_halving_blocks_hold_every_item_once_and_in_order(items: list[dict[str, int]], workers: int) -> None:
-    blocks = halving_blocks(items, workers)
+    blocks = cut_halving_blocks(items, workers)
     assert [item for block in blocks for item in block] == items
     assert all(blocks)
 
@@ -32,7 +32,7 @@ def test_no_worker_is_left_with_more_than_half_of_its_share(items: list[dict[str
 
     When a worker begins a block, the others have as much left to do. At the end none waits for more than one item.
     """
-    blocks = halving_blocks(items, workers)
+    blocks = cut_halving_blocks(items, workers)
     left = len(items)
     for number, block in enumerate(blocks):
         if number % workers == 0:
@@ -43,5 +43,5 @@ def test_no_worker_is_left_with_more_than_half_of_its_share(items: list[dict[str
 
 
 def test_blocks_by_hand() -> None:
-    sizes = [len(block) for block in halving_blocks([{"number": number} for number in range(100)], 2)]
+    sizes = [len(block) for block in cut_halving_blocks([{"number": number} for number in range(100)], 2)]
     assert sizes == [25, 25, 13, 13, 6, 6, 3, 3, 2, 2, 1, 1]

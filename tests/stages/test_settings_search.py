@@ -17,7 +17,7 @@ from raypipe.evaluation.judge import measure_robust_accuracy
 from raypipe.experiment.schema import Resources
 from raypipe.models.artifacts import load_model
 from raypipe.models.classifier import Model
-from raypipe.plan.cells import Cell, HardenSpec, IngestSpec, TrainSpec, candidates
+from raypipe.plan.cells import Cell, HardenSpec, IngestSpec, TrainSpec, list_candidates
 from raypipe.progress.stage import stage_progress
 from raypipe.stages import harden as harden_stage
 from raypipe.stages import search
@@ -86,7 +86,7 @@ def run(cell: Cell, store: Store) -> str:
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("two_nodes")
 def test_a_search_stops_bad_candidates_and_trains_none_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "room_for", lambda *_, **__: 1)  # one after the other, so that the good one is first
+    monkeypatch.setattr(search, "find_room", lambda *_, **__: 1)  # one after the other, so that the good one is first
     store = Store.open(str(tmp_path))
     cell = searching_cell(store)
     text = run(cell, store)
@@ -106,7 +106,7 @@ def test_a_search_stops_bad_candidates_and_trains_none_twice(tmp_path: Path, mon
     assert manifest["chosen"] == records[GOOD]["key"]
     assert f"stopped after epoch {records[BAD]['epochs']} of {EPOCHS}" in text
     assert "of 3 candidates (1 finished, 1 stopped, 1 diverged)" in text
-    best = next(trial for trial in candidates(cell) if trial.key == manifest["chosen"])
+    best = next(trial for trial in list_candidates(cell) if trial.key == manifest["chosen"])
     weights = [store.read_bytes(f"{store.artifact('model', each.key)}/model.safetensors") for each in (cell, best)]
     assert weights[0] == weights[1]
     assert manifest["cost"]["forwards"] > (best.manifest(store) or {})["cost"]["forwards"], "all candidates count"
@@ -118,7 +118,7 @@ def test_a_search_stops_bad_candidates_and_trains_none_twice(tmp_path: Path, mon
     run(cell, store)  # nothing is missing
     store.remove(store.artifact("model", cell.key))  # as if the run had been stopped before its choice
     epoch = {"epoch": 1, "score": 0.5, "forwards": 1, "backwards": 1, "seconds": 1.0}
-    by_key = {each.key: each for each in candidates(cell)}
+    by_key = {each.key: each for each in list_candidates(cell)}
     write_candidate(cell, by_key[records[BAD]["key"]], CandidateRecord("stopped", (epoch,)), store)
     write_candidate(cell, by_key[records[WILD]["key"]], CandidateRecord("diverged"), store)
     run(cell, store)
@@ -156,7 +156,7 @@ def test_tpe_continues_with_the_rounds_that_are_missing(tmp_path: Path, monkeypa
 def test_a_candidate_is_rated_on_held_out_training_tiles_under_the_judge(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     cell = searching_cell(store)
-    candidate = candidates(cell)[0]
+    candidate = list_candidates(cell)[0]
     _harden_cell(candidate, store, SoleWorker(gpu=False), 0)
     history = (candidate.manifest(store) or {})["history"]
     assert len(history) == EPOCHS

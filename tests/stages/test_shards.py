@@ -15,11 +15,11 @@ from rich.console import Console
 from raypipe.attacks.engine import headway
 from raypipe.execution.executor import complete_cells
 from raypipe.execution.model_cache import ModelCache
-from raypipe.execution.shards import Figures, ShardTask, process_shard, shard_task
+from raypipe.execution.shards import Figures, ShardTask, build_shard_task, process_shard
 from raypipe.experiment.schema import Resources
-from raypipe.plan.cells import Cell, EvaluateSpec, unfinished
+from raypipe.plan.cells import Cell, EvaluateSpec, find_unfinished
 from raypipe.progress import shards as files
-from raypipe.progress.pace import kind_of
+from raypipe.progress.pace import get_kind
 from raypipe.progress.shards import FOLDER, ShardState
 from raypipe.progress.stage import describe_stage, stage_progress
 from raypipe.progress.state import RunState
@@ -76,12 +76,12 @@ def test_a_stage_follows_its_shards_and_publishes_its_cells(tmp_path: Path, monk
         Cell("attack", f"{model.name}/pgd/test", EvaluateSpec(split="test"), {"model": model, "tiles": model})
         for model in models
     ]
-    state = RunState(run="tiny", stages=[describe_stage("attack", cells, unfinished(cells, store))])
+    state = RunState(run="tiny", stages=[describe_stage("attack", cells, find_unfinished(cells, store))])
     with stage_progress(Console(file=io.StringIO()), "attack", 16, "tiles", run=state) as progress:
         progress.expect(cells, [8, 8], {cells[1].key: 16.0})
         progress.learn_from(cells, store)
-        tasks = [shard_task(cell, shard, store) for cell in cells]
+        tasks = [build_shard_task(cell, shard, store) for cell in cells]
         complete_cells(HalfWay(store), tasks, cells, ClusterExecutor(store, Resources()), progress)
-        assert progress.pace.left == {kind_of(cell): 0 for cell in cells}
+        assert progress.pace.left == {get_kind(cell): 0 for cell in cells}
     assert all(cell.manifest(store) for cell in cells)
     assert (state.stages[0].whole.done, state.stages[0].whole.units, state.stages[0].in_work) == (2, 16, {})

@@ -12,7 +12,7 @@ from raypipe.defenses.fast_training import FastTraining
 from raypipe.progress.stage import stage_progress
 from raypipe.stages import fitting, time_limit
 from raypipe.stages.time_limit import TRIAL_STEPS, limit_epochs
-from raypipe.stages.watch import planned_epochs, watch_fits
+from raypipe.stages.watch import get_planned_epochs, watch_fits
 from raypipe.stages.workers import SoleWorker
 from raypipe.training import fit
 from raypipe.training.objective import TILES, cross_entropy
@@ -90,7 +90,7 @@ def test_the_epochs_to_do_follow_what_a_fit_chooses(laboratory: Laboratory, monk
     monkeypatch.setattr(fitting, "limit_epochs", choose)
     defense, store = FastTraining(epochs=900, seconds=60), laboratory.store
     cell = laboratory.cell(defense)
-    expected = planned_epochs(cell)
+    expected = get_planned_epochs(cell)
     with stage_progress(Console(file=io.StringIO()), "harden", expected, "epochs") as progress:
         with watch_fits([cell], [cell], store, progress):
             laboratory.harden(defense)

@@ -13,7 +13,7 @@ from torch import nn
 
 from raypipe.attacks.engine.norms import BoundedAttack
 from raypipe.evaluation.checks.evidence import PlantedSearch, Probe
-from raypipe.evaluation.checks.planted import binarization_test
+from raypipe.evaluation.checks.planted import run_binarization_test
 from raypipe.evaluation.checks.probe import probe
 from raypipe.storage.schemas import DIAGNOSTICS
 
@@ -54,7 +54,7 @@ def diagnose_tiles(
     """
     planted = None
     if len(positions):
-        planted = binarization_test(model, images[positions], attack, batch_size, device, seed=seed)
+        planted = run_binarization_test(model, images[positions], attack, batch_size, device, seed=seed)
     return Diagnostics(probe(model, images, labels, batch_size, device), planted, positions)
 
 

@@ -31,7 +31,7 @@ def count_allowed(tiles: int) -> int:
     return max(1, tiles // TILES_PER_LOST)
 
 
-def least_tiles(allowed: int) -> int:
+def compute_least_tiles(allowed: int) -> int:
     """Return the number of tiles that a check needs to pass if it fails on more than `allowed` broken tiles.
 
     Parameters
@@ -45,7 +45,7 @@ def least_tiles(allowed: int) -> int:
     return tiles
 
 
-def missed_share(tiles: int, allowed: int) -> float:
+def compute_missed_share(tiles: int, allowed: int) -> float:
     """Return the largest share of tiles on which a failure may be missed with a probability of 5 %.
 
     Parameters
@@ -72,8 +72,10 @@ def judge(broken: int, allowed: int, tiles: int, figure: str) -> Finding:
     """
     if broken > allowed:
         return Finding("fail", figure)
-    if tiles < least_tiles(min(allowed, 1)):
-        return Finding("not applicable", f"{figure}; a pass needs at least {least_tiles(min(allowed, 1))} tiles")
+    if tiles < compute_least_tiles(min(allowed, 1)):
+        return Finding(
+            "not applicable", f"{figure}; a pass needs at least {compute_least_tiles(min(allowed, 1))} tiles"
+        )
     return Finding("pass", figure)
 
 

@@ -38,7 +38,7 @@ from raypipe.evaluation.checks.findings import (
     report_missing,
     require_aligned,
 )
-from raypipe.evaluation.statistics.shares import exact_lower_bound
+from raypipe.evaluation.statistics.shares import compute_exact_lower_bound
 
 TILES_PER_POINT = 100
 REPEAT_NOISE, BATCH_NOISE = 1e-4, 1e-3
@@ -238,7 +238,7 @@ def planted_examples_found(evidence: Evidence) -> Finding:
         return Finding("not applicable", f"planted in only {planted} of {tiles} tiles: {reasons}")
     successes = int(evidence.planted.found[applicable].sum())
     by_chance = int(evidence.planted.random_found[applicable].sum())
-    low, least_failures = exact_lower_bound(
+    low, least_failures = compute_exact_lower_bound(
         np.array([successes, planted - successes], dtype=float), np.full(2, float(planted))
     )
     high = 1 - least_failures

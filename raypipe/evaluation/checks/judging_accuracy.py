@@ -5,8 +5,8 @@ import numpy as np
 from raypipe.base.predictions import are_probabilities
 from raypipe.evaluation.checks.evidence import Evidence
 from raypipe.evaluation.checks.findings import Finding, judge, report_missing, require_aligned
-from raypipe.evaluation.statistics.intervals import group_tiles, mean
-from raypipe.evaluation.statistics.metrics import chance_accuracy
+from raypipe.evaluation.statistics.intervals import estimate_mean, group_tiles
+from raypipe.evaluation.statistics.metrics import compute_chance_accuracy
 
 
 def large_eps_fools_every_tile(evidence: Evidence) -> Finding:
@@ -39,14 +39,14 @@ def clean_accuracy_above_chance(evidence: Evidence) -> Finding:
     if evidence.clean is None:
         return report_missing("predictions of clean tiles")
     clean, groups = evidence.clean, group_tiles(evidence.clean.groups)
-    chance = chance_accuracy(clean.labels)
-    value, low, high = mean(clean.correct, groups)
+    chance = compute_chance_accuracy(clean.labels)
+    value, low, high = estimate_mean(clean.correct, groups)
     interval = "no interval" if np.isnan(low) else f"{100 * low:.1f} - {100 * high:.1f} %"
     figure = (
         f"{100 * value:.1f} % ({interval}) of {len(clean.labels)} test tiles of {groups.count} groups; always "
         f"predicting the most frequent class: {100 * chance:.1f} %"
     )
-    perfect = mean(np.ones(len(clean.labels), dtype=bool), groups)
+    perfect = estimate_mean(np.ones(len(clean.labels), dtype=bool), groups)
     if value > chance and not perfect.low > chance:
         return Finding("not applicable", f"{figure}; on so few groups not even a perfect model is significantly better")
     return Finding("pass" if low > chance else "fail", figure)

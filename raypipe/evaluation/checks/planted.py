@@ -38,7 +38,7 @@ from raypipe.attacks.engine.tensors import per_tile
 from raypipe.attacks.engine.victim import freeze
 from raypipe.base.norms import Ball
 from raypipe.evaluation.checks.evidence import PlantedSearch
-from raypipe.evaluation.checks.readouts import Binarized, Readout, penultimate, separate
+from raypipe.evaluation.checks.readouts import Binarized, Readout, find_penultimate, separate
 from raypipe.models.precision import full_precision
 
 INNER_SHARE = 0.95
@@ -50,7 +50,7 @@ UNSTEADY = "the features of the same points differ between two passes"
 
 
 @full_precision()
-def binarization_test(
+def run_binarization_test(
     model: nn.Module,
     images: NDArray[np.uint8],
     settings: BoundedAttack,
@@ -108,7 +108,7 @@ def binarization_test(
         raise ValueError(f"images {images.dtype} {images.shape}: expected uint8 (n, h, w, 3), n >= 1")
     clean = to_unit(torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous())
     with freeze(model):
-        features = penultimate(model, clean[:1])
+        features = find_penultimate(model, clean[:1])
         if isinstance(features, str):
             return _not_applicable([features] * len(images), passes=0)
         edge = torch.stack([_edge_points(tile, settings.ball, boundary_points, seed) for tile in clean])

@@ -45,7 +45,7 @@ class Features(NamedTuple):
         return inputs_of_layer[-1]
 
 
-def penultimate(model: nn.Module, image: Tensor) -> Features | str:
+def find_penultimate(model: nn.Module, image: Tensor) -> Features | str:
     """Find a model's penultimate features with one forward pass.
 
     Parameters

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from raypipe.base.predictions import are_probabilities
 from raypipe.evaluation.checks import judging, judging_accuracy
 from raypipe.evaluation.checks.evidence import Evidence
-from raypipe.evaluation.checks.findings import Finding, Ruling, count_allowed, missed_share
+from raypipe.evaluation.checks.findings import Finding, Ruling, compute_missed_share, count_allowed
 
 LEAST_JUDGED = 2 / 3
 """Smallest share of the checks that must be judged before a model may be called robust."""
@@ -224,7 +224,7 @@ def run_checks(evidence: Evidence) -> tuple[Check, ...]:
     return tuple(Check(rule.name, *rule.judge(evidence), rule.meaning, rule.source) for rule in rules)
 
 
-def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
+def reach_verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
     """Return the verdict on a model's evaluation: it says if the model may be called robust.
 
     Parameters
@@ -254,7 +254,7 @@ def verdict(checks: Sequence[Check], tiles: int | None = None) -> Verdict:
             "robust accuracy is an upper bound."
         )
         if tiles is not None and tiles > count_allowed(tiles):
-            share = missed_share(tiles, count_allowed(tiles))
+            share = compute_missed_share(tiles, count_allowed(tiles))
             sentence += f" On {tiles} tiles, a check can miss a failure on up to {100 * share:.0f} % of them."
     withheld = bool(failures or unknown) or judgments < LEAST_JUDGED * count
     return Verdict(len(failures), passed, count - judgments, withheld, sentence)

@@ -9,13 +9,13 @@ from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.outcomes import Measure, Outcome, collect_examples, compute_outcomes
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.results.strength import is_comparable, match_subjects
-from raypipe.evaluation.statistics.comparison import compare, unpaired_difference
+from raypipe.evaluation.statistics.comparison import compare, compare_unpaired
 from raypipe.evaluation.statistics.intervals import group_tiles
-from raypipe.evaluation.statistics.permutation import holm
+from raypipe.evaluation.statistics.permutation import adjust_p_values
 from raypipe.storage.store import Store
 
 
-def differences_across(runs: Sequence[Run], store: Store) -> list[dict[str, Any]]:
+def compare_across(runs: Sequence[Run], store: Store) -> list[dict[str, Any]]:
     """Compare accuracy in each further run with accuracy in the first, by model and measure.
 
     Figures of different data sets or under different attacks are left out: see `raypipe.evaluation.results.strength`.
@@ -42,7 +42,7 @@ def differences_across(runs: Sequence[Run], store: Store) -> list[dict[str, Any]
         If artifacts are missing or do not belong together.
     """
     rows = list(_rows(runs, store))
-    adjusted_p_values = holm([row["p_value"] for row in rows])
+    adjusted_p_values = adjust_p_values([row["p_value"] for row in rows])
     return [{**row, "p_adjusted": p_value} for row, p_value in zip(rows, adjusted_p_values, strict=True)]
 
 
@@ -77,7 +77,5 @@ def _difference(after: Outcome, before: Outcome) -> dict[str, Any]:
     if np.array_equal(after.ids, before.ids):
         comparison = compare(after.correct, before.correct, group_tiles(after.groups))
         return {**comparison.difference.columns("difference"), "paired": True, "p_value": comparison.p_value}
-    difference = unpaired_difference(
-        after.correct, group_tiles(after.groups), before.correct, group_tiles(before.groups)
-    )
+    difference = compare_unpaired(after.correct, group_tiles(after.groups), before.correct, group_tiles(before.groups))
     return {**difference.columns("difference"), "paired": False, "p_value": None}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.results.run import CellRecord, PairingRecord
-from raypipe.evaluation.statistics.metrics import predicted_labels
+from raypipe.evaluation.statistics.metrics import predict_labels
 from raypipe.storage.schemas import ADVERSARIALS, CERTIFICATES, CORRUPTED, DIAGNOSTICS, PERTURBED, PREDICTIONS
 from raypipe.storage.store import SUMMARY_FACT, Store
 from raypipe.storage.tables import stack_lists
@@ -49,7 +49,7 @@ class Predictions:
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """(n,) classes that the model predicts."""
-        return predicted_labels(self.logits)
+        return predict_labels(self.logits)
 
     @property
     def correct(self) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from raypipe.base.rounding import FLOAT_NOISE
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.outcomes import AdversarialExamples
 from raypipe.evaluation.results.run import Run, SubjectRecord
-from raypipe.evaluation.statistics.intervals import group_tiles, mean
+from raypipe.evaluation.statistics.intervals import estimate_mean, group_tiles
 
 USUAL_RADII: dict[str, tuple[float, ...]] = {"linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255), "l2": (0.25, 0.5, 1.0)}
 """Radii of certified accuracy where the experiment draws no curve in the norm."""
@@ -72,6 +72,6 @@ def compute_certified(
             "norm": proof.norm,
             "eps": eps,
             "tiles": len(robust),
-            **mean(proof.radius >= eps, groups).columns("certified_accuracy"),
-            **mean(robust, groups).columns("robust_accuracy"),
+            **estimate_mean(proof.radius >= eps, groups).columns("certified_accuracy"),
+            **estimate_mean(robust, groups).columns("robust_accuracy"),
         }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.run import CorruptedRecord, Run, SubjectRecord
 from raypipe.evaluation.statistics.comparison import compare
-from raypipe.evaluation.statistics.intervals import Groups, group_tiles, mean
+from raypipe.evaluation.statistics.intervals import Groups, estimate_mean, group_tiles
 from raypipe.storage.tables import stack_lists
 
 OVERALL = 0
@@ -71,7 +71,7 @@ def compute_corruptions(run: Run, artifacts: Artifacts) -> Iterator[dict[str, An
                 "level": None if severity == OVERALL else levels[severity - 1],
                 "tiles": len(own.clean),
                 "groups": groups.count,
-                **mean(own.clean, groups).columns("clean_accuracy"),
+                **estimate_mean(own.clean, groups).columns("clean_accuracy"),
                 **_compare(own, groups, severity),
                 "baseline": baseline.id,
                 "relative_error": float(wrong / reference) if reference else None,
@@ -110,4 +110,4 @@ def _compare(answers: Answers, tiles: Groups, severity: int) -> dict[str, Any]:
     versions = len(correct) // len(answers.clean)
     groups = replace(tiles, codes=np.tile(tiles.codes, versions))
     drop = compare(np.tile(answers.clean, versions), correct, groups).difference
-    return {**mean(correct, groups).columns("accuracy"), **drop.columns("drop")}
+    return {**estimate_mean(correct, groups).columns("accuracy"), **drop.columns("drop")}

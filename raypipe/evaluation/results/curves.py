@@ -8,9 +8,9 @@ import numpy as np
 from raypipe.base.norms import STORED_NORMS
 from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import AdversarialExamples
-from raypipe.evaluation.results.records import quartile_columns
+from raypipe.evaluation.results.records import build_quartile_columns
 from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
-from raypipe.evaluation.statistics.distortion import eps_grid, quartiles, robust_accuracy
+from raypipe.evaluation.statistics.distortion import build_eps_grid, compute_quartiles, compute_robust_accuracy
 from raypipe.evaluation.statistics.intervals import group_tiles
 
 
@@ -38,18 +38,18 @@ def compute_curves(run: Run, examples: Mapping[str, AdversarialExamples | None])
         if not series:
             return
         sizes = [each.examples.smallest(norm) for each in series]
-        grid = eps_grid(np.concatenate(sizes), norm)
+        grid = build_eps_grid(np.concatenate(sizes), norm)
         for (subject, attack, curve_examples), smallest in zip(series, sizes, strict=True):
-            accuracy = robust_accuracy(smallest, grid, group_tiles(curve_examples.clean.groups))
+            accuracy = compute_robust_accuracy(smallest, grid, group_tiles(curve_examples.clean.groups))
             by_radius = [each.columns("robust_accuracy") for each in accuracy]
-            marks = quartiles(smallest)
+            marks = compute_quartiles(smallest)
             yield {
                 **subject.columns(),
                 "attack": attack,
                 "norm": norm,
                 "eps": grid.tolist(),
                 **{column: [row[column] for row in by_radius] for column in by_radius[0]},
-                "quartiles": quartile_columns(smallest),
+                "quartiles": build_quartile_columns(smallest),
                 "fooled": marks.fooled,
                 "attacked": marks.tiles,
             }

@@ -7,9 +7,9 @@ import numpy as np
 
 from raypipe.evaluation.results.outcomes import Measure, Outcome
 from raypipe.evaluation.results.run import Run, SubjectRecord
-from raypipe.evaluation.statistics.comparison import compare, unpaired_difference
+from raypipe.evaluation.statistics.comparison import compare, compare_unpaired
 from raypipe.evaluation.statistics.intervals import Interval, group_tiles
-from raypipe.evaluation.statistics.permutation import holm
+from raypipe.evaluation.statistics.permutation import adjust_p_values
 
 Outcomes = Mapping[str, Mapping[Measure, Outcome]]
 """Outcomes by model id and measure."""
@@ -29,7 +29,7 @@ def compute_differences(run: Run, outcomes: Outcomes) -> list[dict[str, Any]]:
     Holm's adjustment covers all rows that have a p value.
     """
     rows = list(_rows(run, outcomes))
-    adjusted_p_values = holm([row["p_value"] for row in rows])
+    adjusted_p_values = adjust_p_values([row["p_value"] for row in rows])
     return [{**row, "p_adjusted": p_value} for row, p_value in zip(rows, adjusted_p_values, strict=True)]
 
 
@@ -68,7 +68,7 @@ def _compare_paired(
 def _compare_unpaired(
     subject: SubjectRecord, twin: SubjectRecord, measure: Measure, outcome: Outcome, other: Outcome
 ) -> dict[str, Any]:
-    difference = unpaired_difference(
+    difference = compare_unpaired(
         outcome.correct, group_tiles(outcome.groups), other.correct, group_tiles(other.groups)
     )
     return {**_row(subject, twin.id, measure.name, measure, difference), "paired": False, "p_value": None}

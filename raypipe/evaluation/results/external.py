@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from raypipe.evaluation.results.artifacts import Artifacts, Predictions
 from raypipe.evaluation.results.run import ExternalRecord, Run
-from raypipe.evaluation.statistics.comparison import independent_difference
-from raypipe.evaluation.statistics.intervals import Groups, group_tiles, mean
-from raypipe.evaluation.statistics.prevalence import reweighted_accuracy
+from raypipe.evaluation.statistics.comparison import compare_independent
+from raypipe.evaluation.statistics.intervals import Groups, estimate_mean, group_tiles
+from raypipe.evaluation.statistics.prevalence import reweight_accuracy
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +63,13 @@ def compute_external(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]
         theirs = _Answers.from_predictions(artifacts.read_logits(record.predictions), mapped)
         about = {**subjects[record.subject].columns(), "set_id": record.set_id, **_describe(record, artifacts)}
         # Class shares differ between the sets, and the mean of the recalls does not depend on them.
-        balanced = [reweighted_accuracy(each.correct, each.labels, mapped, each.groups) for each in (own, theirs)]
+        balanced = [reweight_accuracy(each.correct, each.labels, mapped, each.groups) for each in (own, theirs)]
         yield {
             **about,
             **_compare(own, theirs, mapped),
             **balanced[0].columns("own_balanced_accuracy"),
             **balanced[1].columns("balanced_accuracy"),
-            **independent_difference(*balanced).columns("balanced_drop"),
+            **compare_independent(*balanced).columns("balanced_drop"),
             "label": None,
             "chance": 1 / len(names),
         }
@@ -80,7 +80,7 @@ def compute_external(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]
 
 def _compare(own: _Answers, theirs: _Answers, mapped: NDArray[np.int64]) -> dict[str, Any]:
     """Return the accuracy on both sets of tiles and their difference, as columns."""
-    ours, accuracy = mean(own.correct, own.groups), mean(theirs.correct, theirs.groups)
+    ours, accuracy = estimate_mean(own.correct, own.groups), estimate_mean(theirs.correct, theirs.groups)
     return {
         "tiles": len(theirs.labels),
         "groups": theirs.groups.count,
@@ -88,7 +88,7 @@ def _compare(own: _Answers, theirs: _Answers, mapped: NDArray[np.int64]) -> dict
         "own_groups": own.groups.count,
         **ours.columns("own_accuracy"),
         **accuracy.columns("accuracy"),
-        **independent_difference(ours, accuracy).columns("drop"),
+        **compare_independent(ours, accuracy).columns("drop"),
         "outside": theirs.count_outside(mapped),
         "own_outside": own.count_outside(mapped),
     }

@@ -12,7 +12,7 @@ from raypipe.base.rounding import FLOAT_NOISE
 from raypipe.evaluation.protocols import ITSELF, Protocol, Role
 from raypipe.evaluation.results.artifacts import Artifacts, Predictions
 from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
-from raypipe.evaluation.statistics.distortion import worst_case
+from raypipe.evaluation.statistics.distortion import find_worst_case
 
 WORST_CASE = "worst case"
 CLEAN_ATTACKED = "clean on attacked tiles"
@@ -101,7 +101,7 @@ class AdversarialExamples:
 
         It is 0 where the clean tile is misclassified, and infinite where no attack fooled the model.
         """
-        return worst_case(self.clean.correct, self.fooled, self.distortions[norm])
+        return find_worst_case(self.clean.correct, self.fooled, self.distortions[norm])
 
 
 def collect_examples(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> AdversarialExamples | None:

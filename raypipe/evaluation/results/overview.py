@@ -16,10 +16,10 @@ from raypipe.evaluation.protocols import ITSELF, CheckAttack, Role
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.corrupted import Answers, read_answers
 from raypipe.evaluation.results.outcomes import WORST_CASE, AdversarialExamples, Measure, Outcome
-from raypipe.evaluation.results.queries import count_most, find_query_pairings, queries_needed
+from raypipe.evaluation.results.queries import count_most, count_queries_needed, find_query_pairings
 from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
 from raypipe.evaluation.statistics.comparison import compare
-from raypipe.evaluation.statistics.intervals import group_tiles, mean
+from raypipe.evaluation.statistics.intervals import estimate_mean, group_tiles
 
 FEW_QUERIES = 1000
 """Number of queries of the attacker who only queries the model."""
@@ -92,7 +92,7 @@ class Model:
         return {record.corruption: read_answers(record, self.artifacts) for record in own}
 
 
-def headline_ball(run: Run) -> tuple[str, float] | None:
+def choose_headline_ball(run: Run) -> tuple[str, float] | None:
     """Return the ball in which models are compared: that of the sanity checks, or else the smallest; None without."""
     threats = [pairing.threat for pairing in run.pairings if pairing.attack == CheckAttack.REFERENCE]
     judged = {(threat.norm, threat.eps) for threat in threats if threat}
@@ -165,14 +165,14 @@ def _black_box(model: Model) -> ThreatOutcome | None:
     if not pairings:
         return None
     tiles = model.artifacts.read_predictions(pairings[0])
-    needed = np.min([queries_needed(pairing, model.artifacts) for pairing in pairings], axis=0)
+    needed = np.min([count_queries_needed(pairing, model.artifacts) for pairing in pairings], axis=0)
     most = min(FEW_QUERIES, *map(count_most, pairings))
     bounds = dict.fromkeys(pairing.threat.bound for pairing in pairings if pairing.threat)
     return ThreatOutcome(tiles.ids, tiles.groups, needed > most, f"{', '.join(bounds)}, {most:,} queries")
 
 
 def _autoattack(model: Model) -> ThreatOutcome | None:
-    ball = headline_ball(model.run)
+    ball = choose_headline_ball(model.run)
 
     def covers(pairing: PairingRecord) -> bool:
         threat = pairing.threat
@@ -184,7 +184,7 @@ def _autoattack(model: Model) -> ThreatOutcome | None:
 
 
 def _worst_case(model: Model) -> ThreatOutcome | None:
-    ball = headline_ball(model.run)
+    ball = choose_headline_ball(model.run)
     outcome = model.outcomes.get(Measure(WORST_CASE, None, *(ball or (None, None))))
     if outcome is None:
         return None
@@ -228,7 +228,7 @@ def compute_overview(models: Mapping[str, Model]) -> Iterator[dict[str, Any]]:
                 "detail": own.detail,
                 "tiles": len(own.ids),
                 "groups": groups.count,
-                **mean(own.correct, groups).columns("accuracy"),
+                **estimate_mean(own.correct, groups).columns("accuracy"),
             }
             other = find(twin) if twin else None
             if twin and other and np.array_equal(own.ids, other.ids):

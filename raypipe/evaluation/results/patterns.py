@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.statistics.comparison import compare
-from raypipe.evaluation.statistics.intervals import group_tiles, mean
+from raypipe.evaluation.statistics.intervals import estimate_mean, group_tiles
 
 
 def apply_pattern(images: NDArray[np.uint8], change: NDArray[np.int16]) -> NDArray[np.uint8]:
@@ -44,10 +44,10 @@ def compute_universal(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]
             "eps": record.eps,
             "tiles": len(labels),
             "groups": groups.count,
-            **mean(clean == labels, groups).columns("clean_accuracy"),
-            **mean(fooled == labels, groups).columns("accuracy"),
-            **mean(random == labels, groups).columns("random_accuracy"),
+            **estimate_mean(clean == labels, groups).columns("clean_accuracy"),
+            **estimate_mean(fooled == labels, groups).columns("accuracy"),
+            **estimate_mean(random == labels, groups).columns("random_accuracy"),
             **compare(random == labels, fooled == labels, groups).difference.columns("beyond_random"),
-            **mean(fooled != clean, groups).columns("fooled"),
-            **mean(random != clean, groups).columns("random_fooled"),
+            **estimate_mean(fooled != clean, groups).columns("fooled"),
+            **estimate_mean(random != clean, groups).columns("random_fooled"),
         }

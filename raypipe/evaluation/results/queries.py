@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from raypipe.evaluation.protocols import Role
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.run import PairingRecord, Run
-from raypipe.evaluation.statistics.intervals import group_tiles, mean
+from raypipe.evaluation.statistics.intervals import estimate_mean, group_tiles
 
 MARKS = (10, 30, 100, 300, 1000, 3000, 10_000)
 """Numbers of queries that tables show. Curves have more points."""
@@ -22,10 +22,10 @@ def compute_queries(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]:
     subjects = {subject.id: subject for subject in run.subjects}
     for pairing in find_query_pairings(run.pairings):
         predictions = artifacts.read_predictions(pairing)
-        groups, needed = group_tiles(predictions.groups), queries_needed(pairing, artifacts)
+        groups, needed = group_tiles(predictions.groups), count_queries_needed(pairing, artifacts)
         threat = pairing.threat
         assert threat is not None  # noqa: S101  an attack has a threat model
-        for count in query_counts(count_most(pairing)):
+        for count in choose_query_counts(count_most(pairing)):
             yield {
                 **subjects[pairing.subject].columns(),
                 "attack": pairing.attack,
@@ -39,7 +39,7 @@ def compute_queries(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]:
                 "queries": count,
                 "tiles": len(needed),
                 "groups": groups.count,
-                **mean(needed > count, groups).columns("accuracy"),
+                **estimate_mean(needed > count, groups).columns("accuracy"),
             }
 
 
@@ -56,7 +56,7 @@ def count_most(pairing: PairingRecord) -> int:
     return most
 
 
-def queries_needed(pairing: PairingRecord, artifacts: Artifacts) -> NDArray[np.float64]:
+def count_queries_needed(pairing: PairingRecord, artifacts: Artifacts) -> NDArray[np.float64]:
     """Return the number of queries after which each tile is misclassified, (n,).
 
     It is 0 where the model is wrong without an attack, and infinite where the attack failed.
@@ -69,7 +69,7 @@ def queries_needed(pairing: PairingRecord, artifacts: Artifacts) -> NDArray[np.f
     return result
 
 
-def query_counts(most: int) -> list[int]:
+def choose_query_counts(most: int) -> list[int]:
     """Return the numbers of queries of a curve: none, then evenly on a logarithmic axis, with `MARKS` and `most`."""
     points = np.logspace(0, np.log10(most), 1 + round(PER_DECADE * np.log10(most)) if most > 1 else 1)
     return sorted({0, *(mark for mark in MARKS if mark < most), *points.round().astype(int).tolist(), most})

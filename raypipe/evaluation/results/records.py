@@ -13,10 +13,10 @@ from raypipe.evaluation.protocols import ITSELF, Protocol
 from raypipe.evaluation.results.artifacts import Artifacts, Predictions
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE, AdversarialExamples, Measure, Outcome
 from raypipe.evaluation.results.run import PairingRecord, Run, SubjectRecord
-from raypipe.evaluation.statistics.distortion import quartiles
-from raypipe.evaluation.statistics.intervals import Groups, group_tiles, mean, ratio, ratios
-from raypipe.evaluation.statistics.metrics import chance_accuracy, metrics_of_models
-from raypipe.evaluation.statistics.prevalence import reweighted_accuracies, reweighted_accuracy
+from raypipe.evaluation.statistics.distortion import compute_quartiles
+from raypipe.evaluation.statistics.intervals import Groups, estimate_mean, estimate_ratio, estimate_ratios, group_tiles
+from raypipe.evaluation.statistics.metrics import compute_chance_accuracy, compute_metrics_of_models
+from raypipe.evaluation.statistics.prevalence import reweight_accuracies, reweight_accuracy
 
 LOGITS_AT_ONCE = 2_000_000
 """Number of logits of all tests together whose figures are computed at once: some 100 MB."""
@@ -61,7 +61,7 @@ def compute_records(
     for measure, outcome in outcomes.items():
         if measure.name == WORST_CASE and examples is not None:
             groups = group_tiles(outcome.groups)
-            reweighted = reweighted_accuracy(outcome.correct, outcome.labels, all_labels, groups)
+            reweighted = reweight_accuracy(outcome.correct, outcome.labels, all_labels, groups)
             row = _worst_case(measure, outcome, examples, run)
             yield {**marks, **row, **reweighted.columns("accuracy_reweighted")}
 
@@ -80,10 +80,10 @@ def _compute_figures(tests: Sequence[_Test], all_labels: NDArray[np.int64], run:
         for part in (places[start : start + at_once] for start in range(0, len(places), at_once)):
             logits = np.stack([tests[place].predictions.logits for place in part])
             correct = np.stack([tests[place].predictions.correct for place in part])
-            metrics = metrics_of_models(
+            metrics = compute_metrics_of_models(
                 tiles.labels, logits, groups, malignant, replicates=run.replicates, seed=run.seed
             )
-            reweighted = reweighted_accuracies(correct, tiles.labels, all_labels, groups)
+            reweighted = reweight_accuracies(correct, tiles.labels, all_labels, groups)
             for place, figures, accuracy in zip(part, metrics, reweighted, strict=True):
                 is_clean = tests[place].protocol == Protocol.CLEAN
                 columns[place] = figures.columns() | ({} if is_clean else accuracy.columns("accuracy_reweighted"))
@@ -112,7 +112,7 @@ def _describe(pairing: PairingRecord, predictions: Predictions, artifacts: Artif
     }
     for norm in STORED_NORMS:
         sizes = np.where(predictions.correct, np.inf, adversarials.distortions[norm])
-        row[norm] = quartile_columns(sizes[attacked])
+        row[norm] = build_quartile_columns(sizes[attacked])
     if itself:
         row["float_success_rate"] = float(adversarials.float_success[attacked].mean()) if attacked.any() else None
         row["device"] = artifacts.read_device(pairing)
@@ -135,16 +135,18 @@ def _worst_case(measure: Measure, outcome: Outcome, examples: AdversarialExample
         "pixels": "8-bit",
         "tiles": len(outcome.ids),
         "groups": groups.count,
-        "chance": chance_accuracy(outcome.labels),
+        "chance": compute_chance_accuracy(outcome.labels),
         "support": np.bincount(outcome.labels, minlength=len(run.labels)).tolist(),
-        **mean(outcome.correct, groups).columns("accuracy"),
+        **estimate_mean(outcome.correct, groups).columns("accuracy"),
         **_recall(outcome, len(run.labels), groups),
         **(_clinical_errors(measure, examples, run, groups) if run.malignant else {}),
     }
 
 
 def _recall(outcome: Outcome, labels: int, groups: Groups) -> dict[str, Any]:
-    shares = ratios(groups.tally(outcome.labels, labels, outcome.correct), groups.tally(outcome.labels, labels))
+    shares = estimate_ratios(
+        groups.tally(outcome.labels, labels, outcome.correct), groups.tally(outcome.labels, labels)
+    )
     by_label = [share.columns("recall") for share in shares]
     return {column: [row[column] for row in by_label] for column in by_label[0]}
 
@@ -165,16 +167,16 @@ def _clinical_errors(measure: Measure, examples: AdversarialExamples, run: Run, 
         either: NDArray[np.bool_] = adversarial | np.isin(examples.clean.predicted, labels)
         return either
 
-    missed_cancers = ratio(can_be_called(benign) & is_cancer, is_cancer, groups)
-    false_alarms = ratio(can_be_called(malignant) & ~is_cancer, ~is_cancer, groups)
+    missed_cancers = estimate_ratio(can_be_called(benign) & is_cancer, is_cancer, groups)
+    false_alarms = estimate_ratio(can_be_called(malignant) & ~is_cancer, ~is_cancer, groups)
     return {
         **missed_cancers.columns("cancer_called_benign"),
         **false_alarms.columns("benign_called_cancer"),
     }
 
 
-def quartile_columns(sizes: NDArray[np.float64]) -> dict[str, float | None]:
+def build_quartile_columns(sizes: NDArray[np.float64]) -> dict[str, float | None]:
     """Return the columns `raypipe.evaluation.results.schemas.QUARTILES` of minimal distortions."""
-    marks = quartiles(sizes)
+    marks = compute_quartiles(sizes)
     figures = {"lower": marks.lower, "median": marks.median, "upper": marks.upper}
     return {name: figure if np.isfinite(figure) else None for name, figure in figures.items()}

@@ -230,7 +230,7 @@ class Run(Settings):
         return clean
 
 
-def stamps(manifest: dict[str, Any], restriction: str | None = None) -> tuple[str, ...]:
+def derive_stamps(manifest: dict[str, Any], restriction: str | None = None) -> tuple[str, ...]:
     """Return the warnings that must stand next to every figure measured on these tiles.
 
     Parameters

@@ -60,7 +60,7 @@ class Calibration:
     bins: tuple[Bin, ...]
 
 
-def calibration(
+def compute_calibration(
     confidences: NDArray[np.float64],
     correct: NDArray[np.bool_],
     groups: Groups,
@@ -78,13 +78,15 @@ def calibration(
     correct
         (n,) True where the predicted label is right.
     groups, bins, replicates, seed
-        Arguments as in `calibrations`, which describes the method and the errors.
+        Arguments as in `compute_calibrations`, which describes the method and the errors.
     """
     counted = np.ones((1, len(correct)), dtype=np.bool_)
-    return calibrations(confidences[None], correct[None], counted, groups, bins, replicates=replicates, seed=seed)[0]
+    return compute_calibrations(
+        confidences[None], correct[None], counted, groups, bins, replicates=replicates, seed=seed
+    )[0]
 
 
-def calibrations(
+def compute_calibrations(
     confidences: NDArray[np.float64],
     correct: NDArray[np.bool_],
     counted: NDArray[np.bool_],

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.evaluation.statistics.intervals import Groups, Interval, mean
-from raypipe.evaluation.statistics.permutation import sign_flip_test
+from raypipe.evaluation.statistics.intervals import Groups, Interval, estimate_mean
+from raypipe.evaluation.statistics.permutation import run_sign_flip_test
 from raypipe.evaluation.statistics.shares import Counts, share_bounds
 
 
@@ -83,14 +83,14 @@ def compare(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Groups)
     if first.shape != second.shape:
         raise ValueError(f"{len(first)} and {len(second)} tiles: expected the same tiles, in the same order")
     only_first, only_second = groups.total(first & ~second), groups.total(second & ~first)
-    difference = paired_differences(only_first, only_second, groups.total(np.ones(len(first))))
-    p_value = sign_flip_test((only_first - only_second)[:, 0].astype(np.intp))
+    difference = compare_paired(only_first, only_second, groups.total(np.ones(len(first))))
+    p_value = run_sign_flip_test((only_first - only_second)[:, 0].astype(np.intp))
     return PairedComparison(
         Interval(*difference[:, 0].tolist()), int(only_first.sum()), int(only_second.sum()), p_value
     )
 
 
-def paired_differences(only_first: Counts, only_second: Counts, tiles: Counts) -> NDArray[np.float64]:
+def compare_paired(only_first: Counts, only_second: Counts, tiles: Counts) -> NDArray[np.float64]:
     """Return paired differences of accuracy with their bounds, from counts by group.
 
     Parameters
@@ -114,10 +114,10 @@ def paired_differences(only_first: Counts, only_second: Counts, tiles: Counts) -
     both = np.hstack([only_first, only_second])
     shares = np.array([both.sum(axis=0) / count, *share_bounds(both, tiles)])
     first_share, second_share = np.hsplit(shares, 2)
-    return hybrid_differences(first_share, second_share, np.clip(correlation, -1, 0))
+    return combine_bounds(first_share, second_share, np.clip(correlation, -1, 0))
 
 
-def unpaired_difference(
+def compare_unpaired(
     first: NDArray[np.bool_], first_groups: Groups, second: NDArray[np.bool_], second_groups: Groups
 ) -> Interval:
     """Compare accuracies on two sets of tiles, such as the test tiles of a random and of a group split.
@@ -140,16 +140,16 @@ def unpaired_difference(
     R. G. Newcombe, Interval estimation for the difference between independent proportions, Statistics in Medicine
     17(8), 1998.
     """
-    return independent_difference(mean(first, first_groups), mean(second, second_groups))
+    return compare_independent(estimate_mean(first, first_groups), estimate_mean(second, second_groups))
 
 
-def independent_difference(first: Interval, second: Interval) -> Interval:
-    """Return the difference of two shares of independent sets of tiles; see `unpaired_difference`."""
+def compare_independent(first: Interval, second: Interval) -> Interval:
+    """Return the difference of two shares of independent sets of tiles; see `compare_unpaired`."""
     one, other = np.array(first)[:, None], np.array(second)[:, None]
-    return Interval(*hybrid_differences(one, other, np.zeros(1))[:, 0].tolist())
+    return Interval(*combine_bounds(one, other, np.zeros(1))[:, 0].tolist())
 
 
-def hybrid_differences(
+def combine_bounds(
     first: NDArray[np.float64], second: NDArray[np.float64], correlation: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return differences of shares, with bounds that combine those of the shares.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from raypipe.base.norms import StoredNorm
 from raypipe.base.rounding import FLOAT_NOISE
-from raypipe.evaluation.statistics.intervals import Groups, Interval, ratios
+from raypipe.evaluation.statistics.intervals import Groups, Interval, estimate_ratios
 
 POINTS = 33
 """Maximum number of points of a curve in L0 or L2."""
@@ -43,7 +43,7 @@ class Quartiles(NamedTuple):
     largest: float
 
 
-def worst_case(
+def find_worst_case(
     correct: NDArray[np.bool_], fooled: NDArray[np.bool_], distortions: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return each tile's smallest distortion over several attacks. A model is as robust as its strongest attack shows.
@@ -83,7 +83,7 @@ def worst_case(
     return np.where(correct, sizes.min(axis=0), 0.0)
 
 
-def eps_grid(distortions: NDArray[np.float64], norm: StoredNorm, points: int = POINTS) -> NDArray[np.float64]:
+def build_eps_grid(distortions: NDArray[np.float64], norm: StoredNorm, points: int = POINTS) -> NDArray[np.float64]:
     """Return the perturbation sizes of a curve, from 0 to the size beyond which the curve is flat.
 
     Parameters
@@ -111,11 +111,14 @@ def eps_grid(distortions: NDArray[np.float64], norm: StoredNorm, points: int = P
     return np.unique(np.concatenate([[0.0], np.ceil(quantiles) if norm == "l0" else quantiles]))
 
 
-def robust_accuracy(distortions: NDArray[np.float64], eps: NDArray[np.float64], groups: Groups) -> tuple[Interval, ...]:
+def compute_robust_accuracy(
+    distortions: NDArray[np.float64], eps: NDArray[np.float64], groups: Groups
+) -> tuple[Interval, ...]:
     """Return robust accuracy at each eps: the share of tiles whose minimal distortion is larger than eps.
 
     It never rises with eps, and at 0 it is the clean accuracy. Compare it with
-    `raypipe.evaluation.statistics.metrics.chance_accuracy`: a model that always predicts one label is never fooled.
+    `raypipe.evaluation.statistics.metrics.compute_chance_accuracy`, because a model that always predicts one label is
+    never fooled.
 
     Parameters
     ----------
@@ -138,10 +141,10 @@ def robust_accuracy(distortions: NDArray[np.float64], eps: NDArray[np.float64], 
     within = np.searchsorted(eps * (1 + FLOAT_NOISE), distortions)  # number of eps that are too small to fool the tile
     tiles = groups.tally(within, len(eps) + 1)
     robust = tiles[:, :0:-1].cumsum(axis=1)[:, ::-1]
-    return ratios(robust, tiles.sum(axis=1, keepdims=True))
+    return estimate_ratios(robust, tiles.sum(axis=1, keepdims=True))
 
 
-def quartiles(distortions: NDArray[np.float64]) -> Quartiles:
+def compute_quartiles(distortions: NDArray[np.float64]) -> Quartiles:
     """Return the median and quartiles of the distortions that fool a model. Tiles that are never fooled count too.
 
     Parameters

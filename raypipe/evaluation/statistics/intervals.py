@@ -121,7 +121,7 @@ def group_tiles(group_ids: Iterable[object]) -> Groups:
     return Groups(codes, len(names))
 
 
-def mean(values: NDArray[Any], groups: Groups, least: float = -np.inf, most: float = np.inf) -> Interval:
+def estimate_mean(values: NDArray[Any], groups: Groups, least: float = -np.inf, most: float = np.inf) -> Interval:
     """Return the mean of a figure over tiles, with its interval.
 
     Parameters
@@ -144,21 +144,21 @@ def mean(values: NDArray[Any], groups: Groups, least: float = -np.inf, most: flo
     W. G. Cochran, Sampling Techniques, 1977.
     """
     if values.dtype == np.bool_:
-        return ratio(values, np.ones(len(values), dtype=np.bool_), groups)
-    return means(values[None], np.ones((1, len(values)), dtype=np.bool_), groups, least, most)[0]
+        return estimate_ratio(values, np.ones(len(values), dtype=np.bool_), groups)
+    return estimate_means(values[None], np.ones((1, len(values)), dtype=np.bool_), groups, least, most)[0]
 
 
-def means(
+def estimate_means(
     values: NDArray[np.float64], counted: NDArray[np.bool_], groups: Groups, least: float, most: float
 ) -> tuple[Interval, ...]:
-    """Return the means of k figures over some of the same tiles, with their intervals; see `mean`.
+    """Return the means of k figures over some of the same tiles, with their intervals; see `estimate_mean`.
 
     Parameters
     ----------
     values, counted
         (k, n) values, and True for the tiles that count. The values of others are finite.
     groups, least, most
-        Arguments as in `mean`.
+        Arguments as in `estimate_mean`.
     """
     sums, tiles = groups.total(np.where(counted, values, 0.0))[..., 0], groups.total(counted)[..., 0]
     count, total = np.count_nonzero(tiles, axis=1), tiles.sum(axis=1)
@@ -174,7 +174,7 @@ def means(
     return tuple(starmap(Interval, np.transpose([value, *bounds]).tolist()))
 
 
-def ratio(hits: NDArray[np.bool_], counted: NDArray[np.bool_], groups: Groups) -> Interval:
+def estimate_ratio(hits: NDArray[np.bool_], counted: NDArray[np.bool_], groups: Groups) -> Interval:
     """Return a share among some of the tiles, such as cancers called benign among cancers, with its interval.
 
     Parameters
@@ -184,10 +184,10 @@ def ratio(hits: NDArray[np.bool_], counted: NDArray[np.bool_], groups: Groups) -
     groups
         Groups of the same tiles, in the same order.
     """
-    return ratios(groups.total(hits & counted), groups.total(counted))[0]
+    return estimate_ratios(groups.total(hits & counted), groups.total(counted))[0]
 
 
-def ratios(hits: NDArray[np.float64], tiles: NDArray[np.float64]) -> tuple[Interval, ...]:
+def estimate_ratios(hits: NDArray[np.float64], tiles: NDArray[np.float64]) -> tuple[Interval, ...]:
     """Return shares from counts by group, with their intervals.
 
     Parameters
@@ -201,7 +201,7 @@ def ratios(hits: NDArray[np.float64], tiles: NDArray[np.float64]) -> tuple[Inter
 
 
 def share_intervals(hits: NDArray[np.float64], tiles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return shares with their bounds, (k, 3), from counts by group; see `ratios`."""
+    """Return shares with their bounds, (k, 3), from counts by group; see `estimate_ratios`."""
     return np.transpose([divide(hits.sum(0), tiles.sum(0)), *share_bounds(hits, tiles)])
 
 

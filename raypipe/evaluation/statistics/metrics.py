@@ -10,8 +10,15 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from raypipe.base.predictions import NO_CLASS
-from raypipe.evaluation.statistics.calibration import REPLICATES, Bin, calibrations
-from raypipe.evaluation.statistics.intervals import UNDEFINED, Groups, Interval, group_tiles, means, share_intervals
+from raypipe.evaluation.statistics.calibration import REPLICATES, Bin, compute_calibrations
+from raypipe.evaluation.statistics.intervals import (
+    UNDEFINED,
+    Groups,
+    Interval,
+    estimate_means,
+    group_tiles,
+    share_intervals,
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Metrics:
         return _flat({field.name: getattr(self, field.name) for field in fields(self)})
 
 
-def predicted_labels(logits: NDArray[np.floating]) -> NDArray[np.int64]:
+def predict_labels(logits: NDArray[np.floating]) -> NDArray[np.int64]:
     """Return the label of the largest logit, (..., n), from logits (..., n, classes).
 
     It is `NO_CLASS` where not all logits are finite.
@@ -79,7 +86,7 @@ def predicted_labels(logits: NDArray[np.floating]) -> NDArray[np.int64]:
     return np.where(np.isfinite(logits).all(axis=-1), logits.argmax(axis=-1), NO_CLASS)
 
 
-def chance_accuracy(labels: NDArray[np.integer]) -> float:
+def compute_chance_accuracy(labels: NDArray[np.integer]) -> float:
     """Return the accuracy of always predicting the most common label.
 
     A model without any knowledge has it, clean or attacked. No attack can lower it, so a robust accuracy at or below it
@@ -88,7 +95,7 @@ def chance_accuracy(labels: NDArray[np.integer]) -> float:
     return float(np.unique(labels, return_counts=True)[1].max() / len(labels))
 
 
-def classification_metrics(
+def compute_metrics(
     labels: NDArray[np.int64],
     logits: NDArray[np.float32],
     groups: Iterable[object],
@@ -102,7 +109,7 @@ def classification_metrics(
     Parameters
     ----------
     labels, malignant, replicates, seed
-        Arguments as in `metrics_of_models`, which describes the intervals.
+        Arguments as in `compute_metrics_of_models`, which describes the intervals.
     logits
         (n, classes) logits.
     groups
@@ -113,10 +120,12 @@ def classification_metrics(
     ValueError
         If there are no tiles, if a tile has no group, or if a label has no logit.
     """
-    return metrics_of_models(labels, logits[None], group_tiles(groups), malignant, replicates=replicates, seed=seed)[0]
+    return compute_metrics_of_models(
+        labels, logits[None], group_tiles(groups), malignant, replicates=replicates, seed=seed
+    )[0]
 
 
-def metrics_of_models(
+def compute_metrics_of_models(
     labels: NDArray[np.int64],
     logits: NDArray[np.float32],
     groups: Groups,
@@ -127,7 +136,7 @@ def metrics_of_models(
 ) -> list[Metrics]:
     """Return the metrics of k sets of logits of the same tiles: of several models, or of one under several attacks.
 
-    This takes a fraction of the time of as many calls of `classification_metrics`, with the same result.
+    This takes a fraction of the time of as many calls of `compute_metrics`, with the same result.
 
     Parameters
     ----------
@@ -157,7 +166,7 @@ def metrics_of_models(
     classes = logits.shape[2]
     if unknown := set(labels.tolist()).union(malignant or ()) - set(range(classes)):
         raise ValueError(f"labels {sorted(unknown)}: expected labels of the {classes} logits, 0..{classes - 1}")
-    predicted = predicted_labels(logits)
+    predicted = predict_labels(logits)
     # The last column counts broken tiles.
     cells = groups.tally(labels * (classes + 1) + predicted % (classes + 1), classes * (classes + 1))
     confusion = cells.reshape(*cells.shape[:2], classes, classes + 1)
@@ -166,7 +175,7 @@ def metrics_of_models(
     confidences = np.exp(log_probabilities.max(axis=2))
     losses = -np.take_along_axis(log_probabilities, np.broadcast_to(labels[:, None], (*sound.shape, 1)), axis=2)[..., 0]
     support = tuple(np.bincount(labels, minlength=classes).tolist())
-    chance = chance_accuracy(labels)
+    chance = compute_chance_accuracy(labels)
     return [
         Metrics(
             tiles=len(labels),
@@ -190,9 +199,9 @@ def metrics_of_models(
             (~sound).sum(axis=1).tolist(),
             _shares(confusion, malignant),
             confusion[..., :classes].sum(axis=1).astype(int).tolist(),
-            means(losses, sound, groups, least=0, most=np.inf),
-            means(confidences, sound, groups, least=0, most=1),
-            calibrations(confidences, predicted == labels, sound, groups, replicates=replicates, seed=seed),
+            estimate_means(losses, sound, groups, least=0, most=np.inf),
+            estimate_means(confidences, sound, groups, least=0, most=1),
+            compute_calibrations(confidences, predicted == labels, sound, groups, replicates=replicates, seed=seed),
             strict=True,
         )
     ]

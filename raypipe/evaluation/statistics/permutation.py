@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def sign_flip_test(differences: NDArray[np.integer]) -> float:
+def run_sign_flip_test(differences: NDArray[np.integer]) -> float:
     """Test that a paired difference is as often positive as negative, with groups as the units.
 
     If two models do not differ, exchanging them within a group changes nothing. Then each group's difference is as
@@ -52,7 +52,7 @@ def sign_flip_test(differences: NDArray[np.integer]) -> float:
     return min(1.0, float(chances[far].sum()))
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
+def adjust_p_values(p_values: Sequence[float | None]) -> list[float | None]:
     """Adjust the p values of a table so that the chance of any false rejection in it stays at the level.
 
     Parameters

@@ -3,17 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.evaluation.statistics.intervals import UNDEFINED, Groups, Interval, ratios, share_intervals
+from raypipe.evaluation.statistics.intervals import UNDEFINED, Groups, Interval, estimate_ratios, share_intervals
 
 
-def reweighted_accuracy(
+def reweight_accuracy(
     correct: NDArray[np.bool_], labels: NDArray[np.int64], all_labels: NDArray[np.int64], groups: Groups
 ) -> Interval:
-    """Return the reweighted accuracy of one model, from correct answers (n,); see `reweighted_accuracies`."""
-    return reweighted_accuracies(correct[None], labels, all_labels, groups)[0]
+    """Return the reweighted accuracy of one model, from correct answers (n,); see `reweight_accuracies`."""
+    return reweight_accuracies(correct[None], labels, all_labels, groups)[0]
 
 
-def reweighted_accuracies(
+def reweight_accuracies(
     correct: NDArray[np.bool_], labels: NDArray[np.int64], all_labels: NDArray[np.int64], groups: Groups
 ) -> tuple[Interval, ...]:
     """Return the accuracies that the test set would have if each class kept its recall: the recalls' weighted mean.
@@ -47,7 +47,7 @@ def reweighted_accuracies(
     if ((shares > 0) & (attacked_shares == 0)).any():
         return (UNDEFINED,) * len(correct)
     if np.allclose(shares, attacked_shares):
-        return ratios(groups.total(correct)[..., 0].T, groups.total(np.ones(len(labels))))
+        return estimate_ratios(groups.total(correct)[..., 0].T, groups.total(np.ones(len(labels))))
     counts = groups.tally(labels, classes)
     hits = groups.tally(np.broadcast_to(labels, correct.shape), classes, correct)
     of_classes = share_intervals(np.hstack(list(hits)), np.tile(counts, len(correct)))

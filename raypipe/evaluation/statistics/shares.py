@@ -88,8 +88,10 @@ def _lower(right: Counts, tiles: Counts) -> NDArray[np.float64]:
     per_group = np.square(tiles).sum(axis=1) / total  # a tile's siblings and itself, averaged over tiles
     groups = total / per_group  # effective number of groups; their number if all have the same size
     unanimous = TAIL ** (1 / groups)
-    wider = np.maximum(exact_lower_bound(hits / per_group, groups), _lowest(right, tiles, total, hits, per_group))
-    lower: NDArray[np.float64] = np.minimum(np.minimum(exact_lower_bound(hits, total), unanimous), wider)
+    wider = np.maximum(
+        compute_exact_lower_bound(hits / per_group, groups), _lowest(right, tiles, total, hits, per_group)
+    )
+    lower: NDArray[np.float64] = np.minimum(np.minimum(compute_exact_lower_bound(hits, total), unanimous), wider)
     return lower
 
 
@@ -136,7 +138,7 @@ def _score(share: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[n
     return bound
 
 
-def exact_lower_bound(hits: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[np.float64]:
+def compute_exact_lower_bound(hits: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the exact 95 % lower bound of shares, also for fractions of hits and trials.
 
     Parameters

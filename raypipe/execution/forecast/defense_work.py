@@ -22,7 +22,7 @@ FORWARD_SHARE = 1 / 3
 
 
 @cache
-def training_steps(defense: Defense) -> float:
+def count_training_steps(defense: Defense) -> float:
     """Return the number of plain training steps that one step of the defense equals, with its repeats of a batch."""
     with _preserve_state():
         clean, model = _tiny(defense).eval(), _tiny(defense).train()
@@ -34,7 +34,7 @@ def training_steps(defense: Defense) -> float:
     return steps.repeats * (FORWARD_SHARE * forwards + (1 - FORWARD_SHARE) * backwards)
 
 
-def hardening_steps(cell: Cell, training_tiles: int) -> float:
+def count_hardening_steps(cell: Cell, training_tiles: int) -> float:
     """Return the number of plain training steps, one tile each, that a hardening equals in time.
 
     Every candidate of a search counts with all its epochs, although some are stopped early.
@@ -43,11 +43,11 @@ def hardening_steps(cell: Cell, training_tiles: int) -> float:
     tiles = training_tiles
     if isinstance(defense, StaticTraining):
         tiles = sum(len(positions) for positions in defense.choose(training_tiles, cell.spec.seed))
-    return tiles * sum(training_steps(each) * each.epochs for each in defense.candidates() if each.epochs)
+    return tiles * sum(count_training_steps(each) * each.epochs for each in defense.candidates() if each.epochs)
 
 
 @cache
-def prediction_passes(defense: Defense) -> float:
+def count_prediction_passes(defense: Defense) -> float:
     """Return the number of passes through the network per prediction of the hardened model."""
     model, counts = _tiny(defense).eval(), list[int]()
 
@@ -61,7 +61,7 @@ def prediction_passes(defense: Defense) -> float:
 
 
 @cache
-def certificate_passes(defense: CertifiedDefense) -> float:
+def count_certificate_passes(defense: CertifiedDefense) -> float:
     """Return the number of forward passes per tile for the certificate."""
     tiles = np.zeros((1, SIDE, SIDE, 3), np.uint8)
     with _preserve_state():

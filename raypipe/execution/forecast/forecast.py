@@ -7,7 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from raypipe.base.errors import StageError
-from raypipe.execution.forecast.defense_work import certificate_passes, hardening_steps, prediction_passes
+from raypipe.execution.forecast.defense_work import (
+    count_certificate_passes,
+    count_hardening_steps,
+    count_prediction_passes,
+)
 from raypipe.execution.forecast.trials import (
     ModelTrial,
     TilesTrial,
@@ -19,7 +23,7 @@ from raypipe.execution.forecast.trials import (
     try_tiles,
 )
 from raypipe.experiment.schema import Resources
-from raypipe.plan.cells import STAGES, Cell, Split, Stage, unfinished
+from raypipe.plan.cells import STAGES, Cell, Split, Stage, find_unfinished
 from raypipe.plan.files import Listing
 from raypipe.plan.listing import Prepared
 from raypipe.plan.train_workers import choose_train_workers
@@ -172,7 +176,7 @@ def forecast(
         If pretrained weights are not available.
     """
     resources = prepared.experiment.resources
-    todo = unfinished(prepared.plan.cells, prepared.store)
+    todo = find_unfinished(prepared.plan.cells, prepared.store)
     if not todo:
         return Forecast((), workers or _workers_here(resources), 0.0)
     device = _device(resources)
@@ -244,7 +248,9 @@ def _forecast_cell(  # noqa: PLR0911  one for each stage
     match cell.stage:
         case "train" | "harden":
             trains = cell.stage == "train"
-            steps = cell.spec.recipe.epochs * counts["train"] if trains else hardening_steps(cell, counts["train"])
+            steps = (
+                cell.spec.recipe.epochs * counts["train"] if trains else count_hardening_steps(cell, counts["train"])
+            )
             seconds = steps * model.training
             if not trains and (limit := cell.spec.defense.time_limit) and limit < seconds:
                 steps, seconds = steps * limit / seconds, limit
@@ -264,7 +270,7 @@ def _forecast_cell(  # noqa: PLR0911  one for each stage
             return CellForecast(cell, 0, 0, _work(cell.inputs["model"]) * seconds, count * ROW_BYTES)
         case "certify":
             count = min(cell.spec.tiles or counts["test"], counts["test"])
-            passes = count * certificate_passes(cell.spec.defense)
+            passes = count * count_certificate_passes(cell.spec.defense)
             return CellForecast(cell, passes, 0, passes * model.prediction, count * ROW_BYTES)
         case "pattern":
             universal = cell.spec.universal
@@ -292,7 +298,7 @@ def _expected_accuracy(model: ModelTrial) -> float:
 
 def _work(model: Cell) -> float:
     """Return the number of passes through the network per pass of a cell's model."""
-    return prediction_passes(model.spec.defense) if model.stage == "harden" else 1
+    return count_prediction_passes(model.spec.defense) if model.stage == "harden" else 1
 
 
 def _device(resources: Resources) -> torch.device:

@@ -2,7 +2,7 @@
 
 from raypipe.execution.forecast.forecast import Forecast
 from raypipe.experiment.schema import Experiment
-from raypipe.progress.tree import duration
+from raypipe.progress.tree import format_duration
 from raypipe.report.sheet import Cell, Sheet
 
 
@@ -39,7 +39,7 @@ def tabulate_stages(experiment: Experiment, forecast: Forecast, price: float | N
     for stage in stages:
         _row(sheet, stage.stage, (stage.cells, stage.passes, stage.seconds, stage.wall, stage.size), price)
     nothing = [""] * (1 if price is None else 2)
-    sheet.add_row("Ray's start, results, report", "", "", "", duration(forecast.besides), *nothing)
+    sheet.add_row("Ray's start, results, report", "", "", "", format_duration(forecast.besides), *nothing)
     sheet.add_section()
     sums = [sum(getattr(stage, name) for stage in stages) for name in ("cells", "passes", "seconds", "wall", "size")]
     sums[3] += forecast.besides
@@ -68,4 +68,4 @@ def _row(
     hours = f"{seconds / 3600:,.2f}"
     # Machines are billed by elapsed time, even if some of them are idle.
     dollars = [] if price is None else [f"{price * wall / 3600 * workers:,.2f}" if workers else ""]
-    sheet.add_row(name, f"{cells:,}", f"{passes:,.0f}", hours, duration(wall), f"{size / 1e6:,.1f}", *dollars)
+    sheet.add_row(name, f"{cells:,}", f"{passes:,.0f}", hours, format_duration(wall), f"{size / 1e6:,.1f}", *dollars)

@@ -26,7 +26,7 @@ from raypipe.base.errors import StageError
 from raypipe.data.reading.png import encode_png
 from raypipe.data.source import Source, shuffle_by_hash
 from raypipe.data.tiles import TileItem, decode_images, make_tiles
-from raypipe.evaluation.checks.planted import binarization_test
+from raypipe.evaluation.checks.planted import run_binarization_test
 from raypipe.evaluation.checks.probe import probe
 from raypipe.evaluation.predict import predict
 from raypipe.experiment.schema import Resources
@@ -214,7 +214,7 @@ def try_model(
     if planted_attack:
         say(f"{model.name}: diagnosis")
         diagnosis = _seconds(lambda: probe(classifier, images, truth, BATCH, device), device) / len(images)
-        search = _seconds(lambda: binarization_test(classifier, images[:1], planted_attack, BATCH, device), device)
+        search = _seconds(lambda: run_binarization_test(classifier, images[:1], planted_attack, BATCH, device), device)
     card = ModelCard(model.name, labels, images.shape[1], *classifier.normalization, resize=model.resize)
     size = len(save_classifier(classifier, card))
     trial = ModelTrial(training, prediction, diagnosis, search, size, accuracy)

@@ -21,7 +21,7 @@ from raypipe.experiment.load import validate_experiment
 from raypipe.experiment.plain_yaml import PlainLoader
 from raypipe.experiment.schema import Experiment
 from raypipe.plan.listing import list_files, prepare
-from raypipe.progress.tree import duration
+from raypipe.progress.tree import format_duration
 
 SEED = 0
 MOST_AUDITED = 2000
@@ -70,7 +70,7 @@ def start_experiment(
     ValueError
         If it is no data set.
     """
-    found = find_data(absolute(location), SEED)
+    found = find_data(make_absolute(location), SEED)
     named = {"groups", "group_pattern"} <= type(found.settings).model_fields.keys()
     look = look_at(found.source, by_name=named)
     origin, groups = "none are known", None
@@ -83,7 +83,10 @@ def start_experiment(
         origin, groups = _audit(found, groups_file, progress, propose(look, grouped=False).bit_depth)
         found = _with(found, groups=str(groups)) if groups else found
     grouped = bool(look.pattern or look.groups or groups)
-    run = re.sub(r"[^A-Za-z0-9_.-]+", "-", name or PurePosixPath(absolute(location)).stem).strip("-._") or "experiment"
+    run = (
+        re.sub(r"[^A-Za-z0-9_.-]+", "-", name or PurePosixPath(make_absolute(location)).stem).strip("-._")
+        or "experiment"
+    )
     proposal = propose(look, grouped=grouped)
 
     def text(takes: str) -> str:
@@ -94,7 +97,7 @@ def start_experiment(
     return Written(text(_estimate(experiment, say) if estimate else ""), look, groups)
 
 
-def absolute(location: str) -> str:
+def make_absolute(location: str) -> str:
     """Return a local path as an absolute one, so that the file works from every folder. A URI stays as it is."""
     return location if "://" in location else os.path.abspath(os.path.expanduser(location))  # noqa: PTH100, PTH111
 
@@ -131,4 +134,4 @@ def _estimate(experiment: Experiment, say: Callable[[str], None]) -> str:
         except UserError as error:
             return f"unknown: {str(error).splitlines()[-1].strip()}"
     seconds = found.besides + sum(stage.wall for stage in found.stages(experiment.resources))
-    return f"about {duration(seconds)} on this machine, {found.workers} workers, by short trials."
+    return f"about {format_duration(seconds)} on this machine, {found.workers} workers, by short trials."

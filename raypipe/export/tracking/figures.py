@@ -9,7 +9,7 @@ FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "cancer_called_benign", 
            "calibration_error", "forwards", "backwards", "seconds")  # fmt: skip
 
 
-def figures(rows: Iterable[Row]) -> Iterator[tuple[str, float]]:
+def list_figures(rows: Iterable[Row]) -> Iterator[tuple[str, float]]:
     """Yield the figures in a model's rows: ``("adaptive/deepfool/accuracy", 0.5)``."""
     for row in rows:
         for figure in FIGURES:

@@ -10,7 +10,7 @@ import yaml
 from raypipe.base.errors import StageError, last_line
 from raypipe.evaluation.results.result import TABLES, RunResult
 from raypipe.evaluation.results.run import Run
-from raypipe.export.tracking.figures import figures
+from raypipe.export.tracking.figures import list_figures
 from raypipe.report.layout import Book
 from raypipe.report.page.report import REPORT_FILE
 from raypipe.storage.environment import hide_credentials, read_environment
@@ -93,7 +93,7 @@ def _log(client: Any, experiment: str, run: Run, result: RunResult, store: Store
         for name, value in about.items():
             client.log_param(below, name, value)
         client.log_metric(below, "checks_failed", failed)
-        for name, value in figures(book.find_records(subject)):
+        for name, value in list_figures(book.find_records(subject)):
             client.log_metric(below, name, value)
         client.set_terminated(below)
     client.set_terminated(parent)

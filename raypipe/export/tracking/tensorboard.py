@@ -7,7 +7,7 @@ from raypipe.base.errors import StageError
 from raypipe.base.tracking import TENSORBOARD
 from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run
-from raypipe.export.tracking.figures import figures
+from raypipe.export.tracking.figures import list_figures
 from raypipe.report.layout import Book
 from raypipe.storage.store import Store
 
@@ -55,5 +55,5 @@ def _log_subject(folder: Path, manifest: dict[str, Any], book: Book, subject: st
             for name in ("loss", "accuracy"):
                 if (value := epoch[f"validation_{name}"]) is not None:
                     writer.add_scalar(f"validation/{name}", value, epoch["epoch"])
-        for name, value in figures(book.find_records(subject)):
+        for name, value in list_figures(book.find_records(subject)):
             writer.add_scalar(name.replace(" ", "_").replace(":", "_"), value)

@@ -9,7 +9,7 @@ from raypipe.base.errors import StageError, last_line
 from raypipe.base.tracking import WANDB
 from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run
-from raypipe.export.tracking.figures import figures
+from raypipe.export.tracking.figures import list_figures
 from raypipe.report.layout import Book
 from raypipe.storage.store import Store
 
@@ -83,4 +83,4 @@ def _log_subject(logged: Any, history: Any, book: Book, subject: str) -> None:
     for epoch in history:
         logged.log({f"training/{name}": value for name, value in epoch.items() if value is not None})
     failed = sum(row["verdict"] == "fail" for row in book.checks if row["subject"] == subject)
-    logged.summary.update({"checks_failed": failed, **dict(figures(book.find_records(subject)))})
+    logged.summary.update({"checks_failed": failed, **dict(list_figures(book.find_records(subject)))})

@@ -25,7 +25,7 @@ def write_comparison(
     books
         Rows of each run, by the name of the run.
     differences
-        Result of `raypipe.evaluation.results.across.differences_across`.
+        Result of `raypipe.evaluation.results.across.compare_across`.
     """
     names = [run.name for run in runs]
     drawings = [

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from raypipe.evaluation.checks.evidence import Evidence, PlantedSearch, Probe
-from raypipe.evaluation.checks.findings import least_tiles, missed_share
-from raypipe.evaluation.checks.rules import ABOVE_CHANCE, CHECKS, Check, run_checks, verdict
+from raypipe.evaluation.checks.findings import compute_least_tiles, compute_missed_share
+from raypipe.evaluation.checks.rules import ABOVE_CHANCE, CHECKS, Check, reach_verdict, run_checks
 from raypipe.evaluation.results.artifacts import Predictions
 from raypipe.evaluation.results.certified import Proof
 
@@ -218,9 +218,9 @@ def test_a_failure_on_few_tiles_is_one() -> None:
 
 @pytest.mark.parametrize("allowed", [0, 1, 2, 5])
 def test_so_many_tiles_show_a_failure_on_a_quarter_of_them(allowed: int) -> None:
-    least = least_tiles(allowed)
+    least = compute_least_tiles(allowed)
     assert binom.cdf(allowed, least, 0.25) <= 0.05 < binom.cdf(allowed, least - 1, 0.25)
-    assert binom.cdf(allowed, least, missed_share(least, allowed)) == pytest.approx(0.05)
+    assert binom.cdf(allowed, least, compute_missed_share(least, allowed)) == pytest.approx(0.05)
 
 
 def test_what_is_proved_of_few_tiles_is_not_tested() -> None:
@@ -352,16 +352,16 @@ def checks_of(*verdicts: str) -> list[Check]:
 
 
 def test_one_failure_withholds_the_claim() -> None:
-    overall = verdict(checks_of("pass", "fail", "not applicable", "pass"))
+    overall = reach_verdict(checks_of("pass", "fail", "not applicable", "pass"))
     assert overall[:4] == (1, 2, 1, True)
     assert overall.sentence.startswith("Robustness not claimed: 1 of 3 checks failed (law 1).")
     assert overall.sentence.endswith("Sanity check failed: robust accuracy may be overestimated.")
 
 
 def test_too_few_checks_withhold_the_claim() -> None:
-    assert verdict(checks_of(*["pass"] * 3, *["not applicable"] * 2)).withheld
-    assert "only 3 of 5" in verdict(checks_of(*["pass"] * 3, *["not applicable"] * 2)).sentence
-    enough = verdict(checks_of(*["pass"] * 4, *["not applicable"] * 2))
+    assert reach_verdict(checks_of(*["pass"] * 3, *["not applicable"] * 2)).withheld
+    assert "only 3 of 5" in reach_verdict(checks_of(*["pass"] * 3, *["not applicable"] * 2)).sentence
+    enough = reach_verdict(checks_of(*["pass"] * 4, *["not applicable"] * 2))
     assert not enough.withheld
     assert enough.sentence == (
         "4 of 6 checks passed, 2 not applicable: no attack failure detected; robust accuracy is an upper bound."
@@ -370,16 +370,19 @@ def test_too_few_checks_withhold_the_claim() -> None:
 
 def test_a_model_that_is_not_shown_to_be_above_chance_is_not_called_robust() -> None:
     unknown = Check(ABOVE_CHANCE, "not applicable", "60.0 % of 4 test tiles", "", "")
-    overall = verdict([*checks_of(*["pass"] * 15), unknown])
+    overall = reach_verdict([*checks_of(*["pass"] * 15), unknown])
     assert overall.withheld
     assert "the model is not shown to be better than chance (60.0 % of 4 test tiles)" in overall.sentence
-    assert not verdict([*checks_of(*["pass"] * 15), unknown._replace(verdict="pass")]).withheld
+    assert not reach_verdict([*checks_of(*["pass"] * 15), unknown._replace(verdict="pass")]).withheld
 
 
 def test_a_verdict_says_how_many_tiles_it_rests_on_and_what_they_can_miss() -> None:
-    assert "1 of 1 checks failed on 60 tiles" in verdict(checks_of("fail"), 60).sentence
-    assert "only 1 of 2 checks could be judged on 12 tiles" in verdict(checks_of("pass", "not applicable"), 12).sentence
-    few, many = (verdict(checks_of("pass"), tiles).sentence for tiles in (20, 200))
+    assert "1 of 1 checks failed on 60 tiles" in reach_verdict(checks_of("fail"), 60).sentence
+    assert (
+        "only 1 of 2 checks could be judged on 12 tiles"
+        in reach_verdict(checks_of("pass", "not applicable"), 12).sentence
+    )
+    few, many = (reach_verdict(checks_of("pass"), tiles).sentence for tiles in (20, 200))
     assert "1 of 1 checks passed on 20 tiles" in few
     assert "can miss a failure on up to 22 % of them" in few
     assert "can miss a failure on up to 2 % of them" in many

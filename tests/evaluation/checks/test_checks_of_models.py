@@ -13,9 +13,9 @@ from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.evaluation.checks.evidence import Evidence
 from raypipe.evaluation.checks.findings import Finding
 from raypipe.evaluation.checks.judging import more_steps_never_weaker
-from raypipe.evaluation.checks.planted import binarization_test
+from raypipe.evaluation.checks.planted import run_binarization_test
 from raypipe.evaluation.checks.probe import probe
-from raypipe.evaluation.checks.rules import run_checks, verdict
+from raypipe.evaluation.checks.rules import reach_verdict, run_checks
 from raypipe.evaluation.predict import predict
 from raypipe.evaluation.protocols import CheckAttack
 from raypipe.evaluation.results.artifacts import Predictions
@@ -60,7 +60,7 @@ def gathered(tested, name: str, evaluation: Evaluation = EVALUATION) -> Evidence
         labels=labels,
         clean=Predictions(np.arange(len(labels)), np.arange(len(labels)), labels, predict(model, images, 32, CPU)),
         probe=probe(model, images, labels, 32, CPU),
-        planted=binarization_test(model, images[:20], reference.with_early_stop(True), 32, CPU),
+        planted=run_binarization_test(model, images[:20], reference.with_early_stop(True), 32, CPU),
         recorded_predictions=made[CheckAttack.REFERENCE].clean_prediction,
         remade_predictions=predicted(images),
         recorded_success=made[CheckAttack.REFERENCE].success,
@@ -71,7 +71,7 @@ def gathered(tested, name: str, evaluation: Evaluation = EVALUATION) -> Evidence
 def test_the_evaluation_of_an_undefended_model_passes_every_check(tested) -> None:
     checks = run_checks(gathered(tested, "undefended"))
     assert {check.name: check.figure for check in checks if check.verdict != "pass"} == {}
-    assert not verdict(checks).withheld
+    assert not reach_verdict(checks).withheld
 
 
 def test_rounding_is_attacked_through(tested) -> None:
@@ -106,7 +106,7 @@ def test_what_only_hides_the_gradient_fails(tested, name: str, expected: set[str
     failed = {check.name for check in checks if check.verdict == "fail"}
     # noise may upset other comparisons too
     assert expected <= failed if name == "noisy" else expected == failed
-    assert verdict(checks).withheld
+    assert reach_verdict(checks).withheld
 
 
 def steps_check(tested, name: str, bounded: BoundedAttack, eps: float, nested: bool = False) -> Finding:

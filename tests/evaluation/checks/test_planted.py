@@ -13,8 +13,8 @@ from raypipe.attacks.engine.norms import BoundedAttack
 from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.pgd import ProjectedGradient, projected_gradient
 from raypipe.evaluation.checks.evidence import PlantedSearch
-from raypipe.evaluation.checks.planted import INSEPARABLE, UNSTEADY, binarization_test
-from raypipe.evaluation.checks.readouts import Features, penultimate, separate
+from raypipe.evaluation.checks.planted import INSEPARABLE, UNSTEADY, run_binarization_test
+from raypipe.evaluation.checks.readouts import Features, find_penultimate, separate
 from raypipe.models.backbones import BACKBONES
 from raypipe.models.classifier import Model, build_classifier
 
@@ -23,7 +23,7 @@ PGD = ProjectedGradient(eps=8 / 255, max_iterations=20)
 
 
 def run(tested, name: str, settings: BoundedAttack = PGD, tiles: int = 12, **changes: int | float) -> PlantedSearch:
-    return binarization_test(tested.models[name], tested.images[:tiles], settings, 32, CPU, **changes)
+    return run_binarization_test(tested.models[name], tested.images[:tiles], settings, 32, CPU, **changes)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ class Squeezed(nn.Module):
     ],
 )
 def test_a_model_without_penultimate_features_is_not_applicable(tested, model, reason) -> None:
-    result = binarization_test(model, tested.images[:3], PGD, 8, CPU)
+    result = run_binarization_test(model, tested.images[:3], PGD, 8, CPU)
     assert all(reason in why for why in result.reasons)
     assert not result.applicable.any()
     assert not result.found.any()
@@ -140,7 +140,7 @@ def test_a_model_without_penultimate_features_is_not_applicable(tested, model, r
 def test_every_backbone_has_penultimate_features(name: str) -> None:
     model = build_classifier(Model(name=name), 5).eval()
     tiles = torch.rand(2, 3, 64, 64)
-    features = penultimate(model, tiles[:1])
+    features = find_penultimate(model, tiles[:1])
     assert isinstance(features, Features)
     with torch.no_grad():
         torch.testing.assert_close(features.layer(features.extract(tiles)), model(tiles))
@@ -149,7 +149,7 @@ def test_every_backbone_has_penultimate_features(name: str) -> None:
 def test_the_model_is_left_as_it_was(tested) -> None:
     model = tested.models["undefended"].train()
     before = {name: values.clone() for name, values in model.state_dict().items()}
-    binarization_test(model, tested.images[:2], PGD, 8, CPU)
+    run_binarization_test(model, tested.images[:2], PGD, 8, CPU)
     assert all(module.training and not module._forward_pre_hooks for module in model.modules())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())

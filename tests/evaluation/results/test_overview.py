@@ -9,7 +9,7 @@ import pytest
 from raypipe.base.threat import ThreatModel
 from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.compute import compute_result
-from raypipe.evaluation.results.overview import COLUMNS, Model, headline_ball
+from raypipe.evaluation.results.overview import COLUMNS, Model, choose_headline_ball
 from raypipe.evaluation.results.run import CorruptedRecord, ExternalRecord, PairingRecord, Run
 from raypipe.report.figures.overview import draw_overview_panel
 from raypipe.report.layout import Book
@@ -160,7 +160,7 @@ def test_a_run_with_attacks_in_a_ball_only_has_no_view(tmp_path: Path) -> None:
 
 def test_the_ball_is_that_of_the_report(measured: tuple[Run, Book]) -> None:
     run, book = measured
-    assert headline_ball(run) == ("linf", 2 / 255)
+    assert choose_headline_ball(run) == ("linf", 2 / 255)
     assert book.headline == "linf <= 2/255"
 
 

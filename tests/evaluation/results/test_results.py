@@ -11,7 +11,7 @@ from raypipe.evaluation.results.artifacts import Artifacts
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.evaluation.results.result import RunResult, load_result, serialize_result
 from raypipe.evaluation.results.run import Run
-from raypipe.evaluation.statistics.permutation import holm
+from raypipe.evaluation.statistics.permutation import adjust_p_values
 from raypipe.report.layout import describe_threat
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, attack_only, hand_run
@@ -140,7 +140,7 @@ def test_differences_are_paired(run: tuple[Store, Run]) -> None:
     assert flattery["difference"] == 3 / 8
     assert (flattery["only_first"], flattery["only_second"]) == (4, 1)
     assert flattery["p_value"] == 2 / 2**2, "only groups a and c differ, by 2 and 1 tiles, the same way"
-    assert [row["p_adjusted"] for row in table] == holm([row["p_value"] for row in table])
+    assert [row["p_adjusted"] for row in table] == adjust_p_values([row["p_value"] for row in table])
     gained = rows["attacked", None]
     assert (gained["against"], gained["difference"]) == (CLEAN, 4 / 8)
     assert rows["clean", None]["difference"] == 1 / 8

@@ -1,6 +1,6 @@
 import pytest
 
-from raypipe.evaluation.results.run import stamps
+from raypipe.evaluation.results.run import derive_stamps
 
 
 @pytest.mark.parametrize(
@@ -16,11 +16,11 @@ from raypipe.evaluation.results.run import stamps
     ],
 )
 def test_stamps(split: str, leakage: float | None, synthetic: bool, expected: list[str]) -> None:
-    found = stamps({"split": split, "leakage": leakage, "synthetic": synthetic})
+    found = derive_stamps({"split": split, "leakage": leakage, "synthetic": synthetic})
     assert len(found) == len(expected)
     assert all(stamp.startswith(start) for stamp, start in zip(found, expected, strict=True))
 
 
 def test_what_may_not_be_passed_on_is_stamped() -> None:
-    (stamp,) = stamps({"split": "group", "leakage": 0.0, "synthetic": False}, "the license forbids it")
+    (stamp,) = derive_stamps({"split": "group", "leakage": 0.0, "synthetic": False}, "the license forbids it")
     assert stamp == "NOT FOR REDISTRIBUTION: the license forbids it; no picture of a tile leaves the store"

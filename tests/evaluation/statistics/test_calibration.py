@@ -6,12 +6,12 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 
-from raypipe.evaluation.statistics.calibration import Calibration, calibration
+from raypipe.evaluation.statistics.calibration import Calibration, compute_calibration
 from raypipe.evaluation.statistics.intervals import group_tiles
 
 
 def calibrated(confidences: NDArray[np.float64], correct: NDArray[np.bool_], bins: int = 15) -> Calibration:
-    return calibration(confidences, correct, group_tiles(range(len(correct))), bins, replicates=200)
+    return compute_calibration(confidences, correct, group_tiles(range(len(correct))), bins, replicates=200)
 
 
 def test_a_case_worked_by_hand() -> None:
@@ -61,13 +61,13 @@ def test_the_interval_covers_the_error_of_an_overconfident_model() -> None:
     covered = 0
     for _ in range(200):
         confidences = rng.uniform(0.5, 1, 300)
-        error = calibration(confidences, rng.random(300) < confidences - 0.05, grouped, replicates=300).error
+        error = compute_calibration(confidences, rng.random(300) < confidences - 0.05, grouped, replicates=300).error
         covered += error.low <= 0.05 <= error.high
     assert covered / 200 >= 0.85
 
 
 def test_a_single_group_has_no_interval() -> None:
-    error = calibration(np.array([0.7, 0.9]), np.array([True, True]), group_tiles(["a", "a"])).error
+    error = compute_calibration(np.array([0.7, 0.9]), np.array([True, True]), group_tiles(["a", "a"])).error
     assert error.value == pytest.approx(0.2)
     assert np.isnan([error.low, error.high]).all()
 

@@ -6,8 +6,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from raypipe.evaluation.statistics.comparison import compare, summarize_over_seeds, unpaired_difference
-from raypipe.evaluation.statistics.intervals import Interval, group_tiles, mean
+from raypipe.evaluation.statistics.comparison import compare, compare_unpaired, summarize_over_seeds
+from raypipe.evaluation.statistics.intervals import Interval, estimate_mean, group_tiles
 
 outcomes = hnp.arrays(np.bool_, st.tuples(st.just(2), st.integers(3, 40)))
 few = settings(max_examples=40, deadline=None)
@@ -45,7 +45,7 @@ def test_no_difference_is_certain(both: NDArray[np.bool_]) -> None:
     first, second = both
     tiles = len(first)
     here, there = group_tiles(np.arange(tiles) // 2), group_tiles(range(tiles))
-    for found in (compare(first, second, here).difference, unpaired_difference(first, here, second, there)):
+    for found in (compare(first, second, here).difference, compare_unpaired(first, here, second, there)):
         assert -1 <= found.low <= found.value <= found.high <= 1
         assert width(found) > 0.05
 
@@ -55,7 +55,7 @@ def test_where_all_tiles_agree_an_interval_is_left(first: int, second: int, valu
     """Use 20 groups of one tile, for which a bootstrap gave [0, 0], [1, 1] and [-1, -1]."""
     groups, others = group_tiles(range(20)), group_tiles(range(20, 40))
     right = np.full(20, bool(first)), np.full(20, bool(second))
-    found = (compare(*right, groups).difference, unpaired_difference(right[0], groups, right[1], others))
+    found = (compare(*right, groups).difference, compare_unpaired(right[0], groups, right[1], others))
     for difference in found:
         assert difference.value == value
         assert 0.15 < width(difference) < 0.5
@@ -78,10 +78,10 @@ def test_pairing_sees_what_two_separate_intervals_hide() -> None:
     second = first & (rng.random(400) < 0.95)
     groups = group_tiles(range(400))
     found = compare(first, second, groups)
-    assert mean(first, groups).low < mean(second, groups).high
+    assert estimate_mean(first, groups).low < estimate_mean(second, groups).high
     assert found.difference.low > 0
     assert found.p_value < 0.01
-    apart = unpaired_difference(first, groups, second, group_tiles(range(400, 800)))
+    apart = compare_unpaired(first, groups, second, group_tiles(range(400, 800)))
     assert apart.value == pytest.approx(found.difference.value)
     assert width(apart) > 2 * width(found.difference)
 
@@ -90,15 +90,17 @@ def test_an_unpaired_difference_adds_the_variances() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.random(900) < 0.8, rng.random(400) < 0.6
     here, there = group_tiles([f"a{tile // 3}" for tile in range(900)]), group_tiles(range(400))
-    difference = unpaired_difference(first, here, second, there)
-    assert width(difference) == pytest.approx(np.hypot(width(mean(first, here)), width(mean(second, there))), rel=0.02)
+    difference = compare_unpaired(first, here, second, there)
+    assert width(difference) == pytest.approx(
+        np.hypot(width(estimate_mean(first, here)), width(estimate_mean(second, there))), rel=0.02
+    )
 
 
 def test_one_group_says_nothing_about_others() -> None:
     one, several = group_tiles(["a"] * 3), group_tiles(range(3))
     right = np.array([True, False, True])
     assert np.isnan(compare(right, ~right, one).difference[1:]).all()
-    assert np.isnan(unpaired_difference(right, several, right, one)[1:]).all()
+    assert np.isnan(compare_unpaired(right, several, right, one)[1:]).all()
 
 
 def test_only_the_same_tiles_are_paired() -> None:

@@ -10,12 +10,12 @@ from torch import nn
 
 from raypipe.base.predictions import NO_CLASS
 from raypipe.evaluation.predict import predict
-from raypipe.evaluation.statistics.intervals import Interval, group_tiles, mean, ratio
+from raypipe.evaluation.statistics.intervals import Interval, estimate_mean, estimate_ratio, group_tiles
 from raypipe.evaluation.statistics.metrics import (
-    chance_accuracy,
-    classification_metrics,
-    metrics_of_models,
-    predicted_labels,
+    compute_chance_accuracy,
+    compute_metrics,
+    compute_metrics_of_models,
+    predict_labels,
 )
 
 
@@ -26,7 +26,7 @@ def figures(intervals: tuple[Interval, ...]) -> list[float]:
 def test_a_case_worked_by_hand() -> None:
     labels = np.array([0, 0, 0, 1, 1, 2])
     predicted = [0, 0, 1, 1, 0, 1]
-    metrics = classification_metrics(labels, np.eye(3, dtype=np.float32)[predicted], range(6), malignant=(0, 2))
+    metrics = compute_metrics(labels, np.eye(3, dtype=np.float32)[predicted], range(6), malignant=(0, 2))
     assert metrics.accuracy.value == metrics.chance == 3 / 6
     assert figures(metrics.precision) == [2 / 3, 1 / 3, 0.0]
     assert figures(metrics.recall) == [2 / 3, 1 / 2, 0.0]
@@ -48,7 +48,7 @@ def test_figures_are_scikit_learns(classes: int, tiles: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.integers(classes, size=tiles)
     logits = rng.normal(size=(tiles, classes)).astype(np.float32)
-    metrics = classification_metrics(labels, logits, rng.integers(20, size=tiles))
+    metrics = compute_metrics(labels, logits, rng.integers(20, size=tiles))
     predicted, names = logits.argmax(axis=1), np.arange(classes)
     precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=names, zero_division=0.0)
     assert metrics.accuracy.value == accuracy_score(labels, predicted)
@@ -66,21 +66,21 @@ def test_every_share_has_the_one_interval_of_shares() -> None:
     labels, ids = rng.integers(3, size=90), rng.integers(30, size=90)
     logits = rng.normal(size=(90, 3)) + 2 * np.eye(3)[labels]
     predicted, groups = logits.argmax(axis=1), group_tiles(ids)
-    metrics = classification_metrics(labels, logits, ids, malignant=(0,))
-    assert metrics.accuracy == pytest.approx(mean(predicted == labels, groups))
+    metrics = compute_metrics(labels, logits, ids, malignant=(0,))
+    assert metrics.accuracy == pytest.approx(estimate_mean(predicted == labels, groups))
     for label in range(3):
         has, called = labels == label, predicted == label
-        assert metrics.recall[label] == pytest.approx(ratio(called, has, groups))
-        assert metrics.precision[label] == pytest.approx(ratio(has, called, groups))
-        either = np.array(ratio(has & called, has | called, groups))
+        assert metrics.recall[label] == pytest.approx(estimate_ratio(called, has, groups))
+        assert metrics.precision[label] == pytest.approx(estimate_ratio(has, called, groups))
+        either = np.array(estimate_ratio(has & called, has | called, groups))
         assert metrics.f1[label] == pytest.approx(2 * either / (1 + either))
-    assert metrics.cancer_called_benign == pytest.approx(ratio(predicted != 0, labels == 0, groups))
-    assert metrics.benign_called_cancer == pytest.approx(ratio(predicted == 0, labels != 0, groups))
+    assert metrics.cancer_called_benign == pytest.approx(estimate_ratio(predicted != 0, labels == 0, groups))
+    assert metrics.benign_called_cancer == pytest.approx(estimate_ratio(predicted == 0, labels != 0, groups))
 
 
 def test_no_figure_of_a_perfect_model_is_certain() -> None:
     labels = np.repeat([0, 1], 30)
-    sure = classification_metrics(labels, np.eye(2, dtype=np.float32)[labels] * 60, np.arange(60) // 6, malignant=(0,))
+    sure = compute_metrics(labels, np.eye(2, dtype=np.float32)[labels] * 60, np.arange(60) // 6, malignant=(0,))
     shares = [sure.accuracy, *sure.precision, *sure.recall, *sure.f1]
     assert all(share.value == share.high == 1 and share.low < 0.8 for share in shares)
     assert sure.cancer_called_benign.low == 0
@@ -91,7 +91,7 @@ def test_no_figure_of_a_perfect_model_is_certain() -> None:
 
 
 def test_a_label_that_is_not_among_the_tiles_keeps_its_column() -> None:
-    metrics = classification_metrics(np.array([0, 0]), np.eye(4, dtype=np.float32)[[0, 3]], range(2))
+    metrics = compute_metrics(np.array([0, 0]), np.eye(4, dtype=np.float32)[[0, 3]], range(2))
     assert len(metrics.precision) == len(metrics.confusion) == 4
     for by_label in (metrics.precision, metrics.recall, metrics.f1):
         assert np.isnan(by_label[1]).all(), "nothing is known of it, which is not 0"
@@ -103,8 +103,8 @@ def test_a_tile_with_logits_that_are_no_numbers_is_misclassified_and_counted(poi
     logits = np.eye(2, dtype=np.float32)[[0, 1, 1, 0]] * 3
     labels = np.array([0, 1, 1, 0])
     logits[1, 0] = poison
-    metrics = classification_metrics(labels, logits, range(4), malignant=(1,))
-    assert predicted_labels(logits).tolist() == [0, NO_CLASS, 1, 0]
+    metrics = compute_metrics(labels, logits, range(4), malignant=(1,))
+    assert predict_labels(logits).tolist() == [0, NO_CLASS, 1, 0]
     assert metrics.broken == 1
     assert metrics.accuracy.value == 3 / 4
     assert metrics.support == (2, 2)
@@ -116,26 +116,26 @@ def test_a_tile_with_logits_that_are_no_numbers_is_misclassified_and_counted(poi
 
 
 def test_a_model_that_breaks_on_every_tile_is_always_wrong() -> None:
-    metrics = classification_metrics(np.array([0, 1]), np.full((2, 2), np.nan, dtype=np.float32), range(2))
+    metrics = compute_metrics(np.array([0, 1]), np.full((2, 2), np.nan, dtype=np.float32), range(2))
     assert (metrics.broken, metrics.accuracy.value, metrics.reliability) == (2, 0, ())
     assert np.isnan([*metrics.loss, *metrics.confidence, *metrics.calibration_error]).all()
 
 
 @pytest.mark.parametrize("malignant", [None, (), (0, 1)])
 def test_without_both_kinds_none_is_taken_for_the_other(malignant: tuple[int, ...] | None) -> None:
-    metrics = classification_metrics(np.array([0, 1]), np.eye(2, dtype=np.float32), range(2), malignant)
+    metrics = compute_metrics(np.array([0, 1]), np.eye(2, dtype=np.float32), range(2), malignant)
     assert np.isnan([*metrics.cancer_called_benign, *metrics.benign_called_cancer]).all()
 
 
 @pytest.mark.parametrize(("labels", "malignant"), [([0, 2], None), ([0, 1], (2,)), ([0, -1], None)])
 def test_a_label_has_a_logit(labels: list[int], malignant: tuple[int, ...] | None) -> None:
     with pytest.raises(ValueError, match=r"expected labels of the 2 logits, 0\.\.1"):
-        classification_metrics(np.array(labels), np.eye(2, dtype=np.float32), range(2), malignant)
+        compute_metrics(np.array(labels), np.eye(2, dtype=np.float32), range(2), malignant)
 
 
 def test_columns_are_plain_and_what_is_undefined_is_null() -> None:
     labels, logits = np.array([0, 1, 1]), np.array([[1, 0], [3, 0], [0, 1]], dtype=np.float32)
-    columns = classification_metrics(labels, logits, "ggg", malignant=(1,)).columns()
+    columns = compute_metrics(labels, logits, "ggg", malignant=(1,)).columns()
     assert pa.Table.from_pylist([columns]).to_pylist() == [columns | {
         "support": [1, 2], "confusion": [[1, 0], [1, 1]], "reliability": columns["reliability"]
     }]  # fmt: skip
@@ -147,11 +147,11 @@ def test_columns_are_plain_and_what_is_undefined_is_null() -> None:
     assert set(columns["reliability"][0]) == {
         "low", "high", "tiles", "confidence", "accuracy", "accuracy_low", "accuracy_high"
     }  # fmt: skip
-    assert classification_metrics(labels, logits, "ggg").columns()["cancer_called_benign"] is None
+    assert compute_metrics(labels, logits, "ggg").columns()["cancer_called_benign"] is None
 
 
 def test_chance_is_the_most_frequent_label() -> None:
-    assert chance_accuracy(np.array([0, 2, 2, 1])) == 0.5
+    assert compute_chance_accuracy(np.array([0, 2, 2, 1])) == 0.5
 
 
 def test_predictions_do_not_depend_on_the_batch_and_come_from_evaluation_mode() -> None:
@@ -172,7 +172,7 @@ def test_models_together_have_the_figures_of_each_alone(classes: int, tiles: int
     labels, groups = rng.integers(classes, size=tiles), rng.integers(max(1, tiles // 4), size=tiles)
     logits = rng.normal(size=(10, tiles, classes)).astype(np.float32)
     logits[rng.random((10, tiles)) < 0.2] = np.nan
-    together = metrics_of_models(labels, logits, group_tiles(groups), (0,), replicates=100)
+    together = compute_metrics_of_models(labels, logits, group_tiles(groups), (0,), replicates=100)
     for figures, own in zip(together, logits, strict=True):
-        alone = classification_metrics(labels, own, groups, (0,), replicates=100)
+        alone = compute_metrics(labels, own, groups, (0,), replicates=100)
         assert figures.columns() == alone.columns()

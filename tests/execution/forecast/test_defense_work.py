@@ -8,7 +8,11 @@ import torch
 
 from raypipe.defenses import DEFENSES
 from raypipe.defenses.base import CertifiedDefense, StaticTraining
-from raypipe.execution.forecast.defense_work import certificate_passes, prediction_passes, training_steps
+from raypipe.execution.forecast.defense_work import (
+    count_certificate_passes,
+    count_prediction_passes,
+    count_training_steps,
+)
 from raypipe.experiment.load import load_experiment
 
 ROOT = Path(__file__).parents[3]
@@ -31,15 +35,15 @@ ROOT = Path(__file__).parents[3]
     ],
 )
 def test_training_takes_as_many_plain_steps(name: str, settings: dict[str, Any], steps: float) -> None:
-    assert training_steps(DEFENSES[name].model_validate(settings)) == pytest.approx(steps)
+    assert count_training_steps(DEFENSES[name].model_validate(settings)) == pytest.approx(steps)
 
 
 @pytest.mark.parametrize("name", sorted(DEFENSES))
 def test_each_defense_is_counted_without_a_hint(name: str) -> None:
     small = {"steps": 2} if name == "defense_gan" else {}
     defense = DEFENSES[name].model_validate(small)
-    assert training_steps(defense) > 0
-    assert prediction_passes(defense) == (16 if name == "randomized_smoothing" else 1)
+    assert count_training_steps(defense) > 0
+    assert count_prediction_passes(defense) == (16 if name == "randomized_smoothing" else 1)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,7 @@ def test_each_defense_is_counted_without_a_hint(name: str) -> None:
 def test_a_certificate_takes_as_many_passes(name: str, settings: dict[str, Any], passes: int) -> None:
     defense = DEFENSES[name].model_validate(settings)
     assert isinstance(defense, CertifiedDefense)
-    assert certificate_passes(defense) == passes
+    assert count_certificate_passes(defense) == passes
 
 
 def test_counting_leaves_random_numbers_and_threads_alone() -> None:
@@ -57,7 +61,7 @@ def test_counting_leaves_random_numbers_and_threads_alone() -> None:
     first = torch.rand(1)
     threads = torch.get_num_threads()
     torch.manual_seed(0)
-    training_steps(DEFENSES["pgd_training"].model_validate({"steps": 3}))
+    count_training_steps(DEFENSES["pgd_training"].model_validate({"steps": 3}))
     assert torch.equal(torch.rand(1), first)
     assert torch.get_num_threads() == threads
 
@@ -67,7 +71,7 @@ def test_the_frontier_trains_its_defenses_with_about_equal_passes() -> None:
     assert len(defenses) >= 10
     passes = {}
     for name, defense in defenses.items():
-        tile = 2 * training_steps(defense)
+        tile = 2 * count_training_steps(defense)
         if isinstance(defense, StaticTraining):
             clean, perturbed = defense.choose(100, seed=0)
             crafting = 16  # of DeepFool's tiles, as benchmarks/results/attacks-64.json counts them
