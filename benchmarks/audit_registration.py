@@ -37,7 +37,7 @@ from raypipe.data.audit.registration import (
 )
 from raypipe.data.audit.siblings import NEIGHBORS, THRESHOLDS
 from raypipe.data.audit.sketch import Sketch, sketch_tile
-from raypipe.data.audit.thumbnails import THUMBNAIL, thumbnail
+from raypipe.data.audit.thumbnails import THUMBNAIL, decode_thumbnail
 from raypipe.data.source import Source
 
 TRIALS = 200
@@ -86,7 +86,7 @@ def register_by_ransac(name: str, source: Source, paths: list[str], sketch: Sket
     """Return the correlation of each pair. The descriptors change under a flip, so each tile is described twice."""
     points: dict[int, tuple[Points, Points]] = {}
     for tile in np.unique(pairs).tolist():
-        gray = rgb2gray(thumbnail(source.read(paths[tile])))
+        gray = rgb2gray(decode_thumbnail(source.read(paths[tile])))
         points[tile] = describe(gray, DETECTORS[name]()), describe(gray[:, ::-1], DETECTORS[name]())
     maps, fitted = np.zeros((len(pairs), 3, 2), np.float32), np.zeros(len(pairs), bool)
     for row, (left, right) in enumerate(pairs.tolist()):
@@ -119,7 +119,7 @@ def main() -> None:
 
     def register_own() -> Pixels:
         for tile in involved.tolist():
-            sketch_tile(thumbnail(source.read(paths[tile])))  # timed with the rest, as for the others
+            sketch_tile(decode_thumbnail(source.read(paths[tile])))  # timed with the rest, as for the others
         return register(sketch, pairs)
 
     methods = {"raypipe": register_own}

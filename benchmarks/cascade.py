@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks.pipeline.ours import machine
 from raypipe.attacks import AttackSettings
 from raypipe.attacks.engine.generate import generate
-from raypipe.attacks.engine.norms import BoundedAttack, at_radius
+from raypipe.attacks.engine.norms import BoundedAttack, replace_ball
 from raypipe.attacks.engine.prepare import PreparedModel, prepare
 from raypipe.data.tiles import decode_images
 from raypipe.evaluation.results.run import PairingRecord, read_run
@@ -41,7 +41,7 @@ def count_passes(pairing: PairingRecord, model_key: str, clean: pa.Table, store:
     images = decode_images(tiles)
     _, height, width, channels = images.shape
     model = prepare(load_model(store, model_key)[0], (channels, height, width), device="cpu")
-    alone = {eps: _passes(model, images, tiles, at_radius(attack, eps, attack.norm)) for eps in radii}
+    alone = {eps: _passes(model, images, tiles, replace_ball(attack, eps, attack.norm)) for eps in radii}
     return {
         "model": pairing.subject,
         "attack": pairing.attack,

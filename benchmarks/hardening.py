@@ -29,7 +29,7 @@ from raypipe.defenses.mart import Mart
 from raypipe.defenses.online import OnlineTraining
 from raypipe.defenses.pgd_training import PgdTraining
 from raypipe.defenses.trades import Trades
-from raypipe.models.backbones.base import classification_loss
+from raypipe.models.backbones.base import compute_classification_loss
 from raypipe.models.classifier import Model, build_classifier
 from raypipe.training.dataset import TileDataset
 from raypipe.training.fit import Fit
@@ -99,7 +99,7 @@ def prepare_floor(
                     points = points.detach().requires_grad_()
                     torch.autograd.grad(nn.functional.cross_entropy(victim(points), truth, reduction="sum"), points)
             optimizer.zero_grad()
-            classification_loss(network(points.detach().repeat(shown, 1, 1, 1)), truth.repeat(shown)).backward()
+            compute_classification_loss(network(points.detach().repeat(shown, 1, 1, 1)), truth.repeat(shown)).backward()
             optimizer.step()
 
     return run

@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from raypipe.data.audit.agreement import compare_groups, largest_shares
+from raypipe.data.audit.agreement import compare_groups, compute_largest_shares
 from raypipe.data.audit.audit import SEEDS, name_groups, open_data
 from raypipe.data.audit.siblings import Siblings, find_siblings
 from raypipe.data.audit.sketch import Sketch, Stage, sketch_tile, sketch_tiles
-from raypipe.data.audit.thumbnails import THUMBNAIL, thumbnail
+from raypipe.data.audit.thumbnails import THUMBNAIL, decode_thumbnail
 from raypipe.data.source import Source, TileRef
 from raypipe.data.sources.synthetic import Synthetic, open_synthetic
 
@@ -72,7 +72,7 @@ def tell(title: str, refs: list[TileRef], siblings: Siblings) -> None:
         f"{title}: {len(refs)} tiles in {len({ref.group for ref in refs})} groups, found "
         f"{len({ref.group for ref in tiles})}; adjusted Rand index {result.adjusted_rand_index:.4f}, precision "
         f"{100 * result.precision:.2f} %, recall {100 * result.recall:.2f} %, leak that remains {leak}, largest of "
-        f"a class {100 * max(largest_shares(tiles).values()):.1f} %, threshold {siblings.threshold:.2f}, "
+        f"a class {100 * max(compute_largest_shares(tiles).values()):.1f} %, threshold {siblings.threshold:.2f}, "
         f"{siblings.compared} pairs compared",
         flush=True,
     )
@@ -124,7 +124,10 @@ def full_size(source: Source, refs: list[TileRef], workers: int) -> None:
 
 def time_decoding(folder: Path) -> None:
     files = [path.read_bytes() for path in sorted(folder.rglob("*.jpeg"))]
-    for name, step in (("read to a thumbnail", thumbnail), ("and sketched", lambda data: sketch_tile(thumbnail(data)))):
+    for name, step in (
+        ("read to a thumbnail", decode_thumbnail),
+        ("and sketched", lambda data: sketch_tile(decode_thumbnail(data))),
+    ):
         started = time.process_time()
         for data in files * 5:
             step(data)

@@ -9,7 +9,7 @@ from benchmarks.record_tables import readme_rows, robust_rows, threat_rows
 from docs.reference import commands_page, experiment_page, functions_reference
 from raypipe.attacks import ATTACKS
 from raypipe.attacks.base import NamedAttack
-from raypipe.base.docstrings import one_line, summarize
+from raypipe.base.docstrings import put_on_one_line, summarize
 from raypipe.corruptions import CORRUPTIONS
 from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.evaluation.checks.rules import CHECKS, OF_PROBABILITIES, OF_PROOFS, OURS
@@ -48,7 +48,9 @@ def corruption_rows() -> Iterator[str]:
     yield "| | what it does | level | severity 1 | 2 | 3 | 4 | 5 |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for name, corruption in CORRUPTIONS.items():
-        purpose = one_line(re.split(r"\.(?:\s|$)", corruption.apply.__doc__ or "")[0]).removeprefix("Return images ")
+        purpose = put_on_one_line(re.split(r"\.(?:\s|$)", corruption.apply.__doc__ or "")[0]).removeprefix(
+            "Return images "
+        )
         levels = " | ".join(f"{level:g}" for level in corruption.levels)
         yield f"| `{name}` | {purpose} | {corruption.unit} | {levels} |"
 

@@ -11,7 +11,7 @@ import raypipe
 from raypipe.attacks import ATTACKS
 from raypipe.attacks.autoattack import EnsembleBudget
 from raypipe.attacks.universal import Universal
-from raypipe.base.docstrings import Docstring, Setting, list_settings, one_line, read_docstring
+from raypipe.base.docstrings import Docstring, Setting, list_settings, put_on_one_line, read_docstring
 from raypipe.base.settings import Settings
 from raypipe.cli.app import app
 from raypipe.cli.errors import STATUSES
@@ -83,12 +83,14 @@ def _commands(command: Any, name: str) -> Iterator[str]:
     usage = " ".join(
         [name, *(str(param.metavar or param.human_readable_name.upper()) for param in arguments), "[OPTIONS]"]
     )
-    yield f"## {name}\n\n{one_line(inspect.cleandoc(command.help or ''))}\n\n```text\n{usage}\n```\n"
+    yield f"## {name}\n\n{put_on_one_line(inspect.cleandoc(command.help or ''))}\n\n```text\n{usage}\n```\n"
     rows = [
-        [f"`{param.metavar or param.human_readable_name.upper()}`", "required", one_line(param.help or "")]
+        [f"`{param.metavar or param.human_readable_name.upper()}`", "required", put_on_one_line(param.help or "")]
         for param in arguments
     ]
-    rows += [[f"`{'`, `'.join(param.opts)}`", _option_default(param), one_line(param.help or "")] for param in options]
+    rows += [
+        [f"`{'`, `'.join(param.opts)}`", _option_default(param), put_on_one_line(param.help or "")] for param in options
+    ]
     if rows:
         yield table(["argument or option", "default", "meaning"], rows)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.prepare import PreparedModel
-from raypipe.attacks.engine.targets import runner_up
+from raypipe.attacks.engine.targets import find_runner_up
 from raypipe.base.norms import StoredNorm
 
 FAMILIES: dict[str, StoredNorm] = {
@@ -56,7 +56,7 @@ class Task:
     @property
     def targets(self) -> Tensor:
         """(n,) most likely wrong classes, for attacks that need a target class."""
-        return runner_up(self.logits, self.labels)
+        return find_runner_up(self.logits, self.labels)
 
     def take(self, which: slice) -> "Task":
         """Return the task with some of its tiles."""

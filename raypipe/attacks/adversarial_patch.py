@@ -18,7 +18,7 @@ from raypipe.attacks.base import Attack, StoppableAttack
 from raypipe.attacks.engine.active import keep, map_batches, predict_clean, run_active
 from raypipe.attacks.engine.draws import make_generators
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.headway import one_round
+from raypipe.attacks.engine.headway import count_one_round
 from raypipe.attacks.engine.losses import Strongest, margin
 from raypipe.attacks.engine.tensors import TINY, per_tile
 from raypipe.attacks.engine.victim import Victim
@@ -105,7 +105,7 @@ def adversarial_patch(victim: Victim, images: Tensor, goal: Goal, settings: Adve
     Brown, Mané, Roy, Abadi and Gilmer, 2017, arXiv:1712.09665. Steps with momentum: Dong et al., 2018,
     arXiv:1710.06081.
     """
-    best, size = Strongest(images), patch_size(settings.area, images.shape[2], images.shape[3])
+    best, size = Strongest(images), choose_patch_size(settings.area, images.shape[2], images.shape[3])
     standing = ~goal.reached(predict_clean(victim, images), victim.rows())
     ranked = standing.nonzero()[:, 0]
     places = _random_places(images, size, settings)
@@ -138,7 +138,7 @@ def adversarial_patch(victim: Victim, images: Tensor, goal: Goal, settings: Adve
 
     for run in range(settings.restarts):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        with one_round(len(images) - len(rows), settings.restarts - run):
+        with count_one_round(len(images) - len(rows), settings.restarts - run):
             run_active(victim, rows, partial(start, run=run), step)
     return best.images
 
@@ -146,7 +146,7 @@ def adversarial_patch(victim: Victim, images: Tensor, goal: Goal, settings: Adve
 ATTACK = Attack(AdversarialPatch, adversarial_patch)
 
 
-def patch_size(area: float, height: int, width: int) -> tuple[int, int]:
+def choose_patch_size(area: float, height: int, width: int) -> tuple[int, int]:
     """Return the height and width of the largest patch: a square where it fits into the tile.
 
     Parameters

@@ -16,10 +16,10 @@ from torch import Tensor
 from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.headway import one_round
+from raypipe.attacks.engine.headway import count_one_round
 from raypipe.attacks.engine.losses import Strongest, cross_entropy, difference_of_logits_ratio
-from raypipe.attacks.engine.norms import IterativeAttack, normalize, project, random_points
-from raypipe.attacks.engine.targets import likeliest_wrong
+from raypipe.attacks.engine.norms import IterativeAttack, draw_points, normalize, project
+from raypipe.attacks.engine.targets import find_likeliest_wrong
 from raypipe.attacks.engine.tensors import per_tile
 from raypipe.attacks.engine.victim import Victim
 
@@ -129,7 +129,7 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
     intervals = _intervals(settings.max_iterations).to(images.device)
 
     def start(rows: Tensor, run: int) -> _State:
-        points = random_points(images[rows], settings.eps, settings.norm, key=f"{settings.seed} {run}")
+        points = draw_points(images[rows], settings.eps, settings.norm, key=f"{settings.seed} {run}")
         return _state(rows, images[rows], points, settings.initial_step * settings.eps)
 
     def step(state: _State, loss: _Loss) -> _State:
@@ -149,7 +149,7 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
     losses_by_run = _losses(goal, logits, settings)
     for run, loss in enumerate(losses_by_run):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        with one_round(len(images) - len(rows), len(losses_by_run) - run):
+        with count_one_round(len(images) - len(rows), len(losses_by_run) - run):
             run_active(victim, rows, partial(start, run=run), partial(step, loss=loss))
     return best.images
 
@@ -157,7 +157,7 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
 ATTACK = Attack(AutoProjectedGradient, auto_projected_gradient)
 
 
-def checkpoints(max_iterations: int) -> list[int]:
+def list_checkpoints(max_iterations: int) -> list[int]:
     """Return the numbers of steps after which the attack checks the step sizes.
 
     Parameters
@@ -176,7 +176,7 @@ def _losses(goal: Goal, logits: Tensor, settings: AutoProjectedGradient) -> list
     labels = logits.argmax(1) if goal.targeted else goal.classes
     aims = [goal]
     if settings.targets:
-        likeliest = likeliest_wrong(logits, goal.classes, settings.targets)
+        likeliest = find_likeliest_wrong(logits, goal.classes, settings.targets)
         aims = [Goal(classes, targeted=True) for classes in likeliest.unbind(1)]
 
     def loss(logits: Tensor, rows: Tensor, aim: Goal) -> Tensor:
@@ -190,7 +190,7 @@ def _losses(goal: Goal, logits: Tensor, settings: AutoProjectedGradient) -> list
 
 def _intervals(max_iterations: int) -> Tensor:
     """Return, for each number of steps, the steps since the last checkpoint where it is a checkpoint, else 0."""
-    ends = torch.tensor(checkpoints(max_iterations))
+    ends = torch.tensor(list_checkpoints(max_iterations))
     intervals = ends.diff(prepend=torch.zeros_like(ends[:1]))
     return torch.zeros(max_iterations + 1, dtype=torch.long).index_copy(0, ends, intervals)
 

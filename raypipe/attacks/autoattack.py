@@ -14,7 +14,7 @@ from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
 from raypipe.attacks.base import Attack, NamedAttack
 from raypipe.attacks.engine.active import predict, predict_clean
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.headway import one_round
+from raypipe.attacks.engine.headway import count_one_round
 from raypipe.attacks.engine.losses import Strongest, margin
 from raypipe.attacks.engine.norms import IterativeAttack
 from raypipe.attacks.engine.victim import Victim
@@ -94,7 +94,7 @@ def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack)
         if not len(rows):
             break
         part = victim.part(rows)
-        with one_round(len(images) - len(rows), len(ensemble) - number):
+        with count_one_round(len(images) - len(rows), len(ensemble) - number):
             found = attack.generate(part, images[rows], goal.part(rows), own)
         after = predict(part, found, part.rows())
         victim.add(part, rows)

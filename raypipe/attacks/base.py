@@ -8,7 +8,7 @@ from torch import Tensor
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import AnyNorm, Ball
-from raypipe.base.settings import Settings, default_name
+from raypipe.base.settings import Settings, get_default_name
 from raypipe.base.threat import Knowledge
 
 Target = Literal["runner_up", "random"]
@@ -120,4 +120,4 @@ class Attack(NamedTuple):
     @property
     def name(self) -> str:
         """Name of the attack in experiments, the default of the field `name` of its settings."""
-        return default_name(self.settings)
+        return get_default_name(self.settings)

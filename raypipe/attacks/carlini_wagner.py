@@ -19,13 +19,13 @@ from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.tanh_descent import (
     Descent,
     Shortest,
-    adam,
-    descent,
-    objective_gradient,
+    begin_descent,
+    compute_objective_gradient,
     probe_points,
+    step_adam,
     to_tanh,
 )
-from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.attacks.engine.tensors import TINY, measure_lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import AnyNorm
 
@@ -123,7 +123,7 @@ def carlini_wagner_l2(victim: Victim, images: Tensor, goal: Goal, settings: Carl
 ATTACK = Attack(CarliniWagnerL2, carlini_wagner_l2)
 
 
-def next_constant(constant: Tensor, lower: Tensor, upper: Tensor, hit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def search_constant(constant: Tensor, lower: Tensor, upper: Tensor, hit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Take one step of each tile's search for the smallest constant that fools the model.
 
     Parameters
@@ -147,13 +147,13 @@ def next_constant(constant: Tensor, lower: Tensor, upper: Tensor, hit: Tensor) -
 def _adaptive(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagnerL2) -> Tensor:
     begun = deepfool(victim, images, goal, DeepFool())
     best = Shortest(images)
-    distances = lengths(begun - images)
+    distances = measure_lengths(begun - images)
     # A pixel of x' = (tanh(w) + 1) / 2 changes by at most half as much as w.
     own_rates = REACH * 2 * distances / images[0].numel() ** 0.5
     rates = own_rates if settings.learning_rate is None else torch.full_like(distances, settings.learning_rate)
 
     def start(rows: Tensor) -> Descent:
-        return descent(rows, images[rows], distances[rows], begun[rows])
+        return begin_descent(rows, images[rows], distances[rows], begun[rows])
 
     def step(state: Descent) -> Descent:
         probe = probe_points(victim, state, goal, settings.confidence)
@@ -163,14 +163,14 @@ def _adaptive(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagne
             return keep(state, going)
         slopes = victim.gradient(probe.leads[going].sum(), probe.points, state.rows[going])
         # At the optimum the pulls of length and hinge cancel: 2 ||x' - x|| = c ||slope||.
-        balanced = 2 * distances[state.rows] / lengths(slopes).clamp_min(TINY)
+        balanced = 2 * distances[state.rows] / measure_lengths(slopes).clamp_min(TINY)
         constants = torch.where(state.steps == 0, balanced, state.constants)
         leads = probe.leads.detach()
-        gradient = objective_gradient(state.clean, probe.points.detach(), slopes, constants, leads)
+        gradient = compute_objective_gradient(state.clean, probe.points.detach(), slopes, constants, leads)
         cooling = (1 + torch.cos(math.pi * state.steps / settings.max_iterations)) / 2
         cooled = rates[state.rows] * (COOL + (1 - COOL) * cooling)
         # A run this short needs a second moment with a shorter memory than the usual 0.999.
-        state = adam(state, gradient, per_tile(cooled, gradient), beta=0.99)
+        state = step_adam(state, gradient, per_tile(cooled, gradient), beta=0.99)
         change = torch.where(probe.adversarial, LOWER, RAISE) * (STEADY + (1 - STEADY) * cooling)
         return keep(replace(state, constants=constants * (1 + change)), going)
 
@@ -200,7 +200,7 @@ def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagn
     def start(rows: Tensor) -> _Search:
         none = torch.zeros_like(images[rows, 0, 0, 0])
         return _Search(
-            **vars(descent(rows, images[rows], none + (settings.initial_const or 0), images[rows])),
+            **vars(begin_descent(rows, images[rows], none + (settings.initial_const or 0), images[rows])),
             loss=none + torch.inf,
             hit=torch.zeros_like(rows, dtype=torch.bool),
             lower=none,
@@ -225,12 +225,14 @@ def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagn
             slopes = victim.gradient(probe.leads[going].sum(), probe.points, state.rows[going])
         if settings.initial_const is None:
             # In a linear model the shortest way across the boundary is 2 lead / slope^2 times half the slope.
-            linear = 2 * leads / lengths(slopes).square().clamp_min(TINY)
+            linear = 2 * leads / measure_lengths(slopes).square().clamp_min(TINY)
             state = replace(state, constants=torch.where(fresh & (state.runs == 0), linear, state.constants))
             loss = probe.squares + state.constants * leads.clamp_min(0)
-        gradient = objective_gradient(state.clean, probe.points.detach(), slopes, state.constants, leads)
+        gradient = compute_objective_gradient(state.clean, probe.points.detach(), slopes, state.constants, leads)
         state = replace(state, loss=torch.where(looking, loss, state.loss))
-        state = _next_run(adam(state, gradient, settings.learning_rate or PUBLISHED_RATE, beta=0.999), standing & over)
+        state = _next_run(
+            step_adam(state, gradient, settings.learning_rate or PUBLISHED_RATE, beta=0.999), standing & over
+        )
         return keep(state, standing & (state.runs < settings.binary_search_steps))
 
     run_active(victim, victim.rows(), start, step)
@@ -241,7 +243,7 @@ def _next_run(state: _Search, over: Tensor) -> _Search:
     """Start the next run at the image, with the next constant, for each tile whose run is over."""
     if not bool(over.any()):
         return state
-    constants, lower, upper = next_constant(state.constants, state.lower, state.upper, state.hit)
+    constants, lower, upper = search_constant(state.constants, state.lower, state.upper, state.hit)
     again = per_tile(over, state.w)
     nothing = torch.zeros_like(state.w)
     return replace(

@@ -24,7 +24,7 @@ from raypipe.attacks.engine.draws import derive_seeds
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.norms import MinimalAttack
 from raypipe.attacks.engine.quantize import round_into_ball, to_bytes, to_unit
-from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.attacks.engine.tensors import TINY, measure_lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import Ball
 from raypipe.base.threat import Knowledge
@@ -158,14 +158,14 @@ def _draw(state: _State, settings: GeometricBlackBox) -> _State:
     draws = [torch.randn(shape, generator=torch.Generator().manual_seed(key)) for key in keys]
     smooth = interpolate(torch.stack(draws).to(state.clean), (height, width), mode="bilinear")
     drawn = state.drawn.clone()
-    drawn[needed] = smooth / per_tile(lengths(smooth).clamp_min(TINY), smooth)
+    drawn[needed] = smooth / per_tile(measure_lengths(smooth).clamp_min(TINY), smooth)
     return replace(state, drawn=drawn)
 
 
 def _propose(state: _State, settings: GeometricBlackBox) -> Tensor:
     """Return the image that each tile shows to the model next."""
     offsets = state.points - state.clean
-    size = lengths(offsets)
+    size = measure_lengths(offsets)
     unit = offsets / per_tile(size.clamp_min(TINY), offsets)
     middle = (state.low + state.high) / 2
     amplitude = (1 + state.queries % STARTS) / STARTS * math.sqrt(offsets[0].numel())
@@ -215,7 +215,7 @@ def _advance(state: _State, points: Tensor, reached: Tensor, settings: Geometric
 
     within = torch.zeros_like(begin)
     if settings.eps is not None:
-        within = (at_line_end | at_arc_end) & (lengths(moved - state.clean) <= settings.eps)
+        within = (at_line_end | at_arc_end) & (measure_lengths(moved - state.clean) <= settings.eps)
     again = ((at_line_end | at_arc_end) & ~within) | (state.stage == EDGE)
     iteration = state.iteration + again
     stage = torch.where(begun, LINE, torch.where(within, EDGE, torch.where(again, NORMAL, state.stage)))
@@ -245,7 +245,7 @@ def _on_arc(state: _State, angle: Tensor) -> Tensor:
     """Return the point of each tile's semicircle at an angle; at 0 it is the point at the boundary itself."""
     offsets = state.points - state.clean
     along = per_tile(torch.cos(angle) ** 2, offsets) * offsets
-    across = per_tile(torch.cos(angle) * torch.sin(angle) * lengths(offsets), offsets) * state.normals
+    across = per_tile(torch.cos(angle) * torch.sin(angle) * measure_lengths(offsets), offsets) * state.normals
     return (state.clean + along + across).clamp(0, 1)
 
 
@@ -256,6 +256,6 @@ def _estimate(inside: Tensor, outside: Tensor, counts: Tensor, offsets: Tensor) 
     """
     means = [sums / per_tile(count.clamp_min(1), sums) for sums, count in zip((inside, outside), counts.T, strict=True)]
     normal = means[0] - means[1]
-    unit = offsets / per_tile(lengths(offsets).clamp_min(TINY), offsets)
+    unit = offsets / per_tile(measure_lengths(offsets).clamp_min(TINY), offsets)
     normal = normal - per_tile((normal * unit).flatten(1).sum(1), unit) * unit
-    return normal / per_tile(lengths(normal).clamp_min(TINY), normal)
+    return normal / per_tile(measure_lengths(normal).clamp_min(TINY), normal)

@@ -15,8 +15,8 @@ from raypipe.attacks.base import Attack, TargetedAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.losses import cross_entropy
-from raypipe.attacks.engine.norms import normalize, unit_ball_draws
-from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.attacks.engine.norms import draw_from_unit_ball, normalize
+from raypipe.attacks.engine.tensors import TINY, measure_lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import AnyNorm
 
@@ -99,7 +99,7 @@ def decoupled_direction_norm(victim: Victim, images: Tensor, goal: Goal, setting
         points = state.points.detach().requires_grad_()
         logits = victim.logits(points, state.rows)
         adversarial = goal.clearly_reached(logits, state.rows)
-        length = lengths(points.detach() - state.clean)
+        length = measure_lengths(points.detach() - state.clean)
         better = torch.where(adversarial, length < state.shortest, state.shortest.isinf())
         result[state.rows[better]] = points.detach()[better]
         state = replace(state, shortest=torch.where(adversarial & better, length, state.shortest))
@@ -123,7 +123,7 @@ def _directions(state: _State, gradients: Tensor, seed: int) -> Tensor:
     lost = ~gradients.flatten(1).any(1)
     if bool(lost.any()):
         gradients = gradients.clone()
-        gradients[lost] = unit_ball_draws(state.clean[lost], "l2", key=str(seed))
+        gradients[lost] = draw_from_unit_ball(state.clean[lost], "l2", key=str(seed))
     return normalize(gradients, "l2")
 
 
@@ -132,10 +132,10 @@ def _move(state: _State, directions: Tensor, adversarial: Tensor, settings: Deco
     cooled = (1 + torch.cos(math.pi * state.steps / settings.max_iterations)) / 2
     turn = LAST_STEP + (1 - LAST_STEP) * cooled
     perturbation = state.points.detach() - state.clean + per_tile(turn, directions) * directions
-    farthest = lengths(torch.maximum(state.clean, 1 - state.clean))
+    farthest = measure_lengths(torch.maximum(state.clean, 1 - state.clean))
     radius = state.radius * torch.where(adversarial, 1 - settings.gamma, 1 + settings.gamma)
     radius = torch.minimum(radius, farthest)
-    scale = radius / lengths(perturbation).clamp_min(TINY)
+    scale = radius / measure_lengths(perturbation).clamp_min(TINY)
     points = (state.clean + per_tile(scale, perturbation) * perturbation).clamp(0, 1)
     if settings.levels is not None:
         points = (points * (settings.levels - 1)).round() / (settings.levels - 1)

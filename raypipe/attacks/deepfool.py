@@ -14,7 +14,7 @@ from torch import Tensor
 from raypipe.attacks.base import Attack, NativeAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.attacks.engine.tensors import TINY, measure_lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import AnyNorm
 
@@ -133,7 +133,7 @@ def _leads(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _step(lead: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the distance to a linear boundary, the step across it, and the length of its gradient."""
-    slope = lengths(gradient)
+    slope = measure_lengths(gradient)
     # No perturbation inside the box is longer than its diagonal. Only a vanishing gradient gives a longer step.
     distance = (lead.abs() / slope.clamp_min(TINY) + BEYOND).clamp_max(gradient[0].numel() ** 0.5)
     return distance, per_tile(-distance / slope.clamp_min(TINY), gradient) * gradient, slope

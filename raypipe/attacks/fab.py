@@ -20,10 +20,10 @@ from torch import Tensor
 from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.headway import one_round
+from raypipe.attacks.engine.headway import count_one_round
 from raypipe.attacks.engine.hyperplane import project_onto_hyperplane
-from raypipe.attacks.engine.norms import MinimalAttack, project, sizes, unit_ball_draws
-from raypipe.attacks.engine.targets import likeliest_wrong
+from raypipe.attacks.engine.norms import MinimalAttack, draw_from_unit_ball, measure_sizes, project
+from raypipe.attacks.engine.targets import find_likeliest_wrong
 from raypipe.attacks.engine.tensors import TINY, per_tile
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import Norm
@@ -115,12 +115,12 @@ def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings:
     best = _Shortest(images, settings)
     aims: list[Tensor | None] = [None]
     if settings.targets:
-        aims = list(likeliest_wrong(logits, goal.classes, settings.targets).unbind(1))
+        aims = list(find_likeliest_wrong(logits, goal.classes, settings.targets).unbind(1))
 
     def start(rows: Tensor, run: int, attempt: int) -> _State:
         points = images[rows]
         if attempt:
-            draws = unit_ball_draws(points, settings.norm, key=f"fab {settings.seed} {run} {attempt}")
+            draws = draw_from_unit_ball(points, settings.norm, key=f"fab {settings.seed} {run} {attempt}")
             points = (points + per_tile(best.radius(rows) / 2, draws) * draws).clamp(0, 1)
         return _State(rows, images[rows], points, torch.zeros_like(rows, dtype=torch.bool), torch.zeros_like(rows))
 
@@ -145,7 +145,7 @@ def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings:
         for attempt in range(settings.restarts):
             rows = (standing & ~best.final).nonzero()[:, 0]
             rounds_left = (len(aims) - run) * settings.restarts - attempt
-            with one_round(len(images) - len(rows), rounds_left):
+            with count_one_round(len(images) - len(rows), rounds_left):
                 run_active(victim, rows, partial(start, run=run, attempt=attempt), partial(step, aim=aim))
     return best.images
 
@@ -181,7 +181,7 @@ class _Shortest:
     def offer(self, rows: Tensor, points: Tensor, fooling: Tensor) -> Tensor:
         """Store the points that are better than the known ones, and return (n,) booleans, True for final tiles."""
         clean, known = self._clean[rows], self._sizes[rows]
-        found = sizes(points - clean, self._norm)
+        found = measure_sizes(points - clean, self._norm)
         if self._eps is not None:
             fooling = fooling & (found <= self._eps)
             points = project(points, clean, self._eps, self._norm)
@@ -224,7 +224,7 @@ def _mixture(points: Tensor, clean: Tensor, lead: Tensor, normals: Tensor, setti
     clean_lead = lead + (normals * (clean - points)).flatten(1).sum(1)
     begins = ((points, lead), (clean, clean_lead))
     moves = [project_onto_hyperplane(begin, normals, -gap, settings.norm) for begin, gap in begins]
-    own, other = (sizes(move, settings.norm) for move in moves)
+    own, other = (measure_sizes(move, settings.norm) for move in moves)
     weight = per_tile((own / (own + other).clamp_min(TINY)).clamp_max(settings.alpha_max), points)
     mixed = torch.lerp(points + settings.eta * moves[0], clean + settings.eta * moves[1], weight)
     return mixed.clamp(0, 1)

@@ -19,7 +19,7 @@ from raypipe.attacks.base import Attack, NativeAttack
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.attacks.engine.tensors import TINY, measure_lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import AnyNorm
 
@@ -100,7 +100,7 @@ def minimal_l2(victim: Victim, images: Tensor, goal: Goal, settings: MinimalL2) 
     def step(state: _State) -> _State:
         points = state.points.requires_grad_()
         leads = goal.lead(victim.logits(points, state.rows), state.rows)
-        length = lengths(points.detach() - state.clean)
+        length = measure_lengths(points.detach() - state.clean)
         shorter = (leads.detach() < 0) & (length < state.best)
         result[state.rows[shorter]] = points.detach()[shorter]
         state = replace(state, best=torch.where(shorter, length, state.best), steps=state.steps + 1)
@@ -122,13 +122,13 @@ ATTACK = Attack(MinimalL2, minimal_l2)
 def _next_points(state: _State, leads: Tensor, normals: Tensor, settings: MinimalL2) -> Tensor:
     """Turn the perturbations toward the normals, and end them at the boundary of the linearized model."""
     perturbation = state.points.detach() - state.clean
-    length = lengths(perturbation).clamp_min(TINY)
+    length = measure_lengths(perturbation).clamp_min(TINY)
     progress = (1 - torch.cos(math.pi * (state.steps - 1) / (settings.max_iterations - 1))) / 2
     turn, shrink, grow = (first + (last - first) * progress for first, last in (TURN, SHRINK, GROW))
     old = perturbation / per_tile(length, perturbation)
-    new = -normals / per_tile(lengths(normals).clamp_min(TINY), normals)
+    new = -normals / per_tile(measure_lengths(normals).clamp_min(TINY), normals)
     direction = old + per_tile(turn, old) * (new - old)
-    direction = direction / per_tile(lengths(direction).clamp_min(TINY), direction)
+    direction = direction / per_tile(measure_lengths(direction).clamp_min(TINY), direction)
     slope = (normals * direction).flatten(1).sum(1)
     # In the model linearized at the end of the perturbation, the lead is zero at this length along the new direction.
     crossing = ((normals * perturbation).flatten(1).sum(1) - leads) / slope * (1 + settings.overshoot)

@@ -14,9 +14,9 @@ from torch import Tensor
 from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.headway import one_round
+from raypipe.attacks.engine.headway import count_one_round
 from raypipe.attacks.engine.losses import Strongest, cross_entropy, margin
-from raypipe.attacks.engine.norms import IterativeAttack, normalize, project, random_points
+from raypipe.attacks.engine.norms import IterativeAttack, draw_points, normalize, project
 from raypipe.attacks.engine.victim import Victim
 
 REACH = 2.5
@@ -94,7 +94,7 @@ def projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: Pro
     def start(rows: Tensor, run: int) -> _State:
         clean = points = images[rows]
         if run or settings.random_start:
-            points = random_points(clean, settings.eps, settings.norm, key=f"{settings.seed} {run}")
+            points = draw_points(clean, settings.eps, settings.norm, key=f"{settings.seed} {run}")
         return _State(rows, clean, points, torch.zeros_like(rows))
 
     def step(state: _State, run: int) -> _State:
@@ -117,7 +117,7 @@ def projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: Pro
 
     for run in range(settings.restarts):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        with one_round(len(images) - len(rows), settings.restarts - run):
+        with count_one_round(len(images) - len(rows), settings.restarts - run):
             run_active(victim, rows, partial(start, run=run), partial(step, run=run))
     return best.images
 

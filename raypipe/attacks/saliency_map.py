@@ -17,8 +17,8 @@ from raypipe.attacks.base import Attack, Target, TargetedAttack
 from raypipe.attacks.engine.active import keep, run_active
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.prune import prune
-from raypipe.attacks.engine.salient_pairs import best_pair
-from raypipe.attacks.engine.targets import random_targets
+from raypipe.attacks.engine.salient_pairs import find_best_pair
+from raypipe.attacks.engine.targets import draw_targets
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import AnyNorm
 
@@ -164,7 +164,7 @@ def _aims(images: Tensor, goal: Goal, rows: Tensor, logits: Tensor, settings: Sa
     if goal.targeted:
         return labels[:, None]
     if settings.aim == "random":
-        return random_targets(images, labels, classes, settings.seed)[:, None]
+        return draw_targets(images, labels, classes, settings.seed)[:, None]
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return others.topk(min(settings.attempts, classes - 1), dim=1).indices
 
@@ -210,7 +210,7 @@ def _salient(
     if pair_rule:
         single = (counts == 2).nonzero()[:, 0]
         if len(single):
-            features[single, :2], found = best_pair(target[single], others[single], movable[single])
+            features[single, :2], found = find_best_pair(target[single], others[single], movable[single])
             taken[single] = found[:, None] & (first < 2)
         return features, taken
     # As in the toolbox, the first pair may have any sign. Further pairs must help, except late in an attempt.

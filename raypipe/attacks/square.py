@@ -16,7 +16,7 @@ from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import keep, predict_clean, run_active
 from raypipe.attacks.engine.draws import make_generators
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.headway import one_round
+from raypipe.attacks.engine.headway import count_one_round
 from raypipe.attacks.engine.losses import Strongest, margin
 from raypipe.attacks.engine.norms import IterativeAttack
 from raypipe.attacks.engine.tensors import per_tile
@@ -126,7 +126,7 @@ def square_attack(victim: Victim, images: Tensor, goal: Goal, settings: SquareAt
 
     for run in range(settings.restarts):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        with one_round(len(images) - len(rows), settings.restarts - run):
+        with count_one_round(len(images) - len(rows), settings.restarts - run):
             run_active(victim, rows, partial(start, run=run), step)
     return best.images
 

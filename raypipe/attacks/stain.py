@@ -14,7 +14,7 @@ from torch import Tensor
 from raypipe.attacks.base import Attack, StoppableAttack
 from raypipe.attacks.engine.active import predict_clean
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.headway import one_round
+from raypipe.attacks.engine.headway import count_one_round
 from raypipe.attacks.engine.losses import Strongest
 from raypipe.attacks.engine.stain_search import Span, StainSearch
 from raypipe.attacks.engine.victim import Victim
@@ -145,7 +145,7 @@ def stain_attack(victim: Victim, images: Tensor, goal: Goal, settings: StainAtta
         return best.images
     for run in range(settings.restarts):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        with one_round(len(images) - len(rows), settings.restarts - run):
+        with count_one_round(len(images) - len(rows), settings.restarts - run):
             search.follow_gradients(rows, run, settings.max_iterations)
     return best.images
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from raypipe.base.rounding import write_fraction
-from raypipe.base.setting_types import setting_types
+from raypipe.base.setting_types import list_setting_types
 from raypipe.base.settings import Settings
 
 SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}$\n", re.M)
@@ -41,7 +41,7 @@ def summarize(settings: type[Any]) -> Summary:
     ValueError
         If the first paragraph of the module's docstring has another form.
     """
-    paragraph = first_paragraph(settings)
+    paragraph = read_first_paragraph(settings)
     found = SUMMARY.fullmatch(paragraph)
     if found is None:
         raise ValueError(
@@ -50,10 +50,10 @@ def summarize(settings: type[Any]) -> Summary:
     return Summary(**found.groupdict())
 
 
-def first_paragraph(record: type[Any]) -> str:
+def read_first_paragraph(record: type[Any]) -> str:
     """Return the first paragraph of the docstring of the module that defines a record."""
     docstring = inspect.getdoc(sys.modules[record.__module__]) or ""
-    return one_line(docstring.split("\n\n")[0])
+    return put_on_one_line(docstring.split("\n\n")[0])
 
 
 def list_settings(record: type[Settings]) -> Iterator[Setting]:
@@ -61,7 +61,7 @@ def list_settings(record: type[Settings]) -> Iterator[Setting]:
     texts: dict[str, str] = {}
     for base in reversed(record.__mro__):
         texts |= read_docstring(base).parameters
-    types = setting_types(record)
+    types = list_setting_types(record)
     for name, field in record.model_fields.items():
         if name not in ("backend", "source") and not (name == "name" and not field.is_required()):
             default = None if field.is_required() else field.get_default(call_default_factory=True)
@@ -110,12 +110,12 @@ def read_docstring(item: object) -> Docstring:
     own = item.__dict__.get("__doc__") if inspect.isclass(item) else item.__doc__
     text, *rest = SECTION.split(inspect.cleandoc(own or "") + "\n")
     sections = {
-        name: {head: one_line(body) for head, body in ENTRY.findall(body)}
+        name: {head: put_on_one_line(body) for head, body in ENTRY.findall(body)}
         for name, body in zip(rest[::2], rest[1::2], strict=True)
     }
     return Docstring(text.strip(), sections)
 
 
-def one_line(text: str) -> str:
+def put_on_one_line(text: str) -> str:
     """Return a text on one line."""
     return " ".join(text.split())

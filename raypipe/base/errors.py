@@ -68,7 +68,7 @@ def notify(text: str) -> None:
     warnings.warn(text, Notice, stacklevel=level)
 
 
-def last_line(error: BaseException) -> str:
+def get_last_line(error: BaseException) -> str:
     """Return the last line of an error's message, or the name of its type if it has none.
 
     Ray puts the traceback of a worker before the message.

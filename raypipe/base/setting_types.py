@@ -22,7 +22,7 @@ SHORT = {4294967296: "2^32"}
 """Text of bounds that nobody recognizes as a number."""
 
 
-def setting_types(record: type[Settings]) -> dict[str, tuple[str, str]]:
+def list_setting_types(record: type[Settings]) -> dict[str, tuple[str, str]]:
     """Return the type and the range of each setting of a record, by the name of the setting.
 
     A range is empty if the type has none. ``none`` is part of a type where a file may write ``null``.

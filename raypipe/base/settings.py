@@ -116,7 +116,7 @@ SHORTEST = 4
 """Number of letters from which on the beginning of a name is a match for it."""
 
 
-def near_matches(name: str, known: Iterable[str]) -> str:
+def suggest_matches(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'resnet18'?"`` for an unknown name that resembles a known one, otherwise ``""``.
 
     Known names that begin with the unknown one, or with which it begins, have priority: ``eps`` for ``epsilon``.
@@ -128,7 +128,7 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
-def default_name(record: type[Settings], field: str = "name") -> str:
+def get_default_name(record: type[Settings], field: str = "name") -> str:
     """Return the default of a record's field that names it."""
     name: str = record.model_fields[field].default
     return name
@@ -186,7 +186,7 @@ def _name_error(field: str, value: Any, known: Iterable[str], hint: str) -> Vali
         problem: InitErrorDetails = {"type": "missing", "loc": (field,), "input": value}
     else:
         names = list(known)
-        near = near_matches(str(value), names)
+        near = suggest_matches(str(value), names)
         message = PydanticCustomError(
             "unknown_name", "expected one of {known}{hint}", {"known": ", ".join(names), "hint": near + hint}
         )

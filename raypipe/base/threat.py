@@ -51,8 +51,8 @@ class ThreatModel:
 
     @property
     def stored_eps(self) -> float | None:
-        """Bound that stored pixels keep to: see `stored_radius`. None means that there is no bound."""
-        return self.eps if self.eps is None or self.precision == "float" else stored_radius(self.eps, self.norm)
+        """Bound that stored pixels keep to: see `compute_stored_radius`. None means that there is no bound."""
+        return self.eps if self.eps is None or self.precision == "float" else compute_stored_radius(self.eps, self.norm)
 
     @property
     def bound(self) -> str:
@@ -66,7 +66,7 @@ class ThreatModel:
         return f"{self.bound}, {self.knowledge}, {self.goal}, {self.precision}"
 
 
-def stored_radius(eps: float, norm: str) -> float:
+def compute_stored_radius(eps: float, norm: str) -> float:
     """Return the largest radius within `eps` that 8-bit pixels reach: in linf, whole steps of 1/255, 0 below one step.
 
     Parameters
@@ -84,9 +84,9 @@ def write_bound(eps: float, norm: AnyNorm) -> str:
     Parameters
     ----------
     eps, norm
-        See `stored_radius`.
+        See `compute_stored_radius`.
     """
-    stored = stored_radius(eps, norm)
+    stored = compute_stored_radius(eps, norm)
     requested = f"<= {write_radius(eps, norm)}"
     return f"{requested}, stored {255 * stored:.4g}/255" if 255 * (eps - stored) > WHOLE else requested
 

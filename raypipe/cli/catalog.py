@@ -74,12 +74,12 @@ def describe(
 ) -> None:
     """Describe an attack, a defense, a model, a data set or a corruption, with all settings."""
     from raypipe.base.docstrings import list_settings
-    from raypipe.base.settings import near_matches
+    from raypipe.base.settings import suggest_matches
     from raypipe.data.sources import SOURCES
 
     records = _collect_records()
     if name not in records:
-        hint = near_matches(name, records) or f"; `raypipe list {'|'.join(get_args(Kind)[:-1])}` lists the names"
+        hint = suggest_matches(name, records) or f"; `raypipe list {'|'.join(get_args(Kind)[:-1])}` lists the names"
         raise ConfigError("describe", [f"{name}: no attack, defense, model, data set or corruption of this name{hint}"])
     # Models come last, because their weights are looked up in libraries that take seconds to import.
     kinds = sorted(get_args(Kind)[:-1], key=lambda kind: kind == "models")
@@ -150,11 +150,11 @@ def _list_entries(kind: str, storage: str) -> Iterator[tuple[str, str]]:
             for name, backbone in BACKBONES.items():
                 yield name, f"pretrained weights: {', '.join(backbone.published()) or 'none'}"
         case "data":
-            from raypipe.base.docstrings import first_paragraph
+            from raypipe.base.docstrings import read_first_paragraph
             from raypipe.data.sources import SOURCES
 
             for name, entry in SOURCES.items():
-                yield name, entry.published.title if entry.published else first_paragraph(entry.settings)
+                yield name, entry.published.title if entry.published else read_first_paragraph(entry.settings)
         case "corruptions":
             from raypipe.corruptions import CORRUPTIONS
 

@@ -28,7 +28,7 @@ app.callback()(choose_detail)
 @with_detail
 def list_data(as_json: AsJson = False) -> None:
     """List the data sets that an experiment can name, with their licenses."""
-    from raypipe.base.docstrings import first_paragraph
+    from raypipe.base.docstrings import read_first_paragraph
     from raypipe.data.sources import SOURCES
     from raypipe.report.fitting_table import render_table
     from raypipe.report.sheet import Sheet
@@ -36,7 +36,7 @@ def list_data(as_json: AsJson = False) -> None:
     rows = []
     for name, entry in SOURCES.items():
         about = entry.published
-        text = about.title if about else first_paragraph(entry.settings)
+        text = about.title if about else read_first_paragraph(entry.settings)
         fetched, terms = (about.fetched, about.license) if about else ("-", "-")
         rows.append({"name": name, "data": text, "fetch": fetched, "license": terms})
     if as_json:
@@ -143,21 +143,23 @@ def measure_stains(
 
 
 def _published(name: str) -> "Published":
-    from raypipe.base.settings import near_matches
+    from raypipe.base.settings import suggest_matches
     from raypipe.data.sources import SOURCES
 
     known = {each: entry.published for each, entry in SOURCES.items() if entry.published is not None}
     if name not in known:
-        raise ConfigError(name, [f"no published data set of this name{near_matches(name, known)}; {', '.join(known)}"])
+        raise ConfigError(
+            name, [f"no published data set of this name{suggest_matches(name, known)}; {', '.join(known)}"]
+        )
     return known[name]
 
 
 def _choose_files(name: str, about: "Published", names: list[str], *, whole: bool) -> "list[RemoteFile]":
-    from raypipe.base.settings import near_matches
+    from raypipe.base.settings import suggest_matches
 
     known = {file.name: file for file in about.files}
     if unknown := [each for each in names if each not in known]:
-        raise ConfigError(name, [f"no file {each!r}{near_matches(each, known)}" for each in unknown])
+        raise ConfigError(name, [f"no file {each!r}{suggest_matches(each, known)}" for each in unknown])
     if not (names or whole) and len(known) > 1:
         shown = ", ".join([*known][:MANY]) + (f" and {len(known) - MANY} more" if len(known) > MANY else "")
         raise ConfigError(name, [f"it has {len(known)} files: name some with --file, or take --whole. {shown}"])

@@ -92,7 +92,7 @@ class Given:
         """
         import torch
 
-        from raypipe.data.audit.audit import class_folders
+        from raypipe.data.audit.audit import choose_class_folders
         from raypipe.data.class_order import reorder_classes
         from raypipe.data.sources import open_source
         from raypipe.data.subset import choose_files
@@ -102,7 +102,7 @@ class Given:
         from raypipe.models.finished_model import open_model
         from raypipe.plan.files import list_test_tiles
 
-        settings = class_folders(self.folder, self.groups, self.group_pattern)
+        settings = choose_class_folders(self.folder, self.groups, self.group_pattern)
         source = open_source(settings, seed=0)
         told = read_names(self.labels) if self.labels else None
         model = open_model(

@@ -76,13 +76,13 @@ def gc(storage: RunStorage = "results", delete: Delete = False, as_json: AsJson 
 @with_detail
 def rm(name: RunName, storage: RunStorage = "results", delete: Delete = False, as_json: AsJson = False) -> None:
     """List a run's folder and what only this run needs, and delete it on request."""
-    from raypipe.base.settings import near_matches
+    from raypipe.base.settings import suggest_matches
     from raypipe.execution.housekeeping import delete_run
     from raypipe.report.page.index import write_index
 
     store, inventory = _open(storage)
     if name not in inventory.needs:
-        hint = near_matches(name, inventory.needs) or f"; there are: {', '.join(inventory.needs) or 'none'}"
+        hint = suggest_matches(name, inventory.needs) or f"; there are: {', '.join(inventory.needs) or 'none'}"
         raise ConfigError("store rm", [f"no run {name!r} in {store.root}{hint}"])
     if delete:
         parts = delete_run(store, inventory, name)

@@ -50,7 +50,7 @@ def draw_normal(draws: Draws, like: Tensor) -> Tensor:
     return torch.stack([torch.randn(like.shape[1:], generator=draw) for draw in draws]).to(like)
 
 
-def coordinates(like: Tensor) -> tuple[Tensor, Tensor]:
+def build_coordinates(like: Tensor) -> tuple[Tensor, Tensor]:
     """Return the rows and the columns of the pixels of images, (h, w) each, from 0 to 1 along each side."""
     height, width = like.shape[-2:]
     rows, columns = ((torch.arange(size).to(like) + 0.5) / size for size in (height, width))

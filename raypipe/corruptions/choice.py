@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from raypipe.base.settings import near_matches
+from raypipe.base.settings import suggest_matches
 from raypipe.corruptions import CORRUPTIONS
 
 PATHOLOGY = "pathology"
@@ -20,7 +20,7 @@ def _read_names(value: Any) -> Any:
         if name not in CORRUPTIONS:
             raise ValueError(
                 f"{name!r}: expected {PATHOLOGY}, or names among {', '.join(CORRUPTIONS)}"
-                f"{near_matches(str(name), CORRUPTIONS)}"
+                f"{suggest_matches(str(name), CORRUPTIONS)}"
             )
     return tuple(dict.fromkeys(names)) if isinstance(names, list | tuple) else names
 

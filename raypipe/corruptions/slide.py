@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from raypipe.corruptions.base import Draws, coordinates, draw_uniform
+from raypipe.corruptions.base import Draws, build_coordinates, draw_uniform
 from raypipe.data.stains import DARKEST, combine_stains
 
 SOFT = 0.03
@@ -17,7 +17,7 @@ DEPOSIT = (1.6, 0.4, 0.0)
 def fold(images: Tensor, width: float, draws: Draws) -> Tensor:
     """Return images with a fold: a straight band of the given width, in tile heights, of doubled optical density."""
     drawn = draw_uniform(draws, 2, images)[:, :, None, None]
-    rows, columns = coordinates(images)
+    rows, columns = build_coordinates(images)
     angle = math.pi * drawn[:, 0]
     away = (rows - 0.5) * angle.cos() + (columns - 0.5) * angle.sin() - 0.5 * (drawn[:, 1] - 0.5)
     band = _soften(width / 2 - away.abs())[:, None]
@@ -48,7 +48,7 @@ def deposit_stain(images: Tensor, count: float, draws: Draws) -> Tensor:
 def light_unevenly(images: Tensor, amount: float, draws: Draws) -> Tensor:
     """Return images whose brightness falls by a share, `amount`, from one side to the other."""
     angle = 2 * math.pi * draw_uniform(draws, 1, images)[:, :, None]
-    rows, columns = coordinates(images)
+    rows, columns = build_coordinates(images)
     along = 0.5 + ((rows - 0.5) * angle.sin() + (columns - 0.5) * angle.cos()) / math.sqrt(2)
     return images * (1 - amount * along)[:, None]
 
@@ -65,7 +65,7 @@ def _spots(images: Tensor, count: int, least: float, most: float, draws: Draws) 
 
 def _distances(places: Tensor, images: Tensor) -> Tensor:
     """Return the distance of each pixel from a place in [0, 1] of each image, (n, h, w) in tile heights."""
-    rows, columns = coordinates(images)
+    rows, columns = build_coordinates(images)
     return ((rows - places[:, 0, None, None]) ** 2 + (columns - places[:, 1, None, None]) ** 2).sqrt()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import Field
 
-from raypipe.base.settings import Settings, near_matches
+from raypipe.base.settings import Settings, suggest_matches
 from raypipe.data.source import Source, TileRef
 
 
@@ -120,5 +120,5 @@ def _require_known(setting: str, names: Iterable[str], known: Sequence[str], who
     if unknown := sorted(set(names) - set(known)):
         raise ValueError(
             f"{setting}: {', '.join(map(repr, unknown))}: {whose} has no such class; it has {', '.join(known)}"
-            f"{near_matches(unknown[0], known)}"
+            f"{suggest_matches(unknown[0], known)}"
         )

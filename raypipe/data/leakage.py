@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from raypipe.data.reading.annotations import examples
+from raypipe.data.reading.annotations import name_few
 
 
 class LeakageError(ValueError):
@@ -52,7 +52,7 @@ def require_disjoint(tiles: Iterable[tuple[str | None, str]]) -> None:
     leaking = find_leaking_groups(tiles)
     if leaking:
         raise LeakageError(
-            f"{len(leaking)} groups have tiles in both train and test ({examples(leaking)}); use split 'group', or "
+            f"{len(leaking)} groups have tiles in both train and test ({name_few(leaking)}); use split 'group', or "
             "give all tiles of a group the same split"
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from raypipe.base.settings import Settings, default_name
+from raypipe.base.settings import Settings, get_default_name
 from raypipe.data.published import Published
 
 Split = Literal["train", "test"]
@@ -77,7 +77,7 @@ class DataSet(NamedTuple):
     @property
     def name(self) -> str:
         """Name of the data set in experiments, the default of the field `source` of its settings."""
-        return default_name(self.settings, "source")
+        return get_default_name(self.settings, "source")
 
 
 def compute_fingerprint(labels: Sequence[str], refs: Iterable[TileRef], contents: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from raypipe.data.reading.annotations import examples, match_annotations, read_annotations
+from raypipe.data.reading.annotations import match_annotations, name_few, read_annotations
 from raypipe.data.source import Split, TileRef, shuffle_by_hash
 
 SplitKind = Literal["group", "paper", "official"]
@@ -83,16 +83,16 @@ def read_split_file(location: str, refs: Iterable[TileRef]) -> dict[str, Split]:
     values, unknown = match_annotations(read_annotations(location, "split"), refs, location)
     wrong = set(values.values()) - set(SPLITS)
     if wrong:
-        raise ValueError(f"{location}: split = {examples(map(repr, wrong))}: expected train or test")
+        raise ValueError(f"{location}: split = {name_few(map(repr, wrong))}: expected train or test")
     if unknown:
         raise ValueError(
-            f"{location}: names {len(unknown)} files that are not among the tiles ({examples(unknown)}); remove these "
+            f"{location}: names {len(unknown)} files that are not among the tiles ({name_few(unknown)}); remove these "
             "rows, or complete the data set (per_class leaves tiles out)"
         )
     tiles = [ref.path for ref in refs if ref.problem is None]
     missing = [path for path in tiles if path not in values]
     if missing:
-        raise ValueError(f"{location}: does not name {len(missing)} tiles ({examples(missing)}); add a row for each")
+        raise ValueError(f"{location}: does not name {len(missing)} tiles ({name_few(missing)}); add a row for each")
     return {path: "train" if values[path] == "train" else "test" for path in sorted(tiles)}
 
 
@@ -101,7 +101,7 @@ def _find_official_sides(tiles: Sequence[TileRef]) -> dict[str, Split]:
     if lost := [ref.path for ref in tiles if ref.official is None]:
         raise ValueError(
             f"split 'official': {len(lost)} of {len(tiles)} tiles are on no side of a published split "
-            f"({examples(lost)}); take split 'group', or give the split as a CSV with tiles.splits"
+            f"({name_few(lost)}); take split 'group', or give the split as a CSV with tiles.splits"
         )
     if missing := [side for side in SPLITS if side not in sides.values()]:
         raise ValueError(
@@ -142,7 +142,7 @@ def _sizes(tiles: Sequence[TileRef]) -> dict[str, Counter[str]]:
     lost = [ref.path for ref in tiles if ref.group is None]
     if lost:
         raise ValueError(
-            f"split 'group': {len(lost)} of {len(tiles)} tiles have no group ({examples(lost)}); name it with groups "
+            f"split 'group': {len(lost)} of {len(tiles)} tiles have no group ({name_few(lost)}); name it with groups "
             "or group_pattern, or take split 'paper' and its leak"
         )
     sizes: dict[str, Counter[str]] = defaultdict(Counter)
@@ -151,7 +151,7 @@ def _sizes(tiles: Sequence[TileRef]) -> dict[str, Counter[str]]:
     single = [label for label in sizes if len(sizes[label]) == 1]
     if single:
         raise ValueError(
-            f"split 'group': one group holds all tiles of {examples(single)}, and cannot be on both sides; add tiles "
+            f"split 'group': one group holds all tiles of {name_few(single)}, and cannot be on both sides; add tiles "
             "of another group, or leave the label out"
         )
     return sizes
@@ -189,7 +189,7 @@ def _give_every_label_both_sides(sizes: Mapping[str, Mapping[str, int]], sides: 
         free = sizes[labels[0]].keys() - moved
         if not free:
             raise ValueError(
-                f"split 'group': groups that span labels leave {examples(labels)} without a group on one side; add "
+                f"split 'group': groups that span labels leave {name_few(labels)} without a group on one side; add "
                 "groups to these labels, try another seed, or write the split file by hand"
             )
         group = min(free, key=lambda group: (harm(group), group))

@@ -59,7 +59,7 @@ def choose_files(source: Source, count: int | None, seed: int = 0) -> tuple[Tile
     return tuple(refs[position] for position in chosen)
 
 
-def uncovered_labels(labels: Sequence[int], positions: Sequence[int], classes: int) -> list[int]:
+def find_uncovered_labels(labels: Sequence[int], positions: Sequence[int], classes: int) -> list[int]:
     """Return the classes, from 0 to `classes` - 1, without a chosen tile.
 
     Parameters

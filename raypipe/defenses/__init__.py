@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from raypipe.base.settings import default_name, index_by_name, read_named
+from raypipe.base.settings import get_default_name, index_by_name, read_named
 from raypipe.defenses.adversarial_training import AdversarialTraining
 from raypipe.defenses.base import Defense
 from raypipe.defenses.bit_depth_reduction import BitDepthReduction
@@ -26,7 +26,7 @@ from raypipe.defenses.stain_augmentation import StainAugmentation
 from raypipe.defenses.trades import Trades
 
 DEFENSES: dict[str, type[Defense]] = index_by_name(
-    default_name,
+    get_default_name,
     AdversarialTraining,
     BitDepthReduction,
     DdnTraining,
@@ -44,7 +44,7 @@ DEFENSES: dict[str, type[Defense]] = index_by_name(
 )
 """The settings of each defense, by the default of their ``name``."""
 
-PRESETS: dict[str, type[Robust]] = {default_name(Robust): Robust}
+PRESETS: dict[str, type[Robust]] = {get_default_name(Robust): Robust}
 """The settings of each preset, which chooses a defense and its settings, by name."""
 
 

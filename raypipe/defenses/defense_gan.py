@@ -64,12 +64,12 @@ class DefenseGan(Defense):
                 raise TypeError("defense_gan: its generator is trained by one worker; set resources.harden_workers: 1")
             with freeze(model), torch.no_grad():
                 logits = model.classify(images)
-            return StepLoss(gan_loss(model.input_transform, images), logits, forwards=1, backwards=0)
+            return StepLoss(compute_gan_loss(model.input_transform, images), logits, forwards=1, backwards=0)
 
         return TrainingSteps(minimize, inputs=None)
 
 
-def gan_loss(gan: Projection, images: Tensor) -> Tensor:
+def compute_gan_loss(gan: Projection, images: Tensor) -> Tensor:
     """Return the loss of one step of generator and critic.
 
     Parameters

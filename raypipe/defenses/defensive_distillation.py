@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raypipe.defenses.base import Defense, TrainingSteps
-from raypipe.models.backbones.base import auxiliary_loss, main_logits
+from raypipe.models.backbones.base import compute_auxiliary_loss, main_logits
 from raypipe.training.objective import StepLoss
 from raypipe.training.recipe import Recipe
 
@@ -57,6 +57,6 @@ class DefensiveDistillation(Defense):
             output = model(images)
             logits = main_logits(output)
             loss = self.temperature * F.cross_entropy(logits / self.temperature, taught)
-            return StepLoss(loss + auxiliary_loss(output, labels), logits, forwards=2)
+            return StepLoss(loss + compute_auxiliary_loss(output, labels), logits, forwards=2)
 
         return TrainingSteps(minimize)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from raypipe.attacks.engine.norms import normalize, project
 from raypipe.attacks.engine.victim import freeze
 from raypipe.defenses.base import TrainingSteps
-from raypipe.defenses.inner_attack import Perturbed, perturb_by_pgd, random_start
+from raypipe.defenses.inner_attack import Perturbed, draw_start, perturb_by_pgd
 from raypipe.defenses.online import OnlineTraining
 from raypipe.training.objective import InputRule, StepInputs, StepLoss
 from raypipe.training.recipe import Recipe
@@ -47,7 +47,7 @@ class FreeTraining(OnlineTraining):
 
     def perturb(self, victim: nn.Module, images: Tensor, labels: Tensor) -> Perturbed:  # noqa: ARG002
         """Return the random points at which a batch starts."""
-        return Perturbed(random_start(images, self.ball), 0)
+        return Perturbed(draw_start(images, self.ball), 0)
 
     def make_input_rule(self) -> InputRule:
         """Return tiles perturbed by half of a batch's steps, which is the average over its replays."""

@@ -31,12 +31,12 @@ class Perturbed(NamedTuple):
     passes: int
 
 
-def misclassification(labels: Tensor) -> Callable[[Tensor], Tensor]:
+def build_misclassification(labels: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the summed cross-entropy as a function of the logits; most inner attacks maximize it."""
     return lambda logits: F.cross_entropy(logits, labels, reduction="sum")
 
 
-def random_start(clean: Tensor, ball: Ball) -> Tensor:
+def draw_start(clean: Tensor, ball: Ball) -> Tensor:
     """Return a point for each image, drawn uniformly from the ball around it and clipped to the box [0, 1]."""
     if ball.norm == "linf":
         offsets = 2 * torch.rand_like(clean) - 1
@@ -46,7 +46,7 @@ def random_start(clean: Tensor, ball: Ball) -> Tensor:
     return (clean + ball.eps * offsets).clamp(0, 1)
 
 
-def input_gradients(logits: Tensor, points: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+def compute_input_gradients(logits: Tensor, points: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
     """Return each tile's gradient of the loss, times a power of two of its own.
 
     Where a network is confident, the loss hardly changes with the logits. In half precision its gradient would vanish
@@ -99,7 +99,7 @@ def ascend(
     """
     for _ in range(steps):
         points = points.detach().requires_grad_()
-        gradients = input_gradients(victim(points), points, loss)
+        gradients = compute_input_gradients(victim(points), points, loss)
         stepped = points.detach() + step_size * ball.eps * normalize(gradients, ball.norm)
         points = project(stepped, clean, ball.eps, ball.norm)
     return points.detach()
@@ -121,5 +121,5 @@ def perturb_by_pgd(
     steps, step_size
         Number of steps, and their length as a share of the radius.
     """
-    start, loss = random_start(images, ball), misclassification(labels)
+    start, loss = draw_start(images, ball), build_misclassification(labels)
     return Perturbed(ascend(victim, images, start, loss, ball, steps, step_size), steps)

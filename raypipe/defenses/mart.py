@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from raypipe.attacks.engine.tensors import TINY
 from raypipe.defenses.inner_attack import Perturbed, perturb_by_pgd
 from raypipe.defenses.online import Forward, OnlineTraining
-from raypipe.models.backbones.base import auxiliary_loss, main_logits
+from raypipe.models.backbones.base import compute_auxiliary_loss, main_logits
 from raypipe.training.objective import StepLoss
 
 
@@ -51,5 +51,5 @@ class Mart(OnlineTraining):
         boosted = F.cross_entropy(other, labels) - (1 - rival).clamp_min(TINY).log().mean()
         doubt = 1 - clean.softmax(1).gather(1, own)[:, 0]
         apart = F.kl_div(other.log_softmax(1), clean.softmax(1), reduction="none").sum(1)
-        loss = boosted + self.beta * (apart * doubt).mean() + auxiliary_loss(output, labels.repeat(2))
+        loss = boosted + self.beta * (apart * doubt).mean() + compute_auxiliary_loss(output, labels.repeat(2))
         return StepLoss(loss, other, forwards=2, backwards=2)

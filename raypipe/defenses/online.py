@@ -24,10 +24,10 @@ from raypipe.base.settings import Ratio
 from raypipe.defenses.adversarial_weights import perturb_weights
 from raypipe.defenses.base import Defense, TrainingSteps
 from raypipe.defenses.frozen_statistics import freeze_statistics, normalize_by
-from raypipe.defenses.inner_attack import Perturbed, ascend, misclassification
+from raypipe.defenses.inner_attack import Perturbed, ascend, build_misclassification
 from raypipe.defenses.search import FIXED, Range, SettingsSearch
 from raypipe.defenses.tpe import explain_missing_optuna, propose
-from raypipe.models.backbones.base import classification_loss, main_logits
+from raypipe.models.backbones.base import compute_classification_loss, main_logits
 from raypipe.training.objective import InputRule, StepInputs, StepLoss, unwrap_ddp
 from raypipe.training.recipe import Recipe
 
@@ -235,7 +235,7 @@ class OnlineTraining(BallSettings, Defense):
             (n,) true classes.
         """
         output = forward(perturbed)
-        return StepLoss(classification_loss(output, labels), main_logits(output))
+        return StepLoss(compute_classification_loss(output, labels), main_logits(output))
 
     def make_input_rule(self) -> InputRule:
         """Return the inputs of a step at the full radius; clean tiles come first if the loss uses both kinds."""
@@ -281,7 +281,7 @@ class OnlineTraining(BallSettings, Defense):
                 batch = np.ascontiguousarray(images[begin : begin + SCORE_BATCH].transpose(0, 3, 1, 2))
                 clean = torch.from_numpy(batch).to(device).float() / 255
                 truth = torch.from_numpy(labels[begin : begin + SCORE_BATCH]).to(device)
-                points = ascend(victim, clean, clean, misclassification(truth), self.ball, SCORE_STEPS, 0.25)
+                points = ascend(victim, clean, clean, build_misclassification(truth), self.ball, SCORE_STEPS, 0.25)
                 with torch.no_grad():
                     right += int((victim(points).argmax(1) == truth).sum())
         return right / len(images)

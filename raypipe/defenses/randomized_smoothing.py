@@ -78,13 +78,13 @@ class RandomizedSmoothing(CertifiedDefense):
             votes = torch.cat(voted).numpy()
             chosen = int(np.bincount(votes[: self.selection]).argmax())
             for_it = int((votes[self.selection :] == chosen).sum())
-            radius = self.sigma * quantile_of_votes(for_it, self.estimation, self.alpha)
+            radius = self.sigma * compute_vote_quantile(for_it, self.estimation, self.alpha)
             predictions.append(chosen if radius > 0 else NO_CLASS)
             radii.append(max(0.0, radius))
         return Certificates(np.array(predictions), np.array(radii), np.full(len(images), drawn))
 
 
-def quantile_of_votes(votes: int, draws: int, alpha: float) -> float:
+def compute_vote_quantile(votes: int, draws: int, alpha: float) -> float:
     """Return the standard normal quantile of a share's lower Clopper-Pearson bound, negative for bounds below 0.5.
 
     Parameters

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from raypipe.defenses.inner_attack import Perturbed, ascend
 from raypipe.defenses.online import Forward, OnlineTraining
-from raypipe.models.backbones.base import auxiliary_loss, main_logits
+from raypipe.models.backbones.base import compute_auxiliary_loss, main_logits
 from raypipe.training.objective import StepLoss
 
 START = 0.001
@@ -53,5 +53,5 @@ class Trades(OnlineTraining):
         output = forward(torch.cat([images, perturbed]))
         clean, other = main_logits(output).chunk(2)
         apart = F.kl_div(other.log_softmax(1), clean.softmax(1), reduction="batchmean")
-        loss = F.cross_entropy(clean, labels) + self.beta * apart + auxiliary_loss(output, labels.repeat(2))
+        loss = F.cross_entropy(clean, labels) + self.beta * apart + compute_auxiliary_loss(output, labels.repeat(2))
         return StepLoss(loss, clean, forwards=2, backwards=2)

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from raypipe.attacks import ATTACKS
 from raypipe.attacks.base import NamedAttack
 from raypipe.base.norms import Norm, require_scaled
-from raypipe.base.settings import Ratio, Settings, near_matches
+from raypipe.base.settings import Ratio, Settings, suggest_matches
 from raypipe.base.threat import BLACK_BOX
 
 USUAL: dict[Any, tuple[str, ...]] = {"linf": ("square", "rays"), "l2": ("square", "cgba")}
@@ -44,7 +44,7 @@ class Queries(Settings):
         known = [name for name, attack in ATTACKS.items() if attack.settings.knowledge in BLACK_BOX]  # type: ignore[comparison-overlap]
         for name in names:
             if name not in known:
-                allowed = f"{', '.join(known)}{near_matches(name, known)}"
+                allowed = f"{', '.join(known)}{suggest_matches(name, known)}"
                 raise ValueError(f"{name!r}: expected attacks that only query the model, {allowed}")
         return tuple(dict.fromkeys(names))
 

@@ -10,7 +10,7 @@ from raypipe.attacks import AttackSettings
 from raypipe.attacks.apgd import AutoProjectedGradient
 from raypipe.attacks.autoattack import AutoAttack, EnsembleBudget
 from raypipe.attacks.base import NamedAttack
-from raypipe.attacks.engine.norms import BoundedAttack, at_radius
+from raypipe.attacks.engine.norms import BoundedAttack, replace_ball
 from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.square import SquareAttack
@@ -174,7 +174,7 @@ class Evaluation(Settings):
 
     def judge(self) -> BoundedAttack:
         """Return the attack that rates models on held-out tiles: the bounded attack, at the radius of the checks."""
-        attack = at_radius(self.bounded, self.checks.eps, self.bounded.norm) if self.checks else self.bounded
+        attack = replace_ball(self.bounded, self.checks.eps, self.bounded.norm) if self.checks else self.bounded
         return attack.with_early_stop(True)
 
     def check_attacks(self, size: int) -> dict[str, NamedAttack]:
@@ -188,7 +188,7 @@ class Evaluation(Settings):
         if self.checks is None:
             return {}
         norm, eps = self.bounded.norm, self.checks.eps
-        reference = at_radius(self.bounded, eps, norm)
+        reference = replace_ball(self.bounded, eps, norm)
         large = LARGE if norm == "linf" else LARGE * math.sqrt(3 * size * size)
 
         def vary(**changes: Any) -> BoundedAttack:

@@ -19,8 +19,8 @@ from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.norms import BoundedAttack
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.attacks.universal import Universal
-from raypipe.base.docstrings import one_line, read_docstring
-from raypipe.base.settings import ID, Settings, default_name
+from raypipe.base.docstrings import put_on_one_line, read_docstring
+from raypipe.base.settings import ID, Settings, get_default_name
 from raypipe.corruptions import CORRUPTIONS
 from raypipe.corruptions.choice import PATHOLOGY
 from raypipe.data.sources import SOURCES
@@ -84,7 +84,7 @@ def build_schema() -> Schema:
         "else": _choose("name", refer(attacks)),
     }
     definitions["AnyDefense"] = _choose("name", refer(defenses))
-    bounded = {default_name(record): reference[record] for record in (ProjectedGradient, AutoProjectedGradient)}
+    bounded = {get_default_name(record): reference[record] for record in (ProjectedGradient, AutoProjectedGradient)}
     split, augment = settings_of(Tiles)["split"], settings_of(Recipe)["augment"]
     forms: dict[type[Settings], dict[str, Schema]] = {
         Experiment: {
@@ -119,7 +119,7 @@ def _describe(schema: Schema, record: type[Settings]) -> None:
     texts: dict[str, str] = {}
     for base in reversed(record.__mro__):
         texts |= read_docstring(base).parameters
-    schema["description"] = one_line(read_docstring(record).text.split("\n\n")[0])
+    schema["description"] = put_on_one_line(read_docstring(record).text.split("\n\n")[0])
     for name, setting in schema.get("properties", {}).items():
         if name in texts:
             setting["description"] = texts[name]

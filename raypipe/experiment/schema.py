@@ -13,7 +13,7 @@ from raypipe.data.splits import SplitKind
 from raypipe.defenses import DefenseSettings
 from raypipe.evaluation.settings import Evaluation
 from raypipe.models.backbones import BACKBONES
-from raypipe.models.backbones.lookup import incompatibility
+from raypipe.models.backbones.lookup import find_incompatibility
 from raypipe.models.classifier import Model
 from raypipe.storage.filesystems import require_no_credentials
 from raypipe.training.recipe import Recipe
@@ -245,7 +245,7 @@ class Experiment(Settings):
             f"models.{model_id}: {model.name} {reason}"
             for model_id, model in self.models.items()
             if model.name not in BACKBONES
-            if (reason := incompatibility(model.name, model.resize or self.tiles.size))
+            if (reason := find_incompatibility(model.name, model.resize or self.tiles.size))
         ]
         refused += [
             f"defenses.{defense_id} and models.{model_id}: {reason}"

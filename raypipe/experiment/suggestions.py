@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from raypipe.attacks import ATTACKS, AttackSettings
 from raypipe.attacks.art.backend import ArtAttack
-from raypipe.base.settings import Settings, near_matches
+from raypipe.base.settings import Settings, suggest_matches
 from raypipe.data.sources import SOURCES
 from raypipe.defenses import DEFENSES, PRESETS
 from raypipe.evaluation.external import ExternalTiles
@@ -46,7 +46,7 @@ def list_settings_at(kind: Any, raw: Any, place: Sequence[Any]) -> tuple[str, ..
 def suggest_settings(name: object, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown setting: near names among the known ones, or all known ones."""
     known = [each for each in known if each not in ("name", "source", "backend")]
-    return near_matches(str(name), known) or (f"; expected some of {', '.join(known)}" if known else "")
+    return suggest_matches(str(name), known) or (f"; expected some of {', '.join(known)}" if known else "")
 
 
 def _find_record(section: str, entry: Any, entry_id: str) -> type[Settings] | None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
-from raypipe.base.settings import near_matches
+from raypipe.base.settings import suggest_matches
 from raypipe.base.version import __version__
 from raypipe.data.tiles import decode_images
 from raypipe.evaluation.results.result import load_result
@@ -114,7 +114,7 @@ def _subject(run: Run, wanted: str) -> SubjectRecord:
     if wanted not in subjects:
         raise ValueError(
             f"run {run.name!r} has no model {wanted!r}, expected one of {', '.join(subjects)}"
-            f"{near_matches(wanted, subjects)}"
+            f"{suggest_matches(wanted, subjects)}"
         )
     return subjects[wanted]
 

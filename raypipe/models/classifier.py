@@ -13,7 +13,7 @@ from raypipe.models.backbones.base import Channels
 from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.state_files import WeightsError
 from raypipe.models.transforms.base import InputTransform, build_input_transform
-from raypipe.models.weights import FROM_SCRATCH, check_weights, find_normalization, pretrained_state
+from raypipe.models.weights import FROM_SCRATCH, check_weights, find_normalization, load_pretrained_state
 
 IMAGENET_NORMALIZATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OWN = "own"
@@ -188,7 +188,7 @@ def build_classifier(model: Model, num_classes: int) -> Classifier:
     """
     backbone = get_backbone(model.name, model.digest)
     network = backbone.build(num_classes)
-    state = pretrained_state(model.name, model.weights)
+    state = load_pretrained_state(model.name, model.weights)
     if state is not None:
         network.load_state_dict(network.state_dict() | dict(state))
     mean, std = model.mean, model.std

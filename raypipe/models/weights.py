@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raypipe.base.settings import near_matches
+from raypipe.base.settings import suggest_matches
 from raypipe.models.backbones.base import Backbone, Channels, Published
 from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.state_files import WeightsError, find_extra, read_normalization, read_state
@@ -27,7 +27,9 @@ def check_weights(backbone: str, weights: str) -> None:
         return
     names = [FROM_SCRATCH, *get_backbone(backbone).published()]
     if weights not in names and not _is_file(weights):
-        raise ValueError(f"expected one of {', '.join(names)}, or an existing local file{near_matches(weights, names)}")
+        raise ValueError(
+            f"expected one of {', '.join(names)}, or an existing local file{suggest_matches(weights, names)}"
+        )
 
 
 def find_normalization(backbone: str, weights: str) -> tuple[Channels, Channels] | None:
@@ -47,7 +49,7 @@ def find_normalization(backbone: str, weights: str) -> tuple[Channels, Channels]
     return read_normalization(weights)
 
 
-def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
+def load_pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
     """Return the tensors that fine-tuning starts from, or None for a start from scratch.
 
     The head is left out, because its shapes depend on the number of classes. Files from elsewhere are read without
@@ -85,7 +87,7 @@ def pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | None:
     return {name: state[name] for name, tensor in body.items() if _fits(state.get(name), tensor)}
 
 
-def head_parameters(backbone: str, digest: str | None = None) -> frozenset[str]:
+def find_head_parameters(backbone: str, digest: str | None = None) -> frozenset[str]:
     """Return the names of a network's parameters whose shape depends on the number of classes.
 
     Parameters

@@ -13,7 +13,7 @@ from raypipe.data.leakage import LeakageError, require_disjoint
 from raypipe.data.source import Source, TileRef
 from raypipe.data.sources import open_source
 from raypipe.data.splits import SplitKind, assign_splits, read_split_file
-from raypipe.data.subset import choose_subset, uncovered_labels
+from raypipe.data.subset import choose_subset, find_uncovered_labels
 from raypipe.data.tiles import TileItem
 from raypipe.evaluation.checks.findings import compute_least_tiles
 from raypipe.evaluation.results.run import GIVEN
@@ -188,7 +188,7 @@ def warn_of_few_tiles(experiment: Experiment, listings: Sequence[Listing]) -> It
         labels = [names.index(str(ref.label_name)) for ref in refs]
         groups = [ref.group or ref.path for ref in refs]
         positions = range(len(refs)) if count is None else choose_subset(labels, groups, count, experiment.seed)
-        if missing := uncovered_labels(labels, positions, len(names)):
+        if missing := find_uncovered_labels(labels, positions, len(names)):
             yield (
                 f"{listing.split} split: none of the {len(positions)} attacked tiles is of the class "
                 f"{', '.join(names[label] for label in missing)}; the {len(refs)} test tiles and evaluation.tiles have "

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from raypipe.data.audit.agreement import Agreement, largest_shares
+from raypipe.data.audit.agreement import Agreement, compute_largest_shares
 from raypipe.data.audit.audit import Audit, Pair
-from raypipe.data.reading.annotations import examples
+from raypipe.data.reading.annotations import name_few
 from raypipe.data.reading.deep_images import describe_dark
 from raypipe.report.fitting_table import render_table
 from raypipe.report.sheet import Sheet
@@ -37,7 +37,7 @@ def render_audit(audit: Audit, title: str, pairs: int) -> Iterator[RenderableTyp
     """
     if audit.rejected:
         aside = [f"{path} ({reason})" for path, reason in audit.rejected.items()]
-        yield Text(f"{len(aside)} files rejected: {examples(aside)}", "yellow")
+        yield Text(f"{len(aside)} files rejected: {name_few(aside)}", "yellow")
     yield from (Text(warning, "yellow") for warning in _warn_of_dark_images(audit))
     kind = "a sibling or a tile of the same case" if audit.cases else "a sibling"
     yield Text(
@@ -99,7 +99,7 @@ def tabulate_groups(audit: Audit, title: str) -> Sheet:
     table = Sheet(f"Groups of siblings in {title}, at a similarity of at least {audit.threshold:.2f}")
     table.add_columns("class")
     table.add_columns("tiles", "groups", "with siblings", "median size", "largest", "share of largest", figures=True)
-    shares = largest_shares(audit.tiles)
+    shares = compute_largest_shares(audit.tiles)
     for label in [*shares, None]:
         sizes = sorted(Counter(ref.group for ref in audit.tiles if label in (None, ref.label_name)).values())
         table.add_row(

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from raypipe.base.errors import ConfigError
-from raypipe.base.settings import near_matches
+from raypipe.base.settings import suggest_matches
 from raypipe.evaluation.results.result import RunResult
 from raypipe.report.fitting_table import STYLES, render_table
 from raypipe.report.layout import Book
@@ -32,7 +32,7 @@ def find_section(result: RunResult, name: str) -> Section:
     """
     found = dict(list_sections(Book.from_result(result)))
     if name not in found:
-        raise ConfigError("--table", [f"{name}: expected one of {', '.join(found)}{near_matches(name, found)}"])
+        raise ConfigError("--table", [f"{name}: expected one of {', '.join(found)}{suggest_matches(name, found)}"])
     return found[name]
 
 

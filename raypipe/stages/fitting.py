@@ -14,7 +14,7 @@ from raypipe.execution.trial_records import try_model
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.models.model_file import MODEL_FILE
-from raypipe.models.weights import head_parameters
+from raypipe.models.weights import find_head_parameters
 from raypipe.plan.cells import Cell
 from raypipe.stages.time_limit import limit_epochs
 from raypipe.stages.workers import FitCheckpoint, Worker
@@ -167,7 +167,7 @@ def _restore_best(fit: Fit, best: bytes) -> None:
 
 def _list_head(card: ModelCard, probing: float) -> frozenset[str]:
     """Return the names of the head's parameters if a fit needs them; to find them, networks are built."""
-    names = head_parameters(card.backbone, card.digest) if probing else ()
+    names = find_head_parameters(card.backbone, card.digest) if probing else ()
     return frozenset(f"network.{name}" for name in names)
 
 

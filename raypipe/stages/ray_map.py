@@ -13,7 +13,7 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
-from raypipe.base.errors import StageError, last_line
+from raypipe.base.errors import StageError, get_last_line
 from raypipe.experiment.schema import Resources
 from raypipe.stages.placement import SHARE, find_room
 
@@ -104,7 +104,7 @@ def map_items(
         yield from dataset.iter_rows()
     except ray.exceptions.RayError as error:
         cause = _innermost(error)
-        why = str(cause) if isinstance(cause, ItemError) else last_line(cause)
+        why = str(cause) if isinstance(cause, ItemError) else get_last_line(cause)
         raise StageError(f"{name} failed: {why}; finished work is kept, run again to continue") from cause
 
 
@@ -147,7 +147,7 @@ class ItemError(ray.exceptions.UserCodeException):
 
 def build_item_error(error: Exception, cell: str) -> ItemError:
     """Return the failure of work on an item of a cell."""
-    return ItemError(f"{type(error).__name__}: {last_line(error)}", cell)
+    return ItemError(f"{type(error).__name__}: {get_last_line(error)}", cell)
 
 
 def _rename_worker(work: Callable[..., Item] | type, name: str) -> Callable[..., Item] | type:

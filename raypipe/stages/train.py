@@ -11,7 +11,7 @@ from raypipe.base.errors import StageError
 from raypipe.experiment.schema import Resources
 from raypipe.models.checkpoint import ModelCard
 from raypipe.models.classifier import build_classifier
-from raypipe.models.weights import pretrained_state
+from raypipe.models.weights import load_pretrained_state
 from raypipe.plan.cells import Cell, find_unfinished
 from raypipe.plan.train_workers import choose_train_workers
 from raypipe.progress.stage import StageProgress
@@ -38,7 +38,7 @@ def train(cells: Sequence[Cell], store: Store, resources: Resources, progress: S
         If pretrained weights are not available; it is raised before any worker starts.
     """
     for cell in cells:
-        pretrained_state(cell.spec.model.name, cell.spec.model.weights)
+        load_pretrained_state(cell.spec.model.name, cell.spec.model.weights)
     todo = find_unfinished(cells, store)
     wanted = _choose_workers(todo, resources, progress)
     resources = resources.for_group(wanted)

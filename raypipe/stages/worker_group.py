@@ -11,7 +11,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
-from raypipe.base.errors import StageError, last_line
+from raypipe.base.errors import StageError, get_last_line
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import Cell, find_unfinished
 from raypipe.stages.placement import list_needs
@@ -89,8 +89,8 @@ def fit_in_group(
     except TrainingFailedError as error:
         names = ", ".join(cell.name for cell in find_unfinished(cells, store))
         raise StageError(
-            f"training failed with {names} unfinished: {last_line(error)}; finished models and epochs are kept, run "
-            "again to continue"
+            f"training failed with {names} unfinished: {get_last_line(error)}; finished models and epochs are kept, "
+            "run again to continue"
         ) from error
     store.remove(f"{SCRATCH}/{name}")
 

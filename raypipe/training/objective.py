@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from raypipe.models.backbones.base import classification_loss, main_logits
+from raypipe.models.backbones.base import compute_classification_loss, main_logits
 
 
 class StepLoss(NamedTuple):
@@ -81,7 +81,7 @@ class Objective(Protocol):
 def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:  # noqa: ARG001
     """Return the cross-entropy of the unchanged images."""
     output = model(images)
-    return StepLoss(classification_loss(output, labels), main_logits(output))
+    return StepLoss(compute_classification_loss(output, labels), main_logits(output))
 
 
 def smoothed_cross_entropy(smoothing: float) -> Objective:
@@ -92,7 +92,7 @@ def smoothed_cross_entropy(smoothing: float) -> Objective:
 
     def score(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:  # noqa: ARG001
         output = model(images)
-        return StepLoss(classification_loss(output, labels, smoothing), main_logits(output))
+        return StepLoss(compute_classification_loss(output, labels, smoothing), main_logits(output))
 
     return score
 

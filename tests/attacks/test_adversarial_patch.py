@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raypipe.attacks.adversarial_patch import AdversarialPatch, adversarial_patch, patch_size
+from raypipe.attacks.adversarial_patch import AdversarialPatch, adversarial_patch, choose_patch_size
 from raypipe.attacks.engine.threat import get_threat_model
 from raypipe.attacks.engine.victim import Victim, freeze
 
@@ -16,13 +16,13 @@ SIZES = [
 
 @pytest.mark.parametrize(("area", "height", "width", "size"), SIZES)
 def test_the_patch_is_the_largest_that_the_area_allows(area, height, width, size):
-    assert patch_size(area, height, width) == size
+    assert choose_patch_size(area, height, width) == size
     assert size[0] * size[1] <= area * height * width + 1e-9
 
 
 def test_an_area_below_a_pixel_is_an_error():
     with pytest.raises(ValueError, match=r"area = 0\.001: less than a pixel of a tile of 16 x 16"):
-        patch_size(0.001, 16, 16)
+        choose_patch_size(0.001, 16, 16)
 
 
 @pytest.mark.parametrize("position", ["search", "random"])

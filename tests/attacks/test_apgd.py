@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient, checkpoints
+from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient, list_checkpoints
 from raypipe.attacks.art.backend import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.norms import random_points
+from raypipe.attacks.engine.norms import draw_points
 from raypipe.attacks.engine.victim import Victim, freeze
 
 
@@ -20,10 +20,10 @@ def attacked(case, goal=None, **settings):
 
 
 def test_checkpoints_are_the_published_ones():
-    assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
-    assert checkpoints(50) == [11, 21, 29, 35, 40, 44, 47, 50]
-    assert checkpoints(10) == [3, 5, 6, 7, 8, 9, 10]
-    assert checkpoints(1) == [1]
+    assert list_checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert list_checkpoints(50) == [11, 21, 29, 35, 40, 44, 47, 50]
+    assert list_checkpoints(10) == [3, 5, 6, 7, 8, 9, 10]
+    assert list_checkpoints(1) == [1]
 
 
 def by_the_book(loss_of, clean, start, eps, iterations, first):
@@ -37,7 +37,7 @@ def by_the_book(loss_of, clean, start, eps, iterations, first):
         loss = loss_of(point)
         return loss.item(), torch.autograd.grad(loss, point)[0]
 
-    checks = [0, *checkpoints(iterations)]
+    checks = [0, *list_checkpoints(iterations)]
     loss, gradient = look(start)
     losses, best = [loss], (loss, start, gradient)
     size, sizes, bests = first * eps, [first * eps], [loss]
@@ -74,7 +74,7 @@ def test_the_search_is_the_published_one(first):
     with freeze(model):
         settings = AutoProjectedGradient(eps=0.2, max_iterations=60, initial_step=first)
         found = auto_projected_gradient(Victim(model, 6, batch_size=4), images, goal, settings)
-        begun = random_points(images, 0.2, "linf", key="0 0")
+        begun = draw_points(images, 0.2, "linf", key="0 0")
         for image, point, own in zip(images, begun, found, strict=True):
             # Far below 1, the cross-entropy is the sum of the other classes' odds, which has no digits to cancel.
             expected, sizes = by_the_book(

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from raypipe.attacks.carlini_wagner import CarliniWagnerL2, carlini_wagner_l2, next_constant
+from raypipe.attacks.carlini_wagner import CarliniWagnerL2, carlini_wagner_l2, search_constant
 from raypipe.attacks.deepfool import DeepFool, deepfool
-from raypipe.attacks.engine.tanh_descent import objective_gradient
-from raypipe.attacks.engine.tensors import lengths, margins
+from raypipe.attacks.engine.tanh_descent import compute_objective_gradient
+from raypipe.attacks.engine.tensors import compute_margins, measure_lengths
 from raypipe.attacks.engine.victim import Victim, freeze
 
 
@@ -12,7 +12,7 @@ def attacked(case, **settings):
     with freeze(case.model) as model:
         victim = Victim(model, len(case.images))
         found = carlini_wagner_l2(victim, case.floats, case.goal, CarliniWagnerL2(**settings))
-        leads = margins(model(found), case.truth)
+        leads = compute_margins(model(found), case.truth)
     return found, leads, victim
 
 
@@ -23,7 +23,7 @@ def test_the_search_brackets_the_threshold():
     tried = []
     for _ in range(14):
         tried.append(constant)
-        constant, lower, upper = next_constant(constant, lower, upper, constant >= threshold)
+        constant, lower, upper = search_constant(constant, lower, upper, constant >= threshold)
         assert bool((lower < threshold).all())
         assert bool((upper >= threshold).all())
         assert bool(((constant > lower) & (constant < upper)).all())
@@ -40,17 +40,17 @@ def test_the_objectives_gradient_is_the_derivative():
     w.requires_grad_()
     points = (w.tanh() + 1) / 2
     leads = (weights * points).flatten(1).sum(1) + offset
-    objective = lengths(points - clean).square() + constants * leads.clamp_min(0)
+    objective = measure_lengths(points - clean).square() + constants * leads.clamp_min(0)
     (expected,) = torch.autograd.grad(objective.sum(), w)
-    found = objective_gradient(clean, points.detach(), weights, constants, leads.detach())
+    found = compute_objective_gradient(clean, points.detach(), weights, constants, leads.detach())
     torch.testing.assert_close(found, expected)
 
 
 def test_the_hinge_has_no_gradient_after_success():
     clean, points = torch.rand(2, 3, 2, 2), torch.rand(2, 3, 2, 2)
     arguments = {"clean": clean, "points": points, "constants": torch.ones(2), "leads": torch.tensor([-0.1, 0.1])}
-    some = objective_gradient(slopes=torch.ones_like(clean), **arguments)
-    none = objective_gradient(slopes=torch.zeros_like(clean), **arguments)
+    some = compute_objective_gradient(slopes=torch.ones_like(clean), **arguments)
+    none = compute_objective_gradient(slopes=torch.zeros_like(clean), **arguments)
     assert torch.equal(some[0], none[0])
     assert not torch.equal(some[1], none[1])
 
@@ -58,7 +58,7 @@ def test_the_hinge_has_no_gradient_after_success():
 @pytest.mark.parametrize("settings", [{}, {"method": "published", "learning_rate": 0.05}])
 def test_confidence_is_kept(cases, settings):
     found, leads, _ = attacked(cases[3], confidence=1.0, **settings)
-    right = lengths(found - cases[3].floats) > 0
+    right = measure_lengths(found - cases[3].floats) > 0
     assert right.sum() >= 10
     assert float(leads[right].max()) <= -1 + 1e-4
 
@@ -68,18 +68,18 @@ def test_both_methods_improve_on_deepfool(cases):
         case = cases[classes]
         with freeze(case.model) as model:
             start = deepfool(Victim(model, len(case.images)), case.floats, case.goal, DeepFool())
-        limit = 0.97 * float(lengths(start - case.floats).mean())
+        limit = 0.97 * float(measure_lengths(start - case.floats).mean())
         for settings in ({}, {"method": "published", "max_iterations": 100, "learning_rate": 0.02}):
             found, leads, _ = attacked(case, **settings)
             assert bool((leads < 0).all())
-            assert float(lengths(found - case.floats).mean()) < limit
+            assert float(measure_lengths(found - case.floats).mean()) < limit
 
 
 def test_a_fixed_first_constant_and_no_abort(cases):
     settings = {"method": "published", "max_iterations": 30, "binary_search_steps": 3, "learning_rate": 0.05}
     found, leads, victim = attacked(cases[3], initial_const=1.0, abort_early=False, **settings)
     assert bool((leads < 0).all())
-    attacked_tiles = lengths(found - cases[3].floats) > 0
+    attacked_tiles = measure_lengths(found - cases[3].floats) > 0
     assert set(victim.forwards[attacked_tiles].tolist()) == {3 * 30}
     assert set(victim.backwards[attacked_tiles].tolist()) == {3 * 29}
 

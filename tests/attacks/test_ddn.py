@@ -5,7 +5,7 @@ from torch import nn
 from raypipe.attacks.ddn import DecoupledDirectionNorm, decoupled_direction_norm
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.tensors import lengths
+from raypipe.attacks.engine.tensors import measure_lengths
 from raypipe.attacks.engine.victim import Victim, freeze
 
 
@@ -31,7 +31,7 @@ def test_a_linear_model_s_boundary_is_found():
         settings = DecoupledDirectionNorm(levels=None, init_norm=0.3)
         found = decoupled_direction_norm(victim, images, goal, settings)
         assert bool((model(found).argmax(1) != goal.classes).all())
-    length = lengths(found - images)
+    length = measure_lengths(found - images)
     assert bool((length >= nearest * (1 - 1e-4)).all())
     assert bool((length <= nearest * 1.05).all())
     assert victim.forwards.tolist() == [100] * 12
@@ -48,7 +48,7 @@ def test_the_length_follows_success_by_gamma():
         for iterations, expected in [(2, 0.8 * 1.05), (3, 0.8 * 1.05 * 0.95), (4, 0.8 * 1.05 * 0.95**2)]:
             settings = DecoupledDirectionNorm(max_iterations=iterations, init_norm=0.8, levels=None)
             found = decoupled_direction_norm(Victim(model, 1), images, goal, settings)
-            assert float(lengths(found - images)) == pytest.approx(expected, rel=1e-5)
+            assert float(measure_lengths(found - images)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_shorter_than_deepfool_s(cases):
@@ -58,7 +58,9 @@ def test_shorter_than_deepfool_s(cases):
             other = deepfool(Victim(model, len(case.images)), case.floats, case.goal, DeepFool())
         found, logits, _ = attacked(case, levels=None)
         assert bool((logits.argmax(1) != case.truth).all())
-        assert float(lengths(found - case.floats).mean()) < 0.97 * float(lengths(other - case.floats).mean())
+        assert float(measure_lengths(found - case.floats).mean()) < 0.97 * float(
+            measure_lengths(other - case.floats).mean()
+        )
 
 
 @pytest.mark.parametrize("levels", [256, 16])

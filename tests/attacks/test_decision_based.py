@@ -9,7 +9,7 @@ import torch
 from raypipe.attacks.art.backend import ArtAttack, art_attack
 from raypipe.attacks.cgba import GeometricBlackBox, geometric_black_box
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.norms import sizes
+from raypipe.attacks.engine.norms import measure_sizes
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.fgsm import FastGradient
 from raypipe.attacks.rays import RayS, ray_search
@@ -60,7 +60,7 @@ def test_no_farther_than_hop_skip_jump_at_equal_queries(cases, name, norm, their
     both = (predicted != case.truth) & other_fooled & (found != case.floats).flatten(1).any(1)
     assert both.sum() >= 10
     assert int(own.forwards.max()) <= budget + 1
-    reached, theirs_reached = (sizes(points - case.floats, norm)[both].mean() for points in (found, other))
+    reached, theirs_reached = (measure_sizes(points - case.floats, norm)[both].mean() for points in (found, other))
     assert reached <= theirs_reached
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.hyperplane import project_onto_hyperplane
-from raypipe.attacks.engine.norms import sizes
+from raypipe.attacks.engine.norms import measure_sizes
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.fab import FastAdaptiveBoundary, fast_adaptive_boundary
 
@@ -45,7 +45,7 @@ def test_a_move_is_the_shortest_to_the_hyperplane(seed, norm, size):
     landed = move[0].numpy() + point
     assert -1e-9 <= landed.min() <= landed.max() <= 1 + 1e-9
     best = torch.from_numpy(shortest_move(point, normal, gap, norm))[None]
-    assert float(sizes(move, norm)) == pytest.approx(float(sizes(best, norm)), abs=1e-5)
+    assert float(measure_sizes(move, norm)) == pytest.approx(float(measure_sizes(best, norm)), abs=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -77,7 +77,7 @@ def test_on_a_linear_model_it_ends_beyond_the_boundary_by_what_it_stretches(norm
         assert bool((model(found).argmax(1) != goal.classes).all())
     normal = model[1].weight[0] - model[1].weight[1]
     distances = (logits[:, 0] - logits[:, 1]).abs() / normal.norm(p=1 if norm == "linf" else 2)
-    excess = (sizes(found - images, norm) / distances).detach()
+    excess = (measure_sizes(found - images, norm) / distances).detach()
     assert 1 - 1e-4 < excess.min().item() <= excess.max().item() < 1.006
 
 
@@ -88,14 +88,14 @@ def test_shorter_than_deepfool_in_its_own_norm(cases):
         other = deepfool(Victim(model, len(case.images)), case.floats, case.goal, DeepFool())
     assert bool((logits.argmax(1) != case.truth).all())
     moved = (found != case.floats).flatten(1).any(1)
-    lengths = [sizes(images - case.floats, "l2")[moved] for images in (found, other)]
+    lengths = [measure_sizes(images - case.floats, "l2")[moved] for images in (found, other)]
     assert float(lengths[0].mean()) < float(lengths[1].mean())
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_more_targets_and_restarts_never_lengthen(cases, norm):
     mean = [
-        float(sizes(attacked(cases[5], norm=norm, max_iterations=6, **more)[0] - cases[5].floats, norm).mean())
+        float(measure_sizes(attacked(cases[5], norm=norm, max_iterations=6, **more)[0] - cases[5].floats, norm).mean())
         for more in ({"targets": 1}, {"targets": 4}, {"targets": 4, "restarts": 2})
     ]
     assert mean[0] >= mean[1] >= mean[2]
@@ -105,10 +105,10 @@ def test_more_targets_and_restarts_never_lengthen(cases, norm):
 def test_with_a_bound_only_what_is_within_counts_and_a_tile_leaves_at_once(cases, norm):
     case = cases[3]
     minimal, _, free = attacked(case, norm=norm, max_iterations=10)
-    distances = sizes(minimal - case.floats, norm)
+    distances = measure_sizes(minimal - case.floats, norm)
     eps = float(distances[distances > 0].median()) * 1.01
     found, logits, bounded = attacked(case, norm=norm, max_iterations=10, eps=eps)
-    assert float(sizes(found - case.floats, norm).max()) <= eps + 1e-6
+    assert float(measure_sizes(found - case.floats, norm).max()) <= eps + 1e-6
     within = distances <= eps
     assert bool((logits.argmax(1) != case.truth)[within].all())
     assert 3 < int(within.sum()) < 14

@@ -5,7 +5,7 @@ from torch import nn
 from raypipe.attacks.ddn import DecoupledDirectionNorm, decoupled_direction_norm
 from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.tensors import lengths
+from raypipe.attacks.engine.tensors import measure_lengths
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.minimal_l2 import MinimalL2, minimal_l2
 
@@ -46,17 +46,17 @@ def test_a_plane_is_met_at_its_foot():
     model = Linear(normal / normal.norm())
     images = 0.5 - 0.2 * model.normal * torch.tensor([0.5, 1.0, 2.0]).view(3, 1, 1, 1)
     found = run(model, images, torch.zeros(3, dtype=torch.long))
-    assert lengths(found - images).tolist() == pytest.approx([0.1, 0.2, 0.4], rel=0.011)
+    assert measure_lengths(found - images).tolist() == pytest.approx([0.1, 0.2, 0.4], rel=0.011)
 
 
 def test_a_sphere_is_met_where_it_is_nearest():
     center = torch.full((1, 3, 4, 4), 0.5)
     generator = torch.Generator().manual_seed(1)
     offsets = torch.randn(4, 3, 4, 4, generator=generator)
-    offsets = offsets / lengths(offsets).view(-1, 1, 1, 1)
+    offsets = offsets / measure_lengths(offsets).view(-1, 1, 1, 1)
     images = center + 0.9 * offsets
     found = run(Ball(center, 0.4), images, torch.zeros(4, dtype=torch.long))
-    assert lengths(found - images).tolist() == pytest.approx([0.5] * 4, rel=0.011)
+    assert measure_lengths(found - images).tolist() == pytest.approx([0.5] * 4, rel=0.011)
 
 
 def test_as_short_as_a_hundred_steps_of_ddn(cases):
@@ -68,7 +68,7 @@ def test_as_short_as_a_hundred_steps_of_ddn(cases):
             settings = DecoupledDirectionNorm(max_iterations=100, levels=None)
             reference = decoupled_direction_norm(Victim(model, len(case.images)), case.floats, case.goal, settings)
         attacked = (ours != case.floats).flatten(1).any(1)
-        means = [float(lengths(found - case.floats)[attacked].mean()) for found in (ours, reference, start)]
+        means = [float(measure_lengths(found - case.floats)[attacked].mean()) for found in (ours, reference, start)]
         assert means[0] <= 1.03 * means[1]
         assert means[0] < means[2]
         assert float(victim.forwards[attacked].float().mean()) <= 25

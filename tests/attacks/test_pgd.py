@@ -6,7 +6,7 @@ from torch import nn
 
 from raypipe.attacks.art.backend import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.tensors import lengths
+from raypipe.attacks.engine.tensors import measure_lengths
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.pgd import ProjectedGradient, projected_gradient
 
@@ -45,7 +45,7 @@ def test_points_stay_in_the_ball(cases, norm, eps, random_start):
     case = cases[3]
     found, _, _ = attacked(case, norm=norm, eps=eps, random_start=random_start, step_size=2.0)
     change = found - case.floats
-    size = change.flatten(1).abs().amax(1) if norm == "linf" else lengths(change)
+    size = change.flatten(1).abs().amax(1) if norm == "linf" else measure_lengths(change)
     assert float(size.max()) <= eps + 1e-6
 
 

@@ -8,7 +8,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.targets import random_targets, runner_up
+from raypipe.attacks.engine.targets import draw_targets, find_runner_up
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.saliency_map import CAREFUL, SaliencyMap, saliency_map
 
@@ -24,7 +24,7 @@ def attacked(case, goal=None, batch_size=64, **settings):
 
 
 def targets_of(case, seed):
-    return random_targets(case.floats, case.truth, int(case.truth.max()) + 1, seed)
+    return draw_targets(case.floats, case.truth, int(case.truth.max()) + 1, seed)
 
 
 def changed(case, found):
@@ -77,7 +77,7 @@ def test_the_published_rule_takes_the_best_of_all_pairs(cases, theta):
             logits = model(tile[None])
             if int(logits.argmax()) != int(label):
                 continue
-            aim = int(runner_up(logits, label[None]))
+            aim = int(find_runner_up(logits, label[None]))
             jacobian = torch.autograd.functional.jacobian(lambda x: model(x)[0], tile[None]).flatten(1).double()
             up = 1 if theta > 0 else -1
             target, others = up * jacobian[aim], up * (jacobian.sum(0) - jacobian[aim])
@@ -194,11 +194,11 @@ def test_steps_are_capped_where_theta_is_lost_in_rounding(cases):
 def test_random_targets_are_wrong_spread_and_bound_to_the_pixels():
     images = torch.rand(300, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(300) % 4
-    targets = random_targets(images, labels, 4, seed=0)
+    targets = draw_targets(images, labels, 4, seed=0)
     assert not bool((targets == labels).any())
     assert torch.bincount((targets - labels) % 4, minlength=4)[1:].min() > 70
-    assert torch.equal(random_targets(images.flip(0), labels.flip(0), 4, seed=0).flip(0), targets)
-    assert not torch.equal(random_targets(images, labels, 4, seed=1), targets)
+    assert torch.equal(draw_targets(images.flip(0), labels.flip(0), 4, seed=0).flip(0), targets)
+    assert not torch.equal(draw_targets(images, labels, 4, seed=1), targets)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.targets import runner_up
+from raypipe.attacks.engine.targets import find_runner_up
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.attacks.sigma_zero import SigmaZero, anneal_rate, sigma_zero
 from raypipe.attacks.sparse_l0 import SparseL0, sparse_l0
@@ -91,7 +91,7 @@ def test_batches_of_one_find_the_same(cases, name):
 def test_targets_are_reached(cases, name):
     case = cases[5]
     with freeze(case.model) as model:
-        targets = runner_up(model(case.floats), case.truth)
+        targets = find_runner_up(model(case.floats), case.truth)
     found, predicted, _ = attacked(case, name, Goal(targets, targeted=True))
     assert (predicted == targets).float().mean() >= 0.9
     assert (changed(case.floats, found) > 0).sum() >= 10

@@ -6,7 +6,7 @@ import torch
 from raypipe.attacks.art.backend import ArtAttack, art_attack
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.victim import Victim, freeze
-from raypipe.attacks.engine.windows import Windows, pattern, window_sides
+from raypipe.attacks.engine.windows import Windows, build_pattern, list_window_sides
 from raypipe.attacks.square import SquareAttack, square_attack
 
 
@@ -19,16 +19,16 @@ def attacked(case, goal=None, **settings):
 
 def test_windows_shrink_as_published():
     """Check 10,000 queries: p is halved after 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 of them."""
-    sides = window_sides(10_000, 0.8, 224 * 224, "linf")
+    sides = list_window_sides(10_000, 0.8, 224 * 224, "linf")
     assert [sides[at] for at in (0, 10, 11, 50, 51, 8001)] == [200, 200, 142, 142, 100, 9]
     assert sides == sorted(sides, reverse=True)
-    assert window_sides(100, 0.8, 32 * 32, "linf")[5] == window_sides(1000, 0.8, 32 * 32, "linf")[50]
-    assert set(window_sides(50, 0.1, 25, "l2")) == {3}
+    assert list_window_sides(100, 0.8, 32 * 32, "linf")[5] == list_window_sides(1000, 0.8, 32 * 32, "linf")[50]
+    assert set(list_window_sides(50, 0.1, 25, "l2")) == {3}
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 8, 13])
 def test_the_pattern_is_two_bumps_of_length_one(side):
-    shape = pattern(side)
+    shape = build_pattern(side)
     assert shape.shape == (side, side)
     assert float(shape.norm()) == pytest.approx(1)
     assert bool((shape[: side // 2] > 0).all())
@@ -40,7 +40,7 @@ def test_the_pattern_is_the_published_sum():
     above = torch.tensor([[1 / 4, 1 + 1 / 4, 1 / 4]])
     below = torch.tensor([[1 / 4, 1 / 4, 1 / 4], [1 / 4, 1 + 1 / 4, 1 / 4]])
     expected = torch.cat([above / above.norm(), -below / below.norm()])
-    torch.testing.assert_close(pattern(3), expected / expected.norm())
+    torch.testing.assert_close(build_pattern(3), expected / expected.norm())
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5), (3, 7, 4), (1, 16, 16)])
@@ -60,7 +60,7 @@ def test_proposals_change_one_window_and_stay_in_ball_and_box(norm, shape):
             assert 0 <= float(found.min()) <= float(found.max()) <= 1
         if norm == "linf":
             changed = (proposed != points).flatten(1).sum(1)
-            side = min(*shape[1:], window_sides(30, 0.8, shape[1] * shape[2], norm)[query])
+            side = min(*shape[1:], list_window_sides(30, 0.8, shape[1] * shape[2], norm)[query])
             assert int(changed.max()) <= shape[0] * side**2
             assert int(changed.min()) >= 1
         points = proposed

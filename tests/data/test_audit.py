@@ -14,13 +14,13 @@ from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from raypipe.data.audit.agreement import compare_groups, largest_shares, merge_groups
+from raypipe.data.audit.agreement import compare_groups, compute_largest_shares, merge_groups
 from raypipe.data.audit.audit import Audit, audit_source, name_groups, open_data, write_groups
 from raypipe.data.audit.grouping import join_pairs
 from raypipe.data.audit.registration import register
 from raypipe.data.audit.siblings import Siblings, find_siblings
 from raypipe.data.audit.sketch import Sketch, sketch_tile, sketch_tiles
-from raypipe.data.audit.thumbnails import THUMBNAIL, thumbnail
+from raypipe.data.audit.thumbnails import THUMBNAIL, decode_thumbnail
 from raypipe.data.reading.images import UnreadableImage
 from raypipe.data.reading.png import encode_png
 from raypipe.data.source import TileRef
@@ -114,14 +114,14 @@ def test_a_large_jpeg_gives_the_thumbnail_that_decoding_all_of_it_gives(mode):
     data = io.BytesIO()
     Image.fromarray(TILE).resize((768, 768), Image.Resampling.BICUBIC).convert(mode).save(data, "JPEG", quality=95)
     whole = np.asarray(Image.open(data).convert("RGB").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
-    assert np.abs(thumbnail(data.getvalue()).astype(int) - whole).mean() < 2
+    assert np.abs(decode_thumbnail(data.getvalue()).astype(int) - whole).mean() < 2
 
 
 def test_a_damaged_jpeg_is_reported_as_such():
     data = io.BytesIO()
     Image.fromarray(TILE).save(data, "JPEG")
     with pytest.raises(UnreadableImage, match="damaged image"):
-        thumbnail(data.getvalue()[:4000])
+        decode_thumbnail(data.getvalue()[:4000])
 
 
 PAIRS = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)).filter(lambda pair: pair[0] < pair[1]), unique=True)
@@ -150,7 +150,7 @@ def test_drawn_siblings_are_found():
     assert found.agreement.adjusted_rand_index > 0.9
     assert found.agreement.precision == 1
     assert found.random_leak > 0.8
-    assert max(largest_shares(found.tiles).values()) <= 1 / 3
+    assert max(compute_largest_shares(found.tiles).values()) <= 1 / 3
     assert all(pair.similarity >= found.threshold for pair in found.pairs)
 
 
@@ -251,7 +251,7 @@ def test_siblings_of_lc25000_are_found():
     assert found.agreement.adjusted_rand_index > 0.95
     assert found.agreement.remaining_leak is not None
     assert found.agreement.remaining_leak < 0.02
-    assert max(largest_shares(found.tiles).values()) < 0.2
+    assert max(compute_largest_shares(found.tiles).values()) < 0.2
     firsts = sorted({str(ref.group): place for place, ref in reversed(list(enumerate(found.tiles)))}.values())
     source = open_data(str(folder))
     sketch, _, _ = sketch_tiles(source, [found.tiles[place].path for place in firsts], 1, silent)

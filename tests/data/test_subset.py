@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raypipe.data.subset import choose_subset, uncovered_labels
+from raypipe.data.subset import choose_subset, find_uncovered_labels
 
 TILES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), max_size=80)
 OF_ONE_CLASS = TILES.map(lambda pairs: [(label, f"{label}:{group}") for label, group in pairs])
@@ -29,7 +29,7 @@ def test_classes_are_balanced_as_far_as_their_tiles_reach(tiles: list[tuple[int,
     unfinished = [taken[label] for label in there if taken[label] < there[label]]
     assert all(most - least <= 1 for most in taken.values() for least in unfinished)
     if count >= len(there):
-        assert uncovered_labels(labels, chosen, 3) == [label for label in range(3) if label not in there]
+        assert find_uncovered_labels(labels, chosen, 3) == [label for label in range(3) if label not in there]
 
 
 @settings(deadline=None)
@@ -69,4 +69,4 @@ def test_a_rare_class_is_not_left_out() -> None:
 
 def test_classes_without_a_tile_are_named() -> None:
     labels = [0, 0, 1, 3]
-    assert uncovered_labels(labels, choose_subset(labels, ["a", "b", "c", "d"], 2, seed=0), 4) == [2, 3]
+    assert find_uncovered_labels(labels, choose_subset(labels, ["a", "b", "c", "d"], 2, seed=0), 4) == [2, 3]

@@ -15,7 +15,7 @@ from raypipe.base.errors import ConfigError
 from raypipe.base.predictions import NO_CLASS
 from raypipe.defenses.base import Certificates, CertifiedDefense
 from raypipe.defenses.interval_bound_propagation import IntervalBoundPropagation
-from raypipe.defenses.randomized_smoothing import RandomizedSmoothing, quantile_of_votes
+from raypipe.defenses.randomized_smoothing import RandomizedSmoothing, compute_vote_quantile
 from raypipe.evaluation.checks.probe import probe
 from raypipe.experiment.load import validate_experiment
 from raypipe.models.backbones import BACKBONES
@@ -46,8 +46,8 @@ class Linear(nn.Module):
 def test_votes_are_bounded_as_clopper_and_pearson_do() -> None:
     for votes in (3, 120, 199, 200):
         low = binomtest(votes, 200, alternative="greater").proportion_ci(0.999, "exact").low
-        assert quantile_of_votes(votes, 200, 0.001) == pytest.approx(norm.ppf(low), abs=1e-9)
-    assert quantile_of_votes(0, 200, 0.001) == -np.inf
+        assert compute_vote_quantile(votes, 200, 0.001) == pytest.approx(norm.ppf(low), abs=1e-9)
+    assert compute_vote_quantile(0, 200, 0.001) == -np.inf
 
 
 def test_a_smoothed_linear_model_is_certified_up_to_its_hyperplane_and_no_further() -> None:

@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div
 
 from raypipe.attacks.engine.generate import generate
-from raypipe.attacks.engine.norms import sizes
+from raypipe.attacks.engine.norms import measure_sizes
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.engine.victim import freeze
 from raypipe.attacks.pgd import ProjectedGradient
 from raypipe.data.reading.png import decode_png
 from raypipe.defenses import DEFENSES
 from raypipe.defenses.adversarial_weights import perturb_weights
-from raypipe.defenses.inner_attack import input_gradients, misclassification
+from raypipe.defenses.inner_attack import build_misclassification, compute_input_gradients
 from raypipe.defenses.online import OnlineTraining
 from raypipe.defenses.pgd_training import PgdTraining
 from raypipe.models.artifacts import load_model
 from raypipe.models.classifier import build_classifier
-from raypipe.models.weights import head_parameters
+from raypipe.models.weights import find_head_parameters
 from raypipe.stages.train import _train_cell
 from raypipe.stages.workers import SoleWorker
 from raypipe.training.dataset import TileDataset
@@ -88,11 +88,11 @@ def test_training_tiles_stay_in_the_ball_and_cost_the_loss(name: str, norm: str,
         perturbed, _ = defense.perturb(victim, images, labels)
     assert perturbed.min() >= 0
     assert perturbed.max() <= 1
-    lengths = sizes(perturbed - images, defense.norm)
+    lengths = measure_sizes(perturbed - images, defense.norm)
     assert (lengths <= defense.eps + 1e-6).all()
     if name == "trades":  # its attack leads away from the clean predictions, whatever the label is
         noise = torch.randn_like(images).sign() if norm == "linf" else torch.randn_like(images)
-        noise *= (lengths / sizes(noise, defense.norm)).view(-1, 1, 1, 1)
+        noise *= (lengths / measure_sizes(noise, defense.norm)).view(-1, 1, 1, 1)
         assert divergence(laboratory.clean, images, perturbed) > divergence(laboratory.clean, images, images + noise)
     elif name != "free_training":  # it only starts there
         before, after = (cross_entropy(laboratory.clean, each, labels, 0.0).loss for each in (images, perturbed))
@@ -134,7 +134,7 @@ def test_no_step_leaves_the_ball_of_its_moment(
     for progress, share in ((0.0, 0.0), (0.25, 0.0), (0.5, 0.5), (0.75, 1.0), (0.9, 1.0)):
         batch = images.clone()  # a new batch
         steps.objective(model, batch, labels, progress).loss.backward()
-        longest = float(sizes(shown[-1] - batch, defense.norm).max())
+        longest = float(measure_sizes(shown[-1] - batch, defense.norm).max())
         assert longest <= share * defense.eps + 1e-6
         assert (longest > 0) == (share > 0)
 
@@ -167,7 +167,7 @@ def test_linear_probing_moves_the_head_alone(start: str, laboratory: Laboratory)
     torch.manual_seed(laboratory.trained.spec.seed)
     fresh = build_classifier(laboratory.trained.spec.model, len(laboratory.trained.inputs["tiles"].spec.labels))
     begun, other = (undefended, fresh) if start == "undefended" else (fresh, undefended)
-    head = {f"network.{name}" for name in head_parameters(laboratory.trained.spec.model.name)}
+    head = {f"network.{name}" for name in find_head_parameters(laboratory.trained.spec.model.name)}
     states = [model.state_dict() for model in (hardened, begun, other)]
     assert head
     for name, tensor in states[0].items():
@@ -292,9 +292,9 @@ def test_a_network_that_is_sure_of_itself_keeps_its_inner_gradient_in_half_preci
     logits = sure(images.double())
     rival = logits.scatter(1, labels[:, None], -torch.inf).argmax(1, keepdim=True)  # it has the rest of the probability
     margins = (logits.gather(1, rival) - logits.gather(1, labels[:, None])).sum()
-    (exact,) = torch.autograd.grad(margins if gain > 100 else misclassification(labels)(logits), images)
+    (exact,) = torch.autograd.grad(margins if gain > 100 else build_misclassification(labels)(logits), images)
     with torch.autocast("cpu", dtype=torch.float16):
-        found = input_gradients(model(images), images, misclassification(labels))
+        found = compute_input_gradients(model(images), images, build_misclassification(labels))
     assert found.isfinite().all()
     agree = (found.sign() == exact.sign()).flatten(1).float().mean(1)
     assert (agree > 0.98).all(), agree
@@ -307,10 +307,10 @@ def test_scaled_inner_gradients_are_the_plain_ones_times_a_power_of_two(loss: st
     images, labels = torch.rand(5, 3, 2, 2, dtype=torch.float64).requires_grad_(), torch.tensor([0, 1, 2, 3, 0])
     before = torch.rand(5, 4, dtype=torch.float64).softmax(1)
     losses = {
-        "cross-entropy": misclassification(labels),
+        "cross-entropy": build_misclassification(labels),
         "divergence": lambda logits: nn.functional.kl_div(logits.log_softmax(1), before, reduction="sum"),
     }
     (plain,) = torch.autograd.grad(losses[loss](model(images)), images)
-    ratios = (input_gradients(model(images), images, losses[loss]) / plain).flatten(1)
+    ratios = (compute_input_gradients(model(images), images, losses[loss]) / plain).flatten(1)
     torch.testing.assert_close(ratios, ratios[:, :1].expand_as(ratios))
     torch.testing.assert_close(ratios.log2(), ratios.log2().round())

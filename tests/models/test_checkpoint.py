@@ -17,7 +17,7 @@ from safetensors.torch import save
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Model, build_classifier
 from raypipe.models.state_files import WeightsError
-from raypipe.models.weights import pretrained_state
+from raypipe.models.weights import load_pretrained_state
 
 HALF = (0.5, 0.5, 0.5)
 CARD = ModelCard("shufflenet_v2_x1_0", ("a", "b", "c"), 32, HALF, HALF)
@@ -60,7 +60,7 @@ def test_nothing_of_a_pickle_bomb_runs(write: Any, suffix: str, tmp_path: Path) 
     path, owned = tmp_path / f"weights.{suffix}", tmp_path / "owned"
     write(path, Bomb(owned))
     with pytest.raises(WeightsError, match="cannot read weights from") as caught:
-        pretrained_state("resnet18", str(path))
+        load_pretrained_state("resnet18", str(path))
     assert not owned.exists()
     assert "weights_only" not in str(caught.value), "no advice on how to run it all the same"
     # The same file does harm if it is read without care.
@@ -82,7 +82,7 @@ def test_nothing_of_a_pickle_bomb_runs(write: Any, suffix: str, tmp_path: Path) 
 def test_what_is_no_state_of_the_backbone_is_refused(state: Any, message: str, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "weights.pt")
     with pytest.raises(WeightsError, match=message):
-        pretrained_state("resnet18", str(tmp_path / "weights.pt"))
+        load_pretrained_state("resnet18", str(tmp_path / "weights.pt"))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -91,7 +91,7 @@ def test_weights_that_are_no_numbers_are_refused(value: float, tmp_path: Path) -
     state["conv1.0.weight"][0, 0, 0, 0] = value
     torch.save(state, tmp_path / "weights.pt")
     with pytest.raises(WeightsError, match=r"'conv1\.0\.weight' and 0 other tensors hold NaN or infinity"):
-        pretrained_state("shufflenet_v2_x1_0", str(tmp_path / "weights.pt"))
+        load_pretrained_state("shufflenet_v2_x1_0", str(tmp_path / "weights.pt"))
 
 
 @pytest.fixture(scope="module")
@@ -162,4 +162,4 @@ def test_any_bytes_are_no_weights(
     path = tmp_path_factory.getbasetemp() / f"any.{suffix}"
     path.write_bytes((save({"a": torch.zeros(1)})[:40] if headed else b"") + data)
     with pytest.raises(WeightsError):
-        pretrained_state("shufflenet_v2_x1_0", str(path))
+        load_pretrained_state("shufflenet_v2_x1_0", str(path))

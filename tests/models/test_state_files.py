@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from raypipe.models.classifier import Model, build_classifier
 from raypipe.models.finished_model import open_model
 from raypipe.models.state_files import WeightsError, _find_prefix, find_extra, read_normalization, read_state
-from raypipe.models.weights import pretrained_state
+from raypipe.models.weights import load_pretrained_state
 
 NETWORK = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
 STATE = NETWORK.state_dict()
@@ -108,7 +108,7 @@ def test_a_larger_network_and_another_number_of_classes_are_named(tmp_path: Path
     with pytest.raises(ValueError, match=r"larger network than a resnet18: it has \d+ more tensors .* 'layer1\.2\."):
         open_model("resnet18", ("a", "b"), weights=weights)
     with pytest.raises(WeightsError, match="larger network than a resnet18"):
-        pretrained_state("resnet18", weights)
+        load_pretrained_state("resnet18", weights)
     torch.save(build_classifier(Model(name="resnet18"), 4).network.state_dict(), tmp_path / "four.pth")
     with pytest.raises(ValueError, match=r"first 'fc\.weight', which has 4 classes: name as many with --labels"):
         open_model("resnet18", ("a", "b"), weights=str(tmp_path / "four.pth"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from raypipe.models.weights import head_parameters
+from raypipe.models.weights import find_head_parameters
 from raypipe.training.fit import Fit
 from raypipe.training.linear_probing import LinearProbing
 from raypipe.training.recipe import Recipe
@@ -49,4 +49,4 @@ def test_a_network_without_a_head_is_refused() -> None:
     ],
 )
 def test_the_head_is_what_depends_on_the_number_of_classes(backbone: str, head: set[str]) -> None:
-    assert head_parameters(backbone) == head
+    assert find_head_parameters(backbone) == head

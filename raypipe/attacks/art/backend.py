@@ -31,7 +31,7 @@ from raypipe.attacks.art.classes import (
 from raypipe.attacks.art.threats import get_ball, get_knowledge, get_minimized_norm
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.targets import random_targets
+from raypipe.attacks.engine.targets import draw_targets
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import AnyNorm, Ball
 from raypipe.base.threat import Knowledge
@@ -173,7 +173,7 @@ def _generate(model: _Counting, images: Tensor, labels: Tensor, classes: int, se
     aimed = attack.__name__ in AIMED or settings.parameters.get("targeted", targeted)
     y = None
     if aimed:
-        y = _one_hot(random_targets(images, labels, classes, settings.seed), classes)
+        y = _one_hot(draw_targets(images, labels, classes, settings.seed), classes)
     elif attack.__name__ in LABELED:
         y = _one_hot(labels, classes)
     pixels = images.detach().cpu().numpy()

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from raypipe.base.settings import near_matches
+from raypipe.base.settings import suggest_matches
 
 CLASSES = {
     "deepfool": "DeepFool",
@@ -93,7 +93,7 @@ def get_attack_class(name: str) -> Any:
         known = [*CLASSES, *(key for key, value in vars(evasion).items() if inspect.isclass(value))]
         raise ValueError(
             f"the Adversarial Robustness Toolbox has no attack {name!r}, expected {', '.join(CLASSES)} or the name of "
-            f"a class in art.attacks.evasion{near_matches(name, known)}"
+            f"a class in art.attacks.evasion{suggest_matches(name, known)}"
         )
     unfit = UNFIT.get(name) or _other_estimator(attack)
     if unfit:

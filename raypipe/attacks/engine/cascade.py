@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.engine.generate import Adversarials, copy_rows, generate, init_results
-from raypipe.attacks.engine.headway import one_round
-from raypipe.attacks.engine.norms import BoundedAttack, at_radius
+from raypipe.attacks.engine.headway import count_one_round
+from raypipe.attacks.engine.norms import BoundedAttack, replace_ball
 from raypipe.attacks.engine.prepare import PreparedModel
 from raypipe.base.rounding import FLOAT_NOISE
 
@@ -76,8 +76,8 @@ def generate_over_radii(
         standing[found] = False
         rows = np.flatnonzero(standing)
         if len(rows):
-            with one_round(len(images) - len(rows), len(radii) - number):
-                attack = at_radius(settings, eps, settings.norm)
+            with count_one_round(len(images) - len(rows), len(radii) - number):
+                attack = replace_ball(settings, eps, settings.norm)
                 made = generate(model, images[rows], labels[rows], attack, _take(clean_logits, rows))
             copy_rows(made, np.arange(len(rows)), into=(result, rows))
             standing[rows] = (made.clean_prediction == labels[rows]) & ~made.success

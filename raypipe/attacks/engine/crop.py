@@ -47,7 +47,7 @@ def crop_kernels(network: nn.Module, sizes: Mapping[str, Size]) -> None:
             network.set_submodule(name, cropped)
 
 
-def useful_part(size: int, kernel: int, stride: int, padding: int, dilation: int) -> tuple[int, int, int]:
+def find_useful_part(size: int, kernel: int, stride: int, padding: int, dilation: int) -> tuple[int, int, int]:
     """Return the part of a kernel that meets the map, along one axis: its first value, its length and its padding.
 
     Parameters
@@ -76,7 +76,7 @@ def useful_part(size: int, kernel: int, stride: int, padding: int, dilation: int
 def _crop(layer: nn.Conv2d, size: Size) -> nn.Conv2d | None:
     """Return a convolution with a smaller kernel and the same outputs for maps of a size; None if there is none."""
     settings = zip(size, layer.kernel_size, layer.stride, layer.padding, layer.dilation, strict=True)
-    parts = [useful_part(*axis) for axis in settings]  # type: ignore[arg-type]  # the padding is no string here
+    parts = [find_useful_part(*axis) for axis in settings]  # type: ignore[arg-type]  # the padding is no string here
     (top, height, vertical), (left, width, horizontal) = parts
     if (height, width) == layer.kernel_size:
         return None

@@ -45,7 +45,7 @@ def fix_padding(network: nn.Module, sizes: Mapping[str, Size]) -> None:
             network.set_submodule(name, _fix(layer, size))
 
 
-def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+def compute_same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
     """Return the numbers of values that padding "same" adds before and after a map, along one axis.
 
     Parameters
@@ -62,7 +62,7 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[in
 
 def _fix(layer: nn.Conv2d, size: Size) -> nn.Sequential:
     (top, bottom), (left, right) = (
-        same_padding(*axis) for axis in zip(size, layer.kernel_size, layer.stride, layer.dilation, strict=True)
+        compute_same_padding(*axis) for axis in zip(size, layer.kernel_size, layer.stride, layer.dilation, strict=True)
     )
     plain = nn.Conv2d(
         layer.in_channels,

@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from raypipe.attacks.engine.crop import crop_kernels, measure_cropped
 from raypipe.attacks.engine.fix_padding import fix_padding, measure_padded
 from raypipe.attacks.engine.map_sizes import Size
-from raypipe.base.errors import last_line
+from raypipe.base.errors import get_last_line
 from raypipe.base.settings import Settings
 
 SAME = 1e-6
@@ -80,9 +80,9 @@ def find_folding(model: nn.Module, tiles: Tensor) -> Folding:
         pairs = _find_pairs(fixed)
         cropped = measure_cropped(fixed, tiles)
         candidate = _change_layers(fixed, Folding(padded=padded, pairs=pairs, cropped=cropped, difference=0))
-        both = [logits_and_gradient(form, tiles) for form in (exact, candidate)]
+        both = [compute_logits_and_gradient(form, tiles) for form in (exact, candidate)]
     except Exception as error:  # tracing runs foreign code, and untraceable models are common
-        raise NotFoldedError(f"it cannot be traced ({type(error).__name__}: {last_line(error)})") from error
+        raise NotFoldedError(f"it cannot be traced ({type(error).__name__}: {get_last_line(error)})") from error
     differences = [_relative(one, other) for one, other in zip(*both, strict=True)]
     if not all(each <= SAME for each in differences):  # NaN is not
         raise NotFoldedError("folding changes its logits by {:.1e} and its gradients by {:.1e}".format(*differences))
@@ -106,7 +106,7 @@ def apply_folding(model: nn.Module, folding: Folding | None) -> nn.Module:
     return _change_layers(network, folding)
 
 
-def logits_and_gradient(network: nn.Module, tiles: Tensor) -> tuple[Tensor, Tensor]:
+def compute_logits_and_gradient(network: nn.Module, tiles: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logits, and the gradient of their weighted sum; it is zero if no gradient reaches the tiles.
 
     Each class has another weight.

@@ -13,12 +13,12 @@ from raypipe.attacks import get_attack
 from raypipe.attacks.base import NamedAttack, TargetedAttack
 from raypipe.attacks.engine.active import predict, predict_clean
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.headway import observe_headway, one_round
+from raypipe.attacks.engine.headway import count_one_round, observe_headway
 from raypipe.attacks.engine.norms import BoundedAttack
 from raypipe.attacks.engine.prepare import PreparedModel
 from raypipe.attacks.engine.quantize import to_bytes, to_eight_bit, to_eight_bit_within, to_unit
-from raypipe.attacks.engine.targets import random_targets, runner_up
-from raypipe.attacks.engine.tensors import lengths
+from raypipe.attacks.engine.targets import draw_targets, find_runner_up
+from raypipe.attacks.engine.tensors import measure_lengths
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.base.predictions import NO_CLASS
 from raypipe.base.rounding import count_whole_steps
@@ -109,7 +109,7 @@ def generate(
     with freeze(model.plain):
         for begin in range(0, len(images), block):
             rows = np.arange(begin, min(begin + block, len(images)))
-            with one_round(decided=begin, rounds_left=1):
+            with count_one_round(decided=begin, rounds_left=1):
                 known = None if clean_logits is None else clean_logits[rows]
                 _attack(model, images[rows], labels[rows], settings, known, into=(result, rows))
     return result
@@ -190,7 +190,7 @@ def _attack(
         stored, clean, truth, logits = stored[right], clean[right], truth[right], logits[right]
         victim = Victim(network, len(at), seen.batch_size, logits)
         goal = build_goal(settings, clean, truth, logits)
-        with one_round(decided=len(rows) - len(at), rounds_left=1):
+        with count_one_round(decided=len(rows) - len(at), rounds_left=1):
             floats = _perturb(model, victim, clean, goal, settings)
         most = victim.count_queries()
         plain, gradients = victim.with_model(model.plain), settings.knowledge == "white-box"
@@ -208,13 +208,13 @@ def _attack(
         result.adversarial_prediction[at] = after.argmax(1).cpu().numpy()
         result.success[at] = goal.reached(after, victim.rows()).cpu().numpy()
         result.l0[at] = difference.count_nonzero(dim=1).cpu().numpy()
-        result.l2[at] = lengths(difference).cpu().numpy()
+        result.l2[at] = measure_lengths(difference).cpu().numpy()
         result.linf[at] = difference.abs().amax(1).cpu().numpy()
         if settings.knowledge in BLACK_BOX:
             queries = torch.where(victim.queries > 0, victim.queries, most)  # rounding can fool a model too
             result.queries[at] = torch.where(goal.reached(after, victim.rows()), queries, 0).cpu().numpy()
         result.float_success[at] = goal.reached(float_after, victim.rows()).cpu().numpy()
-        result.float_l2[at] = lengths(floats.double() - clean).cpu().numpy()
+        result.float_l2[at] = measure_lengths(floats.double() - clean).cpu().numpy()
         result.forwards[at] += victim.forwards.cpu().numpy()
         result.backwards[at] += victim.backwards.cpu().numpy()
         model.batch_size = min(model.batch_size, plain.batch_size)
@@ -273,5 +273,5 @@ def build_goal(settings: NamedAttack, images: Tensor, labels: Tensor, logits: Te
     if not isinstance(settings, TargetedAttack) or settings.target is None:
         return Goal(labels)
     if settings.target == "runner_up":
-        return Goal(runner_up(logits, labels), targeted=True)
-    return Goal(random_targets(images, labels, logits.shape[1], settings.seed), targeted=True)
+        return Goal(find_runner_up(logits, labels), targeted=True)
+    return Goal(draw_targets(images, labels, logits.shape[1], settings.seed), targeted=True)

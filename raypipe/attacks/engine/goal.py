@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from raypipe.attacks.engine.tensors import clear, margins
+from raypipe.attacks.engine.tensors import clear, compute_margins
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Goal:
         rows
             (n,) positions of the tiles that the logits belong to.
         """
-        lead = margins(logits, self.classes[rows])
+        lead = compute_margins(logits, self.classes[rows])
         return -lead if self.targeted else lead
 
     def reached(self, logits: Tensor, rows: Tensor) -> Tensor:

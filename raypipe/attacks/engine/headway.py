@@ -25,7 +25,7 @@ def observe_headway(observer: Observer | None) -> Iterator[None]:
 
 
 @contextmanager
-def one_round(decided: int, rounds_left: int) -> Iterator[None]:
+def count_one_round(decided: int, rounds_left: int) -> Iterator[None]:
     """Count what the block reports as one round among several.
 
     Parameters

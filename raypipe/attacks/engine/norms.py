@@ -9,7 +9,7 @@ from torch import Tensor
 
 from raypipe.attacks.base import StoppableAttack, TargetedAttack
 from raypipe.attacks.engine.draws import make_generators
-from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.attacks.engine.tensors import TINY, measure_lengths, per_tile
 from raypipe.base.norms import AnyNorm, Ball, BallSettings, Norm, require_scaled
 from raypipe.base.settings import Ratio
 
@@ -65,7 +65,7 @@ class MinimalAttack(TargetedAttack):
         return self
 
 
-def at_radius(attack: BoundedAttack, eps: float, norm: Norm) -> BoundedAttack:
+def replace_ball(attack: BoundedAttack, eps: float, norm: Norm) -> BoundedAttack:
     """Return the attack with another ball."""
     return attack.model_copy(update={"eps": eps, "norm": norm})
 
@@ -74,7 +74,7 @@ class IterativeAttack(BoundedAttack, StoppableAttack):
     """The base of attacks within a ball that can continue after a tile is fooled."""
 
 
-def sizes(perturbations: Tensor, norm: Norm) -> Tensor:
+def measure_sizes(perturbations: Tensor, norm: Norm) -> Tensor:
     """Return the length of each perturbation in a norm, (n,).
 
     Parameters
@@ -84,7 +84,7 @@ def sizes(perturbations: Tensor, norm: Norm) -> Tensor:
     norm
         Norm of the lengths.
     """
-    return perturbations.flatten(1).abs().amax(1) if norm == "linf" else lengths(perturbations)
+    return perturbations.flatten(1).abs().amax(1) if norm == "linf" else measure_lengths(perturbations)
 
 
 def project(points: Tensor, clean: Tensor, eps: float, norm: Norm) -> Tensor:
@@ -101,7 +101,7 @@ def project(points: Tensor, clean: Tensor, eps: float, norm: Norm) -> Tensor:
     if norm == "linf":
         offsets = offsets.clamp(-eps, eps)
     else:
-        offsets = offsets * per_tile((eps / lengths(offsets).clamp_min(TINY)).clamp_max(1), offsets)
+        offsets = offsets * per_tile((eps / measure_lengths(offsets).clamp_min(TINY)).clamp_max(1), offsets)
     # Rounding may move the sum of two floats slightly out of the box.
     return (clean + offsets).clamp(0, 1)
 
@@ -121,10 +121,10 @@ def normalize(gradients: Tensor, norm: Norm) -> Tensor:
     # The squares of a small gradient vanish in float32. After scaling its largest value to 1 they do not.
     largest = gradients.flatten(1).abs().amax(1)
     scaled = gradients / per_tile(torch.where(largest > 0, largest, 1), gradients)
-    return scaled / per_tile(lengths(scaled).clamp_min(TINY), gradients)
+    return scaled / per_tile(measure_lengths(scaled).clamp_min(TINY), gradients)
 
 
-def random_points(clean: Tensor, eps: float, norm: Norm, key: str) -> Tensor:
+def draw_points(clean: Tensor, eps: float, norm: Norm, key: str) -> Tensor:
     """Return a point for each image, drawn uniformly from the ball around it and clipped to the box [0, 1].
 
     Parameters
@@ -134,12 +134,12 @@ def random_points(clean: Tensor, eps: float, norm: Norm, key: str) -> Tensor:
     eps, norm
         Radius and norm of the ball.
     key
-        Key of the draw; see `unit_ball_draws`.
+        Key of the draw; see `draw_from_unit_ball`.
     """
-    return (clean + eps * unit_ball_draws(clean, norm, key)).clamp(0, 1)
+    return (clean + eps * draw_from_unit_ball(clean, norm, key)).clamp(0, 1)
 
 
-def unit_ball_draws(images: Tensor, norm: Norm, key: str) -> Tensor:
+def draw_from_unit_ball(images: Tensor, norm: Norm, key: str) -> Tensor:
     """Return a uniform draw from the ball of radius 1 around zero for each image, with the shape of the images.
 
     Parameters

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from raypipe.attacks.engine.fold import Folding, NotFoldedError, apply_folding, find_folding, logits_and_gradient
+from raypipe.attacks.engine.fold import (
+    Folding,
+    NotFoldedError,
+    apply_folding,
+    compute_logits_and_gradient,
+    find_folding,
+)
 from raypipe.base.settings import Settings
 
 SMALLEST_BATCH = 8
@@ -195,7 +201,7 @@ def _takes_channels_last(network: nn.Module, tiles: Tensor) -> bool:
     It does if it calls `view` where channels last needs `reshape`.
     """
     try:
-        logits_and_gradient(network, tiles.contiguous(memory_format=torch.channels_last))
+        compute_logits_and_gradient(network, tiles.contiguous(memory_format=torch.channels_last))
     except RuntimeError:
         return False
     return True
@@ -217,7 +223,7 @@ def _batch_that_pays(network: nn.Module, tile: Tensor, largest: int) -> int:
     while size <= largest:
         tiles = tile.repeat(size, 1, 1, 1)
         try:
-            seconds = _best_time(lambda tiles=tiles: logits_and_gradient(network, tiles), tile.device)  # type: ignore[misc]
+            seconds = _best_time(lambda tiles=tiles: compute_logits_and_gradient(network, tiles), tile.device)  # type: ignore[misc]
         except torch.OutOfMemoryError:
             break
         if seconds / size > CLEARLY_FASTER * each:

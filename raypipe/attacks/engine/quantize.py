@@ -15,7 +15,7 @@ from torch import Tensor
 
 from raypipe.attacks.engine.active import keep, predict, run_active
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.tensors import lengths, per_tile
+from raypipe.attacks.engine.tensors import measure_lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 from raypipe.base.norms import Ball
 from raypipe.base.rounding import FLOAT_NOISE, count_whole_steps
@@ -202,7 +202,7 @@ def round_into_ball(images: Tensor, adversarial: Tensor, ball: Ball) -> Tensor:
     left = torch.arange(len(images), device=images.device)
     for percent in range(100, 0, -1):
         shrunk = to_bytes(torch.lerp(clean[left], adversarial[left], percent / 100))
-        fits = lengths(to_unit(shrunk) - clean[left]) <= ball.eps * (1 + FLOAT_NOISE)
+        fits = measure_lengths(to_unit(shrunk) - clean[left]) <= ball.eps * (1 + FLOAT_NOISE)
         result[left[fits]] = shrunk[fits]
         left = left[~fits]
         if not len(left):

@@ -7,7 +7,7 @@ BLOCK = 2**22
 """Number of pairs scored at once, over all tiles. It bounds the memory where very many features are candidates."""
 
 
-def best_pair(target: Tensor, others: Tensor, movable: Tensor) -> tuple[Tensor, Tensor]:
+def find_best_pair(target: Tensor, others: Tensor, movable: Tensor) -> tuple[Tensor, Tensor]:
     """Return the pair with the largest saliency of all pairs of features, in O(D log D) instead of O(D^2).
 
     Let alpha and beta be the sums over the pair of `target` and of `others`. The saliency is ``-alpha * beta`` where

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.tensors import lengths, per_tile
+from raypipe.attacks.engine.tensors import measure_lengths, per_tile
 from raypipe.attacks.engine.victim import Victim
 
 INSIDE = 1 - 1e-6
@@ -62,7 +62,7 @@ class Descent:
     """Number of steps taken in this run, from 0."""
 
 
-def descent(rows: Tensor, clean: Tensor, constants: Tensor, start: Tensor) -> Descent:
+def begin_descent(rows: Tensor, clean: Tensor, constants: Tensor, start: Tensor) -> Descent:
     """Return the state of tiles at the beginning of a run.
 
     Parameters
@@ -111,12 +111,14 @@ def probe_points(victim: Victim, state: Descent, goal: Goal, confidence: float) 
         Goal that counts as success, and the required lead in logits.
     """
     points = ((state.w.tanh() + 1) / 2).requires_grad_()
-    squares = lengths(points.detach() - state.clean).square()
+    squares = measure_lengths(points.detach() - state.clean).square()
     leads = goal.lead(victim.logits(points, state.rows), state.rows) + confidence
     return Probe(points, squares, leads)
 
 
-def objective_gradient(clean: Tensor, points: Tensor, slopes: Tensor, constants: Tensor, leads: Tensor) -> Tensor:
+def compute_objective_gradient(
+    clean: Tensor, points: Tensor, slopes: Tensor, constants: Tensor, leads: Tensor
+) -> Tensor:
     """Return the gradient, in tanh space, of the squared length plus the constant times the hinge.
 
     The hinge is flat where another class leads, so there the gradient only reduces the length.
@@ -138,7 +140,7 @@ def objective_gradient(clean: Tensor, points: Tensor, slopes: Tensor, constants:
 _State = TypeVar("_State", bound=Descent)
 
 
-def adam(state: _State, gradient: Tensor, rate: Tensor | float, beta: float) -> _State:
+def step_adam(state: _State, gradient: Tensor, rate: Tensor | float, beta: float) -> _State:
     """Take one step of Adam (Kingma and Ba, 2014, arXiv:1412.6980).
 
     Parameters

@@ -6,7 +6,7 @@ from torch import Tensor
 from raypipe.attacks.engine.draws import derive_seeds
 
 
-def random_targets(images: Tensor, labels: Tensor, classes: int, seed: int) -> Tensor:
+def draw_targets(images: Tensor, labels: Tensor, classes: int, seed: int) -> Tensor:
     """Return a wrong class for each image, uniform over the wrong classes and fixed by the image and the seed.
 
     Parameters
@@ -24,7 +24,7 @@ def random_targets(images: Tensor, labels: Tensor, classes: int, seed: int) -> T
     return (labels + torch.tensor(offsets, dtype=labels.dtype, device=labels.device)) % classes
 
 
-def runner_up(logits: Tensor, labels: Tensor) -> Tensor:
+def find_runner_up(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the likeliest wrong class of each image, (n,).
 
     Parameters
@@ -37,7 +37,7 @@ def runner_up(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
 
 
-def likeliest_wrong(logits: Tensor, labels: Tensor, count: int) -> Tensor:
+def find_likeliest_wrong(logits: Tensor, labels: Tensor, count: int) -> Tensor:
     """Return the likeliest wrong classes of each image, likeliest first: (n, count), or fewer if there are fewer.
 
     Parameters

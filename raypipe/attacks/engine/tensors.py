@@ -14,13 +14,13 @@ def per_tile(values: Tensor, images: Tensor) -> Tensor:
     return values.view(-1, *[1] * (images.ndim - 1))
 
 
-def lengths(images: Tensor) -> Tensor:
+def measure_lengths(images: Tensor) -> Tensor:
     """Return the Euclidean length of each tile, (n,)."""
     length: Tensor = torch.linalg.vector_norm(images.flatten(1), dim=1)
     return length
 
 
-def margins(logits: Tensor, labels: Tensor) -> Tensor:
+def compute_margins(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the true class's logit minus the largest other one, (n,); negative where the tile is misclassified."""
     own = labels[:, None]
     return (logits.gather(1, own) - logits.scatter(1, own, -torch.inf).amax(1, keepdim=True))[:, 0]

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from raypipe.attacks.engine.tensors import TINY, lengths, per_tile
+from raypipe.attacks.engine.tensors import TINY, measure_lengths, per_tile
 from raypipe.base.norms import Norm
 
 HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -48,14 +48,14 @@ class Windows:
             self.first_draws, self.draws = channels * width, 2 + channels
         else:
             self.first_draws, self.draws = math.prod(self._tiles) * (channels + 1), 5 + channels
-        sides = [min(side, shortest) for side in window_sides(queries, share, height * width, norm)]
+        sides = [min(side, shortest) for side in list_window_sides(queries, share, height * width, norm)]
         distinct = sorted(set(sides))
         self._sides = torch.tensor(distinct, device=images.device)
         self._index = torch.tensor([distinct.index(side) for side in sides], device=images.device)
         corners = images.new_zeros(len(distinct), 2, height, width)
         for corner, side in zip(corners, distinct, strict=True):
-            corner[0, :side, :side] = pattern(side)
-            corner[1, :side, :side] = pattern(side).T
+            corner[0, :side, :side] = build_pattern(side)
+            corner[1, :side, :side] = build_pattern(side).T
         self._patterns = corners
 
     def first(self, clean: Tensor, draws: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class Windows:
             return (clean + self.eps * _signs(draws).view(count, channels, 1, width)).clamp(0, 1)
         side, (rows, columns) = self._tile, self._tiles
         drawn = draws.view(count, channels + 1, rows, columns).repeat_interleave(side, 2).repeat_interleave(side, 3)
-        upright = pattern(side).to(clean.device)
+        upright = build_pattern(side).to(clean.device)
         flat, tilted = upright.repeat(rows, columns), upright.T.repeat(rows, columns)
         perturbation = torch.zeros_like(clean)
         top, left = (height - rows * side) // 2, (width - columns * side) // 2
@@ -118,17 +118,17 @@ class Windows:
         shape = shape[torch.arange(len(top), device=top.device)[:, None, None], down[:, :, None], across[:, None]]
         old = perturbation * inside
         new = _signs(draws[:, 5:])[:, :, None, None] * shape[:, None] + old / _lengths(old).clamp_min(TINY)
-        unused = (self.eps**2 - lengths(perturbation) ** 2).clamp_min(0) / points.shape[1]
+        unused = (self.eps**2 - measure_lengths(perturbation) ** 2).clamp_min(0) / points.shape[1]
         length = (per_tile(unused, points) + _lengths(perturbation * (inside | other)) ** 2).sqrt()
         changed = torch.where(inside, new / _lengths(new).clamp_min(TINY) * length, perturbation * ~other)
         return self._on_the_sphere(clean, changed)
 
     def _on_the_sphere(self, clean: Tensor, perturbation: Tensor) -> Tensor:
-        scale = self.eps / lengths(perturbation).clamp_min(TINY)
+        scale = self.eps / measure_lengths(perturbation).clamp_min(TINY)
         return (clean + per_tile(scale, perturbation) * perturbation).clamp(0, 1)
 
 
-def window_sides(queries: int, share: float, pixels: int, norm: Norm) -> list[int]:
+def list_window_sides(queries: int, share: float, pixels: int, norm: Norm) -> list[int]:
     """Return the side of the window of each proposal, in pixels.
 
     Parameters
@@ -147,7 +147,7 @@ def window_sides(queries: int, share: float, pixels: int, norm: Norm) -> list[in
     return sides if norm == "linf" else [max(3, side) // 2 * 2 + 1 for side in sides]
 
 
-def pattern(side: int) -> Tensor:
+def build_pattern(side: int) -> Tensor:
     """Return the content of windows in l2, (side, side) of length 1: two bumps of opposite signs above each other.
 
     Parameters
@@ -157,7 +157,7 @@ def pattern(side: int) -> Tensor:
     """
     halves = [_bump(side // 2, side), -_bump(side - side // 2, side)]
     both: Tensor = torch.cat([half / torch.linalg.vector_norm(half).clamp_min(TINY) for half in halves])
-    return both / lengths(both[None])
+    return both / measure_lengths(both[None])
 
 
 def _bump(height: int, width: int) -> Tensor:

@@ -87,7 +87,7 @@ def _remaining_leak(
     return sum(shares) / len(shares)
 
 
-def largest_shares(refs: Sequence[TileRef]) -> dict[str, float]:
+def compute_largest_shares(refs: Sequence[TileRef]) -> dict[str, float]:
     """Return, by label in sorted order, the largest share of its tiles that one group holds."""
     sizes: dict[str, Counter[str | None]] = defaultdict(Counter)
     for ref in refs:

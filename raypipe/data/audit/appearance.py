@@ -13,7 +13,7 @@ WINDOWS = (12.0, 24.0)
 zooms of a tile show, and the second covers more of each zoom."""
 
 
-def histogram(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def compute_histogram(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return the color histograms of a tile, which do not depend on its orientation.
 
     On LC25000 the histograms of both windows find 99 % of all pairs of siblings among the ten nearest neighbors of

@@ -65,7 +65,9 @@ class Audit:
     dark: tuple[int, ...] = ()
 
 
-def class_folders(location: str, groups: str | None = None, group_pattern: str | None = None) -> Folder | LC25000:
+def choose_class_folders(
+    location: str, groups: str | None = None, group_pattern: str | None = None
+) -> Folder | LC25000:
     """Return the settings of a folder or zip archive with a folder for each class, or LC25000 in its original layout.
 
     Parameters
@@ -90,7 +92,7 @@ def class_folders(location: str, groups: str | None = None, group_pattern: str |
 
 
 def open_data(location: str, groups: str | None = None, group_pattern: str | None = None) -> Source:
-    """Open the data set of `class_folders`.
+    """Open the data set of `choose_class_folders`.
 
     Raises
     ------
@@ -99,7 +101,7 @@ def open_data(location: str, groups: str | None = None, group_pattern: str | Non
     ValueError
         If there are fewer than two class folders, if the pattern is invalid, or if both groups and a pattern are given.
     """
-    settings = class_folders(location, groups, group_pattern)
+    settings = choose_class_folders(location, groups, group_pattern)
     return open_lc25000(settings, seed=0) if isinstance(settings, LC25000) else open_folder(settings, seed=0)
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from sklearn.neighbors import NearestNeighbors
 
 from raypipe.data.audit.registration import Floats, register
-from raypipe.data.audit.siblings import NEIGHBORS, chance_threshold
+from raypipe.data.audit.siblings import NEIGHBORS, find_chance_threshold
 from raypipe.data.audit.sketch import Sketch, join_sketches
 
 
@@ -47,7 +47,7 @@ def find_overlap(training: Sketch, external: Sketch, workers: int) -> Overlap:
     near = search.kneighbors(external.histograms, return_distance=False)
     both = join_sketches(training, external)
     pairs = np.stack([near.ravel(), np.repeat(known + np.arange(count), near.shape[1])], axis=1)
-    threshold = chance_threshold(both, pairs, workers)
+    threshold = find_chance_threshold(both, pairs, workers)
     similarity = register(both, pairs, workers).reshape(near.shape)
     best = similarity.argmax(axis=1)[:, None]
     nearest, closest = (np.take_along_axis(values, best, axis=1)[:, 0] for values in (near, similarity))

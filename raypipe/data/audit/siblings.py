@@ -79,7 +79,7 @@ def find_siblings(sketch: Sketch, workers: int, progress: Progress) -> Siblings:
     near, distance = _neighbors(sketch.histograms)
     first = near[:, :NEIGHBORS]
     pairs = _order_pairs(np.repeat(np.arange(count), first.shape[1]), first.ravel())
-    threshold = chance_threshold(sketch, pairs, workers)
+    threshold = find_chance_threshold(sketch, pairs, workers)
     similarity = _measure_similarity(sketch, pairs, workers, progress)
     group = join_pairs(_surest(pairs, similarity, threshold)[0], count)
     for _ in range(ROUNDS - 1):
@@ -92,7 +92,7 @@ def find_siblings(sketch: Sketch, workers: int, progress: Progress) -> Siblings:
     return Siblings(group, *_surest(pairs, similarity, threshold), threshold, len(pairs))
 
 
-def chance_threshold(sketch: Sketch, pairs: Pairs, workers: int) -> float:
+def find_chance_threshold(sketch: Sketch, pairs: Pairs, workers: int) -> float:
     """Return the least similarity of siblings: more than chance reaches with these pairs."""
     chance = register(sketch, pairs[:: 1 + len(pairs) // CHANCE], workers, mismatched=True)
     return float(np.clip(MARGIN * chance.max(), *THRESHOLDS))

@@ -10,10 +10,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.data.audit.appearance import histogram
+from raypipe.data.audit.appearance import compute_histogram
 from raypipe.data.audit.keypoints import find_keypoints, scale_space
-from raypipe.data.audit.thumbnails import THUMBNAIL, thumbnail
-from raypipe.data.reading.annotations import examples
+from raypipe.data.audit.thumbnails import THUMBNAIL, decode_thumbnail
+from raypipe.data.reading.annotations import name_few
 from raypipe.data.reading.images import UnreadableImage
 from raypipe.data.source import Source
 
@@ -47,7 +47,7 @@ class Sketch(NamedTuple):
     Parameters
     ----------
     histograms
-        Float32, from `histogram`.
+        Float32, from `compute_histogram`.
     places, descriptors
         Keypoints of the tiles, as in `Keypoints`; shapes (n, KEYPOINTS, 2) and (n, KEYPOINTS, DESCRIPTOR).
     details
@@ -120,7 +120,7 @@ def sketch_tiles(
         reasons = [f"{path} ({problem})" for path, problem in problems.items()]
         raise ValueError(
             f"{len(readable)} of {len(paths)} files give an image, expected at least two to compare; "
-            f"the others: {examples(reasons)}"
+            f"the others: {name_few(reasons)}"
         )
     sketches = (result.sketch for result in results if isinstance(result.sketch, Sketch))
     return stack_sketches(sketches), readable, problems
@@ -142,7 +142,7 @@ def sketch_tile(pixels: npt.NDArray[np.uint8]) -> Sketch:
     places, descriptors = find_keypoints(stack)
     detail = (stack[0] - stack[SURROUNDINGS])[::2, ::2]
     kept = np.clip(np.rint(detail), -127, 127).astype(np.int8)
-    return Sketch(histogram(pixels), places, descriptors, kept)
+    return Sketch(compute_histogram(pixels), places, descriptors, kept)
 
 
 def _in_chunks(source: Source, paths: Sequence[str], workers: int, bit_depth: int | None) -> Iterator[list[Result]]:
@@ -165,7 +165,7 @@ def sketch_chunk(source: Source, paths: Iterable[str], bit_depth: int | None = N
 def _sketch_file(source: Source, path: str, bit_depth: int | None) -> Result:
     dark: list[int] = []
     try:
-        pixels = thumbnail(source.read(path), bit_depth=bit_depth, report_dark=dark.append)
+        pixels = decode_thumbnail(source.read(path), bit_depth=bit_depth, report_dark=dark.append)
     except (UnreadableImage, OSError) as error:
         return Result(path, str(error) or type(error).__name__)
     return Result(path, sketch_tile(pixels), next(iter(dark), None))

@@ -11,7 +11,7 @@ THUMBNAIL = 128
 """Height and width in pixels."""
 
 
-def thumbnail(
+def decode_thumbnail(
     data: bytes, *, bit_depth: int | None = None, report_dark: Callable[[int], None] = lambda _: None
 ) -> npt.NDArray[np.uint8]:
     """Decode an image to a small square.

@@ -180,7 +180,7 @@ def match_annotations(
             continue
         if len(found) > 1:
             raise ValueError(
-                f"{location}: filename {row.filename!r} fits {examples(ref.path for ref in found)}; "
+                f"{location}: filename {row.filename!r} fits {name_few(ref.path for ref in found)}; "
                 "give the path below the root, or a label column"
             )
         if values.setdefault(found[0].path, row.value) != row.value:
@@ -197,7 +197,7 @@ def match_annotations(
     return values, unknown
 
 
-def examples(names: Iterable[str], count: int = 3) -> str:
+def name_few(names: Iterable[str], count: int = 3) -> str:
     """Return the first few names for a message, such as "a, b, c and 7 more"."""
     ordered = sorted(names)
     shown = ", ".join(ordered[:count])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from raypipe.data.reading.annotations import clean_value, examples, match_annotations, read_annotations
+from raypipe.data.reading.annotations import clean_value, match_annotations, name_few, read_annotations
 from raypipe.data.reading.tree import Tree, is_outside
 from raypipe.data.source import Split, TileRef, compute_fingerprint, shuffle_by_hash
 
@@ -194,7 +194,7 @@ def find_file(tree: Tree, *names: str) -> str:
             if PurePosixPath(entry.path).name == name and _unlistable(entry.path) is None
         ]
         if len(found) > 1:
-            raise ValueError(f"{tree.location}: expected one {name}, found {examples(found)}; point to one data set")
+            raise ValueError(f"{tree.location}: expected one {name}, found {name_few(found)}; point to one data set")
         if found:
             return found[0]
     raise FileNotFoundError(f"{tree.location}: it has no {' or '.join(names)}, which belongs to the data set")

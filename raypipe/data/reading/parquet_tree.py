@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from raypipe.data.reading.listed import is_hidden
-from raypipe.data.reading.tree import UNREADABLE, DirectoryTree, FileEntry, cache_key, resolve
+from raypipe.data.reading.tree import UNREADABLE, DirectoryTree, FileEntry, build_cache_key, resolve
 from raypipe.data.source import Split
 
 ROWS = 10_000_000
@@ -117,7 +117,7 @@ class ParquetTree:
         digests: dict[str, str] = {}
         for entry in self._entries():
             if entry.path in names:
-                key = cache_key(self.location, entry)
+                key = build_cache_key(self.location, entry)
                 if key not in cache or not entry.stamp:
                     cache[key] = self._digest(entry.path)
                 digests[entry.path] = cache[key]

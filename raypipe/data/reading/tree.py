@@ -87,7 +87,7 @@ class DirectoryTree:
         """Return the SHA-256 of each of `paths`. Files that `cache` knows by size and time are not read."""
         cache = {} if cache is None else cache
         entries = {entry.path: entry for entry in self.files()}
-        keys = {path: cache_key(self.location, entries[path]) for path in paths if path in entries}
+        keys = {path: build_cache_key(self.location, entries[path]) for path in paths if path in entries}
         unknown = [path for path in paths if keys.get(path) not in cache]
         with ThreadPoolExecutor(READERS) as pool:
             read = dict(zip(unknown, pool.map(self._digest, unknown), strict=True))
@@ -298,6 +298,6 @@ def _require_inside(path: str, location: str) -> None:
         raise PermissionError(f"{path}: expected a path below {location}, without '..'")
 
 
-def cache_key(location: str, entry: FileEntry) -> str:
+def build_cache_key(location: str, entry: FileEntry) -> str:
     """Return the key of a file in its current state. Another size or time gives another key."""
     return hashlib.sha256(json.dumps([location, entry.path, entry.size, entry.stamp]).encode()).hexdigest()

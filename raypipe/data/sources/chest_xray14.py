@@ -14,10 +14,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from raypipe.base.settings import near_matches
+from raypipe.base.settings import suggest_matches
 from raypipe.data.class_choice import ClassChoice
 from raypipe.data.published import Published, RemoteFile
-from raypipe.data.reading.annotations import examples, read_rows
+from raypipe.data.reading.annotations import name_few, read_rows
 from raypipe.data.reading.listed import Fact, ListedSource, find_file, list_from_tables
 from raypipe.data.reading.tree import Tree, open_tree
 from raypipe.data.source import DataSet, Source, Split, TileRef
@@ -95,7 +95,7 @@ class ChestXray14(ClassChoice):
                 raise ValueError(f"{name}: expected at least one finding")
             for finding in members:
                 if finding not in (*FINDINGS, NONE):
-                    near = near_matches(finding, (*FINDINGS, NONE))
+                    near = suggest_matches(finding, (*FINDINGS, NONE))
                     raise ValueError(f"{name}: no finding {finding!r}{near}; there are {', '.join((*FINDINGS, NONE))}")
                 if taken.setdefault(finding, name) != name:
                     raise ValueError(f"{finding} is in {taken[finding]} and in {name}; leave it in one")
@@ -142,7 +142,7 @@ def _list_refs(tree: Tree, classes: Mapping[str, tuple[str, ...]], several: str)
             raise ValueError(f"{where}: line {line} names {name} again; keep one")
         found = row["Finding Labels"].split("|")
         if unknown := set(found) - {*FINDINGS, NONE}:
-            raise ValueError(f"{where}: line {line}: no findings are {examples(map(repr, unknown))}")
+            raise ValueError(f"{where}: line {line}: no findings are {name_few(map(repr, unknown))}")
         facts[name] = _fact(name, found, classes, several, sides.get(name))
     return list_from_tables(tree, facts, _base_name, [table, *lists.values()])
 

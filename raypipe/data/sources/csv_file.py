@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from raypipe.data.class_choice import ClassChoice
-from raypipe.data.reading.annotations import clean_value, examples, read_rows
+from raypipe.data.reading.annotations import clean_value, name_few, read_rows
 from raypipe.data.reading.listed import ListedSource
 from raypipe.data.reading.tree import Tree, open_tree, read_location
 from raypipe.data.source import DataSet, Source, Split, TileRef
@@ -87,12 +87,12 @@ def open_csv(settings: CsvFile, seed: int) -> Source:
     labels = sorted({row.label for row in rows if row.label}, key=order_of_label)
     if not 2 <= len(labels) <= CLASSES:
         raise ValueError(
-            f"{settings.path}: column {settings.label} has {len(labels)} classes ({examples(labels) or 'none'}); "
+            f"{settings.path}: column {settings.label} has {len(labels)} classes ({name_few(labels) or 'none'}); "
             f"expected 2..{CLASSES}"
         )
     if unknown := sorted(set(settings.malignant) - set(labels)):
         raise ValueError(f"malignant: no class {', '.join(unknown)}; there are {', '.join(labels)}")
-    tree = open_tree(settings.images or folder_of(settings.path))
+    tree = open_tree(settings.images or get_folder(settings.path))
     return ListedSource(
         tree=tree,
         labels=tuple(labels),
@@ -130,7 +130,7 @@ def read_csv(settings: CsvFile) -> list[Row]:
     return rows
 
 
-def folder_of(location: str) -> str:
+def get_folder(location: str) -> str:
     """Return the folder that a file lies in, as a path or a URI."""
     return location.rpartition("/")[0] or ("/" if location.startswith("/") else ".")
 
@@ -179,7 +179,7 @@ def _list_refs(tree: Tree, rows: Sequence[Row], settings: CsvFile) -> Iterator[T
                 missing[row.name] = f"named by {table}, and not in {tree.location}"
             case several:
                 raise ValueError(
-                    f"{settings.path}: {row.name!r} fits {examples(several)}; give the path below {tree.location}"
+                    f"{settings.path}: {row.name!r} fits {name_few(several)}; give the path below {tree.location}"
                 )
     if not found:
         raise ValueError(
@@ -199,7 +199,7 @@ def _sides(rows: Sequence[Row], settings: CsvFile) -> dict[str | None, Split | N
     kinds = {row.side: split_side(row.side) for row in rows if row.side is not None}
     if unknown := sorted(side for side, kind in kinds.items() if kind is None):
         raise ValueError(
-            f"{settings.path}: column {settings.split} has {examples(unknown)}; expected train, val or test"
+            f"{settings.path}: column {settings.split} has {name_few(unknown)}; expected train, val or test"
         )
     held_out = "test" if "test" in kinds.values() else "val"
     return {None: None, **{side: "test" if kind == held_out else "train" for side, kind in kinds.items()}}

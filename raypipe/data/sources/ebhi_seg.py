@@ -14,7 +14,7 @@ from raypipe.data.published import Published, RemoteFile
 from raypipe.data.reading.listed import ListedSource, list_class_folders
 from raypipe.data.reading.tree import open_tree
 from raypipe.data.source import DataSet, Source
-from raypipe.data.sources.folder import top_folder
+from raypipe.data.sources.folder import get_top_folder
 
 LABELS = ("Adenocarcinoma", "High-grade_IN", "Low-grade_IN", "Normal", "Polyp", "Serrated_adenoma")
 WRITTEN = {"_".join(label.lower().split("_")): label for label in LABELS}
@@ -77,4 +77,4 @@ def _class_folder(path: str) -> str:
     for part in path.split("/")[:-1]:
         if label := WRITTEN.get(part.lower().replace(" ", "_")):
             return label
-    return top_folder(path)
+    return get_top_folder(path)

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from raypipe.data.class_choice import ClassChoice
-from raypipe.data.reading.annotations import examples
+from raypipe.data.reading.annotations import name_few
 from raypipe.data.reading.images import find_image
 from raypipe.data.reading.listed import ListedSource, is_hidden, list_class_folders
 from raypipe.data.reading.tree import Tree, is_outside, open_tree
@@ -107,7 +107,7 @@ def open_folder(settings: Folder, seed: int) -> Source:
     without = {name: find_image(found, tree.read) for name, found in sorted(members.items())}
     if reasons := [f"{name} ({reason})" for name, reason in without.items() if reason is not None]:
         raise ValueError(
-            f"path = {settings.path!r}: no file of the class folder {examples(reasons)} gives an image; move it out of "
+            f"path = {settings.path!r}: no file of the class folder {name_few(reasons)} gives an image; move it out of "
             "the data set, or repair its files"
         )
     if unknown := sorted(set(settings.malignant) - labels):
@@ -144,28 +144,28 @@ def _find_layout(paths: Sequence[str], location: str) -> _Layout:
     ValueError
         If the folders of a split hold files, but no class folders.
     """
-    tops = {top_folder(path) for path in paths} - {""}
+    tops = {get_top_folder(path) for path in paths} - {""}
     _require_classes(tops, paths, location)
     kinds = {name: kind for name in tops if (kind := split_side(name)) is not None}
     if len(kinds) < 2 or len(kinds) < len(tops):
-        return _Layout(top_folder, {})
-    if not any(second_folder(path) for path in paths):
+        return _Layout(get_top_folder, {})
+    if not any(get_second_folder(path) for path in paths):
         raise ValueError(
             f"path = {location!r}: {', '.join(sorted(tops))} are named as the sides of a split, and hold no class "
             "folders; put a folder for each class below each of them, or rename them if they are the classes"
         )
     held_out = "test" if "test" in kinds.values() else "val"
-    return _Layout(second_folder, {name: "test" if kind == held_out else "train" for name, kind in kinds.items()})
+    return _Layout(get_second_folder, {name: "test" if kind == held_out else "train" for name, kind in kinds.items()})
 
 
 def _require_classes(tops: AbstractSet[str], paths: Sequence[str], location: str) -> None:
     """Raise ValueError if the top folders are parts of a data set, or pictures beside their masks, and no classes."""
-    below = {name: {second_folder(path) for path in paths if top_folder(path) == name} for name in tops}
+    below = {name: {get_second_folder(path) for path in paths if get_top_folder(path) == name} for name in tops}
     same = len(set(map(frozenset, below.values()))) == 1 and len(next(iter(below.values()), set()) - {""}) > 1
     if len(tops) > 1 and same and all(map(PARTS.fullmatch, tops)):
         raise ValueError(
-            f"path = {location!r}: {examples(tops)} are named as parts of a data set, and each holds the same folders "
-            f"({examples(next(iter(below.values())))}); put the files of a class into one folder, or describe them in "
+            f"path = {location!r}: {name_few(tops)} are named as parts of a data set, and each holds the same folders "
+            f"({name_few(next(iter(below.values())))}); put the files of a class into one folder, or describe them in "
             "a CSV: {source: csv}"
         )
     beside = sorted(filter(NO_PICTURES.fullmatch, tops))
@@ -185,16 +185,16 @@ def split_side(folder: str) -> Literal["train", "val", "test"] | None:
 
 def _list_refs(tree: Tree, labels: tuple[str, ...], layout: _Layout) -> list[TileRef]:
     refs = list_class_folders(tree, labels, layout.get_class)
-    return [ref if ref.problem else replace(ref, official=layout.sides.get(top_folder(ref.path))) for ref in refs]
+    return [ref if ref.problem else replace(ref, official=layout.sides.get(get_top_folder(ref.path))) for ref in refs]
 
 
-def top_folder(path: str) -> str:
+def get_top_folder(path: str) -> str:
     """Return the first folder of a relative path, or "" for a file at the root."""
     parts = PurePosixPath(path).parts
     return parts[0] if len(parts) > 1 else ""
 
 
-def second_folder(path: str) -> str:
+def get_second_folder(path: str) -> str:
     """Return the second folder of a relative path, or "" for a file above it."""
     parts = PurePosixPath(path).parts
     return parts[1] if len(parts) > 2 else ""

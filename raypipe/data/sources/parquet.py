@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from raypipe.data.class_choice import ClassChoice
-from raypipe.data.reading.annotations import examples
+from raypipe.data.reading.annotations import name_few
 from raypipe.data.reading.listed import ListedSource
 from raypipe.data.reading.parquet_tree import ParquetTree, find_official_side, open_parquet_tree
 from raypipe.data.source import DataSet, Source, TileRef
@@ -148,7 +148,7 @@ def _labels(tree: ParquetTree, column: str) -> tuple[str, ...]:
         named = tuple(sorted(seen, key=lambda label: (len(label), label) if label.isdigit() else (0, label)))
     if not 2 <= len(named) <= CLASSES:
         raise ValueError(
-            f"{tree.location}: column {column} has {len(named)} classes ({examples(named)}); expected 2..{CLASSES}"
+            f"{tree.location}: column {column} has {len(named)} classes ({name_few(named)}); expected 2..{CLASSES}"
         )
     return named
 

@@ -70,7 +70,7 @@ class Blobs:
         return points.astype(np.float32)
 
 
-def blank_canvas(pixels: int) -> Canvas:
+def create_canvas(pixels: int) -> Canvas:
     """Return a canvas whose tile has `pixels` pixels on each side."""
     count = int(np.ceil(pixels * EXTENT))
     line = ((np.arange(count, dtype=np.float32) + 0.5) / count - 0.5) * np.float32(EXTENT)
@@ -85,7 +85,7 @@ def smooth_step(value: Floats, width: float) -> Floats:
     return edge
 
 
-def noise(rng: np.random.Generator, canvas: Canvas, cells: float, octaves: int = 1) -> Floats:
+def draw_noise(rng: np.random.Generator, canvas: Canvas, cells: float, octaves: int = 1) -> Floats:
     """Return smooth noise, about -1 to 1, with `cells` bumps along one field of view.
 
     Each further octave has twice the bumps and half the strength.
@@ -99,13 +99,13 @@ def noise(rng: np.random.Generator, canvas: Canvas, cells: float, octaves: int =
     return total
 
 
-def fibres(rng: np.random.Generator, canvas: Canvas, cells: float, stretch: float, wave: float) -> Floats:
+def draw_fibres(rng: np.random.Generator, canvas: Canvas, cells: float, stretch: float, wave: float) -> Floats:
     """Return wavy strands, about -1 to 1.
 
     They are noise of `cells` bumps across and `cells / stretch` along a bending direction.
     """
     angle = rng.uniform(0, np.pi)
-    bend = noise(rng, canvas, 2.0, 2) * wave
+    bend = draw_noise(rng, canvas, 2.0, 2) * wave
     across = canvas.y * np.cos(angle) - canvas.x * np.sin(angle) + bend
     along = canvas.y * np.sin(angle) + canvas.x * np.cos(angle)
     side = EXTENT * 1.5 + 4 * wave
@@ -151,7 +151,7 @@ def scatter_in(rng: np.random.Generator, canvas: Canvas, mask: Floats, spacing: 
     return kept
 
 
-def blobs(
+def draw_blobs(
     rng: np.random.Generator,
     points: Floats,
     radius: float,
@@ -198,7 +198,7 @@ def blobs(
     )
 
 
-def blob_radius(canvas: Canvas, shapes: Blobs, reach: float = 1.6) -> Floats:
+def measure_blob_radius(canvas: Canvas, shapes: Blobs, reach: float = 1.6) -> Floats:
     """Return the distance from the nearest blob's center in units of its outline.
 
     It is below 1 inside the blob and large outside `reach`.
@@ -231,7 +231,7 @@ def blob_radius(canvas: Canvas, shapes: Blobs, reach: float = 1.6) -> Floats:
     return result
 
 
-def cell_gap(canvas: Canvas, points: Floats, groups: NDArray[np.int64] | None = None) -> tuple[Floats, Floats]:
+def measure_cell_gap(canvas: Canvas, points: Floats, groups: NDArray[np.int64] | None = None) -> tuple[Floats, Floats]:
     """Return the distances to the nearest of (k, 2) points and to the border of its cell.
 
     Borders between points of one group are left out, which joins their cells.
@@ -247,7 +247,7 @@ def cell_gap(canvas: Canvas, points: Floats, groups: NDArray[np.int64] | None = 
     return distance[:, 0].reshape(shape).astype(np.float32), gap.reshape(shape).astype(np.float32)
 
 
-def uphill(canvas: Canvas, image: Floats, points: Floats) -> Floats:
+def find_uphill(canvas: Canvas, image: Floats, points: Floats) -> Floats:
     """Return the (k,) directions, in radians, in which an (n, n) image rises fastest at (k, 2) points."""
     dy, dx = (np.asarray(slope) for slope in np.gradient(image))
     rise: Floats = np.arctan2(canvas.at(dy, points), canvas.at(dx, points))

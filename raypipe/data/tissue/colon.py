@@ -6,15 +6,15 @@ from raypipe.data.tissue.canvas import (
     Blobs,
     Canvas,
     Floats,
-    blob_radius,
-    blobs,
-    noise,
+    draw_blobs,
+    draw_noise,
+    find_uphill,
+    measure_blob_radius,
     scatter,
     scatter_in,
     smooth_step,
-    uphill,
 )
-from raypipe.data.tissue.stain import Section, add_nuclei, granular, stroma
+from raypipe.data.tissue.stain import Section, add_nuclei, draw_grain, draw_stroma
 
 
 def _between(atypia: float, healthy: float, cancer: float) -> float:
@@ -39,23 +39,23 @@ def _ring(rng: np.random.Generator, gland: Blobs, spacing: float, depth: float) 
     return np.concatenate(places), np.concatenate(angles)
 
 
-def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
+def draw_colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
     """Draw glands in stroma.
 
     Healthy crypts are round and separate, with an empty lumen, a ring of basal nuclei and goblet vacuoles. With atypia
     they grow, bend and fuse. Their nuclei swell and pile up, the vacuoles disappear and debris fills the lumen.
     """
-    section = stroma(rng, canvas)
+    section = draw_stroma(rng, canvas)
     nucleus = rng.uniform(0.0125, 0.0155) * _between(atypia, 1.0, 1.25)
     inflamed = rng.uniform(0.1, 0.45)
     cells = scatter_in(rng, canvas, np.full_like(canvas.x, inflamed), 0.05, 0.45)
-    spindle = blobs(rng, cells, nucleus * 0.75, spread=0.2, aspect=(1.0, 3.5))
+    spindle = draw_blobs(rng, cells, nucleus * 0.75, spread=0.2, aspect=(1.0, 3.5))
     add_nuclei(rng, canvas, section, spindle, dark=1.3, open_chromatin=0.1)
 
     spacing = rng.uniform(0.3, 0.5) * _between(atypia, 1.0, 1.1)
     crowding = _draw(rng, atypia, (0.36, 0.44), (0.42, 0.51))
     aspect = _draw(rng, atypia, (1.0, 1.5), (1.6, 2.6))
-    gland = blobs(
+    gland = draw_blobs(
         rng,
         scatter(rng, spacing, _between(atypia, 0.12, 0.3)),
         spacing * crowding,
@@ -63,11 +63,11 @@ def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
         aspect=(aspect, aspect + _between(atypia, 0.2, 0.8)),
         wobble=_between(atypia, 0.02, 0.1),
     )
-    rho = blob_radius(canvas, gland) + _between(atypia, 0.01, 0.12) * noise(rng, canvas, 8, 2)
+    rho = measure_blob_radius(canvas, gland) + _between(atypia, 0.01, 0.12) * draw_noise(rng, canvas, 8, 2)
     radius = float(np.median(gland.minor))
     soft = 1.2 * canvas.pixel / radius
     inside = smooth_step(1 - rho, soft)
-    section.cover(inside, 0.2 * granular(rng, canvas, 0.25), 0.42 * granular(rng, canvas, 0.2))
+    section.cover(inside, 0.2 * draw_grain(rng, canvas, 0.25), 0.42 * draw_grain(rng, canvas, 0.2))
     basement = np.exp(-(((rho - 1.04) * radius / 0.006) ** 2))
     section.eosin = section.eosin + 0.25 * basement
 
@@ -75,12 +75,12 @@ def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
     mucinous = np.clip(_between(atypia, rng.uniform(0.5, 1.0), -0.2), 0, 1)
     tall = 1 - 2.6 * nucleus / radius
     vacuoles = scatter_in(rng, canvas, mucinous * smooth_step(tall - rho, 0.05), 0.034, 0.25)
-    bubbles = blob_radius(canvas, blobs(rng, vacuoles, 0.0145, spread=0.15, wobble=0.03), reach=1.2)
+    bubbles = measure_blob_radius(canvas, draw_blobs(rng, vacuoles, 0.0145, spread=0.15, wobble=0.03), reach=1.2)
     section.cover(smooth_step(1 - bubbles, 0.18) * inside, 0.13, 0.06)
 
-    ragged = _between(atypia, 0.05, 0.22) * noise(rng, canvas, 12, 2)
+    ragged = _between(atypia, 0.05, 0.22) * draw_noise(rng, canvas, 12, 2)
     lumen = smooth_step(lumen_size - rho + ragged, soft)
-    debris = np.clip(noise(rng, canvas, 30, 2) + rng.uniform(-0.5, 0.4), 0, 1) * _between(atypia, 0.25, 1.0)
+    debris = np.clip(draw_noise(rng, canvas, 30, 2) + rng.uniform(-0.5, 0.4), 0, 1) * _between(atypia, 0.25, 1.0)
     section.cover(lumen, 0.02 + 0.3 * debris, 0.03 + 0.5 * debris)
 
     if atypia < rng.uniform(0.25, 0.6):
@@ -89,8 +89,8 @@ def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
         bottom = lumen_size + ragged + rng.uniform(0.12, 0.25)
         layer = smooth_step(rho - bottom, 0.08) * smooth_step(0.94 - rho, 0.04)
         places = scatter_in(rng, canvas, layer, nucleus * 1.9, 0.35)
-        angles = uphill(canvas, rho, places)
-    epithelial = blobs(
+        angles = find_uphill(canvas, rho, places)
+    epithelial = draw_blobs(
         rng,
         places,
         nucleus,
@@ -103,11 +103,11 @@ def colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Section:
     return section
 
 
-def colon_n(rng: np.random.Generator, canvas: Canvas) -> Section:
+def draw_colon_n(rng: np.random.Generator, canvas: Canvas) -> Section:
     """Draw healthy or mildly irritated mucosa."""
-    return colon(rng, canvas, 0.5 * float(rng.beta(1.0, 2.5)))
+    return draw_colon(rng, canvas, 0.5 * float(rng.beta(1.0, 2.5)))
 
 
-def colon_aca(rng: np.random.Generator, canvas: Canvas) -> Section:
+def draw_colon_aca(rng: np.random.Generator, canvas: Canvas) -> Section:
     """Draw adenocarcinoma, which is occasionally so well differentiated that it looks like mucosa."""
-    return colon(rng, canvas, 0.2 + 0.8 * float(rng.beta(2.5, 1.0)))
+    return draw_colon(rng, canvas, 0.2 + 0.8 * float(rng.beta(2.5, 1.0)))

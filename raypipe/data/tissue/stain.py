@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from raypipe.data.tissue.canvas import Blobs, Canvas, Floats, blob_radius, fibres, noise, smooth_step
+from raypipe.data.tissue.canvas import Blobs, Canvas, Floats, draw_fibres, draw_noise, measure_blob_radius, smooth_step
 
 HAEMATOXYLIN = (0.65, 0.70, 0.29)
 EOSIN = (0.07, 0.99, 0.11)
@@ -26,20 +26,20 @@ class Section:
         self.eosin = self.eosin * (1 - mask) + mask * eosin
 
 
-def stroma(rng: np.random.Generator, canvas: Canvas) -> Section:
+def draw_stroma(rng: np.random.Generator, canvas: Canvas) -> Section:
     """Draw connective tissue: wavy eosin bundles with pale clefts between them."""
-    bundles = fibres(rng, canvas, rng.uniform(28, 44), rng.uniform(6, 10), rng.uniform(0.03, 0.12))
-    fine = fibres(rng, canvas, 80, 8, 0.06)
-    patches = noise(rng, canvas, 5, 2)
+    bundles = draw_fibres(rng, canvas, rng.uniform(28, 44), rng.uniform(6, 10), rng.uniform(0.03, 0.12))
+    fine = draw_fibres(rng, canvas, 80, 8, 0.06)
+    patches = draw_noise(rng, canvas, 5, 2)
     loose = smooth_step(bundles + 0.4 * patches - rng.uniform(0.35, 0.8), 0.25)
     eosin = (0.62 + 0.16 * bundles + 0.1 * fine + 0.1 * patches) * (1 - 0.75 * loose)
     haematoxylin = (0.12 + 0.03 * patches + 0.03 * fine) * (1 - 0.6 * loose)
     return Section(haematoxylin=np.clip(haematoxylin, 0, None), eosin=np.clip(eosin, 0, None))
 
 
-def granular(rng: np.random.Generator, canvas: Canvas, strength: float) -> Floats:
+def draw_grain(rng: np.random.Generator, canvas: Canvas, strength: float) -> Floats:
     """Return the grain of cytoplasm, (n, n), as factors around 1."""
-    return 1 + strength * (noise(rng, canvas, 70) + 0.6 * noise(rng, canvas, 14))
+    return 1 + strength * (draw_noise(rng, canvas, 70) + 0.6 * draw_noise(rng, canvas, 14))
 
 
 def add_nuclei(
@@ -62,13 +62,13 @@ def add_nuclei(
     open_chromatin
         0 for evenly dark nuclei, up to 1 for pale nuclei with clumps, nucleoli and a sharp membrane.
     """
-    rho = blob_radius(canvas, nuclei, reach=1.1)
+    rho = measure_blob_radius(canvas, nuclei, reach=1.1)
     edge = max(0.9 * canvas.pixel / float(np.median(nuclei.minor)), 0.12) if len(nuclei.points) else 1.0
     body = smooth_step(1 - rho, edge)
     rim = np.exp(-(((rho - 0.84) / 0.2) ** 2))
-    clumps = noise(rng, canvas, 110)
+    clumps = draw_noise(rng, canvas, 110)
     center = 1 - open_chromatin * 0.5 + (0.12 + 0.25 * open_chromatin) * clumps
-    tone = 1 + 0.25 * noise(rng, canvas, 24)
+    tone = 1 + 0.25 * draw_noise(rng, canvas, 24)
     nucleoli = smooth_step(0.3 - rho, 0.15) * open_chromatin * 0.5
     ink = dark * tone * np.clip(np.maximum(center + nucleoli, rim * (1 - 0.1 * open_chromatin)), 0.15, 1.25)
     section.cover(body, ink, 0.3 + 0.1 * nucleoli)
@@ -76,7 +76,7 @@ def add_nuclei(
 
 def add_red_cells(canvas: Canvas, section: Section, cells: Blobs) -> None:
     """Draw red blood cells: eosin discs that are paler in the middle."""
-    rho = blob_radius(canvas, cells, reach=1.1)
+    rho = measure_blob_radius(canvas, cells, reach=1.1)
     disc = smooth_step(1 - rho, 0.2)
     section.cover(disc, 0.02, 0.75 + 0.35 * np.clip(rho, 0, 1) ** 2)
 

@@ -8,15 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from raypipe.data.tissue.canvas import Canvas, blank_canvas
-from raypipe.data.tissue.colon import colon_aca, colon_n
-from raypipe.data.tissue.lung import lung_aca, lung_n, lung_scc
+from raypipe.data.tissue.canvas import Canvas, create_canvas
+from raypipe.data.tissue.colon import draw_colon_aca, draw_colon_n
+from raypipe.data.tissue.lung import draw_lung_aca, draw_lung_n, draw_lung_scc
 from raypipe.data.tissue.stain import Section, photograph
 
 Pixels = NDArray[np.uint8]
 
 _TISSUES: MappingProxyType[str, Callable[[np.random.Generator, Canvas], Section]] = MappingProxyType(
-    {"colon_aca": colon_aca, "colon_n": colon_n, "lung_aca": lung_aca, "lung_n": lung_n, "lung_scc": lung_scc}
+    {
+        "colon_aca": draw_colon_aca,
+        "colon_n": draw_colon_n,
+        "lung_aca": draw_lung_aca,
+        "lung_n": draw_lung_n,
+        "lung_scc": draw_lung_scc,
+    }
 )
 LABELS = tuple(_TISSUES)
 
@@ -30,7 +36,7 @@ _TURN = 25.0
 @lru_cache(maxsize=4)
 def _source_field(label: str, source: int, pixels: int, seed: int) -> Image.Image:
     rng = np.random.default_rng([seed, LABELS.index(label), source])
-    canvas = blank_canvas(pixels)
+    canvas = create_canvas(pixels)
     return Image.fromarray(photograph(rng, canvas, _TISSUES[label](rng, canvas)))
 
 

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from raypipe.attacks import get_attack
 from raypipe.attacks.engine.goal import Goal
-from raypipe.attacks.engine.norms import BoundedAttack, random_points, sizes, unit_ball_draws
+from raypipe.attacks.engine.norms import BoundedAttack, draw_from_unit_ball, draw_points, measure_sizes
 from raypipe.attacks.engine.quantize import to_unit
 from raypipe.attacks.engine.tensors import per_tile
 from raypipe.attacks.engine.victim import freeze
@@ -184,20 +184,20 @@ def _find_by_chance(victim: Binarized, tile: Tensor, row: Tensor, ball: Ball, dr
 
 def _ball_points(tile: Tensor, ball: Ball, numbers: Sequence[int], key: str, share: float = 1.0) -> Tensor:
     """Draw one random point for each number from a ball around a tile, with `share` times the radius of `ball`."""
-    points = [random_points(tile[None], share * ball.eps, ball.norm, f"{key} {number}") for number in numbers]
+    points = [draw_points(tile[None], share * ball.eps, ball.norm, f"{key} {number}") for number in numbers]
     return torch.cat([tile[None][:0], *points])
 
 
 def _edge_points(tile: Tensor, ball: Ball, count: int, seed: int) -> Tensor:
     """Draw random points on the edge of the ball around a tile, and clip them to [0, 1]."""
-    draws = torch.cat([unit_ball_draws(tile[None], ball.norm, f"{seed} edge {number}") for number in range(count)])
-    return (tile + ball.eps * draws / per_tile(sizes(draws, ball.norm), draws)).clamp(0, 1)
+    draws = torch.cat([draw_from_unit_ball(tile[None], ball.norm, f"{seed} edge {number}") for number in range(count)])
+    return (tile + ball.eps * draws / per_tile(measure_sizes(draws, ball.norm), draws)).clamp(0, 1)
 
 
 def _within(points: Tensor, clean: Tensor, ball: Ball) -> Tensor:
     """Return (n,) booleans: True where the point lies in the ball and in [0, 1]."""
     in_box = (points.flatten(1).amin(1) >= 0) & (points.flatten(1).amax(1) <= 1)
-    return in_box & (sizes(points - clean, ball.norm) <= ball.eps + ROUNDING)
+    return in_box & (measure_sizes(points - clean, ball.norm) <= ball.eps + ROUNDING)
 
 
 def _not_applicable(reasons: list[str], passes: int) -> PlantedSearch:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.losses import cross_entropy as log_odds
 from raypipe.attacks.engine.quantize import to_unit
-from raypipe.attacks.engine.tensors import lengths
+from raypipe.attacks.engine.tensors import measure_lengths
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.evaluation.checks.evidence import Probe
 from raypipe.models.precision import full_precision
@@ -85,8 +85,8 @@ def _probe_batch(victim: Victim, clean: Tensor, goal: Goal, rows: Tensor) -> tup
         alone = torch.cat([victim.logits(clean[[at]], rows[[at]]) for at in range(len(rows))])
     finite = [values.flatten(1).isfinite().all(1) for values in (logits, odds, plain)]
     return (
-        lengths(odds.double()),
-        lengths(plain.double()),
+        measure_lengths(odds.double()),
+        measure_lengths(plain.double()),
         (odds == 0).flatten(1).double().mean(1),
         torch.stack(finite).all(0),
         (logits.amax(1) - logits.amin(1)).double(),

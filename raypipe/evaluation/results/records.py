@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.base.norms import STORED_NORMS
-from raypipe.base.threat import stored_radius
+from raypipe.base.threat import compute_stored_radius
 from raypipe.evaluation.protocols import ITSELF, Protocol
 from raypipe.evaluation.results.artifacts import Artifacts, Predictions
 from raypipe.evaluation.results.outcomes import CLEAN_ATTACKED, WORST_CASE, AdversarialExamples, Measure, Outcome
@@ -129,7 +129,7 @@ def _worst_case(measure: Measure, outcome: Outcome, examples: AdversarialExample
         "role": "evaluation",
         "norm": measure.norm or "any",
         "eps": measure.eps,
-        "stored_eps": stored_radius(measure.eps, measure.norm) if measure.norm and measure.eps else None,
+        "stored_eps": compute_stored_radius(measure.eps, measure.norm) if measure.norm and measure.eps else None,
         "knowledge": "white-box and transfer" if transferred else "white-box",
         "goal": goals.pop() if len(goals) == 1 else "untargeted",
         "pixels": "8-bit",

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import Field, ValidationError
 
 from raypipe.base.norms import Norm
-from raypipe.base.settings import ID, Settings, near_matches
+from raypipe.base.settings import ID, Settings, suggest_matches
 from raypipe.base.threat import ThreatModel
 from raypipe.data.reading.deep_images import describe_dark
 from raypipe.evaluation.protocols import Protocol, Role
@@ -292,6 +292,6 @@ def find_in_run(store: Store, name: str, file: str, what: str) -> str:
     path = f"runs/{name}/{file}"
     if not ID.match(name) or not store.exists(path):
         runs = [run for run in store.list_directories("runs") if store.exists(f"runs/{run}/{file}")]
-        hint = f"there are: {', '.join(runs)}{near_matches(name, runs)}" if runs else "there are none yet"
+        hint = f"there are: {', '.join(runs)}{suggest_matches(name, runs)}" if runs else "there are none yet"
         raise FileNotFoundError(f"no {what} {name!r} in {store.root}; {hint}")
     return path

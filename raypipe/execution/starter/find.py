@@ -8,13 +8,13 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from raypipe.base.settings import Settings
-from raypipe.data.audit.audit import class_folders
+from raypipe.data.audit.audit import choose_class_folders
 from raypipe.data.reading.annotations import read_header, read_rows
 from raypipe.data.reading.parquet_tree import contains_parquet, open_parquet_tree
 from raypipe.data.reading.tree import open_tree, read_location
 from raypipe.data.source import Source
 from raypipe.data.sources import SOURCES, open_source
-from raypipe.data.sources.csv_file import CsvFile, Places, folder_of
+from raypipe.data.sources.csv_file import CsvFile, Places, get_folder
 from raypipe.data.sources.folder import split_side
 from raypipe.data.sources.medmnist import MedMNIST
 from raypipe.data.sources.parquet import Parquet
@@ -69,7 +69,7 @@ def find_data(location: str, seed: int) -> Found:
         case _ if contains_parquet(location):
             settings = _from_parquet(location)
         case _:
-            settings = class_folders(location)
+            settings = choose_class_folders(location)
     try:
         return Found(settings, open_source(settings, seed), splits)
     except ValueError as error:
@@ -105,17 +105,17 @@ def _from_csv(location: str) -> tuple[Settings, str | None]:
     group, split = _usual(others, GROUPS), _find_split(others, rows)
     label = _find_labels([name for name in others if name not in (group, split)], rows)
     if image and label:
-        here = images == folder_of(location)
+        here = images == get_folder(location)
         return CsvFile(path=location, images=None if here else images, image=image, label=label, group=group,
                        split=split), None  # fmt: skip
     if "filename" in header and {"group", "split"} & set(header):
         groups = location if "group" in header else None
-        return class_folders(folder_of(location), groups), location if "split" in header else None
+        return choose_class_folders(get_folder(location), groups), location if "split" in header else None
     missing = "the paths of images" if image is None else "their classes"
     names = IMAGES if image is None else LABELS
     raise ValueError(
         f"{location}: no column has {missing}; found {', '.join(header) or 'no columns'}; give the CSV a header with "
-        f"names such as {', '.join(names[:3])}, and put the images below {folder_of(location)}"
+        f"names such as {', '.join(names[:3])}, and put the images below {get_folder(location)}"
     )
 
 
@@ -125,7 +125,7 @@ def _find_images(location: str, header: list[str], rows: list[dict[str, str]]) -
     It names files in the folder of the CSV, in a zip archive there, or by absolute paths. Of several columns, the one
     that names most files counts, and then the one with the likeliest name.
     """
-    here = folder_of(location)
+    here = get_folder(location)
     places = {place: Places(open_tree(place)) for place in (here, *_archives(here))}
     best: tuple[int, int, str, str] | None = None
     for column in header:

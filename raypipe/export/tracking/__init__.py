@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from raypipe.base.errors import StageError, last_line
+from raypipe.base.errors import StageError, get_last_line
 from raypipe.base.tracking import require_tracking_address
 from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run
@@ -36,8 +36,8 @@ def track(run: Run, result: RunResult, store: Store, uri: str) -> None:
         raise
     except Exception as error:  # a tracker must not turn a finished run into a failed one
         raise StageError(
-            f"the run could not be logged to {hide_credentials(uri)} ({type(error).__name__}: {last_line(error)}); its "
-            f"results are in {result.location}, and `raypipe track` logs them again"
+            f"the run could not be logged to {hide_credentials(uri)} ({type(error).__name__}: {get_last_line(error)}); "
+            f"its results are in {result.location}, and `raypipe track` logs them again"
         ) from error
 
 

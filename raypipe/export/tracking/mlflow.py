@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from raypipe.base.errors import StageError, last_line
+from raypipe.base.errors import StageError, get_last_line
 from raypipe.evaluation.results.result import TABLES, RunResult
 from raypipe.evaluation.results.run import Run
 from raypipe.export.tracking.figures import list_figures
@@ -44,7 +44,7 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
         _log(client, experiment, run, result, store)
     except Exception as error:  # MLflow lets errors of SQLAlchemy, of requests and its own through
         raise StageError(
-            f"MLflow at {hide_credentials(uri)} refused the run: {last_line(error)}; its results are in "
+            f"MLflow at {hide_credentials(uri)} refused the run: {get_last_line(error)}; its results are in "
             f"{result.location}, and `raypipe track` logs them again"
         ) from error
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from raypipe.base.errors import StageError, last_line
+from raypipe.base.errors import StageError, get_last_line
 from raypipe.base.tracking import WANDB
 from raypipe.evaluation.results.result import RunResult
 from raypipe.evaluation.results.run import Run
@@ -53,8 +53,8 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
             logged.finish()
     except Exception as error:  # wandb lets errors of requests and its own through
         raise StageError(
-            f"Weights & Biases refused the run for {uri}: {last_line(error)}; its results are in {result.location}, "
-            "and `raypipe track` logs them again"
+            f"Weights & Biases refused the run for {uri}: {get_last_line(error)}; its results are in "
+            f"{result.location}, and `raypipe track` logs them again"
         ) from error
 
 

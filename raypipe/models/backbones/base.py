@@ -74,7 +74,7 @@ class Backbone:
     require: Callable[[], object] = lambda: None
 
 
-def classification_loss(output: Any, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+def compute_classification_loss(output: Any, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Return the cross-entropy of a backbone's output in training mode, including auxiliary heads.
 
     Parameters
@@ -89,13 +89,13 @@ def classification_loss(output: Any, labels: Tensor, smoothing: float = 0.0) -> 
         Share of each label's weight that is spread evenly over all classes, in [0, 1).
     """
     main = F.cross_entropy(main_logits(output), labels, label_smoothing=smoothing)
-    return main + auxiliary_loss(output, labels, smoothing)
+    return main + compute_auxiliary_loss(output, labels, smoothing)
 
 
-def auxiliary_loss(output: Any, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Return the share of the auxiliary heads in `classification_loss`, or 0 if there are none.
+def compute_auxiliary_loss(output: Any, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the share of the auxiliary heads in `compute_classification_loss`, or 0 if there are none.
 
-    The parameters are those of `classification_loss`.
+    The parameters are those of `compute_classification_loss`.
     """
     main, others = _heads(output)
     heads = [head for head in others if isinstance(head, Tensor) and head.shape == main.shape]

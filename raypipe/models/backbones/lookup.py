@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raypipe.base.settings import near_matches
+from raypipe.base.settings import suggest_matches
 from raypipe.models.backbones import BACKBONES
 from raypipe.models.backbones.base import Backbone, main_logits
 from raypipe.models.backbones.from_module import from_module
@@ -62,17 +62,17 @@ def _get_backbone(name: str) -> Backbone:
         names, backbone = OTHERS[prefix]
         if rest in (known := names()):
             return backbone(rest)
-        near = near_matches(name, [f"{prefix}:{other}" for other in known])
+        near = suggest_matches(name, [f"{prefix}:{other}" for other in known])
         raise ValueError(f"{prefix} has no classifier of this name{near}")
     ours = ", ".join(BACKBONES)
     raise ValueError(
         f"unknown backbone, expected one of {ours}, or torchvision:NAME, timm:NAME or module:PACKAGE.MODULE:FUNCTION"
-        f"{near_matches(name, BACKBONES)}"
+        f"{suggest_matches(name, BACKBONES)}"
     )
 
 
 @functools.cache
-def incompatibility(name: str, size: int) -> str | None:
+def find_incompatibility(name: str, size: int) -> str | None:
     """Return the reason why a backbone cannot classify images of a size, or None if it can.
 
     A short trial finds it.

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from raypipe.base.settings import near_matches
+from raypipe.base.settings import suggest_matches
 from raypipe.models.state_files import read_state
 
 PREFIX = "robustbench:"
@@ -44,7 +44,7 @@ def open_robustbench(where: str, weights: str | None = None) -> tuple[nn.Module,
     known = _list_models(model_dicts, dataset, threat)
     if name not in known:
         raise ValueError(
-            f"{where}: RobustBench has no model {name!r} for {dataset}/{threat}{near_matches(name, known)}; it has "
+            f"{where}: RobustBench has no model {name!r} for {dataset}/{threat}{suggest_matches(name, known)}; it has "
             f"{len(known)}: https://robustbench.github.io"
         )
     if weights is None:

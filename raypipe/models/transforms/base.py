@@ -9,12 +9,12 @@ from typing import Annotated
 
 from torch import nn
 
-from raypipe.base.settings import choose_by, default_name
+from raypipe.base.settings import choose_by, get_default_name
 from raypipe.models.transforms.bit_depth import BitDepth, ReducedBitDepth
 from raypipe.models.transforms.gan_projection import GanProjection, Projection
 from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing, SmoothedPrediction
 
-_SETTINGS = {default_name(settings): settings for settings in (BitDepth, GaussianSmoothing, GanProjection)}
+_SETTINGS = {get_default_name(settings): settings for settings in (BitDepth, GaussianSmoothing, GanProjection)}
 InputTransform = Annotated[BitDepth | GaussianSmoothing | GanProjection, choose_by("name", _SETTINGS)]
 """Settings of an input transform. A field of this type takes ``{"name": "bit_depth", ...}``."""
 

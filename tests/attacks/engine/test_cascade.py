@@ -7,7 +7,7 @@ from raypipe.attacks.autoattack import AutoAttack
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.engine.cascade import generate_over_radii
 from raypipe.attacks.engine.generate import generate
-from raypipe.attacks.engine.norms import at_radius
+from raypipe.attacks.engine.norms import replace_ball
 from raypipe.attacks.pgd import ProjectedGradient
 
 RADII = {"linf": (4 / 255, 8 / 255, 16 / 255, 32 / 255), "l2": (0.2, 0.5, 1.0, 2.0)}
@@ -32,7 +32,7 @@ def test_it_fools_within_each_radius_what_the_attack_alone_fools_for_fewer_passe
     case, settings = cases[classes], ensemble(norm)
     model = case.prepared(16)
     found = generate_over_radii(model, case.images, case.labels, settings, RADII[norm])
-    alone = [generate(model, case.images, case.labels, at_radius(settings, eps, norm)) for eps in RADII[norm]]
+    alone = [generate(model, case.images, case.labels, replace_ball(settings, eps, norm)) for eps in RADII[norm]]
     for eps, made in zip(RADII[norm], alone, strict=True):
         assert not (made.success & ~fooled_within(found, norm, eps)).any()
     assert found.success.any()

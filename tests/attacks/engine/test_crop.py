@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raypipe.attacks.engine.crop import crop_kernels, measure_cropped, useful_part
+from raypipe.attacks.engine.crop import crop_kernels, find_useful_part, measure_cropped
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from raypipe.attacks.engine.crop import crop_kernels, measure_cropped, useful_pa
 def test_the_part_of_a_kernel_that_meets_the_map(
     size: int, kernel: int, stride: int, padding: int, dilation: int, expected: tuple[int, int, int]
 ) -> None:
-    assert useful_part(size, kernel, stride, padding, dilation) == expected
+    assert find_useful_part(size, kernel, stride, padding, dilation) == expected
 
 
 @pytest.mark.parametrize("size", range(1, 7))

@@ -9,12 +9,12 @@ from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.padding import get_same_padding
 from torch import nn
 
-from raypipe.attacks.engine.fix_padding import fix_padding, measure_padded, same_padding
+from raypipe.attacks.engine.fix_padding import compute_same_padding, fix_padding, measure_padded
 
 
 @given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 5), st.integers(1, 3))
 def test_the_padding_is_that_of_timm(size: int, kernel: int, stride: int, dilation: int) -> None:
-    before, after = same_padding(size, kernel, stride, dilation)
+    before, after = compute_same_padding(size, kernel, stride, dilation)
     assert before + after == get_same_padding(size, kernel, stride, dilation)
     assert before == (before + after) // 2
 

@@ -9,7 +9,7 @@ from raypipe.attacks.autoattack import AutoAttack
 from raypipe.attacks.base import NamedAttack
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.engine.generate import generate
-from raypipe.attacks.engine.headway import observe_headway, one_round, report
+from raypipe.attacks.engine.headway import count_one_round, observe_headway, report
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.attacks.pgd import ProjectedGradient
 
@@ -43,10 +43,10 @@ def test_an_attack_reports_its_tiles_as_it_decides_them(attack: NamedAttack) -> 
 def test_a_round_counts_by_the_rounds_that_are_left() -> None:
     said: list[float] = []
     with observe_headway(said.append):
-        with one_round(decided=0, rounds_left=2):
+        with count_one_round(decided=0, rounds_left=2):
             report(10)
-        with one_round(decided=4, rounds_left=1):
+        with count_one_round(decided=4, rounds_left=1):
             report(6)
-            with one_round(decided=2, rounds_left=4):
+            with count_one_round(decided=2, rounds_left=4):
                 report(4)
     assert said == [5, 10, 7]

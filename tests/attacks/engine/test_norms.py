@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from raypipe.attacks.engine.norms import normalize, project, random_points, unit_ball_draws
+from raypipe.attacks.engine.norms import draw_from_unit_ball, draw_points, normalize, project
 from raypipe.attacks.fgsm import FastGradient
 
 
@@ -40,16 +40,16 @@ def test_steps_have_unit_length_however_small_the_gradient(clean, norm, scale):
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_draws_fill_the_ball_and_depend_on_pixels_and_key_alone(clean, norm):
-    draws = unit_ball_draws(clean, norm, key="0 0")
+    draws = draw_from_unit_ball(clean, norm, key="0 0")
     radius = distance(draws, 0, norm)
     assert float(radius.max()) <= 1 + 1e-6
     # The radius of a uniform draw from a ball in d dimensions has the mean d / (d + 1).
     assert float(radius.mean()) == pytest.approx(48 / 49, abs=0.02)
     assert draws.mean().abs() < 0.02
     order = torch.randperm(len(clean), generator=torch.Generator().manual_seed(2))
-    assert torch.equal(unit_ball_draws(clean[order], norm, key="0 0"), draws[order])
-    assert not torch.equal(unit_ball_draws(clean, norm, key="0 1"), draws)
-    points = random_points(clean, 0.2, norm, key="0 0")
+    assert torch.equal(draw_from_unit_ball(clean[order], norm, key="0 0"), draws[order])
+    assert not torch.equal(draw_from_unit_ball(clean, norm, key="0 1"), draws)
+    points = draw_points(clean, 0.2, norm, key="0 0")
     assert float(distance(points, clean, norm).max()) <= 0.2 + 1e-6
     assert 0 <= float(points.min()) <= float(points.max()) <= 1
 

@@ -145,7 +145,7 @@ def test_recorded_trials_give_the_same_fast_model_without_a_trial(name: str, mon
     recorded = Trials.model_validate_json(first.trials.model_dump_json())
     assert recorded == first.trials
     monkeypatch.setattr(preparation, "find_folding", None)
-    monkeypatch.setattr(preparation, "logits_and_gradient", None)
+    monkeypatch.setattr(preparation, "compute_logits_and_gradient", None)
     again = prepare(model, SHAPE, device="cpu", trials=recorded)
     assert (again.batch_size, again.folded) == (first.batch_size, True)
     images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(1))

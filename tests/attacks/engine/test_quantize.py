@@ -6,7 +6,7 @@ from raypipe.attacks.deepfool import DeepFool, deepfool
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.norms import normalize
 from raypipe.attacks.engine.quantize import SCALES, round_into_ball, to_bytes, to_eight_bit, to_unit
-from raypipe.attacks.engine.tensors import margins
+from raypipe.attacks.engine.tensors import compute_margins
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.base.norms import Ball
 
@@ -97,7 +97,7 @@ def test_deepfools_results_all_survive(cases):
             found, logits = to_eight_bit(victim, stored, floats, case.goal)
             attacked = (floats != case.floats).flatten(1).any(1)
             assert bool(case.goal.clearly_reached(logits, victim.rows())[attacked].all())
-            assert float(margins(model(to_unit(found)), case.truth)[attacked].max()) < 0
+            assert float(compute_margins(model(to_unit(found)), case.truth)[attacked].max()) < 0
         longer = (to_unit(found) - case.floats)[attacked].norm() / (floats - case.floats)[attacked].norm()
         assert 0.99 < float(longer) < 1.1
 

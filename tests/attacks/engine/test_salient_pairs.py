@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypipe.attacks.engine import salient_pairs
-from raypipe.attacks.engine.salient_pairs import best_pair
+from raypipe.attacks.engine.salient_pairs import find_best_pair
 
 
 def saliency(target, others, movable, p, q):
@@ -33,7 +33,7 @@ def tiles(draw):
 @settings(max_examples=300, deadline=None)
 def test_the_pair_is_as_good_as_any(drawn):
     target, others, movable = drawn
-    pairs, found = best_pair(target, others, movable)
+    pairs, found = find_best_pair(target, others, movable)
     for *tile, (p, q), some in zip(target, others, movable, pairs.tolist(), found.tolist(), strict=True):
         best = float(brute_force(*tile))
         assert some == (best > 0)
@@ -49,7 +49,7 @@ def test_many_features_with_opposed_gradients(monkeypatch):
     target = torch.rand(3, 60, generator=generator, dtype=torch.float64)
     others = -(1 - target**2).sqrt() + 0.01 * torch.rand(3, 60, generator=generator, dtype=torch.float64)
     movable = torch.ones_like(target, dtype=torch.bool)
-    pairs, found = best_pair(target, others, movable)
+    pairs, found = find_best_pair(target, others, movable)
     assert bool(found.all())
     for *tile, (p, q) in zip(target, others, movable, pairs.tolist(), strict=True):
         assert saliency(*tile, p, q) == brute_force(*tile)

@@ -10,7 +10,7 @@ import pytest
 
 from raypipe.base.errors import Notice
 from raypipe.cli.app import main
-from raypipe.data.audit.audit import class_folders
+from raypipe.data.audit.audit import choose_class_folders
 from raypipe.data.source import Source
 from raypipe.data.sources import open_source
 from raypipe.data.sources.folder import Folder
@@ -55,7 +55,7 @@ def test_a_finished_model_is_tested_on_the_test_side(tmp_path: Path) -> None:
 
 def test_lung_tiles_in_a_published_split_are_not_taken_for_the_layout_of_lc25000(tmp_path: Path) -> None:
     files = {f"{side}/{label}/1.png": png(1) for side in ("train", "test") for label in ("lung_n", "lung_aca")}
-    assert isinstance(class_folders(write(tmp_path, files, as_zip=False)), Folder)
+    assert isinstance(choose_class_folders(write(tmp_path, files, as_zip=False)), Folder)
 
 
 def test_sides_without_classes_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from raypipe.base.settings import Settings
-from raypipe.data.reading.annotations import examples
+from raypipe.data.reading.annotations import name_few
 from raypipe.data.reading.images import decode
 from raypipe.data.reading.listed import limit_per_class
 from raypipe.data.source import TileRef
@@ -310,8 +310,8 @@ def test_synthetic_fingerprints_follow_the_settings_and_the_seed():
 
 
 def test_messages_show_a_few_examples():
-    assert examples(["b", "a"]) == "a, b"
-    assert examples("edcba") == "a, b, c and 2 more"
+    assert name_few(["b", "a"]) == "a, b"
+    assert name_few("edcba") == "a, b, c and 2 more"
 
 
 @pytest.mark.skipif(not REAL_TILES.is_dir(), reason="the real tiles (../shared/data) are not here")

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import nn
 
 from raypipe.models.backbones import BACKBONES
-from raypipe.models.backbones.base import classification_loss, main_logits
+from raypipe.models.backbones.base import compute_classification_loss, main_logits
 from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import IMAGENET_NORMALIZATION, Classifier, Model, build_classifier
@@ -55,7 +55,7 @@ def test_every_parameter_learns_from_the_training_loss(name: str, model: Classif
     learner = copy.deepcopy(model).train()
     output = learner(images())
     assert main_logits(output).shape == (4, 5)
-    classification_loss(output, torch.tensor([0, 1, 2, 3])).backward()
+    compute_classification_loss(output, torch.tensor([0, 1, 2, 3])).backward()
     assert [parameter for parameter, value in learner.named_parameters() if value.grad is None] == []
 
 

