@@ -86,7 +86,8 @@ def prepare_floor(
     """Return a function that takes the passes of an epoch of a defense, and nothing else."""
     network = build_classifier(Model(name=model), CLASSES).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=True)
-    scored = defense.training(network, Recipe(), network).objective(network, images[:batch], labels[:batch], 0.9)
+    steps = defense.prepare_training(network, Recipe(), network)
+    scored = steps.objective(network, images[:batch], labels[:batch], 0.9)
     network.zero_grad()
     shown = 2 if defense.shows_clean_tiles else 1
     attack = scored.backwards - shown
@@ -109,7 +110,7 @@ def prepare_epoch(model: str, defense: OnlineTraining, dataset: TileDataset, bat
     """Return a function that trains for one epoch."""
     network = build_classifier(Model(name=model), CLASSES).to(memory_format=torch.channels_last)
     recipe = Recipe(epochs=1, batch_size=batch)
-    steps = defense.training(network, recipe, network)
+    steps = defense.prepare_training(network, recipe, network)
     fit = Fit(network, recipe, -(-len(dataset) // batch), device=CPU, seed=0, objective=steps.objective)
     return lambda: list(fit.epochs(dataset, batch))
 

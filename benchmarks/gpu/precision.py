@@ -42,9 +42,9 @@ def defend(options: Options) -> None:
     defense = DefenseGan(epochs=sizes.gan_epochs, steps=2 if options.quick else 50)
     network, normalization = victim.model.network, victim.model.normalization
     torch.manual_seed(0)
-    model = Classifier(network, *normalization, input_transform=defense.input_transform()).to(options.device)
-    recipe = defense.recipe(Recipe(batch_size=sizes.batch))
-    steps = defense.training(victim.model, recipe, model)
+    model = Classifier(network, *normalization, input_transform=defense.build_input_transform()).to(options.device)
+    recipe = defense.adapt_recipe(Recipe(batch_size=sizes.batch))
+    steps = defense.prepare_training(victim.model, recipe, model)
     dataset = victim.training_tiles(sizes.tile_repeats)
     fit = Fit(
         model, recipe, -(-len(dataset) // sizes.batch), device=options.device, seed=0, objective=steps.objective,

@@ -34,7 +34,7 @@ def size(storage: RunStorage = "results", as_json: AsJson = False) -> None:
     for part in inventory.parts.values():
         kinds[part.kind].append(part)
     runs = {run: {"bytes": whole, "only this run": alone} for run, whole, alone in list_shares(inventory)}
-    unneeded = _total(inventory.unneeded())
+    unneeded = _total(inventory.list_unneeded())
     if as_json:
         content = {kind: {"parts": len(parts), "bytes": _total(parts)} for kind, parts in kinds.items()}
         print_json({"storage": store.root, "bytes": _total(inventory.parts.values()), "unneeded": unneeded,
@@ -63,7 +63,7 @@ def gc(storage: RunStorage = "results", delete: Delete = False, as_json: AsJson 
     from raypipe.execution.housekeeping import delete_unneeded
 
     store, inventory = _open(storage)
-    parts = delete_unneeded(store, inventory) if delete else inventory.unneeded()
+    parts = delete_unneeded(store, inventory) if delete else inventory.list_unneeded()
     _print_parts(parts, store, delete, as_json, "which no run needs")
     if inventory.unknown and not as_json:
         runs = ", ".join(inventory.unknown)
@@ -88,7 +88,7 @@ def rm(name: RunName, storage: RunStorage = "results", delete: Delete = False, a
         parts = delete_run(store, inventory, name)
         write_index(store)
     else:
-        parts = [inventory.parts[f"runs/{name}"], *inventory.only_of(name)]
+        parts = [inventory.parts[f"runs/{name}"], *inventory.list_needed_only_by(name)]
     _print_parts(parts, store, delete, as_json, f"which only the run {name} needs")
 
 

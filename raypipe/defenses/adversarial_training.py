@@ -66,7 +66,7 @@ class AdversarialTraining(StaticTraining):
         """True if the model learns a mixture of attacks."""
         return self.attacks == "mixture"
 
-    def candidates(self) -> "list[AdversarialTraining]":
+    def list_candidates(self) -> "list[AdversarialTraining]":
         """Return the settings of every combination in `search`, or these settings if there is none."""
         grid = {name: values for name, values in self.search if values}
         return [
@@ -74,7 +74,7 @@ class AdversarialTraining(StaticTraining):
             for values in itertools.product(*grid.values())
         ]
 
-    def recipe(self, base: Recipe) -> Recipe:
+    def adapt_recipe(self, base: Recipe) -> Recipe:
         """Return the recipe of the fine-tuning, without color jitter.
 
         Flips and quarter turns stay, because they move a stored perturbation together with its tile and keep its size.
@@ -82,12 +82,12 @@ class AdversarialTraining(StaticTraining):
         from adversarial ones.
         """
         kept = tuple(name for name in base.augment if name != "hed_jitter")
-        return super().recipe(base).model_copy(update={"augment": kept})
+        return super().adapt_recipe(base).model_copy(update={"augment": kept})
 
-    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:
+    def prepare_training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:
         """Return plain training steps on clean and adversarial tiles."""
         inputs = replace(TILES, inputs="clean tiles and tiles perturbed beforehand")
-        return replace(super().training(clean, recipe, start), inputs=inputs)
+        return replace(super().prepare_training(clean, recipe, start), inputs=inputs)
 
     def choose(self, tiles: int, seed: int) -> Choice:
         """Return the clean and the adversarial tiles to train on, with the share `mix` of adversarial ones."""

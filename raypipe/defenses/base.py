@@ -79,11 +79,11 @@ class Defense(Settings):
         """True if the defense compares epochs or candidates on held-out training tiles."""
         return False
 
-    def candidates(self) -> Sequence[Self]:
+    def list_candidates(self) -> Sequence[Self]:
         """Return the settings to compare on held-out tiles, or these settings if there is nothing to compare."""
         return [self]
 
-    def recipe(self, base: Recipe) -> Recipe:
+    def adapt_recipe(self, base: Recipe) -> Recipe:
         """Return the recipe of the defense's training: the undefended model's recipe with the defense's own settings.
 
         Parameters
@@ -93,19 +93,19 @@ class Defense(Settings):
         """
         return base.model_copy(update=self.model_dump(include=set(Recipe.model_fields), exclude_none=True))
 
-    def incompatibility(self, backbone: str) -> str | None:  # noqa: ARG002  Most defenses accept every backbone.
+    def find_incompatibility(self, backbone: str) -> str | None:  # noqa: ARG002  Most defenses accept every backbone.
         """Return the reason why the defense is incompatible with a backbone, or None."""
         return None
 
-    def architecture(self, backbone: str) -> str:
+    def choose_architecture(self, backbone: str) -> str:
         """Return the name of the network to train for a backbone; it takes over parameters of the same name."""
         return backbone
 
-    def input_transform(self) -> InputTransform | None:
+    def build_input_transform(self) -> InputTransform | None:
         """Return the input transform of the defense, or None."""
         return None
 
-    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  Some defenses learn from it.
+    def prepare_training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  Some defenses learn from it.
         """Return the steps of the defense's training.
 
         Parameters
@@ -143,7 +143,7 @@ class StaticTraining(Defense):
     @property
     def needs_held_out(self) -> bool:
         """True if there are candidates to compare."""
-        return list(self.candidates()) != [self]
+        return list(self.list_candidates()) != [self]
 
 
 @dataclass(frozen=True, eq=False)

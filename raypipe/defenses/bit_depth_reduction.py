@@ -34,6 +34,6 @@ class BitDepthReduction(Defense):
     gradient: Literal["straight_through", "zero"] = "straight_through"
     epochs: int = Field(0, ge=0)
 
-    def input_transform(self) -> BitDepth:
+    def build_input_transform(self) -> BitDepth:
         """Return the rounding."""
         return BitDepth(bits=self.bits, gradient=self.gradient)

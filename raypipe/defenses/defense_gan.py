@@ -47,16 +47,16 @@ class DefenseGan(Defense):
     steps: int = Field(50, ge=1)
     step_size: float = Field(10.0, gt=0)
 
-    def recipe(self, base: Recipe) -> Recipe:
+    def adapt_recipe(self, base: Recipe) -> Recipe:
         """Return the recipe of the generator's training, without the settings for classifiers."""
         plain = {"warm_up": 0.0, "clip_norm": None, "ema": 0.0, "augment": (), "weight_decay": 0.0}
-        return super().recipe(base).model_copy(update=plain)
+        return super().adapt_recipe(base).model_copy(update=plain)
 
-    def input_transform(self) -> GanProjection:
+    def build_input_transform(self) -> GanProjection:
         """Return the projection."""
         return GanProjection(**self.model_dump(include=set(GanProjection.model_fields) - {"name"}))
 
-    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The base class has them.
+    def prepare_training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The base class has them.
         """Return steps of the generator and the critic, each with the other frozen; the network does not change."""
 
         def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:  # noqa: ARG001

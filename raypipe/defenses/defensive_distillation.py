@@ -45,7 +45,7 @@ class DefensiveDistillation(Defense):
         """True: the student starts from the weights that the training of the undefended model started from."""
         return True
 
-    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The labels are soft.
+    def prepare_training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The labels are soft.
         """Return steps on the cross-entropy with the teacher's predicted probabilities.
 
         The loss is multiplied by the temperature, because a larger temperature shrinks its gradient.

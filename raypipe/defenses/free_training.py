@@ -59,7 +59,7 @@ class FreeTraining(OnlineTraining):
 
         return InputRule(f"tiles perturbed by {self.name}", make)
 
-    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:
+    def prepare_training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:
         """Return steps on the points that the gradient of the previous replay gives."""
         batch = points = torch.empty(0)
 
@@ -67,7 +67,7 @@ class FreeTraining(OnlineTraining):
             nonlocal batch, points
             now = self.at(progress)
             if now is None:
-                return self.loss(model, images, images, labels)
+                return self.compute_loss(model, images, images, labels)
             if images is not batch:
                 batch, points = images, now.perturb(model, images, labels).images
 
@@ -80,6 +80,6 @@ class FreeTraining(OnlineTraining):
 
             points = points.detach().requires_grad_()
             points.register_hook(move)  # type: ignore[no-untyped-call]
-            return self.loss(model, images, points, labels)
+            return self.compute_loss(model, images, points, labels)
 
-        return replace(super().training(clean, recipe, start), objective=minimize, repeats=self.replays)
+        return replace(super().prepare_training(clean, recipe, start), objective=minimize, repeats=self.replays)

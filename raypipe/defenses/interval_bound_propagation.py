@@ -53,11 +53,11 @@ class IntervalBoundPropagation(CertifiedDefense):
     epochs: int = Field(30, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
 
-    def incompatibility(self, backbone: str) -> str | None:
+    def find_incompatibility(self, backbone: str) -> str | None:
         """Return the reason why a backbone has no known bounds, or None."""
         return explain_missing_bounds(backbone)
 
-    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The base class has them.
+    def prepare_training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The base class has them.
         """Return steps on the plain and the bounded cross-entropy."""
 
         def minimize(model: nn.Module, images: Tensor, labels: Tensor, progress: float) -> StepLoss:

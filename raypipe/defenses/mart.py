@@ -39,7 +39,7 @@ class Mart(OnlineTraining):
         """Return tiles perturbed by PGD from a random point of the ball."""
         return perturb_by_pgd(victim, images, labels, self.ball, self.steps, self.step_size)
 
-    def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> StepLoss:
+    def compute_loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> StepLoss:
         """Return the boosted cross-entropy plus the divergence, which is weighted by the doubt about the clean tile.
 
         The doubt is 1 minus the predicted probability of the true class.

@@ -151,16 +151,16 @@ class OnlineTraining(BallSettings, Defense):
         """Return the settings as written, without the search."""
         return {name: value for name, value in self if name != "search"}
 
-    def candidates(self) -> list[Self]:
+    def list_candidates(self) -> list[Self]:
         """Return the settings of each candidate of the search, or these settings if there is none.
 
-        With the searcher ``tpe`` only those of the first round are tried; `later_candidates` replaces the others.
+        With the searcher ``tpe`` only those of the first round are tried; `propose_candidates` replaces the others.
         """
         if self.search is None:
             return [self]
         return [self._with(values) for values in self.search.draw(self._written())]
 
-    def later_candidates(self, tried: Sequence[tuple[Self, float]]) -> list[Self]:
+    def propose_candidates(self, tried: Sequence[tuple[Self, float]]) -> list[Self]:
         """Return the next round of candidates of the searcher ``tpe``, or none if there are as many as wanted.
 
         Parameters
@@ -175,10 +175,10 @@ class OnlineTraining(BallSettings, Defense):
         count = min(search.per_round, search.samples - len(tried))
         return [self._with(values) for values in propose(search, self._written(), results, count)]
 
-    def incompatibility(self, backbone: str) -> str | None:
+    def find_incompatibility(self, backbone: str) -> str | None:
         """Return the reason why the searcher cannot be used, or the defense with a backbone, or None."""
         missing = explain_missing_optuna() if self.search and self.search.searcher == "tpe" else None
-        return missing or super().incompatibility(backbone)
+        return missing or super().find_incompatibility(backbone)
 
     def _with(self, values: Mapping[str, Any]) -> Self:
         """Return the settings without the search, and with other values."""
@@ -222,7 +222,7 @@ class OnlineTraining(BallSettings, Defense):
             (n, channels, h, w) images in [0, 1], and (n,) true classes.
         """
 
-    def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> StepLoss:  # noqa: ARG002
+    def compute_loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> StepLoss:  # noqa: ARG002
         """Return the loss of a batch, here the cross-entropy of the perturbed images; call `forward` once.
 
         Parameters
@@ -248,7 +248,7 @@ class OnlineTraining(BallSettings, Defense):
         clean = "clean tiles and " if self.shows_clean_tiles else ""
         return InputRule(f"{clean}tiles perturbed by {self.name}", make)
 
-    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The base class has them.
+    def prepare_training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The base class has them.
         """Return steps that perturb a batch and minimize the loss on it."""
         statistics = freeze_statistics(start) if self.frozen_statistics else {}
 
@@ -259,7 +259,7 @@ class OnlineTraining(BallSettings, Defense):
                     perturbed, passes = now.perturb(victim, images, labels)
 
             def loss(forward: Forward) -> StepLoss:
-                return self.loss(forward, images, perturbed, labels)
+                return self.compute_loss(forward, images, perturbed, labels)
 
             scored = loss(perturb_weights(model, loss, self.awp) if self.awp else model)
             steps = 2 if self.awp else 1

@@ -55,7 +55,7 @@ class RandomizedSmoothing(CertifiedDefense):
     estimation: int = Field(1000, ge=1)
     alpha: float = Field(0.001, gt=0, lt=1)
 
-    def input_transform(self) -> GaussianSmoothing:
+    def build_input_transform(self) -> GaussianSmoothing:
         """Return the Gaussian smoothing, which acts in training and under attack."""
         return GaussianSmoothing(sigma=self.sigma, samples=self.samples)
 

@@ -27,10 +27,10 @@ class SparsityDenoising(Defense):
     epochs: int = Field(3, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
 
-    def incompatibility(self, backbone: str) -> str | None:
+    def find_incompatibility(self, backbone: str) -> str | None:
         """Return the reason why there are no denoising blocks for a backbone, or None."""
         return None if backbone in DENOISED else f"denoising blocks go into {' and '.join(DENOISED)}, not {backbone}"
 
-    def architecture(self, backbone: str) -> str:
+    def choose_architecture(self, backbone: str) -> str:
         """Return the name of the backbone with denoising blocks."""
         return DENOISED[backbone]

@@ -49,7 +49,7 @@ class StainAugmentation(Defense):
     epochs: int = Field(3, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
 
-    def training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The form.
+    def prepare_training(self, clean: nn.Module, recipe: Recipe, start: nn.Module) -> TrainingSteps:  # noqa: ARG002  The form.
         """Return steps on the cross-entropy of changed tiles."""
         score = smoothed_cross_entropy(recipe.label_smoothing)
 

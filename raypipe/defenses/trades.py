@@ -48,7 +48,7 @@ class Trades(OnlineTraining):
 
         return Perturbed(ascend(victim, images, start, divergence, self.ball, self.steps, self.step_size), self.steps)
 
-    def loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> StepLoss:
+    def compute_loss(self, forward: Forward, images: Tensor, perturbed: Tensor, labels: Tensor) -> StepLoss:
         """Return the cross-entropy of the clean tiles plus the weighted divergence of the perturbed ones."""
         output = forward(torch.cat([images, perturbed]))
         clean, other = main_logits(output).chunk(2)

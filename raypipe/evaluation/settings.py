@@ -142,7 +142,7 @@ class Evaluation(Settings):
             require_scaled(self.checks.eps, self.bounded.norm)
         return self
 
-    def radii(self, grid: Mapping[str, NamedAttack]) -> dict[Norm, tuple[float, ...]]:
+    def list_radii(self, grid: Mapping[str, NamedAttack]) -> dict[Norm, tuple[float, ...]]:
         """Return the radii of every bounded threat model, ascending, by norm.
 
         Parameters
@@ -159,8 +159,8 @@ class Evaluation(Settings):
             radii_by_norm.setdefault(self.queries.norm, set()).add(self.queries.eps)
         return {norm: tuple(sorted(radii)) for norm, radii in radii_by_norm.items() if radii}
 
-    def ensembles(self, grid: Mapping[str, NamedAttack]) -> dict[str, tuple[AutoAttack, tuple[float, ...]]]:
-        """Return AutoAttack's ensemble for each norm of `radii`, by id, each with its radii.
+    def list_ensembles(self, grid: Mapping[str, NamedAttack]) -> dict[str, tuple[AutoAttack, tuple[float, ...]]]:
+        """Return AutoAttack's ensemble for each norm of `list_radii`, by id, each with its radii.
 
         Each ensemble has the largest radius of its norm as its eps.
         """
@@ -169,7 +169,7 @@ class Evaluation(Settings):
         budget = dict(self.autoattack)
         return {
             f"autoattack {norm}": (AutoAttack(norm=norm, eps=radii[-1], **budget), radii)
-            for norm, radii in self.radii(grid).items()
+            for norm, radii in self.list_radii(grid).items()
         }
 
     def judge(self) -> BoundedAttack:
@@ -207,7 +207,7 @@ class Evaluation(Settings):
             CheckAttack.BLACK_BOX: SquareAttack(norm=norm, eps=eps, max_queries=self.checks.max_queries),
         }
 
-    def checks_after_reference(self, grid: Mapping[str, NamedAttack]) -> frozenset[CheckAttack]:
+    def list_checks_after_reference(self, grid: Mapping[str, NamedAttack]) -> frozenset[CheckAttack]:
         """Return the check attacks that run only on tiles that the reference attack does not fool.
 
         Their checks count the tiles that they fool and the reference does not. On the other tiles their results cannot
@@ -217,7 +217,7 @@ class Evaluation(Settings):
         Parameters
         ----------
         grid
-            See `radii`.
+            See `list_radii`.
         """
         after = {
             CheckAttack.HALF_STEPS,
@@ -225,7 +225,7 @@ class Evaluation(Settings):
             CheckAttack.SINGLE_STEP,
             CheckAttack.BLACK_BOX,
         }
-        if self.checks and self.checks.eps / 2 not in self.radii(grid).get(self.bounded.norm, ()):
+        if self.checks and self.checks.eps / 2 not in self.list_radii(grid).get(self.bounded.norm, ()):
             after.add(CheckAttack.HALF_EPS)
         return frozenset(after)
 

@@ -80,7 +80,7 @@ class Inventory:
     unknown: tuple[str, ...]
     working_since: float
 
-    def unneeded(self) -> list[Part]:
+    def list_unneeded(self) -> list[Part]:
         """Return the artifacts that no run needs, what an interrupted deletion left, and files that a crash left."""
         needed = frozenset().union(*self.needs.values())
         unneeded = [
@@ -100,7 +100,7 @@ class Inventory:
         ]
         return [*unneeded, *trash, *crashed]
 
-    def only_of(self, run: str) -> list[Part]:
+    def list_needed_only_by(self, run: str) -> list[Part]:
         """Return the artifacts that a run needs and no other run does."""
         others = frozenset().union(*(paths for name, paths in self.needs.items() if name != run))
         return [each for each in self.parts.values() if each.path in self.needs[run] - others]
@@ -154,7 +154,7 @@ def delete_unneeded(store: Store, inventory: Inventory) -> list[Part]:
             f"{store.root}: {', '.join(inventory.unknown)} began with an older raypipe and did not finish, so its "
             "cells are unknown: run it again, or remove it with `raypipe store rm`; nothing was deleted"
         )
-    return _delete(store, inventory.unneeded())
+    return _delete(store, inventory.list_unneeded())
 
 
 def delete_run(store: Store, inventory: Inventory, run: str) -> list[Part]:
@@ -167,7 +167,7 @@ def delete_run(store: Store, inventory: Inventory, run: str) -> list[Part]:
     """
     if state := _state_at_work(store, run):
         raise StageError(f"{run}: is running on {state.host}; stop it first; nothing was deleted")
-    artifacts = inventory.only_of(run)
+    artifacts = inventory.list_needed_only_by(run)
     folder = inventory.parts[f"runs/{run}"]
     store.remove(f"{folder.path}/{PLAN_FILE}")  # without its records, the run does not keep its artifacts
     store.remove(f"{folder.path}/{RUN_FILE}")
@@ -236,4 +236,4 @@ def list_shares(inventory: Inventory) -> Iterator[tuple[str, int, int]]:
     for run, needed in inventory.needs.items():
         folder = inventory.parts[f"runs/{run}"].size
         both = (part.size for path, part in inventory.parts.items() if path in needed)
-        yield run, folder + sum(both), folder + sum(part.size for part in inventory.only_of(run))
+        yield run, folder + sum(both), folder + sum(part.size for part in inventory.list_needed_only_by(run))

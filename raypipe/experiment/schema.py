@@ -251,7 +251,7 @@ class Experiment(Settings):
             f"defenses.{defense_id} and models.{model_id}: {reason}"
             for defense_id, defense in self.defenses.items()
             for model_id, model in self.models.items()
-            if (reason := defense.incompatibility(model.name))
+            if (reason := defense.find_incompatibility(model.name))
         ]
         if refused:
             raise ValueError("; ".join(refused))

@@ -195,7 +195,7 @@ def _medicine(book: Book, subject: str) -> Iterator[tuple[str, str, str]]:
 
 def _classes(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
     """Yield the metrics of each class: name, tiles, recall, precision, F1, and recall in the worst case."""
-    clean, worst = book.subjects[subject], book.headline_case(subject)
+    clean, worst = book.subjects[subject], book.find_headline_case(subject)
     for number, label in enumerate(clean["labels"]):
         metrics = (format_with_interval(select_class_metric(clean, name, number), name) for name in METRICS)
         attacked = format_with_interval(select_class_metric(worst, "recall", number) if worst else None, "recall")

@@ -290,7 +290,7 @@ def remove_artifacts(cells: Iterable[Cell], store: Store) -> None:
 
 def list_candidates(cell: Cell) -> list[Cell]:
     """Return the fine-tunings that a hardening cell chooses from: itself, or one for each candidate of its search."""
-    settings = cell.spec.defense.candidates()
+    settings = cell.spec.defense.list_candidates()
     if list(settings) == [cell.spec.defense]:
         return [cell]
     return [build_candidate(cell, number, one) for number, one in enumerate(settings)]

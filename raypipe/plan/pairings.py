@@ -166,7 +166,7 @@ def list_pairings(subject: Subject, subjects: Sequence[Subject], exam: Examinati
         "evaluate", f"{name} on clean tiles", EvaluateSpec(split="test"), collect_inputs(subject, subject.tiles)
     )
     yield Pairing(subject, Protocol.CLEAN, Role.GRID, clean)
-    checks, after_reference = evaluation.check_attacks(exam.size), evaluation.checks_after_reference(exam.attacks)
+    checks, after_reference = evaluation.check_attacks(exam.size), evaluation.list_checks_after_reference(exam.attacks)
     attacks: list[tuple[Role, Mapping[str, NamedAttack]]] = [
         (Role.GRID, exam.attacks),
         (Role.EVALUATION, evaluation.attacks),
@@ -210,7 +210,7 @@ def _ensembles(subject: Subject, exam: Examination) -> Iterator[Pairing]:
     others = {**exam.attacks, **evaluation.attacks}
     if reference := evaluation.check_attacks(exam.size).get(CheckAttack.REFERENCE):
         others[CheckAttack.REFERENCE] = reference
-    for attack_id, (settings, radii) in evaluation.ensembles(exam.attacks).items():
+    for attack_id, (settings, radii) in evaluation.list_ensembles(exam.attacks).items():
         attack = settings.with_early_stop(True)
         spec = AttackSpec(attack=attack, split="test", tiles=evaluation.tiles, radii=radii)
         tiles = _skip_fooled(attack_cell(subject, attack_id, spec), others, others, subject, evaluation)

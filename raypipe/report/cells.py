@@ -17,7 +17,7 @@ def format_model(book: Book, subject: str) -> Cell:
 
 def name_family(book: Book, subject: str) -> str:
     """Return the name of a model without its defense: that of its backbone, unless the id says more."""
-    row, undefended = book.subjects[subject], book.undefended(subject)
+    row, undefended = book.subjects[subject], book.find_undefended(subject)
     return name_backbone(row["backbone"]) if undefended == row["backbone"] else undefended
 
 

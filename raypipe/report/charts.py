@@ -79,7 +79,7 @@ def build_robustness_chart(book: Book, *subjects: str) -> Chart:
     """
     verdicts = find_verdicts(book)
     panels = []
-    for family in book.families().values():
+    for family in book.list_families().values():
         members = [subject for subject in family if subject in (subjects or family)]
         if not members:
             continue
@@ -87,7 +87,7 @@ def build_robustness_chart(book: Book, *subjects: str) -> Chart:
         for subject in members:
             withheld = subject in verdicts and verdicts[subject].withheld
             below = "a sanity check failed or did not apply" if withheld else ""
-            rows = {**_find_rows(book, subject), WORST: book.headline_case(subject)}
+            rows = {**_find_rows(book, subject), WORST: book.find_headline_case(subject)}
             found = tuple(_bar(measure, row, name_hardening(book, subject)) for measure, row in rows.items() if row)
             bars.append(Bars(name_hardening(book, subject), below, name_kind(book, subject), found))
         panels.append((name_family(book, members[0]), tuple(bars)))
@@ -116,7 +116,7 @@ def build_recall_chart(book: Book, subject: str) -> Chart:
 def _find_rows(book: Book, subject: str) -> dict[str, Row | None]:
     hardened_on = book.subjects[subject]["hardened_on"]
     return {
-        CLEAN: book.clean(subject),
+        CLEAN: book.find_clean(subject),
         STATIC: find_static(book, subject),
         DIRECT: find_lowest(book, subject, ITSELF, hardened_on),
     }

@@ -46,7 +46,7 @@ def tabulate_side_by_side(books: Mapping[str, Book]) -> Sheet:
     table.caption = METHOD
     radii = list(
         dict.fromkeys(
-            name for book in books.values() for subject in book.subjects for name in book.worst_cases(subject)
+            name for book in books.values() for subject in book.subjects for name in book.find_worst_cases(subject)
         )
     )
     table.add_columns("model", "run", whole=True)
@@ -64,10 +64,10 @@ def tabulate_side_by_side(books: Mapping[str, Book]) -> Sheet:
 
 
 def _figures(book: Book, subject: str, radii: Iterable[str]) -> list[Row | None]:
-    clean, worst = book.subjects[subject], book.worst_cases(subject)
+    clean, worst = book.subjects[subject], book.find_worst_cases(subject)
     static = find_static(book, subject)
     white_box = find_lowest(book, subject, ITSELF, clean["hardened_on"])
-    return [clean, book.clean(subject), static, white_box, *(worst.get(radius) for radius in radii)]
+    return [clean, book.find_clean(subject), static, white_box, *(worst.get(radius) for radius in radii)]
 
 
 def _verdict(book: Book, subject: str) -> Cell:

@@ -33,7 +33,7 @@ def tabulate_declared_metrics(book: Book, *subjects: str) -> Sheet:
     table.add_columns("model", "class")
     table.add_columns("tiles", "recall", "precision", "F1", f"recall in the worst case, {book.headline}", figures=True)
     for subject in subjects or book.subjects:
-        clean, worst = book.subjects[subject], book.headline_case(subject)
+        clean, worst = book.subjects[subject], book.find_headline_case(subject)
         for number, label in enumerate(clean["labels"]):
             metrics = (format_interval(select_class_metric(clean, name, number), name=name) for name in METRICS)
             attacked = format_interval(select_class_metric(worst, "recall", number) if worst else None, name="recall")

@@ -63,7 +63,7 @@ def tabulate_calibration(book: Book) -> Sheet:
     table.add_columns("clean: error", "confidence", "attacked: error", "confidence", figures=True)
     table.add_columns("attack")
     for subject in book.subjects:
-        clean = book.clean(subject)
+        clean = book.find_clean(subject)
         attacked = [
             row
             for row in book.find_records(subject)

@@ -56,7 +56,7 @@ def _find_false_alarms(book: Book, subject: str) -> Iterator[Finding]:
 
 
 def _find_lost_accuracy(book: Book, subject: str) -> Iterator[Finding]:
-    clean, attacked = book.clean(subject), book.headline_case(subject) or find_direct(book, subject)
+    clean, attacked = book.find_clean(subject), book.find_headline_case(subject) or find_direct(book, subject)
     if attacked is None or clean["cancer_called_benign"] is not None:  # clinical errors say more
         return
     text = (
@@ -67,7 +67,7 @@ def _find_lost_accuracy(book: Book, subject: str) -> Iterator[Finding]:
 
 
 def _find_clinical(book: Book, subject: str, name: str, verb: str, of: str, severity: Severity) -> Iterator[Finding]:
-    clean, attacked = book.clean(subject), book.headline_case(subject) or find_direct(book, subject)
+    clean, attacked = book.find_clean(subject), book.find_headline_case(subject) or find_direct(book, subject)
     if attacked is None or clean[name] is None or attacked[name] is None:
         return
     text = (
@@ -97,7 +97,7 @@ def _find_static_bias(book: Book) -> Iterator[Finding]:
 
 
 def _find_transfer(book: Book, subject: str) -> Iterator[Finding]:
-    row, clean = find_lowest(book, subject, ("transfer",), None), book.clean(subject)
+    row, clean = find_lowest(book, subject, ("transfer",), None), book.find_clean(subject)
     if row is not None and clean["accuracy"] - row["accuracy"] > LARGE:
         yield Finding(
             "major",
@@ -146,7 +146,7 @@ def _find_most_confident(book: Book, subject: str) -> Row | None:
 
 
 def _find_cost_of_hardening(book: Book, subject: str) -> Iterator[Finding]:
-    before, after = book.clean(book.undefended(subject)), book.clean(subject)
+    before, after = book.find_clean(book.find_undefended(subject)), book.find_clean(subject)
     if before["accuracy"] - after["accuracy"] > LARGE / 2:
         yield Finding(
             "minor",
@@ -157,7 +157,7 @@ def _find_cost_of_hardening(book: Book, subject: str) -> Iterator[Finding]:
 
 
 def _find_gain_of_hardening(book: Book, subject: str) -> Iterator[Finding]:
-    before, after = book.headline_case(book.undefended(subject)), book.headline_case(subject)
+    before, after = book.find_headline_case(book.find_undefended(subject)), book.find_headline_case(subject)
     if before is None or after is None or after["accuracy_low"] is None or before["accuracy_high"] is None:
         return
     if after["accuracy_low"] > before["accuracy_high"]:
@@ -167,7 +167,7 @@ def _find_gain_of_hardening(book: Book, subject: str) -> Iterator[Finding]:
             f"{format_percent(after['accuracy'])} %; the intervals do not overlap.",
             "accuracy",
         )
-    elif book.undefended(subject) != subject:
+    elif book.find_undefended(subject) != subject:
         yield Finding(
             "major",
             f"Hardening is not shown to raise the worst case ({book.headline}): it is "
@@ -185,7 +185,7 @@ def _write(row: Row, name: str) -> str:
 
 def list_limits(book: Book, run: Run) -> Iterator[str]:
     """Yield sentences on the intended use of a report, and on what its figures do not cover."""
-    row = book.clean(next(iter(book.subjects)))
+    row = book.find_clean(next(iter(book.subjects)))
     yield (
         "Intended use: to compare models in research and quality assurance. This is not a medical device, and no "
         "diagnosis may rest on it."
@@ -212,7 +212,7 @@ def list_limits(book: Book, run: Run) -> Iterator[str]:
         "Accuracy under attack is an upper bound: a stronger attack may exist. The attacker changes the pixels of the "
         f"digital image; {_list_shifts(book)}."
     )
-    if any(is_reweighted(book.headline_case(subject), book) for subject in book.subjects):
+    if any(is_reweighted(book.find_headline_case(subject), book) for subject in book.subjects):
         yield "The attacked tiles are balanced by class, so their class shares differ from those of the test set."
     if run.malignant:
         yield "A tile is not a patient: a missed cancer is one tile of a cancer that is called benign."
@@ -230,6 +230,6 @@ def _list_shifts(book: Book) -> str:
 
 def _list_attacked(book: Book) -> Iterator[Row]:
     for subject in book.subjects:
-        yield book.clean(subject)
-        if row := book.headline_case(subject):
+        yield book.find_clean(subject)
+        if row := book.find_headline_case(subject):
             yield row

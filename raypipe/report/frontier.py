@@ -100,13 +100,13 @@ def tabulate_frontier(book: Book) -> Sheet | None:
     for frontier in frontiers:
         least = min((_passes(row) for row in _compared(book, frontier)), default=0)
         for subject, number in frontier.points.items():
-            row, worst = trainings.get(subject), book.worst_cases(subject)
+            row, worst = trainings.get(subject), book.find_worst_cases(subject)
             known = row is not None and row["seconds"] is not None
             passes = _passes(row) if row and known else 0
             table.add_row(
                 format_model(book, subject),
                 str(number),
-                format_interval(book.clean(subject)),
+                format_interval(book.find_clean(subject)),
                 *(format_interval(worst.get(bound), "not\nattacked") for bound in bounds),
                 row["kind"] if row else "-",
                 f"{passes:,}" if known else "-",

@@ -135,7 +135,7 @@ def _load(artifacts: Artifacts, pairing: PairingRecord, clean: PairingRecord) ->
 
 
 def _order(book: Book, subjects: Iterable[str], first: str) -> list[str]:
-    second = book.undefended(first)
+    second = book.find_undefended(first)
 
     def rank(subject: str) -> tuple[bool, bool, bool]:
         return subject != first, subject != second, book.subjects[subject]["defense"] is None

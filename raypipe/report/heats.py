@@ -63,8 +63,8 @@ def build_confusions(book: Book) -> Iterator[Confusions]:
 
     A model that was evaluated on its own has no grid: it has a matrix for every attack of the evaluation.
     """
-    for family, members in book.families().items():
-        clean = _confusion("clean", book.clean(family), CLEAN)
+    for family, members in book.list_families().items():
+        clean = _confusion("clean", book.find_clean(family), CLEAN)
         by_role = (list(book.find_records(family, protocol="white-box", role=role)) for role in ("grid", "evaluation"))
         for attacked in next(filter(None, by_role), []):
             heats = [clean, _confusion("white-box", attacked, ATTACKED)]
@@ -73,7 +73,7 @@ def build_confusions(book: Book) -> Iterator[Confusions]:
                     static = next(book.find_records(subject, protocol="static", attack=attacked["attack"]), None)
                     white_box = book.find_white_box(subject, attacked["attack"])
                     defense = name_defense(book.subjects[subject]["defense"])
-                    heats += [_confusion(f"{defense}, clean", book.clean(subject), CLEAN)]
+                    heats += [_confusion(f"{defense}, clean", book.find_clean(subject), CLEAN)]
                     heats += [_confusion(f"{defense}, static", static, STATIC)] if static else []
                     heats += [_confusion(f"{defense}, white-box", white_box, ATTACKED)] if white_box else []
             yield Confusions(name_family(book, family), name_attack(attacked["attack"]), tuple(heats))
@@ -99,7 +99,7 @@ def build_transfers(book: Book) -> Iterator[Heat]:
     """Yield a matrix per attack: the accuracy of every model on tiles crafted against each undefended model."""
     transferred = [row for row in book.records if row["protocol"] == "transfer" and row["role"] != "check"]
     attacks = dict.fromkeys(row["attack"] for row in transferred)
-    sources, subjects = tuple(book.families()), tuple(book.subjects)
+    sources, subjects = tuple(book.list_families()), tuple(book.subjects)
     for attack in attacks:
         found = {
             (row["source"], row["subject"]): row["accuracy"] for row in book.records if row["attack"] == attack

@@ -58,8 +58,8 @@ def judge_model(book: Book, subject: str, verdicts: Mapping[str, Verdict]) -> Ju
     verdicts
         Result of `raypipe.report.robustness.find_verdicts`.
     """
-    worst = book.headline_case(subject) or find_lowest(book, subject, ITSELF, None)
-    word = _find_word(book.clean(subject), worst, verdicts.get(subject))
+    worst = book.find_headline_case(subject) or find_lowest(book, subject, ITSELF, None)
+    word = _find_word(book.find_clean(subject), worst, verdicts.get(subject))
     return Judgment(word, TONES.get(word, "dim"), worst)
 
 

@@ -51,7 +51,7 @@ class Book:
         """The clean record of every model under test on the full test set, by the model's id."""
         return {row["subject"]: row for row in self.records if row["protocol"] == "clean"}
 
-    def clean(self, subject: str) -> Row:
+    def find_clean(self, subject: str) -> Row:
         """Return the clean record of a model's attacked tiles, or of the full test set if it was not attacked."""
         return next(self.find_records(subject, protocol=CLEAN_ATTACKED), self.subjects[subject])
 
@@ -73,7 +73,7 @@ class Book:
             if all(row[name] == value for name, value in wanted.items()):
                 yield row
 
-    def undefended(self, subject: str) -> str:
+    def find_undefended(self, subject: str) -> str:
         """Return the id of the undefended model that a model was hardened from, or its own id."""
         own = self.subjects[subject]
         kin = ("model", "split", "seed")
@@ -83,11 +83,11 @@ class Book:
             if row["defense"] is None and all(row[each] == own[each] for each in kin)
         )
 
-    def families(self) -> dict[str, list[str]]:
+    def list_families(self) -> dict[str, list[str]]:
         """Return each undefended model with the models hardened from it, itself included, by its id."""
         found: dict[str, list[str]] = {}
         for subject in self.subjects:
-            found.setdefault(self.undefended(subject), []).append(subject)
+            found.setdefault(self.find_undefended(subject), []).append(subject)
         return found
 
     def describe_defense(self, subject: str) -> str:
@@ -107,7 +107,7 @@ class Book:
             found.setdefault((row["subject"], row["attack"]), row)
         return found
 
-    def worst_cases(self, subject: str) -> dict[str, Row]:
+    def find_worst_cases(self, subject: str) -> dict[str, Row]:
         """Return the worst-case records of a model, by the bound of the perturbation."""
         return {describe_threat(row): row for row in self.find_records(subject, protocol=WORST_CASE)}
 
@@ -128,9 +128,9 @@ class Book:
         shown = sorted(balls, key=rank)[:1]
         return describe_threat(shown[0]) if shown else None
 
-    def headline_case(self, subject: str) -> Row | None:
+    def find_headline_case(self, subject: str) -> Row | None:
         """Return a model's record in the worst case of `headline`; None if there is none."""
-        return self.worst_cases(subject).get(self.headline or "")
+        return self.find_worst_cases(subject).get(self.headline or "")
 
 
 def _order_of_protocol(row: Row) -> int:

@@ -37,7 +37,7 @@ def tabulate_overview(book: Book) -> Sheet | None:
     for threat in threats:
         details = dict.fromkeys(row["detail"] for row in book.overview if row["threat"] == threat)
         table.add_columns(threat, figures=True, hint="; ".join(details))
-    for members in book.families().values():
+    for members in book.list_families().values():
         for subject in members:
             cells = (format_interval(rows.get((subject, threat)), UNMEASURED) for threat in threats)
             table.add_row(format_model(book, subject), *cells)

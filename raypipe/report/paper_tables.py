@@ -77,7 +77,7 @@ def _stages(book: Book, undefended: str) -> Iterator[tuple[str, Row]]:
     for row in book.find_records(undefended, protocol="white-box", role="grid"):
         yield undefended, row
     for subject, clean in book.subjects.items():
-        if clean["defense"] and book.undefended(subject) == undefended:
+        if clean["defense"] and book.find_undefended(subject) == undefended:
             yield from _clean(book, subject)
             for row in book.find_records(subject, protocol="static", role="grid"):
                 if clean["hardened_on"] in (None, row["attack"]):
@@ -85,7 +85,7 @@ def _stages(book: Book, undefended: str) -> Iterator[tuple[str, Row]]:
 
 
 def _clean(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
-    whole, attacked = book.subjects[subject], book.clean(subject)
+    whole, attacked = book.subjects[subject], book.find_clean(subject)
     if whole["tiles"] != attacked["tiles"]:
         yield subject, whole
     yield subject, attacked
@@ -108,10 +108,10 @@ def build_table_2(book: Book) -> Sheet:
         table.add_columns("robust,\nwhite-box", figures=True)
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
         for subject, attack in _pairs(book, undefended, hardened):
-            rows = {"normal": book.clean(undefended), "attacked": book.find_white_box(undefended, attack)}
+            rows = {"normal": book.find_clean(undefended), "attacked": book.find_white_box(undefended, attack)}
             if hardened:
                 static = next(book.find_records(subject, protocol="static", attack=attack), None)
-                rows |= {"robust_on_normal": book.clean(subject), "robust_on_perturbed": static}
+                rows |= {"robust_on_normal": book.find_clean(subject), "robust_on_perturbed": static}
             cells = [_beside_paper(column, row, rows["attacked"], subject, book) for column, row in rows.items()]
             white_box = book.find_white_box(subject, attack) if hardened else None
             table.add_row(
@@ -168,7 +168,7 @@ def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[Cell | s
                     undefended,
                     under,
                     name_or_dash(defense),
-                    format_percent(book.clean(undefended)["accuracy"]),
+                    format_percent(book.find_clean(undefended)["accuracy"]),
                     *figures,
                 ),
             )
@@ -178,7 +178,7 @@ def _pairs(book: Book, undefended: str, hardened: bool) -> Iterator[tuple[str, s
     """Yield models, each with an attack of the grid that it is shown with."""
     attacks = [row["attack"] for row in book.find_records(undefended, protocol="white-box", role="grid")]
     for subject, clean in book.subjects.items():
-        if book.undefended(subject) == undefended and bool(clean["defense"]) == hardened:
+        if book.find_undefended(subject) == undefended and bool(clean["defense"]) == hardened:
             for attack in attacks:
                 if clean["hardened_on"] in (None, attack):
                     yield subject, attack

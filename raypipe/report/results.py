@@ -98,9 +98,9 @@ class Results(RunResult):
         book, verdicts = self.book, find_verdicts(self.book)
         rows = {}
         for subject, judgment in judge_models(book).items():
-            found = {"clean": book.clean(subject), "static": find_static(book, subject)}
+            found = {"clean": book.find_clean(subject), "static": find_static(book, subject)}
             found["white_box"] = find_direct(book, subject)
-            worst = book.headline_case(subject) or {}
+            worst = book.find_headline_case(subject) or {}
             verdict = verdicts.get(subject)
             rows[subject] = {
                 **{name: row["accuracy"] if row else None for name, row in found.items()},

@@ -70,22 +70,22 @@ def tabulate_robustness(book: Book) -> Sheet:
         "Robustness. Accuracy and its 95 % interval, in %; "
         f"{describe_attacked_tiles(book)}; {describe_test_tiles(book)}"
     )
-    radii = list(dict.fromkeys(name for subject in book.subjects for name in book.worst_cases(subject)))
+    radii = list(dict.fromkeys(name for subject in book.subjects for name in book.find_worst_cases(subject)))
     table.add_columns("model\ndefense, attack", whole=True)
     for heading, hint in HEADINGS.items():
         table.add_columns(heading, figures=True, whole=True, hint=hint)
     for radius in radii:
         heading = "worst\n" + radius.replace(" <= ", "\n<= ").replace(", ", ",\n")
         table.add_columns(heading, figures=True, whole=True, hint=f"Worst case over all attacks: {radius}.")
-    for members in book.families().values():
+    for members in book.list_families().values():
         for subject in members:
             hardened_on = book.subjects[subject]["hardened_on"]
-            worst = book.worst_cases(subject)
+            worst = book.find_worst_cases(subject)
             absent = "not\nmeasured" if book.subjects[subject]["split"] == GIVEN else "not\nhardened"
             table.add_row(
                 format_model(book, subject),
                 format_interval(book.subjects[subject]),
-                format_interval(book.clean(subject)),
+                format_interval(book.find_clean(subject)),
                 format_interval(find_static(book, subject), absent),
                 format_interval(find_lowest(book, subject, ITSELF, hardened_on), "not\nattacked"),
                 format_interval(find_lowest(book, subject, ("transfer",), None), "no other\nbackbone"),
@@ -252,10 +252,10 @@ def tabulate_clinical_errors(book: Book) -> Sheet | None:
         table.add_columns(f"{heading}:\nmissed cancers", f"{heading}:\nfalse alarms", figures=True)
     for subject, clean in book.subjects.items():
         white_box = find_lowest(book, subject, ITSELF, clean["hardened_on"])
-        worst = book.headline_case(subject)
+        worst = book.find_headline_case(subject)
         figures = [
             format_interval(row, name=name)
-            for row in (book.clean(subject), white_box, worst)
+            for row in (book.find_clean(subject), white_box, worst)
             for name in ("cancer_called_benign", "benign_called_cancer")
         ]
         table.add_row(format_model(book, subject), *figures)

@@ -20,7 +20,7 @@ def describe_attacked_tiles(book: Book) -> str:
 
     All figures under attack, and the clean figures next to them, are of these tiles.
     """
-    return f"attacked: {_by_split(book, {name: book.clean(name) for name in book.subjects})}"
+    return f"attacked: {_by_split(book, {name: book.find_clean(name) for name in book.subjects})}"
 
 
 def describe_test_tiles(book: Book) -> str:
@@ -39,7 +39,7 @@ def list_uncovered_classes(book: Book) -> Iterator[Note]:
     """Yield notes on classes that no figure under attack covers, because none of their tiles was attacked."""
     keys = set()
     for name, row in book.subjects.items():
-        attacked = book.clean(name)
+        attacked = book.find_clean(name)
         missing = [label for label, count in zip(row["labels"], attacked["support"], strict=True) if not count]
         if missing and (row["split"], attacked["tiles"]) not in keys:
             keys.add((row["split"], attacked["tiles"]))
@@ -70,7 +70,7 @@ def is_reweighted(row: Row | None, book: Book) -> bool:
 
 def describe_prevalence(book: Book) -> str:
     """Return a text on the class shares of the attacked tiles, and on the figure that has those of the test set."""
-    cases = [row for name in book.subjects if (row := book.headline_case(name))]
+    cases = [row for name in book.subjects if (row := book.find_headline_case(name))]
     text = "Attacked tiles are balanced by class as far as the test set allows."
     if not any(is_reweighted(row, book) for row in cases):
         return text

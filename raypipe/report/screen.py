@@ -44,13 +44,13 @@ def tabulate_summary(book: Book) -> Sheet:
     The models that were hardened from one model stand below it.
     """
     verdicts = find_verdicts(book)
-    scope = count_tiles(book.clean(next(iter(book.subjects))))
+    scope = count_tiles(book.find_clean(next(iter(book.subjects))))
     bound = f"; worst case [95 %]: {book.headline}" if book.headline else ""
     table = Sheet(f"Accuracy in % on {scope}{bound}")
     table.add_columns("model")
     table.add_columns("clean", "static", "white-\nbox", "worst case", figures=True, whole=True)
     table.add_columns("checks", whole=True)
-    for undefended, members in book.families().items():
+    for undefended, members in book.list_families().items():
         for subject in members:
             name = undefended if subject == undefended else f"  {book.describe_defense(subject)}"
             table.add_row(name, *format_summary(book, subject, verdicts.get(subject)))
@@ -59,8 +59,8 @@ def tabulate_summary(book: Book) -> Sheet:
 
 def format_summary(book: Book, subject: str, verdict: Verdict | None) -> tuple[Cell | str, ...]:
     """Return a model's clean, static, white-box and worst-case accuracy, and the outcome of its sanity checks."""
-    rows = book.clean(subject), find_static(book, subject), find_direct(book, subject)
-    worst = format_whole_interval(book.headline_case(subject))
+    rows = book.find_clean(subject), find_static(book, subject), find_direct(book, subject)
+    worst = format_whole_interval(book.find_headline_case(subject))
     return *map(format_whole_percent, rows), worst, format_checks(verdict)
 
 

@@ -84,14 +84,14 @@ def choose_model(book: Book, judgments: dict[str, Judgment]) -> str:
             RANKS.index(judgment.word),
             worst,
             static["accuracy"] if static else 0,
-            book.clean(subject)["accuracy"],
+            book.find_clean(subject)["accuracy"],
         )
 
     return max(hardened or known, key=rank)
 
 
 def _leaks(book: Book, subject: str) -> bool:
-    return any(stamp.startswith(LEAKY) for stamp in book.clean(subject)["stamps"])
+    return any(stamp.startswith(LEAKY) for stamp in book.find_clean(subject)["stamps"])
 
 
 def find_direct(book: Book, subject: str) -> Row | None:
@@ -132,7 +132,7 @@ def describe_change(row: Row) -> str:
 
 def _write_headline(book: Book, subject: str, judgment: Judgment) -> str:
     name, direct = name_model(book, subject).removeprefix("the "), judgment.worst
-    clean, static = book.clean(subject), find_static(book, subject)
+    clean, static = book.find_clean(subject), find_static(book, subject)
     kept = f"{write_share(clean, interval=False)} of clean tiles"
     if static is not None:
         kept = f"{write_share(static, interval=False)} of adversarial tiles made for the undefended model"
@@ -143,7 +143,7 @@ def _write_headline(book: Book, subject: str, judgment: Judgment) -> str:
 
 
 def _say_clean(book: Book, subject: str) -> str:
-    clean, static = book.clean(subject), find_static(book, subject)
+    clean, static = book.find_clean(subject), find_static(book, subject)
     start = (
         f"On {clean['tiles']} test tiles from {clean['groups']} groups (source images or patients), "
         f"{name_model(book, subject)} classifies {_with_first_interval(clean)} of the unchanged tiles correctly"

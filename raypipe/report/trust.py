@@ -28,7 +28,7 @@ def tabulate_verdicts(book: Book) -> Sheet:
         table.add_row(
             format_model(book, subject),
             Cell(judgment.word, tone=judgment.tone),
-            format_interval(book.clean(subject)),
+            format_interval(book.find_clean(subject)),
             format_interval(judgment.worst, "not attacked"),
             *counts,
             Cell("; ".join(failed), tone="bad") if failed else Cell("none" if verdict else "not checked", tone="dim"),

@@ -90,7 +90,7 @@ def fit_cell(
     seed = cell.spec.seed
     share = examples.share(worker.rank, worker.world_size, seed)
     batch = max(2, recipe.batch_size // worker.world_size)
-    if checkpoint := worker.last_checkpoint(cell):
+    if checkpoint := worker.find_last_checkpoint(cell):
         classifier = load_classifier(checkpoint.weights)[0]
     model = worker.prepare(classifier.to(memory_format=torch.channels_last))
     tiles = TileDataset(share.images, share.labels)

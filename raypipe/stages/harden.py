@@ -143,8 +143,8 @@ def _starting_point(cell: Cell, store: Store) -> tuple[Classifier, ModelCard]:
         classifier = build_classifier(model_cell.spec.model, len(card.labels))
     network, backbone, input_transform = (
         classifier.network,
-        defense.architecture(card.backbone),
-        defense.input_transform(),
+        defense.choose_architecture(card.backbone),
+        defense.build_input_transform(),
     )
     if backbone != card.backbone:
         network = get_backbone(backbone).build(len(card.labels))
@@ -176,9 +176,9 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
     if isinstance(defense, StaticTraining):
         of_clean, of_perturbed = defense.choose(len(examples), seed)
         examples = examples.take(of_clean).join(parts["perturbed"].take(of_perturbed))
-    recipe = defense.recipe(cell.spec.recipe)
+    recipe = defense.adapt_recipe(cell.spec.recipe)
     start, card = _starting_point(cell, store)
-    steps = defense.training(clean.to(worker.device), recipe, start.to(worker.device))
+    steps = defense.prepare_training(clean.to(worker.device), recipe, start.to(worker.device))
     fit_cell(
         cell,
         start,

@@ -49,7 +49,7 @@ class Capacity:
             fit += min(by_cpu, int(node.gpus * resources.workers_per_gpu)) if resources.gpu else by_cpu
         return fit
 
-    def workers(
+    def count_workers(
         self, resources: Resources, wanted: int | None = None, say: Callable[[str], None] = lambda _: None
     ) -> int:
         """Return the number of workers that can run at once, at most `wanted`; `say` reports if fewer fit.
@@ -120,7 +120,7 @@ def find_room(
     """
     if resources.wait_minutes:
         _wait_for(resources, ask or wanted or 1, on, say)
-    return read_capacity(on).workers(resources, wanted, say)
+    return read_capacity(on).count_workers(resources, wanted, say)
 
 
 def read_capacity(on: str | None = None) -> Capacity:
@@ -155,11 +155,11 @@ def require_room(stages: Collection[Stage], resources: Resources) -> None:
     for stage in sorted(stages, key=STAGES.index):
         match stage:
             case "ingest" | "overlap":
-                read_capacity().workers(resources.model_copy(update={"gpu": False}))
+                read_capacity().count_workers(resources.model_copy(update={"gpu": False}))
             case "train" | "harden":
-                read_capacity(resources.train_on).workers(resources)
+                read_capacity(resources.train_on).count_workers(resources)
             case "attack" | "diagnose" | "certify" | "corrupt" | "pattern" | "perturb" | "evaluate":
-                read_capacity(resources.attack_on).workers(resources)
+                read_capacity(resources.attack_on).count_workers(resources)
 
 
 def _wait_for(resources: Resources, wanted: int, on: str | None, say: Callable[[str], None]) -> None:

@@ -67,7 +67,7 @@ def search_settings(cell: Cell, fit: FitOne, store: Store, resources: Resources,
     if search.searcher == "tpe":
         all_candidates = all_candidates[: search.per_round]
     _train_candidates(cell, all_candidates, fit, store, resources, progress)
-    while later := cell.spec.defense.later_candidates(_list_scores(cell, all_candidates, store)):
+    while later := cell.spec.defense.propose_candidates(_list_scores(cell, all_candidates, store)):
         progress.say(f"{cell.name}: candidates {len(all_candidates)} to {len(all_candidates) + len(later) - 1}, by TPE")
         all_candidates += [
             build_candidate(cell, len(all_candidates) + number, each) for number, each in enumerate(later)

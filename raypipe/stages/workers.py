@@ -45,7 +45,7 @@ class Worker(Protocol):
     def total(self, values: Tensor) -> Tensor:
         """Return the sum of all workers' values on the CPU. Every worker calls this method."""
 
-    def last_checkpoint(self, cell: Cell) -> FitCheckpoint | None:
+    def find_last_checkpoint(self, cell: Cell) -> FitCheckpoint | None:
         """Return the last checkpoint of this cell, or None if no interrupted fit left one."""
 
     def report(self, cell: Cell, record: EpochRecord, save: Callable[[], FitCheckpoint]) -> None:
@@ -78,7 +78,7 @@ class GroupWorker:
         torch.distributed.all_reduce(sums)
         return sums.cpu()
 
-    def last_checkpoint(self, cell: Cell) -> FitCheckpoint | None:
+    def find_last_checkpoint(self, cell: Cell) -> FitCheckpoint | None:
         """Return Ray Train's last committed checkpoint if it belongs to this cell."""
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
@@ -126,7 +126,7 @@ class SoleWorker:
         """Return the values, because there is no other worker."""
         return values.cpu()
 
-    def last_checkpoint(self, cell: Cell) -> FitCheckpoint | None:  # noqa: ARG002  required by the protocol
+    def find_last_checkpoint(self, cell: Cell) -> FitCheckpoint | None:  # noqa: ARG002  required by the protocol
         """Return None, because there are no checkpoints."""
         return None
 

@@ -48,7 +48,7 @@ class LosableWorker(SoleWorker):
         self.lost_after = lost_after
         self.kept: FitCheckpoint | None = None
 
-    def last_checkpoint(self, cell: Cell) -> FitCheckpoint | None:
+    def find_last_checkpoint(self, cell: Cell) -> FitCheckpoint | None:
         return self.kept
 
     def report(self, cell: Cell, record: EpochRecord, save: Callable[[], FitCheckpoint]) -> None:

@@ -29,7 +29,7 @@ def test_perturbed_tiles_alone() -> None:
 
 def test_the_fine_tuning_differs_from_training_in_what_the_defense_sets() -> None:
     base = Recipe(epochs=10, learning_rate=1e-3, batch_size=16, precision="bf16")
-    assert AdversarialTraining(epochs=2, learning_rate=1e-4).recipe(base) == base.model_copy(
+    assert AdversarialTraining(epochs=2, learning_rate=1e-4).adapt_recipe(base) == base.model_copy(
         update={"epochs": 2, "learning_rate": 1e-4, "augment": ("flips_and_turns",)}
     ), "stored perturbations are turned, and never recolored"
 

@@ -39,7 +39,7 @@ def settings(name: str) -> Defense:
 
 def laboratory_for(name: str, request: pytest.FixtureRequest) -> Laboratory:
     """Return the laboratory with the small network, or with the ResNet if the defense needs one."""
-    small = settings(name).incompatibility("convnet") is None
+    small = settings(name).find_incompatibility("convnet") is None
     laboratory: Laboratory = request.getfixturevalue("laboratory" if small else "residual")
     return laboratory
 

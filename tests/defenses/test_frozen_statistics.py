@@ -44,7 +44,7 @@ def test_both_losses_reach_the_weights() -> None:
     start = deepcopy(model)
     images, labels = batch()
     defense = PgdTraining(eps_ramp=(0.5, 0.5), frozen_statistics=0.5)  # no attack at the beginning: the parts are plain
-    scored = defense.training(start, Recipe(), start).objective(model, images, labels, 0.0)
+    scored = defense.prepare_training(start, Recipe(), start).objective(model, images, labels, 0.0)
     scored.loss.backward()
     found = [parameter.grad for parameter in model.parameters()]
 
@@ -66,6 +66,6 @@ def test_the_network_under_test_has_the_statistics_of_its_tiles() -> None:
     for model, weight in ((plain, 0.0), (twin, 1.0)):
         torch.manual_seed(0)  # the attack starts from a random point
         defense = FastTraining(frozen_statistics=weight)
-        defense.training(model, Recipe(), model).objective(model, images, labels, 0.5)
+        defense.prepare_training(model, Recipe(), model).objective(model, images, labels, 0.5)
     torch.testing.assert_close(plain[1].running_mean, twin[1].running_mean)
     torch.testing.assert_close(plain[1].running_var, twin[1].running_var)

@@ -122,15 +122,15 @@ def test_no_step_leaves_the_ball_of_its_moment(
     pixels, truth = laboratory.test_tiles()
     images, labels = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(truth)
     shown = list[torch.Tensor]()
-    loss = type(defense).loss
+    loss = type(defense).compute_loss
 
     def watch(self: OnlineTraining, forward: Any, clean: torch.Tensor, perturbed: torch.Tensor, *rest: Any) -> StepLoss:
         shown.append(perturbed.detach())
         return loss(self, forward, clean, perturbed, *rest)
 
-    monkeypatch.setattr(type(defense), "loss", watch)
+    monkeypatch.setattr(type(defense), "compute_loss", watch)
     model = copy.deepcopy(laboratory.clean).train()
-    steps = defense.training(laboratory.clean, Recipe(), laboratory.clean)
+    steps = defense.prepare_training(laboratory.clean, Recipe(), laboratory.clean)
     for progress, share in ((0.0, 0.0), (0.25, 0.0), (0.5, 0.5), (0.75, 1.0), (0.9, 1.0)):
         batch = images.clone()  # a new batch
         steps.objective(model, batch, labels, progress).loss.backward()
@@ -232,7 +232,7 @@ def test_batch_statistics_are_those_of_what_is_trained_on() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)).train()
     images, labels = torch.rand(6, 3, 8, 8), torch.tensor([0, 1] * 3)
-    PgdTraining(steps=3, awp=0.01).training(model, Recipe(), model).objective(model, images, labels, 0.0)
+    PgdTraining(steps=3, awp=0.01).prepare_training(model, Recipe(), model).objective(model, images, labels, 0.0)
     assert int(model[1].num_batches_tracked) == 1  # type: ignore[arg-type]
     assert model.training
 
@@ -258,7 +258,7 @@ def test_passes_are_counted(name: str, changes: dict[str, Any], passes: int) -> 
     model.register_forward_hook(count)
     scored = (
         training(name, **changes)
-        .training(model, Recipe(), model)
+        .prepare_training(model, Recipe(), model)
         .objective(model, torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 0, 1]), 0.0)
     )
     assert scored.backwards == passes

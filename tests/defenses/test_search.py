@@ -25,18 +25,18 @@ def test_candidates_have_values_of_the_space_and_nothing_else_changes() -> None:
         "epochs": {"low": 2, "high": 9},
     }
     written = defense(space=space, samples=12)
-    found = written.candidates()
+    found = written.list_candidates()
     assert len({each.model_dump_json() for each in found}) == len(found) == 12
     assert {each.beta for each in found} <= {1, 3, 6}  # type: ignore[attr-defined]
     assert all(1e-4 <= each.learning_rate <= 1e-2 for each in found)
     assert all(isinstance(each.epochs, int) and 2 <= each.epochs <= 9 for each in found)
     assert all(each.search is None and each.eps == written.eps for each in found)
-    assert found == written.candidates(), "the draws come from the seed"
-    assert found != defense(space=space, samples=12, seed=1).candidates()
+    assert found == written.list_candidates(), "the draws come from the seed"
+    assert found != defense(space=space, samples=12, seed=1).list_candidates()
 
 
 def test_fewer_combinations_than_samples_are_each_tried_once() -> None:
-    found = defense(space={"beta": [1, 6], "eps": ["2/255", "4/255"]}, samples=50).candidates()
+    found = defense(space={"beta": [1, 6], "eps": ["2/255", "4/255"]}, samples=50).list_candidates()
     assert sorted((each.beta, each.eps) for each in found) == [  # type: ignore[attr-defined]
         (1, 2 / 255), (1, 4 / 255), (6, 2 / 255), (6, 4 / 255),
     ]  # fmt: skip
@@ -54,31 +54,31 @@ def test_tpe_proposes_new_settings_near_the_better_ones() -> None:
     def score(each: Any) -> float:
         return -abs(math.log10(each.learning_rate) + 2) - abs(each.beta - 3) - each.eps_ramp[1]
 
-    tried = [(each, score(each)) for each in written.candidates()[:4]]
-    while later := written.later_candidates(tried):
-        assert later == written.later_candidates(tried), "the same results give the same proposals"
+    tried = [(each, score(each)) for each in written.list_candidates()[:4]]
+    while later := written.propose_candidates(tried):
+        assert later == written.propose_candidates(tried), "the same results give the same proposals"
         tried += [(each, score(each)) for each in later]
     assert len({each.model_dump_json() for each, _ in tried}) == len(tried) == 40
     assert all(1e-4 <= each.learning_rate <= 1e-1 and each.search is None for each, _ in tried)
     scores = [score for _, score in tried]
-    drawn = [score(each) for each in written.candidates()]
+    drawn = [score(each) for each in written.list_candidates()]
     assert np.mean(scores[-20:]) > np.mean(drawn) + 0.5
 
 
 def test_tpe_ends_with_an_exhausted_space() -> None:
     written = defense(space={"beta": [1, 3, 6]}, samples=9, searcher="tpe", per_round=2)
-    first = written.candidates()[:2]
-    (last,) = written.later_candidates([(each, 0.5) for each in first])
+    first = written.list_candidates()[:2]
+    (last,) = written.propose_candidates([(each, 0.5) for each in first])
     assert {each.beta for each in [*first, last]} == {1, 3, 6}  # type: ignore[attr-defined]
-    assert written.later_candidates([(each, 0.5) for each in [*first, last]]) == []
+    assert written.propose_candidates([(each, 0.5) for each in [*first, last]]) == []
 
 
 def test_tpe_without_optuna_is_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     written = defense(space={"beta": [1, 6]}, searcher="tpe")
-    assert written.incompatibility("resnet18") is None
+    assert written.find_incompatibility("resnet18") is None
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert "pip install 'raypipe[optuna]'" in (written.incompatibility("resnet18") or "")
-    assert defense(space={"beta": [1, 6]}).incompatibility("resnet18") is None
+    assert "pip install 'raypipe[optuna]'" in (written.find_incompatibility("resnet18") or "")
+    assert defense(space={"beta": [1, 6]}).find_incompatibility("resnet18") is None
 
 
 def test_a_logarithmic_range_is_uniform_in_orders_of_magnitude() -> None:
@@ -90,7 +90,7 @@ def test_a_logarithmic_range_is_uniform_in_orders_of_magnitude() -> None:
 
 def test_without_a_search_the_settings_are_the_only_candidate_and_keep_their_key() -> None:
     plain = DEFENSES["trades"].model_validate({"name": "trades"})
-    assert list(plain.candidates()) == [plain]
+    assert list(plain.list_candidates()) == [plain]
     assert "search" not in plain.model_dump()
     assert not plain.needs_held_out
     assert defense(space={"beta": [1]}).needs_held_out

@@ -79,11 +79,11 @@ def test_what_finished_and_planned_runs_need_is_kept(store: Store) -> None:
     store.write_bytes("cache/fingerprints.json", b"{}")
 
     inventory = take_inventory(store)
-    assert {part.path for part in inventory.unneeded()} == gone
+    assert {part.path for part in inventory.list_unneeded()} == gone
     assert {part.path for part in delete_unneeded(store, inventory)} == gone
     kept |= {store.artifact(partial.kind, partial.key), "runs/done", "runs/working", "cache"}
     assert paths(store) == kept
-    assert not take_inventory(store).unneeded()
+    assert not take_inventory(store).list_unneeded()
 
 
 def test_an_artifact_that_a_run_claims_meanwhile_comes_back(store: Store) -> None:
@@ -163,7 +163,7 @@ def test_nothing_is_deleted_while_the_needs_of_a_run_are_unknown(store: Store) -
     assert inventory.unknown == ("older",)
     with pytest.raises(StageError, match="older began with an older raypipe"):
         delete_unneeded(store, inventory)
-    assert len(take_inventory(store).unneeded()) == 1
+    assert len(take_inventory(store).list_unneeded()) == 1
 
 
 def test_what_is_written_while_a_run_is_at_work_is_kept(tmp_path: Path) -> None:
@@ -174,9 +174,9 @@ def test_what_is_written_while_a_run_is_at_work_is_kept(tmp_path: Path) -> None:
         os.utime(file, (time.time() - 2 * 24 * 3600,) * 2)
     write_plan(store, "busy", [])
     write_state(store, RunState(run="busy", stages=[]))
-    assert [part.path for part in take_inventory(store).unneeded()] == [gone]
+    assert [part.path for part in take_inventory(store).list_unneeded()] == [gone]
     write_state(store, RunState(run="busy", stages=[], state="failed"))
-    assert [part.path for part in take_inventory(store).unneeded()] == sorted([gone, path])
+    assert [part.path for part in take_inventory(store).list_unneeded()] == sorted([gone, path])
 
 
 def test_files_of_a_crash_and_of_an_interrupted_deletion_go(tmp_path: Path) -> None:

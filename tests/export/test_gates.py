@@ -76,7 +76,7 @@ def judge(book: Book, text: str) -> GateOutcome:
 
 def test_accuracy_is_compared_with_the_figures_of_the_tables(tmp_path: Path) -> None:
     book = book_of(tmp_path)
-    clean = book.clean(CLEAN)["accuracy"]
+    clean = book.find_clean(CLEAN)["accuracy"]
     assert judge(book, f"clean={clean}").state == "pass"
     refused = judge(book, f"clean={clean + 0.01}")
     assert refused.state == "fail"
@@ -90,10 +90,10 @@ def test_accuracy_is_compared_with_the_figures_of_the_tables(tmp_path: Path) -> 
 
 def test_an_upper_bound_meets_no_requirement_once_a_sanity_check_has_failed(tmp_path: Path) -> None:
     sound, doubtful = book_of(tmp_path / "a"), book_of(tmp_path / "b", failed=["more steps are never weaker"])
-    worst = sound.headline_case(CLEAN)
+    worst = sound.find_headline_case(CLEAN)
     assert worst is not None
     row: dict[str, Any] = next(row for row in sound.records if row["protocol"] == "worst case")
-    row["accuracy"] = doubtful.headline_case(CLEAN)["accuracy"] = worst["accuracy"] = 0.75  # type: ignore[index]
+    row["accuracy"] = doubtful.find_headline_case(CLEAN)["accuracy"] = worst["accuracy"] = 0.75  # type: ignore[index]
     assert judge(sound, "worst=0.5").state == "pass"
     refused = judge(doubtful, "worst=0.5")
     assert refused.state == "fail"

@@ -86,7 +86,7 @@ def test_the_worst_case_is_also_given_at_the_class_shares_of_the_test_set(tmp_pa
     assert "balanced by class" in caption
     assert "re-weighted to the class shares of the test set (cancer 50.0 %, benign 50.0 %)" in caption
     # Within 2/255, 2 of 4 tiles stay correct: 1 of 3 cancers, which is b1, and 1 of 1 benign tiles.
-    within = uneven.worst_cases(HARDENED)["linf <= 2/255"]
+    within = uneven.find_worst_cases(HARDENED)["linf <= 2/255"]
     cells = [cell for section in tabulate_robustness(uneven).sections for row in section for cell in row]
     assert f"({100 * within['accuracy_reweighted']:.1f})" in {cell.beside for cell in cells}
     assert (within["accuracy"], within["accuracy_reweighted"]) == (2 / 4, pytest.approx((1 / 3 + 1) / 2))

@@ -81,7 +81,7 @@ def test_without_known_cancers_the_first_finding_is_the_lost_accuracy(tmp_path: 
 
 def test_a_gain_of_hardening_within_the_intervals_is_said_not_to_be_shown(book: Book) -> None:
     (finding,) = (finding for finding in list_findings(book) if finding.text.startswith("Hardening is not shown"))
-    before, after = book.headline_case(CLEAN), book.headline_case(HARDENED)
+    before, after = book.find_headline_case(CLEAN), book.find_headline_case(HARDENED)
     assert before is not None
     assert after is not None
     assert (

@@ -12,18 +12,18 @@ from raypipe.stages.placement import Capacity, Node, list_needs
 
 def test_as_many_workers_as_fit_but_no_more_than_wanted() -> None:
     eight, told = Capacity((Node(8, 0),)), list[str]()
-    assert eight.workers(Resources(cpus_per_worker=2), say=told.append) == 4
-    assert eight.workers(Resources(cpus_per_worker=2), wanted=3, say=told.append) == 3
+    assert eight.count_workers(Resources(cpus_per_worker=2), say=told.append) == 4
+    assert eight.count_workers(Resources(cpus_per_worker=2), wanted=3, say=told.append) == 3
     assert not told
-    assert eight.workers(Resources(cpus_per_worker=2), wanted=9, say=told.append) == 4
+    assert eight.count_workers(Resources(cpus_per_worker=2), wanted=9, say=told.append) == 4
     assert told == ["continues with 4 of 9 workers: there is room for no more of 2 CPUs each"]
-    assert Capacity((Node(8, 2),)).workers(Resources(gpu=True)) == 2
+    assert Capacity((Node(8, 2),)).count_workers(Resources(gpu=True)) == 2
 
 
 def test_a_worker_is_not_spread_over_nodes() -> None:
-    assert Capacity((Node(3, 0), Node(3, 0), Node(1, 0))).workers(Resources(cpus_per_worker=2)) == 2
+    assert Capacity((Node(3, 0), Node(3, 0), Node(1, 0))).count_workers(Resources(cpus_per_worker=2)) == 2
     with pytest.raises(StageError, match=r"2 CPUs on one node, but the cluster has these nodes: 4 x 1 CPUs and 0 GPUs"):
-        Capacity((Node(1, 0),) * 4).workers(Resources(cpus_per_worker=2))
+        Capacity((Node(1, 0),) * 4).count_workers(Resources(cpus_per_worker=2))
 
 
 @pytest.mark.parametrize(
@@ -43,20 +43,20 @@ def test_what_cannot_be_placed_is_refused_with_what_is_missing(
     capacity: Capacity, resources: Resources, missing: str
 ) -> None:
     with pytest.raises(StageError, match=r"a worker needs .* on one node, but the cluster has ") as refusal:
-        capacity.workers(resources)
+        capacity.count_workers(resources)
     assert missing in str(refusal.value)
     assert "resources.wait_minutes" in str(refusal.value)
 
 
 def test_workers_share_a_gpu_where_they_may_and_those_of_a_group_do_not() -> None:
     shared, node = Resources(gpu=True, workers_per_gpu=3), Capacity((Node(8, 2),))
-    assert node.workers(shared) == 6
+    assert node.count_workers(shared) == 6
     assert list_needs(shared)["GPU"] == pytest.approx(1 / 3)
-    assert node.workers(shared.for_group(1)) == 6
-    assert node.workers(shared.for_group(2)) == 2
+    assert node.count_workers(shared.for_group(1)) == 6
+    assert node.count_workers(shared.for_group(2)) == 2
     assert list_needs(shared.for_group(2))["GPU"] == 1
     with pytest.raises(StageError, match="a worker needs 1 CPUs and 1/3 GPU on one node"):
-        Capacity((Node(8, 0),)).workers(shared)
+        Capacity((Node(8, 0),)).count_workers(shared)
 
 
 SHARED = """

@@ -68,7 +68,7 @@ def searching_cell(store: Store, **changes: Any) -> Cell:
     space = {"learning_rate": [GOOD, BAD, WILD]}
     for seed in range(99):
         defense = FastTraining(epochs=EPOCHS, search={"space": space, "seed": seed, "reduction": 2, **changes})
-        if defense.candidates()[0].learning_rate == GOOD:
+        if defense.list_candidates()[0].learning_rate == GOOD:
             break
     spec = HardenSpec(defense=defense, recipe=recipe, seed=0, judge=judge)
     return Cell("harden", "convnet/fast_training", spec, {"tiles": tiles, "model": trained})

@@ -29,7 +29,7 @@ def test_a_compiled_fit_is_the_plain_fit(monkeypatch: pytest.MonkeyPatch) -> Non
     for compiled in (False, True):
         model = network()
         recipe = Recipe(epochs=2, batch_size=8, compile=compiled)
-        steps = defense.training(model, recipe, model)
+        steps = defense.prepare_training(model, recipe, model)
         fit = Fit(model, recipe, 3, device=CPU, seed=7, objective=steps.objective)
         assert len(list(fit.epochs(dataset(), 8))) == 2
         states.append(fit.evaluated.state_dict())

@@ -84,7 +84,7 @@ def choose_class_folders(
     ValueError
         If the pattern is invalid, or if both groups and a pattern are given.
     """
-    folders = {PurePosixPath(entry.path).parent for entry in open_tree(location).files()}
+    folders = {PurePosixPath(entry.path).parent for entry in open_tree(location).list_files()}
     nested = [folder for folder in folders if len(folder.parts) > 1 and split_side(folder.parts[0]) is None]
     if group_pattern is None and any(folder.name in LABELS for folder in nested):
         return LC25000(path=location, groups=groups)

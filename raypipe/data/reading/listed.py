@@ -83,7 +83,7 @@ class ListedSource:
     def fingerprint(self, refs: Iterable[TileRef], cache: MutableMapping[str, str] | None = None) -> str:
         """Return a hex digest of labels, groups and content. With `cache`, unchanged files are not read again."""
         refs = tuple(refs)
-        contents = self.tree.digests([ref.path for ref in refs if ref.problem is None], cache)
+        contents = self.tree.compute_digests([ref.path for ref in refs if ref.problem is None], cache)
         return compute_fingerprint(self.labels, refs, contents)
 
 
@@ -104,7 +104,7 @@ def list_class_folders(
         Regular expression that is searched in the path. A file without a match is not part of the data set.
     """
     belongs = re.compile(only or "").search
-    return [_in_class_folder(entry.path, labels, get_class) for entry in tree.files() if belongs(entry.path)]
+    return [_in_class_folder(entry.path, labels, get_class) for entry in tree.list_files() if belongs(entry.path)]
 
 
 def _in_class_folder(path: str, labels: Sequence[str], get_class: Callable[[str], str]) -> TileRef:
@@ -152,7 +152,7 @@ def list_from_tables(
     source = " or ".join(PurePosixPath(table).name for table in tables)
     refs: list[TileRef] = []
     found: dict[str, str] = {}
-    for entry in tree.files():
+    for entry in tree.list_files():
         path, name = entry.path, get_name(entry.path)
         if path in tables:
             continue
@@ -190,7 +190,7 @@ def find_file(tree: Tree, *names: str) -> str:
     for name in names:
         found = [
             entry.path
-            for entry in tree.files()
+            for entry in tree.list_files()
             if PurePosixPath(entry.path).name == name and _unlistable(entry.path) is None
         ]
         if len(found) > 1:

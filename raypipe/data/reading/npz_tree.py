@@ -41,7 +41,7 @@ class NpzTree:
         # An open archive cannot be sent to a worker, so each process opens its own.
         return NpzTree, self._place
 
-    def files(self) -> list[FileEntry]:
+    def list_files(self) -> list[FileEntry]:
         """List every picture, sorted by path. The size is 0, because it is unknown before the picture is encoded."""
         return sorted((FileEntry(path, 0, "") for side in SIDES for path in self.paths(side)), key=lambda e: e.path)
 
@@ -89,7 +89,7 @@ class NpzTree:
         color = np.broadcast_to(np.atleast_3d(picture), (*picture.shape[:2], 3))
         return encode_png(np.ascontiguousarray(color))
 
-    def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:  # noqa: ARG002
+    def compute_digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:  # noqa: ARG002
         """Return the CRC-32 and the size of each picture's array, with the picture's number.
 
         Both are in the archive's directory, so `cache` is not needed.

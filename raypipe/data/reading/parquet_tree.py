@@ -58,7 +58,7 @@ class ParquetTree:
         """List the Parquet files, sorted."""
         return [entry.path for entry in self._entries()]
 
-    def files(self) -> list[FileEntry]:
+    def list_files(self) -> list[FileEntry]:
         """List every row of every file. The size is 0, because it is unknown before the row is read."""
         return [FileEntry(path, 0, "") for name in self.names() for path, _ in self.rows(name, ())]
 
@@ -109,7 +109,7 @@ class ParquetTree:
             raise OSError(f"{path}: the row has no image")
         return image
 
-    def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:
+    def compute_digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:
         """Return the SHA-256 of each row's file, with the row's number. Files that `cache` knows are not read."""
         cache = {} if cache is None else cache
         rows = {path: (match["file"], int(match["row"])) for path in paths if (match := _ROW.match(path))}
@@ -128,7 +128,7 @@ class ParquetTree:
         if self._only is not None:
             about = self._filesystem.get_file_info(f"{self._root}/{self._only}")
             return [FileEntry(self._only, about.size or 0, str(about.mtime_ns or ""))]
-        listed = DirectoryTree(self.location, self._filesystem, self._root).files()
+        listed = DirectoryTree(self.location, self._filesystem, self._root).list_files()
         return [entry for entry in listed if entry.path.endswith(".parquet") and not is_hidden(entry.path)]
 
     def _digest(self, name: str) -> str:
@@ -222,7 +222,7 @@ def contains_parquet(location: str) -> bool:
     location, filesystem, root = resolve(location)
     kind = filesystem.get_file_info(root).type
     if kind == fs.FileType.Directory:
-        return any(entry.path.endswith(".parquet") for entry in DirectoryTree(location, filesystem, root).files())
+        return any(entry.path.endswith(".parquet") for entry in DirectoryTree(location, filesystem, root).list_files())
     return bool(kind == fs.FileType.File and root.endswith(".parquet"))
 
 

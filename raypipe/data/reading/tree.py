@@ -50,13 +50,13 @@ class Tree(Protocol):
     def location(self) -> str:
         """Location of the root: an absolute local path or a URI."""
 
-    def files(self) -> Sequence[FileEntry]:
+    def list_files(self) -> Sequence[FileEntry]:
         """List every file, including hidden ones, sorted by path."""
 
     def read(self, path: str) -> bytes:
         """Return the bytes of one file, or raise OSError."""
 
-    def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:
+    def compute_digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:
         """Return a digest of the content by path. `cache` stores the digests of files that were read before."""
 
 
@@ -68,7 +68,7 @@ class DirectoryTree:
     filesystem: fs.FileSystem
     root: str
 
-    def files(self) -> list[FileEntry]:
+    def list_files(self) -> list[FileEntry]:
         """List every file, including hidden ones, sorted by path."""
         try:
             entries = list(
@@ -83,10 +83,10 @@ class DirectoryTree:
         _require_inside(path, self.location)
         return _read(self.filesystem, f"{self.root}/{path}")
 
-    def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:
+    def compute_digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:
         """Return the SHA-256 of each of `paths`. Files that `cache` knows by size and time are not read."""
         cache = {} if cache is None else cache
-        entries = {entry.path: entry for entry in self.files()}
+        entries = {entry.path: entry for entry in self.list_files()}
         keys = {path: build_cache_key(self.location, entries[path]) for path in paths if path in entries}
         unknown = [path for path in paths if keys.get(path) not in cache]
         with ThreadPoolExecutor(READERS) as pool:
@@ -128,7 +128,7 @@ class ZipTree:
         # An open archive cannot be sent to a worker, so each process opens its own.
         return ZipTree, self._place
 
-    def files(self) -> list[FileEntry]:
+    def list_files(self) -> list[FileEntry]:
         """List every file, including hidden ones, sorted by path. Of several files with one name, the last counts."""
         entries = [
             FileEntry(name, info.file_size, f"{info.CRC:08x}")
@@ -160,12 +160,12 @@ class ZipTree:
             # zipfile raises RuntimeError for flags that it does not know; pyarrow raises ValueError beyond the file.
             raise OSError(f"{path}: {error}") from error
 
-    def digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:  # noqa: ARG002
+    def compute_digests(self, paths: Collection[str], cache: MutableMapping[str, str] | None = None) -> dict[str, str]:  # noqa: ARG002
         """Return the CRC-32 and size of each of `paths`.
 
         Both are in the archive's directory, so `cache` is not needed.
         """
-        entries = {entry.path: entry for entry in self.files()}
+        entries = {entry.path: entry for entry in self.list_files()}
         return {
             path: f"crc32:{entries[path].stamp}:{entries[path].size}" if path in entries else UNREADABLE
             for path in paths

@@ -91,7 +91,7 @@ def _list_refs(tree: Tree) -> list[TileRef]:
             if path in facts:
                 raise ValueError(f"{tree.location}/{table}: {name} is named twice, here or in the other list; keep one")
             facts[path] = Fact(label, official=side, problem=problem)
-    if not {entry.path for entry in tree.files()} & facts.keys():
+    if not {entry.path for entry in tree.list_files()} & facts.keys():
         raise ValueError(
             f"{tree.location}: none of its files is named by {' or '.join(tables.values())}, such as "
             f"{next(iter(facts), 'none')}; unpack train/ and test/ beside them"

@@ -147,7 +147,7 @@ class Places:
         self._root = tree.location.rstrip("/")
         self._by_path: dict[str, str] = {}
         self._by_name: dict[str, list[str]] = defaultdict(list)
-        for entry in tree.files():
+        for entry in tree.list_files():
             path = PurePosixPath(entry.path)
             self._by_path[entry.path] = entry.path
             for name in {path.name, path.stem, entry.path.removesuffix(path.suffix)}:

@@ -85,7 +85,7 @@ def open_folder(settings: Folder, seed: int) -> Source:
         class without a folder. Also if the folders of a published split hold no class folders.
     """
     tree = open_tree(settings.path)
-    names = [entry.path for entry in tree.files()]
+    names = [entry.path for entry in tree.list_files()]
     paths = [path for path in names if not (is_hidden(path) or is_outside(path))]
     if not paths and (outside := list(filter(is_outside, names))):
         raise ValueError(

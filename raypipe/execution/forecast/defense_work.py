@@ -26,7 +26,7 @@ def count_training_steps(defense: Defense) -> float:
     """Return the number of plain training steps that one step of the defense equals, with its repeats of a batch."""
     with _preserve_state():
         clean, model = _tiny(defense).eval(), _tiny(defense).train()
-        steps = defense.training(clean, Recipe(), clean)
+        steps = defense.prepare_training(clean, Recipe(), clean)
         labels = torch.arange(TILES) % CLASSES
         images = torch.rand(TILES, 3, SIDE, SIDE)
         results = [steps.objective(model, images, labels, (moment + 0.5) / MOMENTS) for moment in range(MOMENTS)]
@@ -43,7 +43,7 @@ def count_hardening_steps(cell: Cell, training_tiles: int) -> float:
     tiles = training_tiles
     if isinstance(defense, StaticTraining):
         tiles = sum(len(positions) for positions in defense.choose(training_tiles, cell.spec.seed))
-    return tiles * sum(count_training_steps(each) * each.epochs for each in defense.candidates() if each.epochs)
+    return tiles * sum(count_training_steps(each) * each.epochs for each in defense.list_candidates() if each.epochs)
 
 
 @cache
@@ -72,7 +72,7 @@ def count_certificate_passes(defense: CertifiedDefense) -> float:
 def _tiny(defense: Defense) -> Classifier:
     """Return a linear classifier behind the defense's input transform; interval bounds hold for it too."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, CLASSES))
-    return Classifier(network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), defense.input_transform())
+    return Classifier(network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), defense.build_input_transform())
 
 
 @contextmanager

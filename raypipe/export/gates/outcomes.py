@@ -71,12 +71,12 @@ def _judge(book: Book, subject: str, requirement: Requirement, failed_checks: in
 def _find_row(book: Book, subject: str, requirement: Requirement) -> tuple[Row | None, str]:
     """Return the record that a requirement is about, and its name in a sentence."""
     if requirement.name == CLEAN:
-        return book.clean(subject), "clean accuracy"
+        return book.find_clean(subject), "clean accuracy"
     if requirement.name == ROBUST and requirement.eps is not None:
         cases = book.find_records(subject, protocol=WORST_CASE, norm=requirement.norm)
         near = (row for row in cases if row["eps"] and math.isclose(row["eps"], requirement.eps, rel_tol=FLOAT_NOISE))
         return next(near, None), f"robust accuracy in the ball {requirement.text.partition('@')[2]}"
-    return book.headline_case(subject), f"worst case over attacks ({book.headline or 'no attack was run'})"
+    return book.find_headline_case(subject), f"worst case over attacks ({book.headline or 'no attack was run'})"
 
 
 def _list_checks(book: Book, subject: str) -> Iterator[GateOutcome]:

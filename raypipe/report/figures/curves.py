@@ -47,7 +47,7 @@ def draw_curves_panel(book: Book, name: str = "curves") -> Panel | None:
 
 def _draw_curves(book: Book, rows: list[Row], kinds: list[str], name: str) -> Iterator[str]:
     norms = [norm for norm in SIZES if any(row["norm"] == norm for row in rows)]
-    for number, members in enumerate(book.families().values()):
+    for number, members in enumerate(book.list_families().values()):
         for norm in norms:
             found = [row for row in rows if row["norm"] == norm and row["subject"] in members]
             title = f"{name_family(book, members[0])}, {SIZES[norm].split()[0]}"

@@ -51,7 +51,7 @@ def draw_frontier_panel(book: Book) -> Panel | None:
         _draw(book, frontier, bound, marks, f"frontier-{number}-{place}")
         for number, frontier in enumerate(frontiers)
         for place, bound in enumerate(list_bounds(book))
-        if any(bound in book.worst_cases(subject) for subject in frontier.points)
+        if any(bound in book.find_worst_cases(subject) for subject in frontier.points)
     )
     shown = [subject for frontier in frontiers for subject in frontier.points]
     keys = {name_hardening(book, subject): marks[subject] for subject in shown}
@@ -68,9 +68,9 @@ def draw_frontier_panel(book: Book) -> Panel | None:
 
 def _draw(book: Book, frontier: Frontier, bound: str, marks: dict[str, tuple[str, str]], name: str) -> str:
     rows = {
-        subject: (book.clean(subject), worst)
+        subject: (book.find_clean(subject), worst)
         for subject in frontier.points
-        if (worst := book.worst_cases(subject).get(bound))
+        if (worst := book.find_worst_cases(subject).get(bound))
     }
     points = [(clean["accuracy"], robust["accuracy"]) for clean, robust in rows.values()]
     best = find_undominated(points)

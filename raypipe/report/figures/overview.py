@@ -32,7 +32,7 @@ def draw_overview_panel(book: Book) -> Panel | None:
 
 def _draw(book: Book, threats: list[str], kinds: list[str]) -> Iterator[str]:
     rows = index_overview(book)
-    for number, members in enumerate(book.families().values()):
+    for number, members in enumerate(book.list_families().values()):
         title = name_family(book, members[0])
         height = (ROW + BESIDE * len(members)) * len(threats) + 60
         with canvas(380, height) as (figure, panels):

@@ -42,7 +42,7 @@ def draw_queries_panel(book: Book) -> Panel | None:
 
 def _draw(book: Book, kinds: list[str], methods: list[str]) -> Iterator[str]:
     series = list_series(book)
-    for number, members in enumerate(book.families().values()):
+    for number, members in enumerate(book.list_families().values()):
         own = {place: rows for place, rows in series.items() if place[0] in members}
         if not own:
             continue

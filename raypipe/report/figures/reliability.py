@@ -36,7 +36,8 @@ def draw_reliability_panel(book: Book) -> Panel:
 
 
 def _draw(book: Book, subject: str, name: str) -> str:
-    clean, attacked = book.clean(subject), find_lowest(book, subject, ITSELF, book.subjects[subject]["hardened_on"])
+    hardened_on = book.subjects[subject]["hardened_on"]
+    clean, attacked = book.find_clean(subject), find_lowest(book, subject, ITSELF, hardened_on)
     title = f"{name_family(book, subject)}\n{name_hardening(book, subject)}"
     label = (
         f"Accuracy by confidence of {title.replace(chr(10), ', ')}: clean, mean confidence {_confidence(clean)} and "

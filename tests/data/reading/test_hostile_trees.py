@@ -29,7 +29,7 @@ def class_folders(root: Path) -> Path:
 
 
 def paths(root: Path) -> list[str]:
-    return [entry.path for entry in open_tree(str(root)).files()]
+    return [entry.path for entry in open_tree(str(root)).list_files()]
 
 
 def reasons(root: Path) -> dict[str, str]:
@@ -219,7 +219,7 @@ def test_a_damaged_archive_gives_its_files_or_is_refused(archive: tuple[Path, by
     except OSError as error:
         assert "not a readable zip archive" in str(error)  # noqa: PT017 - most are refused
         return
-    for entry in tree.files():
+    for entry in tree.list_files():
         try:
             tree.read(entry.path)
         except OSError as error:

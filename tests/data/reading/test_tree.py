@@ -62,7 +62,7 @@ TREES = [directory_tree, uri_tree, zip_tree, remote_tree]
 @pytest.mark.parametrize("make", TREES)
 def test_every_tree_lists_all_files_in_order_and_reads_them(make, tmp_path):
     tree = make(tmp_path)
-    entries = tree.files()
+    entries = tree.list_files()
     assert [entry.path for entry in entries] == sorted(FILES)
     assert {entry.path: entry.size for entry in entries} == {path: len(data) for path, data in FILES.items()}
     assert {path: tree.read(path) for path in FILES} == FILES
@@ -81,12 +81,12 @@ def test_a_file_that_is_not_there_is_an_os_error_and_has_a_digest_of_its_own(mak
     tree = make(tmp_path)
     with pytest.raises(OSError):  # noqa: PT011 - every filesystem words it its own way
         tree.read("a/none.png")
-    assert tree.digests(["a/none.png"]) == {"a/none.png": "unreadable"}
+    assert tree.compute_digests(["a/none.png"]) == {"a/none.png": "unreadable"}
 
 
 @pytest.mark.parametrize("make", TREES)
 def test_digests_tell_contents_apart(make, tmp_path):
-    digests = make(tmp_path).digests(list(FILES))
+    digests = make(tmp_path).compute_digests(list(FILES))
     assert list(digests) == list(FILES)
     assert len(set(digests.values())) == len(FILES)
 
@@ -107,31 +107,31 @@ def test_the_cache_spares_reading_until_a_file_changes(tmp_path):
     root = write_directory(tmp_path / "tiles", FILES)
     tree = open_tree(str(root))
     cache: dict[str, str] = {}
-    first = tree.digests(list(FILES), cache)
+    first = tree.compute_digests(list(FILES), cache)
 
     # A changed byte with the same size and time is not detected, because only the listing was read.
     one = root / "a/one.png"
     before = one.stat()
     one.write_bytes(b"ONE")
     os.utime(one, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert tree.digests(list(FILES), cache) == first
+    assert tree.compute_digests(list(FILES), cache) == first
 
     os.utime(one, ns=(1, 1))
-    second = tree.digests(list(FILES), cache)
+    second = tree.compute_digests(list(FILES), cache)
     assert {path for path in FILES if second[path] != first[path]} == {"a/one.png"}
 
 
 def test_an_unreadable_file_is_not_remembered(tmp_path):
     root = write_directory(tmp_path / "tiles", FILES)
     cache: dict[str, str] = {}
-    open_tree(str(root)).digests(["a/none.png"], cache)
+    open_tree(str(root)).compute_digests(["a/none.png"], cache)
     assert cache == {}
 
 
 def test_zip_digests_come_from_its_directory_alone(tmp_path):
     path = write_zip(tmp_path / "tiles.zip", {"a/one.png": b"one" * 1000})
     tree = open_tree(str(path))
-    assert tree.digests(["a/one.png"]) == {
+    assert tree.compute_digests(["a/one.png"]) == {
         "a/one.png": f"crc32:{zipfile.ZipFile(path).getinfo('a/one.png').CRC:08x}:3000"
     }
 
@@ -165,7 +165,7 @@ def test_a_file_name_that_is_not_text_is_reported(tmp_path):
     except OSError:
         pytest.skip("this filesystem takes only names in UTF-8")
     with pytest.raises(ValueError, match="a file name is not UTF-8"):
-        open_tree(str(tmp_path)).files()
+        open_tree(str(tmp_path)).list_files()
 
 
 def test_one_file_is_read_by_path_or_uri(tmp_path):
