@@ -39,6 +39,11 @@ class ListedSource:
         Reason why no picture made from the tiles may be redistributed.
     synthetic
         True if a program drew the tiles.
+
+    Raises
+    ------
+    ValueError
+        If `malignant` names a class that is none of `labels`.
     """
 
     tree: Tree
@@ -51,6 +56,10 @@ class ListedSource:
     malignant: tuple[str, ...] = ()
     restriction: str | None = None
     synthetic: bool = False
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.malignant) - set(self.labels)):
+            raise ValueError(f"malignant: no class {', '.join(unknown)}; there are {', '.join(self.labels)}")
 
     def list(self) -> Sequence[TileRef]:
         """List every file, sorted by path, without the tiles that `per_class` leaves out.

@@ -14,10 +14,8 @@ from raypipe.data.reading.listed import ListedSource
 from raypipe.data.reading.tree import Tree, open_tree, read_location
 from raypipe.data.source import DataSet, Source, Split, TileRef
 from raypipe.data.sources.folder import split_side
+from raypipe.data.sources.label_column import require_class_count, sort_labels
 from raypipe.data.sources.patterns import GroupPattern, require_at_most_one
-
-CLASSES = 1000
-"""Largest number of classes. With more, the column does not hold classes."""
 
 
 class CsvFile(ClassChoice):
@@ -84,18 +82,12 @@ def open_csv(settings: CsvFile, seed: int) -> Source:
         is unknown, or if there are fewer than two classes or more than 1,000.
     """
     rows = read_csv(settings)
-    labels = sorted({row.label for row in rows if row.label}, key=order_of_label)
-    if not 2 <= len(labels) <= CLASSES:
-        raise ValueError(
-            f"{settings.path}: column {settings.label} has {len(labels)} classes ({name_few(labels) or 'none'}); "
-            f"expected 2..{CLASSES}"
-        )
-    if unknown := sorted(set(settings.malignant) - set(labels)):
-        raise ValueError(f"malignant: no class {', '.join(unknown)}; there are {', '.join(labels)}")
+    labels = sort_labels({row.label for row in rows if row.label})
+    require_class_count(settings.path, settings.label, labels)
     tree = open_tree(settings.images or get_folder(settings.path))
     return ListedSource(
         tree=tree,
-        labels=tuple(labels),
+        labels=labels,
         list_refs=partial(_list_refs, tree, tuple(rows), settings),
         groups=settings.groups,
         group_pattern=settings.group_pattern,
@@ -133,11 +125,6 @@ def read_csv(settings: CsvFile) -> list[Row]:
 def get_folder(location: str) -> str:
     """Return the folder that a file lies in, as a path or a URI."""
     return location.rpartition("/")[0] or ("/" if location.startswith("/") else ".")
-
-
-def order_of_label(label: str) -> tuple[int, str]:
-    """Return the sort key of a class: numbers by size, names by letter."""
-    return (len(label), label) if label.isdigit() else (0, label)
 
 
 class Places:

@@ -97,7 +97,7 @@ def open_folder(settings: Folder, seed: int) -> Source:
     for path in paths:
         if name := layout.get_class(path):
             members[name].append(path)
-    labels = set(members)
+    labels = tuple(sorted(members))
     if len(labels) < 2:
         raise ValueError(
             f"path = {settings.path!r}: expected at least two class folders with files directly below it, found "
@@ -110,13 +110,10 @@ def open_folder(settings: Folder, seed: int) -> Source:
             f"path = {settings.path!r}: no file of the class folder {name_few(reasons)} gives an image; move it out of "
             "the data set, or repair its files"
         )
-    if unknown := sorted(set(settings.malignant) - labels):
-        known = ", ".join(sorted(labels))
-        raise ValueError(f"malignant: no class folder {', '.join(unknown)}; there are {known}")
     return ListedSource(
         tree=tree,
-        labels=tuple(sorted(labels)),
-        list_refs=partial(_list_refs, tree, tuple(sorted(labels)), layout),
+        labels=labels,
+        list_refs=partial(_list_refs, tree, labels, layout),
         groups=settings.groups,
         group_pattern=settings.group_pattern,
         per_class=settings.per_class,

@@ -9,14 +9,11 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from raypipe.data.class_choice import ClassChoice
-from raypipe.data.reading.annotations import name_few
 from raypipe.data.reading.listed import ListedSource
 from raypipe.data.reading.parquet_tree import ParquetTree, find_official_side, open_parquet_tree
 from raypipe.data.source import DataSet, Source, TileRef
+from raypipe.data.sources.label_column import require_class_count, sort_labels
 from raypipe.data.sources.patterns import GroupPattern, require_at_most_one
-
-CLASSES = 1000
-"""Largest number of classes. With more, the column does not hold classes."""
 
 
 class Parquet(ClassChoice):
@@ -73,8 +70,6 @@ def open_parquet(settings: Parquet, seed: int) -> Source:
     """
     tree = open_parquet_tree(settings.path, settings.image)
     labels = _labels(tree, settings.label)
-    if unknown := sorted(set(settings.malignant) - set(labels)):
-        raise ValueError(f"malignant: no class {', '.join(unknown)}; there are {', '.join(labels)}")
     return ListedSource(
         tree=tree,
         labels=labels,
@@ -144,12 +139,8 @@ def _labels(tree: ParquetTree, column: str) -> tuple[str, ...]:
     (named,) = found
     if not named:
         seen = {label for name in tree.names() for _, label, _ in read_labeled_rows(tree, name, column) if label}
-        # "10" comes after "9"
-        named = tuple(sorted(seen, key=lambda label: (len(label), label) if label.isdigit() else (0, label)))
-    if not 2 <= len(named) <= CLASSES:
-        raise ValueError(
-            f"{tree.location}: column {column} has {len(named)} classes ({name_few(named)}); expected 2..{CLASSES}"
-        )
+        named = sort_labels(seen)
+    require_class_count(tree.location, column, named)
     return named
 
 
