@@ -2,29 +2,32 @@
 
 An artifact is a directory ``artifacts/<kind>/<key>/``. Its ``_manifest.json`` is written last: without it the artifact
 does not exist, whatever else is in the directory. Files appear complete or not at all.
-
-Manifests and records of runs contain the `FORMAT` of themselves and of the files beside them. A newer format is
-rejected.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
-from raypipe.base.version import __version__
-from raypipe.storage.errors import StoreError, describe_damage, explain_errors
+from raypipe.storage.errors import describe_damage, explain_errors
 from raypipe.storage.filesystems import open_filesystem
 from raypipe.storage.local_writes import TEMPORARY, write_local
-from raypipe.storage.tables import IMAGE_COLUMN, decode_summary, encode_summary, encode_table, require_columns
+from raypipe.storage.records import encode_record, strip_format
+from raypipe.storage.tables import (
+    IMAGE_COLUMN,
+    decode_summary,
+    encode_summary,
+    encode_table,
+    read_parquet,
+    read_parquet_schema,
+)
 
 MANIFEST = "_manifest.json"
 SUMMARY = "_summary.arrow"
@@ -32,9 +35,6 @@ SUMMARY = "_summary.arrow"
 for each cell instead of one for each shard. Readers of a folder of Parquet files skip a name with an underscore."""
 SUMMARY_FACT = "summary"
 """Fact of a manifest that is true if the artifact has a `SUMMARY`. An older raypipe wrote none."""
-FORMAT = 1
-"""Format of artifacts and runs. A record without one has format 1. Raise it with every change that an older raypipe
-misreads."""
 QUESTIONS_AT_ONCE = 32
 """Number of concurrent requests of `Store.ask_all`. Each is a thread that waits."""
 T = TypeVar("T")
@@ -184,17 +184,7 @@ class Store:
         StoreError
             If the file is damaged, lacks a column, or has a column of another type than `schema`.
         """
-        path, filesystem = self.path(relative), self.filesystem
-        # pq.read_table takes twice the time for small files, but reports a missing column itself
-        with (
-            explain_errors("read", path),
-            self._require_parquet(path),
-            pq.ParquetFile(path, filesystem=filesystem) as file,
-        ):
-            table = file.read(columns=columns)
-            table.validate(full=True)
-        require_columns(table.schema, path, columns, schema)
-        return table
+        return read_parquet(self.filesystem, self.path(relative), columns, schema)
 
     def read_rows(self, relative: str) -> pa.Table:
         """Read all columns of a Parquet file except the images. Raise the errors of `read_table`."""
@@ -202,24 +192,7 @@ class Store:
 
     def read_schema(self, relative: str) -> pa.Schema:
         """Return the schema of a Parquet file from its footer alone. Raise the errors of `read_table`."""
-        with explain_errors("read", path := self.path(relative)), self._require_parquet(path):
-            return pq.read_schema(path, filesystem=self.filesystem)
-
-    @contextmanager
-    def _require_parquet(self, path: str) -> Iterator[None]:
-        """Distinguish a file that is not Parquet from one that cannot be reached."""
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except (ValueError, pa.ArrowException) as error:
-            raise describe_damage(path, str(error).partition("\n")[0]) from error
-        except OSError as error:
-            # Parquet's reader raises OSError for a footer that it cannot read. OSErrors of a local disk always have an
-            # errno.
-            if self.is_local and error.errno is None:
-                raise describe_damage(path, str(error).partition("\n")[0]) from error
-            raise
+        return read_parquet_schema(self.filesystem, self.path(relative))
 
     def write_table(self, relative: str, table: pa.Table) -> int:
         """Write a table as one Parquet file, complete or not at all, and return its size in bytes."""
@@ -267,20 +240,11 @@ class Store:
         StoreError
             If a newer raypipe wrote it in a format that this one does not know, or if it is not a record.
         """
-        record = self.read_json(relative)
-        if not isinstance(record, dict) or not isinstance(number := record.pop("format", 1), int) or number < 1:
-            raise describe_damage(self.path(relative), "expected an object with a format number, 1 or more")
-        by = record.pop("raypipe", "an unknown version")
-        if number > FORMAT:
-            raise StoreError(
-                f"{self.path(relative)} has format {number}, written by raypipe {by}; this is raypipe {__version__}, "
-                f"which reads up to format {FORMAT}: install that version or a newer one, or choose another `storage`"
-            )
-        return record
+        return strip_format(self.read_json(relative), self.path(relative))
 
     def write_record(self, relative: str, record: dict[str, Any]) -> None:
         """Write a record as JSON, with its format and the version of raypipe."""
-        self.write_bytes(relative, _encode_record(record))
+        self.write_bytes(relative, encode_record(record))
 
     def remove(self, relative: str) -> None:
         """Delete a file or a whole directory. Do nothing if it does not exist, or if another run deletes it."""
@@ -329,7 +293,7 @@ class Store:
 
         An artifact that another run has published meanwhile stays as it is, because that run may have used it already.
         """
-        text = _encode_record({"kind": kind, "key": key, **manifest})
+        text = encode_record({"kind": kind, "key": key, **manifest})
         self.add_bytes(f"{self.artifact(kind, key)}/{MANIFEST}", text)
 
     def shards(self, kind: str, key: str, part: str = "") -> list[str]:
@@ -343,9 +307,3 @@ class Store:
         """Yield the tables of an artifact's Parquet files in order. Raise the errors of `read_table`."""
         for path in self.shards(kind, key, part):
             yield self.read_table(path, columns, schema)
-
-
-def _encode_record(record: dict[str, Any]) -> bytes:
-    """Return a record as JSON, with its format and the version of raypipe."""
-    text = json.dumps({"format": FORMAT, "raypipe": __version__, **record}, indent=2)
-    return f"{text}\n".encode()

@@ -9,7 +9,8 @@ import raypipe
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.experiment.load import load_experiment
 from raypipe.plan.listing import prepare
-from raypipe.storage.store import FORMAT, Store
+from raypipe.storage.records import FORMAT
+from raypipe.storage.store import Store
 from tests.cli.conftest import Command
 from tests.evaluation.handmade import hand_run
 

@@ -11,7 +11,8 @@ from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from raypipe import __version__
 from raypipe.storage.errors import StoreError
-from raypipe.storage.store import FORMAT, Store
+from raypipe.storage.records import FORMAT
+from raypipe.storage.store import Store
 
 KEY = "0123456789abcdef0123"
 
