@@ -19,7 +19,7 @@ from raypipe.data.tissue import LABELS, render_tile
 from raypipe.experiment.load import load_experiment
 from raypipe.export.write import export_model
 from tests.evaluation.handmade import HARDENED
-from tests.export.test_export import WITHOUT_RAYPIPE, stored
+from tests.export.exporting import WITHOUT_RAYPIPE, stored
 from tests.terminal import pristine_environment
 
 ROOT = Path(__file__).parents[1]

@@ -45,6 +45,16 @@ def write(root: Path, files: dict[str, bytes], *, as_zip: bool) -> str:
     return str(root / "tiles")
 
 
+FOLDER_FILES = {
+    "Polyp/GT1-1-400-001.jpg": png(20),
+    "Polyp/GT2-1-400-001.jpg": png(21),
+    "Normal/deep/er/GT1-1-400-001.jpg": png(22),
+    "Normal/notes.jpg": png(23),
+    ".git/config": b"git",
+    "license.txt": b"CC BY",
+}
+
+
 @dataclass(frozen=True)
 class Case:
     """A data set as it is published, and its expected contents."""

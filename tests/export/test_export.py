@@ -1,126 +1,34 @@
 """A model of a run as files: elsewhere they give the model's logits, and the card states the measured figures."""
 
 import json
-import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from raypipe.cli.app import main
-from raypipe.evaluation.results.compute import compute_result
-from raypipe.evaluation.results.run import Run, write_run
 from raypipe.export import onnx_file
 from raypipe.export.onnx_file import run_onnx
 from raypipe.export.source import ExportError, generate_source, load_source, trace
-from raypipe.export.write import Export, export_model
+from raypipe.export.write import export_model
 from raypipe.models.artifacts import load_model
 from raypipe.models.backbones import BACKBONES
-from raypipe.models.backbones.lookup import get_backbone
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Classifier
 from raypipe.models.model_file import MODEL_FILE
-from raypipe.models.transforms.base import InputTransform
-from raypipe.models.transforms.bit_depth import BitDepth
-from raypipe.models.transforms.gan_projection import GanProjection
-from raypipe.models.transforms.gaussian_smoothing import GaussianSmoothing
-from raypipe.storage.store import MANIFEST, Store
-from tests.evaluation.handmade import CLEAN, HARDENED, hand_run
+from tests.evaluation.handmade import CLEAN, HARDENED
+from tests.export.exporting import TRANSFORMS, WITHOUT_RAYPIPE, Exporter, classifier, stored
 
 pytestmark = pytest.mark.xdist_group("export")  # in one process, so that the tests share the exported files
-TRANSFORMS: dict[str, InputTransform | None] = {
-    "none": None,
-    "bit depth": BitDepth(bits=3),
-    "smoothing": GaussianSmoothing(sigma=0.1, samples=3),
-    "gan": GanProjection(latent=4, channels=4, finest=16, restarts=1, steps=1, step_size=1.0),
-}
-TILES = {
-    "split": "paper", "leakage": 0.25, "synthetic": True, "rejected": 0,
-    "counts": {"train": {"cancer": 6, "benign": 5}, "test": {"cancer": 4, "benign": 4}},
-}  # fmt: skip
-EXPERIMENT: dict[str, Any] = {
-    "name": "hand", "data": {"source": "folder", "path": "/home/somebody/tiles"},
-    "defenses": {"at": {"name": "adversarial_training", "epochs": 3}},
-}  # fmt: skip
-
-
-def classifier(
-    backbone: str,
-    transform: InputTransform | None = None,
-    labels: tuple[str, ...] = ("cancer", "benign"),
-    resize: int | None = None,
-) -> Any:
-    """Return a network with its own statistics, and logits that differ between tiles."""
-    torch.manual_seed(0)
-    model = Classifier(get_backbone(backbone).build(len(labels)), (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), transform, resize)
-    model.train()
-    model.network(torch.randn(16, 3, 32, 32))
-    return model.eval(), ModelCard(backbone, labels, 8, (0.4, 0.5, 0.6), (0.3, 0.2, 0.1), transform, resize)
-
-
-def stored(
-    folder: Path, transform: InputTransform | None = None, backbone: str = "convnet", resize: int | None = None
-) -> tuple[Store, Run]:
-    """Store the handmade run with models and with the facts of ingest about its tiles."""
-    store = Store.open(str(folder / "results"))
-    run = hand_run(store)
-    for subject in run.subjects:
-        model, card = classifier(backbone, transform if subject.defense else None, resize=resize)
-        store.write_bytes(f"{store.artifact('model', subject.key)}/{MODEL_FILE}", save_classifier(model, card))
-        store.publish("model", subject.key, {})
-    (clean, *_) = run.pairings
-    store.write_record(f"{store.artifact('tiles', clean.tiles)}/{MANIFEST}", TILES)
-    store.write_bytes("runs/hand/experiment.yaml", yaml.safe_dump(EXPERIMENT).encode())
-    compute_result(store, run)
-    return store, run
 
 
 def tiles(count: int = 5) -> Tensor:
     return torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-
-
-WITHOUT_RAYPIPE = """
-import sys
-class Refused:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "raypipe":
-            raise ImportError("raypipe is not there")
-sys.meta_path.insert(0, Refused())
-"""
-
-
-Exporter = Callable[[str], tuple[Store, Run, Export]]
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exporter:
-    """Return a function that exports the hardened model with an input transform, once for all tests of its files."""
-
-    @cache
-    def export(transform: str) -> tuple[Store, Run, Export]:
-        folder = tmp_path_factory.mktemp("run")
-        store, run = stored(folder, TRANSFORMS[transform])
-        return store, run, export_model(store, "hand", HARDENED, folder / "exported")
-
-    return export
-
-
-@pytest.fixture
-def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the ONNX extra, as if it were not installed, for tests of other files."""
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
 
 
 def test_the_folder_loads_where_raypipe_cannot_be_imported(exported: Exporter) -> None:
@@ -289,109 +197,3 @@ def test_weights_are_the_store_s_to_the_byte_and_the_configuration_says_what_the
     config = json.loads((done.folder / "config.json").read_text())
     assert config["labels"] == ["cancer", "benign"]
     assert (config["architecture"], config["size"], config["key"]) == ("convnet", 8, key)
-
-
-def card_of(folder: Path) -> tuple[dict[str, Any], str]:
-    _, front, text = (folder / "README.md").read_text().split("---\n", 2)
-    return yaml.safe_load(front), text
-
-
-@pytest.mark.usefixtures("without_onnx")
-def test_the_card_tells_figures_threats_stamps_and_gaps(tmp_path: Path) -> None:
-    store, run = stored(tmp_path)
-    write_run(store, run.model_copy(update={"stamps": {"group": ("LEAKY: 25.0% of them",)}}))
-    compute_result(store, run.model_copy(update={"stamps": {"group": ("LEAKY: 25.0% of them",)}}))
-    export_model(store, "hand", HARDENED, tmp_path / "exported", weights_license="cc-by-4.0")
-    front, text = card_of(tmp_path / "exported")
-    assert front["license"] == "cc-by-4.0"
-    assert "leaky" in front["tags"]
-    (results,) = front["model-index"][0]["results"]
-    # Computed manually from the 8 tiles of tests.evaluation.handmade: clean accuracy of all and of the attacked tiles,
-    # static, adaptive, worst case of any size, and worst case within 2/255.
-    assert [metric["value"] for metric in results["metrics"]] == [1.0, 1.0, 0.875, 0.5, 0.375, 0.625]
-    assert len({metric["name"] for metric in results["metrics"]}) == 6
-    figures = text.split("## Figures")[1].split("| clinical errors in %")[0]
-    rows = {line.split(" | ")[0].strip("| "): line for line in figures.splitlines() if line.startswith("| ")}
-    assert rows["clean"].split(" | ")[5] == "100.0 [39.8, 100.0]"
-    assert rows["static"].split(" | ")[1:5] == ["cw", "minimal l2", "transfer", "net"]
-    assert rows["adaptive"].split(" | ")[4] == "itself"
-    for said in (
-        "**LEAKY: 25.0% of them**", "Not checked: no sanity checks", "at random, as in the paper", "25.0 % of the test",
-        "drawn by a program", "tiles crafted against other networks (transfer)", "adversarial_training",
-        "model/" + run.subjects[1].key, "cc-by-4.0", "11 tiles for training",
-    ):  # fmt: skip
-        assert said in text, said
-    assert "/home/somebody" not in text, "where the data lay is nobody's business"
-
-
-@pytest.mark.usefixtures("without_onnx")
-def test_a_license_that_nobody_stated_is_not_made_up(tmp_path: Path) -> None:
-    store, _ = stored(tmp_path)
-    export_model(store, "hand", CLEAN, tmp_path / "exported")
-    front, text = card_of(tmp_path / "exported")
-    assert front["license"] == "unknown"
-    assert "License of these weights: not stated" in text
-
-
-def test_no_name_becomes_markup(tmp_path: Path) -> None:
-    store, run = stored(tmp_path)
-    hostile = "<script>|`*[x](javascript:a)\n---\n# '''\"\"\""
-    model, card = classifier("convnet", labels=(hostile, "benign"))
-    store.write_bytes(f"{store.artifact('model', run.subjects[0].key)}/{MODEL_FILE}", save_classifier(model, card))
-    export_model(store, "hand", CLEAN, tmp_path / "exported")
-    _, text = card_of(tmp_path / "exported")
-    lines = [line for line in text.splitlines() if "javascript" in line]
-    assert lines
-    for line in lines:
-        assert "&lt;script&gt;\\|\\`\\*\\[x\\](javascript:a) --- # '''\"\"\"" in line
-    (line,) = [line for line in lines if "benign" in line]
-    assert "&lt;script&gt;\\|\\`\\*\\[x\\](javascript:a) --- # '''\"\"\", benign." in line
-    found: dict[str, Any] = {}
-    exec((tmp_path / "exported" / "model.py").read_text().split("SIZE =")[0].split("import Tensor, nn")[1], found)
-    assert found["LABELS"] == (hostile, "benign")
-
-
-def test_the_card_s_five_lines_run_in_its_folder(exported: Exporter, tmp_path: Path) -> None:
-    shutil.copytree(exported("none")[2].folder, tmp_path / "exported")
-    _, text = card_of(tmp_path / "exported")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    assert len([line for line in code.splitlines() if line.strip()]) == 5
-    Image.new("RGB", (20, 30), (200, 90, 120)).save(tmp_path / "exported" / "tile.png")
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_RAYPIPE + code], cwd=tmp_path / "exported", capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
-    assert done.stdout.strip() in ("cancer", "benign")
-
-
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["raypipe", "export", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
-
-
-@pytest.mark.usefixtures("without_onnx")
-def test_the_command_writes_once_and_refuses_to_overwrite(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stored(tmp_path)
-    arguments = ["hand", "--model", HARDENED, "--storage", str(tmp_path / "results"), "--out", str(tmp_path / "out")]
-    assert command(monkeypatch, *arguments) == 0
-    assert "Exported:" in capsys.readouterr().out
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
-    assert command(monkeypatch, *arguments) == 2
-    assert "give the name of a new folder" in capsys.readouterr().err
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".tmp")] == []
-
-
-def test_an_unknown_model_is_answered_with_those_there_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stored(tmp_path)
-    where = ["--storage", str(tmp_path / "results"), "--out", str(tmp_path / "out")]
-    assert command(monkeypatch, "hand", "--model", "net/cw/att", *where) == 2
-    said = capsys.readouterr().err
-    assert f"expected one of {CLEAN}, {HARDENED}; did you mean '{HARDENED}'" in said
-    assert not (tmp_path / "out").exists()

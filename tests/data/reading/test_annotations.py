@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raypipe.data.reading.annotations import Annotation, match_annotations, read_annotations
+from raypipe.data.reading.annotations import Annotation, match_annotations, name_few, read_annotations
 from raypipe.data.source import TileRef
 from raypipe.data.splits import read_split_file
 
@@ -88,3 +88,8 @@ def test_tables_of_spreadsheets_are_read(text: str, encoding: str, tmp_path: Pat
     (tmp_path / "g.csv").write_bytes(text.encode(encoding))
     (row,) = read_annotations(str(tmp_path / "g.csv"), "group")
     assert (row.filename, row.value) == ("a", "P,1")
+
+
+def test_messages_show_a_few_examples():
+    assert name_few(["b", "a"]) == "a, b"
+    assert name_few("edcba") == "a, b, c and 2 more"

@@ -4,60 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from raypipe.evaluation.checks.evidence import Evidence, PlantedSearch, Probe
+from raypipe.evaluation.checks.evidence import Evidence
 from raypipe.evaluation.checks.findings import compute_least_tiles, compute_missed_share
-from raypipe.evaluation.checks.rules import ABOVE_CHANCE, CHECKS, Check, reach_verdict, run_checks
-from raypipe.evaluation.results.artifacts import Predictions
+from raypipe.evaluation.checks.rules import CHECKS, run_checks
 from raypipe.evaluation.results.certified import Proof
-
-TILES = 20
-
-
-def fooled(*positions: int, tiles: int = TILES) -> np.ndarray:
-    array = np.zeros(tiles, dtype=bool)
-    array[list(positions)] = True
-    return array
-
-
-def first(count: int, tiles: int = TILES) -> np.ndarray:
-    return np.arange(tiles) < count
-
-
-def probed(tiles: int = TILES, **changes: object) -> Probe:
-    sound = {
-        "log_odds_gradient": np.ones(tiles),
-        "cross_entropy_gradient": np.full(tiles, 1e-30),
-        "zero_share": np.zeros(tiles),
-        "finite": np.ones(tiles, dtype=bool),
-        "spread": np.full(tiles, 10.0),
-        "repeat_difference": np.zeros(tiles),
-        "batch_difference": np.full(tiles, 1e-6),
-        "forwards": np.full(tiles, 3),
-        "backwards": np.full(tiles, 2),
-    }
-    for name, value in changes.items():
-        sound[name][0] = value
-    return Probe(**sound)
-
-
-def planted(found: int, lucky: int, inapplicable: int = 0, tiles: int = 20) -> PlantedSearch:
-    reasons = np.array(["it is random"] * inapplicable + [""] * (tiles - inapplicable))
-    order = first(tiles, tiles)[::-1] & (reasons == "")
-    rank = np.cumsum(order)
-    return PlantedSearch(
-        found=order & (rank <= found),
-        random_found=order & (rank <= lucky),
-        reasons=reasons,
-        random_points=100,
-        forwards=np.ones(tiles, dtype=np.int64),
-        backwards=np.ones(tiles, dtype=np.int64),
-    )
-
-
-def made(name: str, **known: object) -> Check:
-    (check,) = [check for check in run_checks(Evidence(**known)) if check.name == name]
-    return check
-
+from tests.evaluation.checks.evidence import first, fooled, made, planted, probed
 
 PAIRS = {
     "iterative beats single-step": "single_step",
@@ -103,75 +54,6 @@ def test_a_series_rises(name: str, field: str, keys: tuple[float, ...]) -> None:
     assert made(name, **{field: {**rising, high: first(0)}}).verdict == "fail"
     assert made(name, **{field: {low: fooled(1)}}).verdict == "not applicable"
     assert made(name).verdict == "not applicable"
-
-
-def clean(said: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Predictions:
-    ids = np.array([f"{place:03}" for place in range(len(labels))])
-    return Predictions(ids, ids if groups is None else groups, labels, 4 * np.eye(3, dtype=np.float32)[said])
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-@given(standing=st.integers(0, TILES))
-def test_a_large_eps_fools_every_tile(classes: int, standing: int) -> None:
-    labels = np.arange(TILES) % classes
-    known = {"labels": labels, "clean": clean(labels, labels)}
-    check = made("a large eps fools every tile", unbounded=first(TILES - standing), **known)
-    assert check.verdict == ("fail" if standing else "pass")
-    assert check.figure == f"{standing} of 20 tiles are still classified correctly, 0 allowed"
-
-
-def test_of_a_model_that_answers_one_class_its_tiles_may_stand() -> None:
-    labels = np.arange(TILES) % 2
-    known = {"labels": labels, "clean": clean(np.zeros(TILES, dtype=int), labels)}
-    name = "a large eps fools every tile"
-    sound = made(name, unbounded=labels == 1, **known)
-    assert sound.verdict == "pass"
-    assert sound.figure == (
-        "10 of 20 tiles are still classified correctly; the model predicts a single class, whose tiles may stay correct"
-    )
-    assert made(name, unbounded=labels == 0, **known).verdict == "fail"
-    assert made(name, unbounded=first(TILES - 1)).verdict == "fail", "its answers are not known"
-    assert made(name).verdict == "not applicable"
-
-
-def test_a_model_at_chance_fails() -> None:
-    rng = np.random.default_rng(0)
-    labels = np.arange(60) % 3
-    guessed = made(ABOVE_CHANCE, clean=clean(rng.permutation(labels), labels))
-    assert guessed.verdict == "fail"
-    assert made(ABOVE_CHANCE, clean=clean(np.zeros(60, dtype=int), labels)).verdict == "fail", "one class"
-    learned = made(ABOVE_CHANCE, clean=clean(labels, labels))
-    assert learned.verdict == "pass"
-    assert "of 60 test tiles of 60 groups; always predicting the most frequent class: 33.3 %" in learned.figure
-    assert made(ABOVE_CHANCE).verdict == "not applicable"
-
-
-def test_probabilities_fail_a_check_that_logits_do_not_need() -> None:
-    labels = np.arange(TILES) % 3
-    logits = clean(labels, labels)
-    assert [check.name for check in run_checks(Evidence(clean=logits))] == [rule.name for rule in CHECKS]
-    shares = np.exp(logits.logits) / np.exp(logits.logits).sum(1, keepdims=True)
-    probabilities = Predictions(logits.ids, logits.groups, labels, shares)
-    *_, last = run_checks(Evidence(clean=probabilities))
-    assert (last.name, last.verdict) == ("the outputs are logits", "fail")
-
-
-def test_chance_is_that_of_the_most_frequent_class() -> None:
-    labels = np.repeat([0, 1], [54, 6])
-    said = np.where(np.arange(60) < 3, 1, 0)
-    assert made(ABOVE_CHANCE, clean=clean(said, labels)).verdict == "fail", "85 % of tiles of which 90 % are alike"
-
-
-def test_siblings_do_not_lift_a_model_above_chance() -> None:
-    """Use a model correct on both siblings of 20 of 30 source tiles: the share of 40 of 60, but less certain."""
-    labels = np.arange(60) // 2 % 2
-    said = np.where(np.arange(60) < 40, labels, 1 - labels)
-    alone = made(ABOVE_CHANCE, clean=clean(said, labels))
-    siblings = made(ABOVE_CHANCE, clean=clean(said, labels, np.array([str(place // 20) for place in range(60)])))
-    assert alone.verdict == "pass"
-    assert siblings.verdict == "not applicable", "three groups cannot show that even a perfect model is above one half"
-    none = made(ABOVE_CHANCE, clean=clean(1 - labels, labels, np.array(["a"] * 60)))
-    assert none.verdict == "fail", "worse than chance is not above it, however few the groups"
 
 
 PASSING = {
@@ -345,44 +227,3 @@ def test_every_check_says_what_it_means_and_where_it_is_from() -> None:
     assert len({check.name for check in checks}) == len(checks) == 16
     assert all(check.meaning and check.source and check.figure.startswith("not measured: ") for check in checks)
     assert {check.verdict for check in checks} == {"not applicable"}
-
-
-def checks_of(*verdicts: str) -> list[Check]:
-    return [Check(f"law {at}", outcome, "", "", "") for at, outcome in enumerate(verdicts)]
-
-
-def test_one_failure_withholds_the_claim() -> None:
-    overall = reach_verdict(checks_of("pass", "fail", "not applicable", "pass"))
-    assert overall[:4] == (1, 2, 1, True)
-    assert overall.sentence.startswith("Robustness not claimed: 1 of 3 checks failed (law 1).")
-    assert overall.sentence.endswith("Sanity check failed: robust accuracy may be overestimated.")
-
-
-def test_too_few_checks_withhold_the_claim() -> None:
-    assert reach_verdict(checks_of(*["pass"] * 3, *["not applicable"] * 2)).withheld
-    assert "only 3 of 5" in reach_verdict(checks_of(*["pass"] * 3, *["not applicable"] * 2)).sentence
-    enough = reach_verdict(checks_of(*["pass"] * 4, *["not applicable"] * 2))
-    assert not enough.withheld
-    assert enough.sentence == (
-        "4 of 6 checks passed, 2 not applicable: no attack failure detected; robust accuracy is an upper bound."
-    )
-
-
-def test_a_model_that_is_not_shown_to_be_above_chance_is_not_called_robust() -> None:
-    unknown = Check(ABOVE_CHANCE, "not applicable", "60.0 % of 4 test tiles", "", "")
-    overall = reach_verdict([*checks_of(*["pass"] * 15), unknown])
-    assert overall.withheld
-    assert "the model is not shown to be better than chance (60.0 % of 4 test tiles)" in overall.sentence
-    assert not reach_verdict([*checks_of(*["pass"] * 15), unknown._replace(verdict="pass")]).withheld
-
-
-def test_a_verdict_says_how_many_tiles_it_rests_on_and_what_they_can_miss() -> None:
-    assert "1 of 1 checks failed on 60 tiles" in reach_verdict(checks_of("fail"), 60).sentence
-    assert (
-        "only 1 of 2 checks could be judged on 12 tiles"
-        in reach_verdict(checks_of("pass", "not applicable"), 12).sentence
-    )
-    few, many = (reach_verdict(checks_of("pass"), tiles).sentence for tiles in (20, 200))
-    assert "1 of 1 checks passed on 20 tiles" in few
-    assert "can miss a failure on up to 22 % of them" in few
-    assert "can miss a failure on up to 2 % of them" in many
