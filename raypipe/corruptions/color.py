@@ -36,8 +36,8 @@ def shift_hue(images: Tensor, amount: float, draws: Draws) -> Tensor:
 def vary_stain(images: Tensor, amount: float, draws: Draws) -> Tensor:
     """Return images with more or less of each stain, as another laboratory would stain them.
 
-    The amounts of hematoxylin and eosin are each multiplied by a factor in [1 - amount, 1 + amount], at least half of
-    that away from 1 (after Tellez et al., 2018, arXiv:1808.05896).
+    The amounts of hematoxylin and eosin are each multiplied by a factor in [1 - amount, 1 + amount]. It differs from 1
+    by at least amount / 2 (after Tellez et al., 2018, arXiv:1808.05896).
     """
     drawn = 2 * draw_uniform(draws, 3, images) - 1
     factors = 1 + amount * (drawn.sign() + drawn) / 2

@@ -54,7 +54,21 @@ def list_attacks_on_hardened(plan: Plan) -> tuple[Cell, ...]:
 def complete_ingest(
     cell: Cell, source: Source, items: Sequence[TileItem], executor: Executor, progress: RunProgress
 ) -> None:
-    """Write the tiles of a cell, unless they exist."""
+    """Write the tiles of a cell, unless they exist.
+
+    Parameters
+    ----------
+    cell
+        Cell of the stage ``ingest``.
+    source
+        The data set.
+    items
+        Its files on both sides of the split.
+    executor
+        Place where the files are read.
+    progress
+        Progress of the run.
+    """
     if not cell.manifest(executor.store):
         with progress.stage(_ingest_name(cell), len(items), "files") as stage:
             ingest(cell, source, items, executor, stage)

@@ -127,7 +127,21 @@ def complete_evaluation(
     progress: RunProgress,
     external: Mapping[str, TileSet] = MappingProxyType({}),
 ) -> None:
-    """Complete a plan over one imported model, its tiles and its external test sets with any executor."""
+    """Complete a plan over one imported model with any executor.
+
+    Parameters
+    ----------
+    plan
+        Plan of `raypipe.plan.graph.plan_evaluation`.
+    tiles
+        The listed tiles of the plan.
+    executor
+        Place where the tasks run. Its store receives the results.
+    progress
+        Progress of the run.
+    external
+        The listed external test sets, by id.
+    """
     (cell,) = plan.tiles
     sets = [(cell, tiles), *((plan.external_tiles[set_id], each) for set_id, each in external.items())]
     for each, files in sets:

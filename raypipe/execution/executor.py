@@ -38,12 +38,35 @@ class Executor(Protocol):
     def read_files(
         self, read: Callable[[T], R], tasks: Sequence[T], name: str, say: Callable[[str], None]
     ) -> Iterator[R]:
-        """Run a function on every task, without a model, and yield its results as they arrive."""
+        """Run a function on every task, without a model, and yield its results as they arrive.
+
+        Parameters
+        ----------
+        read
+            The function. It and its results must be picklable.
+        tasks
+            Its arguments, one for each call.
+        name
+            Name of the work, as Ray's dashboard shows it.
+        say
+            Function that prints a line, such as that fewer workers run than asked for.
+        """
 
     def run_shards(
         self, work: ShardWork, tasks: Sequence[ShardTask], cells: Sequence[Cell], progress: StageProgress
     ) -> Iterator[ShardResult]:
         """Do the work of every task, and yield the results as they arrive.
+
+        Parameters
+        ----------
+        work
+            The work of the stage.
+        tasks
+            Tasks of all cells, one for each shard.
+        cells
+            The cells that the tasks belong to.
+        progress
+            Progress of the stage.
 
         Raises
         ------

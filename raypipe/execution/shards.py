@@ -95,7 +95,24 @@ class ShardWork(Protocol):
     """The work of a stage on a shard of tiles, in two parts: one needs the model, and the other does not."""
 
     def compute(self, task: ShardTask, models: ModelCache, tiles: pa.Table, images: NDArray[np.uint8]) -> Any:
-        """Run the network on the shard's tiles. This is called for one shard at a time."""
+        """Run the network on the shard's tiles. This is called for one shard at a time.
+
+        Parameters
+        ----------
+        task
+            The cell and the shard.
+        models
+            Models that this process has loaded.
+        tiles
+            Rows of the shard, without images.
+        images
+            (n, h, w, channels) uint8, an image for each row.
+
+        Returns
+        -------
+        Any
+            The outcome that `tabulate` takes.
+        """
 
     def tabulate(self, task: ShardTask, tiles: pa.Table, outcome: Any) -> tuple[pa.Table, Figures]:
         """Return the result table and its figures: ``forwards``, ``backwards`` and others for the progress display.

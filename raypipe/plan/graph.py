@@ -98,7 +98,21 @@ def plan_evaluation(
     exam: Examination,
     external: Mapping[str, IngestSpec] = MappingProxyType({}),
 ) -> Plan:
-    """Return the plan that tests one finished model on tiles that are only test tiles."""
+    """Return the plan that tests one finished model on tiles that are only test tiles.
+
+    Parameters
+    ----------
+    name
+        Name of the model in the results.
+    model
+        The model.
+    tiles
+        Its tiles.
+    exam
+        Attacks and evaluation.
+    external
+        External test sets, by id.
+    """
     ingest = Cell("ingest", "tiles", tiles)
     subject = Subject(name, GIVEN, 0, None, None, Cell("import", name, model), ingest)
     return _plan_tests([subject], exam, external)

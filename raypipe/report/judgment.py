@@ -72,5 +72,5 @@ def _find_word(clean: Row, worst: Row | None, verdict: Verdict | None) -> str:
         return NOT_ROBUST  # an upper bound at chance is conclusive, even if the attacks could have been stronger
     if verdict is None or verdict.withheld:
         return NOT_JUDGED
-    # The worst case is of the same tiles, so that every tile between the two is fooled: no interval can excuse it.
+    # Both figures are measured on the same tiles. Each lost tile was fooled, so the loss is compared without intervals.
     return ROBUST if clean["accuracy"] - worst["accuracy"] <= SMALL_LOSS else PARTLY

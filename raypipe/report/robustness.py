@@ -182,7 +182,7 @@ def _heading_of(cell: Cell) -> str:
 
 
 def _without_repetitions(attacks: Mapping[str, Row], book: Book) -> dict[str, Row]:
-    """Leave out attacks that repeat an earlier one under another name: the adversarial tiles of all models are its."""
+    """Leave out each attack that has the adversarial tiles of an earlier one, for all models, under another name."""
     found: dict[tuple[str | None, ...], str] = {}
     for name in attacks:
         rows = [book.find_white_box(subject, name) for subject in book.subjects]

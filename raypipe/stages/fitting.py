@@ -267,9 +267,26 @@ def publish_model(
     cost: Cost = FREE,
     **facts: Any,
 ) -> None:
-    """Store a classifier as the artifact of `cell`, with its history and other facts, unless it has one already.
+    """Store a classifier as the artifact of a cell, unless the cell has one already.
 
     The trials that attacks need run here, once, before many workers load the model.
+
+    Parameters
+    ----------
+    cell
+        Cell of the stage ``train`` or ``harden``.
+    classifier
+        The model.
+    card
+        Backbone, classes and preprocessing of the model.
+    store
+        Store that receives the artifact.
+    history
+        Records of the epochs, oldest first.
+    cost
+        Cost of the fit.
+    facts
+        Further facts for the manifest.
     """
     if cell.manifest(store):
         return

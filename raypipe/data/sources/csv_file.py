@@ -79,7 +79,8 @@ def open_csv(settings: CsvFile, seed: int) -> Source:
         If the CSV or the place of its images does not exist.
     ValueError
         If the CSV lacks a column or names none of the images, if an image has two classes, groups or sides, if a side
-        is unknown, or if there are fewer than two classes or more than 1,000.
+        is unknown, or if there are fewer than two classes or more than 1,000. Also if `settings.malignant` names an
+        unknown class.
     """
     rows = read_csv(settings)
     labels = sort_labels({row.label for row in rows if row.label})

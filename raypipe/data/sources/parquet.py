@@ -66,7 +66,7 @@ def open_parquet(settings: Parquet, seed: int) -> Source:
         If there is no Parquet file at `settings.path`.
     ValueError
         If a file is damaged or lacks a column, if files differ in their classes, or if there are fewer than two classes
-        or more than 1,000.
+        or more than 1,000. Also if `settings.malignant` names an unknown class.
     """
     tree = open_parquet_tree(settings.path, settings.image)
     labels = _labels(tree, settings.label)

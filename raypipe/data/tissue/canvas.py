@@ -100,9 +100,20 @@ def draw_noise(rng: np.random.Generator, canvas: Canvas, cells: float, octaves: 
 
 
 def draw_fibres(rng: np.random.Generator, canvas: Canvas, cells: float, stretch: float, wave: float) -> Floats:
-    """Return wavy strands, about -1 to 1.
+    """Return wavy strands, about -1 to 1: noise that is stretched along a direction which bends.
 
-    They are noise of `cells` bumps across and `cells / stretch` along a bending direction.
+    Parameters
+    ----------
+    rng
+        Random generator.
+    canvas
+        Canvas to cover.
+    cells
+        Number of bumps across the strands along one field of view.
+    stretch
+        Length of a bump along the strands, in units of its width.
+    wave
+        Shift of the strands where they bend, at most about this many fields of view.
     """
     angle = rng.uniform(0, np.pi)
     bend = draw_noise(rng, canvas, 2.0, 2) * wave
