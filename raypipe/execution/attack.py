@@ -49,14 +49,14 @@ def attack(cells: Sequence[Cell], executor: Executor, progress: StageProgress) -
     second_wave = [cell for cell in cells if cell.earlier_attacks]  # these read the results of the first wave
     for wave in (first_wave, second_wave):
         tasks = [
-            _task(cell, shard, positions, store)
+            _build_task(cell, shard, positions, store)
             for cell in wave
             for shard, positions in selector.shards(cell.inputs["tiles"], cell.spec.split, cell.spec.tiles)
         ]
-        complete_cells(AttackShard(), tasks, wave, executor, progress, _facts, report)
+        complete_cells(AttackShard(), tasks, wave, executor, progress, _collect_facts, report)
 
 
-def _task(cell: Cell, shard: str, positions: tuple[int, ...] | None, store: Store) -> ShardTask:
+def _build_task(cell: Cell, shard: str, positions: tuple[int, ...] | None, store: Store) -> ShardTask:
     """Return the task on a shard, with the paths of other attacks' results on its tiles."""
     name = shard.rsplit("/", 1)[1]
     earlier = tuple(
@@ -104,7 +104,7 @@ class AttackShard:
         return tabulate_adversarials(tiles, adversarials), figures
 
 
-def _facts(rows: pa.Table) -> dict[str, Any]:
+def _collect_facts(rows: pa.Table) -> dict[str, Any]:
     correct = pc.equal(rows["clean_prediction"], rows["label"])
     attacked = pc.sum(correct).as_py() or 0
     fooled = rows.filter(rows["success"])

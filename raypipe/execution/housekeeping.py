@@ -123,12 +123,12 @@ def take_inventory(store: Store) -> Inventory:
         files.setdefault(path, []).append(file)
         kinds[path] = groups.get("kind") or ("runs" if groups.get("run") else path)
     parts = {path: Part(path, kinds[path], tuple(each)) for path, each in sorted(files.items())}
-    needs, unknown = _needs(store, [path.removeprefix("runs/") for path in parts if kinds[path] == "runs"])
+    needs, unknown = _find_needs(store, [path.removeprefix("runs/") for path in parts if kinds[path] == "runs"])
     working = [state.started for run in needs if (state := _state_at_work(store, run))]
     return Inventory(parts, needs, tuple(unknown), min(working, default=float("inf")) - CLOCKS_DIFFER)
 
 
-def _needs(store: Store, runs: Iterable[str]) -> tuple[dict[str, frozenset[str]], list[str]]:
+def _find_needs(store: Store, runs: Iterable[str]) -> tuple[dict[str, frozenset[str]], list[str]]:
     needs: dict[str, frozenset[str]] = {}
     unknown = []
     for run in runs:
@@ -201,7 +201,7 @@ def _delete(store: Store, parts: Iterable[Part]) -> list[Part]:
 
 def _claimed(store: Store) -> frozenset[str]:
     """Return the artifacts that runs need now."""
-    needs, _ = _needs(store, store.list_directories("runs"))
+    needs, _ = _find_needs(store, store.list_directories("runs"))
     return frozenset().union(*needs.values())
 
 

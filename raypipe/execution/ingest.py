@@ -67,7 +67,9 @@ def ingest(cell: Cell, source: Source, items: Sequence[TileItem], executor: Exec
     store, spec = executor.store, cell.spec
     root = store.artifact(cell.kind, cell.key)
     todo = [
-        task for task in _tasks(items, cell.spec.shard_size, cell.spec.seed) if not store.exists(f"{root}/{task.shard}")
+        task
+        for task in _list_tasks(items, cell.spec.shard_size, cell.spec.seed)
+        if not store.exists(f"{root}/{task.shard}")
     ]
     read = partial(
         _ingest_shard,
@@ -82,7 +84,7 @@ def ingest(cell: Cell, source: Source, items: Sequence[TileItem], executor: Exec
             for result in executor.read_files(read, todo, "ingest", progress.say):
                 rejected += result.rejected
                 progress.advance(result.tiles + result.rejected, cell, note=f"{rejected} rejected" if rejected else "")
-        facts = _facts(cell, store, source)
+        facts = _collect_facts(cell, store, source)
         _require_every_class(items, facts)
         if facts["tiles"] + facts["rejected"] != len(items):
             raise StageError(
@@ -100,7 +102,7 @@ def ingest(cell: Cell, source: Source, items: Sequence[TileItem], executor: Exec
         progress.say(f"{count} rejected: {reason}")
 
 
-def _tasks(items: Sequence[TileItem], shard_size: int, seed: int) -> list[IngestTask]:
+def _list_tasks(items: Sequence[TileItem], shard_size: int, seed: int) -> list[IngestTask]:
     """Return the items by split, shuffled by group because sources list them by class, and cut into shards.
 
     Items of one group stay together, because the cost of reading one of them may serve the others. Training shuffles
@@ -127,8 +129,8 @@ def _ingest_shard(
     """Write a shard, unless it exists already: a task may be repeated."""
     target, rejects_target = f"{root}/{task.shard}", f"{root}/rejected/{task.shard.replace('/', '-')}"
     if store.exists(target):
-        rejected = _rows(store, rejects_target, "reason") if store.exists(rejects_target) else 0
-        return IngestResult(_rows(store, target, "label"), rejected)
+        rejected = _count_rows(store, rejects_target, "reason") if store.exists(rejects_target) else 0
+        return IngestResult(_count_rows(store, target, "label"), rejected)
     start = time.perf_counter()
     tiles, rejects = make(source, task.items)
     cost = Cost(seconds=time.perf_counter() - start, device="cpu")
@@ -139,16 +141,16 @@ def _ingest_shard(
     return IngestResult(tiles.num_rows, rejects.num_rows)
 
 
-def _rows(store: Store, table: str, column: str) -> int:
+def _count_rows(store: Store, table: str, column: str) -> int:
     return int(store.read_table(table, [column]).num_rows)
 
 
-def _facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
+def _collect_facts(cell: Cell, store: Store, source: Source) -> dict[str, Any]:
     columns = ["label_name", "group_id", "split"]
     shards = [shard for split in ("train", "test", SET_ASIDE) for shard in store.shards(cell.kind, cell.key, split)]
     tables = [store.read_table(shard, columns) for shard in shards]
     tiles = pa.concat_tables(tables).to_pydict() if tables else {name: [] for name in columns}
-    rejected = _rejected(store, cell)
+    rejected = _count_rejected(store, cell)
     counts = Counter(zip(tiles["split"], tiles["label_name"], strict=True))
     for split in ("test",) if cell.spec.split == GIVEN else ("train", "test"):
         if not any(s == split for s, _ in counts):
@@ -185,6 +187,6 @@ def _require_every_class(items: Sequence[TileItem], facts: dict[str, Any]) -> No
         )
 
 
-def _rejected(store: Store, cell: Cell) -> Counter[str]:
+def _count_rejected(store: Store, cell: Cell) -> Counter[str]:
     tables = [REJECTED.empty_table(), *store.iter_tables(cell.kind, cell.key, "rejected")]
     return Counter(pa.concat_tables(tables)["reason"].to_pylist())

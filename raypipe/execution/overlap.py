@@ -81,10 +81,10 @@ def search_overlap(
 
 
 def _list_tasks(training: Listing, external: Listing) -> list[_Task]:
-    return [*_tasks(training, "train", external=False), *_tasks(external, "test", external=True)]
+    return [*_cut_tasks(training, "train", external=False), *_cut_tasks(external, "test", external=True)]
 
 
-def _tasks(listing: Listing, side: str, *, external: bool) -> Iterator[_Task]:
+def _cut_tasks(listing: Listing, side: str, *, external: bool) -> Iterator[_Task]:
     paths = sorted(item.ref.path for item in listing.items if item.split == side)
     return (_Task(external, tuple(paths[start : start + CHUNK])) for start in range(0, len(paths), CHUNK))
 

@@ -41,12 +41,12 @@ def read_trials(store: Store, key: str, shape: Shape, device: torch.device) -> T
     raypipe.storage.errors.StoreError
         If the record is damaged.
     """
-    path = _path(store, key, shape, device)
+    path = _get_path(store, key, shape, device)
     try:
         record = store.read_record(path)
     except FileNotFoundError:
         return None
-    if {name: record.pop(name, None) for name in ("version", "software")} != _validity():
+    if {name: record.pop(name, None) for name in ("version", "software")} != _read_versions():
         return None
     try:
         return Trials.model_validate_json(json.dumps(record))  # JSON has lists where the record has tuples
@@ -56,7 +56,7 @@ def read_trials(store: Store, key: str, shape: Shape, device: torch.device) -> T
 
 def write_trials(store: Store, key: str, shape: Shape, device: torch.device, trials: Trials) -> None:
     """Store the results of a model's trials."""
-    store.write_record(_path(store, key, shape, device), {**_validity(), **trials.model_dump(mode="json")})
+    store.write_record(_get_path(store, key, shape, device), {**_read_versions(), **trials.model_dump(mode="json")})
 
 
 def try_model(store: Store, key: str, network: nn.Module, shape: Shape) -> None:
@@ -76,14 +76,14 @@ def copy_trials(store: Store, key: str, target: str) -> None:
         store.write_bytes(f"{to}/{name}", store.read_bytes(f"{source}/{name}"))
 
 
-def _path(store: Store, key: str, shape: Shape, device: torch.device) -> str:
+def _get_path(store: Store, key: str, shape: Shape, device: torch.device) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     kind = re.sub(r"[^A-Za-z0-9.-]+", "_", name)
     return f"{store.artifact('model', key)}/{FOLDER}/{kind}-{'x'.join(map(str, shape))}.json"
 
 
 @functools.cache
-def _validity() -> dict[str, Any]:
+def _read_versions() -> dict[str, Any]:
     """Return the versions that a record must have to be used."""
     software = {}
     for package in PACKAGES:

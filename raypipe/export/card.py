@@ -90,7 +90,7 @@ def write_card(origin: Origin, forms: Sequence[Form], weights_license: str | Non
     defense = origin.experiment.get("defenses", {}).get(subject.defense, {})
     return render(
         "card.md.j2",
-        front=yaml.safe_dump(_front_matter(origin, weights_license), sort_keys=False, allow_unicode=True),
+        front=yaml.safe_dump(_build_front_matter(origin, weights_license), sort_keys=False, allow_unicode=True),
         run=run,
         subject=subject,
         card=origin.card,
@@ -103,30 +103,31 @@ def write_card(origin: Origin, forms: Sequence[Form], weights_license: str | Non
         weights_license=weights_license,
         source=origin.experiment.get("data", {}).get("source", UNKNOWN),
         tiles=origin.tiles,
-        figures=list(_figures(book, subject.id)),
-        threats=list(_threats(run, subject.id)),
-        medicine=list(_medicine(book, subject.id)),
+        figures=list(_list_figures(book, subject.id)),
+        threats=list(_list_threats(run, subject.id)),
+        medicine=list(_list_clinical_errors(book, subject.id)),
         certified=[
             (describe_threat(row) if row["eps"] else "clean", format_with_interval(row, "certified_accuracy"))
             for row in book.certified
             if row["subject"] == subject.id
         ],
-        classes=list(_classes(book, subject.id)),
-        evidence=list(_evidence(book)),
+        classes=list(_list_classes(book, subject.id)),
+        evidence=list(_list_evidence(book)),
         disclaimer=DISCLAIMER,
         digests=origin.digests,
-        untested=[*_untested(book, subject, origin.card), *NOT_TESTED],
+        untested=[*_list_untested(book, subject, origin.card), *NOT_TESTED],
         environment=origin.environment,
         method=METHOD,
         version=__version__,
     )
 
 
-def _front_matter(origin: Origin, weights_license: str | None) -> dict[str, Any]:
+def _build_front_matter(origin: Origin, weights_license: str | None) -> dict[str, Any]:
     """Return the metadata that https://github.com/huggingface/hub-docs/blob/main/modelcard.md describes."""
     stamps = " ".join(origin.run.stamps[origin.subject.split])
     tags = [word.lower() for word in (LEAKY, SYNTHETIC) if word in stamps]
-    rows = {_name_row(row): row for row in reversed(_rows(origin.book, origin.subject.id))}  # of equal names the first
+    found = reversed(_find_rows(origin.book, origin.subject.id))  # of rows with the same name, the first one counts
+    rows = {_name_row(row): row for row in found}
     metrics = [
         {"type": "accuracy", "name": name, "value": round(row["accuracy"], 4)} for name, row in reversed(rows.items())
     ]
@@ -151,7 +152,7 @@ def _front_matter(origin: Origin, weights_license: str | None) -> dict[str, Any]
     }
 
 
-def _rows(book: Book, subject: str) -> list[Row]:
+def _find_rows(book: Book, subject: str) -> list[Row]:
     rows = [row for row in book.find_records(subject) if row["protocol"] == WORST_CASE or row["role"] in SHOWN_ROLES]
     return sorted(rows, key=lambda row: ORDER.index(row["protocol"]))
 
@@ -162,15 +163,15 @@ def _name_row(row: Row) -> str:
     return f"{row['protocol']}{source}{under}" + ("" if row["norm"] is None else f", {describe_threat(row)}")
 
 
-def _figures(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
-    for row in _rows(book, subject):
+def _list_figures(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
+    for row in _find_rows(book, subject):
         limits = "-" if row["norm"] is None else describe_threat(row)
         source = row["source"] if row["source"] != subject else "itself"
         texts = (row["protocol"], row["attack"] or "-", limits, row["knowledge"] or "-", source or "-")
         yield *map(escape_markdown, texts), format_with_interval(row), str(row["tiles"]), str(row["groups"])
 
 
-def _threats(run: Run, subject: str) -> Iterator[tuple[PairingRecord, ThreatModel, str]]:
+def _list_threats(run: Run, subject: str) -> Iterator[tuple[PairingRecord, ThreatModel, str]]:
     attacks = set()
     for pairing in run.find_pairings(subject):
         if pairing.threat and pairing.attack not in attacks and pairing.role != Role.CHECK:
@@ -183,8 +184,8 @@ def _threats(run: Run, subject: str) -> Iterator[tuple[PairingRecord, ThreatMode
             )
 
 
-def _medicine(book: Book, subject: str) -> Iterator[tuple[str, str, str]]:
-    for row in _rows(book, subject):
+def _list_clinical_errors(book: Book, subject: str) -> Iterator[tuple[str, str, str]]:
+    for row in _find_rows(book, subject):
         if row["cancer_called_benign"] is not None:
             yield (
                 _name_row(row),
@@ -193,7 +194,7 @@ def _medicine(book: Book, subject: str) -> Iterator[tuple[str, str, str]]:
             )
 
 
-def _classes(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
+def _list_classes(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
     """Yield the metrics of each class: name, tiles, recall, precision, F1, and recall in the worst case."""
     clean, worst = book.subjects[subject], book.find_headline_case(subject)
     for number, label in enumerate(clean["labels"]):
@@ -202,12 +203,12 @@ def _classes(book: Book, subject: str) -> Iterator[tuple[str, ...]]:
         yield escape_markdown(label), str(clean["support"][number]), *metrics, attacked
 
 
-def _evidence(book: Book) -> Iterator[tuple[str, ...]]:
+def _list_evidence(book: Book) -> Iterator[tuple[str, ...]]:
     for row, _ in tabulate_evidence(book).lines():
         yield tuple(escape_markdown(cell.text) for cell in row)
 
 
-def _untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[str]:
+def _list_untested(book: Book, subject: SubjectRecord, card: ModelCard) -> Iterator[str]:
     """Yield the properties that a reader might take for granted."""
     rows = list(book.find_records(subject.id))
     attacks = [row for row in rows if row["norm"] and row["protocol"] != WORST_CASE]

@@ -88,18 +88,18 @@ def export_model(
             f"{folder} exists: give the name of a new folder, or the folder of an earlier export and --force"
         )
     run = read_run(store, name)
-    subject = _subject(run, subject_id)
+    subject = _find_subject(run, subject_id)
     classifier, card = load_model(store, subject.key)
     clean = run.find_clean_pairing(subject.id)
     made = folder.with_name(f".tmp-{uuid.uuid4().hex}-{folder.name}")
     made.mkdir(parents=True)
     try:
         (made / MODEL_FILE).write_bytes(store.read_bytes(f"{store.artifact('model', subject.key)}/{MODEL_FILE}"))
-        tiles = _some_tiles(store, clean.tiles)
+        tiles = _choose_tiles(store, clean.tiles)
         forms = write_forms(classifier, card, tiles, made, f"{subject.id} of the run {run.name}")
-        config = json.dumps(_config(run, subject, card, forms), indent=2)
+        config = json.dumps(_build_config(run, subject, card, forms), indent=2)
         (made / CONFIG_FILE).write_text(f"{config}\n", encoding="utf-8")
-        text = write_card(_origin(store, run, subject, card, clean.tiles), forms, weights_license)
+        text = write_card(_read_origin(store, run, subject, card, clean.tiles), forms, weights_license)
         (made / CARD_FILE).write_text(text, encoding="utf-8")
         if replaces:
             shutil.rmtree(folder)
@@ -109,7 +109,7 @@ def export_model(
     return Export(folder, forms)
 
 
-def _subject(run: Run, wanted: str) -> SubjectRecord:
+def _find_subject(run: Run, wanted: str) -> SubjectRecord:
     subjects = {subject.id: subject for subject in run.subjects}
     if wanted not in subjects:
         raise ValueError(
@@ -119,7 +119,7 @@ def _subject(run: Run, wanted: str) -> SubjectRecord:
     return subjects[wanted]
 
 
-def _some_tiles(store: Store, key: str) -> NDArray[np.uint8]:
+def _choose_tiles(store: Store, key: str) -> NDArray[np.uint8]:
     """Return the first test tiles."""
     tables = islice(store.iter_tables("tiles", key, "test", ["image"]), COMPARED_TILES)
     images = decode_images(pa.concat_tables(tables).slice(0, COMPARED_TILES))
@@ -128,7 +128,7 @@ def _some_tiles(store: Store, key: str) -> NDArray[np.uint8]:
     return images
 
 
-def _config(run: Run, subject: SubjectRecord, card: ModelCard, forms: tuple[Form, ...]) -> dict[str, Any]:
+def _build_config(run: Run, subject: SubjectRecord, card: ModelCard, forms: tuple[Form, ...]) -> dict[str, Any]:
     """Return the facts that other programs need to know."""
     return {
         "architecture": card.backbone,
@@ -146,7 +146,7 @@ def _config(run: Run, subject: SubjectRecord, card: ModelCard, forms: tuple[Form
     }
 
 
-def _origin(store: Store, run: Run, subject: SubjectRecord, card: ModelCard, tiles: str) -> Origin:
+def _read_origin(store: Store, run: Run, subject: SubjectRecord, card: ModelCard, tiles: str) -> Origin:
     about = read_environment(store, run.name)
     return Origin(
         run=run,

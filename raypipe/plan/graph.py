@@ -82,12 +82,12 @@ def make_plan(
         subject
         for ingest in ingests
         for seed in experiment.training_seeds
-        for subject in _subjects(
+        for subject in _list_subjects(
             experiment, Cell("ingest", _name_variant("tiles", experiment, ingest.split), ingest), seed
         )
     ]
     exam = Examination(experiment.attacks, experiment.evaluation, experiment.tiles.size, experiment.seed)
-    certificates = [(subject, cell) for subject in subjects if (cell := _certificates(experiment, subject))]
+    certificates = [(subject, cell) for subject in subjects if (cell := _build_certificates(experiment, subject))]
     return _plan_tests(subjects, exam, external, certificates)
 
 
@@ -135,7 +135,7 @@ def _plan_tests(
     examined += [test.predictions for test in universal]
     examined += [cell for test in external_pairs for cell in (test.overlap, test.predictions) if cell is not None]
     return Plan(
-        tuple(_in_order([*(pairing.predictions for pairing in pairings), *examined])),
+        tuple(_put_in_order([*(pairing.predictions for pairing in pairings), *examined])),
         tuple(subjects),
         tuple(pairings),
         tuple(diagnostics),
@@ -147,7 +147,7 @@ def _plan_tests(
     )
 
 
-def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subject]:
+def _list_subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subject]:
     """Yield the models trained on one set of tiles with one seed: undefended models, and those hardened from them."""
     split = tiles.spec.split
     for model_id, model in experiment.models.items():
@@ -182,7 +182,7 @@ def _subjects(experiment: Experiment, tiles: Cell, seed: int) -> Iterator[Subjec
                 yield Subject(model_id, split, seed, defense_id, attack_id, cell, tiles, clean)
 
 
-def _certificates(experiment: Experiment, subject: Subject) -> Cell | None:
+def _build_certificates(experiment: Experiment, subject: Subject) -> Cell | None:
     defense = experiment.defenses[subject.defense] if subject.defense else None
     if not isinstance(defense, CertifiedDefense):
         return None
@@ -197,7 +197,7 @@ def _name_variant(name: str, experiment: Experiment, split: str, seed: int | Non
     return f"{name} ({', '.join(parts)})" if parts else name
 
 
-def _in_order(required: Iterable[Cell]) -> list[Cell]:
+def _put_in_order(required: Iterable[Cell]) -> list[Cell]:
     """Return every needed cell once, after its inputs.
 
     The order is by stage, except that attacks on hardened models follow the hardening.

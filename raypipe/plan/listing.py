@@ -72,7 +72,7 @@ def check_experiment(
     try:
         experiment = validate_experiment(raw, str(path))
     except ConfigError as error:
-        raise ConfigError(str(path), [*error.problems, *_problems_of_data(raw)]) from error
+        raise ConfigError(str(path), [*error.problems, *_find_problems(raw)]) from error
     try:
         listings = list_files(experiment)
         return experiment, listings, _list_external(experiment, listings)
@@ -85,7 +85,7 @@ def _list_external(experiment: Experiment, listings: Sequence[Listing]) -> dict[
     return list_external(experiment.evaluation.external, labels, experiment.seed, experiment.name)
 
 
-def _problems_of_data(raw: dict[str, Any]) -> tuple[str, ...]:
+def _find_problems(raw: dict[str, Any]) -> tuple[str, ...]:
     """Return the errors of the data set of a file that has other errors, or none if those keep it from being read."""
     placeholders = {"name": "data", "models": ["resnet18"], "attacks": ["deepfool"]}
     try:
@@ -106,7 +106,7 @@ def describe(listing: Listing, experiment: Experiment, cache: MutableMapping[str
 
     This reads the content of files that `cache` lacks.
     """
-    return _spec(listing, experiment, listing.source.fingerprint([item.ref for item in listing.items], cache))
+    return _build_spec(listing, experiment, listing.source.fingerprint([item.ref for item in listing.items], cache))
 
 
 def outline(experiment: Experiment, listings: Sequence[Listing], external: Mapping[str, Listing]) -> Plan:
@@ -114,13 +114,13 @@ def outline(experiment: Experiment, listings: Sequence[Listing], external: Mappi
 
     The names and the number of its cells are those of `prepare`; their keys are not.
     """
-    specs = [_spec(listing, experiment, fingerprint="") for listing in listings]
+    specs = [_build_spec(listing, experiment, fingerprint="") for listing in listings]
     # The fingerprints keep the cells of different sets apart.
-    others = {set_id: _spec(listing, experiment, fingerprint=set_id) for set_id, listing in external.items()}
+    others = {set_id: _build_spec(listing, experiment, fingerprint=set_id) for set_id, listing in external.items()}
     return make_plan(experiment, specs, others)
 
 
-def _spec(listing: Listing, experiment: Experiment, fingerprint: str) -> IngestSpec:
+def _build_spec(listing: Listing, experiment: Experiment, fingerprint: str) -> IngestSpec:
     tiles = experiment.tiles
     return ingest_spec(
         listing,
@@ -252,7 +252,7 @@ def prepare(experiment: Experiment) -> Prepared:
         ) from error
     listings = list_files(experiment)
     external = _list_external(experiment, listings)
-    stored = _stored_fingerprints(store)
+    stored = _find_stored_fingerprints(store)
     cache = dict(stored)
     specs = [describe(listing, experiment, cache) for listing in listings]
     others = {set_id: describe(listing, experiment, cache) for set_id, listing in external.items()}
@@ -261,7 +261,7 @@ def prepare(experiment: Experiment) -> Prepared:
     return Prepared(experiment, store, listings, make_plan(experiment, specs, others), external)
 
 
-def _stored_fingerprints(store: Store) -> dict[str, str]:
+def _find_stored_fingerprints(store: Store) -> dict[str, str]:
     """Return the stored fingerprints. There are none if the cache is damaged, which only costs time."""
     try:
         stored = store.read_json(FINGERPRINTS) if store.exists(FINGERPRINTS) else {}

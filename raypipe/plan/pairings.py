@@ -197,10 +197,10 @@ def list_pairings(subject: Subject, subjects: Sequence[Subject], exam: Examinati
                     "evaluate", f"{name} on {tiles.name}", EvaluateSpec(split="test"), collect_inputs(subject, tiles)
                 )
                 yield Pairing(subject, protocol, role, predictions, attack_id, attack, source, after=after)
-    yield from _ensembles(subject, exam)
+    yield from _list_ensembles(subject, exam)
 
 
-def _ensembles(subject: Subject, exam: Examination) -> Iterator[Pairing]:
+def _list_ensembles(subject: Subject, exam: Examination) -> Iterator[Pairing]:
     """Yield the tests of one model under AutoAttack on the model itself, in every bounded threat model.
 
     AutoAttack starts from the results of the other attacks.

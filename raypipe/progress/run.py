@@ -117,7 +117,7 @@ def run_progress(
         if state.state != "failed":
             state.state, state.error = "failed", str(error) or type(error).__name__
             if number := find_stop(error):
-                state.error = _stopped_line(number, state, store)
+                state.error = _describe_stop(number, state, store)
                 with suppress(OSError):  # the terminal may be closed; `raypipe status` prints the line too
                     console.print(state.error, highlight=False, markup=False, soft_wrap=True)
                 vars(error)["reported"] = True  # code that catches the error need not report it again
@@ -148,7 +148,7 @@ def run_progress(
             note()
 
 
-def _stopped_line(number: Signals, state: RunState, store: Store) -> str:
+def _describe_stop(number: Signals, state: RunState, store: Store) -> str:
     """Return how far the run came and how to continue."""
     cells, done = (sum(getattr(stage.whole, count) for stage in state.stages) for count in ("cells", "done"))
     return (

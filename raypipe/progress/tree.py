@@ -26,7 +26,9 @@ def run_tree(state: RunState, height: int | None = None) -> Tree:
         one may share a line. Default: any number.
     """
     mark, style = MARKS[state.state]
-    title = Text.assemble((f"{mark} ", style), (state.run, "bold"), (f"  {format_duration(_age(state))}", "dim"))
+    title = Text.assemble(
+        (f"{mark} ", style), (state.run, "bold"), (f"  {format_duration(_compute_age(state))}", "dim")
+    )
     tree = Tree(title, guide_style="dim")
     stages: list[StageState | Text] = list(state.stages)
     room = 2 * CELLS_SHOWN  # at most one line per cell and one for its model
@@ -39,10 +41,10 @@ def run_tree(state: RunState, height: int | None = None) -> Tree:
         if isinstance(stage, Text):
             tree.add(stage)
             continue
-        branch = tree.add(_line(stage))
+        branch = tree.add(_build_line(stage))
         if stage.state == "running":
             for line in filter(None, (_describe_way(stage), _describe_outcome(stage))):
-                branch.add(_text(line, "bold"))
+                branch.add(_build_text(line, "bold"))
             _add_cells(branch, stage, room)
     if state.activity and state.state == "running":
         tree.add(Text(state.activity, "bold"))
@@ -115,15 +117,15 @@ def _within(stage: StageState, cell: str) -> str:
     return f"{int(sum(shard.tiles for shard in shards))} of {sum(shard.of for shard in shards)} tiles"
 
 
-def _age(state: RunState) -> float:
+def _compute_age(state: RunState) -> float:
     return state.updated - state.started
 
 
-def _text(text: str, style: str = "") -> Text:
+def _build_text(text: str, style: str = "") -> Text:
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
-def _cells(number: int) -> str:
+def _count_cells(number: int) -> str:
     return f"{number} {'cell' if number == 1 else 'cells'}"
 
 
@@ -132,18 +134,18 @@ def _folded(stages: Sequence[StageState]) -> Iterator[StageState | Text]:
     done = [stage for stage in stages if stage.state == "done"]
     coming = [stage for stage in stages if stage.state == "to do"]
     if done:
-        yield _text(f"✓ {', '.join(stage.name for stage in done)}", "green")
+        yield _build_text(f"✓ {', '.join(stage.name for stage in done)}", "green")
     yield from (stage for stage in stages if stage.state in ("running", "failed"))
     if coming:
-        yield _text(f"· {', '.join(stage.name for stage in coming)}", "dim")
+        yield _build_text(f"· {', '.join(stage.name for stage in coming)}", "dim")
 
 
-def _line(stage: StageState) -> Text:
+def _build_line(stage: StageState) -> Text:
     mark, style = MARKS[stage.state]
     faint = "dim" if stage.state == "to do" else ""
     whole = stage.whole
     parted = stage.state in ("running", "failed") or 0 < whole.done < whole.cells
-    cells = f"{whole.done} of {_cells(whole.cells)}" if parted else _cells(whole.cells)
+    cells = f"{whole.done} of {_count_cells(whole.cells)}" if parted else _count_cells(whole.cells)
     parts = [(f"{mark} ", style), (f"{stage.name:<16}", faint)]
     parts += [(f" {cells}", faint)] if whole.cells else []  # work outside a run may have no cells
     parts += [(f"  {whole.failed} failed", "bold red")] if whole.failed else []
@@ -169,10 +171,10 @@ def _add_cells(branch: Tree, stage: StageState, room: int) -> None:
         shown.setdefault(model, []).insert(0, name)
     for model in sorted(shown):
         group = stage.groups[model]
-        head = f"{model}  {group.done} of {_cells(group.cells)}  {describe_figures(group)}".rstrip()
-        below = branch.add(_text(head)) if headed else branch
+        head = f"{model}  {group.done} of {_count_cells(group.cells)}  {describe_figures(group)}".rstrip()
+        below = branch.add(_build_text(head)) if headed else branch
         for name in shown[model]:
-            below.add(_text(f"{name}  {_within(stage, name)}".rstrip()))
+            below.add(_build_text(f"{name}  {_within(stage, name)}".rstrip()))
     whole = stage.whole
     if (left := whole.cells - whole.done - whole.failed - sum(map(len, shown.values()))) > 0:
         branch.add(Text(f"{left} more to do", "dim"))

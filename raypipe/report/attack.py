@@ -68,7 +68,7 @@ def summarize_attack(table: pa.Table) -> dict[str, Any]:
     sizes = {norm: table[norm].to_numpy()[success] for norm in STORED_NORMS}
     shares = {
         name: {part: None if np.isnan(figure) else float(figure) for part, figure in zip(PARTS, found, strict=True)}
-        for name, found in _shares(table, groups).items()
+        for name, found in _estimate_shares(table, groups).items()
     }
     return {
         "tiles": table.num_rows,
@@ -81,7 +81,7 @@ def summarize_attack(table: pa.Table) -> dict[str, Any]:
     }
 
 
-def _shares(table: pa.Table, groups: list[str]) -> dict[str, Interval]:
+def _estimate_shares(table: pa.Table, groups: list[str]) -> dict[str, Interval]:
     """Return the accuracy before and after, and the share of attacked tiles fooled, with 95 % intervals."""
     truth = table["label"].to_numpy()
     right = table["clean_prediction"].to_numpy() == truth

@@ -81,13 +81,13 @@ def summarize_audit(audit: Audit, pairs: int) -> dict[str, Any]:
             for label, each in groups.items()
         },
         "agreement": audit.agreement and asdict(audit.agreement),
-        "pairs_across_classes": [_pair_dict(pair) for pair in mixed[:pairs]],
-        "pairs_across_sides": [_pair_dict(pair) for pair in sides[:pairs]],
+        "pairs_across_classes": [_describe_pair(pair) for pair in mixed[:pairs]],
+        "pairs_across_sides": [_describe_pair(pair) for pair in sides[:pairs]],
         "warnings": [*_warn_of_dark_images(audit), *warn_of_giant_groups(audit)],
     }  # fmt: skip
 
 
-def _pair_dict(pair: Pair) -> dict[str, Any]:
+def _describe_pair(pair: Pair) -> dict[str, Any]:
     return {"first": pair.first.path, "second": pair.second.path, "similarity": float(pair.similarity)}
 
 
@@ -141,7 +141,7 @@ def tabulate_agreement(agreement: Agreement) -> Sheet:
         ("adjusted Rand index", f"{agreement.adjusted_rand_index:.4f}"),
         ("pairwise precision", f"{100 * agreement.precision:.1f} %"),
         ("pairwise recall", f"{100 * agreement.recall:.1f} %"),
-        ("test tiles with a known sibling in training,\nsplit by detected group", _percent(leak)),
+        ("test tiles with a known sibling in training,\nsplit by detected group", _format_percent(leak)),
     ):
         table.add_row(measure, value)
     return table
@@ -163,5 +163,5 @@ def _crosses_cases(audit: Audit, pair: Pair) -> bool:
     return None not in cases and len(cases) > 1
 
 
-def _percent(share: float | None) -> str:
+def _format_percent(share: float | None) -> str:
     return "cannot be split" if share is None else f"{100 * share:.2f} %"

@@ -88,11 +88,13 @@ def build_robustness_chart(book: Book, *subjects: str) -> Chart:
             withheld = subject in verdicts and verdicts[subject].withheld
             below = "a sanity check failed or did not apply" if withheld else ""
             rows = {**_find_rows(book, subject), WORST: book.find_headline_case(subject)}
-            found = tuple(_bar(measure, row, name_hardening(book, subject)) for measure, row in rows.items() if row)
+            found = tuple(
+                _build_bar(measure, row, name_hardening(book, subject)) for measure, row in rows.items() if row
+            )
             bars.append(Bars(name_hardening(book, subject), below, name_kind(book, subject), found))
         panels.append((name_family(book, members[0]), tuple(bars)))
     measures = {**MEASURES, WORST: f"{MEASURES[WORST]}, {book.headline}" if book.headline else MEASURES[WORST]}
-    return _chart("Accuracy of each model", measures, tuple(panels))
+    return _build_chart("Accuracy of each model", measures, tuple(panels))
 
 
 def build_recall_chart(book: Book, subject: str) -> Chart:
@@ -110,7 +112,7 @@ def build_recall_chart(book: Book, subject: str) -> Chart:
     )
     title = f"{name_family(book, subject)}, {name_hardening(book, subject)}"
     measures = {name: text for name, text in MEASURES.items() if name in rows}
-    return _chart(f"Recall of each class by {title}", measures, ((title, bars),))
+    return _build_chart(f"Recall of each class by {title}", measures, ((title, bars),))
 
 
 def _find_rows(book: Book, subject: str) -> dict[str, Row | None]:
@@ -122,7 +124,7 @@ def _find_rows(book: Book, subject: str) -> dict[str, Row | None]:
     }
 
 
-def _bar(measure: str, row: Row, name: str) -> Bar:
+def _build_bar(measure: str, row: Row, name: str) -> Bar:
     return _write_bar(measure, row["accuracy"], row["accuracy_low"], row["accuracy_high"], row, name)
 
 
@@ -143,7 +145,7 @@ def _write_bar(measure: str, value: float | None, low: float | None, high: float
     return Bar(measure, value, low, high, text, hint)
 
 
-def _chart(title: str, measures: dict[str, str], panels: tuple[tuple[str, tuple[Bars, ...]], ...]) -> Chart:
+def _build_chart(title: str, measures: dict[str, str], panels: tuple[tuple[str, tuple[Bars, ...]], ...]) -> Chart:
     ranges = "; ".join(_describe_ranges(measures, panels))
     shown = {bar.measure for _, rows in panels for each in rows for bar in each.bars}
     return Chart(f"{title}: {ranges}.", {name: text for name, text in measures.items() if name in shown}, panels)

@@ -57,20 +57,20 @@ def tabulate_side_by_side(books: Mapping[str, Book]) -> Sheet:
     for subject in dict.fromkeys(subject for book in books.values() for subject in book.subjects):
         for run, book in books.items():
             if subject in book.subjects:
-                figures = map(format_interval, _figures(book, subject, radii))
-                table.add_row(format_model(book, subject), run, *figures, _verdict(book, subject))
+                figures = map(format_interval, _find_figures(book, subject, radii))
+                table.add_row(format_model(book, subject), run, *figures, _format_checks(book, subject))
         table.add_section()
     return table
 
 
-def _figures(book: Book, subject: str, radii: Iterable[str]) -> list[Row | None]:
+def _find_figures(book: Book, subject: str, radii: Iterable[str]) -> list[Row | None]:
     clean, worst = book.subjects[subject], book.find_worst_cases(subject)
     static = find_static(book, subject)
     white_box = find_lowest(book, subject, ITSELF, clean["hardened_on"])
     return [clean, book.find_clean(subject), static, white_box, *(worst.get(radius) for radius in radii)]
 
 
-def _verdict(book: Book, subject: str) -> Cell:
+def _format_checks(book: Book, subject: str) -> Cell:
     verdict = find_verdicts(book).get(subject)
     return format_verdict(verdict.failed if verdict else None)
 

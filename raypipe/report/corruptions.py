@@ -22,7 +22,7 @@ def tabulate_corruptions(book: Book) -> Sheet | None:
     table.add_columns("clean", "corrupted, mean", "lowest", figures=True)
     table.add_columns("worst corruption")
     table.add_columns("relative error", figures=True)
-    for subject, rows in _by_subject(book).items():
+    for subject, rows in _group_by_subject(book).items():
         overall = [row for row in rows if row["severity"] == OVERALL]
         worst = min((row for row in rows if row["severity"] != OVERALL), key=lambda row: row["accuracy"])
         table.add_row(
@@ -31,7 +31,7 @@ def tabulate_corruptions(book: Book) -> Sheet | None:
             format_percent(sum(row["accuracy"] for row in overall) / len(overall)),
             format_interval(worst),
             f"{CORRUPTIONS[worst['corruption']].title}, severity {worst['severity']}",
-            _mean_relative_error(overall),
+            _format_mean_relative_error(overall),
         )
     (baseline, *_) = dict.fromkeys(row["baseline"] for row in book.corruptions)
     table.caption = (
@@ -51,7 +51,7 @@ def build_corruptions_heat(book: Book) -> Heat | None:
 
     names = tuple(dict.fromkeys(row["corruption"] for row in book.corruptions))
     rows = []
-    for subject, own in _by_subject(book).items():
+    for subject, own in _group_by_subject(book).items():
         overall = {row["corruption"]: row["accuracy"] for row in own if row["severity"] == OVERALL}
         label = f"{name_family(book, subject)}, {name_hardening(book, subject)}"
         rows.append((label, tuple(shade(f"{100 * overall[name]:.0f}", overall[name]) for name in names)))
@@ -60,13 +60,13 @@ def build_corruptions_heat(book: Book) -> Heat | None:
     )
 
 
-def _by_subject(book: Book) -> dict[str, list[Row]]:
+def _group_by_subject(book: Book) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in book.corruptions:
         found.setdefault(row["subject"], []).append(row)
     return found
 
 
-def _mean_relative_error(rows: list[Row]) -> Cell:
+def _format_mean_relative_error(rows: list[Row]) -> Cell:
     known = [row["relative_error"] for row in rows if row["relative_error"] is not None]
     return Cell(f"{sum(known) / len(known):.2f}" if known else "-")

@@ -80,7 +80,7 @@ def list_digests(run: Run, store: Store, subject: str | None = None) -> Iterator
     for each in chosen:
         path = f"{store.artifact('model', each.key)}/{MODEL_FILE}"
         yield f"model {each.id}, content key", each.key
-        yield f"model {each.id}, SHA-256 of {MODEL_FILE}", _sha256(store, path)
+        yield f"model {each.id}, SHA-256 of {MODEL_FILE}", _compute_sha256(store, path)
     environment = read_environment(store, run.name)
     version = environment.packages.get("raypipe", UNKNOWN) if environment else UNKNOWN
     commit = f", commit {environment.commit}" if environment and environment.commit else ""
@@ -88,8 +88,8 @@ def list_digests(run: Run, store: Store, subject: str | None = None) -> Iterator
     bill = f"runs/{run.name}/{BILL_FILE}"
     number = store.read_json(bill)["serialNumber"] if store.exists(bill) else UNKNOWN
     yield f"software, serial number of {BILL_FILE} (CycloneDX)", number
-    yield "settings, SHA-256 of experiment.yaml", _sha256(store, f"runs/{run.name}/experiment.yaml")
+    yield "settings, SHA-256 of experiment.yaml", _compute_sha256(store, f"runs/{run.name}/experiment.yaml")
 
 
-def _sha256(store: Store, path: str) -> str:
+def _compute_sha256(store: Store, path: str) -> str:
     return hashlib.sha256(store.read_bytes(path)).hexdigest() if store.exists(path) else UNKNOWN

@@ -41,12 +41,12 @@ def tabulate_distortions(book: Book) -> Sheet | None:
     for subject in book.subjects:
         own = {row["norm"]: row for row in rows if row["subject"] == subject}
         if own:
-            figures = [_quartiles(own[norm]["quartiles"], norm) for norm in SCALES]
+            figures = [_format_quartiles(own[norm]["quartiles"], norm) for norm in SCALES]
             table.add_row(format_model(book, subject), *figures, f"{own['l2']['fooled']} of {own['l2']['attacked']}")
     return table
 
 
-def _quartiles(found: dict[str, float | None], norm: str) -> str:
+def _format_quartiles(found: dict[str, float | None], norm: str) -> str:
     scale, form = SCALES[norm]
 
     def write(size: float | None) -> str:
@@ -171,9 +171,9 @@ def tabulate_stage_costs(book: Book) -> Sheet | None:
     table.add_columns("cells", "forward\npasses", "backward\npasses", "seconds", figures=True)
     table.add_columns("device")
     for stage in dict.fromkeys(row["stage"] for row in costs):
-        table.add_row(stage, *_sums([row for row in costs if row["stage"] == stage]))
+        table.add_row(stage, *_sum_up([row for row in costs if row["stage"] == stage]))
     table.add_section()
-    table.add_row("all", *_sums(costs))
+    table.add_row("all", *_sum_up(costs))
     return table
 
 
@@ -201,7 +201,7 @@ def tabulate_cell_costs(book: Book) -> Sheet | None:
     table.add_columns("forward\npasses", "backward\npasses", "seconds", figures=True)
     table.add_columns("device")
     for row in costs:
-        _, *figures = _sums([row])
+        _, *figures = _sum_up([row])
         table.add_row(row["stage"], row["cell"], *figures)
     return table
 
@@ -210,7 +210,7 @@ def _list_costs(book: Book) -> list[Row]:
     return [row for row in book.costs if row["seconds"] is not None]
 
 
-def _sums(costs: Sequence[Row]) -> tuple[str, ...]:
+def _sum_up(costs: Sequence[Row]) -> tuple[str, ...]:
     passes = (f"{sum(row[name] for row in costs):,}" for name in ("forwards", "backwards"))
     devices = sorted({row["device"] for row in costs} - {""})
     return (str(len(costs)), *passes, f"{sum(row['seconds'] for row in costs):,.1f}", name_or_dash("+".join(devices)))

@@ -23,7 +23,7 @@ def tabulate_external(book: Book) -> Sheet | None:
     table.add_columns("set", "model")
     table.add_columns("own test tiles", "external", "drop", figures=True)
     table.add_columns("own, balanced", "external, balanced", "drop, balanced", "answers outside", figures=True)
-    for name, rows in _by_set(book).items():
+    for name, rows in _group_by_set(book).items():
         table.add_section()
         for row in (row for row in rows if row["label"] is None):
             table.add_row(
@@ -50,7 +50,7 @@ def tabulate_external_classes(book: Book) -> Sheet | None:
     table = Sheet("Recall by class on external test sets, and its 95 % interval, in %")
     table.add_columns("set", "model", "class")
     table.add_columns("own test tiles", "external", "drop", "tiles", "answers outside", figures=True)
-    for name, rows in _by_set(book).items():
+    for name, rows in _group_by_set(book).items():
         table.add_section()
         for row in (row for row in rows if row["label"] is not None):
             table.add_row(
@@ -69,10 +69,10 @@ def tabulate_external_classes(book: Book) -> Sheet | None:
 
 def list_external_reservations(book: Book) -> Iterator[Note]:
     """Yield the reservations about the external test sets: siblings of training tiles, and tiles that were left out."""
-    for name, rows in _by_set(book).items():
+    for name, rows in _group_by_set(book).items():
         first = rows[0]
         for row in {row["split"]: row for row in rows}.values():
-            yield from _overlap_notes(row)
+            yield from _list_overlaps(row)
         if first["synthetic"]:
             yield Note(f"{name}: synthetic tissue; no figure on it applies to real images.", "bad")
         left_out = f"; left out: {', '.join(first['left_out'])}" if first["left_out"] else ""
@@ -87,7 +87,7 @@ def list_external_reservations(book: Book) -> Iterator[Note]:
                 )
 
 
-def _overlap_notes(row: Row) -> Iterator[Note]:
+def _list_overlaps(row: Row) -> Iterator[Note]:
     if row["siblings"] is None:
         yield Note(f"{row['set_id']}: training tiles are unknown, so nobody looked for their siblings in it.", "warn")
     elif row["siblings"]:
@@ -98,7 +98,7 @@ def _overlap_notes(row: Row) -> Iterator[Note]:
         )
 
 
-def _by_set(book: Book) -> dict[str, list[Row]]:
+def _group_by_set(book: Book) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in book.external:
         found.setdefault(row["set_id"], []).append(row)

@@ -96,13 +96,13 @@ def tabulate_frontier(book: Book) -> Sheet | None:
     table.add_columns("training")
     table.add_columns("passes", "relative\npasses", "seconds", figures=True)
     table.add_columns("device")
-    trainings = _trainings(book)
+    trainings = _find_trainings(book)
     for frontier in frontiers:
-        least = min((_passes(row) for row in _compared(book, frontier)), default=0)
+        least = min((_count_passes(row) for row in _find_compared(book, frontier)), default=0)
         for subject, number in frontier.points.items():
             row, worst = trainings.get(subject), book.find_worst_cases(subject)
             known = row is not None and row["seconds"] is not None
-            passes = _passes(row) if row and known else 0
+            passes = _count_passes(row) if row and known else 0
             table.add_row(
                 format_model(book, subject),
                 str(number),
@@ -130,9 +130,9 @@ def list_unequal_costs(book: Book) -> Iterator[Note]:
     Undefended models are left out, and so are defenses without training: their cost is a part of the others' cost.
     """
     for frontier in list_frontiers(book):
-        rows = sorted(_compared(book, frontier), key=_passes)
-        if rows and _passes(rows[-1]) > EQUAL * _passes(rows[0]):
-            ratio = _passes(rows[-1]) / _passes(rows[0])
+        rows = sorted(_find_compared(book, frontier), key=_count_passes)
+        if rows and _count_passes(rows[-1]) > EQUAL * _count_passes(rows[0]):
+            ratio = _count_passes(rows[-1]) / _count_passes(rows[0])
             yield Note(
                 f"{frontier.title}: training costs differ. {rows[-1]['subject']} took {ratio:.1f} times the passes of "
                 f"{rows[0]['subject']}; a comparison at equal cost allows {EQUAL:g}. Change `epochs` or `steps` of the "
@@ -141,13 +141,13 @@ def list_unequal_costs(book: Book) -> Iterator[Note]:
             )
 
 
-def _trainings(book: Book) -> dict[str, Row]:
+def _find_trainings(book: Book) -> dict[str, Row]:
     return {row["subject"]: row for row in book.trainings}
 
 
-def _compared(book: Book, frontier: Frontier) -> list[Row]:
+def _find_compared(book: Book, frontier: Frontier) -> list[Row]:
     """Return the trainings of a frontier's hardened models whose defense has a training."""
-    trainings = _trainings(book)
+    trainings = _find_trainings(book)
     return [
         trainings[subject]
         for subject in frontier.points
@@ -155,5 +155,5 @@ def _compared(book: Book, frontier: Frontier) -> list[Row]:
     ]
 
 
-def _passes(row: Row) -> int:
+def _count_passes(row: Row) -> int:
     return int(row["forwards"] + row["backwards"])

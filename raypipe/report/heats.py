@@ -64,22 +64,22 @@ def build_confusions(book: Book) -> Iterator[Confusions]:
     A model that was evaluated on its own has no grid: it has a matrix for every attack of the evaluation.
     """
     for family, members in book.list_families().items():
-        clean = _confusion("clean", book.find_clean(family), CLEAN)
+        clean = _build_confusion("clean", book.find_clean(family), CLEAN)
         by_role = (list(book.find_records(family, protocol="white-box", role=role)) for role in ("grid", "evaluation"))
         for attacked in next(filter(None, by_role), []):
-            heats = [clean, _confusion("white-box", attacked, ATTACKED)]
+            heats = [clean, _build_confusion("white-box", attacked, ATTACKED)]
             for subject in members:
                 if book.subjects[subject]["hardened_on"] == attacked["attack"]:
                     static = next(book.find_records(subject, protocol="static", attack=attacked["attack"]), None)
                     white_box = book.find_white_box(subject, attacked["attack"])
                     defense = name_defense(book.subjects[subject]["defense"])
-                    heats += [_confusion(f"{defense}, clean", book.find_clean(subject), CLEAN)]
-                    heats += [_confusion(f"{defense}, static", static, STATIC)] if static else []
-                    heats += [_confusion(f"{defense}, white-box", white_box, ATTACKED)] if white_box else []
+                    heats += [_build_confusion(f"{defense}, clean", book.find_clean(subject), CLEAN)]
+                    heats += [_build_confusion(f"{defense}, static", static, STATIC)] if static else []
+                    heats += [_build_confusion(f"{defense}, white-box", white_box, ATTACKED)] if white_box else []
             yield Confusions(name_family(book, family), name_attack(attacked["attack"]), tuple(heats))
 
 
-def _confusion(title: str, row: Row, color: str) -> Heat:
+def _build_confusion(title: str, row: Row, color: str) -> Heat:
     rows = (
         (
             name_class(label),
@@ -108,12 +108,12 @@ def build_transfers(book: Book) -> Iterator[Heat]:
         rows = [
             (
                 f"{name_family(book, subject)}, {name_hardening(book, subject)}",
-                tuple(_transferred(found.get((each, subject))) for each in sources),
+                tuple(_shade_accuracy(found.get((each, subject))) for each in sources),
             )
             for subject in subjects
         ]
         yield Heat(name_attack(attack), tuple(name_family(book, each) for each in sources), tuple(rows), TRANSFER)
 
 
-def _transferred(accuracy: float | None) -> Shade:
+def _shade_accuracy(accuracy: float | None) -> Shade:
     return shade("" if accuracy is None else f"{100 * accuracy:.0f}", accuracy)

@@ -83,7 +83,7 @@ def rank_models(store: Store) -> tuple[list[Sheet], list[Note]]:
                 continue
             for key, standing in found:
                 boards.setdefault(key, []).append(standing)
-    return [_sheet(key, boards[key]) for key in sorted(boards)], left_out
+    return [_tabulate(key, boards[key]) for key in sorted(boards)], left_out
 
 
 def _read(name: str, store: Store) -> list[tuple[Key, Standing]] | Note:
@@ -109,11 +109,11 @@ def _read(name: str, store: Store) -> list[tuple[Key, Standing]] | Note:
     return [
         found
         for subject, rows in by_subject.items()
-        for found in _standings(run, rows, [check for check in checks if check["subject"] == subject])
+        for found in _list_standings(run, rows, [check for check in checks if check["subject"] == subject])
     ]
 
 
-def _standings(run: Run, rows: Sequence[Row], checks: Sequence[dict[str, Any]]) -> Iterator[tuple[Key, Standing]]:
+def _list_standings(run: Run, rows: Sequence[Row], checks: Sequence[dict[str, Any]]) -> Iterator[tuple[Key, Standing]]:
     by_protocol = {row["protocol"]: row for row in rows if row["protocol"] in ("clean", CLEAN_ATTACKED)}
     clean, attacked = by_protocol["clean"], by_protocol.get(CLEAN_ATTACKED)
     if attacked is None:
@@ -137,7 +137,7 @@ def _standings(run: Run, rows: Sequence[Row], checks: Sequence[dict[str, Any]]) 
         yield key, Standing(run.name, row, clean, attacked, static, white_box, verdict)
 
 
-def _sheet(key: Key, standings: Sequence[Standing]) -> Sheet:
+def _tabulate(key: Key, standings: Sequence[Standing]) -> Sheet:
     tiles, attacked = key.tiles
     split = "" if key.split == GIVEN else f", {key.split} split"
     table = Sheet(

@@ -42,12 +42,14 @@ def tabulate_overview(book: Book) -> Sheet | None:
             cells = (format_interval(rows.get((subject, threat)), UNMEASURED) for threat in threats)
             table.add_row(format_model(book, subject), *cells)
         table.add_section()
-    limits = "; ".join(f"{threat}: {_detail(book, threat)}" for threat in threats if _detail(book, threat))
+    limits = "; ".join(
+        f"{threat}: {_describe_detail(book, threat)}" for threat in threats if _describe_detail(book, threat)
+    )
     table.caption = f"A dash: not measured. {limits[:1].upper()}{limits[1:]}. {METHOD}"
     return table
 
 
-def _detail(book: Book, threat: str) -> str:
+def _describe_detail(book: Book, threat: str) -> str:
     details = dict.fromkeys(row["detail"] for row in book.overview if row["threat"] == threat)
     return next(iter(details)) if len(details) == 1 else "another one for each model"
 

@@ -48,14 +48,14 @@ def build_table_1(book: Book) -> Sheet:
     table.add_columns("model", "tested on", "hardened with")
     table.add_columns(*next(iter(book.subjects.values()))["labels"], "accuracy", "tiles", "groups", figures=True)
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
-        for subject, row in _stages(book, undefended):
+        for subject, row in _list_stages(book, undefended):
             scores = zip(row["precision"], row["recall"], row["f1"], strict=True)
             hardened = book.subjects[subject]
             table.add_row(
                 undefended,
                 row["attack"] or ("clean tiles" if row["protocol"] == CLEAN_ATTACKED else "clean test set"),
                 name_or_dash(hardened["hardened_on"] or hardened["defense"]),
-                *(" ".join(_rounded(score) for score in label) for label in scores),
+                *(" ".join(_format_rounded(score) for score in label) for label in scores),
                 format_percent(row["accuracy"]),
                 str(row["tiles"]),
                 str(row["groups"]),
@@ -64,27 +64,27 @@ def build_table_1(book: Book) -> Sheet:
     return table
 
 
-def _rounded(score: float | None) -> str:
+def _format_rounded(score: float | None) -> str:
     return "-" if score is None else f"{100 * score:.0f}"
 
 
-def _stages(book: Book, undefended: str) -> Iterator[tuple[str, Row]]:
+def _list_stages(book: Book, undefended: str) -> Iterator[tuple[str, Row]]:
     """Yield the rows of one backbone: clean, attacked, and hardened models on clean and on static adversarial tiles.
 
     The full test set has its own row if only some of its tiles were attacked.
     """
-    yield from _clean(book, undefended)
+    yield from _list_clean(book, undefended)
     for row in book.find_records(undefended, protocol="white-box", role="grid"):
         yield undefended, row
     for subject, clean in book.subjects.items():
         if clean["defense"] and book.find_undefended(subject) == undefended:
-            yield from _clean(book, subject)
+            yield from _list_clean(book, subject)
             for row in book.find_records(subject, protocol="static", role="grid"):
                 if clean["hardened_on"] in (None, row["attack"]):
                     yield subject, row
 
 
-def _clean(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
+def _list_clean(book: Book, subject: str) -> Iterator[tuple[str, Row]]:
     whole, attacked = book.subjects[subject], book.find_clean(subject)
     if whole["tiles"] != attacked["tiles"]:
         yield subject, whole
@@ -107,12 +107,12 @@ def build_table_2(book: Book) -> Sheet:
     if hardened:
         table.add_columns("robust,\nwhite-box", figures=True)
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
-        for subject, attack in _pairs(book, undefended, hardened):
+        for subject, attack in _list_pairs(book, undefended, hardened):
             rows = {"normal": book.find_clean(undefended), "attacked": book.find_white_box(undefended, attack)}
             if hardened:
                 static = next(book.find_records(subject, protocol="static", attack=attack), None)
                 rows |= {"robust_on_normal": book.find_clean(subject), "robust_on_perturbed": static}
-            cells = [_beside_paper(column, row, rows["attacked"], subject, book) for column, row in rows.items()]
+            cells = [_format_beside_paper(column, row, rows["attacked"], subject, book) for column, row in rows.items()]
             white_box = book.find_white_box(subject, attack) if hardened else None
             table.add_row(
                 undefended,
@@ -136,7 +136,7 @@ def build_table_3(book: Book, data: str) -> Sheet:
     table = Sheet(f"Table 3. Accuracy of earlier work and of this run, in %; this run, {describe_attacked_tiles(book)}")
     table.add_columns("work", "backbone", "attack", "defense")
     table.add_columns("clean", "attacked", "defended,\nstatic", "defended,\nwhite-box", figures=True)
-    measured = list(_measured(book))
+    measured = list(_list_measured(book))
     for row in EARLIER:
         defended = "-" if row.defended is None else f"{row.defended:g}"
         figures = (f"{row.clean:g}", f"{row.attacked:g}", defended, "-")
@@ -152,10 +152,10 @@ def build_table_3(book: Book, data: str) -> Sheet:
     return table
 
 
-def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[Cell | str, ...]]]:
+def _list_measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[Cell | str, ...]]]:
     """Yield backbone, attack and defense by their registries' names, and the cells of Table 3 for this system."""
     for undefended in (name for name, row in book.subjects.items() if row["defense"] is None):
-        for subject, attack in _pairs(book, undefended, hardened=True):
+        for subject, attack in _list_pairs(book, undefended, hardened=True):
             attacked, white_box = book.find_white_box(undefended, attack), book.find_white_box(subject, attack)
             static = next(book.find_records(subject, protocol="static", attack=attack), None)
             figures = (format_percent(row["accuracy"]) if row else "-" for row in (attacked, static, white_box))
@@ -174,7 +174,7 @@ def _measured(book: Book) -> Iterator[tuple[tuple[str, str, str], tuple[Cell | s
             )
 
 
-def _pairs(book: Book, undefended: str, hardened: bool) -> Iterator[tuple[str, str]]:
+def _list_pairs(book: Book, undefended: str, hardened: bool) -> Iterator[tuple[str, str]]:
     """Yield models, each with an attack of the grid that it is shown with."""
     attacks = [row["attack"] for row in book.find_records(undefended, protocol="white-box", role="grid")]
     for subject, clean in book.subjects.items():
@@ -184,7 +184,7 @@ def _pairs(book: Book, undefended: str, hardened: bool) -> Iterator[tuple[str, s
                     yield subject, attack
 
 
-def _beside_paper(column: str, row: Row | None, attacked: Row | None, subject: str, book: Book) -> Cell:
+def _format_beside_paper(column: str, row: Row | None, attacked: Row | None, subject: str, book: Book) -> Cell:
     if row is None:
         return Cell("-")
     method = attacked["method"] if attacked else ""

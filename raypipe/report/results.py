@@ -138,7 +138,7 @@ class Results(RunResult):
         artifacts = Artifacts(self.store)
         chosen = [pairing for pairing in self.run.pairings if subject in (None, pairing.subject)]
         artifacts.read_ahead(chosen)
-        return pa.concat_tables(_per_tile(pairing, self.run.labels, artifacts) for pairing in chosen)
+        return pa.concat_tables(_tabulate_tiles(pairing, self.run.labels, artifacts) for pairing in chosen)
 
     def plot(self, axes: "Axes | None" = None) -> "Axes":
         """Draw the accuracy of every model with its 95 % interval: clean, static, white-box and in the worst case.
@@ -193,7 +193,7 @@ class Results(RunResult):
         yield self.to_pandas().to_html(float_format="{:.3f}".format, na_rep="-")
 
 
-def _per_tile(pairing: PairingRecord, labels: tuple[str, ...], artifacts: Artifacts) -> pa.Table:
+def _tabulate_tiles(pairing: PairingRecord, labels: tuple[str, ...], artifacts: Artifacts) -> pa.Table:
     """Return the rows of a model on one set of tiles."""
     tested = artifacts.read_predictions(pairing)
     count = len(tested.ids)

@@ -150,7 +150,7 @@ def find_strongest(rows: Iterable[Row], attack: str | None) -> Row | None:
 def tabulate_attacks(book: Book) -> Sheet | None:
     """Return a table of the accuracy of every model under every attack on the model itself."""
     attacks = {row["attack"]: row for row in book.records if row["protocol"] in ITSELF and row["role"] != "check"}
-    attacks = _without_repetitions(attacks, book)
+    attacks = _drop_repetitions(attacks, book)
     if not attacks:
         return None
     title = "Accuracy of every model under every attack on the model itself, in %, counted on 8-bit pixels"
@@ -159,7 +159,7 @@ def tabulate_attacks(book: Book) -> Sheet | None:
     subjects = list(book.subjects)
     if len(attacks) > len(subjects):  # rows for the longer list keep the table narrow
         table.add_columns("attack", "bound", "knowledge, goal")
-        table.add_columns(*map(_heading_of, (format_model(book, subject) for subject in subjects)), figures=True)
+        table.add_columns(*map(_get_heading, (format_model(book, subject) for subject in subjects)), figures=True)
         for name, row in attacks.items():
             figures = (format_interval(book.find_white_box(subject, name)) for subject in subjects)
             table.add_row(name_attack(str(name)), describe_threat(row), f"{row['knowledge']}, {row['goal']}", *figures)
@@ -177,11 +177,11 @@ def tabulate_attacks(book: Book) -> Sheet | None:
     return table
 
 
-def _heading_of(cell: Cell) -> str:
+def _get_heading(cell: Cell) -> str:
     return f"{cell.text}\n{cell.below}"
 
 
-def _without_repetitions(attacks: Mapping[str, Row], book: Book) -> dict[str, Row]:
+def _drop_repetitions(attacks: Mapping[str, Row], book: Book) -> dict[str, Row]:
     """Leave out each attack that has the adversarial tiles of an earlier one, for all models, under another name."""
     found: dict[tuple[str | None, ...], str] = {}
     for name in attacks:

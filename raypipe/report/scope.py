@@ -20,15 +20,15 @@ def describe_attacked_tiles(book: Book) -> str:
 
     All figures under attack, and the clean figures next to them, are of these tiles.
     """
-    return f"attacked: {_by_split(book, {name: book.find_clean(name) for name in book.subjects})}"
+    return f"attacked: {_join_by_split(book, {name: book.find_clean(name) for name in book.subjects})}"
 
 
 def describe_test_tiles(book: Book) -> str:
     """Return a text on the tiles of the full test set."""
-    return f"full test set: {_by_split(book, book.subjects)}"
+    return f"full test set: {_join_by_split(book, book.subjects)}"
 
 
-def _by_split(book: Book, rows: Mapping[str, Row]) -> str:
+def _join_by_split(book: Book, rows: Mapping[str, Row]) -> str:
     found = {book.subjects[name]["split"]: count_tiles(row) for name, row in rows.items()}
     if len(set(found.values())) == 1:
         return next(iter(found.values()))

@@ -97,7 +97,7 @@ def render_run(book: Book, *, run: str, storage: str, folder: str, report: str) 
         Paths of the results and of the report.
     """
     yield from render_summary(book)
-    yield _places(run, storage, folder, report)
+    yield _describe_places(run, storage, folder, report)
     yield Text(
         "  your model:  raypipe evaluate MODEL FOLDER --out NEW_FOLDER\n"
         "  your data:   data: {source: folder, path: FOLDER} in the experiment file"
@@ -108,10 +108,10 @@ def render_evaluation(book: Book, *, run: str, storage: str, folder: str, report
     """Yield the last screen of the evaluation of one model; the arguments are those of `render_run`."""
     yield from render_summary(book)
     yield render_note(Note(LEFT_OUT))
-    yield _places(run, storage, folder, report)
+    yield _describe_places(run, storage, folder, report)
 
 
-def _places(run: str, storage: str, folder: str, report: str) -> Text:
+def _describe_places(run: str, storage: str, folder: str, report: str) -> Text:
     """Return the places of the results and the report, and the commands that show them."""
     option = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
     return Text(

@@ -86,18 +86,18 @@ def list_sections(book: Book) -> Iterator[tuple[str, Section]]:
     evaluated_alone = all(row["split"] == GIVEN for row in book.subjects.values())
     yield "robustness", Section(tabulate_robustness(book), (*([Note(LEFT_OUT)] if evaluated_alone else []), *marks))
     if not evaluated_alone:
-        yield from _paper_tables(book, marks)
+        yield from _tabulate_paper(book, marks)
     for name, make in OPTIONAL.items():
         if (sheet := make(book)) is not None:
-            yield name, Section(sheet, (*_reservations(name, book), *marks))
+            yield name, Section(sheet, (*_list_reservations(name, book), *marks))
 
 
-def _paper_tables(book: Book, marks: tuple[Note, ...]) -> Iterator[tuple[str, Section]]:
+def _tabulate_paper(book: Book, marks: tuple[Note, ...]) -> Iterator[tuple[str, Section]]:
     yield "metrics", Section(build_table_1(book), (Note(describe_threats(book)), *marks))
     reservations = [describe_threats(book), PAPER]
     reservations += [STATIC] if any(row["defense"] for row in book.records) else []
     yield "paper", Section(build_table_2(book), (*map(Note, reservations), *marks))
 
 
-def _reservations(name: str, book: Book) -> Iterable[Note]:
+def _list_reservations(name: str, book: Book) -> Iterable[Note]:
     return RESERVATIONS[name](book) if name in RESERVATIONS else ()

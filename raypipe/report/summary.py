@@ -146,14 +146,14 @@ def _say_clean(book: Book, subject: str) -> str:
     clean, static = book.find_clean(subject), find_static(book, subject)
     start = (
         f"On {clean['tiles']} test tiles from {clean['groups']} groups (source images or patients), "
-        f"{name_model(book, subject)} classifies {_with_first_interval(clean)} of the unchanged tiles correctly"
+        f"{name_model(book, subject)} classifies {_format_first_interval(clean)} of the unchanged tiles correctly"
     )
     if static is None:
         return f"{start}."
     return f"{start}, and {write_share(static)} of adversarial tiles that were made for the undefended model."
 
 
-def _with_first_interval(row: Row) -> str:
+def _format_first_interval(row: Row) -> str:
     return write_share(row).replace("(", "(95 % interval ", 1) if row["accuracy_low"] is not None else write_share(row)
 
 

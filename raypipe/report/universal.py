@@ -43,7 +43,7 @@ def tabulate_universal(book: Book) -> Sheet | None:
             format_interval(own),
             format_interval(own, name="beyond_random"),
             format_interval(own, name="fooled"),
-            _worst_cell(book, worst),
+            _format_worst(book, worst),
         )
     table.caption = (
         "Each pattern is made for one model, from training tiles. The random pattern has the same size, and beyond "
@@ -64,7 +64,7 @@ def tabulate_universal_transfer(book: Book) -> Sheet | None:
         for row in (row for row in book.universal if row["source"] == source):
             figures = (format_interval(row, name=name) for name in ("clean_accuracy", "random_accuracy", "accuracy"))
             beyond = format_interval(row, name="beyond_random")
-            table.add_row(_short_name(book, source), format_model(book, row["subject"]), *figures, beyond)
+            table.add_row(_name_in_short(book, source), format_model(book, row["subject"]), *figures, beyond)
     table.caption = METHOD
     return table
 
@@ -76,10 +76,10 @@ def build_universal_heat(book: Book) -> Heat | None:
     found = {(row["subject"], row["source"]): row["accuracy"] for row in book.universal}
     sources, subjects = (list(dict.fromkeys(row[name] for row in book.universal)) for name in ("source", "subject"))
     rows = tuple(
-        (_short_name(book, subject), tuple(_shade(found.get((subject, source))) for source in sources))
+        (_name_in_short(book, subject), tuple(_shade(found.get((subject, source))) for source in sources))
         for subject in subjects
     )
-    return Heat("Accuracy in %", tuple(_short_name(book, source) for source in sources), rows, TRANSFER)
+    return Heat("Accuracy in %", tuple(_name_in_short(book, source) for source in sources), rows, TRANSFER)
 
 
 def draw_patterns(run: Run, book: Book, store: Store) -> Iterator[Picture]:
@@ -98,7 +98,7 @@ def draw_patterns(run: Run, book: Book, store: Store) -> Iterator[Picture]:
         tile = read_images(store, "tiles", record.tiles, [sample_id], "test")[sample_id]
         change, _ = parse_pattern(pa.concat_tables(store.iter_tables("patterns", record.pattern)))
         before, after = (_name(run, predictions[name][place].as_py()) for name in ("clean_prediction", "prediction"))
-        yield _draw(record, _short_name(book, record.subject), tile, change, before, after)
+        yield _draw(record, _name_in_short(book, record.subject), tile, change, before, after)
 
 
 def _draw(
@@ -115,7 +115,7 @@ def _draw(
         before=name_class_in_full(before),
         after=name_class_in_full(after),
         harmful=False,
-        sizes=_sizes(change),
+        sizes=_measure_sizes(change),
         factor=factor,
         clean=encode_data_uri(tile),
         adversarial=encode_data_uri(perturbed),
@@ -130,7 +130,7 @@ def _choose_tile(predictions: pa.Table) -> int:
     return int(((clean == labels) & (after != labels)).argmax())
 
 
-def _sizes(change: NDArray[np.int16]) -> dict[str, float]:
+def _measure_sizes(change: NDArray[np.int16]) -> dict[str, float]:
     scaled = change.astype(np.float64) / 255
     return {
         "l0": float((change != 0).sum()),
@@ -147,15 +147,15 @@ def _bound(book: Book) -> str:
     return describe_threat(book.universal[0])
 
 
-def _short_name(book: Book, subject: str) -> str:
+def _name_in_short(book: Book, subject: str) -> str:
     return f"{name_family(book, subject)}, {name_hardening(book, subject)}"
 
 
-def _worst_cell(book: Book, row: Row | None) -> Cell:
+def _format_worst(book: Book, row: Row | None) -> Cell:
     if row is None:
         return Cell("-", tone="dim")
     cell = format_interval(row)
-    return cell._replace(beside=_short_name(book, row["source"]))
+    return cell._replace(beside=_name_in_short(book, row["source"]))
 
 
 def _shade(accuracy: float | None) -> Shade:

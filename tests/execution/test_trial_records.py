@@ -87,7 +87,7 @@ def test_other_versions_of_the_networks_need_a_new_trial(
     store: Store, foldings: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ModelCache(store, CPU).prepare(KEY, SHAPE)
-    monkeypatch.setattr(trial_records, "_validity", lambda: {"version": 1, "software": {"torch": "another"}})
+    monkeypatch.setattr(trial_records, "_read_versions", lambda: {"version": 1, "software": {"torch": "another"}})
     assert read_trials(store, KEY, SHAPE, CPU) is None
     ModelCache(store, CPU).prepare(KEY, SHAPE)
     assert len(foldings) == 2

@@ -41,11 +41,11 @@ def gather_evidence(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> E
         doubled_iterations=find_fooled(by_attack[CheckAttack.TWICE_STEPS]),
         doubled_restarts=find_fooled(by_attack[CheckAttack.TWICE_RESTARTS]),
         by_steps={
-            _setting(pairing, "max_iterations"): find_fooled(pairing)
+            _get_setting(pairing, "max_iterations"): find_fooled(pairing)
             for pairing in (by_attack[CheckAttack.HALF_STEPS], reference, by_attack[CheckAttack.TWICE_STEPS])
         },
         by_eps={
-            _setting(pairing, "eps"): find_fooled(pairing)
+            _get_setting(pairing, "eps"): find_fooled(pairing)
             for pairing in (by_attack[CheckAttack.HALF_EPS], reference, by_attack[CheckAttack.TWICE_EPS])
         },
         unbounded=find_fooled(by_attack[CheckAttack.LARGE_EPS]),
@@ -59,7 +59,7 @@ def gather_evidence(subject: SubjectRecord, run: Run, artifacts: Artifacts) -> E
     )
 
 
-def _setting(pairing: PairingRecord, name: str) -> Any:
+def _get_setting(pairing: PairingRecord, name: str) -> Any:
     return (pairing.settings or {})[name]
 
 

@@ -111,10 +111,10 @@ def run_binarization_test(
         features = find_penultimate(model, clean[:1])
         if isinstance(features, str):
             return _not_applicable([features] * len(images), passes=0)
-        edge = torch.stack([_edge_points(tile, settings.ball, boundary_points, seed) for tile in clean])
+        edge = torch.stack([_draw_edge_points(tile, settings.ball, boundary_points, seed) for tile in clean])
         readouts: list[Readout | None] = []
         for tile, planted in zip(clean, edge, strict=True):
-            inner = _ball_points(tile, settings.ball, range(inner_points), f"{seed} inner", share=INNER_SHARE)
+            inner = _draw_ball_points(tile, settings.ball, range(inner_points), f"{seed} inner", share=INNER_SHARE)
             batches = torch.split(torch.cat([tile[None], inner, planted]), batch_size)
             with torch.no_grad():
                 vectors = torch.cat([features.extract(batch) for batch in batches])
@@ -176,19 +176,19 @@ def _find_by_chance(victim: Binarized, tile: Tensor, row: Tensor, ball: Ball, dr
     """Return True if at least one of a tile's random points is of class 1."""
     for begin in range(0, draws, victim.batch_size):
         numbers = range(begin, min(begin + victim.batch_size, draws))
-        points = _ball_points(tile, ball, numbers, f"{seed} chance")
+        points = _draw_ball_points(tile, ball, numbers, f"{seed} chance")
         if bool(victim.positive(points, row.expand(len(points))).any()):
             return True
     return False
 
 
-def _ball_points(tile: Tensor, ball: Ball, numbers: Sequence[int], key: str, share: float = 1.0) -> Tensor:
+def _draw_ball_points(tile: Tensor, ball: Ball, numbers: Sequence[int], key: str, share: float = 1.0) -> Tensor:
     """Draw one random point for each number from a ball around a tile, with `share` times the radius of `ball`."""
     points = [draw_points(tile[None], share * ball.eps, ball.norm, f"{key} {number}") for number in numbers]
     return torch.cat([tile[None][:0], *points])
 
 
-def _edge_points(tile: Tensor, ball: Ball, count: int, seed: int) -> Tensor:
+def _draw_edge_points(tile: Tensor, ball: Ball, count: int, seed: int) -> Tensor:
     """Draw random points on the edge of the ball around a tile, and clip them to [0, 1]."""
     draws = torch.cat([draw_from_unit_ball(tile[None], ball.norm, f"{seed} edge {number}") for number in range(count)])
     return (tile + ball.eps * draws / per_tile(measure_sizes(draws, ball.norm), draws)).clamp(0, 1)

@@ -41,14 +41,14 @@ def compare_across(runs: Sequence[Run], store: Store) -> list[dict[str, Any]]:
     FileNotFoundError, ValueError
         If artifacts are missing or do not belong together.
     """
-    rows = list(_rows(runs, store))
+    rows = list(_build_rows(runs, store))
     adjusted_p_values = adjust_p_values([row["p_value"] for row in rows])
     return [{**row, "p_adjusted": p_value} for row, p_value in zip(rows, adjusted_p_values, strict=True)]
 
 
-def _rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
+def _build_rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
     artifacts = Artifacts(store)
-    outcomes = [_outcomes(run, artifacts) for run in runs]
+    outcomes = [_read_outcomes(run, artifacts) for run in runs]
     for run, run_outcomes in zip(runs[1:], outcomes[1:], strict=True):
         for subject, counterpart in match_subjects(run, runs[0]).items():
             for measure, before in outcomes[0][counterpart].items():
@@ -62,18 +62,18 @@ def _rows(runs: Sequence[Run], store: Store) -> Iterator[dict[str, Any]]:
                         "attack": measure.attack,
                         "norm": measure.norm,
                         "eps": measure.eps,
-                        **_difference(after, before),
+                        **_compute_difference(after, before),
                     }
 
 
-def _outcomes(run: Run, artifacts: Artifacts) -> dict[str, dict[Measure, Outcome]]:
+def _read_outcomes(run: Run, artifacts: Artifacts) -> dict[str, dict[Measure, Outcome]]:
     return {
         subject.id: compute_outcomes(subject, run, artifacts, collect_examples(subject, run, artifacts))
         for subject in run.subjects
     }
 
 
-def _difference(after: Outcome, before: Outcome) -> dict[str, Any]:
+def _compute_difference(after: Outcome, before: Outcome) -> dict[str, Any]:
     if np.array_equal(after.ids, before.ids):
         comparison = compare(after.correct, before.correct, group_tiles(after.groups))
         return {**comparison.difference.columns("difference"), "paired": True, "p_value": comparison.p_value}

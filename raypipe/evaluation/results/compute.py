@@ -54,7 +54,9 @@ def compute_result(store: Store, run: Run, artifacts: Artifacts | None = None) -
         ],
         "curves": list(compute_curves(run, examples)),
         "differences": compute_differences(run, outcomes),
-        "checks": [row for subject in run.subjects for row in _checks(subject, run, artifacts, proofs[subject.id])],
+        "checks": [
+            row for subject in run.subjects for row in _compute_checks(subject, run, artifacts, proofs[subject.id])
+        ],
         "certified": [
             row
             for subject in run.subjects
@@ -72,7 +74,7 @@ def compute_result(store: Store, run: Run, artifacts: Artifacts | None = None) -
                 }
             )
         ),
-        "costs": list(_costs(run, artifacts)),
+        "costs": list(_compute_costs(run, artifacts)),
         "trainings": list(compute_trainings(run, store)),
         "candidates": list(compute_candidates(run, store)),
     }
@@ -82,14 +84,16 @@ def compute_result(store: Store, run: Run, artifacts: Artifacts | None = None) -
     return RunResult(run.name, store.path(f"runs/{run.name}"), **tables)
 
 
-def _costs(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]:
+def _compute_costs(run: Run, artifacts: Artifacts) -> Iterator[dict[str, Any]]:
     for cell in run.cells:
         manifest = artifacts.manifest(cell.kind, cell.key) or {}
         about = cell.model_dump()
         yield {"cell": about.pop("name"), **about, **manifest.get("cost", {})}
 
 
-def _checks(subject: SubjectRecord, run: Run, artifacts: Artifacts, proof: Proof | None) -> Iterator[dict[str, Any]]:
+def _compute_checks(
+    subject: SubjectRecord, run: Run, artifacts: Artifacts, proof: Proof | None
+) -> Iterator[dict[str, Any]]:
     if not run.diagnostics:
         return
     for check in run_checks(replace(gather_evidence(subject, run, artifacts), proof=proof)):

@@ -28,12 +28,12 @@ def compute_differences(run: Run, outcomes: Outcomes) -> list[dict[str, Any]]:
 
     Holm's adjustment covers all rows that have a p value.
     """
-    rows = list(_rows(run, outcomes))
+    rows = list(_build_rows(run, outcomes))
     adjusted_p_values = adjust_p_values([row["p_value"] for row in rows])
     return [{**row, "p_adjusted": p_value} for row, p_value in zip(rows, adjusted_p_values, strict=True)]
 
 
-def _rows(run: Run, outcomes: Outcomes) -> Iterator[dict[str, Any]]:
+def _build_rows(run: Run, outcomes: Outcomes) -> Iterator[dict[str, Any]]:
     for subject in run.subjects:
         if subject.undefended:
             for measure, outcome in outcomes[subject.id].items():
@@ -43,7 +43,7 @@ def _rows(run: Run, outcomes: Outcomes) -> Iterator[dict[str, Any]]:
                 adaptive = measure._replace(name="attacked")
                 if measure.name == "static" and adaptive in outcomes[subject.id]:
                     yield _compare_paired(subject, subject.id, "static less adaptive", adaptive, outcome, outcomes)
-        if subject.split == "paper" and (twin := _twin(run, subject)):
+        if subject.split == "paper" and (twin := _find_twin(run, subject)):
             for measure, outcome in outcomes[subject.id].items():
                 if measure in outcomes[twin.id]:
                     yield _compare_unpaired(subject, twin, measure, outcome, outcomes[twin.id][measure])
@@ -57,7 +57,7 @@ def _compare_paired(
         raise ValueError(f"{subject.id} and {against}: {name} was measured on different tiles")
     comparison = compare(outcome.correct, other.correct, group_tiles(outcome.groups))
     return {
-        **_row(subject, against, name, measure, comparison.difference),
+        **_build_row(subject, against, name, measure, comparison.difference),
         "paired": True,
         "only_first": comparison.only_first,
         "only_second": comparison.only_second,
@@ -71,10 +71,12 @@ def _compare_unpaired(
     difference = compare_unpaired(
         outcome.correct, group_tiles(outcome.groups), other.correct, group_tiles(other.groups)
     )
-    return {**_row(subject, twin.id, measure.name, measure, difference), "paired": False, "p_value": None}
+    return {**_build_row(subject, twin.id, measure.name, measure, difference), "paired": False, "p_value": None}
 
 
-def _row(subject: SubjectRecord, against: str, name: str, measure: Measure, difference: Interval) -> dict[str, Any]:
+def _build_row(
+    subject: SubjectRecord, against: str, name: str, measure: Measure, difference: Interval
+) -> dict[str, Any]:
     return {
         **subject.columns(),
         "against": against,
@@ -86,7 +88,7 @@ def _row(subject: SubjectRecord, against: str, name: str, measure: Measure, diff
     }
 
 
-def _twin(run: Run, subject: SubjectRecord) -> SubjectRecord | None:
+def _find_twin(run: Run, subject: SubjectRecord) -> SubjectRecord | None:
     """Return the model with the same settings on the group split; None if there is none."""
     kin = ("model", "seed", "defense", "hardened_on")
     for other in run.subjects:

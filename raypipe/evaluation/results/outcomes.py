@@ -159,12 +159,12 @@ def compute_outcomes(
         measure = Measure(name, pairing.attack)
         earlier = outcomes[measure].correct if measure in outcomes else True
         outcomes[measure] = outcome(earlier & ~fooled)
-    for measure, correct in _worst_cases(examples, run):
+    for measure, correct in _find_worst_cases(examples, run):
         outcomes[measure] = outcome(correct)
     return outcomes
 
 
-def _worst_cases(examples: AdversarialExamples, run: Run) -> Iterator[tuple[Measure, NDArray[np.bool_]]]:
+def _find_worst_cases(examples: AdversarialExamples, run: Run) -> Iterator[tuple[Measure, NDArray[np.bool_]]]:
     balls = [(norm, eps) for norm, radii in run.radii.items() for eps in radii]
     for norm, eps in ((None, None), *balls):
         fooled = (examples.fooled & examples.within(norm, eps)).any(axis=0)

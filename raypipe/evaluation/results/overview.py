@@ -100,12 +100,12 @@ def choose_headline_ball(run: Run) -> tuple[str, float] | None:
     return min(balls, key=lambda ball: (ball not in judged, ball[1]), default=None)
 
 
-def _clean(model: Model) -> ThreatOutcome | None:
+def _measure_clean(model: Model) -> ThreatOutcome | None:
     outcome = model.outcomes[Measure("clean")] if model.examples is None else model.examples.clean
     return ThreatOutcome(outcome.ids, outcome.groups, outcome.correct, "no change")
 
 
-def _corruptions(model: Model) -> ThreatOutcome | None:
+def _measure_corruptions(model: Model) -> ThreatOutcome | None:
     answers = model.answers()
     if not answers:
         return None
@@ -118,7 +118,7 @@ def _corruptions(model: Model) -> ThreatOutcome | None:
     return ThreatOutcome(ids, groups, correct, f"mean of {len(answers)} corruptions at all severities")
 
 
-def _worst_corruption(model: Model) -> ThreatOutcome | None:
+def _measure_worst_corruption(model: Model) -> ThreatOutcome | None:
     cases = [(own.at(severity), name, severity) for name, own in model.answers().items() for severity in own.severities]
     if not cases:
         return None
@@ -129,11 +129,11 @@ def _worst_corruption(model: Model) -> ThreatOutcome | None:
     return ThreatOutcome(own.ids, own.groups, correct, f"{CORRUPTIONS[name].title}, severity {severity}")
 
 
-def _stain_attack(model: Model) -> ThreatOutcome | None:
+def _measure_stain_attack(model: Model) -> ThreatOutcome | None:
     return model.find_outcome(lambda pairing: pairing.method == "stain" and _searches(pairing))
 
 
-def _external(model: Model) -> ThreatOutcome | None:
+def _measure_external(model: Model) -> ThreatOutcome | None:
     own = [record for record in model.run.external if record.subject == model.subject.id]
     if not own:
         return None
@@ -145,7 +145,7 @@ def _external(model: Model) -> ThreatOutcome | None:
     return ThreatOutcome(ids, groups, correct, ", ".join(record.set_id for record in own))
 
 
-def _universal(model: Model) -> ThreatOutcome | None:
+def _measure_universal(model: Model) -> ThreatOutcome | None:
     own = (record for record in model.run.universal if record.subject == record.source == model.subject.id)
     if (record := next(own, None)) is None:
         return None
@@ -156,11 +156,11 @@ def _universal(model: Model) -> ThreatOutcome | None:
     return ThreatOutcome(ids, groups, correct, f"one pattern, {ThreatModel(record.norm, record.eps).bound}")
 
 
-def _patch(model: Model) -> ThreatOutcome | None:
+def _measure_patch(model: Model) -> ThreatOutcome | None:
     return model.find_outcome(lambda pairing: pairing.method == "adversarial_patch")
 
 
-def _black_box(model: Model) -> ThreatOutcome | None:
+def _measure_black_box(model: Model) -> ThreatOutcome | None:
     pairings = list(find_query_pairings(model.run.find_pairings(model.subject.id)))
     if not pairings:
         return None
@@ -171,7 +171,7 @@ def _black_box(model: Model) -> ThreatOutcome | None:
     return ThreatOutcome(tiles.ids, tiles.groups, needed > most, f"{', '.join(bounds)}, {most:,} queries")
 
 
-def _autoattack(model: Model) -> ThreatOutcome | None:
+def _measure_autoattack(model: Model) -> ThreatOutcome | None:
     ball = choose_headline_ball(model.run)
 
     def covers(pairing: PairingRecord) -> bool:
@@ -183,7 +183,7 @@ def _autoattack(model: Model) -> ThreatOutcome | None:
     return model.find_outcome(covers, *ball) if ball else None
 
 
-def _worst_case(model: Model) -> ThreatOutcome | None:
+def _measure_worst_case(model: Model) -> ThreatOutcome | None:
     ball = choose_headline_ball(model.run)
     outcome = model.outcomes.get(Measure(WORST_CASE, None, *(ball or (None, None))))
     if outcome is None:
@@ -193,16 +193,16 @@ def _worst_case(model: Model) -> ThreatOutcome | None:
 
 
 COLUMNS: dict[str, Callable[[Model], ThreatOutcome | None]] = {
-    "clean": _clean,
-    "natural corruptions": _corruptions,
-    "worst corruption": _worst_corruption,
-    "stain attack": _stain_attack,
-    "external": _external,
-    "universal perturbation": _universal,
-    "black box": _black_box,
-    "patch": _patch,
-    "AutoAttack": _autoattack,
-    "worst case": _worst_case,
+    "clean": _measure_clean,
+    "natural corruptions": _measure_corruptions,
+    "worst corruption": _measure_worst_corruption,
+    "stain attack": _measure_stain_attack,
+    "external": _measure_external,
+    "universal perturbation": _measure_universal,
+    "black box": _measure_black_box,
+    "patch": _measure_patch,
+    "AutoAttack": _measure_autoattack,
+    "worst case": _measure_worst_case,
 }
 """The kinds of threats, in the order in which tables show them. Each function returns None where the model was not
 tested."""

@@ -62,7 +62,7 @@ def compute_records(
         if measure.name == WORST_CASE and examples is not None:
             groups = group_tiles(outcome.groups)
             reweighted = reweight_accuracy(outcome.correct, outcome.labels, all_labels, groups)
-            row = _worst_case(measure, outcome, examples, run)
+            row = _build_worst_case(measure, outcome, examples, run)
             yield {**marks, **row, **reweighted.columns("accuracy_reweighted")}
 
 
@@ -120,7 +120,7 @@ def _describe(pairing: PairingRecord, predictions: Predictions, artifacts: Artif
     return row
 
 
-def _worst_case(measure: Measure, outcome: Outcome, examples: AdversarialExamples, run: Run) -> dict[str, Any]:
+def _build_worst_case(measure: Measure, outcome: Outcome, examples: AdversarialExamples, run: Run) -> dict[str, Any]:
     groups = group_tiles(outcome.groups)
     goals = {pairing.threat.goal for pairing in examples.pairings if pairing.threat}
     transferred = any(pairing.protocol not in ITSELF for pairing in examples.pairings)
@@ -139,7 +139,7 @@ def _worst_case(measure: Measure, outcome: Outcome, examples: AdversarialExample
         "support": np.bincount(outcome.labels, minlength=len(run.labels)).tolist(),
         **estimate_mean(outcome.correct, groups).columns("accuracy"),
         **_recall(outcome, len(run.labels), groups),
-        **(_clinical_errors(measure, examples, run, groups) if run.malignant else {}),
+        **(_compute_clinical_errors(measure, examples, run, groups) if run.malignant else {}),
     }
 
 
@@ -151,7 +151,9 @@ def _recall(outcome: Outcome, labels: int, groups: Groups) -> dict[str, Any]:
     return {column: [row[column] for row in by_label] for column in by_label[0]}
 
 
-def _clinical_errors(measure: Measure, examples: AdversarialExamples, run: Run, groups: Groups) -> dict[str, Any]:
+def _compute_clinical_errors(
+    measure: Measure, examples: AdversarialExamples, run: Run, groups: Groups
+) -> dict[str, Any]:
     """Return the shares of clinical errors in the worst case, with intervals.
 
     The first share counts the cancers that an attack can make the model call benign. The second counts the benign tiles

@@ -37,10 +37,10 @@ def have_same_data(run: Run, other: Run) -> bool:
     """Return True if two runs tested models on the same data set, even if on different tiles of it."""
     if (run.data, run.labels) != (other.data, other.labels):
         return False
-    return run.data not in UNNAMED_SOURCES or not _clean_tiles(run).isdisjoint(_clean_tiles(other))
+    return run.data not in UNNAMED_SOURCES or not _find_clean_tiles(run).isdisjoint(_find_clean_tiles(other))
 
 
-def _clean_tiles(run: Run) -> set[str]:
+def _find_clean_tiles(run: Run) -> set[str]:
     return {pairing.tiles for pairing in run.pairings if pairing.protocol == Protocol.CLEAN}
 
 
@@ -72,10 +72,10 @@ def is_comparable(measure: Measure, subject: str, run: Run, counterpart: str, ot
         return False
     if measure.name == WORST_CASE:
         return attack_strength(subject, run) == attack_strength(counterpart, other)
-    return _settings(measure, subject, run) == _settings(measure, counterpart, other)
+    return _find_settings(measure, subject, run) == _find_settings(measure, counterpart, other)
 
 
-def _settings(measure: Measure, subject: str, run: Run) -> set[str]:
+def _find_settings(measure: Measure, subject: str, run: Run) -> set[str]:
     protocols = ITSELF if measure.name == "attacked" else (measure.name,)
     return {
         json.dumps([pairing.settings, pairing.source if measure.name == "transfer" else None], sort_keys=True)

@@ -153,7 +153,9 @@ def compute_calibrations(
         np.hstack([tiles[:, :, 0].T, np.moveaxis(counts, 1, 0)[:, nonempty]]),
     )
     accuracy, by_bin = shares[: len(tiles)], iter(shares[len(tiles) :].tolist())
-    errors = _errors(confidence, confidence - hits, tiles, accuracy, _draws(groups.count, replicates, seed))
+    errors = _estimate_errors(
+        confidence, confidence - hits, tiles, accuracy, _draw_groups(groups.count, replicates, seed)
+    )
     sizes = counts.sum(1)
     return [
         Calibration(
@@ -168,7 +170,7 @@ def compute_calibrations(
 
 
 @lru_cache(maxsize=2)
-def _draws(groups: int, replicates: int, seed: int) -> NDArray[np.float64]:
+def _draw_groups(groups: int, replicates: int, seed: int) -> NDArray[np.float64]:
     """Draw the groups of each replicate: as many groups as there are, with replacement.
 
     The result, (replicates, groups), counts how often each replicate contains each group.
@@ -179,7 +181,7 @@ def _draws(groups: int, replicates: int, seed: int) -> NDArray[np.float64]:
     return draws
 
 
-def _errors(
+def _estimate_errors(
     confidence: NDArray[np.float64],
     gaps: NDArray[np.float64],
     tiles: NDArray[np.float64],
@@ -205,7 +207,7 @@ def _errors(
     for start in range(0, len(value), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         replicated = divide(np.abs(draws @ gaps[part]).sum(2), (draws @ tiles[part])[..., 0])
-        tails[part] = _quantiles(replicated, [1 - TAIL, TAIL])
+        tails[part] = _compute_quantiles(replicated, [1 - TAIL, TAIL])
     low, high = 2 * value - tails.T
     certain = divide(confidence.reshape(len(value), -1).sum(1), total)
     share, least_share, most_share = accuracy.T
@@ -218,7 +220,7 @@ def _errors(
     return tuple(starmap(Interval, np.transpose([value, *bounds]).tolist()))
 
 
-def _quantiles(rows: NDArray[np.float64], shares: list[float]) -> NDArray[np.float64]:
+def _compute_quantiles(rows: NDArray[np.float64], shares: list[float]) -> NDArray[np.float64]:
     """Return the quantiles (k, shares) of the numbers in each row, (k, n), without NaNs: replicates without tiles."""
     whole = ~np.isnan(rows).any(axis=1)
     result = np.full((len(rows), len(shares)), np.nan)

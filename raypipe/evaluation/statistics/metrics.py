@@ -75,7 +75,7 @@ class Metrics:
 
     def columns(self) -> dict[str, Any]:
         """Return the fields for a table: `x`, `x_low` and `x_high` for each interval x, None where undefined."""
-        return _flat({field.name: getattr(self, field.name) for field in fields(self)})
+        return _flatten({field.name: getattr(self, field.name) for field in fields(self)})
 
 
 def predict_labels(logits: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -197,7 +197,7 @@ def compute_metrics_of_models(
         )
         for broken, shares, matrix, loss, confidence, calibrated in zip(
             (~sound).sum(axis=1).tolist(),
-            _shares(confusion, malignant),
+            _compute_shares(confusion, malignant),
             confusion[..., :classes].sum(axis=1).astype(int).tolist(),
             estimate_means(losses, sound, groups, least=0, most=np.inf),
             estimate_means(confidences, sound, groups, least=0, most=1),
@@ -207,7 +207,7 @@ def compute_metrics_of_models(
     ]
 
 
-def _shares(confusion: NDArray[np.float64], malignant: tuple[int, ...] | None) -> list[tuple[Interval, ...]]:
+def _compute_shares(confusion: NDArray[np.float64], malignant: tuple[int, ...] | None) -> list[tuple[Interval, ...]]:
     """Compute all shares of k models at once from the confusion matrices of the groups.
 
     Parameters
@@ -246,7 +246,7 @@ def _shares(confusion: NDArray[np.float64], malignant: tuple[int, ...] | None) -
     return [tuple(starmap(Interval, rows)) for rows in shares.tolist()]
 
 
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten(record: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, value in record.items():
         match value:
@@ -256,7 +256,7 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
                 by_label = [interval.columns(name) for interval in value]
                 row |= {key: [figures[key] for figures in by_label] for key in by_label[0]}
             case (Bin(), *_):
-                row[name] = [_flat(bin_._asdict()) for bin_ in value]
+                row[name] = [_flatten(bin_._asdict()) for bin_ in value]
             case _:
                 row[name] = value
     return row

@@ -68,7 +68,7 @@ def share_bounds(right: Counts, tiles: Counts) -> tuple[NDArray[np.float64], NDA
     known = np.flatnonzero(np.count_nonzero(totals, axis=1) >= 2)
     for part in _chunks(known, totals.sum(axis=1)):
         wrong = totals[part] - rows[part]
-        low[part], high[part] = np.split(_lower(np.vstack([rows[part], wrong]), np.vstack([totals[part]] * 2)), 2)
+        low[part], high[part] = np.split(_bound_below(np.vstack([rows[part], wrong]), np.vstack([totals[part]] * 2)), 2)
     return low, 1 - high
 
 
@@ -82,7 +82,7 @@ def _chunks(shares: NDArray[np.intp], sizes: NDArray[np.float64]) -> Iterator[ND
         start += count
 
 
-def _lower(right: Counts, tiles: Counts) -> NDArray[np.float64]:
+def _bound_below(right: Counts, tiles: Counts) -> NDArray[np.float64]:
     """Return lower bounds (k,) from counts (k, groups). Each row must have at least two groups with tiles."""
     total, hits = tiles.sum(axis=1), right.sum(axis=1)
     per_group = np.square(tiles).sum(axis=1) / total  # a tile's siblings and itself, averaged over tiles

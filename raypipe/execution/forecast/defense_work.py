@@ -25,7 +25,7 @@ FORWARD_SHARE = 1 / 3
 def count_training_steps(defense: Defense) -> float:
     """Return the number of plain training steps that one step of the defense equals, with its repeats of a batch."""
     with _preserve_state():
-        clean, model = _tiny(defense).eval(), _tiny(defense).train()
+        clean, model = _build_tiny(defense).eval(), _build_tiny(defense).train()
         steps = defense.prepare_training(clean, Recipe(), clean)
         labels = torch.arange(TILES) % CLASSES
         images = torch.rand(TILES, 3, SIDE, SIDE)
@@ -49,7 +49,7 @@ def count_hardening_steps(cell: Cell, training_tiles: int) -> float:
 @cache
 def count_prediction_passes(defense: Defense) -> float:
     """Return the number of passes through the network per prediction of the hardened model."""
-    model, counts = _tiny(defense).eval(), list[int]()
+    model, counts = _build_tiny(defense).eval(), list[int]()
 
     def count(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:  # noqa: ARG001  required by the hook
         counts.append(len(arguments[0]))
@@ -65,11 +65,11 @@ def count_certificate_passes(defense: CertifiedDefense) -> float:
     """Return the number of forward passes per tile for the certificate."""
     tiles = np.zeros((1, SIDE, SIDE, 3), np.uint8)
     with _preserve_state():
-        certificates = defense.certify(_tiny(defense).eval(), tiles, torch.device("cpu"), seed=0)
+        certificates = defense.certify(_build_tiny(defense).eval(), tiles, torch.device("cpu"), seed=0)
     return float(certificates.forwards.mean())
 
 
-def _tiny(defense: Defense) -> Classifier:
+def _build_tiny(defense: Defense) -> Classifier:
     """Return a linear classifier behind the defense's input transform; interval bounds hold for it too."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, CLASSES))
     return Classifier(network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), defense.build_input_transform())

@@ -178,8 +178,8 @@ def forecast(
     resources = prepared.experiment.resources
     todo = find_unfinished(prepared.plan.cells, prepared.store)
     if not todo:
-        return Forecast((), workers or _workers_here(resources), 0.0)
-    device = _device(resources)
+        return Forecast((), workers or _count_workers_here(resources), 0.0)
+    device = _choose_device(resources)
     torch.set_num_threads(max(1, int(resources.cpus_per_worker)))
     say("tiles")
     listing, ingest = prepared.listings[0], prepared.plan.tiles[0]
@@ -191,7 +191,7 @@ def forecast(
         _forecast_cell(cell, trials.get(_backbone(cell), None), tiles["train"], counts[_ingest_of(cell).key])
         for cell in todo
     )
-    return Forecast(cells, workers or _workers_here(resources), measure_worker_start())
+    return Forecast(cells, workers or _count_workers_here(resources), measure_worker_start())
 
 
 def _try_models(
@@ -257,8 +257,8 @@ def _forecast_cell(  # noqa: PLR0911  one for each stage
             return CellForecast(cell, steps, steps, seconds, model.size)
         case "attack":
             count = min(cell.spec.tiles or counts[cell.spec.split], counts[cell.spec.split])
-            work = _work(cell.inputs["model"])
-            correct = count * (1 if cell.spec.split == "train" else _expected_accuracy(model))
+            work = _count_passes(cell.inputs["model"])
+            correct = count * (1 if cell.spec.split == "train" else _expect_accuracy(model))
             trial = model.attacks[attack_key(cell.spec)]
             seconds = correct * trial.seconds + (count - correct) * model.prediction
             forwards, backwards = correct * trial.forwards + count - correct, correct * trial.backwards
@@ -267,7 +267,7 @@ def _forecast_cell(  # noqa: PLR0911  one for each stage
             count = min(cell.spec.tiles or counts["test"], counts["test"])
             planted_tiles = min(cell.spec.planted_tiles, count)
             seconds = count * model.diagnosis + planted_tiles * model.planted
-            return CellForecast(cell, 0, 0, _work(cell.inputs["model"]) * seconds, count * ROW_BYTES)
+            return CellForecast(cell, 0, 0, _count_passes(cell.inputs["model"]) * seconds, count * ROW_BYTES)
         case "certify":
             count = min(cell.spec.tiles or counts["test"], counts["test"])
             passes = count * count_certificate_passes(cell.spec.defense)
@@ -275,10 +275,10 @@ def _forecast_cell(  # noqa: PLR0911  one for each stage
         case "pattern":
             universal = cell.spec.universal
             passes = universal.epochs * min(universal.tiles, counts["train"])
-            seconds = _work(cell.inputs["model"]) * passes * (model.training + model.prediction)
+            seconds = _count_passes(cell.inputs["model"]) * passes * (model.training + model.prediction)
             return CellForecast(cell, 2 * passes, passes, seconds, ROW_BYTES)
     count = _count_predictions(cell, counts)
-    seconds = _work(cell.inputs["model"]) * count * model.prediction
+    seconds = _count_passes(cell.inputs["model"]) * count * model.prediction
     return CellForecast(cell, count, 0, seconds, count * ROW_BYTES)
 
 
@@ -291,17 +291,17 @@ def _count_predictions(cell: Cell, counts: dict[str, int]) -> int:
     return min(getattr(tiles, "tiles", None) or counts[split], counts[split])
 
 
-def _expected_accuracy(model: ModelTrial) -> float:
+def _expect_accuracy(model: ModelTrial) -> float:
     """Return the expected share of correct test tiles, which are attacked: half of the trial's errors should vanish."""
     return (1 + model.accuracy) / 2
 
 
-def _work(model: Cell) -> float:
+def _count_passes(model: Cell) -> float:
     """Return the number of passes through the network per pass of a cell's model."""
     return count_prediction_passes(model.spec.defense) if model.stage == "harden" else 1
 
 
-def _device(resources: Resources) -> torch.device:
+def _choose_device(resources: Resources) -> torch.device:
     if resources.gpu and not torch.cuda.is_available():
         raise StageError(
             "resources.gpu is true, but PyTorch cannot use a GPU here: estimate on a machine like those that will do "
@@ -314,7 +314,7 @@ def _trains_together(stage: Stage, resources: Resources, train_workers: int) -> 
     return (stage == "train" and train_workers > 1) or (stage == "harden" and resources.harden_workers > 1)
 
 
-def _workers_here(resources: Resources) -> int:
+def _count_workers_here(resources: Resources) -> int:
     if resources.gpu:
         return max(1, torch.cuda.device_count())
     return max(1, int((os.cpu_count() or 1) // resources.cpus_per_worker))

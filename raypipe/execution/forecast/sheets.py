@@ -10,7 +10,7 @@ def tabulate_cells(experiment: Experiment, forecast: Forecast, price: float | No
     """Return the sheet of all cells to do; `price`, as in `tabulate_stages`, is applied to a cell's worker hours."""
     sheet = Sheet("Cells to do")
     sheet.add_columns("stage", "cell")
-    sheet.add_columns("forwards", "backwards", "seconds", _unit(experiment), "MB", figures=True)
+    sheet.add_columns("forwards", "backwards", "seconds", _name_unit(experiment), "MB", figures=True)
     if price is not None:
         sheet.add_columns("US dollars", figures=True)
     for each in forecast.cells:
@@ -32,18 +32,18 @@ def tabulate_stages(experiment: Experiment, forecast: Forecast, price: float | N
     at_once = f"{forecast.workers} {'worker' if forecast.workers == 1 else 'workers'}"
     sheet = Sheet(f"{experiment.name}: missing cells, on {at_once} of the kind tried here")
     sheet.add_columns("stage")
-    sheet.add_columns("cells", "passes", _unit(experiment), "by the clock", "MB", figures=True)
+    sheet.add_columns("cells", "passes", _name_unit(experiment), "by the clock", "MB", figures=True)
     if price is not None:
         sheet.add_columns("US dollars", figures=True)
     stages = forecast.stages(experiment.resources)
     for stage in stages:
-        _row(sheet, stage.stage, (stage.cells, stage.passes, stage.seconds, stage.wall, stage.size), price)
+        _add_row(sheet, stage.stage, (stage.cells, stage.passes, stage.seconds, stage.wall, stage.size), price)
     nothing = [""] * (1 if price is None else 2)
     sheet.add_row("Ray's start, results, report", "", "", "", format_duration(forecast.besides), *nothing)
     sheet.add_section()
     sums = [sum(getattr(stage, name) for stage in stages) for name in ("cells", "passes", "seconds", "wall", "size")]
     sums[3] += forecast.besides
-    _row(sheet, "all", (int(sums[0]), *sums[1:]), price, forecast.workers)
+    _add_row(sheet, "all", (int(sums[0]), *sums[1:]), price, forecast.workers)
     sheet.caption = (
         "From short trials: each backbone is trained briefly, and each attack runs on a few tiles that the model "
         "classifies correctly. Better trained or hardened models need other numbers of passes. Other work here is "
@@ -53,11 +53,11 @@ def tabulate_stages(experiment: Experiment, forecast: Forecast, price: float | N
     return sheet
 
 
-def _unit(experiment: Experiment) -> str:
+def _name_unit(experiment: Experiment) -> str:
     return "GPU hours" if experiment.resources.gpu else "CPU hours"
 
 
-def _row(
+def _add_row(
     sheet: Sheet,
     name: Cell | str,
     figures: tuple[int, float, float, float, float],

@@ -206,15 +206,17 @@ def try_model(
     }
     test_tiles = tiles["test"]
     images, truth = correct_tiles["test"]
-    prediction = _seconds(lambda: predict(classifier, test_tiles.images, BATCH, device), device) / len(
+    prediction = _measure_seconds(lambda: predict(classifier, test_tiles.images, BATCH, device), device) / len(
         test_tiles.images
     )
     accuracy = float((predict(classifier, test_tiles.images, BATCH, device).argmax(1) == test_tiles.labels).mean())
     diagnosis = search = 0.0
     if planted_attack:
         say(f"{model.name}: diagnosis")
-        diagnosis = _seconds(lambda: probe(classifier, images, truth, BATCH, device), device) / len(images)
-        search = _seconds(lambda: run_binarization_test(classifier, images[:1], planted_attack, BATCH, device), device)
+        diagnosis = _measure_seconds(lambda: probe(classifier, images, truth, BATCH, device), device) / len(images)
+        search = _measure_seconds(
+            lambda: run_binarization_test(classifier, images[:1], planted_attack, BATCH, device), device
+        )
     card = ModelCard(model.name, labels, images.shape[1], *classifier.normalization, resize=model.resize)
     size = len(save_classifier(classifier, card))
     trial = ModelTrial(training, prediction, diagnosis, search, size, accuracy)
@@ -284,7 +286,7 @@ def _find_correct(classifier: Classifier, tiles: TilesTrial, device: torch.devic
     return np.random.default_rng(0).permutation(order)[:count]
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
+def _measure_seconds(work: Callable[[], object], device: torch.device) -> float:
     start = time.perf_counter()
     work()
     if device.type == "cuda":

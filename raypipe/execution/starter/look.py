@@ -89,12 +89,12 @@ def look_at(source: Source, *, by_name: bool) -> Look:
         raise ValueError("no file is an image of a class")
     known = {ref.group for ref in refs if ref.group is not None}
     pattern = find_pattern(refs) if by_name and not known else None
-    groups = known or (set(_cases(refs, pattern).values()) if pattern else set())
+    groups = known or (set(_find_cases(refs, pattern).values()) if pattern else set())
     return Look(
         labels=source.labels,
         counts=Counter(str(ref.label_name) for ref in refs),
         rejected=len(listed) - len(refs),
-        sizes=_sizes(source, refs),
+        sizes=_read_sizes(source, refs),
         pattern=pattern,
         groups=len(groups),
         official=all(ref.official is not None for ref in refs),
@@ -111,7 +111,7 @@ def find_pattern(refs: Sequence[TileRef]) -> str | None:
     """
     classes = {ref.label_name for ref in refs}
     for pattern in PATTERNS:
-        cases = _cases(refs, pattern)
+        cases = _find_cases(refs, pattern)
         number = len(set(cases.values()))
         if len(cases) < COVERED * len(refs) or number < FEWEST * len(classes) or number > len(cases) / 1.5:
             continue
@@ -119,12 +119,12 @@ def find_pattern(refs: Sequence[TileRef]) -> str | None:
     return None
 
 
-def _cases(refs: Sequence[TileRef], pattern: str) -> dict[str, str]:
+def _find_cases(refs: Sequence[TileRef], pattern: str) -> dict[str, str]:
     found = ((ref.path, re.search(pattern, PurePosixPath(ref.path).name)) for ref in refs)
     return {path: match[1] for path, match in found if match}
 
 
-def _sizes(source: Source, refs: Sequence[TileRef]) -> Counter[tuple[int, int]]:
+def _read_sizes(source: Source, refs: Sequence[TileRef]) -> Counter[tuple[int, int]]:
     """Return the sizes of images at even distances in the list. Unreadable ones are left to the run."""
     sizes: Counter[tuple[int, int]] = Counter()
     for ref in refs[:: max(1, len(refs) // SAMPLE)]:

@@ -41,7 +41,7 @@ def draw_curves_panel(book: Book, name: str = "curves") -> Panel | None:
         "Robust accuracy by size of the perturbation, in the worst case over all attacks; "
         f"{describe_attacked_tiles(book)}. {METHOD}"
     )
-    keys = (Key(kind, get_variable(get_line_color(number)), _style(number)) for number, kind in enumerate(kinds))
+    keys = (Key(kind, get_variable(get_line_color(number)), _choose_style(number)) for number, kind in enumerate(kinds))
     return Panel(caption, tuple(keys), drawings)
 
 
@@ -55,7 +55,7 @@ def _draw_curves(book: Book, rows: list[Row], kinds: list[str], name: str) -> It
                 axes = panels[0, 0]
                 axes.set_title(title)
                 for row in found:
-                    _curve(axes, row, kinds.index(name_hardening(book, row["subject"])))
+                    _draw_curve(axes, row, kinds.index(name_hardening(book, row["subject"])))
                 axes.set_xscale("symlog", linthresh=LINEAR[norm])
                 axes.set_xlim(0, _find_axis_end(rows, norm))
                 axes.set_xlabel(SIZES[norm])
@@ -73,11 +73,11 @@ def _write(size: float | None, norm: str) -> str:
     return "not reached" if size is None else f"{scale * size:{form}}"
 
 
-def _style(number: int) -> str:
+def _choose_style(number: int) -> str:
     return STYLES[number % len(STYLES)]
 
 
-def _curve(axes: Axes, row: Row, number: int) -> None:
+def _draw_curve(axes: Axes, row: Row, number: int) -> None:
     color, scale = get_line_color(number), SCALES[row["norm"]][0]
     radii = [scale * eps for eps in row["eps"]]
     if None not in row["robust_accuracy_low"]:  # tiles of a single group have no interval
@@ -116,7 +116,7 @@ def draw_distortions_panel(book: Book) -> Panel | None:
         with canvas(340, 42 * len(subjects) + 60) as (figure, panels):
             axes = panels[0, 0]
             for row in found:
-                _quartiles(axes, row, subjects.index(row["subject"]), attacks.index(row["attack"]), len(attacks))
+                _draw_quartiles(axes, row, subjects.index(row["subject"]), attacks.index(row["attack"]), len(attacks))
             for place, subject_name in enumerate(names):  # above the marks, so that the axis has the whole width
                 axes.annotate(subject_name, (0, place - 0.34), xycoords=("axes fraction", "data"), fontsize=9.5)
             axes.set_yticks([])
@@ -135,7 +135,7 @@ def _mark(number: int) -> str:
     return MARKS[number % len(MARKS)]
 
 
-def _quartiles(axes: Axes, row: Row, place: int, number: int, of: int) -> None:
+def _draw_quartiles(axes: Axes, row: Row, place: int, number: int, of: int) -> None:
     scale, found = SCALES[row["norm"]][0], row["quartiles"]
     height = place - 0.2 + 0.6 * (number + 0.5) / of
     ends = [scale * found[end] for end in ("lower", "upper") if found[end] is not None]

@@ -77,7 +77,7 @@ def _draw(book: Book, frontier: Frontier, bound: str, marks: dict[str, tuple[str
     with canvas(360, 300) as (figure, panels):
         axes = panels[0, 0]
         axes.set_title(f"{frontier.title}, {bound}")
-        axes.plot(*zip(*(_scaled(points[place]) for place in best), strict=True), "--", color=FAINT, linewidth=1)
+        axes.plot(*zip(*(_scale(points[place]) for place in best), strict=True), "--", color=FAINT, linewidth=1)
         for subject, (clean, robust) in rows.items():
             _mark(axes, clean, robust, *marks[subject])
         set_percent_axis(axes, vertical=True)
@@ -90,16 +90,16 @@ def _draw(book: Book, frontier: Frontier, bound: str, marks: dict[str, tuple[str
         axes.set_xticks(range(left, 101, TICK), [f"{tick} %" for tick in range(left, 101, TICK)])
         axes.set_xlabel("clean accuracy")
         axes.set_ylabel("robust accuracy")
-        _number(axes, [frontier.points[subject] for subject in rows], points)
+        _write_numbers(axes, [frontier.points[subject] for subject in rows], points)
         return render_svg(figure, name, _describe(book, frontier, bound, rows, best))
 
 
-def _scaled(point: tuple[float, float]) -> tuple[float, float]:
+def _scale(point: tuple[float, float]) -> tuple[float, float]:
     return 100 * point[0], 100 * point[1]
 
 
 def _mark(axes: Axes, clean: Row, robust: Row, color: str, shape: str) -> None:
-    x, y = _scaled((clean["accuracy"], robust["accuracy"]))
+    x, y = _scale((clean["accuracy"], robust["accuracy"]))
     for row, along in ((clean, True), (robust, False)):
         if row["accuracy_low"] is not None:  # tiles of a single group have no interval
             ends = [100 * row["accuracy_low"], 100 * row["accuracy_high"]]
@@ -107,18 +107,18 @@ def _mark(axes: Axes, clean: Row, robust: Row, color: str, shape: str) -> None:
     axes.plot([x], [y], color=color, marker=shape, markersize=6, linestyle="")
 
 
-def _number(axes: Axes, numbers: Sequence[int], points: Sequence[tuple[float, float]]) -> None:
+def _write_numbers(axes: Axes, numbers: Sequence[int], points: Sequence[tuple[float, float]]) -> None:
     """Write each point's number beside it, where it hides no other number if there is such a place."""
     scale = 72 / axes.figure.get_dpi()  # of a figure without its layout, which moves points little
     taken: list[tuple[float, float]] = []
     for number, point in zip(numbers, points, strict=True):
-        x, y = scale * axes.transData.transform(_scaled(point))
-        place = max(PLACES, key=lambda offset: _room((x + offset[0], y + offset[1]), taken))
+        x, y = scale * axes.transData.transform(_scale(point))
+        place = max(PLACES, key=lambda offset: _find_room((x + offset[0], y + offset[1]), taken))
         taken.append((x + place[0], y + place[1]))
-        axes.annotate(str(number), _scaled(point), place, textcoords="offset points", fontsize=8.5, color=INK)
+        axes.annotate(str(number), _scale(point), place, textcoords="offset points", fontsize=8.5, color=INK)
 
 
-def _room(place: tuple[float, float], taken: Sequence[tuple[float, float]]) -> float:
+def _find_room(place: tuple[float, float], taken: Sequence[tuple[float, float]]) -> float:
     """Return the distance to the nearest number, at most `NEAR`, so that the first free place is chosen."""
     return min([NEAR, *(max(abs(place[0] - x), abs(place[1] - y)) for x, y in taken)])
 

@@ -51,7 +51,7 @@ def _draw(book: Book, kinds: list[str], methods: list[str]) -> Iterator[str]:
             axes = panels[0, 0]
             axes.set_title(title)
             for (subject, _), rows in own.items():
-                _curve(axes, rows, kinds.index(name_hardening(book, subject)), methods.index(rows[0]["method"]))
+                _draw_curve(axes, rows, kinds.index(name_hardening(book, subject)), methods.index(rows[0]["method"]))
             axes.set_xscale("symlog", linthresh=1)
             axes.set_xlim(0, max(row["queries"] for row in book.queries))
             axes.set_xlabel("queries")
@@ -64,7 +64,7 @@ def _draw(book: Book, kinds: list[str], methods: list[str]) -> Iterator[str]:
             yield render_svg(figure, f"queries-{number}", f"Accuracy by number of queries of {title}: {ends}.")
 
 
-def _curve(axes: Axes, rows: list[Row], color: int, style: int) -> None:
+def _draw_curve(axes: Axes, rows: list[Row], color: int, style: int) -> None:
     counts = [row["queries"] for row in rows]
     if all(row["accuracy_low"] is not None for row in rows):  # tiles of a single group have no interval
         low, high = ([100 * row[f"accuracy_{end}"] for row in rows] for end in ("low", "high"))

@@ -39,18 +39,16 @@ def _draw(book: Book, subject: str, name: str) -> str:
     hardened_on = book.subjects[subject]["hardened_on"]
     clean, attacked = book.find_clean(subject), find_lowest(book, subject, ITSELF, hardened_on)
     title = f"{name_family(book, subject)}\n{name_hardening(book, subject)}"
-    label = (
-        f"Accuracy by confidence of {title.replace(chr(10), ', ')}: clean, mean confidence {_confidence(clean)} and "
-    )
-    label += f"accuracy {format_percent(clean['accuracy'])} %"
+    label = f"Accuracy by confidence of {title.replace(chr(10), ', ')}: clean, mean confidence "
+    label += f"{_describe_confidence(clean)} and accuracy {format_percent(clean['accuracy'])} %"
     with canvas(265, 250) as (figure, panels):
         axes = panels[0, 0]
         axes.set_title(title, fontsize=9.5)
         axes.plot([0, 100], [0, 100], color=FAINT, linewidth=0.8, linestyle=":")
-        _diagram(axes, clean, CLEAN)
+        _draw_diagram(axes, clean, CLEAN)
         if attacked is not None:
-            _diagram(axes, attacked, ATTACKED)
-            label += f"; attacked, {_confidence(attacked)} and {format_percent(attacked['accuracy'])} %"
+            _draw_diagram(axes, attacked, ATTACKED)
+            label += f"; attacked, {_describe_confidence(attacked)} and {format_percent(attacked['accuracy'])} %"
         set_percent_axis(axes)
         set_percent_axis(axes, vertical=True)
         axes.set_xlabel("confidence")
@@ -58,11 +56,11 @@ def _draw(book: Book, subject: str, name: str) -> str:
         return render_svg(figure, name, f"{label}.")
 
 
-def _confidence(row: Row) -> str:
+def _describe_confidence(row: Row) -> str:
     return f"{format_percent(row['confidence'])} %"
 
 
-def _diagram(axes: Axes, row: Row, color: str) -> None:
+def _draw_diagram(axes: Axes, row: Row, color: str) -> None:
     bins = [each for each in row["reliability"] if each["tiles"]]
     tiles = sum(each["tiles"] for each in bins)
     confidence = [100 * each["confidence"] for each in bins]

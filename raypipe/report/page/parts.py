@@ -106,24 +106,24 @@ def list_parts(book: Book, run: Run, store: Store, subject: str) -> Iterator[Par
     subject
         Id of the model that the summary is about.
     """
-    yield _clinical(book, subject)
-    yield _accuracy(book)
+    yield _build_clinical(book, subject)
+    yield _build_accuracy(book)
     if overview := tabulate_overview(book):
-        yield _overview(book, overview)
+        yield _build_overview(book, overview)
     if book.corruptions:
-        yield _shifts(book, run, store, subject)
+        yield _build_shifts(book, run, store, subject)
     if external := tabulate_external(book):
-        yield _external(book, external)
+        yield _build_external(book, external)
     if book.universal:
-        yield _universal(book, run, store)
+        yield _build_universal(book, run, store)
     if run.paper_tables:
-        yield _paper(book, run)
-    yield _trust(book)
-    yield _evidence(book, run, store)
-    yield Part("details", "Details", "Details", folds=tuple(_details(book, run, store)))
+        yield _build_paper(book, run)
+    yield _build_trust(book)
+    yield _build_evidence(book, run, store)
+    yield Part("details", "Details", "Details", folds=tuple(_list_details(book, run, store)))
 
 
-def _clinical(book: Book, subject: str) -> Part:
+def _build_clinical(book: Book, subject: str) -> Part:
     caption = (
         "Recall of each class: the share of its tiles that the model classifies correctly; a dash marks a class "
         f"without tiles; {describe_attacked_tiles(book)}. {METHOD}"
@@ -149,19 +149,19 @@ def _clinical(book: Book, subject: str) -> Part:
         "Clinical errors and errors by class" if clinical else "Errors by class",
         lead,
         ((build_recall_chart(book, subject), caption),),
-        _tables(clinical),
+        _list_tables(clinical),
         folds=tuple(folds),
     )
 
 
-def _accuracy(book: Book) -> Part:
+def _build_accuracy(book: Book) -> Part:
     caption = (
         "Accuracy in %, on the same tiles in every bar. Worst case: a tile counts as correct "
         f"only if no attack fools the model on it. {METHOD}"
     )
     panels = (draw_curves_panel(book), draw_distortions_panel(book))
     compared, frontier = tabulate_frontier(book), draw_frontier_panel(book)
-    folds = [Fold("attacks", "Every model under every attack", tables=_tables(tabulate_attacks(book)))]
+    folds = [Fold("attacks", "Every model under every attack", tables=_list_tables(tabulate_attacks(book)))]
     if compared and frontier:
         costs = Section(compared, tuple(list_unequal_costs(book)))
         folds.append(
@@ -177,12 +177,17 @@ def _accuracy(book: Book) -> Part:
             "curves",
             "Accuracy by size of the perturbation",
             panels=tuple(panel for panel in panels if panel is not None),
-            tables=_tables(tabulate_distortions(book)),
+            tables=_list_tables(tabulate_distortions(book)),
         )
     )
     if (queried := draw_queries_panel(book)) is not None:
         folds.append(
-            Fold("queries", "Accuracy by number of queries", panels=(queried,), tables=_tables(tabulate_queries(book)))
+            Fold(
+                "queries",
+                "Accuracy by number of queries",
+                panels=(queried,),
+                tables=_list_tables(tabulate_queries(book)),
+            )
         )
     return Part(
         "accuracy",
@@ -190,12 +195,12 @@ def _accuracy(book: Book) -> Part:
         "Accuracy, clean and under attack",
         STATIC_LEAD if any(row["defense"] for row in book.subjects.values()) else "",
         ((build_robustness_chart(book), caption),),
-        _tables(tabulate_robustness(book), tabulate_certified(book)),
+        _list_tables(tabulate_robustness(book), tabulate_certified(book)),
         folds=tuple(folds),
     )
 
 
-def _overview(book: Book, table: Sheet) -> Part:
+def _build_overview(book: Book, table: Sheet) -> Part:
     panel = draw_overview_panel(book)
     fold = Fold("overview-figure", "All threats as a figure", panels=(panel,) if panel else ())
     return Part(
@@ -208,7 +213,7 @@ def _overview(book: Book, table: Sheet) -> Part:
     )
 
 
-def _shifts(book: Book, run: Run, store: Store, subject: str) -> Part:
+def _build_shifts(book: Book, run: Run, store: Store, subject: str) -> Part:
     heat = build_corruptions_heat(book)
     folds = (
         [
@@ -227,14 +232,14 @@ def _shifts(book: Book, run: Run, store: Store, subject: str) -> Part:
         "Natural changes",
         "Accuracy under natural changes of the tiles",
         "Stains, scanners, slides and files differ between laboratories. No attacker chooses these changes.",
-        tables=_tables(tabulate_corruptions(book)),
+        tables=_list_tables(tabulate_corruptions(book)),
         folds=tuple(folds),
         strips=tuple(draw_corruption_strips(run, book, store, subject)),
     )
 
 
-def _external(book: Book, table: Sheet) -> Part:
-    classes = Fold("external-classes", "Recall by class", tables=_tables(tabulate_external_classes(book)))
+def _build_external(book: Book, table: Sheet) -> Part:
+    classes = Fold("external-classes", "Recall by class", tables=_list_tables(tabulate_external_classes(book)))
     return Part(
         "external",
         "Other hospitals",
@@ -245,7 +250,7 @@ def _external(book: Book, table: Sheet) -> Part:
     )
 
 
-def _universal(book: Book, run: Run, store: Store) -> Part:
+def _build_universal(book: Book, run: Run, store: Store) -> Part:
     heat = build_universal_heat(book)
     lead = "Accuracy, in %, of the model (row) on tiles with the pattern that was made for another model (column)."
     transfer = Fold(
@@ -253,7 +258,7 @@ def _universal(book: Book, run: Run, store: Store) -> Part:
         "Transfer of the patterns between models",
         lead,
         heats=(("", (heat,)),) if heat else (),
-        tables=_tables(tabulate_universal_transfer(book)),
+        tables=_list_tables(tabulate_universal_transfer(book)),
     )
     return Part(
         "universal",
@@ -261,13 +266,13 @@ def _universal(book: Book, run: Run, store: Store) -> Part:
         "Accuracy with one pattern for all tiles",
         "The attacker adds the same pattern to every tile, and needs no access to the model once it is made. Each "
         "picture shows a test tile without and with the pattern, and the pattern itself, amplified as stated below it.",
-        tables=_tables(tabulate_universal(book)),
+        tables=_list_tables(tabulate_universal(book)),
         pictures=tuple(draw_patterns(run, book, store)),
         folds=(transfer,) if heat else (),
     )
 
 
-def _paper(book: Book, run: Run) -> Part:
+def _build_paper(book: Book, run: Run) -> Part:
     tables = (
         Section(build_table_1(book), (Note(describe_threats(book)),)),
         Section(build_table_2(book), (Note(describe_threats(book)), Note(PAPER), Note(STATIC))),
@@ -276,21 +281,23 @@ def _paper(book: Book, run: Run) -> Part:
     return Part("paper", "The paper's tables", "The paper's tables: reported and measured figures", tables=tables)
 
 
-def _trust(book: Book) -> Part:
-    folds = Fold("checks", "The sanity checks", tables=_tables(tabulate_check_counts(book), tabulate_failures(book)))
+def _build_trust(book: Book) -> Part:
+    folds = Fold(
+        "checks", "The sanity checks", tables=_list_tables(tabulate_check_counts(book), tabulate_failures(book))
+    )
     return Part(
         "trust",
         "Can this be trusted?",
         "Can this be trusted?",
         "Attacks that fail make any model look robust. Each sanity check tests a law that working attacks obey. If one "
         "fails, robust accuracy may be overestimated, and the model is not called robust.",
-        tables=_tables(tabulate_verdicts(book)),
+        tables=_list_tables(tabulate_verdicts(book)),
         notes=tuple(find_defects(book)),
         folds=(folds,) if folds.tables else (),
     )
 
 
-def _evidence(book: Book, run: Run, store: Store) -> Part:
+def _build_evidence(book: Book, run: Run, store: Store) -> Part:
     tables = (tabulate_declared_metrics(book), tabulate_digests(run, store))
     return Part(
         "evidence",
@@ -299,13 +306,13 @@ def _evidence(book: Book, run: Run, store: Store) -> Part:
         DISCLAIMER,
         notes=tuple(list_untested()),
         folds=(
-            Fold("evidence-table", "What was measured, by document", tables=_tables(tabulate_evidence(book))),
-            Fold("declaration", "Declared metrics and digests", tables=_tables(*tables)),
+            Fold("evidence-table", "What was measured, by document", tables=_list_tables(tabulate_evidence(book))),
+            Fold("declaration", "Declared metrics and digests", tables=_list_tables(*tables)),
         ),
     )
 
 
-def _details(book: Book, run: Run, store: Store) -> Iterator[Fold]:
+def _list_details(book: Book, run: Run, store: Store) -> Iterator[Fold]:
     if matrices := tuple(build_transfers(book)):
         lead = (
             "Accuracy, in %, of the target model (row) on adversarial tiles made for the source model (column); "
@@ -316,21 +323,21 @@ def _details(book: Book, run: Run, store: Store) -> Iterator[Fold]:
         "calibration",
         "Calibration: does confidence match accuracy?",
         panels=(draw_reliability_panel(book),),
-        tables=_tables(tabulate_calibration(book)),
+        tables=_list_tables(tabulate_calibration(book)),
     )
-    if tables := _tables(tabulate_differences(book), tabulate_seeds(book)):
+    if tables := _list_tables(tabulate_differences(book), tabulate_seeds(book)):
         yield Fold("differences", "Differences in accuracy", tables=tables)
-    if tables := _tables(tabulate_candidates(book)):
+    if tables := _list_tables(tabulate_candidates(book)):
         yield Fold("search", "Search of settings: what was tried", tables=tables)
     if learned := draw_learning_panel(run, book, store):
         yield Fold("training", "Learning curves", panels=(learned,))
-    costs = _tables(
+    costs = _list_tables(
         tabulate_stage_costs(book), tabulate_model_costs(book), tabulate_attack_costs(book), tabulate_cell_costs(book)
     )
     if costs:
         yield Fold("cost", "Cost of the run", tables=costs)
-    yield Fold("threats", "Threat models of all attacks", tables=_tables(tabulate_threats(run)))
+    yield Fold("threats", "Threat models of all attacks", tables=_list_tables(tabulate_threats(run)))
 
 
-def _tables(*sheets: Sheet | None) -> tuple[Section, ...]:
+def _list_tables(*sheets: Sheet | None) -> tuple[Section, ...]:
     return tuple(Section(sheet) for sheet in sheets if sheet is not None)
