@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.stages import BATCH, experiment_of
+from benchmarks.stages.training import BATCH, experiment_of
 from raypipe.attacks.deepfool import DeepFool
 from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.prepare import prepare as prepare_model
