@@ -28,8 +28,8 @@ from raypipe.data.sources.folder import Folder, open_folder
 from raypipe.data.sources.lc25000 import LC25000, open_lc25000
 from raypipe.data.sources.synthetic import Synthetic, open_synthetic
 from raypipe.data.tissue import render_tile
+from tests.real_tiles import REAL_TILES, needs_real_tiles
 
-REAL_TILES = Path(__file__).parents[2] / ".." / "shared" / "data"
 TILE = render_tile("colon_aca", 0, 0, size=256, seed=0)
 OTHER = render_tile("colon_aca", 1, 0, size=256, seed=0)
 
@@ -242,7 +242,7 @@ def test_fewer_than_two_images_are_nothing_to_compare(tmp_path):
         audited(open_data(str(tmp_path)))
 
 
-@pytest.mark.skipif(not REAL_TILES.is_dir(), reason="the real tiles (../shared/data) are not here")
+@needs_real_tiles
 def test_siblings_of_lc25000_are_found():
     folder = REAL_TILES / "lc25000"
     limited = LC25000(path=str(folder), groups=str(folder / "groups.csv"), per_class=60)

@@ -17,9 +17,7 @@ from raypipe.data.sources.folder import Folder
 from raypipe.data.sources.lc25000 import LC25000
 from raypipe.data.sources.synthetic import Synthetic
 from tests.data.layouts import FOLDER_FILES, PUBLISHED_LAYOUTS, Case, png, write
-
-REAL_TILES = Path(__file__).parents[3] / ".." / "shared" / "data"
-
+from tests.real_tiles import REAL_TILES, needs_real_tiles
 
 LC25000_FILES = {
     "lung_colon_image_set/.DS_Store": b"finder",
@@ -234,7 +232,7 @@ def test_synthetic_fingerprints_follow_the_settings_and_the_seed():
     assert more.fingerprint(open_source(small, 1).list()) in prints
 
 
-@pytest.mark.skipif(not REAL_TILES.is_dir(), reason="the real tiles (../shared/data) are not here")
+@needs_real_tiles
 def test_the_real_lc25000_is_grouped_completely():
     settings = LC25000(
         path=str(REAL_TILES / "lc25000" / "lung_colon_image_set"), groups=str(REAL_TILES / "lc25000" / "groups.csv")
@@ -252,7 +250,7 @@ def test_the_real_lc25000_is_grouped_completely():
     }
 
 
-@pytest.mark.skipif(not REAL_TILES.is_dir(), reason="the real tiles (../shared/data) are not here")
+@needs_real_tiles
 def test_the_real_ebhi_seg_is_grouped_by_case():
     source = open_source(EBHISeg(path=str(REAL_TILES / "ebhi_seg")), seed=0)
     refs = source.list()
