@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import ray
 import torch
 
 from raypipe.base.errors import StageError
+from raypipe.execution.machine.places import LONGEST_TEMPORARY, find_temporary
 from raypipe.stages.authentication import explain_token_error, require_token
 from raypipe.storage.environment import Environment, describe_environment
 
@@ -30,8 +30,6 @@ QUIET = {
 ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 """Setting of a local Ray. It saves one process per training: no provider preempts this machine with a notice."""
 CONNECT_SECONDS = 10.0
-LONGEST_TEMPORARY = 40
-"""Largest number of characters of the folder for temporary files: a socket's path has at most 107, and Ray adds 64."""
 WARM_WORKERS = 4
 """Idle worker processes per CPU that a local Ray keeps between stages. Ray's default is one, and then the next stage's
 workers would have to import everything again."""
@@ -73,7 +71,7 @@ def connect(address: str | None, log_file: Path) -> Iterator[None]:
                     ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
                 else:
                     _start_local()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # Ray does not encode paths that are not ASCII
             if not address:
                 raise StageError(explain_local_failure(error)) from error
             raise StageError(
@@ -114,15 +112,23 @@ def _start_local() -> None:
             return
 
 
-def explain_local_failure(error: OSError) -> str:
+def explain_local_failure(error: OSError | UnicodeError) -> str:
     """Return why Ray did not start on this machine, and what to set: its sockets have short paths below TMPDIR."""
-    place, home = tempfile.gettempdir(), Path.home()
+    (place, variable), home = find_temporary(), Path.home()
     failed = f"Ray cannot start on this machine: {error}"
-    if "AF_UNIX" in str(error) or "path length" in str(error) or len(place) > LONGEST_TEMPORARY:
-        return f"{failed}; set TMPDIR, which is {place} now, to a path of at most {LONGEST_TEMPORARY} characters: /tmp"
+    if (
+        isinstance(error, UnicodeError)
+        or "AF_UNIX" in str(error)
+        or "path length" in str(error)
+        or len(place) > LONGEST_TEMPORARY
+    ):
+        short = f"a path of at most {LONGEST_TEMPORARY} ASCII characters: /tmp"
+        return f"{failed}; set {variable}, which is {place} now, to {short}"
     if str(home) in str(error) or not os.access(home, os.W_OK):
         return f"{failed}; set HOME, which is {home} now, to a folder that can be written: Ray keeps its token there"
-    return f"{failed}; set TMPDIR, which is {place} now, and HOME, which is {home} now, to folders that can be written"
+    return (
+        f"{failed}; set {variable}, which is {place} now, and HOME, which is {home} now, to folders that can be written"
+    )
 
 
 def _require_connected_to(address: str | None) -> None:

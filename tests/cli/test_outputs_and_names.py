@@ -104,6 +104,11 @@ def test_an_unknown_address_to_log_to_is_refused(address: str) -> None:
 def test_a_ray_that_cannot_start_names_the_variable_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     long = OSError("AF_UNIX path length cannot exceed 107 bytes")
     assert "set TMPDIR" in explain_local_failure(long)
+    not_ascii = UnicodeEncodeError("ascii", "/tmp/ü", 5, 6, "ordinal not in range(128)")
+    assert "set TMPDIR" in explain_local_failure(not_ascii)
+    with monkeypatch.context() as environment:
+        environment.setenv("RAY_TMPDIR", "/x/" + "y" * 60)
+        assert "set RAY_TMPDIR, which is /x/yyy" in explain_local_failure(long)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("tempfile.gettempdir", lambda: "/tmp")
     told = explain_local_failure(OSError(30, "Read-only file system", str(tmp_path / ".ray")))

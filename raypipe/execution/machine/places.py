@@ -19,13 +19,23 @@ LONGEST_TEMPORARY = 40
 """Largest number of characters of the folder for temporary files: a socket's path has at most 107, and Ray adds 64."""
 
 
+def find_temporary() -> tuple[str, str]:
+    """Return the folder for Ray's temporary files, and the name of the variable that sets it."""
+    if place := os.environ.get("RAY_TMPDIR"):
+        return place, "RAY_TMPDIR"
+    return tempfile.gettempdir(), "TMPDIR"
+
+
 def check_temporary() -> Iterator[Finding]:
     """Check the folder for temporary files: its path, its space, and that it can be written."""
-    place = tempfile.gettempdir()
+    place, variable = find_temporary()
     free = shutil.disk_usage(place).free
-    if len(place) > LONGEST_TEMPORARY:
+    if not place.isascii():
+        remedy = f"set {variable} to a path of ASCII characters: /tmp"
+        yield Finding("TMPDIR", "problem", f"{place} has other than ASCII characters, which Ray does not take", remedy)
+    elif len(place) > LONGEST_TEMPORARY:
         text = f"{place} has {len(place)} characters"
-        yield Finding("TMPDIR", "problem", text, f"set TMPDIR to a path of at most {LONGEST_TEMPORARY}: /tmp")
+        yield Finding("TMPDIR", "problem", text, f"set {variable} to a path of at most {LONGEST_TEMPORARY}: /tmp")
     elif free < LEAST_DISK:
         yield Finding("TMPDIR", "problem", f"{place}: {write_size(free)} free", "free some: Ray spills objects there")
     else:
