@@ -1,11 +1,20 @@
 """Errors that a user can fix, which commands print in one line, and their exit statuses."""
 
 import inspect
+import sys
+import sysconfig
+import textwrap
+import traceback
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 PACKAGE = __name__.partition(".")[0]
+LONGEST = 600
+"""Largest number of characters of a described error: a state with other names is thousands of them."""
+INSTALLED = ("site-packages", "dist-packages")
+"""Folders of installed packages."""
 
 
 class UserError(Exception):
@@ -75,3 +84,27 @@ def get_last_line(error: BaseException) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an error's type and message in one line, and the line of the user's own code that it comes from."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  a foreign type may need what its instance lacks
+        message = "it has no readable message"
+    place = _find_own_line(error)
+    text = ": ".join(filter(None, (type(error).__name__, " ".join(message.split()))))
+    return textwrap.shorten(text, LONGEST, placeholder=" ...") + (f" ({place})" if place else "")
+
+
+def _find_own_line(error: BaseException) -> str:
+    """Return the innermost line of a traceback that is in neither this package, Python nor an installed package."""
+    package, python = Path(__file__).parents[1], Path(sysconfig.get_path("stdlib"))
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        foreign = package in file.parents or python in file.parents or not set(INSTALLED).isdisjoint(file.parts)
+        if file.is_file() and not foreign:
+            folders = [each for each in map(Path, filter(None, sys.path)) if each in file.parents]
+            longest = max((file.relative_to(each) for each in folders), key=lambda each: len(each.parts), default=file)
+            return f"{longest}:{frame.lineno}"
+    return ""

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from raypipe.base.errors import get_last_line
+from raypipe.base.errors import describe_error
 from raypipe.execution.adapt_network import find_device
 from raypipe.execution.executor import TaskError
 from raypipe.execution.model_cache import ModelCache
@@ -68,7 +68,7 @@ class LocalExecutor:
             except StoreError:
                 raise
             except Exception as error:
-                why = f"{progress.state.name} failed: {task.cell}: {type(error).__name__}: {get_last_line(error)}"
+                why = f"{progress.state.name} failed: {task.cell}: {describe_error(error)}"
                 raise TaskError(f"{why}; finished work is kept, run again to continue", task.cell) from error
 
     def record_facts(self, run: str, cell: Cell, facts: Mapping[str, Any]) -> None:

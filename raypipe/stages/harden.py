@@ -26,6 +26,7 @@ from raypipe.plan.cells import Cell, HardenSpec, find_unfinished, find_unfinishe
 from raypipe.progress.stage import StageProgress
 from raypipe.stages.choice import publish_best
 from raypipe.stages.claims import fit_unclaimed
+from raypipe.stages.failures import describe_cause, find_root_cause, name_cell_in_errors
 from raypipe.stages.fitting import fit_cell, publish_model
 from raypipe.stages.placement import find_room, list_needs
 from raypipe.stages.search import is_search, search_settings
@@ -103,7 +104,12 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
 
     def trial(config: dict[str, Any]) -> None:
         cell = by_name[config["cell"]]
-        fit_in_group(_harden_cell, [cell], store, resources, workers)
+        try:
+            with name_cell_in_errors(cell):
+                fit_in_group(_harden_cell, [cell], store, resources, workers)
+        except StageError as error:
+            own = error.__cause__ if isinstance(error.__cause__, StageError) else error  # what is kept is said below
+            raise own from None
         manifest = cell.manifest(store) or {}
         ray.tune.report({"training_accuracy": manifest["history"][-1]["accuracy"], **manifest.get("validation", {})})
 
@@ -120,10 +126,10 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
     ).fit()
     if results.errors:
         names = ", ".join(cell.name for cell in find_unfinished(todo, store))
-        cause = str(results.errors[0]).strip().splitlines()[-1]
+        why = describe_cause(results.errors[0])
         raise StageError(
-            f"hardening failed with {names} unfinished: {cause}; finished models are kept, run again to continue"
-        ) from results.errors[0]
+            f"hardening failed with {names} unfinished: {why}; finished models are kept, run again to continue"
+        ) from find_root_cause(results.errors[0])
     store.remove(f"{SCRATCH}/{name}")
 
 

@@ -13,8 +13,9 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
-from raypipe.base.errors import StageError, get_last_line
+from raypipe.base.errors import StageError, describe_error, get_last_line
 from raypipe.experiment.schema import Resources
+from raypipe.stages.failures import find_root_cause
 from raypipe.stages.placement import SHARE, find_room
 
 NO_PROGRESS_SECONDS = 3600
@@ -103,7 +104,7 @@ def map_items(
     try:
         yield from dataset.iter_rows()
     except ray.exceptions.RayError as error:
-        cause = _innermost(error)
+        cause = find_root_cause(error)
         why = str(cause) if isinstance(cause, ItemError) else get_last_line(cause)
         raise StageError(f"{name} failed: {why}; finished work is kept, run again to continue") from cause
 
@@ -147,7 +148,7 @@ class ItemError(ray.exceptions.UserCodeException):
 
 def build_item_error(error: Exception, cell: str) -> ItemError:
     """Return the failure of work on an item of a cell."""
-    return ItemError(f"{type(error).__name__}: {get_last_line(error)}", cell)
+    return ItemError(describe_error(error), cell)
 
 
 def _rename_worker(work: Callable[..., Item] | type, name: str) -> Callable[..., Item] | type:
@@ -175,10 +176,3 @@ def _rename_worker(work: Callable[..., Item] | type, name: str) -> Callable[...,
     task = name_item_in_errors(work)
     task.__name__ = name
     return task
-
-
-def _innermost(error: BaseException) -> BaseException:
-    cause = error
-    while isinstance(cause, ray.exceptions.RayTaskError) and isinstance(cause.cause, BaseException):
-        cause = cause.cause
-    return cause

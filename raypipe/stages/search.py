@@ -28,6 +28,7 @@ from raypipe.stages.candidate_records import (
     write_candidate,
 )
 from raypipe.stages.choice import publish_choice
+from raypipe.stages.failures import describe_cause, find_root_cause, name_cell_in_errors
 from raypipe.stages.fitting import get_progress_path
 from raypipe.stages.placement import find_room, list_needs
 from raypipe.stages.trials import configure_trials
@@ -96,7 +97,9 @@ def _train_candidates(
 
     def train(config: dict[str, Any]) -> None:
         torch.set_num_threads(max(1, int(resources.cpus_per_worker)))
-        _train_candidate(cell, by_name[config["candidate"]], fit, store, resources)
+        candidate = by_name[config["candidate"]]
+        with name_cell_in_errors(candidate):
+            _train_candidate(cell, candidate, fit, store, resources)
 
     results = ray.tune.Tuner(
         ray.tune.with_resources(train, list_needs(resources, resources.train_on)),
@@ -113,11 +116,10 @@ def _train_candidates(
         run_config=configure_trials(run_name, SCRATCH, store, [_StopRecorder(cell, by_name, store)]),
     ).fit()
     if results.errors:
-        cause = str(results.errors[0]).strip().splitlines()[-1]
         raise StageError(
-            f"{cell.name}: a candidate of its search failed: {cause}; finished candidates are kept, run again to "
-            "continue"
-        ) from results.errors[0]
+            f"{cell.name}: a candidate of its search failed: {describe_cause(results.errors[0])}; finished candidates "
+            "are kept, run again to continue"
+        ) from find_root_cause(results.errors[0])
     store.remove(f"{SCRATCH}/{run_name}")
 
 

@@ -11,9 +11,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
-from raypipe.base.errors import StageError, get_last_line
+from raypipe.base.errors import StageError
 from raypipe.experiment.schema import Resources
 from raypipe.plan.cells import Cell, find_unfinished
+from raypipe.stages.failures import describe_cause, find_root_cause, name_cell_in_errors
 from raypipe.stages.placement import list_needs
 from raypipe.stages.workers import GroupWorker, SoleWorker, Worker
 from raypipe.storage.store import Store
@@ -89,9 +90,9 @@ def fit_in_group(
     except TrainingFailedError as error:
         names = ", ".join(cell.name for cell in find_unfinished(cells, store))
         raise StageError(
-            f"training failed with {names} unfinished: {get_last_line(error)}; finished models and epochs are kept, "
+            f"training failed with {names} unfinished: {describe_cause(error)}; finished models and epochs are kept, "
             "run again to continue"
-        ) from error
+        ) from find_root_cause(error)
     store.remove(f"{SCRATCH}/{name}")
 
 
@@ -116,5 +117,6 @@ def _worker_loop(config: dict[str, _Work]) -> None:
     work = config["work"]
     worker: Worker = SoleWorker(work.gpu) if work.sole else GroupWorker(work.gpu)
     for cell in work.cells:
-        if not cell.manifest(work.store):
-            work.fit(cell, work.store, worker, work.loader_workers)
+        with name_cell_in_errors(cell):
+            if not cell.manifest(work.store):
+                work.fit(cell, work.store, worker, work.loader_workers)
