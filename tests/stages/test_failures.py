@@ -73,6 +73,7 @@ def test_an_error_of_the_stage_itself_stays_as_it_is() -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
 def test_a_worker_of_a_fit_names_its_cell_and_the_error(two_nodes: None, tmp_path: Path) -> None:
     resources, store = Resources(train_workers=1, max_failures=0), Store.open(str(tmp_path))
     text = "fast_training unfinished: convnet/fast_training: CodeError: no license .*run again"
@@ -81,6 +82,7 @@ def test_a_worker_of_a_fit_names_its_cell_and_the_error(two_nodes: None, tmp_pat
 
 
 @pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
 def test_a_candidate_of_a_search_names_itself_and_the_error(two_nodes: None, tmp_path: Path) -> None:
     store, fit = Store.open(str(tmp_path)), failing("code")
     text = r"search failed: convnet/fast_training\S*: CodeError: no license .*run again"
@@ -92,6 +94,7 @@ def test_a_candidate_of_a_search_names_itself_and_the_error(two_nodes: None, tmp
 
 
 @pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize(("kind", "name"), [("code", "CodeError"), ("locked", "LockedError")])
 def test_a_task_names_its_cell_and_the_error(kind: str, name: str, two_nodes: None) -> None:
     items = [{"cell": "convnet/pgd/train"}]
