@@ -41,17 +41,24 @@ def main() -> None:
     results = raypipe.load(options.run, options.storage)
     record = {
         "models": {subject: describe(results, subject) for subject in results.book.subjects},
-        "experiment": yaml.safe_load((Path(results.location) / "experiment.yaml").read_text()),
+        "experiment": drop_places(yaml.safe_load((Path(results.location) / "experiment.yaml").read_text())),
     }
-    for private in ("storage", "resources"):
-        record["experiment"].pop(private, None)
-    for place in ("path", "groups"):
-        record["experiment"]["data"].pop(place, None)
     if options.add:
         record = add(record, json.loads(options.out.read_text()))
     options.out.write_text(json.dumps(record, indent=1) + "\n")
     mpl.rcParams.update({"svg.hashsalt": "raypipe", "svg.fonttype": "none"})
     draw(record["models"], options.eps).savefig(options.out.with_suffix(".svg"), metadata={"Date": None})
+
+
+def drop_places(experiment: dict[str, Any]) -> dict[str, Any]:
+    """Return an experiment's settings without its storage, its resources and the places of its data sets' files."""
+    for name in ("storage", "resources"):
+        experiment.pop(name, None)
+    external = experiment["evaluation"].get("external") or {}
+    for data in (experiment["data"], *(each["data"] for each in external.values())):
+        for place in ("path", "groups", "images"):
+            data.pop(place, None)
+    return experiment
 
 
 def add(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ for _ in range(40):
     optimizer.step()
 model.eval()
 """
-"""What "your trained model" has behind it: a model at chance would be attacked to the end of every budget."""
+"""Training of the documented model: attacks on a model at chance would use up every budget."""
 
 
 def save_own_model(folder: Path) -> None:

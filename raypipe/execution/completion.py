@@ -63,7 +63,7 @@ def complete_ingest(
     source
         The data set.
     items
-        Its files on both sides of the split.
+        Files of the data set on both sides of the split.
     executor
         Place where the files are read.
     progress

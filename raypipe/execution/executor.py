@@ -45,7 +45,7 @@ class Executor(Protocol):
         read
             The function. It and its results must be picklable.
         tasks
-            Its arguments, one for each call.
+            Arguments of the function, one for each call.
         name
             Name of the work, as Ray's dashboard shows it.
         say

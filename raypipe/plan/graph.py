@@ -107,7 +107,7 @@ def plan_evaluation(
     model
         The model.
     tiles
-        Its tiles.
+        Tiles that the cells read.
     exam
         Attacks and evaluation.
     external

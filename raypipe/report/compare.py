@@ -9,7 +9,7 @@ from raypipe.evaluation.protocols import ITSELF
 from raypipe.evaluation.results.outcomes import WORST_CASE
 from raypipe.evaluation.results.run import Run
 from raypipe.evaluation.results.strength import attack_strength, have_same_data, match_subjects
-from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
+from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD, P_VALUE_METHOD
 from raypipe.report.cells import format_model
 from raypipe.report.fitting_table import render_table
 from raypipe.report.layout import (
@@ -173,6 +173,7 @@ def tabulate_run_differences(differences: Iterable[Mapping[str, Any]]) -> Sheet 
                       Cell(interval, tone=tone), p_value, "tile" if row["paired"] else "means")  # fmt: skip
     table.caption = (
         "Tile: both runs tested the same tiles, and the comparison is paired by tile. Means: they tested different "
-        f"tiles, and there is no p value. Colored: the interval excludes 0. {METHOD} {DIFFERENCE_METHOD}"
+        "tiles, and there is no p value. Colored: the interval excludes 0. "
+        f"{METHOD} {DIFFERENCE_METHOD} {P_VALUE_METHOD}"
     )
     return table

@@ -7,7 +7,7 @@ from raypipe.evaluation.protocols import ITSELF, Role
 from raypipe.evaluation.results.outcomes import WORST_CASE
 from raypipe.evaluation.statistics.calibration import METHOD as CALIBRATION_METHOD
 from raypipe.evaluation.statistics.comparison import summarize_over_seeds
-from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
+from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD, P_VALUE_METHOD
 from raypipe.report.cells import format_model
 from raypipe.report.layout import (
     Book,
@@ -105,7 +105,7 @@ def tabulate_differences(book: Book) -> Sheet | None:
             counts,
             p_value,
         )
-    table.caption = f"{METHOD} {DIFFERENCE_METHOD}"
+    table.caption = f"{METHOD} {DIFFERENCE_METHOD} {P_VALUE_METHOD}"
     return table
 
 

@@ -79,8 +79,10 @@ def list_external_reservations(book: Book) -> Iterator[Note]:
         yield Note(f"{name}: {first['tiles']} tiles of {first['groups']} groups{left_out}.")
         for row in rows:
             if row["label"] is None and (row["balanced_accuracy_low"] or 0) <= row["chance"]:
+                high = row["balanced_accuracy_high"]
+                verdict = "is below" if high is not None and high < row["chance"] else "may be no better than"
                 yield Note(
-                    f"{name}: the balanced accuracy of {row['subject']} may be no better than chance "
+                    f"{name}: the balanced accuracy of {row['subject']} {verdict} chance "
                     f"({format_percent(row['chance'])} %). "
                     "Compare stain, magnification and the definition of the classes.",
                     "warn",

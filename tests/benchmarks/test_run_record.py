@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.run_record import add, describe
+from benchmarks.run_record import add, describe, drop_places
 from raypipe.evaluation.results.compute import compute_result
 from raypipe.report.results import Results
 from raypipe.storage.store import Store
@@ -26,6 +26,17 @@ def test_a_record_takes_the_models_of_another_run() -> None:
 def test_runs_with_other_settings_do_not_share_a_record() -> None:
     with pytest.raises(SystemExit, match=r"their settings differ: train\.epochs$"):
         add(record("two", epochs=5), record("one"))
+
+
+def test_a_record_names_no_place_on_the_machine_that_measured_it() -> None:
+    data = {"source": "lc25000", "path": "/there/tiles", "groups": "/there/groups.csv"}
+    external = {"other": {"data": {"source": "ebhi_seg", "path": "/there/other"}, "labels": {"Normal": "colon_n"}}}
+    kept = drop_places(
+        {"name": "one", "storage": "/there/results", "data": data, "evaluation": {"tiles": 5, "external": external}}
+    )
+    assert "/there" not in str(kept)
+    assert kept["evaluation"]["external"]["other"] == {"data": {"source": "ebhi_seg"}, "labels": {"Normal": "colon_n"}}
+    assert drop_places({"data": data, "evaluation": {"external": None}})["data"] == {"source": "lc25000"}
 
 
 def test_a_record_has_every_threat_that_was_measured(tmp_path: Path) -> None:

@@ -248,7 +248,7 @@ def test_a_program_of_one_batch_size_gives_the_logits_of_any_batch(form: str, si
         torch.export.save(torch.export.export(Baked(), (example,)), tmp_path / form)
     else:
         torch.jit.save(torch.jit.trace(Baked(), example), tmp_path / form)
-    with pytest.warns(Notice, match=f"takes batches of {size} only"):
+    with pytest.warns(Notice, match=f"takes only batches of {size}"):
         adapted = adapt_network(open_model(str(tmp_path / form), ()).network, SHAPE)
     assert (adapted.changes, adapted.differentiable) == ((f"batches of {size}",), True)
     images = torch.rand(7, *SHAPE)
@@ -276,7 +276,7 @@ def test_a_program_of_a_limited_batch_size_gives_the_logits_of_any_batch(
     if where == "file":
         torch.export.save(program, tmp_path / "model.pt2")
         network = open_model(str(tmp_path / "model.pt2"), ()).network
-    with pytest.warns(Notice, match=f"takes batches of {sizes} only"):
+    with pytest.warns(Notice, match=f"takes only batches of {sizes}"):
         adapted = adapt_network(network, SHAPE)
     assert (adapted.changes, adapted.differentiable) == ((f"batches of {sizes}",), True)
     for count in (0, 1, 2, 7, 40):

@@ -1,6 +1,7 @@
 """External test sets, from the settings to the tables."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,13 @@ def test_tiles_that_are_not_mapped_are_left_out_and_reported(result: Results) ->
     texts = [note.text for note in list_external_reservations(result.book)]
     assert "elsewhere: 10 tiles of 10 groups; left out: 1 (class stone is not mapped)." in texts
     assert any("training tiles are unknown" in text for text in texts)
+
+
+@pytest.mark.parametrize(("high", "said"), [(0.4, "is below chance"), (0.6, "may be no better than chance")])
+def test_an_accuracy_below_chance_is_called_so(result: Results, high: float, said: str) -> None:
+    whole, *_ = result.book.external
+    book = replace(result.book, external=[{**whole, "balanced_accuracy_low": 0.1, "balanced_accuracy_high": high}])
+    assert any(f"{said} (50.0 %)" in note.text for note in list_external_reservations(book))
 
 
 def test_the_tables_show_every_set_model_and_class(result: Results) -> None:

@@ -18,10 +18,10 @@ METHOD = (
     "where groups of different sizes count as fewer groups."
 )
 """Sentence below every table and figure that shows an interval of a share."""
-DIFFERENCE_METHOD = (
-    "Intervals of differences combine those of the shares (Newcombe's hybrid score). p values come from an exact "
-    "sign-flip permutation test over groups. Holm's method adjusts them for all tested differences, including those "
-    "that are not shown here."
+DIFFERENCE_METHOD = "Intervals of differences combine those of the shares (Newcombe's hybrid score)."
+P_VALUE_METHOD = (
+    "p values come from an exact sign-flip permutation test over groups. Holm's method adjusts them for all tested "
+    "differences, including those that are not shown here."
 )
 """Sentences below every table that shows an interval or a test of a difference, after `METHOD`."""
 ALIKE = 1e-9

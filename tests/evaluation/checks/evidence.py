@@ -50,7 +50,7 @@ def planted(found: int, lucky: int, inapplicable: int = 0, tiles: int = 20) -> P
     )
 
 
-def made(name: str, **known: object) -> Check:
+def run_check(name: str, **known: object) -> Check:
     (check,) = [check for check in run_checks(Evidence(**known)) if check.name == name]
     return check
 

@@ -8,7 +8,7 @@ from raypipe.evaluation.checks.evidence import Evidence
 from raypipe.evaluation.checks.findings import compute_least_tiles, compute_missed_share
 from raypipe.evaluation.checks.rules import CHECKS, run_checks
 from raypipe.evaluation.results.certified import Proof
-from tests.evaluation.checks.evidence import first, fooled, made, planted, probed
+from tests.evaluation.checks.evidence import first, fooled, planted, probed, run_check
 
 PAIRS = {
     "iterative beats single-step": "single_step",
@@ -19,22 +19,22 @@ PAIRS = {
 
 @pytest.mark.parametrize(("name", "weaker"), PAIRS.items())
 def test_what_the_weaker_attack_fools_the_stronger_one_fools_too(name: str, weaker: str) -> None:
-    sound = made(name, white_box=fooled(0, 1, 2), **{weaker: fooled(1, 2)})
+    sound = run_check(name, white_box=fooled(0, 1, 2), **{weaker: fooled(1, 2)})
     assert sound.verdict == "pass"
     assert "0 of 20 tiles" in sound.figure
     assert "robust accuracy 85.0 % under the white-box attack" in sound.figure
     # One tile may be lost to rounding or to another random start. Two may not, even if the rates look fine.
-    assert made(name, white_box=fooled(0, 1, 2), **{weaker: fooled(9)}).verdict == "pass"
-    assert made(name, white_box=fooled(0, 1, 2), **{weaker: fooled(8, 9)}).verdict == "fail"
-    missing = made(name, white_box=fooled(0))
+    assert run_check(name, white_box=fooled(0, 1, 2), **{weaker: fooled(9)}).verdict == "pass"
+    assert run_check(name, white_box=fooled(0, 1, 2), **{weaker: fooled(8, 9)}).verdict == "fail"
+    missing = run_check(name, white_box=fooled(0))
     assert missing.verdict == "not applicable"
     assert "not measured" in missing.figure
 
 
 def test_of_many_tiles_one_in_200_may_be_lost() -> None:
     name, nothing = "white-box beats transfer", first(0, 1000)
-    assert made(name, white_box=nothing, transfer=first(5, 1000)).verdict == "pass"
-    assert made(name, white_box=nothing, transfer=first(6, 1000)).verdict == "fail"
+    assert run_check(name, white_box=nothing, transfer=first(5, 1000)).verdict == "pass"
+    assert run_check(name, white_box=nothing, transfer=first(6, 1000)).verdict == "fail"
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,13 @@ def test_of_many_tiles_one_in_200_may_be_lost() -> None:
 def test_a_series_rises(name: str, field: str, keys: tuple[float, ...]) -> None:
     low, middle, high = keys
     rising = {high: fooled(1, 2, 3, 4), low: fooled(1), middle: fooled(1, 2)}
-    sound = made(name, **{field: rising})
+    sound = run_check(name, **{field: rising})
     assert sound.verdict == "pass"
     assert sound.figure.index("90.0 %") < sound.figure.index("80.0 %")
     assert "95.0 %" not in sound.figure, "the weakest attack may have skipped tiles"
-    assert made(name, **{field: {**rising, high: first(0)}}).verdict == "fail"
-    assert made(name, **{field: {low: fooled(1)}}).verdict == "not applicable"
-    assert made(name).verdict == "not applicable"
+    assert run_check(name, **{field: {**rising, high: first(0)}}).verdict == "fail"
+    assert run_check(name, **{field: {low: fooled(1)}}).verdict == "not applicable"
+    assert run_check(name).verdict == "not applicable"
 
 
 PASSING = {
@@ -84,18 +84,20 @@ PASSING = {
 @pytest.mark.parametrize("name", PASSING)
 def test_a_pass_needs_a_minimum_of_tiles(name: str) -> None:
     least, sound = PASSING[name]
-    assert made(name, **sound(least)).verdict == "pass"
+    assert run_check(name, **sound(least)).verdict == "pass"
     if least > 1:
-        few = made(name, **sound(least - 1))
+        few = run_check(name, **sound(least - 1))
         assert few.verdict == "not applicable"
         assert few.figure.endswith(f"a pass needs at least {least} tiles")
 
 
 def test_a_failure_on_few_tiles_is_one() -> None:
-    assert made("white-box beats transfer", white_box=first(0, 5), transfer=first(2, 5)).verdict == "fail"
-    assert made("white-box beats transfer", white_box=first(0, 5), transfer=first(1, 5)).verdict == "not applicable"
-    assert made("a large eps fools every tile", unbounded=first(1, 2)).verdict == "fail"
-    assert made("no zero gradients", probe=probed(3, log_odds_gradient=0.0)).verdict == "fail"
+    assert run_check("white-box beats transfer", white_box=first(0, 5), transfer=first(2, 5)).verdict == "fail"
+    assert (
+        run_check("white-box beats transfer", white_box=first(0, 5), transfer=first(1, 5)).verdict == "not applicable"
+    )
+    assert run_check("a large eps fools every tile", unbounded=first(1, 2)).verdict == "fail"
+    assert run_check("no zero gradients", probe=probed(3, log_odds_gradient=0.0)).verdict == "fail"
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 2, 5])
@@ -109,10 +111,11 @@ def test_what_is_proved_of_few_tiles_is_not_tested() -> None:
     """Use certificates that hold, but only on 5 of 40 tiles, which is too few for a conclusion."""
     radius = np.where(np.arange(40) < 5, 0.1, -1.0)
     assert (
-        made("no certificate is broken", proof=Proof("linf", radius, np.full(40, np.inf))).verdict == "not applicable"
+        run_check("no certificate is broken", proof=Proof("linf", radius, np.full(40, np.inf))).verdict
+        == "not applicable"
     )
     broken = Proof("linf", radius, np.where(np.arange(40) < 1, 0.05, np.inf))
-    assert made("no certificate is broken", proof=broken).verdict == "fail"
+    assert run_check("no certificate is broken", proof=broken).verdict == "fail"
 
 
 @pytest.mark.parametrize(
@@ -123,11 +126,11 @@ def test_what_is_proved_of_few_tiles_is_not_tested() -> None:
     ("tiles", "allowed"), [(18, 1), (100, 1), (101, 1), (200, 1), (201, 2), (300, 2), (301, 3), (700, 6), (1000, 9)]
 )
 def test_twice_as_many_fool_less_than_a_point_more(name: str, field: str, tiles: int, allowed: int) -> None:
-    assert made(name, white_box=first(0, tiles), **{field: first(allowed, tiles)}).verdict == "pass"
-    failed = made(name, white_box=first(0, tiles), **{field: first(allowed + 1, tiles)})
+    assert run_check(name, white_box=first(0, tiles), **{field: first(allowed, tiles)}).verdict == "pass"
+    failed = run_check(name, white_box=first(0, tiles), **{field: first(allowed + 1, tiles)})
     assert failed.verdict == "fail"
     assert ("needs 101 tiles" in failed.figure) == (tiles <= 100)
-    assert made(name, white_box=first(0, tiles)).verdict == "not applicable"
+    assert run_check(name, white_box=first(0, tiles)).verdict == "not applicable"
 
 
 @given(tiles=st.integers(101, 5000))
@@ -135,7 +138,7 @@ def test_the_rule_is_strict_once_a_tile_is_less_than_a_point(tiles: int) -> None
     moved = np.arange(tiles + 1)
     less = int(moved[100 * moved < tiles].max())
     for more, expected in ((less, "pass"), (less + 1, "fail")):
-        check = made("the iterations suffice", white_box=first(0, tiles), doubled_iterations=first(more, tiles))
+        check = run_check("the iterations suffice", white_box=first(0, tiles), doubled_iterations=first(more, tiles))
         assert check.verdict == expected
 
 
@@ -155,24 +158,24 @@ def test_a_probe_fails_one_check(name: str, changes: dict[str, float]) -> None:
     assert sorted(check.verdict for check in sound) == ["not applicable"] * 12 + ["pass"] * 4
     failing = {check.name for check in run_checks(Evidence(probe=probed(**changes))) if check.verdict == "fail"}
     assert failing == {name}
-    assert made(name).verdict == "not applicable"
+    assert run_check(name).verdict == "not applicable"
 
 
 def test_sure_tiles_may_underflow_but_not_most() -> None:
     name, seen = "the cross-entropy does not underflow", probed(20)
     for zeros, verdict_ in ((0, "pass"), (10, "pass"), (11, "fail"), (20, "fail")):
         seen.cross_entropy_gradient[:zeros] = 0
-        assert made(name, probe=seen).verdict == verdict_
+        assert run_check(name, probe=seen).verdict == verdict_
     few = probed(4)
     few.cross_entropy_gradient[:] = 0
-    assert made(name, probe=few).verdict == "fail"
-    assert made(name).verdict == "not applicable"
+    assert run_check(name, probe=few).verdict == "fail"
+    assert run_check(name).verdict == "not applicable"
 
 
 def test_a_blank_tile_among_hundreds_is_no_masked_gradient_but_a_broken_one_is() -> None:
-    assert made("no zero gradients", probe=probed(200, log_odds_gradient=0.0)).verdict == "pass"
-    assert made("no zero gradients", probe=probed(199, log_odds_gradient=0.0)).verdict == "fail"
-    assert made("no zero gradients", probe=probed(1000, finite=False)).verdict == "fail"
+    assert run_check("no zero gradients", probe=probed(200, log_odds_gradient=0.0)).verdict == "pass"
+    assert run_check("no zero gradients", probe=probed(199, log_odds_gradient=0.0)).verdict == "fail"
+    assert run_check("no zero gradients", probe=probed(1000, finite=False)).verdict == "fail"
 
 
 @pytest.mark.parametrize(
@@ -184,11 +187,11 @@ def test_a_blank_tile_among_hundreds_is_no_masked_gradient_but_a_broken_one_is()
 )
 def test_what_is_stored_is_what_is_computed(name: str, stored: str, again: str) -> None:
     values = np.array([1, 0, 0, 1] * 5)
-    assert made(name, **{stored: values, again: values.copy()}).verdict == "pass"
-    failed = made(name, **{stored: values, again: np.array([0, 0, 0, 1] + [1, 0, 0, 1] * 4)})
+    assert run_check(name, **{stored: values, again: values.copy()}).verdict == "pass"
+    failed = run_check(name, **{stored: values, again: np.array([0, 0, 0, 1] + [1, 0, 0, 1] * 4)})
     assert failed.verdict == "fail"
     assert failed.figure.endswith("differ on 1 of 20 tiles")
-    assert made(name, **{stored: values}).verdict == "not applicable"
+    assert run_check(name, **{stored: values}).verdict == "not applicable"
 
 
 @pytest.mark.parametrize(
@@ -210,7 +213,7 @@ def test_what_is_stored_is_what_is_computed(name: str, stored: str, again: str) 
     ],
 )
 def test_planted_examples(found: int, lucky: int, inapplicable: int, expected: str) -> None:
-    check = made("planted adversarial examples are found", planted=planted(found, lucky, inapplicable))
+    check = run_check("planted adversarial examples are found", planted=planted(found, lucky, inapplicable))
     assert check.verdict == expected
     assert ("it is random" in check.figure) == (inapplicable > 10)
     assert f"{20 - inapplicable} of 20" in check.figure

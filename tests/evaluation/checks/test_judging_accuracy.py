@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from raypipe.evaluation.checks.evidence import Evidence
 from raypipe.evaluation.checks.rules import ABOVE_CHANCE, CHECKS, run_checks
 from raypipe.evaluation.results.artifacts import Predictions
-from tests.evaluation.checks.evidence import TILES, clean, first, made
+from tests.evaluation.checks.evidence import TILES, clean, first, run_check
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -16,7 +16,7 @@ from tests.evaluation.checks.evidence import TILES, clean, first, made
 def test_a_large_eps_fools_every_tile(classes: int, standing: int) -> None:
     labels = np.arange(TILES) % classes
     known = {"labels": labels, "clean": clean(labels, labels)}
-    check = made("a large eps fools every tile", unbounded=first(TILES - standing), **known)
+    check = run_check("a large eps fools every tile", unbounded=first(TILES - standing), **known)
     assert check.verdict == ("fail" if standing else "pass")
     assert check.figure == f"{standing} of 20 tiles are still classified correctly, 0 allowed"
 
@@ -25,26 +25,26 @@ def test_of_a_model_that_answers_one_class_its_tiles_may_stand() -> None:
     labels = np.arange(TILES) % 2
     known = {"labels": labels, "clean": clean(np.zeros(TILES, dtype=int), labels)}
     name = "a large eps fools every tile"
-    sound = made(name, unbounded=labels == 1, **known)
+    sound = run_check(name, unbounded=labels == 1, **known)
     assert sound.verdict == "pass"
     assert sound.figure == (
         "10 of 20 tiles are still classified correctly; the model predicts a single class, whose tiles may stay correct"
     )
-    assert made(name, unbounded=labels == 0, **known).verdict == "fail"
-    assert made(name, unbounded=first(TILES - 1)).verdict == "fail", "its answers are not known"
-    assert made(name).verdict == "not applicable"
+    assert run_check(name, unbounded=labels == 0, **known).verdict == "fail"
+    assert run_check(name, unbounded=first(TILES - 1)).verdict == "fail", "its answers are not known"
+    assert run_check(name).verdict == "not applicable"
 
 
 def test_a_model_at_chance_fails() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 3
-    guessed = made(ABOVE_CHANCE, clean=clean(rng.permutation(labels), labels))
+    guessed = run_check(ABOVE_CHANCE, clean=clean(rng.permutation(labels), labels))
     assert guessed.verdict == "fail"
-    assert made(ABOVE_CHANCE, clean=clean(np.zeros(60, dtype=int), labels)).verdict == "fail", "one class"
-    learned = made(ABOVE_CHANCE, clean=clean(labels, labels))
+    assert run_check(ABOVE_CHANCE, clean=clean(np.zeros(60, dtype=int), labels)).verdict == "fail", "one class"
+    learned = run_check(ABOVE_CHANCE, clean=clean(labels, labels))
     assert learned.verdict == "pass"
     assert "of 60 test tiles of 60 groups; always predicting the most frequent class: 33.3 %" in learned.figure
-    assert made(ABOVE_CHANCE).verdict == "not applicable"
+    assert run_check(ABOVE_CHANCE).verdict == "not applicable"
 
 
 def test_probabilities_fail_a_check_that_logits_do_not_need() -> None:
@@ -60,16 +60,16 @@ def test_probabilities_fail_a_check_that_logits_do_not_need() -> None:
 def test_chance_is_that_of_the_most_frequent_class() -> None:
     labels = np.repeat([0, 1], [54, 6])
     said = np.where(np.arange(60) < 3, 1, 0)
-    assert made(ABOVE_CHANCE, clean=clean(said, labels)).verdict == "fail", "85 % of tiles of which 90 % are alike"
+    assert run_check(ABOVE_CHANCE, clean=clean(said, labels)).verdict == "fail", "85 % of tiles of which 90 % are alike"
 
 
 def test_siblings_do_not_lift_a_model_above_chance() -> None:
     """Use a model correct on both siblings of 20 of 30 source tiles: the share of 40 of 60, but less certain."""
     labels = np.arange(60) // 2 % 2
     said = np.where(np.arange(60) < 40, labels, 1 - labels)
-    alone = made(ABOVE_CHANCE, clean=clean(said, labels))
-    siblings = made(ABOVE_CHANCE, clean=clean(said, labels, np.array([str(place // 20) for place in range(60)])))
+    alone = run_check(ABOVE_CHANCE, clean=clean(said, labels))
+    siblings = run_check(ABOVE_CHANCE, clean=clean(said, labels, np.array([str(place // 20) for place in range(60)])))
     assert alone.verdict == "pass"
     assert siblings.verdict == "not applicable", "three groups cannot show that even a perfect model is above one half"
-    none = made(ABOVE_CHANCE, clean=clean(1 - labels, labels, np.array(["a"] * 60)))
+    none = run_check(ABOVE_CHANCE, clean=clean(1 - labels, labels, np.array(["a"] * 60)))
     assert none.verdict == "fail", "worse than chance is not above it, however few the groups"
