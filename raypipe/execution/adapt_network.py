@@ -181,8 +181,8 @@ def _fit_batch(network: nn.Module, images: Tensor, changes: list[str]) -> tuple[
         outputs = _outputs(limited, images)
     changes.append(f"batches of {stated}")
     notify(
-        f"the model takes only batches of {stated}, so tiles are split into such batches and black tiles fill them up, "
-        'which is slower; export it with a free batch size: dynamic_shapes=({0: torch.export.Dim("batch")},) of '
+        f"the model takes only batches of {stated}, so tiles are split into such batches, which is "
+        'slower; export it with a free batch size: dynamic_shapes=({0: torch.export.Dim("batch")},) of '
         "torch.export.export, and no batch size as a constant in its code"
     )
     return limited, outputs

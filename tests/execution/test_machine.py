@@ -71,6 +71,16 @@ def _long_place(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(places.tempfile, "gettempdir", lambda: str(long))
 
 
+def _no_ascii(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp/ä")
+
+
+def _file_in_the_way(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    (folder / "t").write_text("no folder")
+    monkeypatch.setattr(places, "LONGEST_TEMPORARY", 1000)
+    monkeypatch.setenv("RAY_TMPDIR", str(folder / "t" / "ray"))
+
+
 def _latin(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(software.locale, "getencoding", lambda: "ISO-8859-1")
 
@@ -85,6 +95,8 @@ def _latin(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         (_driver_without_cuda, hardware.check_gpu, "GPU", "problem", "nvidia-smi exists", "install PyTorch"),
         (_no_shared_memory, hardware.check_shared_memory, "", "note", "does not exist", "mount a tmpfs"),
         (_long_place, places.check_temporary, "TMPDIR", "problem", "characters", "at most 40"),
+        (_no_ascii, places.check_temporary, "RAY_TMPDIR", "problem", "other than ASCII", "set RAY_TMPDIR"),
+        (_file_in_the_way, places.check_temporary, "RAY_TMPDIR", "problem", "cannot be written", "set RAY_TMPDIR"),
         (_latin, software.check_locale, "locale", "note", "locale in ISO-8859-1", "LC_ALL=C.UTF-8"),
     ],
 )
@@ -98,6 +110,12 @@ def test_what_is_wrong_is_found_with_its_remedy(
     assert finding.state == state
     assert text in finding.text
     assert remedy in finding.remedy
+
+
+def test_a_missing_folder_for_temporary_files_is_no_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(places, "LONGEST_TEMPORARY", 1000)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "made" / "by Ray"))
+    assert [(finding.check, finding.state) for finding in places.check_temporary()] == [("RAY_TMPDIR", "ok")]
 
 
 def test_a_port_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,17 +29,21 @@ def find_temporary() -> tuple[str, str]:
 def check_temporary() -> Iterator[Finding]:
     """Check the folder for temporary files: its path, its space, and that it can be written."""
     place, variable = find_temporary()
-    free = shutil.disk_usage(place).free
+    existing = next(folder for folder in (Path(place), *Path(place).absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free  # Ray makes the folders that are missing
     if not place.isascii():
-        remedy = f"set {variable} to a path of ASCII characters: /tmp"
-        yield Finding("TMPDIR", "problem", f"{place} has other than ASCII characters, which Ray does not take", remedy)
+        text = f"{place} has other than ASCII characters, which Ray does not take"
+        yield Finding(variable, "problem", text, f"set {variable} to a path of ASCII characters: /tmp")
     elif len(place) > LONGEST_TEMPORARY:
         text = f"{place} has {len(place)} characters"
-        yield Finding("TMPDIR", "problem", text, f"set {variable} to a path of at most {LONGEST_TEMPORARY}: /tmp")
+        yield Finding(variable, "problem", text, f"set {variable} to a path of at most {LONGEST_TEMPORARY}: /tmp")
+    elif not (existing.is_dir() and os.access(existing, os.W_OK)):
+        text = f"{existing} cannot be written"
+        yield Finding(variable, "problem", text, f"set {variable} to a folder that can be written: /tmp")
     elif free < LEAST_DISK:
-        yield Finding("TMPDIR", "problem", f"{place}: {write_size(free)} free", "free some: Ray spills objects there")
+        yield Finding(variable, "problem", f"{place}: {write_size(free)} free", "free some: Ray spills objects there")
     else:
-        yield Finding("TMPDIR", "ok", f"{place}, {write_size(free)} free")
+        yield Finding(variable, "ok", f"{place}, {write_size(free)} free")
     home = Path.home()
     if not os.access(home, os.W_OK):
         yield Finding("HOME", "problem", f"{home} cannot be written", "set HOME: Ray keeps its token there")
