@@ -1,5 +1,6 @@
 """The record of models that were measured one by one."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from raypipe.evaluation.results.compute import compute_result
 from raypipe.report.results import Results
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import hand_run
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 def record(model: str, **settings: Any) -> dict[str, Any]:
@@ -37,6 +40,11 @@ def test_a_record_names_no_place_on_the_machine_that_measured_it() -> None:
     assert "/there" not in str(kept)
     assert kept["evaluation"]["external"]["other"] == {"data": {"source": "ebhi_seg"}, "labels": {"Normal": "colon_n"}}
     assert drop_places({"data": data, "evaluation": {"external": None}})["data"] == {"source": "lc25000"}
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_no_record_that_is_kept_names_a_path_of_its_machine(path: Path) -> None:
+    assert not re.findall(r'"(?:/|[A-Za-z]:\\\\|file:)[^"]*"', path.read_text())
 
 
 def test_a_record_has_every_threat_that_was_measured(tmp_path: Path) -> None:
