@@ -20,9 +20,10 @@ FAMILIES: dict[str, StoredNorm] = {
     "sparse_l0": "l0",
     "pgd": "linf",
     "apgd": "linf",
+    "autoattack": "linf",
 }
 """Families of attacks that are compared, with the norm that each minimizes."""
-BOUNDED = frozenset({"pgd", "apgd"})
+BOUNDED = frozenset({"pgd", "apgd", "autoattack"})
 """Families with a given distortion, which only success distinguishes."""
 EPS = 2 / 255
 """Radius of the bounded attacks."""

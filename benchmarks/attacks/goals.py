@@ -229,10 +229,11 @@ def _ours(attack: str, label: str) -> Name:
 
 
 _EXACT, _LAZY = _ours("deepfool", "exact"), _ours("deepfool", "lazy")
-_DF_ART, _DF_ART_FULL, _DF_ADV = (
+_DF_ART, _DF_ART_FULL, _DF_ADV, _DF_FOOLBOX = (
     ("deepfool", "ART", "batch 1"),
     ("deepfool", "ART", "full batch"),
     ("deepfool", "adv-lib", "df"),
+    ("deepfool", "foolbox", "L2DeepFool"),
 )
 _CW = "carlini_wagner_l2"
 _FAST, _HIGH = _ours(_CW, "adaptive 30"), _ours(_CW, "adaptive 80")
@@ -247,14 +248,16 @@ _APGD, _APGD_ART, _APGD_TORCH = (
     ("apgd", "ART", "APGD-CE 20"),
     ("apgd", "torchattacks", "APGD-CE 20"),
 )
+_AUTO, _AUTO_TORCH = _ours("autoattack", "standard"), ("autoattack", "torchattacks", "standard")
 
 GOALS = (
     Goal("deepfool", "lazy: speed over ART's default", _speed(_LAZY, _DF_ART), at_least=40),
     Goal("deepfool", "exact: speed over ART, full batch", _speed(_EXACT, _DF_ART_FULL), at_least=40),
     Goal("deepfool", "lazy: speed over ART, full batch", _speed(_LAZY, _DF_ART_FULL), at_least=60),
     Goal("deepfool", "lazy: speed over adv-lib's df", _speed(_LAZY, _DF_ADV), at_least=1.4),
-    Goal("deepfool", "exact: time over its floor", _floor(_EXACT), at_most=1.2),
-    Goal("deepfool", "lazy: time over its floor", _floor(_LAZY), at_most=1.2),
+    Goal("deepfool", "lazy: speed over foolbox's", _speed(_LAZY, _DF_FOOLBOX), at_least=2.5),
+    Goal("deepfool", "exact: time over its floor", _floor(_EXACT), at_most=1.1),
+    Goal("deepfool", "lazy: time over its floor", _floor(_LAZY), at_most=1.1),
     Goal("deepfool", "exact: success", _success(_EXACT), at_least=1),
     Goal("deepfool", "lazy: success", _success(_LAZY), at_least=1),
     Goal("deepfool", "lazy: mean L2 over ART's, full batch", _distortion(_LAZY, _DF_ART_FULL), at_most=1.04),
@@ -269,6 +272,7 @@ GOALS = (
     Goal(_CW, "high quality: speed over adv-lib's 9x100", _speed(_HIGH, _CW_ADV), at_least=8),
     Goal(_CW, "high quality: mean L2 over adv-lib's 9x100", _distortion(_HIGH, _CW_ADV), at_most=1.02),
     Goal("minimal_l2", "minimal_l2: mean L2 over adv-lib's DDN 100", _distortion(_MINIMAL, _DDN), at_most=1.02),
+    Goal("minimal_l2", "minimal_l2: speed over adv-lib's DDN 100", _speed(_MINIMAL, _DDN), at_least=3),
     Goal("minimal_l2", "minimal_l2: passes of a kind", _passes(_MINIMAL), at_most=25),
     Goal("minimal_l2", "minimal_l2: success", _success(_MINIMAL), at_least=1),
     Goal("saliency_map", "ART's rule: speed over ART's default", _speed(_RULE, _JSMA_ART), at_least=5),
@@ -293,4 +297,6 @@ GOALS = (
     Goal("apgd", "apgd: time over its floor", _floor(_APGD), at_most=1.1),
     Goal("apgd", "apgd: success less ART's", _success(_APGD, _APGD_ART), at_least=0),
     Goal("apgd", "apgd: success less torchattacks'", _success(_APGD, _APGD_TORCH), at_least=0),
+    Goal("autoattack", "standard: speed over torchattacks", _speed(_AUTO, _AUTO_TORCH), at_least=2),
+    Goal("autoattack", "standard: success less torchattacks'", _success(_AUTO, _AUTO_TORCH), at_least=0),
 )

@@ -64,4 +64,5 @@ OURS = (
     make_contestant(
         "apgd", "apgd 20", "apgd", loss="cross_entropy", norm="linf", eps=EPS, max_iterations=20, early_stop=True
     ),
+    make_contestant("autoattack", "standard", "autoattack", norm="linf", eps=EPS, early_stop=True),
 )

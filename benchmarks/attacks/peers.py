@@ -72,6 +72,11 @@ def _torchattacks(name: str, parameters: Mapping[str, Any], task: Task) -> Tenso
     return made.detach()
 
 
+def run_autoattack(task: Task) -> Tensor:
+    """Run torchattacks' port of the authors' standard ensemble, which needs the number of classes: at least four."""
+    return _torchattacks("AutoAttack", {"eps": EPS, "n_classes": task.logits.shape[1]}, task)
+
+
 def _foolbox(name: str, parameters: Mapping[str, Any], task: Task) -> Tensor:
     module = importlib.import_module("foolbox")
     model = module.PyTorchModel(Plain(task.model), bounds=(0, 1), device=task.images.device)
@@ -173,4 +178,6 @@ PEERS = (
     ),
     _peer("apgd", TORCHATTACKS, "APGD-CE 20", "APGD", eps=EPS, steps=20),
     _peer("apgd", ADV_LIB, "APGD-CE 20", "apgd", n_iter=20, loss_function="ce", **_LINF),
+    Contestant("autoattack", TORCHATTACKS, "standard", run_autoattack, parameters={"name": "AutoAttack", "eps": EPS}),
+    _peer("autoattack", ART, "standard", "AutoAttack", slow=True, eps_step=_STEP, **_LINF),
 )

@@ -29,8 +29,6 @@ from raypipe.storage.store import Store
 EPOCHS = {"resnet18": 12, "googlenet": 12, "shufflenet_v2_x1_0": 40}
 """Number of epochs by backbone. From scratch on a few hundred tiles, ShuffleNetV2 needs three times as many as the
 others."""
-LUNG = "lung_image_sets"
-"""Folder of LC25000 whose three classes are used."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,9 @@ class Subject:
 
 
 def data_settings(data: str | None, groups: str | None, per_class: int, size: int) -> dict[str, Any]:
-    """Return the data section of an experiment: lung tiles of LC25000, or synthetic tissue without a folder.
+    """Return the data section of an experiment: LC25000, or synthetic tissue without a folder.
+
+    Both have five classes. With fewer than four, the authors' AutoAttack has no loss.
 
     Parameters
     ----------
@@ -71,19 +71,11 @@ def data_settings(data: str | None, groups: str | None, per_class: int, size: in
         Number of tiles per class; without a folder, the number drawn per class.
     size
         Height and width of a tile in pixels.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no folder of lung tiles below `data`.
     """
     if data is None:
         return {"source": "synthetic", "sources_per_class": max(2, per_class // 5), "siblings": 5, "size": size}
-    lungs = sorted(path for path in Path(data).expanduser().rglob(LUNG) if path.is_dir())
-    if not lungs:
-        raise FileNotFoundError(f"{data}: no folder {LUNG} at any depth; give the folder that holds LC25000")
     table = groups or str(Path(data).expanduser() / "groups.csv")
-    return {"source": "folder", "path": str(lungs[0]), "groups": table, "per_class": per_class}
+    return {"source": "lc25000", "path": data, "groups": table, "per_class": per_class}
 
 
 def experiments(

@@ -2,41 +2,28 @@
 
 import importlib.util
 import time
-from functools import partial
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.attacks import peers
-from benchmarks.attacks.contestants import EPS, Contestant, Task, task_of
+from benchmarks.attacks.contestants import Contestant, Task, task_of
 from benchmarks.attacks.guard import TimeUp, clean_afterwards
-from benchmarks.attacks.ours import OURS, make_contestant
+from benchmarks.attacks.ours import OURS
 from benchmarks.attacks.passes import distances, warm_up
-from benchmarks.attacks.peers import ART, CALLS, MODULES, PEERS, TORCHATTACKS
+from benchmarks.attacks.peers import MODULES, PEERS
 from benchmarks.gpu.options import Options
 from benchmarks.gpu.timing import limit_clock, timed
 from benchmarks.gpu.victim import Victim, load_victim
 from raypipe.attacks.engine.generate import generate
 from raypipe.attacks.engine.prepare import PreparedModel, prepare
 from raypipe.attacks.engine.quantize import to_bytes, to_unit
-from raypipe.data.tissue import LABELS
 from raypipe.models.precision import full_precision
 
 FAMILIES = ("deepfool", "carlini_wagner_l2", "pgd", "autoattack")
-ENSEMBLES = (
-    make_contestant("autoattack", "standard", "autoattack", norm="linf", eps=EPS, early_stop=True),
-    *(
-        Contestant("autoattack", library, "AutoAttack", partial(CALLS[library], "AutoAttack", settings), None, settings)
-        for library, settings in (
-            (ART, {"norm": np.inf, "eps": EPS, "eps_step": EPS / 4}),
-            (TORCHATTACKS, {"norm": "Linf", "eps": EPS, "n_classes": len(LABELS)}),
-        )
-    ),
-)
-CONTESTANTS = tuple(entry for entry in (*OURS, *PEERS, *ENSEMBLES) if entry.attack in FAMILIES)
+CONTESTANTS = tuple(entry for entry in (*OURS, *PEERS) if entry.attack in FAMILIES)
 
 
 def is_installed(library: str) -> bool:

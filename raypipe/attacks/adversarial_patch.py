@@ -138,7 +138,9 @@ def adversarial_patch(victim: Victim, images: Tensor, goal: Goal, settings: Adve
 
     for run in range(settings.restarts):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        with count_one_round(len(images) - len(rows), settings.restarts - run):
+        with count_one_round(
+            len(images) - len(rows), len(rows), run / settings.restarts, (run + 1) / settings.restarts
+        ):
             run_active(victim, rows, partial(start, run=run), step)
     return best.images
 

@@ -146,11 +146,16 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
         state, gradients = _check(state, gradients, intervals[state.steps], settings.rho)
         return keep(_move(state, gradients, settings), going)
 
+    def spent(state: _State) -> Tensor:
+        return state.steps / settings.max_iterations
+
     losses_by_run = _losses(goal, logits, settings)
     for run, loss in enumerate(losses_by_run):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        with count_one_round(len(images) - len(rows), len(losses_by_run) - run):
-            run_active(victim, rows, partial(start, run=run), partial(step, loss=loss))
+        with count_one_round(
+            len(images) - len(rows), len(rows), run / len(losses_by_run), (run + 1) / len(losses_by_run)
+        ):
+            run_active(victim, rows, partial(start, run=run), partial(step, loss=loss), spent)
     return best.images
 
 

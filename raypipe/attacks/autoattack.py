@@ -4,14 +4,15 @@ The standard ensemble consists of APGD on the cross-entropy, APGD with targets o
 with targets, and the Square Attack. The Square Attack needs no gradients. All four are raypipe's own implementations.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from raypipe.attacks.apgd import AutoProjectedGradient, auto_projected_gradient
-from raypipe.attacks.base import Attack, NamedAttack
+from raypipe.attacks.base import Attack
 from raypipe.attacks.engine.active import predict, predict_clean
 from raypipe.attacks.engine.goal import Goal
 from raypipe.attacks.engine.headway import count_one_round
@@ -25,6 +26,8 @@ from raypipe.base.settings import Settings
 APGD = Attack(AutoProjectedGradient, auto_projected_gradient)
 FAB = Attack(FastAdaptiveBoundary, fast_adaptive_boundary)
 SQUARE = Attack(SquareAttack, square_attack)
+Member = AutoProjectedGradient | FastAdaptiveBoundary | SquareAttack
+"""Settings of an attack of the ensemble."""
 
 
 class EnsembleBudget(Settings):
@@ -89,23 +92,24 @@ def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack)
     logits = predict_clean(victim, images)
     standing = ~goal.reached(logits, rows)
     ensemble = list(_ensemble(settings, logits.shape[1], goal.targeted))
-    for number, (attack, own) in enumerate(ensemble):
+    shares = itertools.pairwise(_add_up_costs([own for _, own in ensemble], logits.shape[1]))
+    for (attack, own), (before, after) in zip(ensemble, shares, strict=True):
         rows = (standing & ~best.fooled).nonzero()[:, 0]
         if not len(rows):
             break
         part = victim.part(rows)
-        with count_one_round(len(images) - len(rows), len(ensemble) - number):
+        with count_one_round(len(images) - len(rows), len(rows), before, after):
             found = attack.generate(part, images[rows], goal.part(rows), own)
-        after = predict(part, found, part.rows())
+        answers = predict(part, found, part.rows())
         victim.add(part, rows)
-        best.offer(rows, found, margin(after, goal, rows), goal.clearly_reached(after, rows))
+        best.offer(rows, found, margin(answers, goal, rows), goal.clearly_reached(answers, rows))
     return best.images
 
 
 ATTACK = Attack(AutoAttack, autoattack)
 
 
-def _ensemble(settings: AutoAttack, classes: int, aimed: bool) -> Iterator[tuple[Attack, NamedAttack]]:
+def _ensemble(settings: AutoAttack, classes: int, aimed: bool) -> Iterator[tuple[Attack, Member]]:
     """Yield the attacks and their settings in the published order. No two of them draw the same start."""
     ball = {"norm": settings.norm, "eps": settings.eps}
     runs = ball | {"max_iterations": settings.max_iterations, "restarts": settings.restarts}
@@ -118,3 +122,18 @@ def _ensemble(settings: AutoAttack, classes: int, aimed: bool) -> Iterator[tuple
     square = ball | {"max_queries": settings.max_queries, "restarts": settings.restarts}
     square |= {"early_stop": settings.early_stop}
     yield SQUARE, SquareAttack(**square, seed=settings.seed)
+
+
+def _add_up_costs(ensemble: Sequence[Member], classes: int) -> list[float]:
+    """Return the share of the ensemble's passes on a tile before its first attack, between the attacks, and in the end.
+
+    A backward pass takes as long as two forward passes.
+    """
+
+    def count_passes(own: Member) -> int:
+        if isinstance(own, SquareAttack):
+            return own.max_queries * own.restarts
+        return 3 * own.max_iterations * own.restarts * max(1, min(own.targets, classes - 1))
+
+    costs = list(itertools.accumulate(map(count_passes, ensemble), initial=0))
+    return [cost / costs[-1] for cost in costs]

@@ -141,12 +141,15 @@ def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings:
         moved = replace(state, points=following, drawn_back=back, steps=state.steps + moving.long())
         return keep(moved, ~done)
 
+    def spent(state: _State) -> Tensor:
+        return state.steps / settings.max_iterations
+
     for run, aim in enumerate(aims):
         for attempt in range(settings.restarts):
             rows = (standing & ~best.final).nonzero()[:, 0]
-            rounds_left = (len(aims) - run) * settings.restarts - attempt
-            with count_one_round(len(images) - len(rows), rounds_left):
-                run_active(victim, rows, partial(start, run=run, attempt=attempt), partial(step, aim=aim))
+            number, rounds = run * settings.restarts + attempt, len(aims) * settings.restarts
+            with count_one_round(len(images) - len(rows), len(rows), number / rounds, (number + 1) / rounds):
+                run_active(victim, rows, partial(start, run=run, attempt=attempt), partial(step, aim=aim), spent)
     return best.images
 
 

@@ -117,7 +117,9 @@ def projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings: Pro
 
     for run in range(settings.restarts):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        with count_one_round(len(images) - len(rows), settings.restarts - run):
+        with count_one_round(
+            len(images) - len(rows), len(rows), run / settings.restarts, (run + 1) / settings.restarts
+        ):
             run_active(victim, rows, partial(start, run=run), partial(step, run=run))
     return best.images
 

@@ -124,10 +124,15 @@ def square_attack(victim: Victim, images: Tensor, goal: Goal, settings: SquareAt
         drawn = state.draws[torch.arange(len(state.rows), device=state.rows.device), state.queries - 1]
         return replace(state, proposed=windows.propose(state.points, state.clean, state.queries - 1, drawn))
 
+    def spent(state: _State) -> Tensor:
+        return state.queries / settings.max_queries
+
     for run in range(settings.restarts):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        with count_one_round(len(images) - len(rows), settings.restarts - run):
-            run_active(victim, rows, partial(start, run=run), step)
+        with count_one_round(
+            len(images) - len(rows), len(rows), run / settings.restarts, (run + 1) / settings.restarts
+        ):
+            run_active(victim, rows, partial(start, run=run), step, spent)
     return best.images
 
 

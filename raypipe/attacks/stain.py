@@ -145,7 +145,9 @@ def stain_attack(victim: Victim, images: Tensor, goal: Goal, settings: StainAtta
         return best.images
     for run in range(settings.restarts):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
-        with count_one_round(len(images) - len(rows), settings.restarts - run):
+        with count_one_round(
+            len(images) - len(rows), len(rows), run / settings.restarts, (run + 1) / settings.restarts
+        ):
             search.follow_gradients(rows, run, settings.max_iterations)
     return best.images
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.attacks.contestants import EPS
 from benchmarks.attacks.ours import make_contestant
 from benchmarks.attacks.peers import ART
 from benchmarks.gpu import attacks
@@ -51,7 +52,7 @@ def test_success_and_distortion_are_those_of_the_returned_images(
     folder: Path, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = make_contestant(
-        "autoattack", "small", "autoattack", norm="linf", eps=attacks.EPS, max_iterations=2, max_queries=5, targets=2
+        "autoattack", "small", "autoattack", norm="linf", eps=EPS, max_iterations=2, max_queries=5, targets=2
     )
     kept = [entry for entry in attacks.CONTESTANTS if entry.attack == family and not entry.slow]
     kept = [entry for entry in kept if entry.ours or (family == "pgd" and entry.library == ART)]
@@ -67,7 +68,7 @@ def test_success_and_distortion_are_those_of_the_returned_images(
         assert 0 <= row["success"] <= 1
         assert (row["l2_median"] is None) == (row["success"] == 0)
         if family in ("pgd", "autoattack") and row["success"]:
-            assert row["linf_max"] <= attacks.EPS + 1e-6
+            assert row["linf_max"] <= EPS + 1e-6
         if row["stored"]:
             assert row["success_in_8_bits"] == row["success"], "stored tiles are 8-bit tiles"
     if family in ("deepfool", "carlini_wagner_l2"):

@@ -4,6 +4,7 @@ Tiles need from one iteration to hundreds. A tile that is done leaves at once, a
 pass is spent on a finished tile, and no pass runs on a nearly empty batch while other tiles wait.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -28,11 +29,19 @@ if TYPE_CHECKING:
 else:
     Tiles = TypeVar("Tiles")
 
+MOMENT = 1.0
+"""Seconds between two looks at the iterations of the active tiles. On a GPU, a look waits for all work."""
 REFILL = 0.25
 """Share of the batch that must be free before new tiles enter. First passes of single tiles would be slow."""
 
 
-def run_active(victim: Victim, rows: Tensor, start: Callable[[Tensor], Tiles], step: Callable[[Tiles], Tiles]) -> None:
+def run_active(
+    victim: Victim,
+    rows: Tensor,
+    start: Callable[[Tensor], Tiles],
+    step: Callable[[Tiles], Tiles],
+    spent: Callable[[Tiles], Tensor] | None = None,
+) -> None:
     """Process all tiles, at most `victim.batch_size` at a time. `start` and `step` store the results.
 
     A second call of `start` or `step` with the same tiles must repair everything that an interrupted call changed. A
@@ -48,6 +57,9 @@ def run_active(victim: Victim, rows: Tensor, start: Callable[[Tensor], Tiles], s
         Function from positions to the state of these tiles, without tiles that are already done.
     step
         Function of one iteration, from a state to the next one, without tiles that are done.
+    spent
+        Function from a state to the share of its largest number of iterations that each tile has behind it, (n,) in
+        [0, 1], for the headway. Default: a tile counts when it is done.
 
     Raises
     ------
@@ -56,9 +68,14 @@ def run_active(victim: Victim, rows: Tensor, start: Callable[[Tensor], Tiles], s
     """
     queue, parked = rows, list[Tiles]()
     state: Tiles | None = None
+    looked = time.monotonic()
     while True:
         active = 0 if state is None else len(state.rows)
-        headway.report(len(rows) - len(queue) - active - sum(len(each.rows) for each in parked))
+        done: float = len(rows) - len(queue) - active - sum(len(each.rows) for each in parked)
+        if spent and state is not None and active and time.monotonic() - looked > MOMENT:
+            looked = time.monotonic()
+            done += float(spent(state).sum())
+        headway.report(done)
         room = victim.batch_size - active
         short = False
         try:

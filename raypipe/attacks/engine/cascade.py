@@ -76,7 +76,7 @@ def generate_over_radii(
         standing[found] = False
         rows = np.flatnonzero(standing)
         if len(rows):
-            with count_one_round(len(images) - len(rows), len(radii) - number):
+            with count_one_round(len(images) - len(rows), len(rows), number / len(radii), (number + 1) / len(radii)):
                 attack = replace_ball(settings, eps, settings.norm)
                 made = generate(model, images[rows], labels[rows], attack, _take(clean_logits, rows))
             copy_rows(made, np.arange(len(rows)), into=(result, rows))

@@ -109,7 +109,7 @@ def generate(
     with freeze(model.plain):
         for begin in range(0, len(images), block):
             rows = np.arange(begin, min(begin + block, len(images)))
-            with count_one_round(decided=begin, rounds_left=1):
+            with count_one_round(decided=begin, entering=len(rows)):
                 known = None if clean_logits is None else clean_logits[rows]
                 _attack(model, images[rows], labels[rows], settings, known, into=(result, rows))
     return result
@@ -190,7 +190,7 @@ def _attack(
         stored, clean, truth, logits = stored[right], clean[right], truth[right], logits[right]
         victim = Victim(network, len(at), seen.batch_size, logits)
         goal = build_goal(settings, clean, truth, logits)
-        with count_one_round(decided=len(rows) - len(at), rounds_left=1):
+        with count_one_round(decided=len(rows) - len(at), entering=len(at)):
             floats = _perturb(model, victim, clean, goal, settings)
         most = victim.count_queries()
         plain, gradients = victim.with_model(model.plain), settings.knowledge == "white-box"

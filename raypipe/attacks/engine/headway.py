@@ -1,7 +1,7 @@
 """Headway of an attack: the number of tiles that it has decided, for those who wait.
 
-An attack may go over its tiles in several rounds, such as random restarts or growing radii. A tile that leaves a round
-undecided counts by the share of rounds that it has behind it.
+An attack may go over its tiles in several rounds, such as random restarts or growing radii. A tile that is still
+undecided counts by the share of the work that it has behind it.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,21 +25,23 @@ def observe_headway(observer: Observer | None) -> Iterator[None]:
 
 
 @contextmanager
-def count_one_round(decided: int, rounds_left: int) -> Iterator[None]:
+def count_one_round(decided: int, entering: int, before: float = 0.0, after: float = 1.0) -> Iterator[None]:
     """Count what the block reports as one round among several.
 
     Parameters
     ----------
     decided
         Number of tiles that do not enter the round, because earlier work decided them.
-    rounds_left
-        Largest number of rounds that a tile may still enter, this one included.
+    entering
+        Number of tiles that enter the round.
+    before, after
+        Share of the largest work on a tile that is done when it enters the round, and when it leaves it undecided.
     """
     outer = _observer.get()
     if outer is None:
         yield
         return
-    with observe_headway(lambda tiles: outer(decided + tiles / rounds_left)):
+    with observe_headway(lambda tiles: outer(decided + before * entering + (after - before) * tiles)):
         yield
 
 
