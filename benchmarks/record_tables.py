@@ -66,9 +66,12 @@ def _table(name: str, columns: dict[str, Column]) -> Iterator[str]:
     record = json.loads((RESULTS / name).read_text())
     yield f"| model | {' | '.join(columns)} |"
     yield f"|{' --- |' * (len(columns) + 1)}"
-    for model, settings in record["experiment"]["models"].items():
-        start = "ImageNet weights, " if (settings or {}).get("weights") == "imagenet" else ""
-        backbone = name_backbone((settings or {}).get("name", model))
+    models = {model: {"name": model, **(settings or {})} for model, settings in record["experiment"]["models"].items()}
+    pretrained = {settings["name"] for settings in models.values() if settings.get("weights") == "imagenet"}
+    for model, settings in models.items():
+        start = "from scratch, " if settings["name"] in pretrained else ""
+        start = "ImageNet weights, " if settings.get("weights") == "imagenet" else start
+        backbone = name_backbone(settings["name"])
         for ending, state in STATES.items():
             if facts := record["models"].get(f"{model}/{ending}".rstrip("/")):
                 yield f"| {backbone}, {start}{state} | {' | '.join(show(facts) for show in columns.values())} |"

@@ -7,7 +7,7 @@ from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
 from raypipe.report.cells import format_model, name_family, name_hardening
 from raypipe.report.layout import Book, Row, format_interval
 from raypipe.report.scope import describe_attacked_tiles
-from raypipe.report.sheet import Note, Sheet, Tone
+from raypipe.report.sheet import Cell, Note, Sheet, Tone
 
 NATURAL = "natural corruptions"
 """The threat whose difference says if a defense costs natural robustness."""
@@ -54,23 +54,61 @@ def _describe_detail(book: Book, threat: str) -> str:
     return next(iter(details)) if len(details) == 1 else "another one for each model"
 
 
-def describe_hardened(book: Book) -> Iterator[Note]:
-    """Yield a sentence for each hardened model: its differences to the undefended model, and its natural robustness."""
+def _list_differences(book: Book) -> Iterator[tuple[str, dict[str, Row]]]:
+    """Yield each hardened model with its rows that have a difference to the undefended model, by kind of threat."""
     threats, rows = list_threats(book), index_overview(book)
     for subject, own in book.subjects.items():
-        differences = {
-            threat: row
-            for threat in threats
-            if (row := rows.get((subject, threat))) is not None and row["difference"] is not None
-        }
-        if own["defense"] is None or not differences:
-            continue
-        texts = "; ".join(f"{threat} {write_difference(row)}" for threat, row in differences.items())
-        verdict, tone = _judge(differences.get(NATURAL))
+        found = {threat: rows[subject, threat] for threat in threats if (subject, threat) in rows}
+        differences = {threat: row for threat, row in found.items() if row["difference"] is not None}
+        if own["defense"] is not None and differences:
+            yield subject, differences
+
+
+def tabulate_overview_differences(book: Book) -> Sheet | None:
+    """Return a table of what each hardened model gains and loses under every kind of threat; None without any."""
+    threats, differences = list_threats(book), dict(_list_differences(book))
+    if not differences:
+        return None
+    table = Sheet("What hardening buys and costs: accuracy minus that of the undefended model, in percentage points")
+    table.add_columns("model", whole=True)
+    table.add_columns(*threats, figures=True)
+    for subject, rows in differences.items():
+        cells = [
+            Cell(write_difference(rows[name]), tone=_color(rows[name])) if name in rows else UNMEASURED
+            for name in threats
+        ]
+        table.add_row(f"{name_family(book, subject)}, {name_hardening(book, subject)}", *cells)
+    table.caption = f"In color: the interval excludes 0. {DIFFERENCE_METHOD}"
+    return table
+
+
+def describe_hardened(book: Book) -> Iterator[Note]:
+    """Yield a sentence for each hardened model: its gains and losses, and its natural robustness.
+
+    A gain or a loss is a difference whose interval excludes 0.
+    """
+    for subject, rows in _list_differences(book):
+        gains, losses = ([name for name, row in rows.items() if _color(row) == tone] for tone in ("good", "bad"))
+        unsure = [name for name in rows if name not in {*gains, *losses}]
+        texts = [
+            f"{verb} under {', '.join(f'{name} {write_difference(rows[name])}' for name in names)}"
+            for verb, names in (("gains", gains), ("loses", losses))
+            if names
+        ]
+        texts += [f"no difference is shown under {', '.join(unsure)}"] if unsure else []
+        verdict, tone = _judge(rows.get(NATURAL))
         model = f"{name_family(book, subject)}, {name_hardening(book, subject)}"
-        yield Note(f"{model}, minus the undefended model, in percentage points: {texts}. {verdict}", tone)
+        yield Note(f"{model}, minus the undefended model, in percentage points: {'; '.join(texts)}. {verdict}", tone)
     if any(row["difference"] is not None for row in book.overview):
         yield Note(DIFFERENCE_METHOD)
+
+
+def _color(row: Row) -> Tone:
+    """Return the tone of a difference: none if its interval contains 0, or if it has no interval."""
+    low, high = row["difference_low"], row["difference_high"]
+    if low is None or low <= 0 <= high:
+        return ""
+    return "good" if low > 0 else "bad"
 
 
 def write_difference(row: Row) -> str:
@@ -85,8 +123,10 @@ def _judge(natural: Row | None) -> tuple[str, Tone]:
     """Return a sentence on natural robustness: the defense costs or adds it only where the interval leaves out 0."""
     if natural is None:
         return "Natural robustness was not measured.", "dim"
-    if natural["difference_high"] is not None and natural["difference_high"] < 0:
-        return "The defense costs natural robustness.", "bad"
-    if natural["difference_low"] is not None and natural["difference_low"] > 0:
-        return "The defense adds natural robustness.", "good"
-    return "No effect on natural robustness is shown.", ""
+    match _color(natural):
+        case "bad" as tone:
+            return "The defense costs natural robustness.", tone
+        case "good" as tone:
+            return "The defense adds natural robustness.", tone
+        case tone:
+            return "No effect on natural robustness is shown.", tone

@@ -17,7 +17,7 @@ from raypipe.report.details import (
 from raypipe.report.external import list_external_reservations, tabulate_external, tabulate_external_classes
 from raypipe.report.frontier import list_unequal_costs, tabulate_frontier
 from raypipe.report.layout import Book
-from raypipe.report.overview import describe_hardened, tabulate_overview
+from raypipe.report.overview import describe_hardened, tabulate_overview, tabulate_overview_differences
 from raypipe.report.paper_tables import PAPER, STATIC, build_table_1, build_table_2, describe_threats
 from raypipe.report.queries import tabulate_queries
 from raypipe.report.robustness import (
@@ -34,6 +34,7 @@ from raypipe.report.universal import tabulate_universal, tabulate_universal_tran
 
 OPTIONAL: dict[str, Callable[[Book], Sheet | None]] = {
     "overview": tabulate_overview,
+    "overview-differences": tabulate_overview_differences,
     "attacks": tabulate_attacks,
     "certified": tabulate_certified,
     "corruptions": tabulate_corruptions,

@@ -31,7 +31,7 @@ from raypipe.report.figures.theme import Panel
 from raypipe.report.frontier import list_unequal_costs, tabulate_frontier
 from raypipe.report.heats import Heat, build_confusions, build_transfers
 from raypipe.report.layout import Book
-from raypipe.report.overview import describe_hardened, tabulate_overview
+from raypipe.report.overview import describe_hardened, tabulate_overview, tabulate_overview_differences
 from raypipe.report.paper_tables import (
     COMPARED,
     PAPER,
@@ -202,14 +202,22 @@ def _build_accuracy(book: Book) -> Part:
 
 def _build_overview(book: Book, table: Sheet) -> Part:
     panel = draw_overview_panel(book)
-    fold = Fold("overview-figure", "All threats as a figure", panels=(panel,) if panel else ())
+    folds = [Fold("overview-figure", "All threats as a figure", panels=(panel,) if panel else ())]
+    if differences := tabulate_overview_differences(book):
+        folds.append(
+            Fold(
+                "overview-differences",
+                "What hardening buys and costs, threat by threat",
+                tables=_list_tables(differences),
+            )
+        )
     return Part(
         "overview",
         "All threats",
         "All threats in one view",
         "What each defense buys, and what it costs: a defense against attacks in a ball may help or hurt elsewhere.",
         tables=(Section(table, tuple(describe_hardened(book))),),
-        folds=(fold,),
+        folds=tuple(folds),
     )
 
 

@@ -13,7 +13,7 @@ from raypipe.evaluation.results.overview import COLUMNS, Model, choose_headline_
 from raypipe.evaluation.results.run import CorruptedRecord, ExternalRecord, PairingRecord, Run
 from raypipe.report.figures.overview import draw_overview_panel
 from raypipe.report.layout import Book
-from raypipe.report.overview import describe_hardened, tabulate_overview
+from raypipe.report.overview import describe_hardened, tabulate_overview, tabulate_overview_differences
 from raypipe.storage.schemas import CORRUPTED
 from raypipe.storage.store import Store
 from tests.evaluation.handmade import CLEAN, HARDENED, IDS, LABELS, hand_run, key, perturb, predict
@@ -135,12 +135,36 @@ def test_a_sentence_says_what_the_defense_buys_and_costs(
     measured: tuple[Run, Book], low: float, high: float, sentence: str
 ) -> None:
     _, book = measured
-    bounds = {"difference_low": low, "difference_high": high}
-    rows = [row | bounds if row["threat"] == "natural corruptions" else row for row in book.overview]
+    bounds = {"natural corruptions": (low, high), "patch": (0.5, 0.9)}
+    rows = [
+        row | dict(zip(("difference_low", "difference_high"), bounds.get(row["threat"], (-0.1, 0.9)), strict=True))
+        for row in book.overview
+    ]
     first, *_ = describe_hardened(Book(**{**vars_of(book), "overview": rows}))
     assert "minus the undefended model" in first.text
-    assert "patch +75.0 [" in first.text
+    gains, _, rest = first.text.partition("gains under ")[2].partition(";")
+    assert "patch +75.0 [+50.0, +90.0]" in gains
+    assert ("natural corruptions" in gains) == (low > 0)
+    assert ("loses under natural corruptions" in rest) == (high < 0)
+    assert ("no difference is shown under clean, natural corruptions" in rest) == (low < 0 < high)
     assert first.text.endswith(sentence)
+
+
+def test_a_table_has_every_difference_in_the_color_of_its_sign(measured: tuple[Run, Book]) -> None:
+    _, book = measured
+    sure = [row | {"difference_low": 0.5} if row["threat"] == "patch" else row for row in book.overview]
+    table = tabulate_overview_differences(Book(**{**vars_of(book), "overview": sure}))
+    assert table is not None
+    headings = [column.heading for column in table.columns]
+    ((row, _),) = table.lines()
+    patch = row[headings.index("patch")]
+    assert (patch.text.split()[0], patch.tone) == ("+75.0", "good")
+    shown = {name: cell.text for name, cell in zip(headings, row, strict=True)}
+    for own in book.overview:
+        if own["difference"] is not None and own["threat"] != "patch":
+            assert shown[own["threat"]].startswith(f"{100 * own['difference']:+.1f} [")
+    undefended = [row for row in book.overview if row["difference"] is None]
+    assert tabulate_overview_differences(Book(**{**vars_of(book), "overview": undefended})) is None
 
 
 def test_the_figure_names_every_share(measured: tuple[Run, Book]) -> None:
