@@ -55,7 +55,8 @@ def drop_places(experiment: dict[str, Any]) -> dict[str, Any]:
     for name in ("storage", "resources"):
         experiment.pop(name, None)
     external = experiment["evaluation"].get("external") or {}
-    for data in (experiment["data"], *(each["data"] for each in external.values())):
+    own = experiment.get("data", {})  # the evaluation of one model has none
+    for data in (own, *(each["data"] for each in external.values())):
         for place in ("path", "groups", "images"):
             data.pop(place, None)
     return experiment
