@@ -91,11 +91,11 @@ def describe_hardened(book: Book) -> Iterator[Note]:
         gains, losses = ([name for name, row in rows.items() if _color(row) == tone] for tone in ("good", "bad"))
         unsure = [name for name in rows if name not in {*gains, *losses}]
         texts = [
-            f"{verb} under {', '.join(f'{name} {write_difference(rows[name])}' for name in names)}"
+            f"{verb}: {', '.join(f'{name} {write_difference(rows[name])}' for name in names)}"
             for verb, names in (("gains", gains), ("loses", losses))
             if names
         ]
-        texts += [f"no difference is shown under {', '.join(unsure)}"] if unsure else []
+        texts += [f"no difference is shown: {', '.join(unsure)}"] if unsure else []
         verdict, tone = _judge(rows.get(NATURAL))
         model = f"{name_family(book, subject)}, {name_hardening(book, subject)}"
         yield Note(f"{model}, minus the undefended model, in percentage points: {'; '.join(texts)}. {verdict}", tone)
@@ -123,10 +123,11 @@ def _judge(natural: Row | None) -> tuple[str, Tone]:
     """Return a sentence on natural robustness: the defense costs or adds it only where the interval leaves out 0."""
     if natural is None:
         return "Natural robustness was not measured.", "dim"
-    match _color(natural):
-        case "bad" as tone:
+    tone = _color(natural)
+    match tone:
+        case "bad":
             return "The defense costs natural robustness.", tone
-        case "good" as tone:
+        case "good":
             return "The defense adds natural robustness.", tone
-        case tone:
+        case _:
             return "No effect on natural robustness is shown.", tone

@@ -142,11 +142,11 @@ def test_a_sentence_says_what_the_defense_buys_and_costs(
     ]
     first, *_ = describe_hardened(Book(**{**vars_of(book), "overview": rows}))
     assert "minus the undefended model" in first.text
-    gains, _, rest = first.text.partition("gains under ")[2].partition(";")
+    gains, _, rest = first.text.partition("gains: ")[2].partition(";")
     assert "patch +75.0 [+50.0, +90.0]" in gains
     assert ("natural corruptions" in gains) == (low > 0)
-    assert ("loses under natural corruptions" in rest) == (high < 0)
-    assert ("no difference is shown under clean, natural corruptions" in rest) == (low < 0 < high)
+    assert ("loses: natural corruptions" in rest) == (high < 0)
+    assert ("no difference is shown: clean, natural corruptions" in rest) == (low < 0 < high)
     assert first.text.endswith(sentence)
 
 
