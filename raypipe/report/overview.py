@@ -98,7 +98,7 @@ def describe_hardened(book: Book) -> Iterator[Note]:
         texts += [f"no difference is shown: {', '.join(unsure)}"] if unsure else []
         verdict, tone = _judge(rows.get(NATURAL))
         model = f"{name_family(book, subject)}, {name_hardening(book, subject)}"
-        yield Note(f"{model}, minus the undefended model, in percentage points: {'; '.join(texts)}. {verdict}", tone)
+        yield Note(f"{model}, minus the undefended model, in percentage points; {'; '.join(texts)}. {verdict}", tone)
     if any(row["difference"] is not None for row in book.overview):
         yield Note(DIFFERENCE_METHOD)
 
