@@ -11,7 +11,7 @@ from raypipe.attacks.engine.victim import freeze
 from raypipe.base.errors import notify
 from raypipe.models.batch_sizes import ANY, BatchSizes, read_batch_sizes
 from raypipe.models.finished_model import FinishedModel
-from raypipe.models.foreign.black_box import find_reason
+from raypipe.models.foreign.black_box import find_reason, may_refuse
 from raypipe.models.outputs import LogProbabilities, describe_probabilities, recognize_probabilities
 from raypipe.models.restricted import LimitedBatch, NonEmptyBatch, WithoutGradient
 
@@ -93,7 +93,7 @@ def adapt_network(network: nn.Module, shape: Shape) -> AdaptedNetwork:
         changes.append("logarithm of probabilities")
         notify(describe_probabilities(kind))
     classes = int(outputs.shape[1])
-    if not _takes_no_images(network, images[:0], classes):
+    if not (may_refuse(network) and _takes_no_images(network, images[:0], classes)):
         network = NonEmptyBatch(network, classes)
     differentiable = gradient is not None and bool(gradient.nan_to_num().any())
     if reason := find_reason(network):
@@ -265,7 +265,9 @@ def _require_outputs(outputs: Any, count: int) -> None:
 
 def _explain(network: nn.Module, images: Tensor, error: Exception) -> str:
     """Return the failure of a trial in one line, with the remedy for its cause."""
-    lines = str(error).strip().splitlines() or [""]
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    if lines[0].startswith("Exception encountered when calling"):  # Keras names the layer before the cause
+        del lines[: len(lines) > 1]
     reason = lines[-1 if "TorchScript" in lines[0] else 0]
     found = next((tensor.dtype for tensor in network.parameters() if tensor.dtype in DTYPES), None)
     if isinstance(error, _InPlaceError) or "in-place" in reason:
@@ -285,6 +287,8 @@ def _explain(network: nn.Module, images: Tensor, error: Exception) -> str:
 def _find_remedy(network: nn.Module, images: Tensor) -> str:
     """Return what to do with a network that refuses images: the first change of them that it accepts."""
     if _takes(network, images.permute(0, 2, 3, 1).contiguous()):
+        if find_reason(network):
+            return "it takes images (n, h, w, 3): give lambda images: model(images.transpose(0, 2, 3, 1))"
         return "it takes images (n, h, w, 3): begin its forward with images.permute(0, 2, 3, 1)"
     if _takes(network, images.mean(1, keepdim=True)):
         return "it takes gray images: begin its forward with images.mean(1, keepdim=True)"

@@ -18,6 +18,7 @@ from raypipe.execution.tile_set import SEED, TileSet
 from raypipe.models.backbones.base import Channels
 from raypipe.models.classifier import IMAGENET_NORMALIZATION, Classifier
 from raypipe.models.finished_model import FinishedModel, Program
+from raypipe.models.foreign.black_box import may_refuse
 from raypipe.models.foreign.normalized import Normalized
 from raypipe.models.state_files import find_normalizations
 
@@ -90,7 +91,8 @@ def find_resizing(network: nn.Module, size: int) -> int | None:
     """Return the size that a network resizes its images to, 0 if it is not known, and None if it does not resize.
 
     The first convolution shows the size. A program has none that can be watched. Then its logits on images of blocks
-    and on the same images at twice the size are compared, unless it does not see where a pixel is.
+    and on the same images at twice the size are compared, unless it does not see where a pixel is, or would not survive
+    such a trial (`raypipe.models.foreign.black_box.may_refuse`).
 
     Parameters
     ----------
@@ -112,6 +114,8 @@ def find_resizing(network: nn.Module, size: int) -> int | None:
             hook.remove()
     if seen:
         return seen[0] if abs(seen[0] - size) > size // 8 else None  # padding and cropping change a little
+    if not may_refuse(network):
+        return None
     order = torch.randperm(size * size, generator=generator)
     scattered = _logits(network, images.flatten(2)[..., order].view_as(images))
     try:

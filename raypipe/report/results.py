@@ -32,7 +32,7 @@ SHARES = ("clean", "static", "white_box", "worst_case", "worst_case_low", "worst
 """Columns of the summary that are shares from 0 to 1."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results(RunResult):
     """The results of a run, with what they were computed from.
 
@@ -182,6 +182,11 @@ class Results(RunResult):
     def report(self) -> str:
         """Write the report of the run, one HTML page, to its folder in the store, and return its path."""
         return write_report(self.run, self, self.store)
+
+    def __repr__(self) -> str:
+        """Return the conclusion, the stamps and the summary. The tables of a run fill screens."""
+        stamps = "".join(f"\n{stamp}" for stamp in self.stamps)
+        return f"{self.name}: {self.conclusion}{stamps}\n{self.to_pandas().to_string(float_format='{:.3f}'.format)}"
 
     def _repr_html_(self) -> str:
         """Return the conclusion and the summary, as a notebook shows them."""

@@ -215,6 +215,44 @@ def test_a_function_is_attacked_as_a_black_box(tmp_path: Path) -> None:
     assert result.to_pandas().clean.item() == 1
 
 
+def make_keras_function() -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
+    """Return a function like `predict` of Keras 3 on JAX: once it has refused images, its weights are gone."""
+    broken = False
+
+    def predict(images: NDArray[np.float32]) -> NDArray[np.float64]:
+        nonlocal broken
+        if broken:
+            raise TypeError("'NoneType' object is not callable")
+        broken = True
+        if not len(images) or images.shape[1:] != SHAPE:
+            raise ValueError("unexpected shape")
+        broken = False
+        return of_another_framework(images)
+
+    return predict
+
+
+def test_a_function_never_gets_images_that_it_could_refuse(tmp_path: Path) -> None:
+    images, labels = tiles()
+    few = {"autoattack": None, "checks": None, "curves": {}, "to": str(tmp_path / "out")}
+    with pytest.warns(Notice):
+        result = raypipe.evaluate(make_keras_function(), images, labels, {"square": {"max_queries": 5}}, **few)
+    assert result.to_pandas().clean.item() == 1
+
+
+def test_a_function_of_images_with_channels_last_is_refused_with_one_that_transposes() -> None:
+    def call(images: NDArray[np.float32]) -> NDArray[np.float64]:
+        if images.shape[-1] != 3:
+            raise ValueError("Exception encountered when calling Sequential.call().\n\nexpected axis -1 of 3, got 4")
+        return of_another_framework(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+    images, labels = tiles()
+    with pytest.raises(
+        ValueError, match=r"expected axis -1 of 3, got 4\); .* lambda images: model\(images\.transpose\(0, 2, 3, 1\)"
+    ):
+        raypipe.attack(call, images, labels, "square", eps=1 / 255)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(value: float) -> None:
     model = Small(lambda net, images: torch.zeros(len(images), CLASSES))

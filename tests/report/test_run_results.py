@@ -123,6 +123,15 @@ def test_a_notebook_shows_the_conclusion_the_warnings_and_the_summary(results: R
     assert f"<th>{HARDENED}</th>" in shown
 
 
+def test_printed_results_show_the_summary_and_not_every_table(results: Results) -> None:
+    shown = str(results)
+    assert results.conclusion in shown
+    assert all(stamp in shown for stamp in results.stamps)
+    assert HARDENED in shown
+    assert "pyarrow" not in shown
+    assert len(shown.splitlines()) < 20
+
+
 def test_an_unknown_run_names_those_there_are(results: Results, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no finished run 'hund' in .*; there are: hand; did you mean 'hand'"):
         raypipe.load("hund", str(tmp_path))

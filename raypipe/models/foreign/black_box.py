@@ -21,12 +21,18 @@ class BlackBox(nn.Module):
         Function as in `Function`. Its result can be any array that NumPy can read, also a tensor.
     reason
         Reason why the model has no gradients, in words that follow "because".
+    recovers
+        True if the function works as before after it has refused images. A model of Keras on JAX does not: it takes its
+        weights out before each prediction, and an error keeps it from putting them back.
     """
 
-    def __init__(self, function: Function, reason: str = "it is a function and no torch.nn.Module") -> None:
+    def __init__(
+        self, function: Function, reason: str = "it is a function and no torch.nn.Module", *, recovers: bool = False
+    ) -> None:
         super().__init__()
         self.function = function
         self.reason = reason
+        self.recovers = recovers
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (n, classes) of images, on the device of the images."""
@@ -44,3 +50,8 @@ class BlackBox(nn.Module):
 def find_reason(network: nn.Module) -> str | None:
     """Return the reason why a network has no gradients, or None if it is no black box."""
     return next((module.reason for module in network.modules() if isinstance(module, BlackBox)), None)
+
+
+def may_refuse(network: nn.Module) -> bool:
+    """Return True if images that a network does not take leave it as it was, so that they may be tried."""
+    return all(module.recovers for module in network.modules() if isinstance(module, BlackBox))

@@ -69,7 +69,7 @@ def open_onnx(file: Path, size: int | None = None) -> tuple[nn.Module, str]:
         network = _OneOutput(network, place) if len(outputs) > 1 else network
         _require_same(network, run, inputs[0].shape, size)
     except _ConversionError as error:
-        return BlackBox(run, str(error)), RUNTIME
+        return BlackBox(run, str(error), recovers=True), RUNTIME
     return network, CONVERTED
 
 
