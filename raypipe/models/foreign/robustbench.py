@@ -10,7 +10,8 @@ from raypipe.models.state_files import read_state
 
 PREFIX = "robustbench:"
 DATASET, THREAT = "cifar10", "Linf"
-EXTRA = "pip install robustbench"
+EXTRA = "pip install robustbench 'setuptools<81' git+https://github.com/fra31/auto-attack"
+"""Release 1.1.1 imports two packages that it does not require: pkg_resources and the authors' autoattack."""
 
 
 def is_robustbench(where: str) -> bool:
