@@ -44,7 +44,7 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.", 
 RunStorage = Annotated[str, typer.Option("--storage", help=STORE)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 BitDepth = Annotated[
-    int | None, typer.Option(min=9, max=16, help="Number of bits that 16-bit images use; default: as files state.")
+    int | None, typer.Option(min=8, max=16, help="Number of bits that 16-bit images use; default: as files state.")
 ]
 All = Annotated[bool, typer.Option("--all", help="Print everything, and not the summary alone.")]
 

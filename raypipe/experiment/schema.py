@@ -56,7 +56,7 @@ class Tiles(Settings):
         True to decode large JPEGs at a reduced scale before they are resized. `raypipe.data.reading.images.decode`
         documents the savings and the small difference of the pixels.
     bit_depth
-        Number of bits that 16-bit images use, 9 to 16, such as 12 if their values are 0 to 4095. If not set, each file
+        Number of bits that 16-bit images use, 8 to 16, such as 12 if their values are 0 to 4095. If not set, each file
         states it (sBIT of PNG, tags of TIFF), or uses all 16.
     """
 
@@ -66,7 +66,7 @@ class Tiles(Settings):
     splits: str | None = None
     shard_size: int = Field(256, ge=1)
     scaled_decoding: bool = True
-    bit_depth: int | None = Field(None, ge=9, le=16, exclude_if=lambda bits: bits is None)
+    bit_depth: int | None = Field(None, ge=8, le=16, exclude_if=lambda bits: bits is None)
 
     @field_validator("split")
     @classmethod

@@ -7,21 +7,31 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
+from raypipe.data.reading.deep_values import (
+    PLANES,
+    PREMULTIPLIED,
+    RangeError,
+    find_raw_mode,
+    is_uncompressed,
+    read_tag,
+    read_values,
+)
+
 PNG_HEADER = 33
 """Bytes of a PNG before its second chunk: the signature, and the header."""
 TOP = 65535
 """Largest value of 16 bits."""
-DEEP_TAGS = {"bits": 258, "photometric": 262, "largest": 281}
-"""Tags of TIFF: bits of a sample, meaning of 0, and largest value."""
 WHITE_IS_ZERO = 0
-FEWEST_BITS = 9
+SIGNED = 2
+"""Value of the tag of TIFF for numbers with a sign, of which 15 of 16 bits are left for the size."""
+FEWEST_BITS = 8
 """Smallest bit depth that a 16-bit image can be said to use."""
 DARK = 4
 """An image uses few of its bits if all values are below the largest one divided by this."""
 
 
 def count_bits(brightest: int) -> int:
-    """Return the least number of bits of 16-bit images that a brightest value fits into, 9 to 16."""
+    """Return the least number of bits of 16-bit images that a brightest value fits into, 8 to 16."""
     return max(FEWEST_BITS, brightest.bit_length())
 
 
@@ -34,13 +44,9 @@ def describe_dark(count: int, brightest: int) -> str:
     )
 
 
-class RangeError(ValueError):
-    """Error for values outside of the range that they should have. The message names both."""
-
-
 def is_deep(image: Image.Image) -> bool:
     """Return True if an opened image has more than 8 bits a value, in gray or in color."""
-    return image.mode.startswith("I") or _raw_mode(image) is not None
+    return image.mode.startswith("I") or find_raw_mode(image) is not None
 
 
 def find_bit_depth(image: Image.Image, data: bytes) -> int | None:
@@ -58,7 +64,7 @@ def find_bit_depth(image: Image.Image, data: bytes) -> int | None:
     if image.format == "PNG":
         stated = min(_significant_bits(data), default=16)
     else:
-        bits, largest = (_tag(image, name) for name in ("bits", "largest"))
+        bits, largest = (read_tag(image, name) for name in ("bits", "largest"))
         stated = bits if 8 < bits < 16 else int(largest + 1).bit_length() - 1 if _is_full(largest) else 16
     return stated if 8 < stated < 16 else None
 
@@ -83,27 +89,33 @@ def convert_to_eight_bits(
     Raises
     ------
     RangeError
-        If a value is outside of the range.
+        If a value is outside of the range, or cannot be read.
     """
-    stated = find_bit_depth(image, data)
-    if _raw_mode(image) is not None and bit_depth is None and stated is None:
+    stated, raw = find_bit_depth(image, data), find_raw_mode(image)
+    readable = raw is not None and not (raw == PLANES and is_uncompressed(image))  # by Pillow
+    if readable and bit_depth is None and stated is None:
         return _keep_high_bytes(image, data)
-    values = _read_values(image, data)
+    values = read_values(image, data)
     color = values[..., :3] if values.ndim == 3 else values
     low, high = int(color.min()), int(color.max())
-    top = 2**bit_depth - 1 if bit_depth else TOP
+    full = TOP // 2 if (read_tag(image, "format"), read_tag(image, "bits")) == (SIGNED, 16) else TOP
+    top = 2**bit_depth - 1 if bit_depth else full
     if low < 0 or high > top:
         hint = "" if bit_depth is None else f" (bit_depth = {bit_depth})"
         raise RangeError(f"integer pixels from {low} to {high}: expected 0..{top}{hint}")
     if bit_depth is None and stated is not None and _is_right_aligned(color, stated):
         top = 2**stated - 1
-    dark = bit_depth is None and top == TOP and 0 < high < TOP // DARK
-    if values.ndim == 2 and image.format == "TIFF" and _tag(image, "photometric") == WHITE_IS_ZERO:
+    dark = bit_depth is None and top == full and 0 < high < full // DARK
+    if values.ndim == 2 and image.format == "TIFF" and read_tag(image, "photometric") == WHITE_IS_ZERO:
         values = top - values
     scaled = np.rint(values * (255 / top)).clip(0, 255).astype(np.uint8)
     if values.ndim == 3 and values.shape[2] == 4 and values[..., 3].max() > top:
         scaled[..., 3] = np.rint(values[..., 3] / 257).astype(np.uint8)  # the full range, beside colors of fewer bits
-    return _orient_like(Image.fromarray(scaled), image), high if dark else None
+    result = Image.fromarray(scaled)
+    if raw is not None and raw.startswith(PREMULTIPLIED):
+        result = Image.frombytes(PREMULTIPLIED, result.size, scaled.tobytes()).convert("RGBA")
+    upright = image.format == "TIFF" and raw not in (None, PLANES)
+    return result if upright else _orient_like(result, image), high if dark else None
 
 
 def _is_right_aligned(values: npt.NDArray[np.integer], bits: int) -> bool:
@@ -120,42 +132,8 @@ def _keep_high_bytes(image: Image.Image, data: bytes) -> tuple[Image.Image, int 
     pixels = np.asarray(image)[..., :3]
     dark = int(pixels.max()) < (TOP // DARK) // 256
     with Image.open(io.BytesIO(data), formats=(str(image.format),)) as again:
-        brightest = int(_read_values(again, data)[..., :3].max()) if dark else 0
+        brightest = int(read_values(again, data)[..., :3].max()) if dark else 0
     return image, brightest or None
-
-
-def _read_values(image: Image.Image, data: bytes) -> npt.NDArray[np.int64]:
-    """Return (height, width) or (height, width, 3 or 4) values of a deep image that was not loaded yet.
-
-    Pillow gives one byte of two in color, so the image is read once for the high bytes and once for the low ones.
-    """
-    raw = _raw_mode(image)
-    if raw is None:
-        return np.asarray(image).astype(np.int64)
-    mode, _, order = raw.partition(";16")
-    native = "L" if struct.pack("=H", 1)[0] else "B"
-    other = {"B": "L", "L": "B"}[native if order == "N" else order]
-    high, low = (_read_bytes(data, image, f"{mode};16{each}") for each in (order, other))
-    return high.astype(np.int64) * 256 + low
-
-
-def _read_bytes(data: bytes, like: Image.Image, raw: str) -> npt.NDArray[np.uint8]:
-    with Image.open(io.BytesIO(data), formats=(str(like.format),)) as image:
-        image.tile = [
-            part._replace(args=(raw, *part.args[1:]) if isinstance(part.args, tuple) else raw) for part in image.tile
-        ]
-        return np.array(image)
-
-
-def _raw_mode(image: Image.Image) -> str | None:
-    """Return the raw mode of an image of 16 bits in RGB or RGBA, such as RGB;16B, or None for any other image."""
-    parts = getattr(image, "tile", None)
-    if image.mode not in ("RGB", "RGBA") or not parts:
-        return None
-    args = parts[0].args
-    raw = args if isinstance(args, str) else args[0] if args else None
-    known = [f"{image.mode};16{order}" for order in "BLN"]
-    return raw if raw in known else None
 
 
 def _significant_bits(data: bytes) -> list[int]:
@@ -169,13 +147,6 @@ def _significant_bits(data: bytes) -> list[int]:
             break
         position += 12 + length
     return []
-
-
-def _tag(image: Image.Image, name: str) -> int:
-    """Return the smallest value of a tag of TIFF, or -1 if the image has none."""
-    value = getattr(image, "tag_v2", {}).get(DEEP_TAGS[name])
-    values = value if isinstance(value, tuple) else (value,)
-    return min((int(each) for each in values if isinstance(each, int | float)), default=-1)
 
 
 def _is_full(largest: int) -> bool:

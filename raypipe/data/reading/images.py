@@ -10,13 +10,15 @@ import simplejpeg
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from raypipe.base.file_kinds import BEGINNING, describe_other_file
-from raypipe.data.reading.deep_images import RangeError, convert_to_eight_bits, is_deep
+from raypipe.data.reading.deep_images import convert_to_eight_bits, is_deep
+from raypipe.data.reading.deep_values import RangeError
 
 # Formats of tiles, not all that Pillow opens: its EPS reader would start Ghostscript. Its JPEG 2000 reader accepts a
 # file that was cut between two tile-parts as complete.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 
 DICOM_PLACE, DICOM_MARK = 128, b"DICM"
+TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 UPRIGHT = 1
 """EXIF orientation of an image that is not rotated."""
@@ -107,6 +109,8 @@ def _name_kind(data: bytes) -> str:
     """Return what a file is that is no image, with the remedy, for a message; an empty text if it is not known."""
     if data[DICOM_PLACE:].startswith(DICOM_MARK):
         return ", but DICOM: convert it to PNG or TIFF"
+    if data.startswith(TIFF_MARKS):
+        return ", but a TIFF of a rare kind of pixels, which Pillow does not read: convert it to 8 bits, gray or RGB"
     other = describe_other_file(data[:BEGINNING])
     return f": {other}" if other else ""
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from raypipe.data.reading.deep_images import describe_dark
 from raypipe.data.reading.images import UnreadableImage, decode
 from raypipe.data.source import TileRef
 from raypipe.data.tiles import TileItem, make_tiles, read_brightest
@@ -22,27 +23,48 @@ def png16(values: NDArray[np.uint16], bits: int | None = None) -> bytes:
     """Return a PNG of 16 bits, with the chunk sBIT if `bits` are given."""
     height, width = values.shape[:2]
     channels = values.shape[2] if values.ndim == 3 else 1
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 3: 2, 4: 6}[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
     stated = chunk(b"sBIT", bytes([bits] * channels)) if bits else b""
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         (chunk(b"IHDR", header), stated, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
     )
 
 
-def tiff(values: NDArray[np.integer], bits: int, *, white_is_zero: bool = False, largest: int | None = None) -> bytes:
-    """Return a gray TIFF."""
-    height, width = values.shape
-    data = values.astype("<u2" if bits == 16 else "u1").tobytes()
-    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 0 if white_is_zero else 1, 273: 0, 277: 1, 278: height,
-            279: len(data)} | ({281: largest} if largest else {})  # fmt: skip
-    tags[273] = 8 + 2 + 12 * len(tags) + 4
-    entries = b"".join(struct.pack("<HHII", tag, 3 if tag != 273 else 4, 1, tags[tag]) for tag in sorted(tags))
-    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0" + data
+def tiff(values: NDArray[np.integer], bits: int, *, planes: bool = False, packed: bool = False, **tags: int) -> bytes:
+    """Return a TIFF of gray (h, w) or color (h, w, 3 or 4), of planes or packed by deflate if that is said.
+
+    Tags are white_is_zero, largest, signed, alpha (0 no alpha, 1 premultiplied, 2 alpha) and orientation.
+    """
+    height, width = values.shape[:2]
+    channels = values.shape[2] if values.ndim == 3 else 1
+    parts = [values[..., place] for place in range(channels)] if planes else [values]
+    strips = [part.astype("<u2" if bits == 16 else "u1").tobytes() for part in parts]
+    strips = [zlib.compress(strip) for strip in strips] if packed else strips
+    photometric = 2 if channels > 1 else 0 if tags.get("white_is_zero") else 1
+    entries: dict[int, list[int]] = {
+        256: [width], 257: [height], 258: [bits] * channels, 259: [8 if packed else 1], 262: [photometric],
+        273: [0] * len(strips), 277: [channels], 278: [height], 279: [len(strip) for strip in strips],
+        284: [2 if planes else 1],
+    }  # fmt: skip
+    for tag, name in {274: "orientation", 281: "largest", 338: "alpha"}.items():
+        entries |= {tag: [tags[name]]} if name in tags else {}
+    entries |= {339: [2] * channels} if tags.get("signed") else {}
+    place = 8 + 2 + 12 * len(entries) + 4  # of values that do not fit into their entries
+    start = place + 4 * sum(len(each) for each in entries.values() if len(each) > 1)
+    entries[273] = [start + sum(map(len, strips[:number])) for number in range(len(strips))]
+    directory, more = b"", b""
+    for tag in sorted(entries):
+        packed_values = struct.pack(f"<{len(entries[tag])}I", *entries[tag])
+        directory += struct.pack("<HHI", tag, 4, len(entries[tag]))
+        directory += packed_values if len(packed_values) == 4 else struct.pack("<I", place + len(more))
+        more += packed_values if len(packed_values) > 4 else b""
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + directory + b"\0" * 4 + more + b"".join(strips)
 
 
 def decoded(data: bytes, **settings: int) -> tuple[NDArray[np.uint8], list[int]]:
@@ -56,7 +78,9 @@ STATED = {
     "gray, left-aligned": png16(GRAY * 16, 12),
     "color, left-aligned": png16(RGB * 16, 12),
     "with alpha": png16(np.dstack([RGB, np.full_like(GRAY, 65535)]), 12),
+    "with alpha, gray": png16(np.dstack([GRAY, np.full_like(GRAY, 65535)]), 12),
     "TIFF": tiff(GRAY, 16, largest=4095),
+    "TIFF of planes": tiff(RGB, 16, largest=4095, planes=True),
 }
 
 
@@ -67,13 +91,28 @@ def test_the_range_that_a_file_states_is_used(form: str) -> None:
     assert dark == []
 
 
-@pytest.mark.parametrize("data", [png16(GRAY), png16(RGB), tiff(GRAY, 16)])
-def test_a_range_that_no_file_states_can_be_set_and_is_suspected(data: bytes) -> None:
+OPAQUE = np.full_like(GRAY, 4095)
+UNSTATED = {
+    "gray": png16(GRAY),
+    "color": png16(RGB),
+    "gray with alpha": png16(np.dstack([GRAY, np.full_like(GRAY, 65535)])),
+    "TIFF": tiff(GRAY, 16),
+    "signed TIFF": tiff(GRAY, 16, signed=True),
+    "TIFF of planes": tiff(RGB, 16, planes=True),
+    "TIFF of four planes": tiff(np.dstack([RGB, OPAQUE]), 16, planes=True, alpha=0),
+    "TIFF with a fourth channel": tiff(np.dstack([RGB, OPAQUE]), 16, alpha=0),
+    "TIFF with premultiplied alpha": tiff(np.dstack([RGB, OPAQUE * 16 + 15]), 16, alpha=1),
+}
+
+
+@pytest.mark.parametrize("form", UNSTATED)
+def test_a_range_that_no_file_states_can_be_set_and_is_suspected(form: str) -> None:
+    data = UNSTATED[form]
     pixels, dark = decoded(data, bit_depth=12)
     np.testing.assert_allclose(pixels[0, :, 0], RAMP, atol=1)
     assert dark == []
     pixels, dark = decoded(data)
-    assert pixels.max() <= 16
+    assert pixels.max() <= (32 if form == "signed TIFF" else 16)
     assert dark == [4095]
 
 
@@ -82,6 +121,45 @@ def test_sixteen_used_bits_are_no_suspicion_and_keep_their_pixels() -> None:
         pixels, dark = decoded(png16(values))
         np.testing.assert_allclose(pixels[0, :, 0], RAMP, atol=1)
         assert dark == []
+
+
+def test_eight_used_bits_are_suspected_and_can_be_set() -> None:
+    data = png16(RAMP[None].repeat(4, 0).astype(np.uint16))
+    assert decoded(data)[1] == [255]
+    assert "= 8 for values up to 255" in describe_dark(1, 255)
+    pixels, _ = decoded(data, bit_depth=8)
+    np.testing.assert_array_equal(pixels[0, :, 0], RAMP)
+
+
+def test_numbers_with_a_sign_use_half_of_their_range() -> None:
+    pixels, dark = decoded(tiff(GRAY * 8, 16, signed=True))
+    np.testing.assert_allclose(pixels[0, :, 0], RAMP, atol=1)
+    assert dark == []
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_planes_of_colors_keep_their_values(packed: bool) -> None:
+    pixels, dark = decoded(tiff(RGB * 16, 16, planes=True, packed=packed))
+    np.testing.assert_allclose(pixels[0, :, 0], RAMP, atol=1)
+    np.testing.assert_allclose(pixels[0, :, 1], RAMP[::-1], atol=1)
+    assert dark == []
+
+
+def test_compressed_planes_whose_low_bytes_are_needed_are_refused() -> None:
+    with pytest.raises(UnreadableImage, match="16-bit colors in compressed planes"):
+        decode(tiff(RGB, 16, planes=True, packed=True), None, bit_depth=12)
+
+
+@pytest.mark.parametrize("settings", [{}, {"bit_depth": 16}])
+@pytest.mark.parametrize("planes", [False, True])
+def test_a_tiff_is_turned_upright_once(planes: bool, settings: dict[str, int]) -> None:
+    pixels, _ = decoded(tiff(RGB * 16, 16, planes=planes, orientation=3), **settings)
+    np.testing.assert_allclose(pixels[0, :, 0], RAMP[::-1], atol=1)
+
+
+def test_a_tiff_that_cannot_be_read_is_called_one() -> None:
+    with pytest.raises(UnreadableImage, match=r"a TIFF of a rare kind of pixels.*convert it to 8 bits"):
+        decode(tiff(np.dstack([GRAY, GRAY]), 16), None)
 
 
 def test_values_beyond_the_range_are_refused() -> None:
