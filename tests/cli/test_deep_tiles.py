@@ -36,7 +36,7 @@ def attack(tmp_path: Path, cli: Command) -> Callable[..., Ended]:
     return call
 
 
-@pytest.mark.parametrize(("largest", "bits"), [(900, 10), (4095, 12), (16000, 14), (100, 9)])
+@pytest.mark.parametrize(("largest", "bits"), [(900, 10), (4095, 12), (16000, 14), (100, 8)])
 def test_a_dark_data_set_is_said_with_its_brightest_value_and_the_bits_to_give(
     largest: int, bits: int, attack: Callable[..., Ended]
 ) -> None:
