@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
     from raypipe.attacks.engine.generate import Adversarials
+    from raypipe.data.arrays import Images
     from raypipe.models.foreign.black_box import Function
     from raypipe.progress.callback import ProgressCallback
     from raypipe.progress.stage import Detail
@@ -116,8 +117,8 @@ def load(run: "str | Path", storage: "str | Path | None" = None) -> "Results":
 
 def attack(
     model: "nn.Module | Function",
-    images: "NDArray[np.uint8]",
-    labels: "NDArray[np.integer]",
+    images: "Images",
+    labels: "NDArray[np.integer] | Tensor | Sequence[int]",
     name: str,
     *,
     classes: Sequence[str] | None = None,
@@ -133,7 +134,8 @@ def attack(
         Or a function from such a NumPy array to an array of logits or probabilities, for a model of JAX or Keras: it
         has no gradients, so that only black-box attacks such as ``square`` work on it.
     images
-        Images (n, h, w, 3), uint8.
+        NumPy array or PyTorch tensor, (n, h, w, 3) or (n, 3, h, w), uint8 or floats in [0, 1]. Floats must be levels of
+        8-bit images, k/255, from which attacks start.
     labels
         (n,) true classes, 0 to classes - 1.
     name
@@ -164,8 +166,8 @@ def attack(
 
 def evaluate(
     model: "nn.Module | Function",
-    images: "NDArray[np.uint8]",
-    labels: "NDArray[np.integer]",
+    images: "Images",
+    labels: "NDArray[np.integer] | Tensor | Sequence[int]",
     attacks: "Iterable[str] | Mapping[str, Any]" = ("deepfool",),
     *,
     to: str,

@@ -3,13 +3,23 @@
 import hashlib
 from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from raypipe.data.reading.annotations import clean_value
 from raypipe.data.reading.png import encode_png
 from raypipe.data.source import TileRef, compute_fingerprint
+
+Images = NDArray[Any] | Tensor
+"""Images in memory, as `read_images` takes them."""
+MOST = 255
+"""Largest level of an 8-bit image."""
+LEVEL_TOLERANCE = 0.01
+"""Largest distance of a float from its level, in levels: that of rounding errors, as of a normalization undone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,29 +72,64 @@ class ArraySource:
         return compute_fingerprint(self.labels, refs, contents)
 
 
-def require_images(images: NDArray[np.uint8]) -> None:
-    """Require an array of images (n, h, w, 3), uint8.
+def read_images(images: Images) -> NDArray[np.uint8]:
+    """Return images in memory as (n, h, w, 3), uint8, without a copy if they are that already.
+
+    Parameters
+    ----------
+    images
+        NumPy array or PyTorch tensor of n >= 1 images, (n, h, w, 3) or (n, 3, h, w). If both fit, the last axis of an
+        array has the colors, and the second one of a tensor. Whole numbers from 0 to 255 as uint8, or floats in [0, 1]
+        that are levels of 8-bit images, k/255.
 
     Raises
     ------
     ValueError
-        If it has another type or shape.
+        If it has another type, shape or range, or if floats lie between two levels, because attacks start from 8-bit
+        images.
     """
+    is_tensor = isinstance(images, Tensor)
+    if isinstance(images, Tensor):
+        images = images.detach().cpu()
+        images = (images.float() if images.dtype == torch.bfloat16 else images).numpy()
     if not isinstance(images, np.ndarray):
         raise ValueError(  # noqa: TRY004  all errors of arguments are ValueErrors
-            f"images are a {type(images).__name__}: expected a NumPy array, uint8 (n, h, w, 3); of a tensor, "
-            "images.cpu().numpy(), and of a list, numpy.stack(images)"
+            f"images are a {type(images).__name__}: expected a NumPy array or a tensor, uint8 or floats in [0, 1], "
+            "(n, h, w, 3) or (n, 3, h, w); of a list, numpy.stack(images)"
         )
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+    axes = [axis for axis in ((1, 3) if is_tensor else (3, 1)) if images.ndim == 4 and images.shape[axis] == 3]
+    if not (images.dtype == np.uint8 or images.dtype.kind == "f") or not axes or not len(images):
         raise ValueError(
-            f"images {images.dtype} {images.shape}: expected uint8 (n, h, w, 3), n >= 1; of floats in [0, 1] and "
-            "(n, 3, h, w), (255 * images).round().astype('uint8').transpose(0, 2, 3, 1)"
+            f"images {images.dtype} {images.shape}: expected uint8 or floats in [0, 1], (n, h, w, 3) or (n, 3, h, w), "
+            "n >= 1"
         )
+    levels = images if images.dtype == np.uint8 else _find_levels(images)
+    return levels if axes[0] == 3 else np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
+
+
+def _find_levels(images: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return the levels k of images k/255."""
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):  # not a number, too
+        raise ValueError(
+            f"images {images.dtype} from {low:.4g} to {high:.4g}: expected floats in [0, 1], or uint8; give images "
+            "that are not normalized, and the module with its normalization"
+        )
+    scaled = images.astype(np.float64) * MOST
+    levels = np.rint(scaled)
+    tolerance = max(LEVEL_TOLERANCE, MOST * float(np.finfo(images.dtype).eps))
+    between = np.abs(scaled - levels).max()
+    if between > tolerance:
+        raise ValueError(
+            f"images {images.dtype} with values up to {between:.2g} of a level beside those of 8-bit images, k/255: "
+            "attacks start from 8-bit images; round them, (255 * images).round() / 255, and test the model on those"
+        )
+    return levels.astype(np.uint8)
 
 
 def open_arrays(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.integer],
+    images: Images,
+    labels: NDArray[np.integer] | Tensor | Sequence[int],
     classes: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
 ) -> ArraySource:
@@ -93,7 +138,7 @@ def open_arrays(
     Parameters
     ----------
     images
-        Images (n, h, w, 3), uint8.
+        Images as in `read_images`.
     labels
         (n,) true classes, 0 to classes - 1.
     classes
@@ -106,15 +151,15 @@ def open_arrays(
     ValueError
         If shapes or types do not fit.
     """
-    require_images(images)
-    truth = np.asarray(labels)
-    if truth.shape != images.shape[:1] or truth.dtype.kind not in "iu" or truth.min() < 0:
-        raise ValueError(f"labels {truth.dtype} {truth.shape}: expected ({len(images)},) whole numbers from 0")
+    tiles = read_images(images)
+    truth = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    if truth.shape != tiles.shape[:1] or truth.dtype.kind not in "iu" or truth.min() < 0:
+        raise ValueError(f"labels {truth.dtype} {truth.shape}: expected ({len(tiles)},) whole numbers from 0")
     names = tuple(classes) if classes is not None else tuple(map(str, range(int(truth.max()) + 1)))
     if truth.max() >= len(names):
         raise ValueError(f"labels up to {truth.max()}, but {len(names)} classes: expected a name for each")
     if len(set(names)) < len(names):
         raise ValueError(f"classes {', '.join(names)}: expected a different name for each")
-    if groups is not None and len(groups) != len(images):
-        raise ValueError(f"{len(groups)} groups for {len(images)} images: expected one for each")
-    return ArraySource(images, truth.astype(np.int64), names, tuple(groups) if groups is not None else None)
+    if groups is not None and len(groups) != len(tiles):
+        raise ValueError(f"{len(groups)} groups for {len(tiles)} images: expected one for each")
+    return ArraySource(tiles, truth.astype(np.int64), names, tuple(groups) if groups is not None else None)

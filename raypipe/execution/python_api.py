@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from raypipe.attacks import AttackSettings
 from raypipe.attacks.base import NamedAttack
@@ -15,7 +15,7 @@ from raypipe.attacks.engine.generate import Adversarials, generate
 from raypipe.attacks.engine.prepare import prepare
 from raypipe.base.places import require_local, require_writable_folder
 from raypipe.base.settings import fill_in_names
-from raypipe.data.arrays import ArraySource, open_arrays, require_images
+from raypipe.data.arrays import ArraySource, Images, open_arrays, read_images
 from raypipe.evaluation.settings import Evaluation
 from raypipe.execution.adapt_network import Shape, adapt_network, find_device, use_adapted
 from raypipe.execution.evaluate_model import evaluate_model
@@ -34,8 +34,8 @@ from raypipe.storage.store import Store
 
 def attack(
     model: nn.Module | Function,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.integer],
+    images: Images,
+    labels: NDArray[np.integer] | Tensor | Sequence[int],
     name: str,
     *,
     classes: Sequence[str] | None,
@@ -46,6 +46,7 @@ def attack(
     attack_settings: NamedAttack = validate_settings(AttackSettings, {"name": name, **settings}, "attack")
     finished, source = _open(model, images, labels, name, classes)
     device = find_device(finished.network)
+    images = source.images
     prepared = prepare(finished.network, _get_shape(images), device=device, batch_size=batch_size)
     result = generate(prepared, images, source.truth, attack_settings)
     attacked = result.clean_prediction == source.truth
@@ -57,8 +58,8 @@ def attack(
 
 def evaluate(
     model: nn.Module | Function,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.integer],
+    images: Images,
+    labels: NDArray[np.integer] | Tensor | Sequence[int],
     attacks: Iterable[str] | Mapping[str, Any],
     *,
     to: str,
@@ -75,7 +76,7 @@ def evaluate(
         Evaluation, {"attacks": attack_settings, "transfer": False, **settings}, "evaluation"
     )
     finished_model, source = _open(model, images, labels, name, classes, groups)
-    tiles = TileSet(list_test_tiles(source, source.list()), "", None, _get_shape(images))
+    tiles = TileSet(list_test_tiles(source, source.list()), "", None, _get_shape(source.images))
     store, silent = open_results(Path(to)), Console(quiet=True)
     run, result, _ = evaluate_model(
         finished_model,
@@ -97,20 +98,20 @@ def _get_shape(images: NDArray[np.uint8]) -> Shape:
 
 def _open(
     model: nn.Module | Function,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.integer],
+    images: Images,
+    labels: NDArray[np.integer] | Tensor | Sequence[int],
     name: str,
     classes: Sequence[str] | None,
     groups: Sequence[str] | None = None,
 ) -> tuple[FinishedModel, ArraySource]:
     """Return a module in memory as a model that attacks can use, and the tiles as a data set."""
-    require_images(images)
+    tiles = read_images(images)
     if not isinstance(model, nn.Module) and callable(model):
         model = BlackBox(model)
-    adapted = adapt_network(model, _get_shape(images))
-    source = open_arrays(images, labels, classes or [str(number) for number in range(adapted.classes)], groups)
+    adapted = adapt_network(model, _get_shape(tiles))
+    source = open_arrays(tiles, labels, classes or [str(number) for number in range(adapted.classes)], groups)
     finished = use_adapted(wrap_module(model, name, source.labels), adapted, source.labels)
-    report_preprocessing(finished, images, source.truth)
+    report_preprocessing(finished, tiles, source.truth)
     return finished, source
 
 

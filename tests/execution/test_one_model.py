@@ -199,7 +199,7 @@ def test_python_attacks_any_module_and_gives_it_back_as_it_was(trained: Classifi
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"images": np.zeros((2, 3, 8, 8), np.float32)}, r"expected uint8 \(n, h, w, 3\)"),
+        ({"images": np.zeros((2, 8, 8, 4), np.float32)}, r"expected uint8 or floats in \[0, 1\]"),
         ({"labels": np.array([0, 1])}, r"expected \(12,\) whole numbers"),
         ({"labels": np.full(12, 7)}, "labels up to 7"),
         ({"classes": ["a", "b"]}, "labels up to 2, but 2 classes"),
