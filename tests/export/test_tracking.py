@@ -1,8 +1,10 @@
 """A run logged to MLflow's file store and read back with MLflow's client, and logged to TensorBoard's event files."""
 
+import http.server
 import io
 import struct
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,8 +129,14 @@ class Wandb(types.ModuleType):
     def __init__(self) -> None:
         super().__init__("wandb")
         self.runs: list[dict[str, Any]] = []
-        self.api = types.SimpleNamespace(api_key=None)
+        self.key = ""
         self.Settings = dict
+
+    def login(self, *, prompt: bool) -> bool:
+        assert not prompt
+        if self.key == "wrong":
+            raise RuntimeError("API key verification failed")
+        return bool(self.key)
 
     def init(self, **about: Any) -> Any:
         kept: dict[str, Any] = {**about, "logged": [], "summary": {}, "finished": False}
@@ -147,6 +155,11 @@ def test_weights_and_biases_gets_a_run_for_each_model(tmp_path: Path, monkeypatc
     monkeypatch.delenv("WANDB_MODE", raising=False)
     with pytest.raises(StageError, match="has no key: set WANDB_API_KEY, run `wandb login`, or set WANDB_MODE=offline"):
         require_tracker("wandb:me/robust")
+    wandb.key = "wrong"
+    with pytest.raises(StageError, match="refused the login: API key verification failed; set WANDB_API_KEY"):
+        require_tracker("wandb:me/robust")
+    wandb.key = "right"
+    require_tracker("wandb:me/robust")
     monkeypatch.setenv("WANDB_MODE", "offline")
     require_tracker("wandb:me/robust")
     track(run, result, store, "wandb:me/robust")
@@ -197,3 +210,22 @@ def test_a_wrong_address_is_refused_before_anything_runs(uri: str) -> None:
 )
 def test_an_address_of_every_kind_is_taken(uri: str) -> None:
     require_tracking_address(uri)
+
+
+class Unwilling(http.server.BaseHTTPRequestHandler):
+    """A server that knows no address, as one whose pages need a login."""
+
+    def do_HEAD(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_server_that_does_not_answer_is_named_before_anything_runs() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unwilling) as server:
+        address = f"http://me:secret@127.0.0.1:{server.server_port}/path"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        require_tracker(address)
+        server.shutdown()
+    with pytest.raises(StageError, match=r"no MLflow server answers at http://\*\*\*@.* \(no connection\): start it"):
+        require_tracker(address)

@@ -42,17 +42,17 @@ def track(run: Run, result: RunResult, store: Store, uri: str) -> None:
 
 
 def require_tracker(uri: str) -> None:
-    """Require an address that a program takes, and the package that it needs.
+    """Require an address that a program takes, the package that it needs, and a server that answers and knows the user.
 
     Raises
     ------
     raypipe.base.errors.StageError
-        If the package is not installed.
+        If the package is not installed, or the program could not log to this address.
     ValueError
         If no program takes the address.
     """
     require_tracking_address(uri)
-    _tracker(uri).require()
+    _tracker(uri).require(uri)
 
 
 def _tracker(uri: str) -> ModuleType:

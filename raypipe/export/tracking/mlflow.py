@@ -18,6 +18,9 @@ from raypipe.storage.store import Store
 
 EXPERIMENT = "raypipe"
 SQLITE = "sqlite:///"
+SERVERS = ("http://", "https://")
+PATIENCE = 10
+"""Seconds within which a server must answer."""
 FILES = ("experiment.yaml", REPORT_FILE, *(f"{name}.parquet" for name in TABLES))
 
 
@@ -36,7 +39,7 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
     raypipe.base.errors.StageError
         If MLflow is not installed or cannot be reached.
     """
-    mlflow = require()
+    mlflow = require(uri)
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(EXPERIMENT)
@@ -49,15 +52,36 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
         ) from error
 
 
-def require() -> Any:
-    """Return the module mlflow; raise StageError if it is not installed."""
+def require(uri: str) -> Any:
+    """Return the module mlflow.
+
+    Raises
+    ------
+    raypipe.base.errors.StageError
+        If it is not installed, or no server answers at an address of one.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # otherwise MLflow refuses the folder that `file:` names
     try:
         import mlflow  # noqa: PLC0415  an extra
     except ImportError as error:
         raise StageError("tracking needs MLflow: pip install 'raypipe[mlflow]'") from error
+    if uri.startswith(SERVERS):
+        _require_answer(uri)
     return mlflow
+
+
+def _require_answer(uri: str) -> None:
+    """Require any answer of a server, because MLflow itself repeats a request for minutes."""
+    import requests  # noqa: PLC0415  comes with the extra
+
+    try:
+        requests.head(uri, timeout=PATIENCE)
+    except requests.RequestException as error:
+        reason = "no connection" if isinstance(error, requests.ConnectionError) else get_last_line(error)
+        raise StageError(
+            f"no MLflow server answers at {hide_credentials(uri)} ({reason}): start it, or correct the address"
+        ) from error
 
 
 def _place_files(uri: str) -> str | None:

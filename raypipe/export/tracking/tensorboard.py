@@ -39,7 +39,7 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
         ) from error
 
 
-def require() -> None:
+def require(uri: str) -> None:
     """Do nothing: Ray Tune brings all required packages."""
 
 

@@ -15,6 +15,7 @@ from raypipe.storage.store import Store
 
 SCHEME = WANDB
 EXTRA = "pip install 'raypipe[wandb]'"
+REMEDY = "set WANDB_API_KEY, run `wandb login`, or set WANDB_MODE=offline and upload later with `wandb sync`"
 
 
 def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
@@ -33,7 +34,7 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
     raypipe.base.errors.StageError
         If wandb is not installed, has no key, or cannot be reached.
     """
-    wandb = require()
+    wandb = require(uri)
     entity, _, project = uri.removeprefix(SCHEME).rpartition("/")
     book = Book.from_result(result)
     settings = yaml.safe_load(store.read_bytes(f"runs/{run.name}/experiment.yaml"))
@@ -58,25 +59,30 @@ def log_run(run: Run, result: RunResult, store: Store, uri: str) -> None:
         ) from error
 
 
-def require() -> Any:
+def require(uri: str) -> Any:  # noqa: ARG001  one signature for all programs
     """Return the module wandb.
 
     Raises
     ------
     StageError
-        If it is not installed, or it has no key and is not offline, so that it would ask for one.
+        If it is not installed, or it is not offline and has no key that the server takes.
     """
     try:
         import wandb  # noqa: PLC0415  an extra
     except ImportError as error:
         raise StageError(f"tracking needs Weights & Biases: {EXTRA}") from error
-    offline = os.environ.get("WANDB_MODE") in ("offline", "disabled")
-    if not offline and not getattr(wandb.api, "api_key", None):
-        raise StageError(
-            "Weights & Biases has no key: set WANDB_API_KEY, run `wandb login`, or set WANDB_MODE=offline and upload "
-            "later with `wandb sync`"
-        )
+    if not _is_offline():
+        try:
+            has_key = wandb.login(prompt=False)
+        except Exception as error:  # wandb lets errors of requests and its own through
+            raise StageError(f"Weights & Biases refused the login: {get_last_line(error)}; {REMEDY}") from error
+        if not has_key:
+            raise StageError(f"Weights & Biases has no key: {REMEDY}")
     return wandb
+
+
+def _is_offline() -> bool:
+    return os.environ.get("WANDB_MODE") in ("offline", "disabled")
 
 
 def _log_subject(logged: Any, history: Any, book: Book, subject: str) -> None:
