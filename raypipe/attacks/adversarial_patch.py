@@ -108,14 +108,14 @@ def adversarial_patch(victim: Victim, images: Tensor, goal: Goal, settings: Adve
     best, size = Strongest(images), choose_patch_size(settings.area, images.shape[2], images.shape[3])
     standing = ~goal.reached(predict_clean(victim, images), victim.rows())
     ranked = standing.nonzero()[:, 0]
-    places = _random_places(images, size, settings)
+    places = _draw_places(images, size, settings)
     if settings.position == "search":
         map_batches(victim, ranked, lambda rows: _rank_places(victim, images, goal, rows, size, into=places))
 
     def start(rows: Tensor, run: int) -> _State:
         clean, drawn = images[rows], make_generators(images[rows], key=f"patch {settings.seed} {run}")
         noise = torch.stack([torch.rand(clean.shape[1:], generator=generator) for generator in drawn]).to(clean)
-        inside = _rectangles(places[rows, run], size, images.shape[2:])
+        inside = _mask_rectangles(places[rows, run], size, images.shape[2:])
         points = torch.where(inside, noise, clean)
         return _State(rows, clean, inside, points, torch.zeros_like(clean), torch.zeros_like(rows))
 
@@ -172,7 +172,7 @@ def choose_patch_size(area: float, height: int, width: int) -> tuple[int, int]:
     return (height, pixels // height) if height < width else (pixels // width, width)
 
 
-def _rectangles(corners: Tensor, size: tuple[int, int], shape: torch.Size) -> Tensor:
+def _mask_rectangles(corners: Tensor, size: tuple[int, int], shape: torch.Size) -> Tensor:
     """Return (n, 1, h, w) booleans, True in the patch whose upper left corner (n, 2) is given."""
     down, across = (torch.arange(length, device=corners.device) for length in shape)
     top, left = corners[:, :1], corners[:, 1:]
@@ -181,7 +181,7 @@ def _rectangles(corners: Tensor, size: tuple[int, int], shape: torch.Size) -> Te
     return (rows[:, :, None] & columns[:, None, :])[:, None]
 
 
-def _random_places(images: Tensor, size: tuple[int, int], settings: AdversarialPatch) -> Tensor:
+def _draw_places(images: Tensor, size: tuple[int, int], settings: AdversarialPatch) -> Tensor:
     """Return the corners (n, restarts, 2) of patches at places drawn from the seed and the pixels."""
     free = torch.tensor([length - side + 1 for length, side in zip(images.shape[2:], size, strict=True)])
     drawn = make_generators(images, key=f"patch places {settings.seed}")

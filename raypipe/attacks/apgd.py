@@ -126,11 +126,11 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
     """
     logits = predict_clean(victim, images)
     best, standing = Strongest(images), ~goal.reached(logits, victim.rows())
-    intervals = _intervals(settings.max_iterations).to(images.device)
+    intervals = _schedule_checkpoints(settings.max_iterations).to(images.device)
 
     def start(rows: Tensor, run: int) -> _State:
         points = draw_points(images[rows], settings.eps, settings.norm, key=f"{settings.seed} {run}")
-        return _state(rows, images[rows], points, settings.initial_step * settings.eps)
+        return _begin(rows, images[rows], points, settings.initial_step * settings.eps)
 
     def step(state: _State, loss: _Loss) -> _State:
         points = state.points.detach().requires_grad_()
@@ -149,7 +149,7 @@ def auto_projected_gradient(victim: Victim, images: Tensor, goal: Goal, settings
     def spent(state: _State) -> Tensor:
         return state.steps / settings.max_iterations
 
-    losses_by_run = _losses(goal, logits, settings)
+    losses_by_run = _list_losses(goal, logits, settings)
     for run, loss in enumerate(losses_by_run):
         rows = (standing & ~(best.fooled & settings.early_stop)).nonzero()[:, 0]
         with count_one_round(
@@ -176,7 +176,7 @@ def list_checkpoints(max_iterations: int) -> list[int]:
     return sorted({-(-share * max_iterations // 100) for share in percent[1:-1]})
 
 
-def _losses(goal: Goal, logits: Tensor, settings: AutoProjectedGradient) -> list[_Loss]:
+def _list_losses(goal: Goal, logits: Tensor, settings: AutoProjectedGradient) -> list[_Loss]:
     """Return the loss of each run, in the order of the runs."""
     labels = logits.argmax(1) if goal.targeted else goal.classes
     aims = [goal]
@@ -193,14 +193,14 @@ def _losses(goal: Goal, logits: Tensor, settings: AutoProjectedGradient) -> list
     return [partial(loss, aim=aim) for aim in aims for _ in range(settings.restarts)]
 
 
-def _intervals(max_iterations: int) -> Tensor:
+def _schedule_checkpoints(max_iterations: int) -> Tensor:
     """Return, for each number of steps, the steps since the last checkpoint where it is a checkpoint, else 0."""
     ends = torch.tensor(list_checkpoints(max_iterations))
     intervals = ends.diff(prepend=torch.zeros_like(ends[:1]))
     return torch.zeros(max_iterations + 1, dtype=torch.long).index_copy(0, ends, intervals)
 
 
-def _state(rows: Tensor, clean: Tensor, points: Tensor, step_size: float) -> _State:
+def _begin(rows: Tensor, clean: Tensor, points: Tensor, step_size: float) -> _State:
     nothing_yet = torch.full_like(clean[:, 0, 0, 0], -torch.inf)
     return _State(
         rows=rows,

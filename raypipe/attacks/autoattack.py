@@ -91,7 +91,7 @@ def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack)
     best, rows = Strongest(images), victim.rows()
     logits = predict_clean(victim, images)
     standing = ~goal.reached(logits, rows)
-    ensemble = list(_ensemble(settings, logits.shape[1], goal.targeted))
+    ensemble = list(_list_members(settings, logits.shape[1], goal.targeted))
     shares = itertools.pairwise(_add_up_costs([own for _, own in ensemble], logits.shape[1]))
     for (attack, own), (before, after) in zip(ensemble, shares, strict=True):
         rows = (standing & ~best.fooled).nonzero()[:, 0]
@@ -109,7 +109,7 @@ def autoattack(victim: Victim, images: Tensor, goal: Goal, settings: AutoAttack)
 ATTACK = Attack(AutoAttack, autoattack)
 
 
-def _ensemble(settings: AutoAttack, classes: int, aimed: bool) -> Iterator[tuple[Attack, Member]]:
+def _list_members(settings: AutoAttack, classes: int, aimed: bool) -> Iterator[tuple[Attack, Member]]:
     """Yield the attacks and their settings in the published order. No two of them draw the same start."""
     ball = {"norm": settings.norm, "eps": settings.eps}
     runs = ball | {"max_iterations": settings.max_iterations, "restarts": settings.restarts}

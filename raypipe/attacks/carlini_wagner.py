@@ -117,7 +117,9 @@ def carlini_wagner_l2(victim: Victim, images: Tensor, goal: Goal, settings: Carl
     ----------
     Carlini and Wagner, 2017, arXiv:1608.04644, section VI.A, objective f_6.
     """
-    return (_adaptive if settings.method == "adaptive" else _published)(victim, images, goal, settings)
+    return (_search_adaptively if settings.method == "adaptive" else _search_as_published)(
+        victim, images, goal, settings
+    )
 
 
 ATTACK = Attack(CarliniWagnerL2, carlini_wagner_l2)
@@ -144,7 +146,7 @@ def search_constant(constant: Tensor, lower: Tensor, upper: Tensor, hit: Tensor)
     return torch.where(upper.isfinite(), (lower + upper) / 2, constant * TENFOLD), lower, upper
 
 
-def _adaptive(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagnerL2) -> Tensor:
+def _search_adaptively(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagnerL2) -> Tensor:
     begun = deepfool(victim, images, goal, DeepFool())
     best = Shortest(images)
     distances = measure_lengths(begun - images)
@@ -193,7 +195,7 @@ class _Search(Descent):
     """Number of finished runs."""
 
 
-def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagnerL2) -> Tensor:
+def _search_as_published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagnerL2) -> Tensor:
     best = Shortest(images)
     look = max(1, settings.max_iterations // PATIENCE)
 
@@ -230,7 +232,7 @@ def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagn
             loss = probe.squares + state.constants * leads.clamp_min(0)
         gradient = compute_objective_gradient(state.clean, probe.points.detach(), slopes, state.constants, leads)
         state = replace(state, loss=torch.where(looking, loss, state.loss))
-        state = _next_run(
+        state = _start_next_run(
             step_adam(state, gradient, settings.learning_rate or PUBLISHED_RATE, beta=0.999), standing & over
         )
         return keep(state, standing & (state.runs < settings.binary_search_steps))
@@ -239,7 +241,7 @@ def _published(victim: Victim, images: Tensor, goal: Goal, settings: CarliniWagn
     return best.images
 
 
-def _next_run(state: _Search, over: Tensor) -> _Search:
+def _start_next_run(state: _Search, over: Tensor) -> _Search:
     """Start the next run at the image, with the next constant, for each tile whose run is over."""
     if not bool(over.any()):
         return state

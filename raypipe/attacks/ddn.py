@@ -108,7 +108,7 @@ def decoupled_direction_norm(victim: Victim, images: Tensor, goal: Goal, setting
             return keep(state, going)
         loss = cross_entropy(logits, goal, state.rows)
         gradients = victim.gradient(loss[going].sum(), points, state.rows[going])
-        directions = _directions(state, gradients, settings.seed)
+        directions = _choose_directions(state, gradients, settings.seed)
         return keep(_move(state, directions, adversarial, settings), going)
 
     run_active(victim, victim.rows(), start, step)
@@ -118,7 +118,7 @@ def decoupled_direction_norm(victim: Victim, images: Tensor, goal: Goal, setting
 ATTACK = Attack(DecoupledDirectionNorm, decoupled_direction_norm)
 
 
-def _directions(state: _State, gradients: Tensor, seed: int) -> Tensor:
+def _choose_directions(state: _State, gradients: Tensor, seed: int) -> Tensor:
     """Return the directions to turn to: the gradient, or a random direction where the gradient is zero."""
     lost = ~gradients.flatten(1).any(1)
     if bool(lost.any()):

@@ -98,10 +98,10 @@ def deepfool(victim: Victim, images: Tensor, goal: Goal, settings: DeepFool) -> 
             slopes=images.new_empty(len(rows), 0),
             steps=torch.zeros_like(rows),
         )
-        return advance(state, _every_boundary)
+        return advance(state, _measure_every_boundary)
 
     def step(state: _State) -> _State:
-        return advance(state, _nearest_boundary if settings.lazy else _every_boundary)
+        return advance(state, _measure_nearest_boundary if settings.lazy else _measure_every_boundary)
 
     def advance(state: _State, look: "_Look") -> _State:
         points = (state.clean + (1 + settings.overshoot) * state.traveled).clamp(0, 1).requires_grad_()
@@ -143,7 +143,7 @@ _Look = Callable[[Victim, _State, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]
 """A search for the boundary to step to: (victim, state, leads, points, standing) -> steps, lengths of the gradients."""
 
 
-def _every_boundary(
+def _measure_every_boundary(
     victim: Victim, state: _State, leads: Tensor, points: Tensor, standing: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the steps to the nearest boundaries and all gradient lengths, with one backward pass per other class."""
@@ -161,7 +161,7 @@ def _every_boundary(
     return steps.detach(), torch.stack(slopes, 1)
 
 
-def _nearest_boundary(
+def _measure_nearest_boundary(
     victim: Victim, state: _State, leads: Tensor, points: Tensor, standing: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the steps and lengths with one backward pass, for the boundary nearest by the last known lengths."""

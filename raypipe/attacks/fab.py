@@ -133,8 +133,8 @@ def fast_adaptive_boundary(victim: Victim, images: Tensor, goal: Goal, settings:
         following, moving = torch.lerp(state.clean, points.detach(), settings.beta), ~back & ~done
         if bool(moving.any()):
             leads = _leads(logits, goal, state.rows, aim)
-            lead, normals = _nearest(victim, leads, points, state.rows, moving, settings.norm)
-            mixed = _mixture(points.detach(), state.clean, lead, normals, settings)
+            lead, normals = _find_nearest(victim, leads, points, state.rows, moving, settings.norm)
+            mixed = _mix(points.detach(), state.clean, lead, normals, settings)
             following = torch.where(per_tile(back, mixed), following, mixed)
             # Without a gradient there is no direction to move in, so the run ends.
             done |= moving & ~normals.flatten(1).any(1)
@@ -203,7 +203,7 @@ def _leads(logits: Tensor, goal: Goal, rows: Tensor, aim: Tensor | None) -> list
     return [(logits.gather(1, own[:, None]) - logits.gather(1, other[:, None]))[:, 0] for other in others]
 
 
-def _nearest(
+def _find_nearest(
     victim: Victim, leads: list[Tensor], points: Tensor, rows: Tensor, moving: Tensor, norm: Norm
 ) -> tuple[Tensor, Tensor]:
     """Return the lead before each tile's nearest boundary, by linearization, and the gradient of that lead."""
@@ -222,7 +222,7 @@ def _nearest(
     return lead, normals.detach()
 
 
-def _mixture(points: Tensor, clean: Tensor, lead: Tensor, normals: Tensor, settings: FastAdaptiveBoundary) -> Tensor:
+def _mix(points: Tensor, clean: Tensor, lead: Tensor, normals: Tensor, settings: FastAdaptiveBoundary) -> Tensor:
     """Return points between the projections of point and clean image, nearer to the shorter one and a little beyond."""
     clean_lead = lead + (normals * (clean - points)).flatten(1).sum(1)
     begins = ((points, lead), (clean, clean_lead))

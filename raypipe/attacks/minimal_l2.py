@@ -109,7 +109,7 @@ def minimal_l2(victim: Victim, images: Tensor, goal: Goal, settings: MinimalL2) 
             return keep(state, going)
         normals = victim.gradient(leads[going].sum(), points, state.rows[going])
         going &= normals.flatten(1).any(1)
-        return keep(replace(state, points=_next_points(state, leads.detach(), normals, settings)), going)
+        return keep(replace(state, points=_choose_next_points(state, leads.detach(), normals, settings)), going)
 
     # DeepFool does not move tiles that are already misclassified, nor tiles without a gradient.
     run_active(victim, (begun != images).flatten(1).any(1).nonzero()[:, 0], start, step)
@@ -119,7 +119,7 @@ def minimal_l2(victim: Victim, images: Tensor, goal: Goal, settings: MinimalL2) 
 ATTACK = Attack(MinimalL2, minimal_l2)
 
 
-def _next_points(state: _State, leads: Tensor, normals: Tensor, settings: MinimalL2) -> Tensor:
+def _choose_next_points(state: _State, leads: Tensor, normals: Tensor, settings: MinimalL2) -> Tensor:
     """Turn the perturbations toward the normals, and end them at the boundary of the linearized model."""
     perturbation = state.points.detach() - state.clean
     length = measure_lengths(perturbation).clamp_min(TINY)

@@ -138,17 +138,17 @@ def saliency_map(victim: Victim, images: Tensor, goal: Goal, settings: SaliencyM
         points = state.points.view(-1, *images.shape[1:]).detach().requires_grad_()
         logits = victim.logits(points, state.rows)
         if not state.aims.shape[1]:
-            state = replace(state, aims=_aims(images[state.rows], goal, state.rows, logits.detach(), settings))
-        state = _pace(state, goal.lead(logits.detach(), state.rows), settings)
+            state = replace(state, aims=_list_aims(images[state.rows], goal, state.rows, logits.detach(), settings))
+        state = _set_pace(state, goal.lead(logits.detach(), state.rows), settings)
         standing = ~goal.reached(logits, state.rows)
         going = standing & (state.steps < settings.max_iterations) & (state.changed.sum(1) <= allowed)
         result[state.rows] = points.detach()
         if bool(going.any()):
             aims = state.aims.gather(1, state.attempt[:, None])
-            features, taken = _salient(victim, state, points, logits, aims, going, settings)
+            features, taken = _find_salient(victim, state, points, logits, aims, going, settings)
             state, moved = _move(state, features, taken, settings, allowed)
             going &= moved
-        state, again = _next_attempt(state, images[state.rows].flatten(1), standing & ~going)
+        state, again = _start_next_attempt(state, images[state.rows].flatten(1), standing & ~going)
         return keep(state, going | again)
 
     run_active(victim, victim.rows(), start, step)
@@ -158,7 +158,7 @@ def saliency_map(victim: Victim, images: Tensor, goal: Goal, settings: SaliencyM
 ATTACK = Attack(SaliencyMap, saliency_map)
 
 
-def _aims(images: Tensor, goal: Goal, rows: Tensor, logits: Tensor, settings: SaliencyMap) -> Tensor:
+def _list_aims(images: Tensor, goal: Goal, rows: Tensor, logits: Tensor, settings: SaliencyMap) -> Tensor:
     """Return the classes to raise, (n, attempts)."""
     classes, labels = logits.shape[1], goal.classes[rows]
     if goal.targeted:
@@ -169,7 +169,7 @@ def _aims(images: Tensor, goal: Goal, rows: Tensor, logits: Tensor, settings: Sa
     return others.topk(min(settings.attempts, classes - 1), dim=1).indices
 
 
-def _pace(state: _State, lead: Tensor, settings: SaliencyMap) -> _State:
+def _set_pace(state: _State, lead: Tensor, settings: SaliencyMap) -> _State:
     """Set the number of pairs of the next step: more after a step that helped or late in an attempt, otherwise one.
 
     Some models are so nonlinear that large steps do not help. Growth alone would change every feature of a tile that
@@ -182,7 +182,7 @@ def _pace(state: _State, lead: Tensor, settings: SaliencyMap) -> _State:
     return replace(state, pairs=pairs, lead=lead)
 
 
-def _salient(
+def _find_salient(
     victim: Victim,
     state: _State,
     points: Tensor,
@@ -234,7 +234,7 @@ def _move(state: _State, features: Tensor, taken: Tensor, settings: SaliencyMap,
     return moved, taken.any(1)
 
 
-def _next_attempt(state: _State, clean: Tensor, stuck: Tensor) -> tuple[_State, Tensor]:
+def _start_next_attempt(state: _State, clean: Tensor, stuck: Tensor) -> tuple[_State, Tensor]:
     """Restart each stuck tile with its next class, if there is one, and return (n,) booleans, True for restarts."""
     again = stuck & (state.attempt + 1 < state.aims.shape[1])
     fresh = again[:, None]

@@ -128,7 +128,7 @@ def sparse_l0(victim: Victim, images: Tensor, goal: Goal, settings: SparseL0) ->
         better = hit & (used < state.fewest)
         keeps = better | state.fewest.isinf()
         result[state.rows[keeps]] = points.detach()[keeps]
-        state = _account(state, used, better)
+        state = _record(state, used, better)
         resisting[state.rows] = state.fewest.isinf()
         untouched = (state.steps == 0) & goal.reached(logits, state.rows)
         resisting[state.rows[untouched]] = False
@@ -159,7 +159,7 @@ def sparse_l0(victim: Victim, images: Tensor, goal: Goal, settings: SparseL0) ->
 ATTACK = Attack(SparseL0, sparse_l0)
 
 
-def _account(state: _State, used: Tensor, better: Tensor) -> _State:
+def _record(state: _State, used: Tensor, better: Tensor) -> _State:
     """Record the successes with the fewest features so far, and the failures with just one feature less."""
     failed = ~better & (state.size.floor() >= state.fewest - 1)
     return replace(
@@ -182,12 +182,12 @@ def _resize(state: _State, leads: Tensor, hit: Tensor) -> _State:
     size = torch.where(known, torch.where(hit, less, more), (GROW * state.size).ceil())
     fresh = state.size == 0
     if bool(fresh.any()):
-        size = torch.where(fresh, _linear_size(state, leads), size)
+        size = torch.where(fresh, _count_linear_features(state, leads), size)
     shrink = torch.where(known & ~hit, SLOWER * state.shrink, state.shrink)
     return replace(state, size=size.clamp(1, state.clean.shape[1]), shrink=shrink)
 
 
-def _linear_size(state: _State, leads: Tensor) -> Tensor:
+def _count_linear_features(state: _State, leads: Tensor) -> Tensor:
     """Return the number of features that a linear model would need, (n,)."""
     gains = _gains(state).sort(dim=1, descending=True).values.cumsum(1)
     return (gains < leads[:, None]).sum(1).to(leads.dtype) + 1

@@ -128,7 +128,7 @@ def train_pattern(
             order = torch.randperm(len(images), generator=generator).to(model.device)
             for begin in range(0, len(images), BATCH):
                 rows = order[begin : begin + BATCH]
-                slope = _slope(victim, pixels, offset, goal, rows, settings.clip)
+                slope = _compute_slope(victim, pixels, offset, goal, rows, settings.clip)
                 length = settings.eps * settings.step_size * (1 - taken / steps)
                 offset = _shrink(offset + length * normalize(slope[None], settings.norm), settings)
                 taken += 1
@@ -166,7 +166,7 @@ def _shrink(offset: Tensor, settings: Universal) -> Tensor:
     return project(gray + offset, gray, settings.eps, settings.norm) - gray
 
 
-def _slope(victim: Victim, pixels: Tensor, offset: Tensor, goal: Goal, rows: Tensor, clip: float) -> Tensor:
+def _compute_slope(victim: Victim, pixels: Tensor, offset: Tensor, goal: Goal, rows: Tensor, clip: float) -> Tensor:
     """Return the gradient of the clipped loss of some tiles by the pattern, (channels, h, w)."""
     slopes: list[Tensor] = []
 

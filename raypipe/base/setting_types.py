@@ -29,15 +29,15 @@ def list_setting_types(record: type[Settings]) -> dict[str, tuple[str, str]]:
     """
     properties = record.model_json_schema().get("properties", {})
     return {
-        name: (" or ".join(dict.fromkeys(_types(each))), ", ".join(dict.fromkeys(_bounds(each))))
+        name: (" or ".join(dict.fromkeys(_list_types(each))), ", ".join(dict.fromkeys(_list_bounds(each))))
         for name, each in properties.items()
     }
 
 
-def _types(schema: Mapping[str, Any]) -> Iterator[str]:
+def _list_types(schema: Mapping[str, Any]) -> Iterator[str]:
     if "anyOf" in schema:
         for each in schema["anyOf"]:
-            yield from _types(each)
+            yield from _list_types(each)
     elif "$ref" in schema:
         yield "section"
     elif "const" in schema or "enum" in schema:
@@ -47,20 +47,20 @@ def _types(schema: Mapping[str, Any]) -> Iterator[str]:
     elif schema.get("type") == "null":
         yield "none"
     elif schema.get("type") == "array":
-        items = dict.fromkeys(name for item in _items(schema) for name in _types(item))
+        items = dict.fromkeys(name for item in _list_items(schema) for name in _list_types(item))
         yield f"list of {' or '.join(items) or 'values'}"
     else:
         yield WORDS.get(schema.get("type", ""), "any value")
 
 
-def _items(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _list_items(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*schema.get("prefixItems", []), *([schema["items"]] if schema.get("items") else [])]
 
 
-def _bounds(schema: Mapping[str, Any]) -> Iterator[str]:
+def _list_bounds(schema: Mapping[str, Any]) -> Iterator[str]:
     """Yield the bounds of a value and, for lists and alternatives, those of its parts."""
     for key, text in BOUNDS.items():
         if key in schema:
             yield text.format(SHORT.get(schema[key]) or write_fraction(schema[key]))
-    for part in (*schema.get("anyOf", []), *_items(schema)):
-        yield from _bounds(part)
+    for part in (*schema.get("anyOf", []), *_list_items(schema)):
+        yield from _list_bounds(part)

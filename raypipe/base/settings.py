@@ -39,22 +39,22 @@ class Settings(BaseModel):
 
 @cache
 def _takes_only_numbers(record: type[Settings], field: str) -> bool:
-    kinds = _plain_types(record.model_fields[field].annotation)
+    kinds = _list_plain_types(record.model_fields[field].annotation)
     return bool(kinds & {int, float}) and not kinds & {bool, str}
 
 
-def _plain_types(annotation: Any) -> set[Any]:
+def _list_plain_types(annotation: Any) -> set[Any]:
     """Return the types that a union or an annotated type is made of."""
     if not (parts := get_args(annotation)):
         return {annotation}
     kept = parts[:1] if get_origin(annotation) is Annotated else parts
-    return set[Any]().union(*map(_plain_types, kept))
+    return set[Any]().union(*map(_list_plain_types, kept))
 
 
 Entry = TypeVar("Entry")
 
 
-def _ratio(value: Any) -> Any:
+def _read_ratio(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     numerator, slash, denominator = value.partition("/")
@@ -73,7 +73,7 @@ class _FractionForm:
 
 FRACTION = r"^ *[-+]?[0-9.]+(e[-+]?[0-9]+)? */ *[-+]?[0-9.]+(e[-+]?[0-9]+)? *$"
 """Pattern of a number that is written as a fraction."""
-Ratio = Annotated[float, BeforeValidator(_ratio), _FractionForm()]
+Ratio = Annotated[float, BeforeValidator(_read_ratio), _FractionForm()]
 """A number that may be written as a fraction, such as ``8/255``."""
 
 

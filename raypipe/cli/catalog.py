@@ -96,12 +96,12 @@ def describe(
         return
     console.print(Text.assemble((name, "bold"), f"  {text}"))
     if settings:
-        console.print(_settings_table(settings, console.width))
+        console.print(_tabulate_settings(settings, console.width))
     if name in SOURCES and (about_data := SOURCES[name].published):
         console.print(f"License: {about_data.license}\nGroups: {about_data.groups}\n{about_data.where}", markup=False)
 
 
-def _settings_table(settings: "list[Setting]", width: int) -> Table:
+def _tabulate_settings(settings: "list[Setting]", width: int) -> Table:
     """Return the table of settings. On a narrow terminal the description has a row of its own."""
     columns = ("setting", "type", "range", "default")
     if width < NARROW:

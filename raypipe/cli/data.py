@@ -78,7 +78,7 @@ def fetch_data(
     as_json: AsJson = False,
 ) -> None:
     """Download a data set, or say where to get it and under which terms. An interrupted download is resumed."""
-    about = _published(name)
+    about = _get_published(name)
     console = output(as_json=as_json)
     if not about.files:
         where = f"{about.title}. License: {about.license}. {about.where}"
@@ -142,7 +142,7 @@ def measure_stains(
     console.print(f"{{{', '.join(settings)}}}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _published(name: str) -> "Published":
+def _get_published(name: str) -> "Published":
     from raypipe.base.settings import suggest_matches
     from raypipe.data.sources import SOURCES
 

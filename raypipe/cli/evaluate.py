@@ -80,7 +80,7 @@ def evaluate(
     from raypipe.report.tables import render_tables
 
     fields = names_within("evaluation", overrides)
-    raw = apply_overrides(_raw(attacks.split(","), eps, norm), fields, "evaluate")
+    raw = apply_overrides(_build_section(attacks.split(","), eps, norm), fields, "evaluate")
     required = read_requirements(fail_under)
     chosen: Evaluation = add_radii(validate_settings(Evaluation, raw, "evaluate"), required)
     console = output(as_json=as_json)
@@ -131,7 +131,7 @@ def _require_gradient(model: "FinishedModel", run: "Run") -> None:
         raise StageError("evaluate: the model has no gradient, so its white-box attacks cannot show robustness")
 
 
-def _raw(attacks: list[str], eps: str | None, norm: str) -> dict[str, Any]:
+def _build_section(attacks: list[str], eps: str | None, norm: str) -> dict[str, Any]:
     """Return the section ``evaluation`` that corresponds to the options."""
     from raypipe.attacks import ATTACKS
     from raypipe.attacks.engine.norms import BoundedAttack

@@ -126,7 +126,7 @@ def _print_plan(prepared: "Prepared", console: Console, every: bool, as_json: bo
     from raypipe.report.plan import describe_plan, tabulate_cell_groups, tabulate_cells
 
     if as_json:
-        print_json(_cells_json(prepared))
+        print_json(_encode_cells(prepared))
         return
     if detail() != "quiet":
         make = tabulate_cells if every else tabulate_cell_groups
@@ -165,7 +165,7 @@ def _print_estimate(
     if as_json:
         seconds = {each.cell.key: each.seconds for each in found.cells}
         stages = [{"stage": each.stage, "seconds": each.wall} for each in found.stages(prepared.experiment.resources)]
-        cells = [{**cell, "seconds": seconds.get(cell["key"], 0.0)} for cell in _cells_json(prepared)]
+        cells = [{**cell, "seconds": seconds.get(cell["key"], 0.0)} for cell in _encode_cells(prepared)]
         print_json({"workers": found.workers, "stages": stages, "cells": cells})
         return
     if every:
@@ -174,7 +174,7 @@ def _print_estimate(
     console.print(f"The trials took {format_duration(time.perf_counter() - begun)}.", highlight=False)
 
 
-def _cells_json(prepared: "Prepared") -> list[dict[str, Any]]:
+def _encode_cells(prepared: "Prepared") -> list[dict[str, Any]]:
     from raypipe.plan.cells import find_unfinished
 
     to_do = {cell.key for cell in find_unfinished(prepared.plan.cells, prepared.store)}

@@ -110,8 +110,8 @@ class Given:
             told or source.labels,
             size=self.size,
             weights=self.weights,
-            mean=_channels("--mean", self.mean),
-            std=_channels("--std", self.std),
+            mean=_read_channels("--mean", self.mean),
+            std=_read_channels("--std", self.std),
         )
         model = replace(model, name=self.name or model.name)
         size = self.size or model.size
@@ -156,7 +156,7 @@ def _move(network: "nn.Module", device: str) -> None:
         raise ValueError(f"--device {device}: {error}") from error
 
 
-def _channels(option: str, text: str | None) -> Any:
+def _read_channels(option: str, text: str | None) -> Any:
     if text is None:
         return None
     try:

@@ -34,10 +34,10 @@ def size(storage: RunStorage = "results", as_json: AsJson = False) -> None:
     for part in inventory.parts.values():
         kinds[part.kind].append(part)
     runs = {run: {"bytes": whole, "only this run": alone} for run, whole, alone in list_shares(inventory)}
-    unneeded = _total(inventory.list_unneeded())
+    unneeded = _sum_bytes(inventory.list_unneeded())
     if as_json:
-        content = {kind: {"parts": len(parts), "bytes": _total(parts)} for kind, parts in kinds.items()}
-        print_json({"storage": store.root, "bytes": _total(inventory.parts.values()), "unneeded": unneeded,
+        content = {kind: {"parts": len(parts), "bytes": _sum_bytes(parts)} for kind, parts in kinds.items()}
+        print_json({"storage": store.root, "bytes": _sum_bytes(inventory.parts.values()), "unneeded": unneeded,
                     "content": content, "runs": runs})  # fmt: skip
         return
     console = output()
@@ -46,13 +46,13 @@ def size(storage: RunStorage = "results", as_json: AsJson = False) -> None:
         content_sheet.add_columns("content")
         content_sheet.add_columns("parts", "size", figures=True)
         for kind, parts in sorted(kinds.items()):
-            content_sheet.add_row(kind, f"{len(parts):,}", decimal(_total(parts)))
+            content_sheet.add_row(kind, f"{len(parts):,}", decimal(_sum_bytes(parts)))
         runs_sheet.add_columns("run")
         runs_sheet.add_columns("size", "only this run", figures=True)
         for run, sizes in runs.items():
             runs_sheet.add_row(run, *map(decimal, sizes.values()))
         console.print(*(render_table(sheet) for sheet in (content_sheet, runs_sheet) if sheet.rows), sep="")
-    line = f"{store.root}: {decimal(_total(inventory.parts.values()))}, of which no run needs {decimal(unneeded)}"
+    line = f"{store.root}: {decimal(_sum_bytes(inventory.parts.values()))}, of which no run needs {decimal(unneeded)}"
     console.print(f"{line}: raypipe store gc" if unneeded else line, soft_wrap=True, highlight=False)
 
 
@@ -107,7 +107,7 @@ def _print_parts(parts: "list[Part]", store: "Store", deleted: bool, as_json: bo
         listed = [
             {"path": part.path, "kind": part.kind, "files": len(part.files), "bytes": part.size} for part in parts
         ]
-        print_json({"storage": store.root, "deleted": deleted, "bytes": _total(parts), "parts": listed})
+        print_json({"storage": store.root, "deleted": deleted, "bytes": _sum_bytes(parts), "parts": listed})
         return
     console = output()
     quiet = detail() == "quiet"
@@ -116,10 +116,10 @@ def _print_parts(parts: "list[Part]", store: "Store", deleted: bool, as_json: bo
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     if quiet:
         return
-    whole = f"{len(parts):,} parts, {decimal(_total(parts))}, {what}"
+    whole = f"{len(parts):,} parts, {decimal(_sum_bytes(parts))}, {what}"
     end = "deleted" if deleted else "nothing was deleted; add --delete" if parts else "nothing to delete"
     console.print(f"{whole}: {end}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _total(parts: "Iterable[Part]") -> int:
+def _sum_bytes(parts: "Iterable[Part]") -> int:
     return sum(part.size for part in parts)

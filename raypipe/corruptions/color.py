@@ -9,26 +9,26 @@ from raypipe.data.stains import jitter_stains
 
 def change_brightness(images: Tensor, amount: float, draws: Draws) -> Tensor:
     """Return images with each value multiplied by 1 + `amount` or 1 - `amount`."""
-    return images * (1 + amount * _signs(draws, images))
+    return images * (1 + amount * _draw_signs(draws, images))
 
 
 def change_contrast(images: Tensor, amount: float, draws: Draws) -> Tensor:
     """Return images whose distance from their mean gray level is multiplied by 1 + `amount` or 1 - `amount`."""
     gray = _to_gray(images).mean((1, 2, 3), keepdim=True)
-    return gray + (images - gray) * (1 + amount * _signs(draws, images))
+    return gray + (images - gray) * (1 + amount * _draw_signs(draws, images))
 
 
 def change_saturation(images: Tensor, amount: float, draws: Draws) -> Tensor:
     """Return images whose distance from their gray version is multiplied by 1 + `amount` or 1 - `amount`."""
     gray = _to_gray(images)
-    return gray + (images - gray) * (1 + amount * _signs(draws, images))
+    return gray + (images - gray) * (1 + amount * _draw_signs(draws, images))
 
 
 def shift_hue(images: Tensor, amount: float, draws: Draws) -> Tensor:
     """Return images whose hue is shifted by `amount` of the color circle, in either direction."""
     from torchvision.transforms.v2.functional import adjust_hue  # noqa: PLC0415  slow
 
-    signs = _signs(draws, images).flatten().tolist()
+    signs = _draw_signs(draws, images).flatten().tolist()
     shifted = [adjust_hue(image, amount * sign) for image, sign in zip(images, signs, strict=True)]
     return torch.stack(shifted)
 
@@ -68,7 +68,7 @@ def change_scanner(images: Tensor, amount: float, draws: Draws) -> Tensor:
     return mixed.clamp_min(1e-4) ** exponents
 
 
-def _signs(draws: Draws, images: Tensor) -> Tensor:
+def _draw_signs(draws: Draws, images: Tensor) -> Tensor:
     """Return 1 or -1 for each image, (n, 1, 1, 1)."""
     return torch.where(draw_uniform(draws, 1, images) < 0.5, -1.0, 1.0)[:, :, None, None].to(images)
 

@@ -29,7 +29,7 @@ def defocus(images: Tensor, radius: float, draws: Draws) -> Tensor:  # noqa: ARG
     axis = torch.linspace(-reach, reach, SAMPLES, dtype=torch.float64)
     points = torch.cartesian_prod(axis, axis)
     inside = points[points.square().sum(1) <= reach**2]
-    return filter_images(images, _spread(inside[None], reach).expand(len(images), -1, -1))
+    return filter_images(images, _build_kernels(inside[None], reach).expand(len(images), -1, -1))
 
 
 def blur_motion(images: Tensor, length: float, draws: Draws) -> Tensor:
@@ -47,7 +47,7 @@ def blur_motion(images: Tensor, length: float, draws: Draws) -> Tensor:
     reach = length * images.shape[-2] / 2
     angles = math.pi * draw_uniform(draws, 1, images).double().cpu()
     steps = torch.linspace(-reach, reach, SAMPLES, dtype=torch.float64)
-    return filter_images(images, _spread(torch.stack([angles.sin() * steps, angles.cos() * steps], -1), reach))
+    return filter_images(images, _build_kernels(torch.stack([angles.sin() * steps, angles.cos() * steps], -1), reach))
 
 
 def pixelate(images: Tensor, share: float, draws: Draws) -> Tensor:  # noqa: ARG001  There is nothing to draw.
@@ -81,7 +81,7 @@ def filter_images(images: Tensor, kernels: Tensor) -> Tensor:
     return filtered.reshape(images.shape)
 
 
-def _spread(points: Tensor, reach: float) -> Tensor:
+def _build_kernels(points: Tensor, reach: float) -> Tensor:
     """Return kernels (n, k, k) that spread a pixel over points (n, count, 2), rows and columns in pixels.
 
     Each point is shared by the four pixels around it, so that shifts of less than a pixel blur too.

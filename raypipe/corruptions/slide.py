@@ -26,7 +26,7 @@ def fold(images: Tensor, width: float, draws: Draws) -> Tensor:
 
 def trap_bubble(images: Tensor, radius: float, draws: Draws) -> Tensor:
     """Return images with an air bubble of a radius in tile heights: pale inside, with a dark ring."""
-    away = _distances(draw_uniform(draws, 2, images), images)
+    away = _measure_distances(draw_uniform(draws, 2, images), images)
     inside = _soften(radius - away)[:, None]
     ring = _soften(SOFT - (radius - away).abs())[:, None]
     pale = images + inside * 0.5 * (1 - images)
@@ -35,12 +35,12 @@ def trap_bubble(images: Tensor, radius: float, draws: Draws) -> Tensor:
 
 def drop_dust(images: Tensor, count: float, draws: Draws) -> Tensor:
     """Return images with the dark shadows of `count` grains of dust."""
-    return images * (1 - 0.6 * _spots(images, round(count), 0.02, 0.05, draws))
+    return images * (1 - 0.6 * _draw_spots(images, round(count), 0.02, 0.05, draws))
 
 
 def deposit_stain(images: Tensor, count: float, draws: Draws) -> Tensor:
     """Return images with `count` deposits of stain."""
-    spots = _spots(images, round(count), 0.03, 0.08, draws)
+    spots = _draw_spots(images, round(count), 0.03, 0.08, draws)
     stain = combine_stains(torch.tensor(DEPOSIT).to(images)[None, :, None, None])
     return images * (1 - spots) + images * stain * spots
 
@@ -53,17 +53,17 @@ def light_unevenly(images: Tensor, amount: float, draws: Draws) -> Tensor:
     return images * (1 - amount * along)[:, None]
 
 
-def _spots(images: Tensor, count: int, least: float, most: float, draws: Draws) -> Tensor:
+def _draw_spots(images: Tensor, count: int, least: float, most: float, draws: Draws) -> Tensor:
     """Return how much of each pixel is covered by randomly placed disks, (n, 1, h, w) in [0, 1]."""
     drawn = draw_uniform(draws, 3 * count, images).view(len(images), count, 3)
     covered = torch.zeros_like(images[:, 0])
     for place in drawn.unbind(1):
         radius = (least + (most - least) * place[:, 2])[:, None, None]
-        covered = torch.maximum(covered, _soften(radius - _distances(place[:, :2], images)))
+        covered = torch.maximum(covered, _soften(radius - _measure_distances(place[:, :2], images)))
     return covered[:, None]
 
 
-def _distances(places: Tensor, images: Tensor) -> Tensor:
+def _measure_distances(places: Tensor, images: Tensor) -> Tensor:
     """Return the distance of each pixel from a place in [0, 1] of each image, (n, h, w) in tile heights."""
     rows, columns = build_coordinates(images)
     return ((rows - places[:, 0, None, None]) ** 2 + (columns - places[:, 1, None, None]) ** 2).sqrt()

@@ -52,7 +52,7 @@ def assign_splits(refs: Iterable[TileRef], kind: SplitKind, train_fraction: floa
     if kind == "official":
         return _find_official_sides(tiles)
     if kind == "paper":
-        return _random_sides(tiles, train_fraction, seed)
+        return _draw_sides(tiles, train_fraction, seed)
     return _group_sides(tiles, train_fraction, seed)
 
 
@@ -111,7 +111,7 @@ def _find_official_sides(tiles: Sequence[TileRef]) -> dict[str, Split]:
     return sides
 
 
-def _random_sides(tiles: Sequence[TileRef], train_fraction: float, seed: int) -> dict[str, Split]:
+def _draw_sides(tiles: Sequence[TileRef], train_fraction: float, seed: int) -> dict[str, Split]:
     paths = shuffle_by_hash((ref.path for ref in tiles), seed)
     count = round(len(paths) * train_fraction)
     if count in (0, len(paths)):
@@ -122,7 +122,7 @@ def _random_sides(tiles: Sequence[TileRef], train_fraction: float, seed: int) ->
 
 
 def _group_sides(tiles: Sequence[TileRef], train_fraction: float, seed: int) -> dict[str, Split]:
-    sizes = _sizes(tiles)
+    sizes = _count_labels(tiles)
     sides: dict[str, Split] = {}
     waiting = set(sizes)
     while waiting:
@@ -135,7 +135,7 @@ def _group_sides(tiles: Sequence[TileRef], train_fraction: float, seed: int) -> 
     return {ref.path: sides[str(ref.group)] for ref in sorted(tiles, key=lambda ref: ref.path)}
 
 
-def _sizes(tiles: Sequence[TileRef]) -> dict[str, Counter[str]]:
+def _count_labels(tiles: Sequence[TileRef]) -> dict[str, Counter[str]]:
     """Count each label's tiles by group. Raise ValueError if they cannot be split by group."""
     if not tiles:
         raise ValueError("split 'group': there are no tiles")

@@ -34,7 +34,7 @@ def separate_stains(images: Tensor, basis: Tensor | None = None) -> Tensor:
         logarithm). None means `STAINS`.
     """
     colors = torch.tensor(STAINS, dtype=torch.float64) if basis is None else basis.double()
-    return _mix(_densities(images), torch.linalg.inv(colors))
+    return _mix(_compute_densities(images), torch.linalg.inv(colors))
 
 
 def combine_stains(amounts: Tensor, basis: Tensor | None = None) -> Tensor:
@@ -79,7 +79,7 @@ def find_basis(images: Tensor, basis: Basis) -> Tensor:
     fixed = torch.tensor(STAINS).to(images)
     if basis == "hed":
         return fixed.expand(len(images), -1, -1)
-    densities = _densities(images.double()).flatten(2).transpose(1, 2)
+    densities = _compute_densities(images.double()).flatten(2).transpose(1, 2)
     return torch.stack([_find_colors(tile, fixed) for tile in densities])
 
 
@@ -106,5 +106,5 @@ def _mix(images: Tensor, weights: Tensor) -> Tensor:
     return torch.einsum("ncij,cs->nsij" if weights.ndim == 2 else "ncij,ncs->nsij", images, weights.to(images))
 
 
-def _densities(images: Tensor) -> Tensor:
+def _compute_densities(images: Tensor) -> Tensor:
     return -images.clamp_min(DARKEST).log()

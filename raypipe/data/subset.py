@@ -29,7 +29,7 @@ def choose_subset(labels: Sequence[int], groups: Sequence[str], count: int, seed
     list of int
         Positions, sorted; all positions if there are at most `count`.
     """
-    order = _seeded_positions(labels, groups, seed)
+    order = _order_positions(labels, groups, seed)
     return sorted(position for position, _ in zip(order, range(count), strict=False))
 
 
@@ -75,7 +75,7 @@ def find_uncovered_labels(labels: Sequence[int], positions: Sequence[int], class
     return [label for label in range(classes) if label not in covered]
 
 
-def _seeded_positions(labels: Sequence[int], groups: Sequence[str], seed: int) -> Iterator[int]:
+def _order_positions(labels: Sequence[int], groups: Sequence[str], seed: int) -> Iterator[int]:
     """Yield all positions in the order of choice."""
     members: dict[tuple[int, str], list[int]] = defaultdict(list)
     for name in reversed(

@@ -135,7 +135,7 @@ class OnlineTraining(BallSettings, Defense):
             return self
         if self.seconds is not None:
             raise ValueError("search: candidates are compared after equal numbers of epochs; leave out seconds")
-        written = self._written()
+        written = self._write_settings()
         for name, value in self.search.extremes():
             if name in FIXED or name not in written:
                 allowed = ", ".join(sorted(written.keys() - FIXED))
@@ -147,7 +147,7 @@ class OnlineTraining(BallSettings, Defense):
                 raise ValueError(f"search.space.{name} = {value!r}: {reason}") from error
         return self
 
-    def _written(self) -> dict[str, Any]:
+    def _write_settings(self) -> dict[str, Any]:
         """Return the settings as written, without the search."""
         return {name: value for name, value in self if name != "search"}
 
@@ -158,7 +158,7 @@ class OnlineTraining(BallSettings, Defense):
         """
         if self.search is None:
             return [self]
-        return [self._with(values) for values in self.search.draw(self._written())]
+        return [self._with(values) for values in self.search.draw(self._write_settings())]
 
     def propose_candidates(self, tried: Sequence[tuple[Self, float]]) -> list[Self]:
         """Return the next round of candidates of the searcher ``tpe``, or none if there are as many as wanted.
@@ -171,9 +171,9 @@ class OnlineTraining(BallSettings, Defense):
         search = self.search
         if search is None or search.searcher != "tpe" or len(tried) >= search.samples:
             return []
-        results = [(self._searched_values(candidate, search), score) for candidate, score in tried]
+        results = [(self._select_searched(candidate, search), score) for candidate, score in tried]
         count = min(search.per_round, search.samples - len(tried))
-        return [self._with(values) for values in propose(search, self._written(), results, count)]
+        return [self._with(values) for values in propose(search, self._write_settings(), results, count)]
 
     def find_incompatibility(self, backbone: str) -> str | None:
         """Return the reason why the searcher cannot be used, or the defense with a backbone, or None."""
@@ -182,9 +182,9 @@ class OnlineTraining(BallSettings, Defense):
 
     def _with(self, values: Mapping[str, Any]) -> Self:
         """Return the settings without the search, and with other values."""
-        return type(self).model_validate({**self._written(), **values})
+        return type(self).model_validate({**self._write_settings(), **values})
 
-    def _searched_values(self, candidate: Self, search: SettingsSearch) -> dict[str, Any]:
+    def _select_searched(self, candidate: Self, search: SettingsSearch) -> dict[str, Any]:
         """Return the values of a candidate, in the space's own words for choices."""
 
         def find(name: str) -> Any:

@@ -46,13 +46,13 @@ class Range(Settings):
         return math.exp(random.uniform(math.log(self.low), math.log(self.high)))
 
 
-def _dimension(value: Any) -> Any:
+def _read_dimension(value: Any) -> Any:
     if isinstance(value, list | tuple) and not value:
         raise ValueError("expected at least one value to try")
     return Range.model_validate(value) if isinstance(value, Mapping) else value
 
 
-Dimension = Annotated[Range | tuple[Any, ...], BeforeValidator(_dimension)]
+Dimension = Annotated[Range | tuple[Any, ...], BeforeValidator(_read_dimension)]
 """Values to try: a list of choices, or ``{low: ..., high: ..., log: true}``."""
 
 

@@ -46,7 +46,7 @@ def propose(
     # A seed of each round: otherwise every round would begin with the same random numbers.
     sampler = optuna.samplers.TPESampler(seed=search.seed + len(tried), n_startup_trials=1, constant_liar=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    space = {name: _distribution(dimension, written[name]) for name, dimension in search.space.items()}
+    space = {name: _build_distribution(dimension, written[name]) for name, dimension in search.space.items()}
     seen = []
     for values, score in tried:
         seen.append(dict(values))
@@ -64,7 +64,7 @@ def propose(
     return found
 
 
-def _distribution(dimension: Range | tuple[Any, ...], written: Any) -> "BaseDistribution":
+def _build_distribution(dimension: Range | tuple[Any, ...], written: Any) -> "BaseDistribution":
     from optuna.distributions import (  # noqa: PLC0415  an extra
         CategoricalDistribution,
         FloatDistribution,

@@ -199,7 +199,7 @@ class Evaluation(Settings):
             CheckAttack.REFERENCE: reference,
             CheckAttack.HALF_EPS: vary(eps=eps / 2),
             CheckAttack.TWICE_EPS: vary(eps=2 * eps),
-            CheckAttack.LARGE_EPS: _everywhere(vary(eps=large)),
+            CheckAttack.LARGE_EPS: _aim_everywhere(vary(eps=large)),
             CheckAttack.HALF_STEPS: replace_steps(reference, max(1, steps // 2), draw=1),
             CheckAttack.TWICE_STEPS: replace_steps(reference, 2 * steps, draw=2),
             CheckAttack.TWICE_RESTARTS: vary(seed=reference.seed + RESTARTS_DRAW),
@@ -230,7 +230,7 @@ class Evaluation(Settings):
         return frozenset(after)
 
 
-def _everywhere(attack: BoundedAttack) -> BoundedAttack:
+def _aim_everywhere(attack: BoundedAttack) -> BoundedAttack:
     """Return an attack that also aims at every wrong class, where it can.
 
     In a large ball APGD starts at noise. If a network takes noise for the true class, its loss has no slope there that

@@ -80,7 +80,7 @@ def adapt_network(network: nn.Module, shape: Shape) -> AdaptedNetwork:
             "(n, 3, h, w) to logits"
         )
     _require_finite_state(network)
-    images = _trial_images(shape).to(find_device(network))
+    images = _draw_trial_images(shape).to(find_device(network))
     changes: list[str] = []
     network, outputs = _fit_batch(network, images, changes)
     _require_outputs(outputs, len(images))
@@ -138,7 +138,7 @@ def use_adapted(model: FinishedModel, adapted: AdaptedNetwork, labels: tuple[str
     )
 
 
-def _trial_images(shape: Shape) -> Tensor:
+def _draw_trial_images(shape: Shape) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.cat([torch.rand(RANDOM, *shape, generator=generator), torch.zeros(1, *shape), torch.ones(1, *shape)])
 
@@ -166,9 +166,9 @@ def _fit_batch(network: nn.Module, images: Tensor, changes: list[str]) -> tuple[
         stated = stated._replace(least=1)
     try:
         if stated in (None, ANY):
-            return network, _outputs(network, images)
+            return network, _compute_outputs(network, images)
         limited = LimitedBatch(network, *stated)
-        outputs = _outputs(limited, images)
+        outputs = _compute_outputs(limited, images)
     except _InPlaceError as error:
         raise ValueError(_explain(network, images, error)) from error
     except Exception as error:  # the network is foreign code
@@ -178,7 +178,7 @@ def _fit_batch(network: nn.Module, images: Tensor, changes: list[str]) -> tuple[
             raise ValueError(_explain(network, images, error)) from error
         stated = BatchSizes(size, size)
         limited = LimitedBatch(network, *stated)
-        outputs = _outputs(limited, images)
+        outputs = _compute_outputs(limited, images)
     changes.append(f"batches of {stated}")
     notify(
         f"the model takes only batches of {stated}, so tiles are split into such batches, which is "
@@ -195,13 +195,13 @@ def _is_script(network: nn.Module) -> bool:
 def _takes_batch(network: nn.Module, images: Tensor, size: int) -> bool:
     """Return True if a network gives outputs for batches of a size."""
     try:
-        _outputs(LimitedBatch(network, size, size), images)
+        _compute_outputs(LimitedBatch(network, size, size), images)
     except Exception:  # noqa: BLE001  the network is foreign code
         return False
     return True
 
 
-def _outputs(network: nn.Module, images: Tensor) -> Any:
+def _compute_outputs(network: nn.Module, images: Tensor) -> Any:
     given = images.clone()
     with freeze(network), torch.no_grad():
         outputs = network(given)
@@ -213,7 +213,7 @@ def _outputs(network: nn.Module, images: Tensor) -> Any:
 def _takes_no_images(network: nn.Module, none: Tensor, classes: int) -> bool:
     """Return True if a network gives logits (0, classes) for no images."""
     try:
-        outputs = _outputs(network, none)
+        outputs = _compute_outputs(network, none)
     except Exception:  # noqa: BLE001  the network is foreign code
         return False
     return isinstance(outputs, Tensor) and outputs.shape == (0, classes)
@@ -302,7 +302,7 @@ def _takes(network: nn.Module, images: Tensor) -> bool:
     """Return True if a network gives outputs (n, classes) for images, one by one or in pairs."""
     for count in (1, 2):
         try:
-            outputs = _outputs(network, images[:count])
+            outputs = _compute_outputs(network, images[:count])
         except Exception:  # noqa: BLE001, S112  the network is foreign code
             continue
         if isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == count:

@@ -139,7 +139,7 @@ class _TileCounts:
     """The numbers of tiles that cells work on. The manifest of each set of tiles is read once."""
 
     def __init__(self, cells: Sequence[Cell], store: Store) -> None:
-        sets = {tiles.key: tiles for tiles in map(_ingested, cells)}
+        sets = {tiles.key: tiles for tiles in map(_find_ingest_cell, cells)}
         manifests = store.ask_all(lambda tiles: tiles.manifest(store) or {}, sets.values())
         self.counts = {key: manifest["counts"] for key, manifest in zip(sets, manifests, strict=True)}
 
@@ -149,7 +149,7 @@ class _TileCounts:
         return count if limit is None else min(limit, count)
 
 
-def _ingested(cell: Cell) -> Cell:
+def _find_ingest_cell(cell: Cell) -> Cell:
     """Return the cell that ingested the tiles of a cell, which may be adversarial tiles."""
     tiles = cell.inputs["tiles"]
     return tiles if tiles.stage == "ingest" else tiles.inputs["tiles"]
@@ -161,5 +161,5 @@ def _count_predictions(cells: Sequence[Cell], store: Store) -> int:
     for cell in cells:
         tiles = cell.inputs["tiles"]
         attacked = tiles.stage != "ingest"
-        total += count(_ingested(cell), *((tiles.spec.split, tiles.spec.tiles) if attacked else ("test", None)))
+        total += count(_find_ingest_cell(cell), *((tiles.spec.split, tiles.spec.tiles) if attacked else ("test", None)))
     return total

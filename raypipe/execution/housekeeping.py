@@ -124,7 +124,7 @@ def take_inventory(store: Store) -> Inventory:
         kinds[path] = groups.get("kind") or ("runs" if groups.get("run") else path)
     parts = {path: Part(path, kinds[path], tuple(each)) for path, each in sorted(files.items())}
     needs, unknown = _find_needs(store, [path.removeprefix("runs/") for path in parts if kinds[path] == "runs"])
-    working = [state.started for run in needs if (state := _state_at_work(store, run))]
+    working = [state.started for run in needs if (state := _read_state_at_work(store, run))]
     return Inventory(parts, needs, tuple(unknown), min(working, default=float("inf")) - CLOCKS_DIFFER)
 
 
@@ -165,7 +165,7 @@ def delete_run(store: Store, inventory: Inventory, run: str) -> list[Part]:
     raypipe.base.errors.StageError
         If the run is running.
     """
-    if state := _state_at_work(store, run):
+    if state := _read_state_at_work(store, run):
         raise StageError(f"{run}: is running on {state.host}; stop it first; nothing was deleted")
     artifacts = inventory.list_needed_only_by(run)
     folder = inventory.parts[f"runs/{run}"]
@@ -176,7 +176,7 @@ def delete_run(store: Store, inventory: Inventory, run: str) -> list[Part]:
     return [folder, *deleted]
 
 
-def _state_at_work(store: Store, run: str) -> RunState | None:
+def _read_state_at_work(store: Store, run: str) -> RunState | None:
     """Return the state of a run if it is at work, otherwise None."""
     if not store.exists(f"runs/{run}/{PROGRESS_FILE}"):
         return None
@@ -186,9 +186,9 @@ def _state_at_work(store: Store, run: str) -> RunState | None:
 
 def _delete(store: Store, parts: Iterable[Part]) -> list[Part]:
     """Put parts aside, then delete those that no run has claimed meanwhile."""
-    claimed = _claimed(store)
+    claimed = _list_claimed(store)
     aside = [_put_aside(store, part) for part in parts if part.path not in claimed]
-    claimed = _claimed(store)
+    claimed = _list_claimed(store)
     for each in aside:
         if each.part.path not in claimed:
             store.remove(each.place)
@@ -199,7 +199,7 @@ def _delete(store: Store, parts: Iterable[Part]) -> list[Part]:
     return [each.part for each in aside if each.part.path not in claimed]
 
 
-def _claimed(store: Store) -> frozenset[str]:
+def _list_claimed(store: Store) -> frozenset[str]:
     """Return the artifacts that runs need now."""
     needs, _ = _find_needs(store, store.list_directories("runs"))
     return frozenset().union(*needs.values())

@@ -44,7 +44,7 @@ def import_model(cell: Cell, model: FinishedModel, store: Store) -> None:
         If the store has a model of the same content with other logits: the content of a module covers its state, but
         not its code.
     """
-    logits = _logits(model.network, _probes(cell.spec.shape)).cpu().numpy()
+    logits = _compute_logits(model.network, _draw_probes(cell.spec.shape)).cpu().numpy()
     if (manifest := cell.manifest(store)) is None:
         if model.card is not None and isinstance(model.network, Classifier):
             checkpoint = save_classifier(model.network, model.card)
@@ -59,10 +59,10 @@ def import_model(cell: Cell, model: FinishedModel, store: Store) -> None:
         )
 
 
-def _logits(network: nn.Module, tiles: Tensor) -> Any:
+def _compute_logits(network: nn.Module, tiles: Tensor) -> Any:
     with freeze(network), torch.no_grad():
         return network(tiles.to(find_device(network)))
 
 
-def _probes(shape: Shape) -> Tensor:
+def _draw_probes(shape: Shape) -> Tensor:
     return torch.rand(PROBES, *shape, generator=torch.Generator().manual_seed(0))

@@ -108,7 +108,7 @@ def find_resizing(network: nn.Module, size: int) -> int | None:
     layers = [layer for layer in network.modules() if type(layer) is nn.Conv2d]
     hooks = [layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1])) for layer in layers]
     try:
-        logits = _logits(network, images)
+        logits = _compute_logits(network, images)
     finally:
         for hook in hooks:
             hook.remove()
@@ -117,9 +117,9 @@ def find_resizing(network: nn.Module, size: int) -> int | None:
     if not may_refuse(network):
         return None
     order = torch.randperm(size * size, generator=generator)
-    scattered = _logits(network, images.flatten(2)[..., order].view_as(images))
+    scattered = _compute_logits(network, images.flatten(2)[..., order].view_as(images))
     try:
-        twice = _logits(network, F.interpolate(blocks, (2 * size, 2 * size), mode="nearest"))
+        twice = _compute_logits(network, F.interpolate(blocks, (2 * size, 2 * size), mode="nearest"))
     except Exception:  # noqa: BLE001  the network is foreign code, and refuses other sizes in its own way
         return None
     spread = float(np.ptp(logits, axis=0).max())
@@ -131,10 +131,10 @@ def _compare_normalizations(network: nn.Module, images: Tensor, labels: NDArray[
     """Say if a network is right on many more tiles behind a usual normalization."""
     if len(images) < 2:
         return
-    right = _logits(network, images).argmax(1) == labels
+    right = _compute_logits(network, images).argmax(1) == labels
     best, gain = None, 0
     for mean, std in CANDIDATES:
-        other = _logits(Normalized(network, mean, std).to(find_device(network)), images).argmax(1) == labels
+        other = _compute_logits(Normalized(network, mean, std).to(find_device(network)), images).argmax(1) == labels
         better, worse = int((other & ~right).sum()), int((right & ~other).sum())
         p_value = binomtest(better, better + worse, alternative="greater").pvalue if better else 1.0
         if p_value * len(CANDIDATES) <= LEVEL and better - worse > gain:
@@ -144,11 +144,12 @@ def _compare_normalizations(network: nn.Module, images: Tensor, labels: NDArray[
         notify(
             f"the model classifies {int(right.sum())} of {len(images)} tiles correctly, and {count} if they are "
             f"normalized with mean {_write(mean)} and standard deviation {_write(std)}: it expects normalized images; "
-            f"give --mean {_option(mean)} --std {_option(std)}, or put the normalization into the model"
+            f"give --mean {_format_channels(mean)} --std {_format_channels(std)}, or put the normalization into the "
+            "model"
         )
 
 
-def _logits(network: nn.Module, images: Tensor) -> NDArray[Any]:
+def _compute_logits(network: nn.Module, images: Tensor) -> NDArray[Any]:
     logits: NDArray[Any] = network(images.to(find_device(network))).float().cpu().numpy()
     return logits
 
@@ -157,5 +158,5 @@ def _write(channels: Channels) -> str:
     return ", ".join(f"{value:.4g}" for value in channels)
 
 
-def _option(channels: Channels) -> str:
+def _format_channels(channels: Channels) -> str:
     return ",".join(f"{value:.6g}" for value in channels)

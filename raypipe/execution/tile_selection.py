@@ -44,7 +44,9 @@ class TileSelector:
         if request not in self.cache:
             shards = self.store.shards("tiles", tiles.key, split)
             self.cache[request] = (
-                [(shard, None) for shard in shards] if count is None else self._subset(shards, count, tiles.spec.seed)
+                [(shard, None) for shard in shards]
+                if count is None
+                else self._select_subset(shards, count, tiles.spec.seed)
             )
         return self.cache[request]
 
@@ -63,7 +65,7 @@ class TileSelector:
             for shard, positions in self.shards(cell.inputs["tiles"], "test", cell.spec.tiles)
         ]
 
-    def _subset(self, shards: list[str], count: int, seed: int) -> list[Selection]:
+    def _select_subset(self, shards: list[str], count: int, seed: int) -> list[Selection]:
         tables = [self.store.read_table(shard, ["label", "group_id", "sample_id"]) for shard in shards]
         tiles = pa.concat_tables(tables)
         groups = pc.coalesce(tiles["group_id"], tiles["sample_id"]).to_pylist()

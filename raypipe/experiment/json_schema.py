@@ -89,18 +89,18 @@ def build_schema() -> Schema:
     forms: dict[type[Settings], dict[str, Schema]] = {
         Experiment: {
             "data": _choose("source", refer(sources)),
-            "models": _models(reference[Model]),
-            "attacks": _entries(refer(attacks), {"$ref": "#/$defs/AnyAttack"}),
-            "defenses": _entries(refer(defenses), {"$ref": "#/$defs/AnyDefense"}),
+            "models": _describe_models(reference[Model]),
+            "attacks": _describe_entries(refer(attacks), {"$ref": "#/$defs/AnyAttack"}),
+            "defenses": _describe_entries(refer(defenses), {"$ref": "#/$defs/AnyDefense"}),
         },
         Evaluation: {
-            "attacks": _entries(refer(attacks), {"$ref": "#/$defs/AnyAttack"}),
+            "attacks": _describe_entries(refer(attacks), {"$ref": "#/$defs/AnyAttack"}),
             "bounded": _choose("name", bounded),
-            "corruptions": _one_or_more([PATHOLOGY], {"enum": [*CORRUPTIONS]}),
+            "corruptions": _describe_one_or_more([PATHOLOGY], {"enum": [*CORRUPTIONS]}),
         },
         ExternalTiles: {"data": _choose("source", refer(sources))},
-        Tiles: {"split": _one_or_more([], split["items"])},
-        Recipe: {"augment": _one_or_more(["none", None], augment["items"])},
+        Tiles: {"split": _describe_one_or_more([], split["items"])},
+        Recipe: {"augment": _describe_one_or_more(["none", None], augment["items"])},
         Model: {"resize": {"anyOf": [*settings_of(Model)["resize"]["anyOf"], {"const": OWN}]}},
     }
     for record, settings in forms.items():
@@ -134,7 +134,7 @@ def _choose(field: str, known: Mapping[str, Schema]) -> Schema:
     return {"type": "object", "required": [field], "properties": {field: {"enum": [*known]}}, "allOf": rules}
 
 
-def _entries(known: Mapping[str, Schema], named: Schema) -> Schema:
+def _describe_entries(known: Mapping[str, Schema], named: Schema) -> Schema:
     """Return the schema of a section of entries by id: a list of names, or a mapping with or without settings.
 
     Parameters
@@ -152,10 +152,10 @@ def _entries(known: Mapping[str, Schema], named: Schema) -> Schema:
         }
         for name, record in known.items()
     }
-    return _section({"enum": [*known]}, {"properties": properties, "additionalProperties": named})
+    return _describe_section({"enum": [*known]}, {"properties": properties, "additionalProperties": named})
 
 
-def _models(model: Schema) -> Schema:
+def _describe_models(model: Schema) -> Schema:
     """Return the schema of the section of models. Their ids may have colons, which become hyphens."""
     optional = {"anyOf": [{"type": "null"}, model]}
     entries = {
@@ -164,12 +164,12 @@ def _models(model: Schema) -> Schema:
         "additionalProperties": {"allOf": [{"type": "object", "required": ["name"]}, model]},
     }
     names = {"anyOf": [{"enum": [*BACKBONES]}, {"type": "string", "pattern": FROM_ELSEWHERE}]}
-    section = _section(names, entries)
+    section = _describe_section(names, entries)
     section["anyOf"][1]["propertyNames"] = {"pattern": "^[A-Za-z0-9][A-Za-z0-9_.:-]*$"}
     return section
 
 
-def _section(name: Schema, entries: Schema) -> Schema:
+def _describe_section(name: Schema, entries: Schema) -> Schema:
     ids = {"pattern": ID.pattern.replace(r"\Z", "$")}
     return {
         "anyOf": [
@@ -179,7 +179,7 @@ def _section(name: Schema, entries: Schema) -> Schema:
     }
 
 
-def _one_or_more(words: list[str | None], item: Schema) -> Schema:
+def _describe_one_or_more(words: list[str | None], item: Schema) -> Schema:
     """Return the schema of one value, a list of values, or one of some words that stand for a list."""
     single = [{"enum": words}] if words else []
     return {"anyOf": [*single, item, {"type": "array", "items": item}]}

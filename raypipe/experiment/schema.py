@@ -23,7 +23,7 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _models(value: Any) -> Any:
+def _read_models(value: Any) -> Any:
     """Apply `entries`, and replace ids that are not valid: ``timm:convnext_tiny`` becomes ``timm-convnext_tiny``."""
     named = fill_in_names(value)
     if not isinstance(named, Mapping):
@@ -216,7 +216,7 @@ class Experiment(Settings):
     tracking: str | None = None
     data: AnySource
     tiles: Tiles = Tiles()
-    models: Annotated[dict[str, Model], BeforeValidator(_models), Field(min_length=1)]
+    models: Annotated[dict[str, Model], BeforeValidator(_read_models), Field(min_length=1)]
     train: Recipe = Recipe()
     attacks: Annotated[dict[str, AttackSettings], BeforeValidator(fill_in_names), Field(min_length=1)]
     defenses: Annotated[dict[str, DefenseSettings], BeforeValidator(fill_in_names)] = Field(default_factory=dict)

@@ -39,7 +39,7 @@ def list_settings_at(kind: Any, raw: Any, place: Sequence[Any]) -> tuple[str, ..
         elif part in ("data", "bounded"):
             record = _find_record(part, node, "")
         else:
-            record = _section(record, part)
+            record = _get_section(record, part)
     return tuple(record.model_fields) if record is not None else ()
 
 
@@ -66,7 +66,7 @@ def _find_record(section: str, entry: Any, entry_id: str) -> type[Settings] | No
     return ATTACKS[name].settings if name in ATTACKS else None
 
 
-def _section(record: type[Settings], field: Any) -> type[Settings] | None:
+def _get_section(record: type[Settings], field: Any) -> type[Settings] | None:
     """Return the record of a section of a record, or None if the field is no section."""
     if field not in record.model_fields:
         return None

@@ -33,7 +33,7 @@ def write_onnx(program: ExportedProgram, path: Path) -> None:
     except ModuleNotFoundError as error:
         raise ExportError(f"{error.name} is not installed: {EXTRA}") from error
     try:
-        with _quiet():
+        with _hide_messages():
             torch.onnx.export(
                 program,
                 (),
@@ -60,7 +60,7 @@ def run_onnx(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _hide_messages() -> Iterator[None]:
     """Hide the exporter's messages about every optimization that it omits."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     before = [logger.level for logger in loggers]

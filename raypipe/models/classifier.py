@@ -20,7 +20,7 @@ OWN = "own"
 """Value of `resize` for the size that the network is made for."""
 
 
-def _absent(value: object) -> bool:
+def _is_absent(value: object) -> bool:
     return value is None
 
 
@@ -56,8 +56,8 @@ class Model(Settings):
     std: Channels = (0.5, 0.5, 0.5)
     # Left out of content keys if not set, so that models that were trained before these settings existed keep their
     # keys.
-    resize: int | None = Field(None, ge=8, le=4096, exclude_if=_absent)
-    digest: str | None = Field(None, exclude_if=_absent)
+    resize: int | None = Field(None, ge=8, le=4096, exclude_if=_is_absent)
+    digest: str | None = Field(None, exclude_if=_is_absent)
 
     @model_validator(mode="before")
     @classmethod

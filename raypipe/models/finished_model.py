@@ -126,7 +126,7 @@ def open_model(
         model = FinishedModel(network, name, f"RobustBench model {name}", None, None, hash_content(network))
         return _normalize(model, mean, std)
     if not path.exists():
-        return _backbone(where, tuple(classes), size, weights, mean, std)
+        return _build_backbone(where, tuple(classes), size, weights, mean, std)
     if weights:
         raise ValueError(f"{where}: is a file with its own weights; leave out --weights")
     if is_huggingface(path):
@@ -169,10 +169,10 @@ def _open_file(where: str, path: Path) -> FinishedModel:
             graph = torch.export.load(io.BytesIO(data)).module()
             return FinishedModel(Program(graph), name, "torch.export program", None, None, key)
         if file.suffix in SCRIPTS:
-            return FinishedModel(Program(_script(data)), name, "TorchScript program", None, None, key)
+            return FinishedModel(Program(_load_script(data)), name, "TorchScript program", None, None, key)
     except Exception as error:  # readers of programs raise many kinds of errors
         raise ValueError(
-            f"{where}: cannot be opened as a {_called(file.suffix)}{_explain_unopened(data, error)}"
+            f"{where}: cannot be opened as a {_name_kind(file.suffix)}{_explain_unopened(data, error)}"
         ) from error
     raise ValueError(
         f"{where}: expected a folder that `raypipe export` or transformers wrote, or a "
@@ -180,7 +180,7 @@ def _open_file(where: str, path: Path) -> FinishedModel:
     )
 
 
-def _script(data: bytes) -> nn.Module:
+def _load_script(data: bytes) -> nn.Module:
     with warnings.catch_warnings():
         # Users of a TorchScript file need not hear that TorchScript is deprecated.
         warnings.simplefilter("ignore", FutureWarning)
@@ -190,7 +190,7 @@ def _script(data: bytes) -> nn.Module:
     return script
 
 
-def _called(suffix: str) -> str:
+def _name_kind(suffix: str) -> str:
     return {WEIGHTS: "checkpoint of raypipe", PROGRAM: "program of torch.export"}.get(suffix, "TorchScript program")
 
 
@@ -216,7 +216,7 @@ def _is_pickle(data: bytes) -> bool:
     return "data.pkl" in names and "constants.pkl" not in names
 
 
-def _backbone(
+def _build_backbone(
     name: str,
     classes: tuple[str, ...],
     size: int | None,

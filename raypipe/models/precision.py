@@ -17,7 +17,7 @@ def full_precision() -> Iterator[None]:
 
     The switches belong to the process. A context inside another one changes nothing.
     """
-    switches = _switches()
+    switches = _list_switches()
     before = [getattr(holder, name) for holder, name, _ in switches]
     try:
         for holder, name, exact in switches:
@@ -28,7 +28,7 @@ def full_precision() -> Iterator[None]:
             setattr(holder, name, value)
 
 
-def _switches() -> list[tuple[Any, str, Any]]:
+def _list_switches() -> list[tuple[Any, str, Any]]:
     """Return each switch of PyTorch: its object, its attribute, and its value for float32 arithmetic."""
     backends: Any = torch.backends
     if not hasattr(backends.cuda.matmul, "fp32_precision"):  # before PyTorch 2.9

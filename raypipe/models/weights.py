@@ -65,7 +65,7 @@ def load_pretrained_state(backbone: str, weights: str) -> dict[str, Tensor] | No
         return None
     architecture = get_backbone(backbone)
     published = architecture.published().get(weights)
-    body = _body(architecture)
+    body = _select_body(architecture)
     state = _fetch_weights(backbone, weights, published) if published else read_state(weights, body)
     expected = {name: tensor for name, tensor in body.items() if not any(part in name for part in architecture.added)}
     wrong = [name for name, tensor in expected.items() if not _fits(state.get(name), tensor)]
@@ -96,11 +96,11 @@ def find_head_parameters(backbone: str, digest: str | None = None) -> frozenset[
         Name and digest as in `raypipe.models.classifier.Model`.
     """
     architecture = get_backbone(backbone, digest)
-    body = _body(architecture)
+    body = _select_body(architecture)
     return frozenset(name for name, _ in architecture.build(2).named_parameters() if name not in body)
 
 
-def _body(architecture: Backbone) -> dict[str, Tensor]:
+def _select_body(architecture: Backbone) -> dict[str, Tensor]:
     """Return the tensors whose shape does not depend on the number of classes, by name."""
     two, three = (architecture.build(classes).state_dict() for classes in (2, 3))
     return {name: tensor for name, tensor in two.items() if tensor.shape == three[name].shape}

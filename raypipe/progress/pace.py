@@ -70,9 +70,9 @@ class Pace:
             return self.seconds[kind] / self.tiles[kind]
         if kind in self.forecast:
             return self.forecast[kind]
-        return self._mean(other for other in self.tiles if other[0] == kind[0]) or self._mean(self.tiles)
+        return self._average(other for other in self.tiles if other[0] == kind[0]) or self._average(self.tiles)
 
-    def _mean(self, kinds: Iterable[Kind]) -> float | None:
+    def _average(self, kinds: Iterable[Kind]) -> float | None:
         members = list(kinds)
         tiles = sum(self.tiles[kind] for kind in members)
         return sum(self.seconds[kind] for kind in members) / tiles if tiles else None

@@ -55,7 +55,7 @@ def write_headway(store: Store, name: str, cell: str, tiles: int) -> Iterator[Ca
     def note(decided: float) -> None:
         nonlocal last, wrote
         state.tiles = max(state.tiles, min(decided, float(tiles)))
-        if (now := time.monotonic()) - last >= _seconds(store):
+        if (now := time.monotonic()) - last >= _choose_period(store):
             last, wrote, state.seconds = now, True, now - begun
             with suppress(StoreError):
                 store.write_bytes(f"{FOLDER}/{name}", state.model_dump_json().encode())
@@ -80,7 +80,7 @@ def follow_headway(store: Store, names: Sequence[str], show: Callable[[dict[str,
         show({name: state for name in known if (state := _read(store, name))})
 
     try:
-        with poll(look, _seconds(store)):
+        with poll(look, _choose_period(store)):
             yield
     finally:
         show({})
@@ -93,5 +93,5 @@ def _read(store: Store, name: str) -> ShardState | None:
     return None
 
 
-def _seconds(store: Store) -> float:
+def _choose_period(store: Store) -> float:
     return LOCAL_SECONDS if store.is_local else REMOTE_SECONDS

@@ -119,7 +119,7 @@ class StageProgress:
             self.pace.learn(kind, units, seconds)
             self._estimate()
         if cell:
-            touched = [*self._others(cell).items(), (cell.name, cell.model)]
+            touched = [*self._find_others(cell).items(), (cell.name, cell.model)]
             state.working = dict(touched[-CELLS_REMEMBERED:])
         if line and self.detail == "verbose":
             self.say(line)
@@ -199,7 +199,7 @@ class StageProgress:
         """Mark a cell as done, and print a line once all cells of its model are done."""
         group = self._group(cell)
         group.done += 1
-        self.state.working = self._others(cell)
+        self.state.working = self._find_others(cell)
         if len(self.state.groups) > 1 and group.done == group.cells and self.detail == "verbose":
             done = f"{cell.model}  {group.done} {'cell' if group.done == 1 else 'cells'} done"
             self.say("  ".join(filter(None, (done, describe_figures(group)))))
@@ -209,12 +209,12 @@ class StageProgress:
         """Mark cells as failed. The error that ends the stage gives the reason."""
         for cell in cells:
             self._group(cell).failed += 1
-            self.state.working = self._others(cell)
+            self.state.working = self._find_others(cell)
 
     def _group(self, cell: Cell | None) -> GroupState:
         return self.state.groups.setdefault(cell.model if cell else "", GroupState())
 
-    def _others(self, cell: Cell) -> dict[str, str]:
+    def _find_others(self, cell: Cell) -> dict[str, str]:
         """Return the running cells except one and its candidates."""
         return {
             name: model

@@ -35,7 +35,7 @@ def run_tree(state: RunState, height: int | None = None) -> Tree:
     if height is not None:
         others = 4  # the title, two lines about the running stage, and the number of hidden cells
         if len(stages) + others > height:
-            stages = list(_folded(state.stages))
+            stages = list(_fold(state.stages))
         room = max(0, height - others - len(stages))
     for stage in stages:
         if isinstance(stage, Text):
@@ -129,7 +129,7 @@ def _count_cells(number: int) -> str:
     return f"{number} {'cell' if number == 1 else 'cells'}"
 
 
-def _folded(stages: Sequence[StageState]) -> Iterator[StageState | Text]:
+def _fold(stages: Sequence[StageState]) -> Iterator[StageState | Text]:
     """Return the stages with those done on one line and those to do on another."""
     done = [stage for stage in stages if stage.state == "done"]
     coming = [stage for stage in stages if stage.state == "to do"]

@@ -43,13 +43,13 @@ class FittingTable:
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table or the list."""
         if options.max_width >= UNBROKEN:
-            yield self._table(one_line=True)
-        elif self._least_width() <= options.max_width:
-            yield self._table(one_line=False)
+            yield self._build_table(one_line=True)
+        elif self._compute_least_width() <= options.max_width:
+            yield self._build_table(one_line=False)
         else:
             yield from self._list()
 
-    def _table(self, *, one_line: bool) -> Table:
+    def _build_table(self, *, one_line: bool) -> Table:
         spaces = (0, 0 if self.compact else 1)
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=spaces, show_edge=not self.compact)
         for column in self.sheet.columns:
@@ -73,7 +73,7 @@ class FittingTable:
                 if text.plain.strip():
                     yield Text.assemble(f"  {column.one_line}: ", text)
 
-    def _least_width(self) -> int:
+    def _compute_least_width(self) -> int:
         """Return the number of columns in which figures and short words stay whole."""
         widths = [0] * len(self.sheet.columns)
         for cells, _ in self.sheet.lines(self.rows):

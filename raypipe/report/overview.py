@@ -74,7 +74,7 @@ def tabulate_overview_differences(book: Book) -> Sheet | None:
     table.add_columns(*threats, figures=True)
     for subject, rows in differences.items():
         cells = [
-            Cell(write_difference(rows[name]), tone=_color(rows[name])) if name in rows else UNMEASURED
+            Cell(write_difference(rows[name]), tone=_choose_tone(rows[name])) if name in rows else UNMEASURED
             for name in threats
         ]
         table.add_row(f"{name_family(book, subject)}, {name_hardening(book, subject)}", *cells)
@@ -88,7 +88,7 @@ def describe_hardened(book: Book) -> Iterator[Note]:
     A gain or a loss is a difference whose interval excludes 0.
     """
     for subject, rows in _list_differences(book):
-        gains, losses = ([name for name, row in rows.items() if _color(row) == tone] for tone in ("good", "bad"))
+        gains, losses = ([name for name, row in rows.items() if _choose_tone(row) == tone] for tone in ("good", "bad"))
         unsure = [name for name in rows if name not in {*gains, *losses}]
         texts = [
             f"{verb}: {', '.join(f'{name} {write_difference(rows[name])}' for name in names)}"
@@ -103,7 +103,7 @@ def describe_hardened(book: Book) -> Iterator[Note]:
         yield Note(DIFFERENCE_METHOD)
 
 
-def _color(row: Row) -> Tone:
+def _choose_tone(row: Row) -> Tone:
     """Return the tone of a difference: none if its interval contains 0, or if it has no interval."""
     low, high = row["difference_low"], row["difference_high"]
     if low is None or low <= 0 <= high:
@@ -123,7 +123,7 @@ def _judge(natural: Row | None) -> tuple[str, Tone]:
     """Return a sentence on natural robustness: the defense costs or adds it only where the interval leaves out 0."""
     if natural is None:
         return "Natural robustness was not measured.", "dim"
-    tone = _color(natural)
+    tone = _choose_tone(natural)
     match tone:
         case "bad":
             return "The defense costs natural robustness.", tone

@@ -190,9 +190,9 @@ class Results(RunResult):
 
     def _repr_html_(self) -> str:
         """Return the conclusion and the summary, as a notebook shows them."""
-        return "".join(self._html())
+        return "".join(self._render_parts())
 
-    def _html(self) -> Iterator[str]:
+    def _render_parts(self) -> Iterator[str]:
         yield f"<p><b>{escape(self.name)}</b>: {escape(self.conclusion)}</p>"
         yield from (f"<p><b>{escape(stamp)}</b></p>" for stamp in self.stamps)
         yield self.to_pandas().to_html(float_format="{:.3f}".format, na_rep="-")

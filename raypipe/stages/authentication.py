@@ -41,13 +41,13 @@ def require_token(address: str, timeout: float) -> None:
     method = CLIENT_SERVER if address.startswith("ray://") else HEAD
     target = get_ray_address_from_environment("auto", None) if automatic else address.removeprefix("ray://")
     enabled = is_token_auth_enabled() or (automatic and MODE not in os.environ)  # then Ray enables it by itself
-    headers = _headers() if enabled else {}
+    headers = _build_headers() if enabled else {}
     with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             channel.unary_unary(method)(b"", metadata=list(headers.items()), timeout=timeout)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                raise StageError(_refusal(target, enabled, has_token=bool(headers))) from error
+                raise StageError(_describe_refusal(target, enabled, has_token=bool(headers))) from error
             if error.code() is grpc.StatusCode.UNAVAILABLE and not os.environ.get("RAY_USE_TLS"):
                 raise ConnectionError("the server there is no Ray head") from error
 
@@ -55,10 +55,10 @@ def require_token(address: str, timeout: float) -> None:
 def explain_token_error(error: ray.exceptions.AuthenticationError) -> str:
     """Return Ray's message about a token that it cannot read, in one line with the remedy."""
     reason = error.message.split(". ")[0].rstrip(".")
-    return f"{reason}; run `ray get-auth-token --generate` for a cluster of your own, or {_remedy()}"
+    return f"{reason}; run `ray get-auth-token --generate` for a cluster of your own, or {_name_remedy()}"
 
 
-def _headers() -> dict[str, str]:
+def _build_headers() -> dict[str, str]:
     """Return the header with the token, read as Ray reads it; empty if there is no token."""
     try:
         headers: dict[str, str] = AuthenticationTokenLoader.instance().get_token_for_http_header(ignore_auth_mode=True)
@@ -67,25 +67,25 @@ def _headers() -> dict[str, str]:
     return headers
 
 
-def _refusal(address: str, enabled: bool, has_token: bool) -> str:
+def _describe_refusal(address: str, enabled: bool, has_token: bool) -> str:
     if not enabled:
         mode = os.environ.get(MODE) or "not set"
         late = ", but was set after Python had imported ray" if mode == "token" else ""
         return (
             f"the Ray cluster at {address} requires a token and {MODE} is {mode}{late}: run `export {MODE}=token` and "
-            f"try again; if the cluster runs on another machine, first {_remedy()}"
+            f"try again; if the cluster runs on another machine, first {_name_remedy()}"
         )
     if not has_token:
-        return f"the Ray cluster at {address} requires a token and this machine has none: {_remedy()}"
-    return f"the Ray cluster at {address} refused the token from {_source()}: {_remedy()}"
+        return f"the Ray cluster at {address} requires a token and this machine has none: {_name_remedy()}"
+    return f"the Ray cluster at {address} refused the token from {_find_source()}: {_name_remedy()}"
 
 
-def _source() -> str:
+def _find_source() -> str:
     """Return the place that Ray took the token from, in Ray's order of search."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return "RAY_AUTH_TOKEN"
     return os.environ.get("RAY_AUTH_TOKEN_PATH") or DEFAULT_FILE
 
 
-def _remedy() -> str:
+def _name_remedy() -> str:
     return f"copy {DEFAULT_FILE} from the cluster's head to this machine, or set RAY_AUTH_TOKEN_PATH to a copy of it"

@@ -36,7 +36,7 @@ def read_candidate(search: Cell, candidate: Cell, store: Store) -> CandidateReco
     if manifest := candidate.manifest(store):
         return CandidateRecord("finished", tuple(manifest["history"]))
     try:
-        stored = store.read_json(_path(search, candidate))
+        stored = store.read_json(_get_path(search, candidate))
     except FileNotFoundError:
         return CandidateRecord()
     return CandidateRecord(stored["state"], tuple(stored["history"]), stored["reason"])
@@ -44,12 +44,12 @@ def read_candidate(search: Cell, candidate: Cell, store: Store) -> CandidateReco
 
 def write_candidate(search: Cell, candidate: Cell, record: CandidateRecord, store: Store) -> None:
     """Store the record of a candidate that has no model."""
-    store.write_json(_path(search, candidate), vars(record))
+    store.write_json(_get_path(search, candidate), vars(record))
 
 
 def remove_candidates(search: Cell, store: Store) -> None:
     """Remove the records of a search whose choice is published."""
-    store.remove(_folder(search))
+    store.remove(_get_folder(search))
 
 
 def rate_candidate(candidate: Cell, history: Sequence[Mapping[str, Any]]) -> float | None:
@@ -83,9 +83,9 @@ def sum_costs(records: Mapping[str, CandidateRecord], candidates: Sequence[Cell]
     return total
 
 
-def _folder(search: Cell) -> str:
+def _get_folder(search: Cell) -> str:
     return f"searches/{search.key}"
 
 
-def _path(search: Cell, candidate: Cell) -> str:
-    return f"{_folder(search)}/{candidate.key}.json"
+def _get_path(search: Cell, candidate: Cell) -> str:
+    return f"{_get_folder(search)}/{candidate.key}.json"

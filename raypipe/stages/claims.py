@@ -51,7 +51,7 @@ class Claim(BaseModel):
         """Return True if the run that made the claim has ended."""
         if time.time() - self.renewed >= STALE_SECONDS:
             return True
-        return (self.host, self.machine) == _this_machine() and not Path(f"/proc/{self.pid}").exists()
+        return (self.host, self.machine) == _identify_machine() and not Path(f"/proc/{self.pid}").exists()
 
 
 def fit_unclaimed(
@@ -84,7 +84,7 @@ def fit_unclaimed(
 @contextmanager
 def claim(cells: Sequence[Cell], store: Store) -> Iterator[frozenset[str]]:
     """Claim cells while the block runs, and yield the keys of those that no other run has claimed."""
-    host, machine = _this_machine()
+    host, machine = _identify_machine()
     ours = Claim(token=uuid.uuid4().hex, host=host, machine=machine, pid=os.getpid(), renewed=time.time())
     asked = [cell.key for cell in cells if _claim(cell.key, ours, store)]
     if asked and not store.is_local:
@@ -101,7 +101,7 @@ def claim(cells: Sequence[Cell], store: Store) -> Iterator[frozenset[str]]:
     finally:
         for key in held:
             with suppress(StoreError):  # a claim that stays behind is stale soon
-                store.remove(_path(key))
+                store.remove(_get_path(key))
 
 
 def _claim(key: str, ours: Claim, store: Store) -> bool:
@@ -110,25 +110,25 @@ def _claim(key: str, ours: Claim, store: Store) -> bool:
     if other is not None:
         if not other.is_stale():
             return False
-        store.remove(_path(key))
-    return store.add_bytes(_path(key), ours.model_dump_json().encode())
+        store.remove(_get_path(key))
+    return store.add_bytes(_get_path(key), ours.model_dump_json().encode())
 
 
 def _write(key: str, ours: Claim, store: Store) -> None:
-    store.write_bytes(_path(key), ours.model_dump_json().encode())
+    store.write_bytes(_get_path(key), ours.model_dump_json().encode())
 
 
 def _read(key: str, store: Store) -> Claim | None:
     with suppress(FileNotFoundError):
-        return Claim.model_validate_json(store.read_bytes(_path(key)))
+        return Claim.model_validate_json(store.read_bytes(_get_path(key)))
     return None
 
 
-def _path(key: str) -> str:
+def _get_path(key: str) -> str:
     return f"{FOLDER}/{key}.json"
 
 
-def _this_machine() -> tuple[str, str]:
+def _identify_machine() -> tuple[str, str]:
     """Return the host and the namespace of its process ids, within which a process id means one process."""
     with suppress(OSError):
         return socket.gethostname(), os.readlink("/proc/self/ns/pid")  # noqa: PTH115

@@ -62,9 +62,9 @@ def connect(address: str | None, log_file: Path) -> Iterator[None]:
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    with _chatter_to(log_file), _native_chatter_to(log_file):
+    with _redirect_chatter(log_file), _redirect_native_chatter(log_file):
         try:
-            with _own_signal_handlers():
+            with _keep_signal_handlers():
                 if address:
                     _check_reachable(address)
                     require_token(address, CONNECT_SECONDS)
@@ -142,7 +142,7 @@ def _require_connected_to(address: str | None) -> None:
 
 
 @contextmanager
-def _own_signal_handlers() -> Iterator[None]:
+def _keep_signal_handlers() -> Iterator[None]:
     """Keep the caller's SIGTERM handler: `ray.init` replaces it with one that ends the process without a message."""
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -165,7 +165,7 @@ def _check_reachable(address: str) -> None:
 
 
 @contextmanager
-def _chatter_to(log_file: Path) -> Iterator[None]:
+def _redirect_chatter(log_file: Path) -> Iterator[None]:
     log_file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(log_file, delay=True)
     handler.setLevel(logging.INFO)
@@ -184,7 +184,7 @@ def _chatter_to(log_file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _native_chatter_to(log_file: Path) -> Iterator[None]:
+def _redirect_native_chatter(log_file: Path) -> Iterator[None]:
     """Redirect the file descriptor of standard error: Ray's C++ code writes to it and bypasses Python."""
     sys.stderr.flush()
     standard_error = os.dup(2)

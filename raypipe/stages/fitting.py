@@ -142,7 +142,7 @@ def fit_cell(
             record = _validate_epoch(record, fit, tiles, validation, worker)
         if score and validates:
             record = replace(record, score=_share_score(score, fit, worker))
-            if keeps_best and record.score == _best_score([*fit.history, record]):
+            if keeps_best and record.score == _find_best_score([*fit.history, record]):
                 best = save_classifier(_get_evaluated(fit), card)
         fit.history[-1] = record
         _write_progress(cell, recipe, asdict(record), store, worker)
@@ -150,10 +150,10 @@ def fit_cell(
     _restore_best(fit, best)
     began = time.perf_counter()
     recalibration = _recalibrate(fit, tiles, MOST, worker)
-    cost = _cost(fit.history, recalibration, time.perf_counter() - began, worker)
+    cost = _compute_cost(fit.history, recalibration, time.perf_counter() - began, worker)
     if worker.rank == 0:
         judged = judge and judge(_get_evaluated(fit))
-        facts = _facts(judged, card, held_out if recipe.validation else None, recalibration, input_rule)
+        facts = _collect_facts(judged, card, held_out if recipe.validation else None, recalibration, input_rule)
         workers = worker.world_size
         publish_model(cell, _get_evaluated(fit), card, store, history=fit.history, cost=cost, workers=workers, **facts)
         store.remove(get_progress_path(cell))
@@ -184,7 +184,7 @@ def _write_progress(cell: Cell, recipe: Recipe, record: dict[str, Any], store: S
         store.write_json(get_progress_path(cell), {**where, **record})
 
 
-def _facts(
+def _collect_facts(
     judged: dict[str, float] | None,
     card: ModelCard,
     held_out: Examples | None,
@@ -213,7 +213,7 @@ def _share_score(score: Callable[[Classifier], float], fit: Fit, worker: Worker)
     return float(worker.total(torch.tensor(value, dtype=torch.float64)))
 
 
-def _best_score(history: Sequence[EpochRecord]) -> float:
+def _find_best_score(history: Sequence[EpochRecord]) -> float:
     return max(record.score or 0 for record in history)
 
 
@@ -296,7 +296,7 @@ def publish_model(
     cell.publish(store, card=card_record, history=[asdict(record) for record in history], cost=cost.facts(), **facts)
 
 
-def _cost(history: Sequence[EpochRecord], recalibration: Recalibration, seconds: float, worker: Worker) -> Cost:
+def _compute_cost(history: Sequence[EpochRecord], recalibration: Recalibration, seconds: float, worker: Worker) -> Cost:
     return Cost(
         forwards=sum(record.forwards for record in history) + recalibration.forwards,
         backwards=sum(record.backwards for record in history) + recalibration.backwards,

@@ -55,7 +55,7 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
     missing = find_unfinished(cells, store)
     searches = [cell for cell in missing if is_search(cell)]
     todo = find_unfinished_fits([cell for cell in missing if not is_search(cell)], store)
-    fits = _longest_first([cell for cell in todo if cell.spec.defense.epochs], store)
+    fits = _sort_longest_first([cell for cell in todo if cell.spec.defense.epochs], store)
 
     def fit(own: Sequence[Cell]) -> None:
         _run_trials(own, store, resources, progress)
@@ -68,7 +68,7 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
         with watch_fits([*fits, *find_unfinished_fits(searches, store)], missing, store, progress):
             for cell in todo:
                 if not cell.spec.defense.epochs:
-                    publish_model(cell, *_starting_point(cell, store), store)
+                    publish_model(cell, *_load_starting_point(cell, store), store)
             fit_unclaimed(fits, store, fit, progress.say)
             for cell in searches:
                 fit_unclaimed([cell], store, search, progress.say)
@@ -81,7 +81,7 @@ def harden(cells: Sequence[Cell], store: Store, resources: Resources, progress: 
         raise
 
 
-def _longest_first(cells: Sequence[Cell], store: Store) -> list[Cell]:
+def _sort_longest_first(cells: Sequence[Cell], store: Store) -> list[Cell]:
     """Return cells in the order of their work, so that no long fit is left over when all others are done."""
 
     def count_steps(cell: Cell) -> float:
@@ -119,8 +119,8 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
         tune_config=ray.tune.TuneConfig(
             reuse_actors=True,
             max_concurrent_trials=max(1, at_once),
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
+            trial_name_creator=_name_trial,
+            trial_dirname_creator=_name_trial,
         ),
         run_config=configure_trials(name, SCRATCH, store),
     ).fit()
@@ -133,11 +133,11 @@ def _run_trials(todo: Sequence[Cell], store: Store, resources: Resources, progre
     store.remove(f"{SCRATCH}/{name}")
 
 
-def _trial_name(trial: Any) -> str:
+def _name_trial(trial: Any) -> str:
     return str(trial.config["cell"]).replace("/", "-")
 
 
-def _starting_point(cell: Cell, store: Store) -> tuple[Classifier, ModelCard]:
+def _load_starting_point(cell: Cell, store: Store) -> tuple[Classifier, ModelCard]:
     """Return the model to harden, with the architecture and the input transform of the defense.
 
     It is the undefended model, or the model that its training started from.
@@ -175,7 +175,7 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
         )
 
     def judge(classifier: Classifier) -> dict[str, float]:
-        return {name: _accuracy(classifier, examples, worker) for name, examples in held_out.items()}
+        return {name: _measure_accuracy(classifier, examples, worker) for name, examples in held_out.items()}
 
     clean, _ = load_model(store, cell.inputs["model"].key)
     examples = parts["clean"]
@@ -183,7 +183,7 @@ def _harden_cell(cell: Cell, store: Store, worker: Worker, loader_workers: int) 
         of_clean, of_perturbed = defense.choose(len(examples), seed)
         examples = examples.take(of_clean).join(parts["perturbed"].take(of_perturbed))
     recipe = defense.adapt_recipe(cell.spec.recipe)
-    start, card = _starting_point(cell, store)
+    start, card = _load_starting_point(cell, store)
     steps = defense.prepare_training(clean.to(worker.device), recipe, start.to(worker.device))
     fit_cell(
         cell,
@@ -214,10 +214,10 @@ def _choose_score(
         chosen = held_out
         if spec.judged_tiles:
             chosen = held_out.take(choose_subset(held_out.labels, held_out.groups, spec.judged_tiles, spec.seed))
-        images, labels = _images(chosen), np.array(chosen.labels)
+        images, labels = _read_images(chosen), np.array(chosen.labels)
         return lambda classifier: measure_robust_accuracy(classifier, images, labels, attack, worker.device)
     rate = steps.score
-    return rate and (lambda classifier: float(rate(classifier, _images(held_out), np.array(held_out.labels))))
+    return rate and (lambda classifier: float(rate(classifier, _read_images(held_out), np.array(held_out.labels))))
 
 
 def _read_perturbed(cell: Cell, clean: Examples, store: Store) -> Examples:
@@ -235,10 +235,10 @@ def _read_perturbed(cell: Cell, clean: Examples, store: Store) -> Examples:
     return replace(clean, images=images)
 
 
-def _accuracy(classifier: Classifier, examples: Examples, worker: Worker) -> float:
-    logits = predict(classifier, _images(examples), JUDGE_BATCH, worker.device)
+def _measure_accuracy(classifier: Classifier, examples: Examples, worker: Worker) -> float:
+    logits = predict(classifier, _read_images(examples), JUDGE_BATCH, worker.device)
     return float((logits.argmax(1) == np.array(examples.labels)).mean())
 
 
-def _images(examples: Examples) -> NDArray[np.uint8]:
+def _read_images(examples: Examples) -> NDArray[np.uint8]:
     return np.stack([decode_png(image) for image in examples.images])

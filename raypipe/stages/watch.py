@@ -37,7 +37,7 @@ def watch_fits(fits: Sequence[Cell], cells: Sequence[Cell], store: Store, progre
                 progress.state.total += epoch["epochs"] - expected[fit.key]
                 expected[fit.key] = epoch["epochs"]
             if epoch and epoch["epoch"] > last_epochs[fit.key]:
-                figures = list(_figures(epoch))
+                figures = list(_format_figures(epoch))
                 line = f"{fit.name}  epoch {epoch['epoch']}/{epoch['epochs']}  {'  '.join(figures)}  "
                 line += f"{epoch['seconds']:.1f} s"
                 new_epochs = epoch["epoch"] - last_epochs[fit.key]
@@ -62,7 +62,7 @@ def get_planned_epochs(fit: Cell) -> int:
     return 1 if limited else int(settings.epochs)
 
 
-def _figures(epoch: dict[str, Any]) -> Iterator[str]:
+def _format_figures(epoch: dict[str, Any]) -> Iterator[str]:
     yield f"loss {epoch['loss']:.3f}"
     yield f"accuracy {epoch['accuracy']:.1%}"
     if epoch["validation_loss"] is not None:

@@ -73,7 +73,7 @@ def fit_in_group(
     )
     work = _Work(fit, tuple(cells), store, resources.loader_workers, sole=workers == 0, gpu=resources.gpu)
     trainer = _Trainer(
-        _worker_loop,
+        _run_worker,
         train_loop_config={"work": work},
         torch_config=TorchConfig(backend="nccl" if resources.gpu else "gloo"),
         scaling_config=scaling,
@@ -113,7 +113,7 @@ class _Trainer(TorchTrainer):
         return [callback for callback in callbacks if not isinstance(callback, needless)]
 
 
-def _worker_loop(config: dict[str, _Work]) -> None:
+def _run_worker(config: dict[str, _Work]) -> None:
     work = config["work"]
     worker: Worker = SoleWorker(work.gpu) if work.sole else GroupWorker(work.gpu)
     for cell in work.cells:

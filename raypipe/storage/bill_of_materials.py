@@ -39,7 +39,7 @@ def describe_distributions(
     for distribution in importlib.metadata.distributions() if distributions is None else distributions:
         if distribution.metadata["Name"]:
             found.setdefault(_normalize(distribution.metadata["Name"]), distribution)
-    addresses = {name: _address(name, each.version) for name, each in sorted(found.items())}
+    addresses = {name: _write_address(name, each.version) for name, each in sorted(found.items())}
     content = json.dumps(list(addresses.values()))
     return {
         "bomFormat": "CycloneDX",
@@ -52,7 +52,7 @@ def describe_distributions(
         },
         "components": [_describe(name, found[name], address) for name, address in addresses.items()],
         "dependencies": [
-            {"ref": address, "dependsOn": sorted(set(_needed(found[name], addresses)) - {address})}
+            {"ref": address, "dependsOn": sorted(set(_list_needed(found[name], addresses)) - {address})}
             for name, address in addresses.items()
         ],
     }
@@ -60,11 +60,11 @@ def describe_distributions(
 
 def _describe(name: str, distribution: importlib.metadata.Distribution, address: str) -> dict[str, Any]:
     about = {"type": "library", "bom-ref": address, "name": name, "version": distribution.version, "purl": address}
-    licenses = [dict(each) for each in _licenses(distribution)]
+    licenses = [dict(each) for each in _list_licenses(distribution)]
     return {**about, "licenses": licenses} if licenses else about
 
 
-def _licenses(distribution: importlib.metadata.Distribution) -> Iterator[Mapping[str, Any]]:
+def _list_licenses(distribution: importlib.metadata.Distribution) -> Iterator[Mapping[str, Any]]:
     """Yield the license: an SPDX expression, or else a name."""
     about = distribution.metadata
     if "License-Expression" in about:
@@ -78,7 +78,7 @@ def _licenses(distribution: importlib.metadata.Distribution) -> Iterator[Mapping
             yield {"license": {"name": each}}
 
 
-def _needed(distribution: importlib.metadata.Distribution, addresses: Mapping[str, str]) -> Iterator[str]:
+def _list_needed(distribution: importlib.metadata.Distribution, addresses: Mapping[str, str]) -> Iterator[str]:
     """Yield the addresses of the installed distributions that a distribution requires without an extra."""
     for requirement in distribution.requires or ():
         name = _REQUIREMENT.match(requirement)
@@ -86,7 +86,7 @@ def _needed(distribution: importlib.metadata.Distribution, addresses: Mapping[st
             yield addresses[_normalize(name[0])]
 
 
-def _address(name: str, version: str) -> str:
+def _write_address(name: str, version: str) -> str:
     """Return the package URL of a distribution."""
     return f"pkg:pypi/{name}@{quote(version)}"
 

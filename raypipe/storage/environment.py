@@ -67,7 +67,7 @@ def describe_environment(nodes: int, resources: dict[str, float]) -> Environment
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
         commit=_commit(Path(__file__).parent),
         system=f"{platform.system()} {platform.release()}",
-        processor=_processor(),
+        processor=_describe_processor(),
         nodes=nodes,
         cpus=resources.get("CPU", 0.0),
         gpus=resources.get("GPU", 0.0),
@@ -115,7 +115,7 @@ def _commit(folder: Path) -> str | None:
         return None
 
 
-def _processor() -> str:
+def _describe_processor() -> str:
     """Return the processor's model and the number of its cores.
 
     Linux gives the model in a file. Elsewhere `platform` gives a name.

@@ -34,10 +34,10 @@ class PatientS3FileSystem(pafs.S3FileSystem):  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without credentials: another process finds its own."""
-        return _patient_s3, (self.options,)
+        return _build_patient_s3, (self.options,)
 
 
-def _patient_s3(options: dict[str, Any]) -> PatientS3FileSystem:
+def _build_patient_s3(options: dict[str, Any]) -> PatientS3FileSystem:
     return PatientS3FileSystem(**options)
 
 
@@ -72,7 +72,7 @@ def open_filesystem(location: str) -> tuple[pafs.FileSystem, str]:
     # This request has pyarrow's own three attempts, so that a wrong address is reported at once.
     if filesystem.get_file_info(bucket).type == pafs.FileType.NotFound:
         raise FileNotFoundError(f"{location}: there is no bucket {bucket!r}; create it, or correct the location")
-    return PatientS3FileSystem(**_s3_options(filesystem)), root
+    return PatientS3FileSystem(**_read_s3_options(filesystem)), root
 
 
 def require_no_credentials(location: str) -> None:
@@ -91,7 +91,7 @@ def require_no_credentials(location: str) -> None:
         )
 
 
-def _s3_options(filesystem: pafs.S3FileSystem) -> dict[str, Any]:
+def _read_s3_options(filesystem: pafs.S3FileSystem) -> dict[str, Any]:
     """Return the options that `pyarrow.fs.FileSystem.from_uri` took from the location and the environment."""
     _, (options,) = filesystem.__reduce__()
     kept = {name: options[name] for name in ("region", "scheme", "endpoint_override") if options[name]}

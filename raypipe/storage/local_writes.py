@@ -17,7 +17,7 @@ def write_local(target: Path, data: bytes, *, replace: bool = True) -> bool:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        if replace or not _link(temporary, target):
+        if replace or not _link_once(temporary, target):
             temporary.replace(target)
     except FileExistsError:
         temporary.unlink(missing_ok=True)
@@ -29,7 +29,7 @@ def write_local(target: Path, data: bytes, *, replace: bool = True) -> bool:
     return True
 
 
-def _link(temporary: Path, target: Path) -> bool:
+def _link_once(temporary: Path, target: Path) -> bool:
     """Give a file a second name at once. Return False if the disk cannot; raise FileExistsError if the name exists."""
     try:
         target.hardlink_to(temporary)

@@ -95,7 +95,7 @@ def recompute_statistics(
     hooks = [
         layer.register_forward_pre_hook(_make_moment_hook(sums)) for layer, sums in zip(layers, moments, strict=True)
     ]
-    kept = [(layer, layer.momentum, _counter(layer)) for layer in layers]
+    kept = [(layer, layer.momentum, _get_counter(layer)) for layer in layers]
     tiles = forwards = backwards = 0
     try:
         for layer in layers:
@@ -120,7 +120,7 @@ def recompute_statistics(
     return Recalibration(tiles, forwards, backwards)
 
 
-def _counter(layer: _BatchNorm) -> Tensor | None:
+def _get_counter(layer: _BatchNorm) -> Tensor | None:
     return None if layer.num_batches_tracked is None else layer.num_batches_tracked.clone()
 
 

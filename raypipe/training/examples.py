@@ -73,12 +73,12 @@ class Examples:
         seed
             Seed of the choice of groups. Another seed holds other groups out.
         """
-        held = _groups_to_hold(self, fraction, seed) if fraction else set[str]()
+        held = _choose_held_groups(self, fraction, seed) if fraction else set[str]()
         sides = np.array([group in held for group in self.groups], dtype=bool)
         return self.take(np.flatnonzero(~sides)), self.take(np.flatnonzero(sides))
 
 
-def _groups_to_hold(examples: Examples, fraction: float, seed: int) -> set[str]:
+def _choose_held_groups(examples: Examples, fraction: float, seed: int) -> set[str]:
     """Choose groups class by class, classes with the fewest groups first. A group belongs to its commonest class."""
     tiles: dict[str, Counter[int]] = defaultdict(Counter)
     for group, label in zip(examples.groups, examples.labels, strict=True):

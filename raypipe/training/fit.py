@@ -139,7 +139,7 @@ class Fit:
         A batch of a single tile is left out, because batch normalization cannot train on it.
         """
         while self.finished_epochs < self.recipe.epochs:
-            self._seed()
+            self._set_seed()
             generator = torch.Generator().manual_seed(torch.initial_seed())
             loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
                 dataset,  # type: ignore[arg-type]  # Collation turns the labels into a tensor.
@@ -149,7 +149,7 @@ class Fit:
                 drop_last=len(dataset) % batch_size == 1,
                 pin_memory=self.device.type == "cuda",
             )
-            self.history.append(self._epoch(loader))
+            self.history.append(self._train_epoch(loader))
             yield self.history[-1]
 
     def state(self) -> bytes:
@@ -194,7 +194,7 @@ class Fit:
         if self.input_rule is None or not list_batch_norms(self.evaluated):
             return Recalibration()
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            self._seed(RECALIBRATION)
+            self._set_seed(RECALIBRATION)
             chosen = torch.randperm(len(dataset))[:tiles].tolist()
             if len(chosen) % BATCH == 1:  # Batch normalization has no statistics of one tile.
                 chosen.pop()
@@ -202,11 +202,11 @@ class Fit:
             shown = ((augment(images, self.recipe), labels) for images, labels in batches)
             return recompute_statistics(self.evaluated, shown, self.input_rule, total)
 
-    def _seed(self, *purpose: int) -> None:
+    def _set_seed(self, *purpose: int) -> None:
         entropy = np.random.SeedSequence([self.seed, self.finished_epochs, self.rank, *purpose])
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]) >> 1)
 
-    def _epoch(self, loader: "DataLoader[tuple[Tensor, Tensor]]") -> EpochRecord:
+    def _train_epoch(self, loader: "DataLoader[tuple[Tensor, Tensor]]") -> EpochRecord:
         start = time.perf_counter()
         self.model.train()
         loss_sum = torch.zeros((), device=self.device)

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from raypipe.data.tissue import LABELS, render_tile
-from raypipe.data.tissue.tiles import _source_field
+from raypipe.data.tissue.tiles import _draw_source_field
 
 Tiles = NDArray[np.uint8]
 Targets = NDArray[np.int64]
@@ -39,7 +39,7 @@ def test_a_tile_is_8_bit_rgb_of_the_size_asked_for(label: str, size: int):
 @pytest.mark.parametrize("label", LABELS)
 def test_a_tile_depends_on_its_arguments_only(label: str):
     first = render_tile(label, 3, 1, size=48, seed=5)
-    _source_field.cache_clear()
+    _draw_source_field.cache_clear()
     np.random.seed(0)  # noqa: NPY002 - the global generator must not matter
     render_tile(label, 4, 0, size=48, seed=5)
     assert np.array_equal(first, render_tile(label, 3, 1, size=48, seed=5))

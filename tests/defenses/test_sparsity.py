@@ -12,14 +12,14 @@ from raypipe.evaluation.predict import predict
 from raypipe.experiment.load import validate_experiment
 from raypipe.models.backbones.sparsity import SparsityDenoising as Block
 from raypipe.models.classifier import Model, build_classifier
-from raypipe.stages.harden import _starting_point
+from raypipe.stages.harden import _load_starting_point
 from tests.defenses.laboratory import Laboratory
 
 pytestmark = pytest.mark.xdist_group("laboratory")  # in one process, which draws its tiles once
 
 
 def test_it_begins_as_the_clean_model(residual: Laboratory) -> None:
-    start, card = _starting_point(residual.cell(SparsityDenoising()), residual.store)
+    start, card = _load_starting_point(residual.cell(SparsityDenoising()), residual.store)
     assert card.backbone == "resnet18_d"
     images, _ = residual.test_tiles()
     cpu = torch.device("cpu")

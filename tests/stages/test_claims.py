@@ -65,7 +65,7 @@ def test_cells_that_a_run_gives_up_are_fitted(cells: tuple[Cell, ...], store: St
 
 @pytest.mark.parametrize("ended", ["process", "renewal"])
 def test_a_run_that_ended_without_a_word_has_no_claim(ended: str, cells: tuple[Cell, ...], store: Store) -> None:
-    host, machine = claims._this_machine()
+    host, machine = claims._identify_machine()
     dead = {"process": (host, 2**22 + 1, time.time()), "renewal": ("elsewhere", 1, time.time() - claims.STALE_SECONDS)}
     for where, pid, renewed in (("elsewhere", 1, time.time()), (host, os.getpid(), time.time())):
         other = Claim(token="other", host=where, machine=machine, pid=pid, renewed=renewed)

@@ -206,7 +206,7 @@ def test_any_bytes_are_a_record_or_told_to_be_none(damaged_store: Store, data: b
 @pytest.mark.parametrize("linked", [True, False], ids=["links", "no links"])
 def test_of_two_writers_the_first_one_counts(linked: bool, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     if not linked:
-        monkeypatch.setattr("raypipe.storage.local_writes._link", lambda *_: False)
+        monkeypatch.setattr("raypipe.storage.local_writes._link_once", lambda *_: False)
     assert store.add_bytes("a/file", b"first")
     assert not store.add_bytes("a/file", b"second")
     assert store.read_bytes("a/file") == b"first"

@@ -173,9 +173,9 @@ def _generate(model: _Counting, images: Tensor, labels: Tensor, classes: int, se
     aimed = attack.__name__ in AIMED or settings.parameters.get("targeted", targeted)
     y = None
     if aimed:
-        y = _one_hot(draw_targets(images, labels, classes, settings.seed), classes)
+        y = _encode_one_hot(draw_targets(images, labels, classes, settings.seed), classes)
     elif attack.__name__ in LABELED:
-        y = _one_hot(labels, classes)
+        y = _encode_one_hot(labels, classes)
     pixels = images.detach().cpu().numpy()
     with _seed_globals(zlib.crc32(pixels.tobytes(), settings.seed)):
         made = attack(classifier, **options).generate(x=pixels, y=y)
@@ -185,7 +185,7 @@ def _generate(model: _Counting, images: Tensor, labels: Tensor, classes: int, se
     return torch.from_numpy(np.clip(made, 0, 1).astype(np.float32)).to(images.device)
 
 
-def _one_hot(labels: Tensor, classes: int) -> NDArray[np.float32]:
+def _encode_one_hot(labels: Tensor, classes: int) -> NDArray[np.float32]:
     """Return one-hot labels, which every attack of the toolbox accepts; some attacks misread indices."""
     encoded: NDArray[np.float32] = nn.functional.one_hot(labels, classes).float().cpu().numpy()
     return encoded

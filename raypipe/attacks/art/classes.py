@@ -95,7 +95,7 @@ def get_attack_class(name: str) -> Any:
             f"the Adversarial Robustness Toolbox has no attack {name!r}, expected {', '.join(CLASSES)} or the name of "
             f"a class in art.attacks.evasion{suggest_matches(name, known)}"
         )
-    unfit = UNFIT.get(name) or _other_estimator(attack)
+    unfit = UNFIT.get(name) or _find_other_estimator(attack)
     if unfit:
         raise ValueError(f"the toolbox's {name} cannot attack tiles: {unfit}")
     return attack
@@ -173,7 +173,7 @@ class _AnyModel(nn.Module):
         return self.scale * images.flatten(1)[:, :3]
 
 
-def _other_estimator(attack: Any) -> str | None:
+def _find_other_estimator(attack: Any) -> str | None:
     """Return the kind of model that an attack needs if it is not an image classifier, else None."""
     from art.estimators.classification import PyTorchClassifier  # noqa: PLC0415
 

@@ -64,13 +64,13 @@ def get_ball(name: str, parameters: Mapping[str, Any]) -> Ball | None:
     ValueError
         If the ball is an l1 ball, or if `THREATS` does not list the toolbox's class.
     """
-    kind, arguments = _arguments(name, parameters)
-    norm = _norm(kind, arguments)
+    kind, arguments = _read_arguments(name, parameters)
+    norm = _read_norm(kind, arguments)
     if kind == "ThresholdAttack":
         return None if arguments["th"] is None else Ball("linf", arguments["th"] / 255)
     if norm == "none" or "eps" not in arguments or arguments.get("minimal"):
         return None
-    return Ball(_bounded(name, norm), float(arguments["eps"]))
+    return Ball(_require_bound(name, norm), float(arguments["eps"]))
 
 
 def get_minimized_norm(name: str, parameters: Mapping[str, Any]) -> AnyNorm:
@@ -81,7 +81,7 @@ def get_minimized_norm(name: str, parameters: Mapping[str, Any]) -> AnyNorm:
     name, parameters
         See `raypipe.attacks.art.classes.check_parameters`.
     """
-    return _norm(*_arguments(name, parameters))
+    return _read_norm(*_read_arguments(name, parameters))
 
 
 def get_knowledge(name: str, parameters: Mapping[str, Any]) -> Knowledge:
@@ -92,32 +92,32 @@ def get_knowledge(name: str, parameters: Mapping[str, Any]) -> Knowledge:
     name, parameters
         See `raypipe.attacks.art.classes.check_parameters`.
     """
-    kind, arguments = _arguments(name, parameters)
-    return "score-based" if arguments.get("attacker") in SCORED else _threat(kind)[1]
+    kind, arguments = _read_arguments(name, parameters)
+    return "score-based" if arguments.get("attacker") in SCORED else _find_threat(kind)[1]
 
 
-def _arguments(name: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _read_arguments(name: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the name of the class and all arguments of its constructor, including the toolbox's defaults."""
     kind = get_attack_class(name)
     accepted = inspect.signature(kind.__init__).parameters
     return kind.__name__, {key: parameter.default for key, parameter in accepted.items()} | dict(parameters)
 
 
-def _threat(kind: str) -> tuple[AnyNorm | Literal["from parameter"], Knowledge]:
+def _find_threat(kind: str) -> tuple[AnyNorm | Literal["from parameter"], Knowledge]:
     if kind not in THREATS:
         raise ValueError(f"{kind}: expected an attack whose threat model is known, one of {', '.join(THREATS)}")
     return THREATS[kind]
 
 
-def _norm(kind: str, arguments: Mapping[str, Any]) -> AnyNorm:
-    norm = _threat(kind)[0]
+def _read_norm(kind: str, arguments: Mapping[str, Any]) -> AnyNorm:
+    norm = _find_threat(kind)[0]
     if norm != "from parameter":
         return norm
     by_order: dict[float, AnyNorm] = {math.inf: "linf", 0: "l0", 1: "l1", 2: "l2"}
     return by_order[float(arguments["norm"])]
 
 
-def _bounded(name: str, norm: AnyNorm) -> Norm:
+def _require_bound(name: str, norm: AnyNorm) -> Norm:
     if norm not in ("linf", "l2"):
         raise ValueError(f"{name}: norm = {norm[1:]}, expected inf or 2: 8-bit tiles are kept in balls of these alone")
     return norm

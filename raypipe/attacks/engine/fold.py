@@ -83,7 +83,7 @@ def find_folding(model: nn.Module, tiles: Tensor) -> Folding:
         both = [compute_logits_and_gradient(form, tiles) for form in (exact, candidate)]
     except Exception as error:  # tracing runs foreign code, and untraceable models are common
         raise NotFoldedError(f"it cannot be traced ({type(error).__name__}: {get_last_line(error)})") from error
-    differences = [_relative(one, other) for one, other in zip(*both, strict=True)]
+    differences = [_compare_lengths(one, other) for one, other in zip(*both, strict=True)]
     if not all(each <= SAME for each in differences):  # NaN is not
         raise NotFoldedError("folding changes its logits by {:.1e} and its gradients by {:.1e}".format(*differences))
     return Folding(padded=padded, pairs=pairs, cropped=cropped, difference=max(differences))
@@ -184,7 +184,7 @@ def _fold(convolution: Any, normalization: Any) -> nn.Module:
     return folded
 
 
-def _relative(one: Tensor, other: Tensor) -> float:
+def _compare_lengths(one: Tensor, other: Tensor) -> float:
     """Return the length of a difference as a share of the first vector's length."""
     length = float((one - other).norm())
     return length / float(one.norm()) if length else 0.0

@@ -120,12 +120,12 @@ def predict_tiles(model: PreparedModel, images: NDArray[np.uint8]) -> NDArray[np
     """Return the logits (n, classes) of the plain model for 8-bit tiles (n, h, w, channels)."""
     with freeze(model.plain):
         victim = Victim(model.plain, len(images), model.batch_size)
-        logits = predict(victim, to_unit(_channels_first(images, model.device)), victim.rows())
+        logits = predict(victim, to_unit(_put_channels_first(images, model.device)), victim.rows())
     model.batch_size = min(model.batch_size, victim.batch_size)
     return logits.float().cpu().numpy()
 
 
-def _channels_first(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+def _put_channels_first(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous()
 
 
@@ -171,7 +171,7 @@ def _attack(
     """Attack a block of tiles, and write the results into its rows of the whole result."""
     begun = time.perf_counter()
     result, rows = into
-    stored = _channels_first(images, model.device)
+    stored = _put_channels_first(images, model.device)
     truth = torch.from_numpy(labels).to(model.device)
     clean = to_unit(stored)
 

@@ -42,11 +42,11 @@ def project_onto_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, norm:
     room = torch.where(slopes > 0, 1 - points, points) * (slopes != 0)
     steepness = slopes.abs()
     speed = (steepness > 0).to(points.dtype) if norm == "linf" else steepness
-    time = _time((steepness * speed).flatten(1), (steepness * room).flatten(1), gaps.abs() / scale)
+    time = _find_time((steepness * speed).flatten(1), (steepness * room).flatten(1), gaps.abs() / scale)
     return slopes.sign() * torch.minimum(per_tile(time, speed) * speed, room)
 
 
-def _time(rates: Tensor, limits: Tensor, wanted: Tensor) -> Tensor:
+def _find_time(rates: Tensor, limits: Tensor, wanted: Tensor) -> Tensor:
     """Return the time when the sum over ``min(time * rate, limit)`` is `wanted`, (n,); very large if it never is."""
     time = torch.zeros_like(wanted)
     full = rates <= 0

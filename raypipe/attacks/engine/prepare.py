@@ -168,7 +168,7 @@ def prepare(
     else:
         fast, trials = _try_forms(model, shape, device, half)
     if batch_size is None and trials.batch_size is None:
-        trials = trials.model_copy(update={"batch_size": _largest_useful_batch(fast, shape, device)})
+        trials = trials.model_copy(update={"batch_size": _find_largest_batch(fast, shape, device)})
     size = batch_size or trials.batch_size or SMALLEST_BATCH
     exact = fast if half is None else Fast(fast.network, fast.memory_format, half=None)
     return PreparedModel(model, fast, exact, device, size, trials)
@@ -207,23 +207,23 @@ def _takes_channels_last(network: nn.Module, tiles: Tensor) -> bool:
     return True
 
 
-def _largest_useful_batch(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int:
+def _find_largest_batch(network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> int:
     """Return the largest batch size that makes each tile cheaper and fits into memory."""
     tile = torch.full((1, *shape), 0.5, device=device)
-    room = int(MEMORY_SHARE * _free_memory(device) / _bytes_kept(network, tile))
+    room = int(MEMORY_SHARE * _free_memory(device) / _count_kept_bytes(network, tile))
     largest = max(1, min(room, LARGEST_BATCH[device.type]))
     if device.type == "cpu":
         return min(largest, max(SMALLEST_BATCH, CPU_PIXELS // (shape[1] * shape[2])))
-    return _batch_that_pays(network, tile, largest)
+    return _try_batches(network, tile, largest)
 
 
-def _batch_that_pays(network: nn.Module, tile: Tensor, largest: int) -> int:
+def _try_batches(network: nn.Module, tile: Tensor, largest: int) -> int:
     """Return the batch size, doubled as long as each tile gets clearly cheaper in trials on a GPU."""
     size, each = SMALLEST_BATCH, float("inf")
     while size <= largest:
         tiles = tile.repeat(size, 1, 1, 1)
         try:
-            seconds = _best_time(lambda tiles=tiles: compute_logits_and_gradient(network, tiles), tile.device)  # type: ignore[misc]
+            seconds = _measure_time(lambda tiles=tiles: compute_logits_and_gradient(network, tiles), tile.device)  # type: ignore[misc]
         except torch.OutOfMemoryError:
             break
         if seconds / size > CLEARLY_FASTER * each:
@@ -232,7 +232,7 @@ def _batch_that_pays(network: nn.Module, tile: Tensor, largest: int) -> int:
     return min(largest, max(1, size // 2))
 
 
-def _best_time(trial: Callable[[], object], device: torch.device) -> float:
+def _measure_time(trial: Callable[[], object], device: torch.device) -> float:
     """Return the shorter time of two trials in seconds, after one for warming up."""
     best = float("inf")
     for repeat in range(3):
@@ -252,7 +252,7 @@ def _free_memory(device: torch.device) -> float:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (os.cpu_count() or 1)
 
 
-def _bytes_kept(network: nn.Module, tile: Tensor) -> int:
+def _count_kept_bytes(network: nn.Module, tile: Tensor) -> int:
     """Return the bytes that the forward pass of one tile keeps for its backward pass."""
     kept: dict[int, int] = {}
 

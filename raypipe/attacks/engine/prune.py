@@ -51,13 +51,13 @@ def prune(victim: Victim, images: Tensor, adversarial: Tensor, goal: Goal, round
     result = adversarial.clone()
     rows = victim.rows()
     for _ in range(rounds):
-        before = _changes(images, result)
+        before = _find_changes(images, result)
         _restore(victim, images, result, goal, rows)
-        rows = rows[(_changes(images, result) < before)[rows]]
+        rows = rows[(_find_changes(images, result) < before)[rows]]
     return result
 
 
-def _changes(images: Tensor, others: Tensor) -> Tensor:
+def _find_changes(images: Tensor, others: Tensor) -> Tensor:
     return (images != others).flatten(1).sum(1)
 
 
@@ -97,7 +97,7 @@ def _restore(victim: Victim, images: Tensor, result: Tensor, goal: Goal, rows: T
 
     def start(rows: Tensor) -> _Bisection:
         points = result[rows].requires_grad_()
-        count = _changes(images[rows], points.detach())
+        count = _find_changes(images[rows], points.detach())
         state = _Bisection(rows, points.detach(), torch.zeros_like(points, dtype=torch.long), count * 0, count)
         state = keep(state, count > 1)
         if not len(state.rows):

@@ -78,7 +78,7 @@ def to_eight_bit(
         return keep(state, _differ(state.tried, utmost))
 
     def step(state: _Stretch) -> _Stretch:
-        candidates, scale = _next_candidates(state)
+        candidates, scale = _find_next_candidates(state)
         state = replace(state, tried=candidates, scale=scale)
         state = keep(state, scale <= len(SCALES))
         if not len(state.rows):
@@ -92,17 +92,17 @@ def to_eight_bit(
         return keep(state, ~fooled & _differ(state.tried, state.utmost))
 
     run_active(victim, victim.rows(), start, step)
-    left = _others(victim, found)
+    left = _find_others(victim, found)
     if gradients and len(left):
         reached = goal.reached(predict(victim, adversarial[left], left), left)
         _walk(victim, left[reached], result, goal, found)
-        left = _others(victim, found)
+        left = _find_others(victim, found)
     rest = [(left, predict(victim, to_unit(result[left]), left))] if len(left) else []
     rows, logits = (torch.cat(parts) for parts in zip(*found, *rest, strict=True))
     return result, torch.empty_like(logits).index_copy_(0, rows, logits)
 
 
-def _others(victim: Victim, found: list[tuple[Tensor, Tensor]]) -> Tensor:
+def _find_others(victim: Victim, found: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Return the positions of the tiles without an entry in `found`."""
     left = torch.ones_like(victim.forwards, dtype=torch.bool)
     for rows, _ in found:
@@ -235,7 +235,7 @@ class _Stretch:
     """Position in `SCALES` of the next trial."""
 
 
-def _next_candidates(state: _Stretch) -> tuple[Tensor, Tensor]:
+def _find_next_candidates(state: _Stretch) -> tuple[Tensor, Tensor]:
     """Return each tile's image at the next scale that changes a pixel, and the position of the scale after it.
 
     Where there is no such image, the position is beyond the last scale.

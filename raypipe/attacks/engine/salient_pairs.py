@@ -40,29 +40,29 @@ def find_best_pair(target: Tensor, others: Tensor, movable: Tensor) -> tuple[Ten
     losses = (-others).masked_fill(~movable, -torch.inf)
     gains, order = gains.sort(dim=1, descending=True)
     losses = losses.gather(1, order)
-    layers = _two_layers(losses)
+    layers = _find_two_layers(losses)
     width = max(2, int(layers.sum(1).max()))
     # First come the positions of the candidates, in order, then those of any other features, without saliency.
     position = torch.arange(layers.shape[1], device=layers.device)
     kept = torch.where(layers, -position, -position - len(position)).topk(width, dim=1).indices
     gains = gains.gather(1, kept).masked_fill(~layers.gather(1, kept), -torch.inf)
-    score, pairs = _best_of_all(gains, losses.gather(1, kept))
+    score, pairs = _search_all(gains, losses.gather(1, kept))
     return order.gather(1, kept.gather(1, pairs)), score > 0
 
 
-def _two_layers(losses: Tensor) -> Tensor:
+def _find_two_layers(losses: Tensor) -> Tensor:
     """Return (n, features) booleans, True in the first two Pareto layers, for features in falling order of gains."""
-    first = losses > _largest_before(losses)
+    first = losses > _find_largest_before(losses)
     rest = losses.masked_fill(first, -torch.inf)
-    return first | (rest > _largest_before(rest))
+    return first | (rest > _find_largest_before(rest))
 
 
-def _largest_before(values: Tensor) -> Tensor:
+def _find_largest_before(values: Tensor) -> Tensor:
     largest = values.cummax(dim=1).values
     return torch.cat([torch.full_like(values[:, :1], -torch.inf), largest[:, :-1]], dim=1)
 
 
-def _best_of_all(gains: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
+def _search_all(gains: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
     """Return the best score (n,) and its pair (n, 2) among all pairs."""
     width = gains.shape[1]
     best = torch.full_like(gains[:, 0], -torch.inf)

@@ -92,7 +92,7 @@ class StainSearch:
         """
 
         def start(rows: Tensor) -> _State:
-            return self._start(rows, _draw(self._generators(rows, run), 1)[:, 0])
+            return self._start(rows, _draw(self._make_generators(rows, run), 1)[:, 0])
 
         def step(state: _State) -> _State:
             places = state.places.detach().requires_grad_()
@@ -122,7 +122,7 @@ class StainSearch:
         """
 
         def start(rows: Tensor) -> _Trials:
-            generators = self._generators(rows, run=0)
+            generators = self._make_generators(rows, run=0)
             state = self._start(rows, _draw(generators, 1)[:, 0])
             draws, nothing_yet = _draw(generators, queries), torch.full_like(state.places[:, 0], -torch.inf)
             return _Trials(**vars(state), draws=draws.to(self.images), chosen=state.places, margins=nothing_yet)
@@ -150,7 +150,7 @@ class StainSearch:
         basis = find_basis(images, self.basis)
         return _State(rows, separate_stains(images, basis), basis, places.to(images), torch.zeros_like(rows))
 
-    def _generators(self, rows: Tensor, run: int) -> list[torch.Generator]:
+    def _make_generators(self, rows: Tensor, run: int) -> list[torch.Generator]:
         return make_generators(self.images[rows], key=f"stain {self.seed} {run}")
 
 

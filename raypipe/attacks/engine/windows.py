@@ -70,14 +70,14 @@ class Windows:
         """
         count, channels, height, width = clean.shape
         if self.norm == "linf":
-            return (clean + self.eps * _signs(draws).view(count, channels, 1, width)).clamp(0, 1)
+            return (clean + self.eps * _draw_signs(draws).view(count, channels, 1, width)).clamp(0, 1)
         side, (rows, columns) = self._tile, self._tiles
         drawn = draws.view(count, channels + 1, rows, columns).repeat_interleave(side, 2).repeat_interleave(side, 3)
         upright = build_pattern(side).to(clean.device)
         flat, tilted = upright.repeat(rows, columns), upright.T.repeat(rows, columns)
         perturbation = torch.zeros_like(clean)
         top, left = (height - rows * side) // 2, (width - columns * side) // 2
-        grid = _signs(drawn[:, 1:]) * torch.where(drawn[:, :1] < 0.5, flat, tilted)
+        grid = _draw_signs(drawn[:, 1:]) * torch.where(drawn[:, :1] < 0.5, flat, tilted)
         perturbation[:, :, top : top + rows * side, left : left + columns * side] = grid
         return self._on_the_sphere(clean, perturbation)
 
@@ -95,32 +95,32 @@ class Windows:
         """
         index = self._index[proposal]
         if self.norm == "linf":
-            return self._another_constant(points, clean, self._sides[index], draws)
-        return self._another_length(points, clean, index, draws)
+            return self._draw_other_constant(points, clean, self._sides[index], draws)
+        return self._draw_other_length(points, clean, index, draws)
 
-    def _another_constant(self, points: Tensor, clean: Tensor, sides: Tensor, draws: Tensor) -> Tensor:
-        inside, _, _ = _window(points, sides, draws[:, :2])
-        signs = _signs(draws[:, 2:])[:, :, None, None]
+    def _draw_other_constant(self, points: Tensor, clean: Tensor, sides: Tensor, draws: Tensor) -> Tensor:
+        inside, _, _ = _draw_window(points, sides, draws[:, :2])
+        signs = _draw_signs(draws[:, 2:])[:, :, None, None]
         found = torch.where(inside, (clean + self.eps * signs).clamp(0, 1), points)
         # As in the authors' code, no query is spent on an unchanged window. The authors draw again instead.
         same = (found == points).flatten(1).all(1)
         signs = torch.where(per_tile(same, signs), -signs, signs)
         return torch.where(inside, (clean + self.eps * signs).clamp(0, 1), points)
 
-    def _another_length(self, points: Tensor, clean: Tensor, index: Tensor, draws: Tensor) -> Tensor:
+    def _draw_other_length(self, points: Tensor, clean: Tensor, index: Tensor, draws: Tensor) -> Tensor:
         sides, perturbation = self._sides[index], points - clean
-        inside, top, left = _window(points, sides, draws[:, :2])
-        other, _, _ = _window(points, sides, draws[:, 2:4])
+        inside, top, left = _draw_window(points, sides, draws[:, :2])
+        other, _, _ = _draw_window(points, sides, draws[:, 2:4])
         shape = self._patterns[index, (draws[:, 4] < 0.5).long()]
         height, width = shape.shape[1:]
         down = (torch.arange(height, device=top.device) - top[:, None]) % height
         across = (torch.arange(width, device=top.device) - left[:, None]) % width
         shape = shape[torch.arange(len(top), device=top.device)[:, None, None], down[:, :, None], across[:, None]]
         old = perturbation * inside
-        new = _signs(draws[:, 5:])[:, :, None, None] * shape[:, None] + old / _lengths(old).clamp_min(TINY)
+        new = _draw_signs(draws[:, 5:])[:, :, None, None] * shape[:, None] + old / _measure_lengths(old).clamp_min(TINY)
         unused = (self.eps**2 - measure_lengths(perturbation) ** 2).clamp_min(0) / points.shape[1]
-        length = (per_tile(unused, points) + _lengths(perturbation * (inside | other)) ** 2).sqrt()
-        changed = torch.where(inside, new / _lengths(new).clamp_min(TINY) * length, perturbation * ~other)
+        length = (per_tile(unused, points) + _measure_lengths(perturbation * (inside | other)) ** 2).sqrt()
+        changed = torch.where(inside, new / _measure_lengths(new).clamp_min(TINY) * length, perturbation * ~other)
         return self._on_the_sphere(clean, changed)
 
     def _on_the_sphere(self, clean: Tensor, perturbation: Tensor) -> Tensor:
@@ -170,24 +170,24 @@ def _bump(height: int, width: int) -> Tensor:
     return piled.take(ring)
 
 
-def _signs(draws: Tensor) -> Tensor:
+def _draw_signs(draws: Tensor) -> Tensor:
     return torch.where(draws < 0.5, -1.0, 1.0)
 
 
-def _lengths(images: Tensor) -> Tensor:
+def _measure_lengths(images: Tensor) -> Tensor:
     """Return the Euclidean length of each channel, (n, channels, 1, 1)."""
     length: Tensor = torch.linalg.vector_norm(images, dim=(2, 3), keepdim=True)
     return length
 
 
-def _window(images: Tensor, sides: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _draw_window(images: Tensor, sides: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return a random square in each image, as (n, 1, h, w) booleans, and its upper and left edges, (n,) each."""
-    top, down = _interval(images.shape[2], sides, draws[:, 0])
-    left, across = _interval(images.shape[3], sides, draws[:, 1])
+    top, down = _draw_interval(images.shape[2], sides, draws[:, 0])
+    left, across = _draw_interval(images.shape[3], sides, draws[:, 1])
     return down[:, None, :, None] & across[:, None, None, :], top, left
 
 
-def _interval(size: int, sides: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+def _draw_interval(size: int, sides: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Return the beginning of each interval, (n,), and the positions inside it, (n, size) booleans."""
     begin = torch.minimum((draws * (size - sides + 1)).long(), size - sides)
     places = torch.arange(size, device=draws.device)

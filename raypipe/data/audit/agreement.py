@@ -70,11 +70,11 @@ def compare_groups(
         adjusted_rand_index=float(adjusted_rand_score(truth, ours)),
         precision=right / (right + wrong) if right + wrong else 1.0,
         recall=right / (right + missed) if right + missed else 1.0,
-        remaining_leak=_remaining_leak(refs, known, train_fraction, seeds),
+        remaining_leak=_estimate_remaining_leak(refs, known, train_fraction, seeds),
     )
 
 
-def _remaining_leak(
+def _estimate_remaining_leak(
     refs: Sequence[TileRef], known: Mapping[str, str], train_fraction: float, seeds: int
 ) -> float | None:
     shares = []

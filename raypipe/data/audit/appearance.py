@@ -37,9 +37,9 @@ def compute_histogram(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return roots
 
 
-def _weights(deviation: float) -> npt.NDArray[np.float64]:
+def _compute_weights(deviation: float) -> npt.NDArray[np.float64]:
     line = np.exp(-((np.arange(THUMBNAIL) - (THUMBNAIL - 1) / 2) ** 2) / (2 * deviation**2))
     return np.outer(line, line)
 
 
-_WEIGHTS = tuple(_weights(deviation) for deviation in WINDOWS)
+_WEIGHTS = tuple(_compute_weights(deviation) for deviation in WINDOWS)

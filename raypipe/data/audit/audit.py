@@ -155,7 +155,7 @@ def audit_source(
     return Audit(
         tiles=tuple(tiles),
         rejected=problems | {ref.path: ref.problem for ref in listed if ref.problem is not None},
-        pairs=tuple(_pairs(tiles, siblings)),
+        pairs=tuple(_list_pairs(tiles, siblings)),
         threshold=siblings.threshold,
         sides=sides,
         random_leak=measure_leakage([(ref.group, sides[ref.path]) for ref in tiles]) or 0.0,
@@ -181,6 +181,6 @@ def write_groups(tiles: Sequence[TileRef], path: Path) -> None:
         rows.writerows([ref.path, ref.label_name, ref.group] for ref in tiles)
 
 
-def _pairs(tiles: Sequence[TileRef], siblings: Siblings) -> Iterator[Pair]:
+def _list_pairs(tiles: Sequence[TileRef], siblings: Siblings) -> Iterator[Pair]:
     for (first, second), similarity in zip(siblings.pairs.tolist(), siblings.similarity.tolist(), strict=True):
         yield Pair(tiles[first], tiles[second], similarity)

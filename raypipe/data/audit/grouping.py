@@ -35,9 +35,9 @@ def join_pairs(pairs: npt.NDArray[np.intp], count: int) -> Group:
     merged = True
     while merged:
         merged = False
-        between = Counter(_ends(group, left, right) for left, right in open_pairs)
+        between = Counter(_find_ends(group, left, right) for left, right in open_pairs)
         for left, right in open_pairs:
-            first, second = _ends(group, left, right)
+            first, second = _find_ends(group, left, right)
             if first == second:
                 continue
             if min(len(members[first]), len(members[second])) < SMALL or between[first, second] > 1:
@@ -48,6 +48,6 @@ def join_pairs(pairs: npt.NDArray[np.intp], count: int) -> Group:
     return group
 
 
-def _ends(group: Group, left: int, right: int) -> tuple[int, int]:
+def _find_ends(group: Group, left: int, right: int) -> tuple[int, int]:
     ends = int(group[left]), int(group[right])
     return min(ends), max(ends)

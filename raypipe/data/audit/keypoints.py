@@ -69,7 +69,7 @@ def find_keypoints(stack: Floats) -> Keypoints:
     ----------
     Lowe 2004, Distinctive image features from scale-invariant keypoints, IJCV 60(2).
     """
-    level, row, column = _extrema(stack)
+    level, row, column = _find_extrema(stack)
     size = SCALES[level][:, None, None]
     last = stack.shape[1] - 1
     rows = np.clip(row[:, None, None] + size * _RINGS[0], 0, last) + (level * (last + 1))[:, None, None]
@@ -83,7 +83,7 @@ def find_keypoints(stack: Floats) -> Keypoints:
     return Keypoints(places, descriptors)
 
 
-def _extrema(stack: Floats) -> tuple[npt.NDArray[np.intp], ...]:
+def _find_extrema(stack: Floats) -> tuple[npt.NDArray[np.intp], ...]:
     """Return level, row and column of the strongest responses that are local maxima.
 
     A local maximum is exceeded by no other response within one level and two pixels.

@@ -88,7 +88,7 @@ def _register(sketch: Sketch, mismatched: bool, pairs: Pairs) -> Floats:
         # A shift by half of the matches leaves no keypoint with its own match.
         there, valid = np.roll(there, MATCHES // 2, axis=1), valid & np.roll(valid, MATCHES // 2, axis=1)
     left, right = (sketch.details[side].astype(np.float32) for side in pairs.T)
-    return correlate_details(left, right, *_best_map(here, there, valid))
+    return correlate_details(left, right, *_fit_best_map(here, there, valid))
 
 
 def _match_places(sketch: Sketch, pairs: Pairs) -> tuple[Floats, Floats, Mask]:
@@ -105,13 +105,13 @@ def _match_places(sketch: Sketch, pairs: Pairs) -> tuple[Floats, Floats, Mask]:
     return here, there, np.take_along_axis(best[..., None], order, axis=1)[..., 0] > 0
 
 
-def _best_map(here: Floats, there: Floats, valid: Mask) -> tuple[Floats, Mask]:
+def _fit_best_map(here: Floats, there: Floats, valid: Mask) -> tuple[Floats, Mask]:
     """Fit the map that most matches agree with, for each pair.
 
     A map is (3, 2) and applies to places with a 1 appended. The second result is True for pairs that have a map.
     """
     homogeneous = np.concatenate([here, np.ones_like(here[..., :1])], axis=-1)
-    owner, maps = _plausible_maps(here, there, valid)
+    owner, maps = _list_plausible_maps(here, there, valid)
     apart = ((homogeneous[owner] @ maps - there[owner]) ** 2).sum(axis=-1)
     agreement = (np.maximum(0, 1 - apart / TOLERANCE**2) * valid[owner]).sum(axis=1)
     best = np.zeros((len(here), 3, 2), np.float32)
@@ -130,7 +130,7 @@ def _best_map(here: Floats, there: Floats, valid: Mask) -> tuple[Floats, Mask]:
     return best, found
 
 
-def _plausible_maps(here: Floats, there: Floats, valid: Mask) -> tuple[npt.NDArray[np.intp], Floats]:
+def _list_plausible_maps(here: Floats, there: Floats, valid: Mask) -> tuple[npt.NDArray[np.intp], Floats]:
     """Return the plausible maps of every two matches, and the pair that each belongs to.
 
     A map is plausible if augmentation, or a shift between overlapping fields, may have produced it.
@@ -138,23 +138,23 @@ def _plausible_maps(here: Floats, there: Floats, valid: Mask) -> tuple[npt.NDArr
     owner, two = np.nonzero(valid[:, _FIRST] & valid[:, _SECOND])
     points = np.stack([here[owner, _FIRST[two]], here[owner, _SECOND[two]]], axis=1)
     images = np.stack([there[owner, _FIRST[two]], there[owner, _SECOND[two]]], axis=1)
-    centered, turned = _centered_maps(points, images), _similarities(points, images)
+    centered, turned = _fit_centered_maps(points, images), _fit_similarities(points, images)
     owners = [owner[kept] for kept, _ in (centered, *turned)]
     return np.concatenate(owners), np.concatenate([maps for _, maps in (centered, *turned)])
 
 
-def _centered_maps(points: Floats, images: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
+def _fit_centered_maps(points: Floats, images: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
     """Return linear maps that keep the center. They rotate a tile and may stretch it."""
-    usable = np.flatnonzero(np.abs(_determinant(points)) > LEAST_AREA)
-    maps = _inverse(points[usable]) @ images[usable]
-    zoom = np.abs(_determinant(maps))  # squared
+    usable = np.flatnonzero(np.abs(_compute_determinant(points)) > LEAST_AREA)
+    maps = _invert(points[usable]) @ images[usable]
+    zoom = np.abs(_compute_determinant(maps))  # squared
     # For singular values s and t: (s^2 + t^2) / st = s/t + t/s.
     stretch = (maps**2).sum(axis=(1, 2)) <= (LARGEST_STRETCH + 1 / LARGEST_STRETCH) * zoom
     plausible = (zoom > LARGEST_ZOOM**-2) & (zoom < LARGEST_ZOOM**2) & stretch
     return usable[plausible], np.pad(maps[plausible], ((0, 0), (0, 1), (0, 0)))
 
 
-def _similarities(points: Floats, images: Floats) -> list[tuple[npt.NDArray[np.intp], Floats]]:
+def _fit_similarities(points: Floats, images: Floats) -> list[tuple[npt.NDArray[np.intp], Floats]]:
     """Return maps that may shift but not stretch, as between overlapping fields: rotations without and with a flip."""
     found = []
     for flip in (1, -1):
@@ -173,13 +173,13 @@ def _similarities(points: Floats, images: Floats) -> list[tuple[npt.NDArray[np.i
     return found
 
 
-def _determinant(matrices: Floats) -> Floats:
+def _compute_determinant(matrices: Floats) -> Floats:
     return matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
 
 
-def _inverse(matrices: Floats) -> Floats:
+def _invert(matrices: Floats) -> Floats:
     adjugate = np.stack([matrices[:, 1, 1], -matrices[:, 0, 1], -matrices[:, 1, 0], matrices[:, 0, 0]], axis=-1)
-    inverse: Floats = adjugate.reshape(-1, 2, 2) / _determinant(matrices)[:, None, None]
+    inverse: Floats = adjugate.reshape(-1, 2, 2) / _compute_determinant(matrices)[:, None, None]
     return inverse
 
 

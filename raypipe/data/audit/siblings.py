@@ -76,20 +76,20 @@ def find_siblings(sketch: Sketch, workers: int, progress: Progress) -> Siblings:
         Display of each round's progress.
     """
     count = len(sketch.histograms)
-    near, distance = _neighbors(sketch.histograms)
+    near, distance = _find_neighbors(sketch.histograms)
     first = near[:, :NEIGHBORS]
     pairs = _order_pairs(np.repeat(np.arange(count), first.shape[1]), first.ravel())
     threshold = find_chance_threshold(sketch, pairs, workers)
     similarity = _measure_similarity(sketch, pairs, workers, progress)
-    group = join_pairs(_surest(pairs, similarity, threshold)[0], count)
+    group = join_pairs(_select_surest(pairs, similarity, threshold)[0], count)
     for _ in range(ROUNDS - 1):
-        more = _unseen(_across_groups(group, near, distance), pairs, count)
+        more = _drop_known(_find_pairs_across(group, near, distance), pairs, count)
         if not len(more):
             break
         similarity = np.concatenate([similarity, _measure_similarity(sketch, more, workers, progress)])
         pairs = np.concatenate([pairs, more])
-        group = join_pairs(_surest(pairs, similarity, threshold)[0], count)
-    return Siblings(group, *_surest(pairs, similarity, threshold), threshold, len(pairs))
+        group = join_pairs(_select_surest(pairs, similarity, threshold)[0], count)
+    return Siblings(group, *_select_surest(pairs, similarity, threshold), threshold, len(pairs))
 
 
 def find_chance_threshold(sketch: Sketch, pairs: Pairs, workers: int) -> float:
@@ -98,7 +98,7 @@ def find_chance_threshold(sketch: Sketch, pairs: Pairs, workers: int) -> float:
     return float(np.clip(MARGIN * chance.max(), *THRESHOLDS))
 
 
-def _neighbors(histograms: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
+def _find_neighbors(histograms: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
     """Return the positions of each tile's nearest other tiles, nearest first, and their distances.
 
     The brute-force search works in blocks, so its memory is bounded.
@@ -108,7 +108,7 @@ def _neighbors(histograms: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
     return near, distance.astype(np.float32)
 
 
-def _across_groups(group: npt.NDArray[np.intp], near: npt.NDArray[np.intp], distance: Floats) -> Pairs:
+def _find_pairs_across(group: npt.NDArray[np.intp], near: npt.NDArray[np.intp], distance: Floats) -> Pairs:
     """Return the closest pairs of each group with tiles outside of it."""
     tile, place = np.nonzero(group[near] != group[:, None])
     order = np.lexsort((distance[tile, place], group[tile]))
@@ -125,7 +125,7 @@ def _order_pairs(left: npt.NDArray[np.intp], right: npt.NDArray[np.intp]) -> Pai
     return pairs
 
 
-def _unseen(pairs: Pairs, known: Pairs, count: int) -> Pairs:
+def _drop_known(pairs: Pairs, known: Pairs, count: int) -> Pairs:
     weights = np.array([count, 1])
     fresh: Pairs = pairs[~np.isin(pairs @ weights, known @ weights)]
     return fresh
@@ -140,7 +140,7 @@ def _measure_similarity(sketch: Sketch, pairs: Pairs, workers: int, progress: Pr
     return np.concatenate(parts)
 
 
-def _surest(pairs: Pairs, similarity: Floats, threshold: float) -> tuple[Pairs, Floats]:
+def _select_surest(pairs: Pairs, similarity: Floats, threshold: float) -> tuple[Pairs, Floats]:
     """Return the pairs that reach the threshold, most similar first, and their similarities."""
     order = np.argsort(-similarity, kind="stable")[: int((similarity >= threshold).sum())]
     return pairs[order], similarity[order]

@@ -108,7 +108,7 @@ def sketch_tiles(
     """
     results: list[Result] = []
     with progress("read", len(paths), "tiles") as stage:
-        for done in _in_chunks(source, paths, workers, bit_depth):
+        for done in _sketch_in_chunks(source, paths, workers, bit_depth):
             results += done
             stage.advance(len(done))
     problems = {result.path: result.sketch for result in results if isinstance(result.sketch, str)}
@@ -145,7 +145,9 @@ def sketch_tile(pixels: npt.NDArray[np.uint8]) -> Sketch:
     return Sketch(compute_histogram(pixels), places, descriptors, kept)
 
 
-def _in_chunks(source: Source, paths: Sequence[str], workers: int, bit_depth: int | None) -> Iterator[list[Result]]:
+def _sketch_in_chunks(
+    source: Source, paths: Sequence[str], workers: int, bit_depth: int | None
+) -> Iterator[list[Result]]:
     sketch = partial(sketch_chunk, source, bit_depth=bit_depth)
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     workers = min(workers, len(chunks) // LEAST_CHUNKS)

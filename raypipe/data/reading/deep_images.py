@@ -62,7 +62,7 @@ def find_bit_depth(image: Image.Image, data: bytes) -> int | None:
         Bytes of its file.
     """
     if image.format == "PNG":
-        stated = min(_significant_bits(data), default=16)
+        stated = min(_read_significant_bits(data), default=16)
     else:
         bits, largest = (read_tag(image, name) for name in ("bits", "largest"))
         stated = bits if 8 < bits < 16 else int(largest + 1).bit_length() - 1 if _is_full(largest) else 16
@@ -136,7 +136,7 @@ def _keep_high_bytes(image: Image.Image, data: bytes) -> tuple[Image.Image, int 
     return image, brightest or None
 
 
-def _significant_bits(data: bytes) -> list[int]:
+def _read_significant_bits(data: bytes) -> list[int]:
     """Return the values of the chunk ``sBIT`` of a PNG, which is before its pixels; none if it has no such chunk."""
     position = PNG_HEADER
     while position + 8 <= len(data):

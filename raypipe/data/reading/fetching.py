@@ -65,26 +65,26 @@ def fetch(file: RemoteFile, folder: Path, report: Report = lambda _here, _all: N
             return target, _require(target, expected, "it was changed here; remove it to fetch it again")
         _download(file, part, report, expected is not None)
         try:
-            found = _require(part, expected, _why_not(file))
+            found = _require(part, expected, _explain_refusal(file))
         except FetchError:
             part.unlink()  # resuming it would give the same again
             raise
         if file.checksum is None:
             _remember(target, found)
         part.replace(target)
-        _about(part).unlink(missing_ok=True)
+        _place_notes(part).unlink(missing_ok=True)
     except OSError as error:
-        raise FetchError(f"{target}: cannot be written: {error.strerror or error}; {_remedy(error)}") from error
+        raise FetchError(f"{target}: cannot be written: {error.strerror or error}; {_name_remedy(error)}") from error
     return target, found
 
 
-def _why_not(file: RemoteFile) -> str:
+def _explain_refusal(file: RemoteFile) -> str:
     if file.checksum is None:
         return "the publisher changed the file since it was first fetched; remove its .sha256 to take the new one"
     return f"{file.address} sent another file than the published one; try again, then ask the publisher"
 
 
-def _remedy(error: OSError) -> str:
+def _name_remedy(error: OSError) -> str:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return f"{'make room' if full else 'repair that'} and run it again: it resumes the download"
 
@@ -102,22 +102,23 @@ def _require(path: Path, expected: str | None, otherwise: str) -> str:
     return found
 
 
-def _memory(target: Path) -> Path:
+def _place_memory(target: Path) -> Path:
     return target.with_name(f"{target.name}.sha256")
 
 
 def _remember(target: Path, checksum: str) -> None:
-    _memory(target).write_text(f"{checksum.removeprefix('sha256:')}  {target.name}\n")  # the format of sha256sum -c
+    line = f"{checksum.removeprefix('sha256:')}  {target.name}\n"  # the format of sha256sum -c
+    _place_memory(target).write_text(line)
 
 
 def _recall(target: Path) -> str | None:
-    if not _memory(target).exists():
+    if not _place_memory(target).exists():
         return None
-    with _memory(target).open() as file:
+    with _place_memory(target).open() as file:
         match = re.match(r"[0-9a-f]{64}(?=\s)", file.read(100))
     if match is None:
         raise FetchError(
-            f"{_memory(target)}: expected a SHA-256 and a file name; remove it to accept the next download"
+            f"{_place_memory(target)}: expected a SHA-256 and a file name; remove it to accept the next download"
         )
     return f"sha256:{match[0]}"
 
@@ -125,7 +126,7 @@ def _recall(target: Path) -> str | None:
 def _download(file: RemoteFile, part: Path, report: Report, checked: bool) -> None:
     idle = 0
     while True:
-        before = _size(part)
+        before = _get_size(part)
         try:
             if _receive(file, part, report, checked):
                 return
@@ -138,28 +139,29 @@ def _download(file: RemoteFile, part: Path, report: Report, checked: bool) -> No
             why = str(error.reason)
         except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
             why = str(error) or type(error).__name__
-        idle = 0 if _size(part) > before else idle + 1
+        idle = 0 if _get_size(part) > before else idle + 1
         if idle >= ATTEMPTS:
             raise FetchError(
-                f"{file.address}: {why}, {ATTEMPTS} times in a row, at {_size(part):,} bytes; run it again later: it "
-                "resumes from there"
+                f"{file.address}: {why}, {ATTEMPTS} times in a row, at {_get_size(part):,} bytes; run it again later: "
+                "it resumes from there"
             )
         time.sleep(PAUSE * 2 ** max(0, idle - 1))
 
 
 def _receive(file: RemoteFile, part: Path, report: Report, checked: bool) -> bool:
     """Request the missing bytes and append them. Return True if the file is complete."""
-    here, about = _size(part), _read_known(part)
+    here, about = _get_size(part), _read_known(part)
     mark = about.get("mark")
     if here and not (mark or checked):
         here = 0  # nothing would show that the rest belongs to these bytes
-    request = urllib.request.Request(_plain(file.address), headers={"Accept-Encoding": "identity"})  # noqa: S310  _plain
+    address = _require_web_address(file.address)
+    request = urllib.request.Request(address, headers={"Accept-Encoding": "identity"})  # noqa: S310  a web address
     if here:
         request.add_header("Range", f"bytes={here}-")
         if mark:
             request.add_header("If-Range", mark)
     try:
-        answer = _opener().open(request, timeout=TIMEOUT)
+        answer = _build_opener().open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not here:
             raise
@@ -168,7 +170,7 @@ def _receive(file: RemoteFile, part: Path, report: Report, checked: bool) -> boo
         part.unlink()
         return False
     with answer:
-        start, size = _extent(answer, here, file.address)
+        start, size = _read_extent(answer, here, file.address)
         if size is not None and size - start > shutil.disk_usage(part.parent).free - SPARE:
             raise FetchError(
                 f"{part}: {size - start:,} bytes are missing, more than the free space of the disk; make room"
@@ -177,7 +179,7 @@ def _receive(file: RemoteFile, part: Path, report: Report, checked: bool) -> boo
             raise FetchError(
                 f"{file.address}: the server does not state the length of the file, so a download cannot be checked"
             )
-        _about(part).write_text(json.dumps({"mark": _mark(answer), "size": size}))
+        _place_notes(part).write_text(json.dumps({"mark": _mark(answer), "size": size}))
         with part.open("r+b" if start else "wb") as out:
             out.seek(start)
             _copy(answer, out, report, start, size)
@@ -192,7 +194,7 @@ def _copy(answer: Any, out: IO[bytes], report: Report, here: int, size: int | No
         report(here, size)
 
 
-def _extent(answer: Any, here: int, address: str) -> tuple[int, int | None]:
+def _read_extent(answer: Any, here: int, address: str) -> tuple[int, int | None]:
     """Return the position of the first byte that follows, and the size of the whole file.
 
     A server without range requests starts at 0.
@@ -213,24 +215,24 @@ def _mark(answer: Any) -> str | None:
     return found if found and found.isprintable() else None
 
 
-def _about(part: Path) -> Path:
+def _place_notes(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
 def _read_known(part: Path) -> dict[str, Any]:
     """Return the stored facts of an interrupted download. They are empty if unreadable, which only costs time."""
     try:
-        known = json.loads(_about(part).read_text())
+        known = json.loads(_place_notes(part).read_text())
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
 
 
-def _size(path: Path) -> int:
+def _get_size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _plain(address: str) -> str:
+def _require_web_address(address: str) -> str:
     if urlsplit(address).scheme not in ("http", "https"):
         raise FetchError(f"{address}: expected an address that begins with https:// or http://")
     return address
@@ -247,7 +249,7 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def _build_opener() -> urllib.request.OpenerDirector:
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

@@ -89,7 +89,7 @@ def decode(
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _require_one_image_of_known_range(image, max_pixels)
-            pixels = _scaled_jpeg(data, image, size) if scaled and size else None
+            pixels = _decode_scaled(data, image, size) if scaled and size else None
             if pixels is None:
                 upright = _to_rgb(ImageOps.exif_transpose(_to_eight_bits(image, data, bit_depth, report_dark)))
                 pixels = np.array(upright.resize((size, size), Image.Resampling.BILINEAR) if size else upright)
@@ -148,7 +148,7 @@ def _require_one_image_of_known_range(image: Image.Image, max_pixels: int) -> No
         raise UnreadableImage("floating-point pixels, whose range is unknown: expected 8 or 16 bits")
 
 
-def _scaled_jpeg(data: bytes, image: Image.Image, size: int) -> npt.NDArray[np.uint8] | None:
+def _decode_scaled(data: bytes, image: Image.Image, size: int) -> npt.NDArray[np.uint8] | None:
     """Return a color JPEG resized to `size` x `size`, or None if Pillow must decide, as for damaged files."""
     least = math.ceil(SPARE * size)
     if image.format != "JPEG" or image.mode != "RGB" or min(image.size) <= least:

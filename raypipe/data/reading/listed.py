@@ -113,11 +113,11 @@ def list_class_folders(
         Regular expression that is searched in the path. A file without a match is not part of the data set.
     """
     belongs = re.compile(only or "").search
-    return [_in_class_folder(entry.path, labels, get_class) for entry in tree.list_files() if belongs(entry.path)]
+    return [_read_class_folder(entry.path, labels, get_class) for entry in tree.list_files() if belongs(entry.path)]
 
 
-def _in_class_folder(path: str, labels: Sequence[str], get_class: Callable[[str], str]) -> TileRef:
-    if problem := _unlistable(path):
+def _read_class_folder(path: str, labels: Sequence[str], get_class: Callable[[str], str]) -> TileRef:
+    if problem := _explain_unlistable(path):
         return TileRef(path, None, None, problem)
     name = get_class(path)
     if name not in labels:
@@ -165,7 +165,7 @@ def list_from_tables(
         path, name = entry.path, get_name(entry.path)
         if path in tables:
             continue
-        if problem := _unlistable(path):
+        if problem := _explain_unlistable(path):
             refs.append(TileRef(path, None, None, problem))
         elif name not in facts:
             refs.append(TileRef(path, None, None, f"not named by {source}"))
@@ -200,7 +200,7 @@ def find_file(tree: Tree, *names: str) -> str:
         found = [
             entry.path
             for entry in tree.list_files()
-            if PurePosixPath(entry.path).name == name and _unlistable(entry.path) is None
+            if PurePosixPath(entry.path).name == name and _explain_unlistable(entry.path) is None
         ]
         if len(found) > 1:
             raise ValueError(f"{tree.location}: expected one {name}, found {name_few(found)}; point to one data set")
@@ -209,7 +209,7 @@ def find_file(tree: Tree, *names: str) -> str:
     raise FileNotFoundError(f"{tree.location}: it has no {' or '.join(names)}, which belongs to the data set")
 
 
-def _unlistable(path: str) -> str | None:
+def _explain_unlistable(path: str) -> str | None:
     """Return the reason why a file can never be part of a data set, or None."""
     if is_outside(path):
         return "its name leads out of the data set"

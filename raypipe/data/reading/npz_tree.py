@@ -50,7 +50,7 @@ class NpzTree:
 
         The list is empty if the file lacks the side.
         """
-        return [f"{side}/{number:07}.png" for number in range(self._shape(side)[0] if self._has(side) else 0)]
+        return [f"{side}/{number:07}.png" for number in range(self._read_shape(side)[0] if self._has(side) else 0)]
 
     def labels(self) -> list[tuple[str, list[int]]]:
         """Return the labels of each side that the file has.
@@ -60,7 +60,7 @@ class NpzTree:
         ValueError
             If the file has no side, or an array has an unexpected shape or type.
         """
-        found = [(side, self._labels(side)) for side in SIDES if self._has(side)]
+        found = [(side, self._read_labels(side)) for side in SIDES if self._has(side)]
         if not found:
             names = ", ".join(sorted(self._archive.namelist())[:6]) or "nothing"
             raise ValueError(f"{self.location}: expected train_images.npy and its like in the file, found {names}")
@@ -78,7 +78,7 @@ class NpzTree:
                     self._images = None  # freed before the next one is read: two at a time may be too large
                     self._images = (
                         side,
-                        self._array(f"{side}_images.npy", self._shape(side)).astype(np.uint8, copy=False),
+                        self._read_array(f"{side}_images.npy", self._read_shape(side)).astype(np.uint8, copy=False),
                     )
             except ValueError as error:
                 raise OSError(f"{path}: {error}") from error
@@ -105,7 +105,7 @@ class NpzTree:
     def _has(self, side: str) -> bool:
         return side in SIDES and f"{side}_images.npy" in self._archive.NameToInfo
 
-    def _shape(self, side: str) -> tuple[int, ...]:
+    def _read_shape(self, side: str) -> tuple[int, ...]:
         """Return the shape of one side's pictures from their header.
 
         Raises
@@ -115,7 +115,7 @@ class NpzTree:
         """
         name = f"{side}_images.npy"
         with self._open(name) as file:
-            shape, dtype = self._header(file, name)
+            shape, dtype = self._read_header(file, name)
         color = len(shape) == 4 and shape[3] in (1, 3)
         if not (len(shape) == 3 or color) or "3d" in self.location.rpartition("/")[2].split("_")[0]:
             raise ValueError(
@@ -126,13 +126,13 @@ class NpzTree:
             raise ValueError(f"{self.location}: {name} holds {dtype}; expected 8 bits a value")
         return shape
 
-    def _labels(self, side: str) -> list[int]:
+    def _read_labels(self, side: str) -> list[int]:
         name = f"{side}_labels.npy"
         if name not in self._archive.NameToInfo:
             raise ValueError(f"{self.location}: {side}_images.npy has no {name} beside it")
-        count = self._shape(side)[0]
+        count = self._read_shape(side)[0]
         with self._open(name) as file:
-            shape, dtype = self._header(file, name)
+            shape, dtype = self._read_header(file, name)
         if len(shape) == 2 and shape[1] > 1:
             raise ValueError(
                 f"{self.location}: {name} has {shape[1]} labels a picture; expected one (chestmnist is made of "
@@ -140,7 +140,7 @@ class NpzTree:
             )
         if shape not in ((count,), (count, 1)) or not np.issubdtype(dtype, np.integer):
             raise ValueError(f"{self.location}: {name} holds {dtype} of shape {shape}; expected {count} whole numbers")
-        return [int(label) for label in self._array(name, shape).ravel()]
+        return [int(label) for label in self._read_array(name, shape).ravel()]
 
     def _open(self, name: str) -> IO[bytes]:
         member = self._archive.NameToInfo[name]
@@ -158,7 +158,7 @@ class NpzTree:
         except (zipfile.BadZipFile, RuntimeError, OSError) as error:  # RuntimeError if it is encrypted
             raise ValueError(f"{self.location}: {name}: {error}; download it again") from error
 
-    def _header(self, file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    def _read_header(self, file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Return the shape and type of an array. Nothing in it is executed, and arrays of objects are rejected."""
         try:
             version = npy.read_magic(file)
@@ -171,10 +171,10 @@ class NpzTree:
             raise ValueError(f"{self.location}: {name} holds {dtype} of shape {shape}; expected numbers, row by row")
         return shape, dtype
 
-    def _array(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    def _read_array(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         """Return a whole array. No more of it is unpacked than its header states."""
         with self._open(name) as file:
-            _, dtype = self._header(file, name)
+            _, dtype = self._read_header(file, name)
             size = int(np.prod(shape, dtype=object)) * dtype.itemsize
             if size > self._archive.NameToInfo[name].file_size:
                 raise ValueError(f"{self.location}: {name} is shorter than its shape {shape} says; download it again")

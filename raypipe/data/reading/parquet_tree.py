@@ -56,7 +56,7 @@ class ParquetTree:
 
     def names(self) -> list[str]:
         """List the Parquet files, sorted."""
-        return [entry.path for entry in self._entries()]
+        return [entry.path for entry in self._list_entries()]
 
     def list_files(self) -> list[FileEntry]:
         """List every row of every file. The size is 0, because it is unknown before the row is read."""
@@ -93,17 +93,17 @@ class ParquetTree:
         paths = (each["path"] if each else None for each in table[self.image].to_pylist()) if named else [None] * count
         values = [table[column].to_pylist() for column in columns]
         for row, (path, *found) in enumerate(zip(paths, *values, strict=True)):
-            yield _row_path(name, row, path), dict(zip(columns, found, strict=True))
+            yield _name_row(name, row, path), dict(zip(columns, found, strict=True))
 
     def read(self, path: str) -> bytes:
         """Return the image of one row, or raise OSError."""
         with self._lock:
             name, row = self._parse(path)
             try:
-                image, label = self._image(name, row)
+                image, label = self._read_image(name, row)
             except (pa.ArrowException, ValueError) as error:
                 raise OSError(f"{path}: cannot be read: {error}") from error
-        if _row_path(name, row, label) != path:
+        if _name_row(name, row, label) != path:
             raise FileNotFoundError(f"{path}: not in {self.location}")
         if image is None:
             raise OSError(f"{path}: the row has no image")
@@ -115,23 +115,23 @@ class ParquetTree:
         rows = {path: (match["file"], int(match["row"])) for path in paths if (match := _ROW.match(path))}
         names = {name for name, _ in rows.values()}
         digests: dict[str, str] = {}
-        for entry in self._entries():
+        for entry in self._list_entries():
             if entry.path in names:
                 key = build_cache_key(self.location, entry)
                 if key not in cache or not entry.stamp:
-                    cache[key] = self._digest(entry.path)
+                    cache[key] = self._compute_digest(entry.path)
                 digests[entry.path] = cache[key]
         found = {path: f"{digests[name]}:{row}" for path, (name, row) in rows.items() if name in digests}
         return {path: found.get(path, UNREADABLE) for path in paths}
 
-    def _entries(self) -> list[FileEntry]:
+    def _list_entries(self) -> list[FileEntry]:
         if self._only is not None:
             about = self._filesystem.get_file_info(f"{self._root}/{self._only}")
             return [FileEntry(self._only, about.size or 0, str(about.mtime_ns or ""))]
         listed = DirectoryTree(self.location, self._filesystem, self._root).list_files()
         return [entry for entry in listed if entry.path.endswith(".parquet") and not is_hidden(entry.path)]
 
-    def _digest(self, name: str) -> str:
+    def _compute_digest(self, name: str) -> str:
         digest = hashlib.sha256()
         with self._filesystem.open_input_file(f"{self._root}/{name}") as file:
             while chunk := file.read(CHUNK):
@@ -174,19 +174,19 @@ class ParquetTree:
             raise FileNotFoundError(f"{path}: not in {self.location}")
         return match["file"], int(match["row"])
 
-    def _image(self, name: str, row: int) -> tuple[bytes | None, str | None]:
+    def _read_image(self, name: str, row: int) -> tuple[bytes | None, str | None]:
         file = self._open(name)
         self._require_columns(file, name, ())
         first = 0
         for number in range(file.num_row_groups):
             group = file.metadata.row_group(number)
             if row < first + group.num_rows:
-                value = self._row_group(file, name, number)[row - first].as_py()
+                value = self._read_row_group(file, name, number)[row - first].as_py()
                 return (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
             first += group.num_rows
         raise FileNotFoundError(f"{name}: no row {row}")
 
-    def _row_group(self, file: pq.ParquetFile, name: str, number: int) -> pa.ChunkedArray:
+    def _read_row_group(self, file: pq.ParquetFile, name: str, number: int) -> pa.ChunkedArray:
         """Return the images of a row group. The last one is cached, because rows are read in order."""
         if self._images is None or self._images[:2] != (name, number):
             group = file.metadata.row_group(number)
@@ -212,7 +212,7 @@ class ParquetTree:
 _ROW = re.compile(r"(?P<file>.+\.parquet)/(?P<row>\d{7})(?:/[^/]+)?\Z", re.DOTALL)
 
 
-def _row_path(name: str, row: int, image: str | None) -> str:
+def _name_row(name: str, row: int, image: str | None) -> str:
     base = PurePosixPath(image or "").name
     return f"{name}/{row:07}/{base}" if base not in ("", "..") else f"{name}/{row:07}"
 

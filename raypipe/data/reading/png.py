@@ -56,7 +56,7 @@ def decode_png(data: bytes) -> npt.NDArray[np.uint8]:
     OSError, ValueError
         If the data are anything else.
     """
-    rows = _rows_filtered_up(data)
+    rows = _read_filtered_rows(data)
     if rows is not None:
         # Pixels are sums of differences modulo 256, which is how unsigned bytes add up.
         return np.cumsum(rows, axis=0, dtype=np.uint8).reshape(len(rows), -1, 3)
@@ -66,7 +66,7 @@ def decode_png(data: bytes) -> npt.NDArray[np.uint8]:
         return np.array(image)
 
 
-def _rows_filtered_up(data: bytes) -> npt.NDArray[np.uint8] | None:
+def _read_filtered_rows(data: bytes) -> npt.NDArray[np.uint8] | None:
     """Return the differences between rows, (height, 3 * width), or None for a PNG that `encode_png` did not write."""
     if len(data) < _HEAD.size + len(_TAIL) or not data.endswith(_TAIL):
         return None

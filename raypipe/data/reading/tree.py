@@ -90,7 +90,7 @@ class DirectoryTree:
         keys = {path: build_cache_key(self.location, entries[path]) for path in paths if path in entries}
         unknown = [path for path in paths if keys.get(path) not in cache]
         with ThreadPoolExecutor(READERS) as pool:
-            read = dict(zip(unknown, pool.map(self._digest, unknown), strict=True))
+            read = dict(zip(unknown, pool.map(self._compute_digest, unknown), strict=True))
         for path, digest in read.items():
             if digest != UNREADABLE and path in keys and entries[path].stamp:
                 cache[keys[path]] = digest
@@ -102,7 +102,7 @@ class DirectoryTree:
                 stamp = "" if info.mtime_ns is None else str(info.mtime_ns)
                 yield FileEntry(info.path.removeprefix(self.root).lstrip("/"), info.size or 0, stamp)
 
-    def _digest(self, path: str) -> str:
+    def _compute_digest(self, path: str) -> str:
         try:
             return hashlib.sha256(self.read(path)).hexdigest()
         except OSError:
@@ -251,7 +251,7 @@ def _walk(root: str, location: str) -> Iterator[FileEntry]:
             for entry in entries:
                 path = f"{below}{entry.name}"
                 stored = os.fsencode(path).decode("utf-8")  # the name on the disk, whatever the locale is
-                about = _stat(entry)
+                about = _read_stat(entry)
                 if not stat.S_ISDIR(about.st_mode):
                     yield FileEntry(stored, about.st_size, str(about.st_mtime_ns))
                 elif not entry.is_symlink():
@@ -267,7 +267,7 @@ def _walk(root: str, location: str) -> Iterator[FileEntry]:
                     waiting.append((f"{path}/", trail))
 
 
-def _stat(entry: "os.DirEntry[str]") -> os.stat_result:
+def _read_stat(entry: "os.DirEntry[str]") -> os.stat_result:
     try:
         return entry.stat()
     except OSError:  # a broken link

@@ -79,7 +79,7 @@ def open_breakhis(settings: BreakHis, seed: int) -> Source:
     return ListedSource(
         tree=tree,
         labels=labels,
-        list_refs=partial(list_class_folders, tree, labels, _kind if kinds else _subtype, only),
+        list_refs=partial(list_class_folders, tree, labels, _read_kind if kinds else _read_subtype, only),
         group_pattern=PATIENT,
         per_class=settings.per_class,
         seed=seed,
@@ -90,11 +90,11 @@ def open_breakhis(settings: BreakHis, seed: int) -> Source:
 DATA_SET = DataSet(BreakHis, open_breakhis, PUBLISHED)
 
 
-def _kind(path: str) -> str:
+def _read_kind(path: str) -> str:
     match = NAME.match(PurePosixPath(path).name)
     return {"B": "benign", "M": "malignant"}[match["kind"]] if match else ""
 
 
-def _subtype(path: str) -> str:
+def _read_subtype(path: str) -> str:
     match = NAME.match(PurePosixPath(path).name)
     return SUBTYPES.get(match["subtype"], "") if match else ""

@@ -86,7 +86,7 @@ def _list_refs(tree: Tree) -> list[TileRef]:
     }
     facts: dict[str, Fact | None] = {}
     for side, table in tables.items():
-        for name, label, problem in _entries(tree, table):
+        for name, label, problem in _list_entries(tree, table):
             path = str(PurePosixPath(table).parent / name)
             if path in facts:
                 raise ValueError(f"{tree.location}/{table}: {name} is named twice, here or in the other list; keep one")
@@ -99,7 +99,7 @@ def _list_refs(tree: Tree) -> list[TileRef]:
     return list_from_tables(tree, facts, str, [*tables.values()])
 
 
-def _entries(tree: Tree, table: str) -> list[tuple[str, str | None, str | None]]:
+def _list_entries(tree: Tree, table: str) -> list[tuple[str, str | None, str | None]]:
     """Return name, class and problem of every entry of a list. The class is None if there is a problem."""
     where = f"{tree.location}/{table}"
     try:
@@ -107,11 +107,11 @@ def _entries(tree: Tree, table: str) -> list[tuple[str, str | None, str | None]]
     except (RecursionError, ValueError) as error:
         raise ValueError(f"{where}: is not JSON ({error})") from error
     if isinstance(entries, list):
-        return [_entry(entry, f"{where}: entry {number}") for number, entry in enumerate(entries, start=1)]
+        return [_read_entry(entry, f"{where}: entry {number}") for number, entry in enumerate(entries, start=1)]
     raise ValueError(f"{where}: expected a list of {{name, label}}, found {type(entries).__name__}")
 
 
-def _entry(entry: Any, where: str) -> tuple[str, str | None, str | None]:
+def _read_entry(entry: Any, where: str) -> tuple[str, str | None, str | None]:
     match entry:
         case {"name": str(name)}:
             votes = [entry[key] for key in (["label"] if "label" in entry else ANNOTATORS) if key in entry]

@@ -131,7 +131,7 @@ def _list_refs(tree: Tree, classes: Mapping[str, tuple[str, ...]], several: str)
     }
     sides: dict[str, Split] = {}
     for side, path in lists.items():
-        for name in _names(tree, path):
+        for name in _read_names(tree, path):
             if sides.setdefault(name, side) != side:
                 raise ValueError(f"{tree.location}: {name} is in both {lists['train']} and {lists['test']}; keep one")
     facts: dict[str, Fact | None] = {}
@@ -143,11 +143,11 @@ def _list_refs(tree: Tree, classes: Mapping[str, tuple[str, ...]], several: str)
         found = row["Finding Labels"].split("|")
         if unknown := set(found) - {*FINDINGS, NONE}:
             raise ValueError(f"{where}: line {line}: no findings are {name_few(map(repr, unknown))}")
-        facts[name] = _fact(name, found, classes, several, sides.get(name))
-    return list_from_tables(tree, facts, _base_name, [table, *lists.values()])
+        facts[name] = _read_fact(name, found, classes, several, sides.get(name))
+    return list_from_tables(tree, facts, _get_base_name, [table, *lists.values()])
 
 
-def _fact(
+def _read_fact(
     name: str, findings: list[str], classes: Mapping[str, tuple[str, ...]], several: str, side: Split | None
 ) -> Fact | None:
     labels = [label for label, members in classes.items() if set(members) & set(findings)]
@@ -159,12 +159,12 @@ def _fact(
     return Fact(labels[0], patient[1] if patient else None, side)
 
 
-def _names(tree: Tree, path: str) -> list[str]:
+def _read_names(tree: Tree, path: str) -> list[str]:
     try:
         return tree.read(path).decode("utf-8-sig").split()
     except UnicodeDecodeError as error:
         raise ValueError(f"{tree.location}/{path}: expected UTF-8 text ({error})") from error
 
 
-def _base_name(path: str) -> str:
+def _get_base_name(path: str) -> str:
     return PurePosixPath(path).name

@@ -154,7 +154,7 @@ class Places:
 def _list_refs(tree: Tree, rows: Sequence[Row], settings: CsvFile) -> Iterator[TileRef]:
     """Yield the images that the rows name. A row that names none gives a ref with a problem."""
     places, table = Places(tree), PurePosixPath(settings.path).name
-    sides = _sides(rows, settings)
+    sides = _read_sides(rows, settings)
     found: dict[str, Row] = {}
     missing: dict[str, str] = {}
     for row in rows:
@@ -162,7 +162,9 @@ def _list_refs(tree: Tree, rows: Sequence[Row], settings: CsvFile) -> Iterator[T
             case [path]:
                 first = found.setdefault(path, row)
                 if first[1:] != row[1:]:
-                    raise ValueError(f"{settings.path}: {path} has both {_facts(first)} and {_facts(row)}; keep one")
+                    raise ValueError(
+                        f"{settings.path}: {path} has both {_describe_row(first)} and {_describe_row(row)}; keep one"
+                    )
             case []:
                 missing[row.name] = f"named by {table}, and not in {tree.location}"
             case several:
@@ -182,7 +184,7 @@ def _list_refs(tree: Tree, rows: Sequence[Row], settings: CsvFile) -> Iterator[T
     yield from (TileRef(name, None, None, problem) for name, problem in missing.items())
 
 
-def _sides(rows: Sequence[Row], settings: CsvFile) -> dict[str | None, Split | None]:
+def _read_sides(rows: Sequence[Row], settings: CsvFile) -> dict[str | None, Split | None]:
     """Return the side of the split by its name in the CSV."""
     kinds = {row.side: split_side(row.side) for row in rows if row.side is not None}
     if unknown := sorted(side for side, kind in kinds.items() if kind is None):
@@ -193,5 +195,5 @@ def _sides(rows: Sequence[Row], settings: CsvFile) -> dict[str | None, Split | N
     return {None: None, **{side: "test" if kind == held_out else "train" for side, kind in kinds.items()}}
 
 
-def _facts(row: Row) -> str:
+def _describe_row(row: Row) -> str:
     return ", ".join(filter(None, row[1:])) or "nothing"

@@ -61,7 +61,7 @@ def open_ebhi_seg(settings: EBHISeg, seed: int) -> Source:
     return ListedSource(
         tree=tree,
         labels=LABELS,
-        list_refs=partial(list_class_folders, tree, LABELS, _class_folder, NO_MASK),
+        list_refs=partial(list_class_folders, tree, LABELS, _get_class_folder, NO_MASK),
         group_pattern=CASE,
         per_class=settings.per_class,
         seed=seed,
@@ -72,7 +72,7 @@ def open_ebhi_seg(settings: EBHISeg, seed: int) -> Source:
 DATA_SET = DataSet(EBHISeg, open_ebhi_seg, PUBLISHED)
 
 
-def _class_folder(path: str) -> str:
+def _get_class_folder(path: str) -> str:
     """Return the class in a path, which may be below a folder of the archive and may contain spaces."""
     for part in path.split("/")[:-1]:
         if label := WRITTEN.get(part.lower().replace(" ", "_")):

@@ -96,8 +96,8 @@ def _list_refs(tree: Tree, tables: tuple[str, ...], referable: bool) -> list[Til
         patient = PATIENT.match(name)
         label = REFERABLE[int(grade) >= 2] if referable else GRADES[int(grade)]
         facts[name] = Fact(label, patient[1] if patient else None)
-    return list_from_tables(tree, facts, _stem, [table])
+    return list_from_tables(tree, facts, _get_stem, [table])
 
 
-def _stem(path: str) -> str:
+def _get_stem(path: str) -> str:
     return PurePosixPath(path).stem

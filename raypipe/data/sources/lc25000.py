@@ -66,9 +66,9 @@ def open_lc25000(settings: LC25000, seed: int) -> Source:
     as_rows = contains_parquet(settings.path)
     tree = open_parquet_tree(settings.path, "image") if as_rows else open_tree(settings.path)
     list_refs = (
-        partial(_rows, tree)
+        partial(_read_rows, tree)
         if isinstance(tree, ParquetTree)
-        else partial(list_class_folders, tree, LABELS, _parent_folder)
+        else partial(list_class_folders, tree, LABELS, _get_parent_folder)
     )
     return ListedSource(
         tree=tree,
@@ -84,11 +84,11 @@ def open_lc25000(settings: LC25000, seed: int) -> Source:
 DATA_SET = DataSet(LC25000, open_lc25000, PUBLISHED)
 
 
-def _parent_folder(path: str) -> str:
+def _get_parent_folder(path: str) -> str:
     return PurePosixPath(path).parent.name
 
 
-def _rows(tree: ParquetTree) -> Iterator[TileRef]:
+def _read_rows(tree: ParquetTree) -> Iterator[TileRef]:
     for name in tree.names():
         with_organ = "organ" in tree.schema(name).names
         organs = read_label_names(tree, name, "organ")

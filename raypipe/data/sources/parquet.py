@@ -69,7 +69,7 @@ def open_parquet(settings: Parquet, seed: int) -> Source:
         or more than 1,000. Also if `settings.malignant` names an unknown class.
     """
     tree = open_parquet_tree(settings.path, settings.image)
-    labels = _labels(tree, settings.label)
+    labels = _list_labels(tree, settings.label)
     return ListedSource(
         tree=tree,
         labels=labels,
@@ -126,7 +126,7 @@ def read_labeled_rows(
         yield path, None if value is None or value == "" else str(value), row
 
 
-def _labels(tree: ParquetTree, column: str) -> tuple[str, ...]:
+def _list_labels(tree: ParquetTree, column: str) -> tuple[str, ...]:
     """Return the classes in the order of their numbers, or of their names if the column holds names."""
     found: dict[tuple[str, ...], str] = {}
     for name in tree.names():

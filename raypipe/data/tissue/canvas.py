@@ -123,10 +123,10 @@ def draw_fibres(rng: np.random.Generator, canvas: Canvas, cells: float, stretch:
     table = rng.uniform(-1, 1, (int(cells * side) + 3, int(cells * side / stretch) + 3)).astype(np.float32)
     rows = (across / side + 0.5) * (table.shape[0] - 1)
     columns = (along / side + 0.5) * (table.shape[1] - 1)
-    return _bilinear(table, rows, columns)
+    return _interpolate(table, rows, columns)
 
 
-def _bilinear(table: Floats, rows: Floats, columns: Floats) -> Floats:
+def _interpolate(table: Floats, rows: Floats, columns: Floats) -> Floats:
     rows = np.clip(rows, 0, table.shape[0] - 1.001)
     columns = np.clip(columns, 0, table.shape[1] - 1.001)
     top, left = rows.astype(np.int32), columns.astype(np.int32)

@@ -17,15 +17,15 @@ from raypipe.data.tissue.canvas import (
 from raypipe.data.tissue.stain import Section, add_nuclei, draw_grain, draw_stroma
 
 
-def _between(atypia: float, healthy: float, cancer: float) -> float:
+def _interpolate(atypia: float, healthy: float, cancer: float) -> float:
     return healthy + (cancer - healthy) * atypia
 
 
 def _draw(rng: np.random.Generator, atypia: float, healthy: tuple[float, float], cancer: tuple[float, float]) -> float:
-    return rng.uniform(_between(atypia, healthy[0], cancer[0]), _between(atypia, healthy[1], cancer[1]))
+    return rng.uniform(_interpolate(atypia, healthy[0], cancer[0]), _interpolate(atypia, healthy[1], cancer[1]))
 
 
-def _ring(rng: np.random.Generator, gland: Blobs, spacing: float, depth: float) -> tuple[Floats, Floats]:
+def _draw_ring(rng: np.random.Generator, gland: Blobs, spacing: float, depth: float) -> tuple[Floats, Floats]:
     """Return points one `spacing` apart near the outlines of the glands, and the angles across the outlines."""
     places, angles = [], []
     for k in range(len(gland.points)):
@@ -46,24 +46,24 @@ def draw_colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Secti
     they grow, bend and fuse. Their nuclei swell and pile up, the vacuoles disappear and debris fills the lumen.
     """
     section = draw_stroma(rng, canvas)
-    nucleus = rng.uniform(0.0125, 0.0155) * _between(atypia, 1.0, 1.25)
+    nucleus = rng.uniform(0.0125, 0.0155) * _interpolate(atypia, 1.0, 1.25)
     inflamed = rng.uniform(0.1, 0.45)
     cells = scatter_in(rng, canvas, np.full_like(canvas.x, inflamed), 0.05, 0.45)
     spindle = draw_blobs(rng, cells, nucleus * 0.75, spread=0.2, aspect=(1.0, 3.5))
     add_nuclei(rng, canvas, section, spindle, dark=1.3, open_chromatin=0.1)
 
-    spacing = rng.uniform(0.3, 0.5) * _between(atypia, 1.0, 1.1)
+    spacing = rng.uniform(0.3, 0.5) * _interpolate(atypia, 1.0, 1.1)
     crowding = _draw(rng, atypia, (0.36, 0.44), (0.42, 0.51))
     aspect = _draw(rng, atypia, (1.0, 1.5), (1.6, 2.6))
     gland = draw_blobs(
         rng,
-        scatter(rng, spacing, _between(atypia, 0.12, 0.3)),
+        scatter(rng, spacing, _interpolate(atypia, 0.12, 0.3)),
         spacing * crowding,
-        spread=_between(atypia, 0.06, 0.22),
-        aspect=(aspect, aspect + _between(atypia, 0.2, 0.8)),
-        wobble=_between(atypia, 0.02, 0.1),
+        spread=_interpolate(atypia, 0.06, 0.22),
+        aspect=(aspect, aspect + _interpolate(atypia, 0.2, 0.8)),
+        wobble=_interpolate(atypia, 0.02, 0.1),
     )
-    rho = measure_blob_radius(canvas, gland) + _between(atypia, 0.01, 0.12) * draw_noise(rng, canvas, 8, 2)
+    rho = measure_blob_radius(canvas, gland) + _interpolate(atypia, 0.01, 0.12) * draw_noise(rng, canvas, 8, 2)
     radius = float(np.median(gland.minor))
     soft = 1.2 * canvas.pixel / radius
     inside = smooth_step(1 - rho, soft)
@@ -72,19 +72,19 @@ def draw_colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Secti
     section.eosin = section.eosin + 0.25 * basement
 
     lumen_size = _draw(rng, atypia, (0.4, 0.65), (0.15, 0.4))
-    mucinous = np.clip(_between(atypia, rng.uniform(0.5, 1.0), -0.2), 0, 1)
+    mucinous = np.clip(_interpolate(atypia, rng.uniform(0.5, 1.0), -0.2), 0, 1)
     tall = 1 - 2.6 * nucleus / radius
     vacuoles = scatter_in(rng, canvas, mucinous * smooth_step(tall - rho, 0.05), 0.034, 0.25)
     bubbles = measure_blob_radius(canvas, draw_blobs(rng, vacuoles, 0.0145, spread=0.15, wobble=0.03), reach=1.2)
     section.cover(smooth_step(1 - bubbles, 0.18) * inside, 0.13, 0.06)
 
-    ragged = _between(atypia, 0.05, 0.22) * draw_noise(rng, canvas, 12, 2)
+    ragged = _interpolate(atypia, 0.05, 0.22) * draw_noise(rng, canvas, 12, 2)
     lumen = smooth_step(lumen_size - rho + ragged, soft)
-    debris = np.clip(draw_noise(rng, canvas, 30, 2) + rng.uniform(-0.5, 0.4), 0, 1) * _between(atypia, 0.25, 1.0)
+    debris = np.clip(draw_noise(rng, canvas, 30, 2) + rng.uniform(-0.5, 0.4), 0, 1) * _interpolate(atypia, 0.25, 1.0)
     section.cover(lumen, 0.02 + 0.3 * debris, 0.03 + 0.5 * debris)
 
     if atypia < rng.uniform(0.25, 0.6):
-        places, angles = _ring(rng, gland, nucleus * _between(atypia, 1.9, 1.6), 1.25 * nucleus / radius)
+        places, angles = _draw_ring(rng, gland, nucleus * _interpolate(atypia, 1.9, 1.6), 1.25 * nucleus / radius)
     else:
         bottom = lumen_size + ragged + rng.uniform(0.12, 0.25)
         layer = smooth_step(rho - bottom, 0.08) * smooth_step(0.94 - rho, 0.04)
@@ -94,12 +94,14 @@ def draw_colon(rng: np.random.Generator, canvas: Canvas, atypia: float) -> Secti
         rng,
         places,
         nucleus,
-        spread=_between(atypia, 0.08, 0.3),
-        aspect=(1.3, _between(atypia, 1.9, 2.8)),
-        wobble=_between(atypia, 0.02, 0.08),
-        angle=angles + rng.normal(0, _between(atypia, 0.1, 0.32), len(places)).astype(np.float32),
+        spread=_interpolate(atypia, 0.08, 0.3),
+        aspect=(1.3, _interpolate(atypia, 1.9, 2.8)),
+        wobble=_interpolate(atypia, 0.02, 0.08),
+        angle=angles + rng.normal(0, _interpolate(atypia, 0.1, 0.32), len(places)).astype(np.float32),
     )
-    add_nuclei(rng, canvas, section, epithelial, dark=1.25, open_chromatin=rng.uniform(0, _between(atypia, 0.5, 1.0)))
+    add_nuclei(
+        rng, canvas, section, epithelial, dark=1.25, open_chromatin=rng.uniform(0, _interpolate(atypia, 0.5, 1.0))
+    )
     return section
 
 

@@ -34,7 +34,7 @@ _TURN = 25.0
 
 
 @lru_cache(maxsize=4)
-def _source_field(label: str, source: int, pixels: int, seed: int) -> Image.Image:
+def _draw_source_field(label: str, source: int, pixels: int, seed: int) -> Image.Image:
     rng = np.random.default_rng([seed, LABELS.index(label), source])
     canvas = create_canvas(pixels)
     return Image.fromarray(photograph(rng, canvas, _TISSUES[label](rng, canvas)))
@@ -70,7 +70,7 @@ def render_tile(label: str, source: int, sibling: int, *, size: int, seed: int) 
         raise ValueError(f"label = {label!r}: expected one of {', '.join(LABELS)}")
     if size < 32:
         raise ValueError(f"size = {size}: expected at least 32 pixels")
-    field = _source_field(label, source, max(size, _FINEST), seed)
+    field = _draw_source_field(label, source, max(size, _FINEST), seed)
     # Zeros at the end of an entropy list do not change the stream: + 1 gives sibling 0 another stream than its source.
     rng = np.random.default_rng([seed, LABELS.index(label), source, sibling + 1])
     turned = field.rotate(float(rng.uniform(-_TURN, _TURN)), Image.Resampling.BICUBIC)

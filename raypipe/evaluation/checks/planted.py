@@ -110,7 +110,7 @@ def run_binarization_test(
     with freeze(model):
         features = find_penultimate(model, clean[:1])
         if isinstance(features, str):
-            return _not_applicable([features] * len(images), passes=0)
+            return _find_nothing([features] * len(images), passes=0)
         edge = torch.stack([_draw_edge_points(tile, settings.ball, boundary_points, seed) for tile in clean])
         readouts: list[Readout | None] = []
         for tile, planted in zip(clean, edge, strict=True):
@@ -119,7 +119,7 @@ def run_binarization_test(
             with torch.no_grad():
                 vectors = torch.cat([features.extract(batch) for batch in batches])
             readouts.append(separate(vectors, boundary_points, closeness))
-        result = _not_applicable(
+        result = _find_nothing(
             ["" if readout else INSEPARABLE for readout in readouts], passes=1 + inner_points + boundary_points
         )
         at = result.applicable
@@ -200,7 +200,7 @@ def _within(points: Tensor, clean: Tensor, ball: Ball) -> Tensor:
     return in_box & (measure_sizes(points - clean, ball.norm) <= ball.eps + ROUNDING)
 
 
-def _not_applicable(reasons: list[str], passes: int) -> PlantedSearch:
+def _find_nothing(reasons: list[str], passes: int) -> PlantedSearch:
     """Return a result in which nothing is found, with a reason for each tile.
 
     A reason is empty where the search is still to run. The first tile has one pass more.

@@ -162,7 +162,7 @@ class Artifacts:
             logits = stack_lists(table["logits"])
             labels = table["label"].to_numpy()
             groups = pc.coalesce(table["group_id"], table["sample_id"])
-            self._tested[key] = Predictions(_strings(table["sample_id"]), _strings(groups), labels, logits)
+            self._tested[key] = Predictions(_read_strings(table["sample_id"]), _read_strings(groups), labels, logits)
         return self._tested[key]
 
     def read_adversarials(self, pairing: PairingRecord) -> AdversarialTiles:
@@ -182,7 +182,9 @@ class Artifacts:
                 norm: table[norm].to_numpy().astype(np.float64) for norm in STORED_NORMS
             }
             columns = {name: table[name].to_numpy() for name in names}
-            self._perturbed[key] = AdversarialTiles(_strings(table["sample_id"]), distortions=distortions, **columns)
+            self._perturbed[key] = AdversarialTiles(
+                _read_strings(table["sample_id"]), distortions=distortions, **columns
+            )
         return self._perturbed[key]
 
     def read_queries(self, pairing: PairingRecord) -> NDArray[np.int64]:
@@ -264,5 +266,5 @@ class Artifacts:
         return table if ids == sorted(ids) else table.sort_by("sample_id")
 
 
-def _strings(column: pa.ChunkedArray) -> NDArray[np.str_]:
+def _read_strings(column: pa.ChunkedArray) -> NDArray[np.str_]:
     return np.array(column.to_pylist(), dtype=np.str_)

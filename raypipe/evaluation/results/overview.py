@@ -130,7 +130,7 @@ def _measure_worst_corruption(model: Model) -> ThreatOutcome | None:
 
 
 def _measure_stain_attack(model: Model) -> ThreatOutcome | None:
-    return model.find_outcome(lambda pairing: pairing.method == "stain" and _searches(pairing))
+    return model.find_outcome(lambda pairing: pairing.method == "stain" and _is_search(pairing))
 
 
 def _measure_external(model: Model) -> ThreatOutcome | None:
@@ -237,7 +237,7 @@ def compute_overview(models: Mapping[str, Model]) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _searches(pairing: PairingRecord) -> bool:
+def _is_search(pairing: PairingRecord) -> bool:
     """Return True if an attack looks at the model, and does not only draw at random."""
     return pairing.threat is not None and pairing.threat.knowledge != "none"
 

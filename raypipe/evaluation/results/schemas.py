@@ -24,12 +24,12 @@ adversarial tiles by `raypipe.report.results.Results.tiles`. Labels are names of
 are as in `raypipe.storage.schemas.ADVERSARIALS`, and null for clean tiles."""
 
 
-def _interval(name: str) -> list[tuple[str, pa.DataType]]:
+def _list_interval_columns(name: str) -> list[tuple[str, pa.DataType]]:
     return [(name, pa.float64()), (f"{name}_low", pa.float64()), (f"{name}_high", pa.float64())]
 
 
-def _interval_by_label(name: str) -> list[tuple[str, pa.DataType]]:
-    return [(column, pa.list_(kind)) for column, kind in _interval(name)]
+def _list_label_interval_columns(name: str) -> list[tuple[str, pa.DataType]]:
+    return [(column, pa.list_(kind)) for column, kind in _list_interval_columns(name)]
 
 
 SUBJECT = [
@@ -70,20 +70,20 @@ RESULTS = pa.schema(
         ("tiles", pa.int64()),
         ("groups", pa.int64()),
         ("broken", pa.int64()),
-        *_interval("accuracy"),
-        *_interval("accuracy_reweighted"),
+        *_list_interval_columns("accuracy"),
+        *_list_interval_columns("accuracy_reweighted"),
         ("chance", pa.float64()),
         ("labels", pa.list_(pa.string())),
-        *_interval_by_label("precision"),
-        *_interval_by_label("recall"),
-        *_interval_by_label("f1"),
+        *_list_label_interval_columns("precision"),
+        *_list_label_interval_columns("recall"),
+        *_list_label_interval_columns("f1"),
         ("support", pa.list_(pa.int64())),
         ("confusion", pa.list_(pa.list_(pa.int64()))),
-        *_interval("cancer_called_benign"),
-        *_interval("benign_called_cancer"),
-        *_interval("loss"),
-        *_interval("confidence"),
-        *_interval("calibration_error"),
+        *_list_interval_columns("cancer_called_benign"),
+        *_list_interval_columns("benign_called_cancer"),
+        *_list_interval_columns("loss"),
+        *_list_interval_columns("confidence"),
+        *_list_interval_columns("calibration_error"),
         (
             "reliability",
             pa.list_(
@@ -93,7 +93,7 @@ RESULTS = pa.schema(
                         ("high", pa.float64()),
                         ("tiles", pa.int64()),
                         ("confidence", pa.float64()),
-                        *_interval("accuracy"),
+                        *_list_interval_columns("accuracy"),
                     ]
                 )
             ),
@@ -141,8 +141,8 @@ CERTIFIED = pa.schema(
         ("norm", pa.string()),
         ("eps", pa.float64()),
         ("tiles", pa.int64()),
-        *_interval("certified_accuracy"),
-        *_interval("robust_accuracy"),
+        *_list_interval_columns("certified_accuracy"),
+        *_list_interval_columns("robust_accuracy"),
     ]
 )
 """Certified accuracy and robust accuracy within each radius, for models whose defense gives certificates. The first
@@ -205,7 +205,7 @@ DIFFERENCES = pa.schema(
         ("norm", pa.string()),
         ("eps", pa.float64()),
         ("paired", pa.bool_()),
-        *_interval("difference"),
+        *_list_interval_columns("difference"),
         ("only_first", pa.int64()),
         ("only_second", pa.int64()),
         ("p_value", pa.float64()),
@@ -224,9 +224,9 @@ CORRUPTIONS = pa.schema(
         ("level", pa.float64()),
         ("tiles", pa.int64()),
         ("groups", pa.int64()),
-        *_interval("clean_accuracy"),
-        *_interval("accuracy"),
-        *_interval("drop"),
+        *_list_interval_columns("clean_accuracy"),
+        *_list_interval_columns("accuracy"),
+        *_list_interval_columns("drop"),
         ("baseline", pa.string()),
         ("relative_error", pa.float64()),
     ]
@@ -243,12 +243,12 @@ UNIVERSAL = pa.schema(
         ("eps", pa.float64()),
         ("tiles", pa.int64()),
         ("groups", pa.int64()),
-        *_interval("clean_accuracy"),
-        *_interval("accuracy"),
-        *_interval("random_accuracy"),
-        *_interval("beyond_random"),
-        *_interval("fooled"),
-        *_interval("random_fooled"),
+        *_list_interval_columns("clean_accuracy"),
+        *_list_interval_columns("accuracy"),
+        *_list_interval_columns("random_accuracy"),
+        *_list_interval_columns("beyond_random"),
+        *_list_interval_columns("fooled"),
+        *_list_interval_columns("random_fooled"),
     ]
 )
 """Accuracy of each model under the universal perturbation of each model, `source`, on the same tiles: clean, with the
@@ -264,12 +264,12 @@ EXTERNAL = pa.schema(
         ("groups", pa.int64()),
         ("own_tiles", pa.int64()),
         ("own_groups", pa.int64()),
-        *_interval("own_accuracy"),
-        *_interval("accuracy"),
-        *_interval("drop"),
-        *_interval("own_balanced_accuracy"),
-        *_interval("balanced_accuracy"),
-        *_interval("balanced_drop"),
+        *_list_interval_columns("own_accuracy"),
+        *_list_interval_columns("accuracy"),
+        *_list_interval_columns("drop"),
+        *_list_interval_columns("own_balanced_accuracy"),
+        *_list_interval_columns("balanced_accuracy"),
+        *_list_interval_columns("balanced_drop"),
         ("chance", pa.float64()),
         ("outside", pa.int64()),
         ("own_outside", pa.int64()),
@@ -296,7 +296,7 @@ QUERIES = pa.schema(
         ("queries", pa.int64()),
         ("tiles", pa.int64()),
         ("groups", pa.int64()),
-        *_interval("accuracy"),
+        *_list_interval_columns("accuracy"),
     ]
 )
 """Accuracy of each model after a number of queries for each tile, under each attack that only queries the model. A tile
@@ -309,9 +309,9 @@ OVERVIEW = pa.schema(
         ("detail", pa.string()),
         ("tiles", pa.int64()),
         ("groups", pa.int64()),
-        *_interval("accuracy"),
+        *_list_interval_columns("accuracy"),
         ("against", pa.string()),
-        *_interval("difference"),
+        *_list_interval_columns("difference"),
     ]
 )
 """Accuracy of each model under each kind of threat that was measured, see `raypipe.evaluation.results.overview`.

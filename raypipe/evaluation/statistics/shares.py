@@ -66,13 +66,13 @@ def share_bounds(right: Counts, tiles: Counts) -> tuple[NDArray[np.float64], NDA
         raise ValueError("right: expected between 0 and as many tiles as the group has, got others")
     low, high = np.full((2, len(rows)), np.nan)
     known = np.flatnonzero(np.count_nonzero(totals, axis=1) >= 2)
-    for part in _chunks(known, totals.sum(axis=1)):
+    for part in _split_into_chunks(known, totals.sum(axis=1)):
         wrong = totals[part] - rows[part]
         low[part], high[part] = np.split(_bound_below(np.vstack([rows[part], wrong]), np.vstack([totals[part]] * 2)), 2)
     return low, 1 - high
 
 
-def _chunks(shares: NDArray[np.intp], sizes: NDArray[np.float64]) -> Iterator[NDArray[np.intp]]:
+def _split_into_chunks(shares: NDArray[np.intp], sizes: NDArray[np.float64]) -> Iterator[NDArray[np.intp]]:
     """Split shares, the largest first, so that no part times its largest share has many more tiles than `_CHUNK`."""
     ordered = shares[np.argsort(-sizes[shares], kind="stable")]
     start = 0
@@ -89,13 +89,13 @@ def _bound_below(right: Counts, tiles: Counts) -> NDArray[np.float64]:
     groups = total / per_group  # effective number of groups; their number if all have the same size
     unanimous = TAIL ** (1 / groups)
     wider = np.maximum(
-        compute_exact_lower_bound(hits / per_group, groups), _lowest(right, tiles, total, hits, per_group)
+        compute_exact_lower_bound(hits / per_group, groups), _find_lowest(right, tiles, total, hits, per_group)
     )
     lower: NDArray[np.float64] = np.minimum(np.minimum(compute_exact_lower_bound(hits, total), unanimous), wider)
     return lower
 
 
-def _lowest(
+def _find_lowest(
     right: Counts, tiles: Counts, total: Counts, hits: Counts, per_group: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return each share's smallest lower bound over its data and all data with further tiles right in the same groups.
@@ -126,10 +126,10 @@ def _lowest(
     expected = pairs * share * (1 - share) + PRIOR * (size - 1) / size
     agreement = np.divide(discordance, expected, out=np.zeros_like(share), where=expected > 0)
     design_effect = 1 + (size - 1) * np.clip(1 - agreement, 0, 1)
-    return np.minimum.reduceat(_score(share, total[which] / design_effect), starts)
+    return np.minimum.reduceat(_bound_by_wilson(share, total[which] / design_effect), starts)
 
 
-def _score(share: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[np.float64]:
+def _bound_by_wilson(share: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return Wilson's lower bound with continuity correction (R. G. Newcombe, Statistics in Medicine 17, 1998)."""
     corrected = np.maximum(share - 0.5 / trials, 0)
     noise = _Z**2 / trials

@@ -111,7 +111,9 @@ class Forecast:
         """Return the forecast of each stage with cells to do, in order."""
         members = {stage: [each for each in self.cells if each.cell.stage == stage] for stage in STAGES}
         train_workers = self._count_train_workers(resources, members["train"])
-        return [self._stage(stage, cells, resources, train_workers) for stage, cells in members.items() if cells]
+        return [
+            self._forecast_stage(stage, cells, resources, train_workers) for stage, cells in members.items() if cells
+        ]
 
     def _count_train_workers(self, resources: Resources, trainings: Sequence[CellForecast]) -> int:
         """Return the number of training workers, for ``auto`` the one that the run will choose."""
@@ -123,7 +125,7 @@ class Forecast:
         sizes = first.spec.recipe.batch_size, first.inputs["tiles"].spec.size
         return choose_train_workers(len(trainings), self.workers, *sizes).workers
 
-    def _stage(
+    def _forecast_stage(
         self, stage: Stage, cells: Sequence[CellForecast], resources: Resources, train_workers: int
     ) -> StageForecast:
         seconds = sum(each.seconds for each in cells)
@@ -188,7 +190,7 @@ def forecast(
     counts = {cell.key: _count_sides(each) for cell, each in prepared.ingests}
     say("a worker's start")
     cells = tuple(
-        _forecast_cell(cell, trials.get(_backbone(cell), None), tiles["train"], counts[_ingest_of(cell).key])
+        _forecast_cell(cell, trials.get(_get_backbone(cell), None), tiles["train"], counts[_ingest_of(cell).key])
         for cell in todo
     )
     return Forecast(cells, workers or _count_workers_here(resources), measure_worker_start())
@@ -224,7 +226,7 @@ def _try_models(
     }
 
 
-def _backbone(cell: Cell) -> str:
+def _get_backbone(cell: Cell) -> str:
     return "" if cell.stage in WITHOUT_MODEL else find_backbone(cell)
 
 

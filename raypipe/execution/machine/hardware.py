@@ -50,7 +50,7 @@ def check_gpu() -> Iterator[Finding]:
 def check_cpus() -> Iterator[Finding]:
     """Compare the CPUs that Ray would count with those that this process may use."""
     counted, allowed = os.cpu_count() or 1, len(os.sched_getaffinity(0))
-    quota = _cpu_quota()
+    quota = _read_cpu_quota()
     usable = min(allowed, quota or allowed)
     if usable < counted and usable < 1 + 0.9 * (counted - 1):
         limit = (
@@ -98,7 +98,7 @@ def check_files() -> Iterator[Finding]:
         yield Finding("open files", "ok", f"at most {soft:,}")
 
 
-def _cpu_quota() -> float | None:
+def _read_cpu_quota() -> float | None:
     """Return the number of CPUs that the control group allows, or None if it sets no limit."""
     try:
         quota, period = (CGROUP / "cpu.max").read_text().split()

@@ -75,7 +75,7 @@ def find_data(location: str, seed: int) -> Found:
     except ValueError as error:
         if kind in (".csv", ".tsv", ".npz") or isinstance(settings, Parquet):
             raise
-        for other in _published(location):
+        for other in _list_published(location):
             try:
                 found = Found(other, open_source(other, seed), splits)
                 if any(ref.problem is None for ref in found.source.list()):
@@ -86,7 +86,7 @@ def find_data(location: str, seed: int) -> Found:
         raise ValueError(f"{error}; {hint}") from error
 
 
-def _published(location: str) -> Iterator[Settings]:
+def _list_published(location: str) -> Iterator[Settings]:
     """Yield the settings of the published data sets that need a place alone."""
     for entry in SOURCES.values():
         if entry.published and "path" in entry.settings.model_fields:
@@ -102,7 +102,7 @@ def _from_csv(location: str) -> tuple[Settings, str | None]:
     rows = [row for _, row in read_rows(read_location(location), location, header)]
     image, images = _find_images(location, header, rows)
     others = [name for name in header if name != image]
-    group, split = _usual(others, GROUPS), _find_split(others, rows)
+    group, split = _find_usual(others, GROUPS), _find_split(others, rows)
     label = _find_labels([name for name in others if name not in (group, split)], rows)
     if image and label:
         here = images == get_folder(location)
@@ -126,7 +126,7 @@ def _find_images(location: str, header: list[str], rows: list[dict[str, str]]) -
     that names most files counts, and then the one with the likeliest name.
     """
     here = get_folder(location)
-    places = {place: Places(open_tree(place)) for place in (here, *_archives(here))}
+    places = {place: Places(open_tree(place)) for place in (here, *_list_archives(here))}
     best: tuple[int, int, str, str] | None = None
     for column in header:
         values = [row[column] for row in rows if row[column]]
@@ -142,21 +142,21 @@ def _find_images(location: str, header: list[str], rows: list[dict[str, str]]) -
     return (best[2], best[3]) if best else (None, here)
 
 
-def _archives(folder: str) -> list[str]:
+def _list_archives(folder: str) -> list[str]:
     """Return the zip archives in a local folder."""
     return [] if "://" in folder else [str(path) for path in sorted(Path(folder).glob("*.zip"))]
 
 
 def _find_split(columns: list[str], rows: list[dict[str, str]]) -> str | None:
     """Return the column with the sides of a split, of a usual name, whose values are all names of sides."""
-    split = _usual(columns, SPLITS)
+    split = _find_usual(columns, SPLITS)
     values = {row[split] for row in rows if row[split]} if split else set()
     return split if values and all(split_side(value) for value in values) else None
 
 
 def _find_labels(columns: list[str], rows: list[dict[str, str]]) -> str | None:
     """Return the column of classes: one of a usual name, or the only one with few different values."""
-    if (usual := _usual(columns, LABELS)) is not None:
+    if (usual := _find_usual(columns, LABELS)) is not None:
         return usual
     counts = {column: len({row[column] for row in rows if row[column]}) for column in columns}
     few = [column for column, count in counts.items() if 2 <= count <= len(rows) / FEWEST_TILES]
@@ -175,7 +175,7 @@ def _from_parquet(location: str) -> Parquet:
             f"{location}: no column holds encoded images, as binary or a struct with bytes; it has {columns}"
         )
     image = "image" if "image" in images else images[0]
-    label, group = _usual(others, LABELS), _usual(others, GROUPS)
+    label, group = _find_usual(others, LABELS), _find_usual(others, GROUPS)
     if label is None:
         raise ValueError(f"{location}: no column is named as one of classes ({', '.join(LABELS)}); it has {columns}")
     return Parquet(path=location, image=image, label=label, group=group)
@@ -187,6 +187,6 @@ def _holds_images(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _usual(columns: list[str], names: tuple[str, ...]) -> str | None:
+def _find_usual(columns: list[str], names: tuple[str, ...]) -> str | None:
     lowered = {column.lower().replace(" ", "_").replace("-", "_"): column for column in columns}
     return next((lowered[name] for name in names if name in lowered), None)

@@ -57,7 +57,7 @@ def propose(look: Look, *, grouped: bool) -> Proposal:
         True if groups are known, from the data set, from names or from the audit.
     """
     count = sum(look.counts.values())
-    usual = statistics.median(min(size) for size in _each(look)) if look.sizes else USUAL_TILE
+    usual = statistics.median(min(size) for size in _list_sizes(look)) if look.sizes else USUAL_TILE
     size = max(LEAST_TILE, int(usual)) if usual <= LARGEST_TILE else USUAL_TILE
     eps = 8 if size <= SMALL_TILE else 4
     return Proposal(
@@ -72,5 +72,5 @@ def propose(look: Look, *, grouped: bool) -> Proposal:
     )
 
 
-def _each(look: Look) -> list[tuple[int, int]]:
+def _list_sizes(look: Look) -> list[tuple[int, int]]:
     return [size for size, number in look.sizes.items() for _ in range(number)]

@@ -44,24 +44,24 @@ def write_text(
     chosen = data.model_dump(include={"source"}) | data.model_dump(exclude_defaults=True)
     lines = [
         f"# yaml-language-server: $schema={SCHEMA_PATH}",
-        f"# A first experiment on {_one_line(getattr(data, 'path', name))}, written by `raypipe init`.",
+        f"# A first experiment on {_put_on_one_line(getattr(data, 'path', name))}, written by `raypipe init`.",
         f"# Data:   {count:,} images{rejected}.",
-        f"#         Classes: {_one_line(classes)}.",
+        f"#         Classes: {_put_on_one_line(classes)}.",
         f"#         Sizes in pixels: {sizes or 'unknown'}{more}. Groups: {groups}.",
         f"# Takes:  {estimate or 'unknown: `raypipe plan FILE --estimate` tries it'}",
         "# Next:   `raypipe validate FILE`, `raypipe plan FILE --estimate`, `raypipe run FILE`.",
-        f"name: {_value(name)}",
+        f"name: {_write_value(name)}",
         "seed: 0",
         "storage: results  # a folder, or a URI such as s3://bucket/path",
         "",
         "data:",
-        *(f"  {key}: {_value(value)}" for key, value in chosen.items()),
-        *_cancer(data, look),
+        *(f"  {key}: {_write_value(value)}" for key, value in chosen.items()),
+        *_write_cancer(data, look),
         "",
         "tiles:",
         f"  size: {proposal.size}  # images are resized to this height and width",
-        *_bit_depth(look, proposal),
-        *([f"  splits: {_value(splits)}  # the side of each file"] if splits else
+        *_write_bit_depth(look, proposal),
+        *([f"  splits: {_write_value(splits)}  # the side of each file"] if splits else
           [f"  split: {proposal.split}  # {SPLITS[proposal.split]}"]),
         "",
         "models: [resnet18]  # `raypipe list models`; {resnet18: {weights: imagenet}} starts from pretrained weights",
@@ -90,25 +90,25 @@ def write_text(
     return "\n".join(lines) + "\n"
 
 
-def _bit_depth(look: Look, proposal: Proposal) -> list[str]:
+def _write_bit_depth(look: Look, proposal: Proposal) -> list[str]:
     if proposal.bit_depth is None:
         return []
     seen = f"the brightest value of {len(look.dark)} sampled 16-bit images is {max(look.dark)}; check it"
     return [f"  bit_depth: {proposal.bit_depth}  # values up to {2**proposal.bit_depth - 1}: {seen}"]
 
 
-def _cancer(data: Settings, look: Look) -> list[str]:
+def _write_cancer(data: Settings, look: Look) -> list[str]:
     """Return the line of the cancer classes, as a comment: a name alone does not prove it."""
     if "malignant" not in type(data).model_fields or getattr(data, "malignant", None):
         return []
-    names = _value(look.cancer) if look.cancer else "[]"
+    names = _write_value(look.cancer) if look.cancer else "[]"
     return [f"  # malignant: {names}  # check it, and remove the # to count missed cancers and false alarms"]
 
 
-def _value(value: Any) -> str:
+def _write_value(value: Any) -> str:
     """Return a value as YAML on one line: JSON is YAML, and quotes every text that could be read as something else."""
     if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(map(_write_value, value))}]"
     plain = isinstance(value, str) and value.isascii() and value.replace("_", "a").replace("-", "a").isalnum()
     return str(value) if plain and not value[0].isdigit() and value.lower() not in WORDS else json.dumps(value)
 
@@ -117,5 +117,5 @@ WORDS = {"true", "false", "null", "yes", "no", "on", "off", "nan", "inf"}
 """Words that YAML reads as something else than text."""
 
 
-def _one_line(text: str) -> str:
+def _put_on_one_line(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)

@@ -31,7 +31,7 @@ def track(run: Run, result: RunResult, store: Store, uri: str) -> None:
     """
     require_tracking_address(uri)
     try:
-        _tracker(uri).log_run(run, result, store, uri)
+        _get_tracker(uri).log_run(run, result, store, uri)
     except StageError:
         raise
     except Exception as error:  # a tracker must not turn a finished run into a failed one
@@ -52,8 +52,8 @@ def require_tracker(uri: str) -> None:
         If no program takes the address.
     """
     require_tracking_address(uri)
-    _tracker(uri).require(uri)
+    _get_tracker(uri).require(uri)
 
 
-def _tracker(uri: str) -> ModuleType:
+def _get_tracker(uri: str) -> ModuleType:
     return next((tracker for scheme, tracker in TRACKERS.items() if uri.startswith(scheme)), mlflow)

@@ -102,7 +102,7 @@ def _log(client: Any, experiment: str, run: Run, result: RunResult, store: Store
         tags |= {f"raypipe.{name}": str(value) for name, value in environment.model_dump().items()}
     parent = client.create_run(experiment, tags=tags).info.run_id
     settings = yaml.safe_load(store.read_bytes(f"{folder}/experiment.yaml"))
-    for name, value in _flat(settings):
+    for name, value in _flatten(settings):
         client.log_param(parent, name, value)
     with tempfile.TemporaryDirectory() as scratch:
         for name in FILES:
@@ -123,10 +123,10 @@ def _log(client: Any, experiment: str, run: Run, result: RunResult, store: Store
     client.set_terminated(parent)
 
 
-def _flat(settings: Any, prefix: str = "") -> list[tuple[str, Any]]:
+def _flatten(settings: Any, prefix: str = "") -> list[tuple[str, Any]]:
     """Return nested settings as flat pairs: ``{"train": {"epochs": 3}}`` -> ``[("train.epochs", 3)]``."""
     if isinstance(settings, dict) and settings:
         return [
-            pair for name, value in settings.items() for pair in _flat(value, f"{prefix}.{name}" if prefix else name)
+            pair for name, value in settings.items() for pair in _flatten(value, f"{prefix}.{name}" if prefix else name)
         ]
     return [(prefix, settings)]

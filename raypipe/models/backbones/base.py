@@ -97,7 +97,7 @@ def compute_auxiliary_loss(output: Any, labels: Tensor, smoothing: float = 0.0) 
 
     The parameters are those of `compute_classification_loss`.
     """
-    main, others = _heads(output)
+    main, others = _split_heads(output)
     heads = [head for head in others if isinstance(head, Tensor) and head.shape == main.shape]
     losses = [F.cross_entropy(head, labels, label_smoothing=smoothing) for head in heads]
     return AUXILIARY_WEIGHT * sum(losses, main.new_zeros(()))
@@ -105,10 +105,10 @@ def compute_auxiliary_loss(output: Any, labels: Tensor, smoothing: float = 0.0) 
 
 def main_logits(output: Any) -> Tensor:
     """Return the logits of the prediction, without those of auxiliary heads."""
-    return _heads(output)[0]
+    return _split_heads(output)[0]
 
 
-def _heads(output: Any) -> tuple[Tensor, list[Any]]:
+def _split_heads(output: Any) -> tuple[Tensor, list[Any]]:
     if isinstance(output, Tensor):
         return output, []
     if isinstance(output, Mapping):

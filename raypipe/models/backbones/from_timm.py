@@ -21,7 +21,7 @@ def list_timm() -> list[str]:
     ValueError
         If timm is not installed.
     """
-    found: list[str] = _timm().list_models()
+    found: list[str] = _import_timm().list_models()
     return found
 
 
@@ -30,18 +30,18 @@ def from_timm(name: str) -> Backbone:
     return Backbone(
         functools.partial(_build, name),
         functools.partial(_list_weights, name),
-        size=functools.partial(_size, name),
-        require=_timm,
+        size=functools.partial(_get_size, name),
+        require=_import_timm,
     )
 
 
 def _build(name: str, num_classes: int) -> nn.Module:
-    network: nn.Module = _timm().create_model(name, pretrained=False, num_classes=num_classes)
+    network: nn.Module = _import_timm().create_model(name, pretrained=False, num_classes=num_classes)
     return network
 
 
-def _size(name: str) -> int | None:
-    configuration = _timm().get_pretrained_cfg(name, allow_unregistered=True)
+def _get_size(name: str) -> int | None:
+    configuration = _import_timm().get_pretrained_cfg(name, allow_unregistered=True)
     return configuration.input_size[-1] if configuration else None
 
 
@@ -51,7 +51,7 @@ def _list_weights(name: str) -> Mapping[str, Published]:
 
     ``imagenet`` is timm's own default tag, if its weights were trained on ImageNet's classes.
     """
-    timm = _timm()
+    timm = _import_timm()
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
     found = {tag: _describe_weights(timm.get_pretrained_cfg(f"{name}.{tag}")) for tag in tags if tag}
     preferred = timm.get_pretrained_cfg(name, allow_unregistered=True)
@@ -64,7 +64,7 @@ def _describe_weights(configuration: Any) -> Published:
     name = f"{configuration.architecture}.{configuration.tag}"
 
     def get() -> Mapping[str, Tensor]:
-        network: nn.Module = _timm().create_model(name, pretrained=True)
+        network: nn.Module = _import_timm().create_model(name, pretrained=True)
         return network.state_dict()
 
     source = f"{configuration.hf_hub_id} of the Hugging Face Hub" if configuration.hf_hub_id else configuration.url
@@ -79,7 +79,7 @@ def _describe_weights(configuration: Any) -> Published:
     )
 
 
-def _timm() -> Any:
+def _import_timm() -> Any:
     try:
         import timm  # noqa: PLC0415  an optional dependency
     except ImportError as error:

@@ -21,7 +21,7 @@ published weights set ``transform_input``. It stays off, because the classifier 
 
 def list_torchvision() -> list[str]:
     """Return the names of all torchvision classifiers."""
-    models = _models()
+    models = _import_models()
     return list(models.list_models(module=models))
 
 
@@ -33,22 +33,22 @@ def from_torchvision(name: str) -> Backbone:
         functools.partial(_list_weights, name),
         transforms_input=auxiliary,
         added=("aux", "AuxLogits") if auxiliary else (),
-        size=functools.partial(_size, name),
+        size=functools.partial(_get_size, name),
     )
 
 
 def _build(name: str, num_classes: int) -> nn.Module:
     options = {"aux_logits": True, "transform_input": False, "init_weights": True} if name in AUXILIARY else {}
-    network: nn.Module = _models().get_model(name, weights=None, num_classes=num_classes, **options)
+    network: nn.Module = _import_models().get_model(name, weights=None, num_classes=num_classes, **options)
     return network
 
 
-def _size(name: str) -> int | None:
+def _get_size(name: str) -> int | None:
     return next((weights.size for weights in _list_weights(name).values()), None)
 
 
 def _list_weights(name: str) -> Mapping[str, Published]:
-    weights = _models().get_model_weights(name)
+    weights = _import_models().get_model_weights(name)
     if not (members := list(weights)):
         return {}
     newest = weights.DEFAULT
@@ -74,7 +74,7 @@ def _describe_weights(member: Any) -> Published:
     )
 
 
-def _models() -> Any:
+def _import_models() -> Any:
     with defer_compiler():
         import torchvision  # noqa: PLC0415  slow
 

@@ -74,7 +74,7 @@ def open_huggingface(folder: Path, mean: Channels | None = None, std: Channels |
             "save_pretrained(FOLDER, safe_serialization=True)"
         )
     try:
-        with _without_progress_bars():
+        with _hide_progress_bars():
             network, found = AutoModelForImageClassification.from_pretrained(
                 str(folder),
                 local_files_only=True,
@@ -118,7 +118,7 @@ def _explain(folder: Path, error: Exception) -> str:
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
+def _hide_progress_bars() -> Iterator[None]:
     """Keep transformers from drawing bars while it reads tensors."""
     from transformers.utils import logging  # noqa: PLC0415  an extra
 

@@ -96,14 +96,14 @@ def _convert(graph: Any) -> nn.Module:
     except ImportError as error:
         raise _ConversionError(f"onnx2torch is not installed ({EXTRA})") from error
     try:
-        network: nn.Module = convert(_lower(graph)).eval()
+        network: nn.Module = convert(_lower_opset(graph)).eval()
     except Exception as error:  # it raises many kinds of errors
         reason = str(error).strip().partition("\n")[0]
         raise _ConversionError(f"onnx2torch cannot convert it ({type(error).__name__}: {reason})") from error
     return network
 
 
-def _lower(graph: Any) -> Any:
+def _lower_opset(graph: Any) -> Any:
     """Return a graph of opset 18 or later in the operations of opset 17, as far as image classifiers use them.
 
     Reductions get their constant axes as an attribute again. The attribute ``allowzero`` of Reshape matters to empty

@@ -59,8 +59,8 @@ class Projection(nn.Module):
         self.settings = settings
         doublings = (settings.finest // COARSEST).bit_length() - 1
         widths = [settings.channels * 2 ** min(2, level) for level in range(doublings, -1, -1)]
-        self.generator = _generator(settings.latent, widths)
-        self.critic = _critic(widths[::-1])
+        self.generator = _build_generator(settings.latent, widths)
+        self.critic = _build_critic(widths[::-1])
         drawn = torch.randn(settings.restarts, settings.latent, generator=torch.Generator().manual_seed(0))
         self.register_buffer("starts", drawn)
 
@@ -111,7 +111,7 @@ class Projection(nn.Module):
         return nearest
 
 
-def _generator(latent: int, widths: list[int]) -> nn.Sequential:
+def _build_generator(latent: int, widths: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = [
         nn.Linear(latent, widths[0] * COARSEST**2),
         nn.Unflatten(1, (widths[0], COARSEST, COARSEST)),
@@ -122,7 +122,7 @@ def _generator(latent: int, widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(widths[-1], 3, 3, padding=1), nn.Sigmoid())
 
 
-def _critic(widths: list[int]) -> nn.Sequential:
+def _build_critic(widths: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, padding=1), nn.LeakyReLU(0.2)]
     for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]

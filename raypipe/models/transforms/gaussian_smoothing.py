@@ -55,13 +55,13 @@ class SmoothedPrediction(nn.Module):
         if self.training:
             return classify(images + self.settings.sigma * torch.randn_like(images))
         total = None
-        for noise in self._draws(images):
+        for noise in self._draw_noise(images):
             chances = classify(images + noise).softmax(1) / self.settings.samples
             total = chances if total is None else total + chances
         assert total is not None  # noqa: S101  there is at least one draw
         return total.clamp_min(torch.finfo(total.dtype).tiny).log()
 
-    def _draws(self, images: Tensor) -> Tensor:
+    def _draw_noise(self, images: Tensor) -> Tensor:
         """Return the noise of each image, (samples, n, channels, h, w)."""
         pixels = images.detach().mul(255).round().to(torch.uint8).cpu().numpy()
         drawn = []

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from raypipe.base.errors import ConfigError
 from raypipe.experiment.load import validate_experiment
 from raypipe.models.backbones.base import compute_auxiliary_loss, compute_classification_loss, main_logits
-from raypipe.models.backbones.from_timm import _timm
+from raypipe.models.backbones.from_timm import _import_timm
 from raypipe.models.backbones.lookup import _get_backbone, get_backbone
 from raypipe.models.checkpoint import ModelCard, load_classifier, save_classifier
 from raypipe.models.classifier import Model, build_classifier
@@ -197,7 +197,7 @@ def test_timm_s_weights_that_cannot_be_had_say_how_to_give_a_file(monkeypatch: p
         raise OSError("offline")
 
     model = Model(name="resnet50d", weights="imagenet")
-    monkeypatch.setattr(_timm(), "create_model", offline)
+    monkeypatch.setattr(_import_timm(), "create_model", offline)
     with pytest.raises(WeightsError, match=r"timm/resnet50d.*cannot be reached.*weights: /path/.*train from scratch"):
         _fetch_weights(model.name, "imagenet", get_backbone(model.name).published()["imagenet"])
 

@@ -103,8 +103,8 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
         images = np.asarray(x, dtype=np.float32)
         if images.ndim != 4 or images.shape[1:] != tuple(self.estimator.input_shape):
             raise ValueError(f"images {images.shape}: expected (n, *{tuple(self.estimator.input_shape)})")
-        classes = self._classes(y, len(images))
-        ladder, result = self._ladder(), images.copy()
+        classes = self._read_classes(y, len(images))
+        ladder, result = self._validate_ladder(), images.copy()
         unit = UnitImages(self.estimator)
         model = self._prepare(unit)
         block = max(4 * self.batch_size, BLOCK_BYTES // (4 * max(1, images[:1].size)))
@@ -115,7 +115,7 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
                 result[rows] = self._perturb(unit, model, images[rows], labels, ladder)
         return result
 
-    def _classes(self, y: NDArray[Any] | None, count: int) -> NDArray[np.int64] | None:
+    def _read_classes(self, y: NDArray[Any] | None, count: int) -> NDArray[np.int64] | None:
         if y is None:
             if self.targeted and self.NEEDS_TARGETS:
                 raise ValueError("Target labels `y` need to be provided for a targeted attack.")
@@ -160,13 +160,13 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
                 aims = replace(goal, classes=goal.classes[left])
                 found[left], logits[left] = _attack(model, clean[left], aims, settings)
         if self.FAILURES_ARE_CLEAN:
-            failed = _failed(goal, logits, getattr(ladder[0], "confidence", 0.0))
+            failed = _has_failed(goal, logits, getattr(ladder[0], "confidence", 0.0))
             found[failed] = clean[failed]
         made = torch.where(unit.arranged(found == clean), theirs, unit.to_theirs(found))
         perturbed: NDArray[np.float32] = made.clamp(unit.low, unit.low + unit.span).cpu().numpy()
         return perturbed
 
-    def _ladder(self) -> Sequence[NamedAttack]:
+    def _validate_ladder(self) -> Sequence[NamedAttack]:
         try:
             return self.ladder()
         except ValidationError as error:
@@ -184,7 +184,7 @@ class RaypipeAttack(EvasionAttack):  # type: ignore[misc]
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} = {getattr(self, name)}: expected True or False")  # noqa: TRY004  as the toolbox
         UnitImages(self.estimator)
-        self._ladder()
+        self._validate_ladder()
 
 
 def _attack(model: PreparedModel, images: Tensor, goal: Goal, settings: NamedAttack) -> tuple[Tensor, Tensor]:
@@ -208,7 +208,7 @@ def _attack(model: PreparedModel, images: Tensor, goal: Goal, settings: NamedAtt
     return found, logits
 
 
-def _failed(goal: Goal, logits: Tensor, confidence: float) -> Tensor:
+def _has_failed(goal: Goal, logits: Tensor, confidence: float) -> Tensor:
     """Return (n,) booleans, True where the goal is not reached or the lead is clearly below the confidence."""
     rows = torch.arange(len(logits), device=logits.device)
     return ~goal.reached(logits, rows) | clear(goal.lead(logits, rows) + confidence, logits)

@@ -24,11 +24,11 @@ class _WithinBound(RaypipeAttack):
     norm: float | str
     eps: float
 
-    def _ball(self) -> tuple[Norm, float]:
+    def _get_ball(self) -> tuple[Norm, float]:
         """Return the ball's norm, and its radius with pixels in [0, 1]."""
         if self.norm not in (np.inf, "inf", 2):
             raise ValueError(f"norm = {self.norm}: expected 2, numpy.inf or 'inf'")
-        _number("eps", self.eps)
+        _require_number("eps", self.eps)
         return ("l2" if self.norm == 2 else "linf"), self.eps / self.span
 
 
@@ -83,14 +83,14 @@ class FastGradientMethod(_WithinBound):
         self.eps_step = eps_step
         self.num_random_init = num_random_init
         self.minimal = minimal
-        _not_offered(summary_writer=summary_writer)
+        _refuse_others(summary_writer=summary_writer)
         self._check_params()
 
     def ladder(self) -> Sequence[NamedAttack]:
         """Return the settings of one step, or of steps of growing length."""
-        norm, eps = self._ball()
+        norm, eps = self._get_ball()
         if self.minimal:
-            _number("eps_step", self.eps_step)
+            _require_number("eps_step", self.eps_step)
             share = self.eps_step / self.span
             return [FastGradient(norm=norm, eps=share * (k + 1)) for k in range(math.floor(eps / share + 1e-6))]
         if self.num_random_init:
@@ -166,14 +166,14 @@ class ProjectedGradientDescent(_WithinBound):
         self.num_random_init = num_random_init
         self.random_eps = random_eps
         self.early_stop = early_stop
-        _not_offered(summary_writer=summary_writer)
+        _refuse_others(summary_writer=summary_writer)
         self._check_params()
 
     def settings(self) -> ProjectedGradient:
         """Return settings with the toolbox's steps, their length given as a share of the radius."""
-        _not_offered(decay=self.decay, random_eps=self.random_eps)
-        norm, eps = self._ball()
-        _number("eps_step", self.eps_step)
+        _refuse_others(decay=self.decay, random_eps=self.random_eps)
+        norm, eps = self._get_ball()
+        _require_number("eps_step", self.eps_step)
         return ProjectedGradient(
             norm=norm,
             eps=eps,
@@ -250,7 +250,7 @@ class AutoProjectedGradientDescent(_WithinBound):
         """Return settings with the toolbox's budget; the attack finds the step sizes itself."""
         if self.loss_type not in self.LOSSES:
             raise ValueError(f"loss_type = {self.loss_type}: expected one of {', '.join(map(str, self.LOSSES))}")
-        norm, eps = self._ball()
+        norm, eps = self._get_ball()
         return AutoProjectedGradient(
             norm=norm,
             eps=eps,
@@ -261,12 +261,12 @@ class AutoProjectedGradientDescent(_WithinBound):
         )
 
 
-def _number(name: str, value: Any) -> None:
+def _require_number(name: str, value: Any) -> None:
     if not isinstance(value, int | float) or value <= 0:
         raise ValueError(f"{name} = {value}: expected a positive number, the same for all images and pixels")
 
 
-def _not_offered(**arguments: Any) -> None:
+def _refuse_others(**arguments: Any) -> None:
     """Check that toolbox arguments without a counterpart have their defaults, None or False."""
     for name, value in arguments.items():
         if value:

@@ -33,9 +33,9 @@ class UnitImages(nn.Module):
         super().__init__()
         if len(classifier.input_shape) != 3:
             raise ValueError(f"the classifier's input_shape is {classifier.input_shape}: expected that of an image")
-        self.low, self.span = _range(classifier.clip_values)
+        self.low, self.span = _read_range(classifier.clip_values)
         self.channels_first = bool(classifier.channels_first)
-        self.preprocessing = nn.Sequential(*_preprocessing(classifier))
+        self.preprocessing = nn.Sequential(*_list_preprocessing(classifier))
         self.network: nn.Module = classifier.model
 
     def forward(self, images: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class _Step(nn.Module):
         return prepared
 
 
-def _range(clip_values: Any) -> tuple[float, float]:
+def _read_range(clip_values: Any) -> tuple[float, float]:
     """Return the lowest value, and the difference between the highest and the lowest."""
     if clip_values is None:
         raise ValueError("the classifier has no clip_values: attacks need them, for the range of the pixels")
@@ -93,7 +93,7 @@ def _range(clip_values: Any) -> tuple[float, float]:
     return float(low[0]), float(high[0] - low[0])
 
 
-def _preprocessing(classifier: Any) -> list[nn.Module]:
+def _list_preprocessing(classifier: Any) -> list[nn.Module]:
     steps: list[nn.Module] = []
     for operation in classifier.preprocessing_operations:
         if not operation.apply_predict:
