@@ -85,7 +85,7 @@ def choose_class_folders(
         If the pattern is invalid, or if both groups and a pattern are given.
     """
     folders = {PurePosixPath(entry.path).parent for entry in open_tree(location).list_files()}
-    nested = [folder for folder in folders if len(folder.parts) > 1 and split_side(folder.parts[0]) is None]
+    nested = [folder for folder in folders if len(folder.parts) > 1 and not any(map(split_side, folder.parts[:-1]))]
     if group_pattern is None and any(folder.name in LABELS for folder in nested):
         return LC25000(path=location, groups=groups)
     return Folder(path=location, groups=groups, group_pattern=group_pattern)

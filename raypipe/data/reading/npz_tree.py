@@ -1,4 +1,4 @@
-"""An npz file of pictures in the layout of MedMNIST+, as a tree with one file for each picture."""
+"""An npz file of pictures in the layout of MedMNIST+ or Keras, as a tree with one file for each picture."""
 
 import threading
 import zipfile
@@ -15,6 +15,8 @@ from raypipe.data.reading.png import encode_png
 from raypipe.data.reading.tree import UNREADABLE, FileEntry, explain_damage, resolve
 
 SIDES = ("train", "val", "test")
+NAMES = (("{}_images.npy", "{}_labels.npy"), ("x_{}.npy", "y_{}.npy"), ("X_{}.npy", "y_{}.npy"))
+"""Names of the arrays of pictures and labels of a side: those of MedMNIST, and those that Keras made common."""
 LARGEST = 2 * 2**30
 """Largest size of an array in bytes. It is unpacked into memory as a whole, because deflate cannot start in the
 middle."""
@@ -36,6 +38,12 @@ class NpzTree:
             raise
         except Exception as error:  # as for other damaged zip archives, see `ZipTree`
             raise OSError(f"{location}: not a readable npz file{explain_damage(filesystem, root, error)}") from error
+        self._names = {
+            side: (images.format(side), labels.format(side))
+            for side in SIDES
+            for images, labels in reversed(NAMES)
+            if images.format(side) in self._archive.NameToInfo
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An open archive cannot be sent to a worker, so each process opens its own.
@@ -63,7 +71,9 @@ class NpzTree:
         found = [(side, self._read_labels(side)) for side in SIDES if self._has(side)]
         if not found:
             names = ", ".join(sorted(self._archive.namelist())[:6]) or "nothing"
-            raise ValueError(f"{self.location}: expected train_images.npy and its like in the file, found {names}")
+            raise ValueError(
+                f"{self.location}: expected train_images.npy or x_train.npy and its like in the file, found {names}"
+            )
         return found
 
     def read(self, path: str) -> bytes:
@@ -78,7 +88,7 @@ class NpzTree:
                     self._images = None  # freed before the next one is read: two at a time may be too large
                     self._images = (
                         side,
-                        self._read_array(f"{side}_images.npy", self._read_shape(side)).astype(np.uint8, copy=False),
+                        self._read_array(self._names[side][0], self._read_shape(side)).astype(np.uint8, copy=False),
                     )
             except ValueError as error:
                 raise OSError(f"{path}: {error}") from error
@@ -97,13 +107,13 @@ class NpzTree:
         marks = {
             side: f"crc32:{about.CRC:08x}:{about.file_size}"
             for side in SIDES
-            if self._has(side) and (about := self._archive.NameToInfo[f"{side}_images.npy"])
+            if self._has(side) and (about := self._archive.NameToInfo[self._names[side][0]])
         }
         found = {path: f"{marks[side]}:{path}" for path in paths if (side := path.partition("/")[0]) in marks}
         return {path: found.get(path, UNREADABLE) for path in paths}
 
     def _has(self, side: str) -> bool:
-        return side in SIDES and f"{side}_images.npy" in self._archive.NameToInfo
+        return side in self._names
 
     def _read_shape(self, side: str) -> tuple[int, ...]:
         """Return the shape of one side's pictures from their header.
@@ -113,7 +123,7 @@ class NpzTree:
         ValueError
             If the array does not hold 2D pictures of 8 bits.
         """
-        name = f"{side}_images.npy"
+        name = self._names[side][0]
         with self._open(name) as file:
             shape, dtype = self._read_header(file, name)
         color = len(shape) == 4 and shape[3] in (1, 3)
@@ -127,20 +137,27 @@ class NpzTree:
         return shape
 
     def _read_labels(self, side: str) -> list[int]:
-        name = f"{side}_labels.npy"
+        pictures, name = self._names[side]
         if name not in self._archive.NameToInfo:
-            raise ValueError(f"{self.location}: {side}_images.npy has no {name} beside it")
+            raise ValueError(f"{self.location}: {pictures} has no {name} beside it")
         count = self._read_shape(side)[0]
         with self._open(name) as file:
             shape, dtype = self._read_header(file, name)
-        if len(shape) == 2 and shape[1] > 1:
-            raise ValueError(
-                f"{self.location}: {name} has {shape[1]} labels a picture; expected one (chestmnist is made of "
-                "ChestX-ray14, which `chest_xray14` reduces to classes)"
-            )
+        if len(shape) == 2 and shape[0] == count and shape[1] > 1:
+            return self._read_one_hot(name, shape)
         if shape not in ((count,), (count, 1)) or not np.issubdtype(dtype, np.integer):
             raise ValueError(f"{self.location}: {name} holds {dtype} of shape {shape}; expected {count} whole numbers")
         return [int(label) for label in self._read_array(name, shape).ravel()]
+
+    def _read_one_hot(self, name: str, shape: tuple[int, ...]) -> list[int]:
+        values = self._read_array(name, shape)
+        chosen = values == 1
+        if not ((chosen | (values == 0)).all() and (chosen.sum(1) == 1).all()):
+            raise ValueError(
+                f"{self.location}: {name} has {shape[1]} labels a picture; expected one, as a number or one-hot "
+                "(chestmnist is made of ChestX-ray14, which `chest_xray14` reduces to classes)"
+            )
+        return [int(label) for label in chosen.argmax(1)]
 
     def _open(self, name: str) -> IO[bytes]:
         member = self._archive.NameToInfo[name]

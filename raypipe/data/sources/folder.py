@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
@@ -42,9 +42,10 @@ class Folder(ClassChoice):
     Parameters
     ----------
     path
-        Directory or zip archive, a local path or a URI, whose top-level folders are the classes. If they are named as
-        the sides of a split, such as ``train``, ``val`` and ``test``, the folders below them are the classes. The split
-        is ``tiles.split: official`` then; ``val`` trains if there is a ``test``.
+        Directory or zip archive, a local path or a URI, whose top-level folders are the classes. A single folder around
+        them is passed over. If they are named as the sides of a split, such as ``train``, ``val`` and ``test``, the
+        folders below them are the classes. The split is ``tiles.split: official`` then; ``val`` trains if there is a
+        ``test``.
     groups
         CSV with the columns filename, group and, if base names repeat, label.
     group_pattern
@@ -101,8 +102,7 @@ def open_folder(settings: Folder, seed: int) -> Source:
     if len(labels) < 2:
         raise ValueError(
             f"path = {settings.path!r}: expected at least two class folders with files directly below it, found "
-            f"{', '.join(labels) or 'none'}; point to the folder that holds the class folders (an archive must not "
-            "wrap them in another folder)"
+            f"{', '.join(labels) or 'none'}; point to the folder that holds the class folders"
         )
     without = {name: find_image(found, tree.read) for name, found in sorted(members.items())}
     if reasons := [f"{name} ({reason})" for name, reason in without.items() if reason is not None]:
@@ -127,10 +127,20 @@ DATA_SET = DataSet(Folder, open_folder)
 
 
 class _Layout(NamedTuple):
-    """The place of the class folders. `sides` are the sides of a published split by the name of their folder."""
+    """The place of the class folders.
 
-    get_class: Callable[[str], str]
+    `wrapping` is the path of the folder around everything, with a slash at its end, or "". `sides` are the sides of a
+    published split by the name of their folder, which holds class folders.
+    """
+
+    wrapping: str
     sides: Mapping[str, Split]
+
+    def get_class(self, path: str) -> str:
+        return (get_second_folder if self.sides else get_top_folder)(path.removeprefix(self.wrapping))
+
+    def get_side(self, path: str) -> Split | None:
+        return self.sides.get(get_top_folder(path.removeprefix(self.wrapping)))
 
 
 def _find_layout(paths: Sequence[str], location: str) -> _Layout:
@@ -141,18 +151,31 @@ def _find_layout(paths: Sequence[str], location: str) -> _Layout:
     ValueError
         If the folders of a split hold files, but no class folders.
     """
+    wrapping = _find_wrapping(paths)
+    paths = [path.removeprefix(wrapping) for path in paths if path.startswith(wrapping)]
     tops = {get_top_folder(path) for path in paths} - {""}
     _require_classes(tops, paths, location)
     kinds = {name: kind for name in tops if (kind := split_side(name)) is not None}
     if len(kinds) < 2 or len(kinds) < len(tops):
-        return _Layout(get_top_folder, {})
+        return _Layout(wrapping, {})
     if not any(get_second_folder(path) for path in paths):
         raise ValueError(
             f"path = {location!r}: {', '.join(sorted(tops))} are named as the sides of a split, and hold no class "
             "folders; put a folder for each class below each of them, or rename them if they are the classes"
         )
     held_out = "test" if "test" in kinds.values() else "val"
-    return _Layout(get_second_folder, {name: "test" if kind == held_out else "train" for name, kind in kinds.items()})
+    return _Layout(wrapping, {name: "test" if kind == held_out else "train" for name, kind in kinds.items()})
+
+
+def _find_wrapping(paths: Sequence[str]) -> str:
+    """Return the folder that everything lies in, as archivers pack it, with a slash at its end; "" if there is none."""
+    wrapping = ""
+    while True:
+        below = [path.removeprefix(wrapping) for path in paths if path.startswith(wrapping)]
+        tops = {get_top_folder(path) for path in below} - {""}
+        if len(tops) != 1 or not any(map(get_second_folder, below)):
+            return wrapping
+        wrapping += f"{tops.pop()}/"
 
 
 def _require_classes(tops: AbstractSet[str], paths: Sequence[str], location: str) -> None:
@@ -182,7 +205,7 @@ def split_side(folder: str) -> Literal["train", "val", "test"] | None:
 
 def _list_refs(tree: Tree, labels: tuple[str, ...], layout: _Layout) -> list[TileRef]:
     refs = list_class_folders(tree, labels, layout.get_class)
-    return [ref if ref.problem else replace(ref, official=layout.sides.get(get_top_folder(ref.path))) for ref in refs]
+    return [ref if ref.problem else replace(ref, official=layout.get_side(ref.path)) for ref in refs]
 
 
 def get_top_folder(path: str) -> str:

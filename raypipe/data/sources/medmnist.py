@@ -3,9 +3,10 @@
 The source is Yang et al. 2023, Scientific Data 10:41; version 3, doi:10.5281/zenodo.10519652.
 
 A file holds train_images, train_labels, val_images, val_labels, test_images and test_labels. Its pictures are (n,
-height, width) in gray or (n, height, width, 3) in color, 8 bits; labels are (n, 1). Two kinds are rejected with a
-reason: the 3D sets, because a volume is not a tile, and chestmnist, which has 14 labels for each picture. No patient is
-named, so only the publishers know what their split keeps apart.
+height, width) in gray or (n, height, width, 3) in color, 8 bits; labels are (n, 1). In a file of your own the names may
+be those of Keras, x_train and y_train, and the labels one-hot. Two kinds are rejected with a reason: the 3D sets,
+because a volume is not a tile, and chestmnist, which has 14 labels for each picture. No patient is named, so only the
+publishers know what their split keeps apart.
 """
 
 from collections.abc import Mapping

@@ -47,6 +47,28 @@ def test_the_folders_of_a_published_split_are_its_sides_and_no_classes(
     assert len(assigned) == 4 * len(sides)
 
 
+@pytest.mark.parametrize("around", ["data/", "data/lung tiles v2/"])
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_folder_around_everything_is_passed_over(around: str, as_zip: bool, tmp_path: Path) -> None:
+    flat = [f"{label}/{number}.png" for label in ("benign", "malignant") for number in (1, 2)]
+    files = {f"{around}{name}": png(place) for place, name in enumerate(flat)}
+    beside = {f"{around}benign/.DS_Store": b"x", "__MACOSX/data/benign/._1.png": b"x", "README.txt": b"x"}
+    source = open_source(Folder(path=write(tmp_path, files | beside, as_zip=as_zip)), seed=0)
+    assert source.labels == ("benign", "malignant")
+    refs = source.list()
+    assert {ref.path: ref.label_name for ref in refs if ref.problem is None} == {
+        f"{around}{name}": name.partition("/")[0] for name in flat
+    }
+    assert {ref.path for ref in refs if ref.problem is not None} == set(beside)
+
+
+def test_a_published_split_may_lie_in_a_folder_too(tmp_path: Path) -> None:
+    names = [f"data/{name}" for name in below("train", "test")]
+    source = opened(tmp_path, *names)
+    assert source.labels == ("benign", "malignant")
+    assert {ref.path for ref in source.list() if ref.official == "test"} == {f"data/{name}" for name in below("test")}
+
+
 def test_a_finished_model_is_tested_on_the_test_side(tmp_path: Path) -> None:
     with pytest.warns(Notice, match="4 test tiles are used, and 8 training tiles are left out"):
         chosen = choose_files(opened(tmp_path, *below("train", "val", "test")), None)

@@ -67,6 +67,27 @@ def test_what_is_no_file_of_pictures_with_a_label_each_says_why(
         list_tiles(unfit(tmp_path, name, **arrays))
 
 
+def test_labels_may_be_one_hot(tmp_path: Path) -> None:
+    for kind in (np.uint8, np.float32, np.bool_):
+        source = open_source(unfit(tmp_path, train_labels=np.eye(3, dtype=kind)[[2, 0]]), seed=0)
+        assert [ref.label_name for ref in source.list()] == ["2", "0"]
+    for wrong in ([[1, 1], [0, 1]], [[0, 0], [0, 1]], [[0.5, 0.5], [0, 1]]):
+        with pytest.raises(ValueError, match="2 labels a picture; expected one, as a number or one-hot"):
+            list_tiles(unfit(tmp_path, train_labels=np.array(wrong)))
+
+
+@pytest.mark.parametrize("x", ["x", "X"])
+def test_arrays_may_be_named_as_those_of_keras(x: str, tmp_path: Path) -> None:
+    images = pictures(3, 8, 8, 3)
+    path = npz(tmp_path / "own.npz", **{f"{x}_train": images[:2], "y_train": labeled(0, 1),
+                                        f"{x}_test": images[2:], "y_test": labeled(1)})  # fmt: skip
+    source = open_source(MedMNIST(path=path), seed=0)
+    assert [(ref.path, ref.label_name, ref.official) for ref in source.list()] == [
+        ("test/0000000.png", "1", "test"), ("train/0000000.png", "0", "train"), ("train/0000001.png", "1", "train")
+    ]  # fmt: skip
+    assert np.array_equal(decode(source.read("test/0000000.png"), 8), images[2])
+
+
 class Bomb:
     """A class that runs code when it is unpickled."""
 

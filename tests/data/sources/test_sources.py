@@ -211,8 +211,10 @@ def test_a_wrong_folder_is_an_error_not_an_empty_data_set(tmp_path):
     path = write(tmp_path, FOLDER_FILES, as_zip=False)
     with pytest.raises(ValueError, match="none of 6 files is a tile: 5 are not in a class folder"):
         open_source(LC25000(path=path), seed=3).list()
+    (tmp_path / "flat" / "tiles").mkdir(parents=True)
+    (tmp_path / "flat" / "tiles" / "a.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"expected at least two class folders.*found tiles; point to the folder"):
-        open_source(Folder(path=str(tmp_path)), seed=3)
+        open_source(Folder(path=str(tmp_path / "flat")), seed=3)
 
 
 def test_a_limited_source_keeps_its_count_and_the_files_set_aside(tmp_path):
