@@ -78,13 +78,15 @@ Ratio = Annotated[float, BeforeValidator(_read_ratio), _FractionForm()]
 
 
 def fill_in_names(value: Any) -> Any:
-    """Turn ``[a, b]`` or ``{a: null}`` into ``{a: {name: a}}``: an entry without a name gets its id as name.
+    """Turn ``a``, ``[a]`` or ``{a: null}`` into ``{a: {name: a}}``: an entry without a name gets its id as name.
 
     Raises
     ------
     ValueError
         If a name is empty, or twice in a list.
     """
+    if isinstance(value, str):
+        value = [value]
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         if twice := sorted({name for name in value if value.count(name) > 1}):
             raise ValueError(f"{', '.join(twice)} is in the list more than once; keep one")

@@ -71,7 +71,7 @@ def evaluate(
     progress: ProgressCallback | None = None,
 ) -> Results:
     """Evaluate a model on tiles in memory; see `raypipe.evaluate`."""
-    attack_settings = fill_in_names(attacks if isinstance(attacks, Mapping) else list(attacks))
+    attack_settings = fill_in_names(attacks if isinstance(attacks, str | Mapping) else list(attacks))
     evaluation: Evaluation = validate_settings(
         Evaluation, {"attacks": attack_settings, "transfer": False, **settings}, "evaluation"
     )

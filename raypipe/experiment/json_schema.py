@@ -135,7 +135,7 @@ def _choose(field: str, known: Mapping[str, Schema]) -> Schema:
 
 
 def _describe_entries(known: Mapping[str, Schema], named: Schema) -> Schema:
-    """Return the schema of a section of entries by id: a list of names, or a mapping with or without settings.
+    """Return the schema of a section of entries by id: a name, several, or a mapping with or without settings.
 
     Parameters
     ----------
@@ -175,6 +175,7 @@ def _describe_section(name: Schema, entries: Schema) -> Schema:
         "anyOf": [
             {"type": "array", "items": name},
             {"type": "object", "propertyNames": ids, **entries},
+            name,
         ]
     }
 

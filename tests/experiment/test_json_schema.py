@@ -70,6 +70,7 @@ def test_the_experiments_of_the_repository_fit_and_name_the_schema(path: Path) -
                 "universal": {"eps": "8/255"},
             }
         },
+        {"attacks": "pgd", "models": "resnet18", "evaluation": {"attacks": "square"}},
         {"attacks": list(ATTACKS), "models": list(BACKBONES)},
         {"defenses": [*DEFENSES, *PRESETS]},
     ],

@@ -101,6 +101,12 @@ def test_a_name_that_is_in_a_list_twice_is_an_error() -> None:
                              "attacks": ["fgsm", "pgd", "fgsm"]})  # fmt: skip
 
 
+def test_one_name_needs_no_list() -> None:
+    one = validate_experiment({**MINIMAL, "models": "resnet18", "attacks": "pgd", "defenses": "trades"})
+    listed = validate_experiment({**MINIMAL, "models": ["resnet18"], "attacks": ["pgd"], "defenses": ["trades"]})
+    assert one == listed
+
+
 def test_a_missing_section_is_named() -> None:
     with pytest.raises(ConfigError, match=r"models: required, but not given"):
         validate_experiment({key: value for key, value in MINIMAL.items() if key != "models"})
