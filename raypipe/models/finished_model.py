@@ -4,7 +4,7 @@ import hashlib
 import io
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -242,7 +242,7 @@ def _build_backbone(
     if wrong:
         raise ValueError(
             f"{weights}: is no whole state of a {name} with {len(classes)} classes: {len(wrong)} of {len(own)} tensors "
-            f"are missing or have another shape, first {wrong[0]!r}{_describe_head(state.get(wrong[0]), own[wrong[0]])}"
+            f"are missing or have another shape, first {wrong[0]!r}{_describe_difference(wrong[0], state, own)}"
         )
     if extra := find_extra(state, own):
         raise ValueError(
@@ -254,11 +254,13 @@ def _build_backbone(
     return FinishedModel(classifier.eval(), name.replace(":", "_"), name, None, None, hash_content(classifier), card)
 
 
-def _describe_head(found: Any, expected: Tensor) -> str:
-    """Return what a tensor of another number of classes says, for the end of a message."""
-    if not isinstance(found, Tensor) or not found.ndim or found.shape[1:] != expected.shape[1:]:
-        return ""
-    return f", which has {len(found)} classes: name as many with --labels, or take another file"
+def _describe_difference(name: str, state: Mapping[str, Any], own: Mapping[str, Tensor]) -> str:
+    """Return what a state has in place of a tensor of the network, for the end of a message."""
+    found, expected = state.get(name), own[name]
+    if isinstance(found, Tensor) and found.ndim and found.shape[1:] == expected.shape[1:]:
+        return f", which has {len(found)} classes: name as many with --labels, or take another file"
+    others = [other for other, value in state.items() if other not in own and _fits(value, expected)]
+    return f"; {others[0]!r} has its shape: rename it, if it is meant" if found is None and others else ""
 
 
 def wrap_module(network: nn.Module, name: str, classes: tuple[str, ...]) -> FinishedModel:

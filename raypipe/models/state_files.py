@@ -1,6 +1,8 @@
 """Tensors of a network from a file that some training program wrote, whatever it wrapped around them."""
 
 import pickle
+import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -10,11 +12,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from raypipe.base.errors import UserError
+from raypipe.base.errors import UserError, notify
 from raypipe.base.file_kinds import BEGINNING, describe_other_file
 from raypipe.models.backbones.base import Channels
 
-DEEPEST = 2
+DEEPEST = 5
 """Number of mappings around the state that are looked through, as in ``{"checkpoint": {"model": state}}``."""
 SHOWN = 5
 """Number of names that a message lists."""
@@ -38,7 +40,8 @@ def read_state(path: str, expected: Collection[str]) -> dict[str, Tensor]:
 
     The state may lie in another mapping, such as ``{"model": state, "epoch": 3}``, and its names may have a prefix in
     common, such as ``module.``, ``model.`` or ``_orig_mod.``. Of several states, the one that has most of the expected
-    names is taken, and the first of equals.
+    names is taken, and the first of equals. If another one differs from it, as an average of the weights does, a notice
+    names both.
 
     Parameters
     ----------
@@ -58,15 +61,21 @@ def read_state(path: str, expected: Collection[str]) -> dict[str, Tensor]:
         raise WeightsError(
             f"cannot read weights from {file}: expected a state_dict, tensors by name, got a {type(loaded).__name__}"
         )
-    best, most = None, 0
-    for state in _find_states(loaded, DEEPEST):
-        prefix, count = _find_prefix(state, expected)
-        if count > most:
-            best, most = (state, prefix), count
-    if best is None:
+    found = [
+        (count, place, {name.removeprefix(prefix): each for name, each in state.items() if name.startswith(prefix)})
+        for place, state in _find_states(loaded, DEEPEST)
+        for prefix, count in [_find_prefix(state, expected)]
+    ]
+    most = max(count for count, *_ in found)
+    if not most:
         raise WeightsError(f"{file} holds none of the network's {len(expected)} tensors, but {_describe(loaded)}")
-    state, prefix = best
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    (place, state), *others = [(place, state) for count, place, state in found if count == most]
+    if different := [other for other, values in others if not _are_equal(state, values, expected)]:
+        notify(
+            f"{file} holds {len(different) + 1} states of this network that differ: {place!r} is taken, and not "
+            f"{', '.join(map(repr, different))}; save the one that you mean in a file of its own"
+        )
+    return state
 
 
 def find_extra(state: Mapping[str, Any], expected: Collection[str]) -> list[str]:
@@ -105,7 +114,7 @@ def read_normalization(path: str) -> tuple[Channels, Channels] | None:
     loaded = _load(file)
     if not isinstance(loaded, Mapping) or not all(isinstance(name, str) for name in loaded):
         return None
-    found = {pair for state in _find_states(loaded, DEEPEST) for pair in find_normalizations(state)}
+    found = {pair for _, state in _find_states(loaded, DEEPEST) for pair in find_normalizations(state)}
     if len(found) > 1:
         raise WeightsError(f"{file} holds {len(found)} normalizations that differ; set mean and std")
     return found.pop() if found else None
@@ -139,25 +148,42 @@ def _load(file: Path) -> Any:
             raise WeightsError(f"cannot read weights from {file}: {other}")
         if file.suffix == ".safetensors":
             return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of pickle's protocols
+            return torch.load(file, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
+    except OSError as error:
+        raise WeightsError(f"cannot read weights from {file}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:  # torch's text explains how to run the file's content anyway
         raise WeightsError(
             f"cannot read weights from {file}: it holds other objects than tensors, and none of it was executed; give "
             "the file of a state_dict, best as .safetensors"
         ) from error
     except Exception as error:  # the loaders raise many types
+        if zipfile.is_zipfile(file):
+            raise WeightsError(
+                f"cannot read weights from {file}: it is a zip archive, but none of torch.save; give the file of a "
+                "state_dict, best as .safetensors"
+            ) from error
         cut = "; the file may be cut off: fetch it again" if beginning.startswith(ARCHIVE) else ""
         raise WeightsError(f"cannot read weights from {file}: {type(error).__name__}: {error}{cut}") from error
 
 
-def _find_states(mapping: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
-    """Yield a mapping and those inside it whose names are all text."""
-    yield mapping
-    for value in mapping.values() if depth else ():
+def _find_states(mapping: Mapping[str, Any], depth: int, place: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield a mapping and those inside it whose names are all text, each with its place, as ``checkpoint.model``."""
+    yield place, mapping
+    for name, value in mapping.items() if depth else ():
         if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-            yield from _find_states(value, depth - 1)
+            yield from _find_states(value, depth - 1, f"{place}.{name}" if place else name)
+
+
+def _are_equal(one: Mapping[str, Any], other: Mapping[str, Any], names: Collection[str]) -> bool:
+    """Return True if two states have the same tensors of these names."""
+    return all(
+        one[name].dtype == other[name].dtype and torch.equal(one[name], other[name])
+        for name in names
+        if isinstance(one.get(name), Tensor) and isinstance(other.get(name), Tensor)
+    )
 
 
 def _find_prefix(state: Mapping[str, Any], expected: Collection[str]) -> tuple[str, int]:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from raypipe.base.errors import Notice
 from raypipe.models.classifier import Model, build_classifier
 from raypipe.models.finished_model import open_model
 from raypipe.models.state_files import WeightsError, _find_prefix, find_extra, read_normalization, read_state
@@ -40,6 +42,8 @@ WRAPPINGS: dict[str, Wrap] = {
     "compiled": lambda state: prefixed("_orig_mod.", state),
     "compiled within data parallel": lambda state: prefixed("module._orig_mod.", state),
     "twice": lambda state: {"checkpoint": {"model": state}},
+    "deep": lambda state: {"checkpoint": {"model": {"state_dict": prefixed("backbone.", state)}}},
+    "its average, which is equal": lambda state: {"state_dict": prefixed("module.", state), "state_dict_ema": state},
     "an attacker beside the model": lambda state: {"model": twin(state), "epoch": 90},
     "another state first": lambda state: {"discriminator": {"0.weight": torch.zeros(1)}, "classifier": state},
 }
@@ -91,6 +95,31 @@ def test_a_file_without_the_network_says_what_it_holds(tmp_path: Path) -> None:
         WeightsError, match=r"none of the network's 9 tensors, but 'epoch' \(int\), 'generator' \(dict\)"
     ):
         read_state(str(tmp_path / "weights.pth"), STATE)
+
+
+def test_of_two_states_that_differ_the_one_that_is_taken_is_named(tmp_path: Path) -> None:
+    average = {name: tensor / 2 if tensor.is_floating_point() else tensor for name, tensor in STATE.items()}
+    torch.save({"epoch": 3, "student": {"net": STATE}, "teacher": average}, tmp_path / "weights.pth")
+    with pytest.warns(Notice, match=r"holds 2 states .* 'student\.net' is taken, and not 'teacher'"):
+        found = read_state(str(tmp_path / "weights.pth"), STATE)
+    assert torch.equal(found["0.weight"], STATE["0.weight"])
+
+
+def test_a_file_that_is_no_state_says_what_it_is(tmp_path: Path) -> None:
+    np.savez(tmp_path / "arrays.npz", weight=np.zeros(2))
+    with pytest.raises(WeightsError, match=r"it is a zip archive, but none of torch\.save"):
+        read_state(str(tmp_path / "arrays.npz"), STATE)
+    with pytest.raises(WeightsError, match=r"missing\.pth: No such file or directory"):
+        read_state(str(tmp_path / "missing.pth"), STATE)
+    with pytest.raises(WeightsError, match="Is a directory"):
+        read_state(str(tmp_path), STATE)
+
+
+def test_a_head_of_another_name_is_shown(tmp_path: Path) -> None:
+    state = build_classifier(Model(name="resnet18"), 2).network.state_dict()
+    torch.save({name.replace("fc.", "head."): tensor for name, tensor in state.items()}, tmp_path / "head.pth")
+    with pytest.raises(ValueError, match=r"first 'fc\.weight'; 'head\.weight' has its shape: rename it"):
+        open_model("resnet18", ("a", "b"), weights=str(tmp_path / "head.pth"))
 
 
 def test_a_file_that_was_cut_off_is_named(tmp_path: Path) -> None:
