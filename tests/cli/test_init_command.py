@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from raypipe.data.source import TileRef
@@ -155,6 +156,36 @@ def test_what_is_no_data_set_is_an_error_and_leaves_no_file(cli: Command, tmp_pa
         assert done.code == 2
         assert message in done.err
     assert not (tmp_path / "first.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a/0.png,a\na/1.png,a\nb/0.png,b\n", "its first row names the image a/0.png: expected a header"),
+        ("path,label\n", "expected a header and a row for each image, found no rows"),
+        ("", "found no rows"),
+    ],
+)
+def test_a_csv_without_a_header_or_rows_is_refused(text: str, message: str, cli: Command, tmp_path: Path) -> None:
+    for name in ("a/0.png", "a/1.png", "b/0.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    (tmp_path / "tiles.csv").write_text(text)
+    done = cli("init", "tiles.csv", "--out", "first.yaml", "--no-estimate")
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_a_csv_of_zeros_and_ones_has_a_column_for_each_class(cli: Command, tmp_path: Path) -> None:
+    rows = []
+    for number in range(8):
+        Image.fromarray(RANDOM.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"ISIC_{number}.png")
+        rows.append(f"ISIC_{number},{float(number < 4)},{float(number >= 4)},0.0")
+    (tmp_path / "truth.csv").write_text("\n".join(["image,MEL,NV,UNK", *rows]))
+    done = cli("init", "truth.csv", "--out", "first.yaml", "--no-estimate")
+    assert done.code == 0, done.err
+    assert yaml.safe_load((tmp_path / "first.yaml").read_text())["data"]["label"] == ["MEL", "NV", "UNK"]
+    assert "Classes: MEL 4, NV 4." in done.out
 
 
 def test_a_class_in_the_name_is_no_case() -> None:

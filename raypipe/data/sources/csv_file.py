@@ -1,10 +1,10 @@
 """Any data set that a CSV describes: the path of each image, its class, and optionally its group and its side."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,9 @@ from raypipe.data.source import DataSet, Source, Split, TileRef
 from raypipe.data.sources.folder import split_side
 from raypipe.data.sources.label_column import require_class_count, sort_labels
 from raypipe.data.sources.patterns import GroupPattern, require_at_most_one
+
+YES, NO = ("1", "1.0", "true", "True", "TRUE"), ("0", "0.0", "false", "False", "FALSE")
+"""Values in the column of a class: of an image of it, and of any other image."""
 
 
 class CsvFile(ClassChoice):
@@ -30,7 +33,7 @@ class CsvFile(ClassChoice):
     image
         Column of the images: absolute paths, paths below `images`, or file names, with or without an extension.
     label
-        Column of the classes.
+        Column of the classes; or several columns that are each a class, with a 1 in that of the image and 0 elsewhere.
     group
         Column of the name that siblings share (patient, source tile). None if there is none.
     split
@@ -46,7 +49,7 @@ class CsvFile(ClassChoice):
     path: str
     images: str | None = None
     image: str = "filename"
-    label: str = "label"
+    label: str | Annotated[tuple[str, ...], Field(min_length=2)] = "label"
     group: str | None = None
     split: str | None = None
     groups: str | None = None
@@ -84,7 +87,7 @@ def open_csv(settings: CsvFile, seed: int) -> Source:
     """
     rows = read_csv(settings)
     labels = sort_labels({row.label for row in rows if row.label})
-    require_class_count(settings.path, settings.label, labels)
+    require_class_count(settings.path, ", ".join(_list_label_columns(settings)), labels)
     tree = open_tree(settings.images or get_folder(settings.path))
     return ListedSource(
         tree=tree,
@@ -113,14 +116,26 @@ def read_csv(settings: CsvFile) -> list[Row]:
         If it is no CSV, or lacks a column.
     """
     others = [column for column in (settings.group, settings.split) if column is not None]
-    columns = (settings.image, settings.label, *others)
+    columns = (settings.image, *_list_label_columns(settings), *others)
     rows = []
     for _, row in read_rows(read_location(settings.path), settings.path, columns):
         known = {column: clean_value(row[column]) for column in columns}
         if name := known[settings.image]:
             group, side = (known[column] if column else None for column in (settings.group, settings.split))
-            rows.append(Row(name, known[settings.label], group, side))
+            rows.append(Row(name, _find_label(known, settings), group, side))
     return rows
+
+
+def _list_label_columns(settings: CsvFile) -> tuple[str, ...]:
+    return (settings.label,) if isinstance(settings.label, str) else settings.label
+
+
+def _find_label(known: Mapping[str, str | None], settings: CsvFile) -> str | None:
+    """Return the class of a row, or None if it states none or several."""
+    if isinstance(settings.label, str):
+        return known[settings.label]
+    chosen = [column for column in settings.label if (known[column] or "") in YES]
+    return chosen[0] if len(chosen) == 1 else None
 
 
 def get_folder(location: str) -> str:
@@ -178,7 +193,9 @@ def _list_refs(tree: Tree, rows: Sequence[Row], settings: CsvFile) -> Iterator[T
         )
     for path, row in found.items():
         if row.label is None:
-            yield TileRef(path, None, None, f"no class in column {settings.label}")
+            column, *more = _list_label_columns(settings)
+            problem = f"not one of {', '.join((column, *more))} is 1" if more else f"no class in column {column}"
+            yield TileRef(path, None, None, problem)
         else:
             yield TileRef(path, row.label, row.group, official=sides[row.side])
     yield from (TileRef(name, None, None, problem) for name, problem in missing.items())

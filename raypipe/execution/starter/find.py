@@ -14,7 +14,7 @@ from raypipe.data.reading.parquet_tree import contains_parquet, open_parquet_tre
 from raypipe.data.reading.tree import open_tree, read_location
 from raypipe.data.source import Source
 from raypipe.data.sources import SOURCES, open_source
-from raypipe.data.sources.csv_file import CsvFile, Places, get_folder
+from raypipe.data.sources.csv_file import NO, YES, CsvFile, Places, get_folder
 from raypipe.data.sources.folder import split_side
 from raypipe.data.sources.medmnist import MedMNIST
 from raypipe.data.sources.parquet import Parquet
@@ -100,7 +100,11 @@ def _from_csv(location: str) -> tuple[Settings, str | None]:
     """
     header = [name for name in read_header(read_location(location), location) if name]
     rows = [row for _, row in read_rows(read_location(location), location, header)]
+    if not rows:
+        raise ValueError(f"{location}: expected a header and a row for each image, found no rows")
     image, images = _find_images(location, header, rows)
+    if image and Places(open_tree(images)).find(image):
+        raise ValueError(f"{location}: its first row names the image {image}: expected a header, such as path,label")
     others = [name for name in header if name != image]
     group, split = _find_usual(others, GROUPS), _find_split(others, rows)
     label = _find_labels([name for name in others if name not in (group, split)], rows)
@@ -154,10 +158,16 @@ def _find_split(columns: list[str], rows: list[dict[str, str]]) -> str | None:
     return split if values and all(split_side(value) for value in values) else None
 
 
-def _find_labels(columns: list[str], rows: list[dict[str, str]]) -> str | None:
-    """Return the column of classes: one of a usual name, or the only one with few different values."""
+def _find_labels(columns: list[str], rows: list[dict[str, str]]) -> str | tuple[str, ...] | None:
+    """Return the column of classes: one of a usual name, or the only one with few different values.
+
+    Of columns of 0 and 1, one 1 in each row, each is a class, and all of them are returned.
+    """
     if (usual := _find_usual(columns, LABELS)) is not None:
         return usual
+    flags = tuple(column for column in columns if all(row[column] in (*YES, *NO) for row in rows))
+    if len(flags) > 1 and all(sum(row[column] in YES for column in flags) == 1 for row in rows):
+        return flags
     counts = {column: len({row[column] for row in rows if row[column]}) for column in columns}
     few = [column for column, count in counts.items() if 2 <= count <= len(rows) / FEWEST_TILES]
     return few[0] if len(few) == 1 else None

@@ -38,7 +38,8 @@ def write_text(
     classes = ", ".join(f"{label} {look.counts[label]:,}" for label in look.labels)
     sizes = ", ".join(f"{width}x{height}" for (width, height), _ in Counter(look.sizes).most_common(3))
     more = f" and {len(look.sizes) - 3} other sizes" if len(look.sizes) > 3 else ""
-    rejected = f"; {look.rejected:,} files are no images of a class" if look.rejected else ""
+    kind = "file is no image" if look.rejected == 1 else "files are no images"
+    rejected = f"; {look.rejected:,} {kind} of a class" if look.rejected else ""
     attacked = "all test tiles" if proposal.tiles is None else f"{proposal.tiles} test tiles"
     held_out = proposal.split == "group"
     chosen = data.model_dump(include={"source"}) | data.model_dump(exclude_defaults=True)

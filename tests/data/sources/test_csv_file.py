@@ -42,6 +42,14 @@ def test_rows_without_a_file_or_a_class_are_named(tmp_path: Path) -> None:
     assert "../../etc/passwd" in problems, "a name that the folder does not list is never opened"
 
 
+def test_columns_of_zeros_and_ones_are_classes(tmp_path: Path) -> None:
+    text = "filename,NV,MEL,BCC\na,1.0,0.0,0.0\nb,0,1,0\nc,0,0,0\nd,1,1,0\n"
+    refs = list_refs(tmp_path, text, label=["NV", "MEL", "BCC"])
+    assert [(ref.label_name, ref.problem) for ref in refs] == [
+        ("NV", None), ("MEL", None), (None, "not one of NV, MEL, BCC is 1"), (None, "not one of NV, MEL, BCC is 1"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "settings", "message"),
     [
@@ -49,6 +57,12 @@ def test_rows_without_a_file_or_a_class_are_named(tmp_path: Path) -> None:
         ("filename,label\na,x\nb,x\n", {}, "column label has 1 classes"),
         ("filename,label\nq,x\nr,y\n", {}, "none of its 2 images, such as q, is in "),
         ("name,label\na,x\nb,y\n", {}, "expected a header with filename and label, found name, label"),
+        ("filename,NV,MEL\na,1,0\nb,1,0\n", {"label": ["NV", "MEL"]}, "column NV, MEL has 1 classes"),
+        (
+            "filename,NV\na,1\nb,0\n",
+            {"label": ["NV", "MEL"]},
+            "expected a header with filename and NV and MEL, found filename, NV",
+        ),
         ("filename,label,set\na,x,3\nb,y,4\n", {"split": "set"}, "column set has 3, 4; expected train, val or test"),
         ("filename,label\na,x\nb,y\n", {"malignant": ["z"]}, "malignant: no class z; there are x, y"),
     ],
