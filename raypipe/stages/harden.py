@@ -27,7 +27,8 @@ from raypipe.progress.stage import StageProgress
 from raypipe.stages.choice import publish_best
 from raypipe.stages.claims import fit_unclaimed
 from raypipe.stages.failures import describe_cause, find_root_cause, name_cell_in_errors
-from raypipe.stages.fitting import fit_cell, publish_model
+from raypipe.stages.fit_files import publish_model
+from raypipe.stages.fitting import fit_cell
 from raypipe.stages.placement import find_room, list_needs
 from raypipe.stages.search import is_search, search_settings
 from raypipe.stages.trials import configure_trials

@@ -29,7 +29,7 @@ from raypipe.stages.candidate_records import (
 )
 from raypipe.stages.choice import publish_choice
 from raypipe.stages.failures import describe_cause, find_root_cause, name_cell_in_errors
-from raypipe.stages.fitting import get_progress_path
+from raypipe.stages.fit_files import get_progress_path
 from raypipe.stages.placement import find_room, list_needs
 from raypipe.stages.trials import configure_trials
 from raypipe.stages.worker_group import FitOne

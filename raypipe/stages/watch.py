@@ -7,7 +7,7 @@ from typing import Any
 from raypipe.plan.cells import Cell
 from raypipe.progress.polling import poll
 from raypipe.progress.stage import StageProgress
-from raypipe.stages.fitting import read_last_epoch
+from raypipe.stages.fit_files import read_last_epoch
 from raypipe.stages.metrics import count_epochs, get_labels
 from raypipe.storage.store import Store
 

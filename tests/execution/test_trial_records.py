@@ -14,7 +14,7 @@ from raypipe.models.checkpoint import ModelCard, save_classifier
 from raypipe.models.classifier import Classifier, Model, build_classifier
 from raypipe.models.model_file import MODEL_FILE
 from raypipe.plan.cells import Cell, TrainSpec
-from raypipe.stages.fitting import publish_model
+from raypipe.stages.fit_files import publish_model
 from raypipe.storage.errors import StoreError
 from raypipe.storage.store import Store
 from raypipe.training.recipe import Recipe

@@ -1,6 +1,6 @@
 """The forecast of an experiment, as tables."""
 
-from raypipe.execution.forecast.forecast import Forecast
+from raypipe.execution.forecast.records import Forecast
 from raypipe.experiment.schema import Experiment
 from raypipe.progress.tree import format_duration
 from raypipe.report.sheet import Cell, Sheet

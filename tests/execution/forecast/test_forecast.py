@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from raypipe.base.errors import StageError
 from raypipe.cli.app import app
-from raypipe.execution.forecast.forecast import Forecast, forecast
+from raypipe.execution.forecast.forecast import forecast
+from raypipe.execution.forecast.records import Forecast
 from raypipe.experiment.load import validate_experiment
 from raypipe.plan.listing import Prepared, prepare
 from raypipe.progress.pace import read_forecast
