@@ -1,6 +1,6 @@
 """Overview of all threats: a table, and for each hardened model a sentence on what its defense buys."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from raypipe.evaluation.results.overview import COLUMNS
 from raypipe.evaluation.statistics.intervals import DIFFERENCE_METHOD, METHOD
@@ -78,7 +78,7 @@ def tabulate_overview_differences(book: Book) -> Sheet | None:
             for name in threats
         ]
         table.add_row(f"{name_family(book, subject)}, {name_hardening(book, subject)}", *cells)
-    table.caption = f"In color: the interval excludes 0. {DIFFERENCE_METHOD}"
+    table.caption = f"In color: the interval excludes 0. {DIFFERENCE_METHOD} {_warn_of_chance(differences)}"
     return table
 
 
@@ -87,7 +87,8 @@ def describe_hardened(book: Book) -> Iterator[Note]:
 
     A gain or a loss is a difference whose interval excludes 0.
     """
-    for subject, rows in _list_differences(book):
+    differences = dict(_list_differences(book))
+    for subject, rows in differences.items():
         gains, losses = ([name for name, row in rows.items() if _choose_tone(row) == tone] for tone in ("good", "bad"))
         unsure = [name for name in rows if name not in {*gains, *losses}]
         texts = [
@@ -99,8 +100,17 @@ def describe_hardened(book: Book) -> Iterator[Note]:
         verdict, tone = _judge(rows.get(NATURAL))
         model = f"{name_family(book, subject)}, {name_hardening(book, subject)}"
         yield Note(f"{model}, minus the undefended model, in percentage points; {'; '.join(texts)}. {verdict}", tone)
-    if any(row["difference"] is not None for row in book.overview):
-        yield Note(DIFFERENCE_METHOD)
+    if differences:
+        yield Note(f"{DIFFERENCE_METHOD} {_warn_of_chance(differences)}")
+
+
+def _warn_of_chance(differences: Mapping[str, Mapping[str, Row]]) -> str:
+    """Return a sentence on the number of intervals, which are not adjusted for it."""
+    count = sum(row["difference_low"] is not None for rows in differences.values() for row in rows.values())
+    return (
+        f"Each of the {count} intervals stands for itself: where hardening changes nothing, about one in 20 excludes 0 "
+        "by chance."
+    )
 
 
 def _choose_tone(row: Row) -> Tone:

@@ -150,6 +150,19 @@ def test_a_sentence_says_what_the_defense_buys_and_costs(
     assert first.text.endswith(sentence)
 
 
+def test_the_number_of_intervals_is_said_beside_them(measured: tuple[Run, Book]) -> None:
+    """Of many intervals some exclude 0 by chance alone, and they are not adjusted for it."""
+    _, book = measured
+    count = sum(row["difference_low"] is not None for row in book.overview)
+    sentence = f"Each of the {count} intervals stands for itself"
+    *_, last = describe_hardened(book)
+    table = tabulate_overview_differences(book)
+    assert table is not None
+    assert count > 1
+    assert sentence in last.text
+    assert sentence in table.caption
+
+
 def test_a_table_has_every_difference_in_the_color_of_its_sign(measured: tuple[Run, Book]) -> None:
     _, book = measured
     sure = [row | {"difference_low": 0.5} if row["threat"] == "patch" else row for row in book.overview]
