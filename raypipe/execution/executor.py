@@ -120,6 +120,7 @@ def complete_cells(
     def note(result: ShardResult) -> None:
         cell = by_key[result.key]
         parts[cell.key].add(result)
+        progress.leave_shard(name_shard(result.key, result.target))
         tell(cell, result)
         publish_if_complete(cell)
 

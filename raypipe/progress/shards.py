@@ -70,14 +70,15 @@ def write_headway(store: Store, name: str, cell: str, tiles: int) -> Iterator[Ca
 
 @contextmanager
 def follow_headway(store: Store, names: Sequence[str], show: Callable[[dict[str, ShardState]], None]) -> Iterator[None]:
-    """Show the shards in work every few seconds while the block runs, by the names of their files."""
+    """Show the shards in work every few seconds while the block runs, by the names of their files; at its end, none."""
     wanted = frozenset(names)
     for stale in wanted.intersection(store.list_files(FOLDER)):  # a run that was killed left them
         store.remove(f"{FOLDER}/{stale}")
 
     def look() -> None:
         known = sorted(wanted.intersection(store.list_files(FOLDER)))
-        show({name: state for name in known if (state := _read(store, name))})
+        if states := {name: state for name in known if (state := _read(store, name))}:
+            show(states)
 
     try:
         with poll(look, _choose_period(store)):

@@ -60,6 +60,8 @@ class StageProgress:
         Kinds of work of the cells that had a shard in work, by name.
     observe
         Called each time the state has changed.
+    reported
+        Names of the shards whose results are counted.
     """
 
     run: str
@@ -71,6 +73,7 @@ class StageProgress:
     kinds: dict[str, Kind] = field(default_factory=dict)
     last_line: float = field(default_factory=time.monotonic)
     observe: Callable[[], None] = do_nothing
+    reported: set[str] = field(default_factory=set)
 
     def say(self, text: str) -> None:
         """Print a line that stays, unless no text is wanted."""
@@ -111,8 +114,6 @@ class StageProgress:
         group.passes += passes
         state.alive, state.seconds = True, time.time() - state.began
         state.note = note or state.note
-        if cell:
-            self._leave_shard(cell, units)
         if cell and self.pace.left:
             kind = get_kind(cell)
             self.pace.left[kind] -= units
@@ -148,18 +149,24 @@ class StageProgress:
             if manifest and "cost" in manifest:
                 self.pace.learn(get_kind(cell), manifest.get("tiles", 0), manifest["cost"]["seconds"])
 
+    def leave_shard(self, name: str) -> None:
+        """Stop showing a shard, because its result is counted now."""
+        self.reported.add(name)
+        self.state.in_work.pop(name, None)
+
     def show_shards(self, shards: Mapping[str, ShardState], cells: Mapping[str, Cell]) -> None:
-        """Show the shards in work.
+        """Show the shards in work, and those that left it without a result so far: it is on its way.
 
         Parameters
         ----------
         shards
-            Their states, by name.
+            States of those in work, by name. None if the stage is over.
         cells
             Cells of the stage, by name.
         """
         state = self.state
-        state.in_work = dict(shards)
+        waiting = state.in_work if shards else {}
+        state.in_work = {name: shard for name, shard in {**waiting, **shards}.items() if name not in self.reported}
         state.alive = state.alive or bool(shards)
         names = {shard.cell: cells[shard.cell].model for shard in shards.values() if shard.cell in cells}
         for name in names:
@@ -171,20 +178,6 @@ class StageProgress:
         if shards:
             state.seconds = time.time() - state.began
             self._say_now_and_then(summarize_stage(state))
-
-    def _leave_shard(self, cell: Cell, tiles: int) -> None:
-        """Drop a finished shard of a cell from those in work, so that its tiles do not count twice until the next look.
-
-        It is the one of this size that has come furthest.
-        """
-        own = {
-            name: shard.tiles
-            for name, shard in self.state.in_work.items()
-            if shard.cell == cell.name and shard.of == tiles
-        }
-        if own:
-            done = max(own, key=lambda name: own[name])
-            self.state.in_work = {name: shard for name, shard in self.state.in_work.items() if name != done}
 
     def _estimate(self) -> None:
         shards = [(self.kinds[shard.cell], shard) for shard in self.state.in_work.values() if shard.cell in self.kinds]

@@ -187,10 +187,14 @@ def test_what_is_no_model_is_refused() -> None:
         raypipe.attack("model.pt", images, labels, "fgsm", eps=1 / 255)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("images", [tiles()[0].tolist(), torch.from_numpy(tiles()[0])], ids=["list", "tensor"])
-def test_images_that_are_no_array_are_refused_with_the_conversion(images: object) -> None:
-    with pytest.raises(ValueError, match=r"expected a NumPy array, .* of a tensor, images\.cpu\(\)\.numpy\(\)"):
-        raypipe.attack(PLAIN, images, tiles()[1], "fgsm", eps=1 / 255)  # type: ignore[arg-type]
+def test_images_may_be_an_array_or_a_tensor_and_no_list() -> None:
+    images, labels = tiles()
+    made = raypipe.attack(PLAIN, images, labels, "fgsm", eps=1 / 255)
+    first = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    again = raypipe.attack(PLAIN, first, torch.from_numpy(labels), "fgsm", eps=1 / 255)
+    assert (made.images == again.images).all()
+    with pytest.raises(ValueError, match=r"a list: expected a NumPy array or a tensor, .* numpy\.stack\(images\)"):
+        raypipe.attack(PLAIN, images.tolist(), labels, "fgsm", eps=1 / 255)
 
 
 def of_another_framework(images: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -79,13 +79,29 @@ def test_the_tree_says_what_happens_before_the_first_shard_is_done() -> None:
     assert "drawing the report" in drawn(state)
 
 
-def test_a_finished_shard_is_not_counted_as_in_work_too() -> None:
+def test_the_number_of_tiles_never_falls_while_a_result_is_on_its_way() -> None:
+    """A worker removes the file of a finished shard before the driver gets the result."""
     state, cell = RunState(run="demo", stages=[StageState(name="attack")]), attack_on("resnet18")
     shards = {f"shard-{tiles}": ShardState(cell=cell.name, tiles=tiles, of=64, seconds=20) for tiles in (60, 12)}
+    later = {"shard-12": ShardState(cell=cell.name, tiles=20, of=64, seconds=30)}
+    seen = []
     with stage_progress(Console(file=io.StringIO()), "attack", 640, "tiles", run=state) as progress:
+
+        def note() -> None:
+            seen.append(state.stages[0].units)
+
         progress.show_shards(shards, {cell.name: cell})
+        note()
+        progress.show_shards(later, {cell.name: cell})
+        note()
+        progress.leave_shard("shard-60")
         progress.advance(64, cell)
-        assert state.stages[0].units == 64 + 12
+        note()
+        progress.show_shards(shards | later, {cell.name: cell})  # a look that began before the file was removed
+        note()
+        progress.show_shards({}, {cell.name: cell})
+        note()
+    assert seen == [60 + 12, 60 + 20, 64 + 20, 64 + 20, 64]
 
 
 def test_a_log_has_a_line_before_the_first_shard_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
