@@ -21,7 +21,7 @@ Column = Callable[[Facts], str]
 
 
 def readme_rows() -> Iterator[str]:
-    """Yield the README's table of robust models: accuracies of the attacked tiles."""
+    """Yield the README's table of robust models: accuracies of the attacked tiles, without twins from scratch."""
     columns: dict[str, Column] = {
         "clean": lambda facts: _percent(facts, "clean on attacked tiles"),
         "static": lambda facts: _percent(facts, "static", attack="deepfool"),
@@ -29,7 +29,7 @@ def readme_rows() -> Iterator[str]:
         "worst case, linf <= 4/255": lambda facts: _percent(facts, "worst case", norm="linf", eps=4 / 255),
         "failed checks": _failed_checks,
     }
-    yield from _table("robust.json", columns)
+    yield from _table("robust.json", columns, twins=False)
 
 
 def robust_rows() -> Iterator[str]:
@@ -62,14 +62,18 @@ def _within(eps: float) -> Column:
     return lambda facts: _percent(facts, "worst case", norm="linf", eps=eps)
 
 
-def _table(name: str, columns: dict[str, Column]) -> Iterator[str]:
+def _table(name: str, columns: dict[str, Column], twins: bool = True) -> Iterator[str]:
+    """Yield a table of a record; on request without the networks that the record also has with pretrained weights."""
     record = json.loads((RESULTS / name).read_text())
     yield f"| model | {' | '.join(columns)} |"
     yield f"|{' --- |' * (len(columns) + 1)}"
     models = {model: {"name": model, **(settings or {})} for model, settings in record["experiment"]["models"].items()}
     pretrained = {settings["name"] for settings in models.values() if settings.get("weights") == "imagenet"}
     for model, settings in models.items():
-        start = "from scratch, " if settings["name"] in pretrained else ""
+        is_twin = settings["name"] in pretrained and settings.get("weights") != "imagenet"
+        if is_twin and not twins:
+            continue
+        start = "from scratch, " if is_twin else ""
         start = "ImageNet weights, " if settings.get("weights") == "imagenet" else start
         backbone = name_backbone(settings["name"])
         for ending, state in STATES.items():
