@@ -108,8 +108,8 @@ def _warn_of_chance(differences: Mapping[str, Mapping[str, Row]]) -> str:
     """Return a sentence on the number of intervals, which are not adjusted for it."""
     count = sum(row["difference_low"] is not None for rows in differences.values() for row in rows.values())
     return (
-        f"Each of the {count} intervals stands for itself: where hardening changes nothing, about one in 20 excludes 0 "
-        "by chance."
+        f"The {count} intervals are not adjusted for their number: where hardening changes nothing, about one in 20 "
+        "excludes 0 by chance."
     )
 
 

@@ -1,4 +1,4 @@
-"""What a fit leaves in the store: its model, and while it runs, its last epoch."""
+"""Files of a fit in the store: the model, and the last epoch while the fit runs."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

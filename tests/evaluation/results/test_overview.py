@@ -151,10 +151,10 @@ def test_a_sentence_says_what_the_defense_buys_and_costs(
 
 
 def test_the_number_of_intervals_is_said_beside_them(measured: tuple[Run, Book]) -> None:
-    """Of many intervals some exclude 0 by chance alone, and they are not adjusted for it."""
+    """Some of many intervals exclude 0 by chance alone."""
     _, book = measured
     count = sum(row["difference_low"] is not None for row in book.overview)
-    sentence = f"Each of the {count} intervals stands for itself"
+    sentence = f"The {count} intervals are not adjusted for their number"
     *_, last = describe_hardened(book)
     table = tabulate_overview_differences(book)
     assert table is not None
