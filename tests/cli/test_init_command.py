@@ -176,6 +176,15 @@ def test_a_csv_without_a_header_or_rows_is_refused(text: str, message: str, cli:
     assert message in done.err
 
 
+def test_a_column_named_as_a_file_is_a_header_if_its_name_is_usual(cli: Command, tmp_path: Path) -> None:
+    for name in ("image", "a", "b", "c"):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{name}.png")
+    (tmp_path / "tiles.csv").write_text("image,label\na,x\nb,y\nc,x\nimage,y\n")
+    done = cli("init", "tiles.csv", "--out", "first.yaml", "--no-estimate")
+    assert done.code == 0, done.err
+    assert "Classes: x 2, y 2." in done.out
+
+
 def test_a_csv_of_zeros_and_ones_has_a_column_for_each_class(cli: Command, tmp_path: Path) -> None:
     rows = []
     for number in range(8):

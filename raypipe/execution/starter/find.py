@@ -103,8 +103,6 @@ def _from_csv(location: str) -> tuple[Settings, str | None]:
     if not rows:
         raise ValueError(f"{location}: expected a header and a row for each image, found no rows")
     image, images = _find_images(location, header, rows)
-    if image and Places(open_tree(images)).find(image):
-        raise ValueError(f"{location}: its first row names the image {image}: expected a header, such as path,label")
     others = [name for name in header if name != image]
     group, split = _find_usual(others, GROUPS), _find_split(others, rows)
     label = _find_labels([name for name in others if name not in (group, split)], rows)
@@ -127,7 +125,8 @@ def _find_images(location: str, header: list[str], rows: list[dict[str, str]]) -
     """Return the column of images, and the place that its paths begin at.
 
     It names files in the folder of the CSV, in a zip archive there, or by absolute paths. Of several columns, the one
-    that names most files counts, and then the one with the likeliest name.
+    that names most files counts, and then the one with the likeliest name. Raise ValueError if that is the name
+    of a file, because then the CSV has no header.
     """
     here = get_folder(location)
     places = {place: Places(open_tree(place)) for place in (here, *_list_archives(here))}
@@ -143,7 +142,12 @@ def _find_images(location: str, header: list[str], rows: list[dict[str, str]]) -
             usual = IMAGES.index(column.lower()) if column.lower() in IMAGES else len(IMAGES)
             if count and (best is None or (-count, usual) < best[:2]):
                 best = (-count, usual, column, place)
-    return (best[2], best[3]) if best else (None, here)
+    if best is None:
+        return None, here
+    *_, column, place = best
+    if column.lower() not in IMAGES and places[place].find(column):
+        raise ValueError(f"{location}: its first row names the image {column}: expected a header, such as path,label")
+    return column, place
 
 
 def _list_archives(folder: str) -> list[str]:
