@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
@@ -130,6 +131,7 @@ class Wandb(types.ModuleType):
         super().__init__("wandb")
         self.runs: list[dict[str, Any]] = []
         self.key = ""
+        self.run: Any = None
         self.Settings = dict
 
     def login(self, *, prompt: bool) -> bool:
@@ -158,7 +160,9 @@ def test_weights_and_biases_gets_a_run_for_each_model(tmp_path: Path, monkeypatc
     wandb.key = "wrong"
     with pytest.raises(StageError, match="refused the login: API key verification failed; set WANDB_API_KEY"):
         require_tracker("wandb:me/robust")
-    wandb.key = "right"
+    wandb.run = object()
+    require_tracker("wandb:me/robust")
+    wandb.run, wandb.key = None, "right"
     require_tracker("wandb:me/robust")
     monkeypatch.setenv("WANDB_MODE", "offline")
     require_tracker("wandb:me/robust")
@@ -221,11 +225,18 @@ class Unwilling(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-def test_a_server_that_does_not_answer_is_named_before_anything_runs() -> None:
+def fail_at_certificate(*_: object, **__: object) -> None:
+    raise requests.exceptions.SSLError("certificate verify failed")
+
+
+def test_a_server_that_does_not_answer_is_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unwilling) as server:
         address = f"http://me:secret@127.0.0.1:{server.server_port}/path"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         require_tracker(address)
         server.shutdown()
+    with monkeypatch.context() as patch:
+        patch.setattr("requests.head", fail_at_certificate)
+        require_tracker(address)
     with pytest.raises(StageError, match=r"no MLflow server answers at http://\*\*\*@.* \(no connection\): start it"):
         require_tracker(address)

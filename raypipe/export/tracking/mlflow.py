@@ -77,6 +77,8 @@ def _require_answer(uri: str) -> None:
 
     try:
         requests.head(uri, timeout=PATIENCE)
+    except requests.exceptions.SSLError:
+        return  # a server answers; MLflow may be told to trust its certificate
     except requests.RequestException as error:
         reason = "no connection" if isinstance(error, requests.ConnectionError) else get_last_line(error)
         raise StageError(

@@ -71,7 +71,8 @@ def require(uri: str) -> Any:  # noqa: ARG001  one signature for all programs
         import wandb  # noqa: PLC0415  an extra
     except ImportError as error:
         raise StageError(f"tracking needs Weights & Biases: {EXTRA}") from error
-    if not _is_offline():
+    is_logged_in = wandb.run is not None  # a run of the user's own is at work
+    if not (is_logged_in or _is_offline()):
         try:
             has_key = wandb.login(prompt=False)
         except Exception as error:  # wandb lets errors of requests and its own through
