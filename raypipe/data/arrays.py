@@ -110,7 +110,7 @@ def read_images(images: Images) -> NDArray[np.uint8]:
 def _find_levels(images: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return the levels k of images k/255."""
     low, high = float(images.min()), float(images.max())
-    if not (low >= 0 and high <= 1):  # not a number, too
+    if not (low >= 0 and high <= 1):  # NaN is refused, too
         raise ValueError(
             f"images {images.dtype} from {low:.4g} to {high:.4g}: expected floats in [0, 1], or uint8; give images "
             "that are not normalized, and the module with its normalization"
@@ -121,8 +121,8 @@ def _find_levels(images: NDArray[np.floating]) -> NDArray[np.uint8]:
     between = np.abs(scaled - levels).max()
     if between > tolerance:
         raise ValueError(
-            f"images {images.dtype} with values up to {between:.2g} of a level beside those of 8-bit images, k/255: "
-            "attacks start from 8-bit images; round them, (255 * images).round() / 255, and test the model on those"
+            f"images {images.dtype} lie up to {between:.2g} levels from those of 8-bit images, k/255: attacks start "
+            "from 8-bit images; round them, (255 * images).round() / 255, and test the model on the rounded images"
         )
     return levels.astype(np.uint8)
 

@@ -72,8 +72,8 @@ def read_state(path: str, expected: Collection[str]) -> dict[str, Tensor]:
     (place, state), *others = [(place, state) for count, place, state in found if count == most]
     if different := [other for other, values in others if not _are_equal(state, values, expected)]:
         notify(
-            f"{file} holds {len(different) + 1} states of this network that differ: {place!r} is taken, and not "
-            f"{', '.join(map(repr, different))}; save the one that you mean in a file of its own"
+            f"{file} holds {len(different) + 1} states of this network that differ: {_name_place(place)} is taken, and "
+            f"not {', '.join(map(_name_place, different))}; save the one that you mean in a file of its own"
         )
     return state
 
@@ -175,6 +175,10 @@ def _find_states(mapping: Mapping[str, Any], depth: int, place: str = "") -> Ite
     for name, value in mapping.items() if depth else ():
         if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
             yield from _find_states(value, depth - 1, f"{place}.{name}" if place else name)
+
+
+def _name_place(place: str) -> str:
+    return repr(place) if place else "the outermost"
 
 
 def _are_equal(one: Mapping[str, Any], other: Mapping[str, Any], names: Collection[str]) -> bool:

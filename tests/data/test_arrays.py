@@ -65,8 +65,8 @@ def test_tiles_that_are_right_already_are_not_copied() -> None:
         (TILES.astype(np.float32), r"float32 from 0 to 255: expected floats in \[0, 1\]"),
         ((TILES / 255 - MEAN) / DEVIATION, r"from -2\.118 to 2\.249: .*not normalized"),
         (np.full((1, 4, 4, 3), np.nan), "from nan to nan"),
-        (np.random.default_rng(0).random((1, 4, 4, 3)), r"beside those of 8-bit images.*round\(\) / 255"),
-        (torch.full((1, 3, 4, 4), 0.3).bfloat16(), "beside those of 8-bit images"),
+        (np.random.default_rng(0).random((1, 4, 4, 3)), r"levels from those of 8-bit images.*round\(\) / 255"),
+        (torch.full((1, 3, 4, 4), 0.3).bfloat16(), "levels from those of 8-bit images"),
     ],
 )
 def test_what_is_no_eight_bit_image_is_refused(images: Images, expected: str) -> None:

@@ -103,6 +103,10 @@ def test_of_two_states_that_differ_the_one_that_is_taken_is_named(tmp_path: Path
     with pytest.warns(Notice, match=r"holds 2 states .* 'student\.net' is taken, and not 'teacher'"):
         found = read_state(str(tmp_path / "weights.pth"), STATE)
     assert torch.equal(found["0.weight"], STATE["0.weight"])
+    torch.save({**average, "ema": STATE}, tmp_path / "weights.pth")
+    with pytest.warns(Notice, match="the outermost is taken, and not 'ema'"):
+        found = read_state(str(tmp_path / "weights.pth"), STATE)
+    assert torch.equal(found["0.weight"], average["0.weight"])
 
 
 def test_a_file_that_is_no_state_says_what_it_is(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class NpzTree:
         self._names = {
             side: (images.format(side), labels.format(side))
             for side in SIDES
-            for images, labels in reversed(NAMES)
+            for images, labels in reversed(NAMES)  # so that the first of them counts
             if images.format(side) in self._archive.NameToInfo
         }
 
