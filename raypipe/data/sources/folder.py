@@ -29,6 +29,8 @@ SIDE = re.compile(
 
 PARTS = re.compile(r"(fold|cv|part|batch|split|subset|set|chunk|shard)[ _.-]?\d+", re.IGNORECASE)
 """Names of the parts that a data set is cut into, such as the folds of a cross-validation."""
+CASES = re.compile(r"(p|pt|pat|patient|case|subject|sub|slide|donor|specimen|wsi)[ _.-]?\d+", re.IGNORECASE)
+"""Names of the folders of single patients or slides."""
 PICTURES = re.compile(r"(images?|imgs?|pictures?|tiles?|patches)", re.IGNORECASE)
 NO_PICTURES = re.compile(
     r"(masks?|labels?|annotations?|segmentations?|ground[ _-]?truths?|gts?|overlays?|heatmaps?)", re.I
@@ -179,7 +181,7 @@ def _find_wrapping(paths: Sequence[str]) -> str:
 
 
 def _require_classes(tops: AbstractSet[str], paths: Sequence[str], location: str) -> None:
-    """Raise ValueError if the top folders are parts of a data set, or pictures beside their masks, and no classes."""
+    """Raise ValueError if the top folders are parts of a data set, cases, or pictures beside their masks."""
     below = {name: {get_second_folder(path) for path in paths if get_top_folder(path) == name} for name in tops}
     same = len(set(map(frozenset, below.values()))) == 1 and len(next(iter(below.values()), set()) - {""}) > 1
     if len(tops) > 1 and same and all(map(PARTS.fullmatch, tops)):
@@ -187,6 +189,11 @@ def _require_classes(tops: AbstractSet[str], paths: Sequence[str], location: str
             f"path = {location!r}: {name_few(tops)} are named as parts of a data set, and each holds the same folders "
             f"({name_few(next(iter(below.values())))}); put the files of a class into one folder, or describe them in "
             "a CSV: {source: csv}"
+        )
+    if len(tops) > 1 and all(map(CASES.fullmatch, tops)):
+        raise ValueError(
+            f"path = {location!r}: {name_few(sorted(tops))} are named as patients or slides, and not as classes; put "
+            "them into a folder for each class, or describe the files in a CSV: {source: csv}"
         )
     beside = sorted(filter(NO_PICTURES.fullmatch, tops))
     if beside and any(map(PICTURES.fullmatch, tops)) and len(tops) <= len(beside) + 1:

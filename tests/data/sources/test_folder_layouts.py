@@ -62,6 +62,14 @@ def test_a_folder_around_everything_is_passed_over(around: str, as_zip: bool, tm
     assert {ref.path for ref in refs if ref.problem is not None} == set(beside)
 
 
+@pytest.mark.parametrize("around", ["", "slides/"])
+def test_folders_of_patients_are_no_classes(around: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="P1, P2, P3 are named as patients or slides, and not as classes"):
+        opened(tmp_path, *(f"{around}P{number}/1.png" for number in (1, 2, 3)))
+    source = opened(tmp_path / "right", *(f"{around}{label}/P{number}/1.png" for label in "ab" for number in (1, 2)))
+    assert source.labels == ("a", "b")
+
+
 def test_a_published_split_may_lie_in_a_folder_too(tmp_path: Path) -> None:
     names = [f"data/{name}" for name in below("train", "test")]
     source = opened(tmp_path, *names)
